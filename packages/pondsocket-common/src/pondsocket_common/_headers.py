@@ -1,0 +1,69 @@
+"""Request headers, queries and cookies: names that may occur more than once."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+CONNECTION_ID_HEADER = "x-connection-id"
+EVENT_STREAM = "text/event-stream"
+
+
+class QueryParams(Mapping[str, str]):
+    """An immutable mapping of a name to its first value; `getall` gives them all."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            values.setdefault(self._key(name), []).append(value)
+        self._values = values
+
+    @staticmethod
+    def _key(name: str) -> str:
+        return name
+
+    def getall(self, name: str) -> list[str]:
+        """Every value of `name`, in the order in which they came; empty where there is none."""
+        return list(self._values.get(self._key(name), ()))
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[self._key(name)][0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._key(name) in self._values
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._values!r})"
+
+
+class Headers(QueryParams):
+    """The same for HTTP headers, whose names are the same in any case (RFC 9110, section 5.1)."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _key(name: str) -> str:
+        return name.lower()
+
+
+def parse_cookies(headers: Headers) -> dict[str, str]:
+    """The cookies of a request; of a repeated name the first, which is the most specific one.
+
+    Split by hand after RFC 6265, section 5.4: `http.cookies` drops every cookie behind an
+    odd name, so that a stranger's cookie could hide the session's.
+    """
+    cookies: dict[str, str] = {}
+    for header in headers.getall("cookie"):
+        for pair in header.split(";"):
+            name, equals, value = pair.strip().partition("=")
+            if equals and name:
+                value = value.strip()
+                if len(value) > 1 and value[0] == value[-1] == '"':
+                    value = value[1:-1]
+                cookies.setdefault(name.strip(), value)
+    return cookies

@@ -1,0 +1,37 @@
+"""Fixtures for every test: the event loops to run on, and real servers."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.servers import Serve, Server
+
+# The same examples on every run, however slow and busy the machine is.
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run each async test on asyncio and on trio."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start uvicorn for an app, as `server = serve("examples.chat:app")`; ended with the test."""
+    with ExitStack() as servers:
+
+        def start(app: str, *arguments: str, env: dict[str, str] | None = None) -> Server:
+            return servers.enter_context(Server(app, *arguments, env=env))
+
+        yield start
