@@ -1,0 +1,102 @@
+"""What a peer is told of a request that was not carried out. Pure: message in, frame out."""
+
+from typing import Final
+
+from pondsocket_common import (
+    GATEWAY,
+    ClientActions,
+    ClientMessage,
+    ErrorTypes,
+    Fault,
+    InvalidMessage,
+    NotFound,
+    Payload,
+    Ping,
+    Pong,
+    Refused,
+    ServerActions,
+    ServerMessage,
+    ServerPayload,
+    SystemEvents,
+    fresh_id,
+)
+
+from ._frames import Frame
+
+BUSY: Final = "Too many messages of this connection wait to be handled."
+INTERNAL: Final = "The server failed to handle this."
+# A lane moves within milliseconds, unless a handler hangs.
+_BUSY_RETRY_MS: Final = 1_000
+
+
+def system(
+    event: str,
+    channel_name: str,
+    payload: Payload | ServerPayload,
+    request_id: str | None = None,
+) -> Frame:
+    """A SYSTEM message; without a request that it answers, it gets a fresh id."""
+    return Frame.of(
+        ServerMessage(ServerActions.SYSTEM, event, channel_name, request_id or fresh_id(), payload)
+    )
+
+
+def refused(
+    request: ClientMessage, code: int, message: str, retry_after_ms: int | None = None
+) -> Frame:
+    """The one answer to a join that was not accepted."""
+    payload = Refused(code, message, retry_after_ms=retry_after_ms)
+    return system(SystemEvents.UNAUTHORIZED, request.channel_name, payload, request.request_id)
+
+
+def fault(
+    request: ClientMessage,
+    error: ErrorTypes,
+    code: int,
+    message: str,
+    retry_after_ms: int | None = None,
+) -> Frame:
+    """An ERROR in answer to anything but a join."""
+    return _error(
+        Fault(error, code, message, retry_after_ms=retry_after_ms),
+        request.channel_name,
+        request.request_id,
+    )
+
+
+def not_found(request: ClientMessage) -> Frame:
+    """Nobody serves this channel name."""
+    name = request.channel_name
+    payload = NotFound(name, 404, f"There is no channel {name} here.")
+    return system(SystemEvents.NOT_FOUND, name, payload, request.request_id)
+
+
+def invalid(broken: InvalidMessage) -> Frame:
+    """The answer to a message that breaks the protocol, under as much of its name as is known."""
+    channel_name = broken.channel_name or GATEWAY
+    if broken.action is ClientActions.JOIN_CHANNEL:
+        payload = Refused(400, str(broken))
+        return system(SystemEvents.UNAUTHORIZED, channel_name, payload, broken.request_id)
+    return _error(
+        Fault(ErrorTypes.INVALID_MESSAGE, 400, str(broken)), channel_name, broken.request_id
+    )
+
+
+def busy(request: ClientMessage) -> Frame:
+    """More is taken and unhandled than one connection may have."""
+    if request.action is ClientActions.JOIN_CHANNEL:
+        return refused(request, 429, BUSY, _BUSY_RETRY_MS)
+    return fault(request, ErrorTypes.RATE_LIMITED, 429, BUSY, _BUSY_RETRY_MS)
+
+
+def pong(ping: Ping) -> Frame:
+    """The answer to a ping."""
+    return system(SystemEvents.PONG, GATEWAY, Pong(), ping.request_id)
+
+
+def _error(payload: Fault, channel_name: str, request_id: str | None) -> Frame:
+    return Frame.of(
+        ServerMessage(
+            ServerActions.ERROR, payload.error, channel_name, request_id or fresh_id(), payload
+        )
+    )

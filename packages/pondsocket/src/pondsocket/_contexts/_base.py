@@ -1,0 +1,100 @@
+"""What join and event contexts share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from pondsocket_common import ClientMessage, Payload
+
+from pondsocket import _answers as answers
+from pondsocket._channel import Channel, Member, as_payload, check_event
+from pondsocket._session import Session
+from pondsocket._state.patterns import Route
+
+
+class ChannelContext(ABC):
+    """A channel, and the connection that speaks in it."""
+
+    def __init__(self, session: Session, message: ClientMessage, route: Route) -> None:
+        self.session = session
+        self.message = message
+        self.route = route
+
+    @property
+    @abstractmethod
+    def channel(self) -> Channel:
+        """The channel."""
+
+    @property
+    @abstractmethod
+    def member(self) -> Member:
+        """The membership that the methods below work for."""
+
+    @property
+    def request_id(self) -> str:
+        """The request's id; a reply carries it."""
+        return self.message.request_id
+
+    async def reply(self, event: str, payload: object = None) -> None:
+        """Answer the client that asked, and nobody else.
+
+        Raises:
+            UsageError: The event's name is reserved or no name, or the payload no object.
+            EncodingError: The payload cannot be written as JSON.
+        """
+        check_event(event)
+        member = self.member
+        member.send(
+            answers.system(event, member.channel.name, as_payload(payload), self.request_id)
+        )
+
+    async def broadcast(self, event: str, payload: object = None) -> None:
+        """Send an event to every member; errors as `Channel.broadcast`."""
+        await self.channel.broadcast(event, payload)
+
+    async def broadcast_to(self, event: str, payload: object, *user_ids: str) -> None:
+        """Send an event to every connection of these users."""
+        await self.channel.broadcast_to(event, payload, *user_ids)
+
+    async def broadcast_from(self, event: str, payload: object = None) -> None:
+        """Send an event to every member but this connection."""
+        channel, mine = self.channel, self.session.connection_id
+        others = [member for member in channel.roster if member.connection_id != mine]
+        channel.publish(event, payload, others)
+
+    async def track(self, presence: object, *user_ids: str) -> None:
+        """Show an object for this connection, or for all connections of the users named.
+
+        Raises:
+            UsageError: It is no object, or one of them is not a member.
+            EncodingError: It cannot be written as JSON.
+        """
+        for member in self._addressed(user_ids):
+            member.channel.track(member, presence)
+
+    async def set_assign(self, key: str, value: object) -> None:
+        """Set one assign of this membership."""
+        self.member.assigns[key] = value
+
+    async def assign(self, assigns: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Set several assigns of this membership."""
+        self.member.assigns.update(assigns or {}, **more)
+
+    async def get_assign(self, key: str, default: Any = None) -> Any:
+        """One assign: the membership's, or else the connection's."""
+        assigns = self._own_assigns()
+        return assigns[key] if key in assigns else self.session.assigns.get(key, default)
+
+    async def get_all_presence(self) -> dict[str, Payload]:
+        """What each user in the channel shows, by user id."""
+        return await self.channel.get_presence()
+
+    async def get_all_assigns(self) -> dict[str, dict[str, Any]]:
+        """The assigns of each user in the channel, by user id."""
+        return await self.channel.get_assigns()
+
+    def _own_assigns(self) -> dict[str, Any]:
+        return self.member.assigns
+
+    def _addressed(self, user_ids: tuple[str, ...]) -> list[Member]:
+        return self.channel.members_of(user_ids) if user_ids else [self.member]

@@ -1,0 +1,117 @@
+"""What a connection handler is given."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pondsocket_common import GATEWAY, Headers, QueryParams, fresh_id, is_name
+
+from pondsocket import _answers as answers
+from pondsocket._channel import as_payload, check_event
+from pondsocket._errors import UsageError
+from pondsocket._frames import Frame
+from pondsocket._request import ConnectRequest
+from pondsocket._state.lifecycle import AdmissionEvent
+from pondsocket._state.patterns import Route
+
+from ._decision import Decision
+
+
+class ConnectionContext:
+    """Somebody asks to connect. Decide with `accept` or `decline`; neither waits."""
+
+    def __init__(self, request: ConnectRequest, route: Route) -> None:
+        self.request = request
+        self.route = route
+        self.decision = Decision()
+        self.declined: tuple[int, str] | None = None
+        self.replies: list[Frame] = []
+        self.user_id = fresh_id()
+        self.assigns: dict[str, Any] = {}
+
+    @property
+    def path(self) -> str:
+        """The path asked for, relative to the mount."""
+        return self.request.path
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """The parameters of the endpoint's pattern."""
+        return self.route.params
+
+    @property
+    def headers(self) -> Headers:
+        """The request's headers, by name in any case."""
+        return self.request.headers
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """The request's cookies."""
+        return self.request.cookies
+
+    @property
+    def query(self) -> QueryParams:
+        """The query; `query.getall(name)` for repeated names."""
+        return self.request.query
+
+    @property
+    def address(self) -> str | None:
+        """The peer, `host:port`, as far as the server knows it."""
+        return self.request.address
+
+    def accept(self, **assigns: Any) -> None:
+        """Let the connection in; `assigns` are server-only data of it.
+
+        An assign `user_id` becomes the public identity, as text; it must come from checked
+        credentials, for whoever has it is that user to all others.
+
+        Raises:
+            UsageError: The `user_id` is neither a readable text nor an int.
+        """
+        given = assigns.get("user_id")
+        user_id = self.user_id if given is None else _user_id(given)
+        if self.decision.advance(AdmissionEvent.ACCEPT):
+            self.set_assigns(**assigns)
+            self.user_id = user_id
+
+    def decline(self, code: int = 403, message: str = "The connection was declined.") -> None:
+        """Refuse the connection: an HTTP status, or a WebSocket close code 4400 to 4599.
+
+        Raises:
+            UsageError: The code is no number.
+        """
+        if not isinstance(code, int):
+            raise UsageError(f"decline(code, message): the code is a number, not {code!r}.")
+        if self.decision.advance(AdmissionEvent.DECLINE):
+            self.declined = (code, message)
+
+    def reply(self, event: str, payload: object = None) -> None:
+        """Send an event to this client as soon as it is connected.
+
+        Raises:
+            UsageError: The event's name is reserved or no name, or the payload no object.
+            EncodingError: The payload cannot be written as JSON.
+        """
+        check_event(event)
+        self.replies.append(answers.system(event, GATEWAY, as_payload(payload)))
+
+    def set_assign(self, key: str, value: object) -> None:
+        """Set one assign."""
+        self.assigns[key] = value
+
+    def set_assigns(self, **assigns: Any) -> None:
+        """Set several assigns."""
+        self.assigns.update(assigns)
+
+    def get_assign(self, key: str, default: Any = None) -> Any:
+        """One assign."""
+        return self.assigns.get(key, default)
+
+
+def _user_id(given: object) -> str:
+    if isinstance(given, int) and not isinstance(given, bool):
+        return str(given)
+    if isinstance(given, str) and is_name(given):
+        return given
+    raise UsageError(
+        f"user_id is a str of 1 to 255 characters, none a control one, or an int, not {given!r}."
+    )

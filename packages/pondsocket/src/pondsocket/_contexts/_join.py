@@ -1,0 +1,135 @@
+"""What a join handler is given."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+from pondsocket_common import Acknowledged, ClientMessage, Payload, SystemEvents
+
+from pondsocket import _answers as answers
+from pondsocket._channel import Channel, LeaveReason, Member, User
+from pondsocket._errors import UsageError
+from pondsocket._session import Session, Work
+from pondsocket._state.lifecycle import Admission, AdmissionEvent
+from pondsocket._state.patterns import Route
+
+from ._base import ChannelContext
+from ._decision import Decision
+
+
+class JoinContext(ChannelContext):
+    """Somebody asks to join a channel. `await accept(…)` is the join; or `await decline(…)`."""
+
+    def __init__(
+        self,
+        session: Session,
+        message: ClientMessage,
+        route: Route,
+        find_channel: Callable[[], Channel],
+        limit: anyio.CancelScope,
+    ) -> None:
+        super().__init__(session, message, route)
+        self.decision = Decision()
+        self.farewell: Work | None = None
+        self._find_channel = find_channel
+        self._limit = limit
+        self._member: Member | None = None
+        self._assigns: dict[str, Any] = {}
+
+    @property
+    def channel(self) -> Channel:
+        """The channel asked for."""
+        return self._member.channel if self._member is not None else self._find_channel()
+
+    @property
+    def member(self) -> Member:
+        """The membership, once there is one."""
+        if self._member is None:
+            raise UsageError("The join is not accepted (yet): write `await ctx.accept()` first.")
+        return self._member
+
+    @property
+    def event(self) -> str:
+        """The event's name that the client gave."""
+        return self.message.event
+
+    @property
+    def user(self) -> User:
+        """Who asks."""
+        if self._member is not None:
+            return self._member.as_user()
+        assigns = {**self.session.assigns, **self._assigns}
+        return User(self.session.user_id, assigns, None)
+
+    @property
+    def join_params(self) -> Payload:
+        """The parameters that the client gave."""
+        return self.message.payload
+
+    def get_join_params(self) -> Payload:
+        """The parameters that the client gave."""
+        return self.message.payload
+
+    async def accept(
+        self, assigns: Mapping[str, Any] | None = None, *, response: object = None
+    ) -> None:
+        """Let the client in: when this returns, it is a member and has been told so.
+
+        Args:
+            assigns: Server-only data of this membership.
+            response: A JSON value for the client, in the acknowledgement.
+
+        Raises:
+            EncodingError: The response cannot be written as JSON; the client is not let in.
+        """
+        # Everything that may fail stands before the decision: one taken is one answered.
+        name, request_id = self.message.channel_name, self.request_id
+        acknowledged = Acknowledged(response=response)
+        frame = answers.system(SystemEvents.ACKNOWLEDGE, name, acknowledged, request_id)
+        own_assigns = {**self._assigns, **(assigns or {})}
+        if self.decision.state is Admission.PENDING and not self.session.is_open:
+            self.decision.advance(AdmissionEvent.VANISH)
+            # Nobody is there to be let in, so nothing of the handler is of use any more.
+            self._limit.cancel()
+            await anyio.lowlevel.checkpoint()
+            return
+        if self.decision.advance(AdmissionEvent.ACCEPT):
+            self._settle()
+            self._member = self.channel.admit(self.session, own_assigns)
+            self._member.send(frame)
+
+    async def decline(self, code: int = 403, message: str = "The join was declined.") -> None:
+        """Refuse the join; the client is told the code and the message."""
+        self.refuse(code, message)
+
+    def refuse(self, code: int, message: str) -> None:
+        """The same without waiting."""
+        frame = answers.refused(self.message, code, message)
+        if not self.decision.advance(AdmissionEvent.DECLINE):
+            return
+        self._settle()
+        held = self.session.memberships.get(self.message.channel_name)
+        if not isinstance(held, Member):
+            self.session.send(frame)
+            return
+        # Whoever asks again and is refused is out: the old membership must not outlive a no.
+        self.farewell = held.channel.remove(held, LeaveReason.EVICTED)
+        held.send(frame)
+
+    async def set_assign(self, key: str, value: object) -> None:
+        """Set one assign of this membership, or of the one that will be."""
+        self._own_assigns()[key] = value
+
+    async def assign(self, assigns: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Set several assigns of this membership, or of the one that will be."""
+        self._own_assigns().update(assigns or {}, **more)
+
+    def _own_assigns(self) -> dict[str, Any]:
+        return self._assigns if self._member is None else self._member.assigns
+
+    def _settle(self) -> None:
+        # The time limit runs to the decision only.
+        self._limit.deadline = math.inf
+        self.session.scopes.discard(self._limit)

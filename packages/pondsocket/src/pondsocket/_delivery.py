@@ -1,0 +1,109 @@
+"""One frame to many: the only fan-out loop."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final, Protocol, TypeAlias
+
+from pondsocket_common import CloseCode
+
+from ._frames import Frame
+
+_MAX_CHAINED: Final = 1_024  # as many as an outbox holds by default
+
+
+class Outlet(Protocol):
+    """The narrow thing that a door lends to a session: where its bytes go out."""
+
+    def push(self, frame: Frame) -> bool:
+        """Take a frame; never waits. False: it is full, or has ended."""
+        ...
+
+    def end(self, code: CloseCode, reason: str, *, abort: bool) -> None:
+        """Write out what is queued and close; with `abort`, drop the queue. Idempotent."""
+        ...
+
+
+class Recipient(Protocol):
+    """A member of a channel, as far as delivery is concerned."""
+
+    def push(self, frame: Frame) -> bool:
+        """Take a frame; False: it cannot, and is a slow consumer."""
+        ...
+
+    def overflow(self) -> None:
+        """End the connection of a slow consumer."""
+        ...
+
+
+def deliver(frame: Frame, recipients: Iterable[Recipient]) -> None:
+    """Offer a frame to everyone; whoever cannot take it is closed, and nobody else notices."""
+    slow = [recipient for recipient in recipients if not recipient.push(frame)]
+    # Only now: closing takes members out of the very roster that was iterated.
+    for recipient in slow:
+        recipient.overflow()
+
+
+LateFrame: TypeAlias = Callable[[], Awaitable[Frame | None]]
+"""A frame that an asynchronous outgoing handler still has to make, or to withhold."""
+
+
+class Line(Protocol):
+    """What a chain ends in: a connection."""
+
+    def push(self, frame: Frame) -> bool:
+        """Take a frame; False: it cannot."""
+        ...
+
+    def send(self, frame: Frame) -> None:
+        """Take a frame, or be closed as a slow consumer."""
+        ...
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run something in a task that ends with the connection."""
+        ...
+
+
+class Chain:
+    """The frames of one channel on their way to one member, where some take their time.
+
+    An asynchronous outgoing handler must not let later frames of its channel overtake, nor delay
+    other channels: so each member has one chain, worked by one task as long as it is not empty.
+    """
+
+    __slots__ = ("__weakref__", "_line", "_queue", "_running")
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._queue: deque[Frame | LateFrame] = deque()
+        self._running = False
+
+    def push(self, frame: Frame) -> bool:
+        """Take a frame that is ready."""
+        if not self._running:
+            return self._line.push(frame)
+        return self._append(frame)
+
+    def push_late(self, late: LateFrame) -> bool:
+        """Take a frame that is still to be made."""
+        if not self._append(late):
+            return False
+        if not self._running:
+            self._running = True
+            self._line.spawn(self._work)
+        return True
+
+    def _append(self, item: Frame | LateFrame) -> bool:
+        if len(self._queue) >= _MAX_CHAINED:
+            return False
+        self._queue.append(item)
+        return True
+
+    async def _work(self) -> None:
+        try:
+            while self._queue:
+                item = self._queue.popleft()
+                frame = item if isinstance(item, Frame) else await item()
+                if frame is not None:
+                    self._line.send(frame)
+        finally:
+            self._running = False

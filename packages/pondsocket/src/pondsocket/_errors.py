@@ -1,0 +1,29 @@
+"""Whose fault it is.
+
+PondSocketError           (pondsocket_common)
+  InvalidMessage          the peer's, answered with its reason
+  EncodingError           the caller's: a payload that JSON cannot say
+  UsageError              the caller's: a call that cannot work as written
+  PondError               nobody's: the application says no, with its own code and words
+"""
+
+from pondsocket_common import PondSocketError
+
+
+class UsageError(PondSocketError, RuntimeError):
+    """The library was called in a way that cannot work; the message says what to write."""
+
+
+class PondError(PondSocketError):
+    """Raise it in a handler to answer the request with an error of the application's own.
+
+    Args:
+        message: The sentence the client gets; every other exception's text stays on the server.
+        code: A number of the application's choice, by HTTP's habits: 400 to 599.
+    """
+
+    def __init__(self, message: str, code: int = 400) -> None:
+        super().__init__(message)
+        # What UTF-8 cannot say, such as half of a file's name, must not get in the answer's way.
+        self.message = message.encode(errors="replace").decode()
+        self.code = code

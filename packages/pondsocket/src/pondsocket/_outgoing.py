@@ -1,0 +1,129 @@
+"""Outgoing handlers: a last look at a broadcast, once for each member it goes to."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias, cast
+
+from pondsocket_common import Payload, ServerActions, ServerMessage, fresh_id
+
+from ._channel import Channel, Member
+from ._contexts import OutgoingContext
+from ._delivery import LateFrame
+from ._errors import UsageError
+from ._frames import Frame
+from ._handlers import check_callable, is_async
+
+_log: Final = logging.getLogger("pondsocket.outgoing")
+
+OutgoingHandler: TypeAlias = Callable[[OutgoingContext], object]
+"""`def handler(ctx)`, run inside the fan-out loop, or `async def handler(ctx)`."""
+
+OutgoingMiddleware: TypeAlias = Callable[[OutgoingContext, Callable[[], Any]], object]
+"""`def middleware(ctx, next)` around a `def` handler, or `async def` around any."""
+
+
+class Outgoing:
+    """One registered outgoing handler with its middleware; late if any of them is `async def`.
+
+    Raises:
+        UsageError: One of them has the wrong form.
+    """
+
+    def __init__(
+        self, what: str, handler: OutgoingHandler, middlewares: Sequence[OutgoingMiddleware]
+    ) -> None:
+        check_callable(what, handler, arguments=1)
+        self.is_late = is_async(handler)
+        self.run = handler
+        for middleware in reversed(middlewares):
+            check_callable(f"{what}, middleware", middleware, arguments=2)
+            if is_async(middleware):
+                self.run = _around(middleware, self.run if self.is_late else _as_async(self.run))
+                self.is_late = True
+            elif self.is_late:
+                # Its `next()` would give a coroutine; not awaited, the handler is not run, and
+                # what it should withhold goes out.
+                raise UsageError(
+                    f"{what}: middleware around `async def` must be `async def` itself, and"
+                    " await `next()`."
+                )
+            else:
+                self.run = _around(middleware, self.run)
+
+
+class BoundOutgoing:
+    """The same for one broadcast."""
+
+    def __init__(
+        self, outgoing: Outgoing, channel: Channel, event: str, payload: Payload, frame: Frame
+    ) -> None:
+        self.is_late = outgoing.is_late
+        self._outgoing = outgoing
+        self._channel = channel
+        self._event = event
+        self._payload = payload
+        self._frame = frame
+        self._request_id = fresh_id()  # copies are one broadcast: they share an id
+
+    def make(self, member: Member) -> Frame | None:
+        """This member's copy, or None."""
+        context = self._context(member)
+        try:
+            self._outgoing.run(context)
+            return self._copy(context)
+        except Exception:  # noqa: BLE001 - boundary: an outgoing handler
+            self._withhold(member)
+            return None
+
+    def make_late(self, member: Member) -> LateFrame:
+        """The same, to be awaited."""
+        return partial(self._make_late, member)
+
+    async def _make_late(self, member: Member) -> Frame | None:
+        context = self._context(member)
+        try:
+            await cast(Awaitable[object], self._outgoing.run(context))
+            return self._copy(context)
+        except Exception:  # noqa: BLE001 - boundary: an outgoing handler
+            self._withhold(member)
+            return None
+
+    def _context(self, member: Member) -> OutgoingContext:
+        return OutgoingContext(self._channel, self._event, self._payload, member)
+
+    def _copy(self, context: OutgoingContext) -> Frame | None:
+        if context.blocked:
+            return None
+        if not context.transformed:
+            return self._frame
+        message = ServerMessage(
+            ServerActions.BROADCAST,
+            self._event,
+            self._channel.name,
+            self._request_id,
+            context.get_payload(),
+        )
+        return Frame.of(message)
+
+    def _withhold(self, member: Member) -> None:
+        # Outgoing handlers are filters as often as not: sending what one failed to filter
+        # would be a leak.
+        _log.exception(
+            "An outgoing handler failed; the member does not get this event"
+            " (channel=%s event=%s user=%s).",
+            self._channel.name,
+            self._event,
+            member.user_id,
+        )
+
+
+def _around(middleware: OutgoingMiddleware, inner: OutgoingHandler) -> OutgoingHandler:
+    return lambda ctx: middleware(ctx, lambda: inner(ctx))
+
+
+def _as_async(handler: OutgoingHandler) -> OutgoingHandler:
+    async def call(ctx: OutgoingContext) -> object:
+        return handler(ctx)
+
+    return call

@@ -1,0 +1,343 @@
+"""One connected peer, whatever the transport.
+
+Frames come in through a `pull` that the door lends, and go out through an `Outlet`. One task at a
+time reads (see `_lanes`); it goes on reading while handlers wait, so that a disconnect is noticed
+at once. When reading is over, memberships end in the same step, and handlers that still run get
+a grace period; then `run` returns and nothing of the connection is left.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from typing import Any, Final, Protocol, TypeAlias
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+from pondsocket_common import (
+    GATEWAY,
+    ClientMessage,
+    CloseCode,
+    Connected,
+    ErrorTypes,
+    Goodbye,
+    InvalidMessage,
+    Ping,
+    ServerActions,
+    ServerMessage,
+    SystemEvents,
+    decode_client,
+    decode_client_batch,
+    fresh_id,
+    message_bytes,
+)
+
+from . import _answers as answers
+from ._delivery import Outlet
+from ._frames import Frame
+from ._lanes import Lanes
+from ._options import Options
+from ._request import ConnectRequest, Refusal
+from ._state.lifecycle import LIVES, Life, LifeEvent
+
+Pull: TypeAlias = Callable[[], Awaitable[str | bytes | None]]
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+_log: Final = logging.getLogger("pondsocket.session")
+
+# Messages that are handled without waiting never give the event loop a turn; so now and then
+# somebody has to. 64 of them take about a millisecond.
+_MESSAGES_PER_TURN: Final = 64
+
+
+class Membership(Protocol):
+    """A membership in a channel, as far as the connection is concerned."""
+
+    def push(self, frame: Frame) -> bool: ...
+
+
+class SessionOwner(Protocol):
+    """What a session asks of the endpoint that admitted it."""
+
+    def handle(self, session: "Session", message: ClientMessage) -> Coroutine[Any, Any, None]:
+        """Handle one message, in its lane. Never raises."""
+        ...
+
+    def opened(self, session: "Session") -> None:
+        """The session is being served."""
+        ...
+
+    def overflowed(self, session: "Session") -> None:
+        """The session is a slow consumer; close it."""
+        ...
+
+    def over(self, session: "Session") -> list[Work]:
+        """End the session's memberships; what is left to do is given back, to be awaited."""
+        ...
+
+
+class Session:
+    """One connection. Made by `PondSocket.connect`; a door calls `run`."""
+
+    __slots__ = (
+        "_close", "_context", "_ended", "_farewells", "_greeting", "_lanes", "_leading", "_life",
+        "_outlet", "_owner", "_pull", "_reader", "_tasks", "assigns", "connection_id",
+        "memberships", "options", "request", "scopes", "user_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        owner: SessionOwner,
+        request: ConnectRequest,
+        options: Options,
+        *,
+        user_id: str,
+        assigns: dict[str, Any],
+        greeting: list[Frame],
+    ) -> None:
+        self.connection_id = fresh_id()
+        self.user_id = user_id
+        self.assigns = assigns
+        self.request = request
+        self.options = options
+        self.memberships: dict[str, Membership] = {}
+        # Cancelled when the connection ends: joins that are not decided, and the like.
+        self.scopes: set[anyio.CancelScope] = set()
+        self._owner = owner
+        self._greeting = greeting
+        self._life = Life.ADMITTED
+        self._lanes = Lanes(self._handle, options.max_pending_messages, options.max_pending_bytes)
+        self._outlet: Outlet | None = None
+        self._pull: Pull  # lent by `run`
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._context = copy_context()
+        self._reader: anyio.CancelScope | None = None
+        self._leading = False
+        self._close = (CloseCode.NORMAL, "", True)
+        self._farewells: list[Work] = []
+        self._ended: anyio.Event | None = None
+
+    @property
+    def path(self) -> str:
+        """The path at which it was admitted."""
+        return self.request.path
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is being served: neither ended nor told to."""
+        return self._life is Life.OPEN
+
+    # --- the door's side ----------------------------------------------------------------------
+
+    async def run(self, outlet: Outlet, pull: Pull) -> None:
+        """Serve the connection until `pull` gives None or somebody closes it."""
+        self._outlet = outlet
+        self._pull = pull
+        self._context = copy_context()
+        self._ended = anyio.Event()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                if self._advance(LifeEvent.OPEN):
+                    self._greet()
+                await self._read()
+            if tasks.cancel_scope.cancelled_caught:
+                grace = self.options.handler_grace
+                _log.warning("Handlers ran %s s past their connection and were cancelled.", grace)
+        finally:
+            self._tasks = None
+            self._reading_is_over()
+            await self._say_farewells()
+            self.memberships.clear()  # a cycle that would keep channels until the next collection
+            self._ended.set()
+
+    def post(self, body: bytes) -> Refusal | None:
+        """Take a message, or a JSON array of up to 64, that came by another way than `pull`.
+
+        Returns:
+            None if all of it is taken; handlers may still run. Else why nothing of it is.
+        """
+        if not self.is_open or self._tasks is None:
+            return Refusal(404, "NOT_FOUND", "There is no such connection.")
+        try:
+            messages = decode_client_batch(body)
+        except InvalidMessage as fault:
+            self.send(answers.invalid(fault))
+            return Refusal(400, ErrorTypes.INVALID_MESSAGE, str(fault))
+        sizes = [len(body)]
+        if len(messages) > 1:
+            sizes = [message_bytes(message) for message in messages]
+        if max(sizes) > self.options.max_message_bytes:
+            limit = self.options.max_message_bytes
+            return Refusal(
+                413, ErrorTypes.INVALID_MESSAGE, f"A message is longer than {limit} bytes."
+            )
+        requests = [message for message in messages if not isinstance(message, Ping)]
+        if not self._lanes.has_room(len(requests), sum(sizes)):
+            for request in requests:
+                self.send(answers.busy(request))
+            return Refusal(429, ErrorTypes.RATE_LIMITED, answers.BUSY, retry_after=1)
+        for message, size in zip(messages, sizes, strict=True):
+            if isinstance(message, Ping):
+                self.send(answers.pong(message))
+            elif self._lanes.enter(message, size):
+                self._start(self._lanes.run, message, size)
+        return None
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """End the connection. Its memberships end now, the transport as soon as it can.
+
+        The peer is told with a GOODBYE, except for NORMAL: then it asked for it.
+        """
+        if not self._advance(LifeEvent.CLOSE):
+            return
+        self._close = (code, reason, code is CloseCode.SLOW_CONSUMER)
+        self._farewells = self._owner.over(self)
+        if code is not CloseCode.NORMAL and self._outlet is not None:
+            goodbye = Goodbye(code, reason, code.reconnect, after_ms=0)
+            self._outlet.push(answers.system(SystemEvents.GOODBYE, GATEWAY, goodbye))
+        # A handler that the reader drives this very moment may be who closes: it must not be
+        # cancelled with the reader, which looks at the state as soon as it is back.
+        if self._reader is not None and not self._leading:
+            self._reader.cancel()
+
+    async def wait_ended(self) -> None:
+        """Wait until nothing of the connection is left."""
+        if self._ended is not None:
+            await self._ended.wait()
+
+    # --- the handlers' side -------------------------------------------------------------------
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame to this peer; to one that is gone, or about to be, nothing."""
+        if self._life is Life.OPEN and self._outlet is not None and not self._outlet.push(frame):
+            self.overflow()
+
+    def push(self, frame: Frame) -> bool:
+        """Take a frame of a channel; False: the outbox is full."""
+        return self._life is not Life.OPEN or self._outlet is None or self._outlet.push(frame)
+
+    def overflow(self) -> None:
+        """The peer reads slower than it is sent to: end it before it costs the others."""
+        if self._life is Life.OPEN:
+            self._owner.overflowed(self)
+
+    def spawn(self, work: Work) -> None:
+        """Run something in a task that is cancelled when the connection ends."""
+        if self._life is Life.OPEN:
+            scope = anyio.CancelScope()
+            self.scopes.add(scope)
+            self._start(self._run_within, scope, work)
+
+    async def _run_within(self, scope: anyio.CancelScope, work: Work) -> None:
+        with scope:
+            try:
+                await work()
+            finally:
+                self.scopes.discard(scope)
+
+    def _start(self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> None:
+        """Start a task in the connection's context, not in that of whoever caused it."""
+        if (tasks := self._tasks) is not None:
+            self._context.copy().run(lambda: tasks.start_soon(work, *arguments))
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        scope = self._reader = anyio.CancelScope()
+        try:
+            with scope:
+                await self._read_on()
+        finally:
+            # Also where it is cancelled or `pull` fails, but not where somebody else reads by now.
+            if self._reader is scope:
+                self._reading_is_over()
+
+    async def _read_on(self) -> None:
+        unturned = 0
+        while self._life is Life.OPEN:
+            data = await self._pull()
+            if data is None or self._life is not Life.OPEN:
+                return
+            entered = self._take(data)
+            if entered is not None:
+                self._leading = True
+                if await self._lanes.run(*entered, self._hand_over):
+                    return  # somebody else reads now
+                self._leading = False
+            unturned += 1
+            if unturned == _MESSAGES_PER_TURN:
+                unturned = 0
+                await anyio.lowlevel.checkpoint()
+
+    def _hand_over(self) -> None:
+        self._leading = False
+        self._reader = None
+        if self._life is Life.OPEN and self._tasks is not None:
+            self._tasks.start_soon(self._read)
+        else:
+            self._reading_is_over()
+
+    def _take(self, data: str | bytes) -> tuple[ClientMessage, int] | None:
+        try:
+            message = decode_client(data)
+        except InvalidMessage as fault:
+            self.send(answers.invalid(fault))
+            return None
+        if isinstance(message, Ping):
+            self.send(answers.pong(message))
+            return None
+        size = len(data)
+        if not self._lanes.has_room(1, size):
+            self.send(answers.busy(message))
+            return None
+        return (message, size) if self._lanes.enter(message, size) else None
+
+    def _handle(self, message: ClientMessage) -> Coroutine[Any, Any, None]:
+        return self._owner.handle(self, message)
+
+    def _reading_is_over(self) -> None:
+        closed_by_us = self._life is Life.CLOSING
+        if not self._advance(LifeEvent.END):
+            return
+        if not closed_by_us:
+            self._farewells = self._owner.over(self)
+        for scope in self.scopes:
+            scope.cancel()
+        if self._outlet is not None:
+            code, reason, abort = self._close
+            self._outlet.end(code, reason, abort=abort)
+        if self._tasks is not None:
+            if self._farewells:
+                self._tasks.start_soon(self._say_farewells)
+            if not self._lanes.idle:
+                grace = self.options.handler_grace
+                self._tasks.cancel_scope.deadline = anyio.current_time() + grace
+
+    async def _say_farewells(self) -> None:
+        """Run leave handlers, also where the server cancels us: nobody else will."""
+        while self._farewells:
+            farewells, self._farewells = self._farewells, []
+            with anyio.CancelScope(shield=True):
+                async with anyio.create_task_group() as tasks:
+                    for farewell in farewells:
+                        tasks.start_soon(farewell)
+
+    def _advance(self, event: LifeEvent) -> bool:
+        following = LIVES.get((self._life, event))
+        if following is None:
+            return False
+        self._life = following
+        return True
+
+    def _greet(self) -> None:
+        connected = Connected(self.user_id, self.connection_id)
+        event, request_id = SystemEvents.CONNECTION, fresh_id()
+        self.send(
+            Frame.of(ServerMessage(ServerActions.CONNECT, event, GATEWAY, request_id, connected))
+        )
+        for frame in self._greeting:
+            self.send(frame)
+        self._greeting = []
+        if self.is_open:
+            self._owner.opened(self)

@@ -1,0 +1,145 @@
+"""Patterns for the names of endpoints, channels and events.
+
+`:name` is one segment, `prefix:name` the end of one (never empty), a final `*` the rest, and
+`::` a literal colon. The first pattern registered that matches wins.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from pondsocket._errors import UsageError
+
+V = TypeVar("V")
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a name matched.
+
+    Args:
+        pattern: The pattern as registered.
+        params: What its parameters stand for.
+        rest: What a final `*` stands for.
+    """
+
+    pattern: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    rest: str | None = None
+
+
+class Pattern:
+    """One compiled pattern.
+
+    Raises:
+        UsageError: It cannot be one; the message says why.
+    """
+
+    __slots__ = ("_names", "_regex", "_route", "literal", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._names: list[str] = []
+        regex: list[str] = []
+        literal: list[str] = []
+        position = 0
+        while position < len(text):
+            char = text[position]
+            if text.startswith("::", position):
+                regex.append(":")
+                literal.append(":")
+                position += 2
+            elif char == ":":
+                name = self._parameter(position + 1)
+                regex.append("([^/]+)")
+                position += 1 + len(name)
+            elif char == "*":
+                if position != len(text) - 1:
+                    raise UsageError(f"{text!r}: '*' stands for the rest, so it must be last.")
+                regex.append("(.+)")
+                position += 1
+            else:
+                regex.append(re.escape(char))
+                literal.append(char)
+                position += 1
+        if not text:
+            raise UsageError("A pattern must not be empty.")
+        self._regex = re.compile("".join(regex), re.DOTALL)
+        plain = not self._names and not text.endswith("*")
+        self.literal: str | None = "".join(literal) if plain else None
+        self._route = Route(text)
+
+    def _parameter(self, position: int) -> str:
+        found = _NAME.match(self.text, position)
+        if found is None:
+            raise UsageError(
+                f"{self.text!r}: ':' starts a parameter, so a name must follow it;"
+                " write '::' for the character itself."
+            )
+        name = found.group()
+        if self.text[found.end() : found.end() + 1] not in ("", "/"):
+            # One parameter a segment, at its end: so that no name can be read in two ways.
+            raise UsageError(
+                f"{self.text!r}: the parameter ':{name}' must end its segment;"
+                " names have letters, digits and '_'."
+            )
+        if name in self._names:
+            raise UsageError(f"{self.text!r}: the parameter ':{name}' stands there twice.")
+        self._names.append(name)
+        return name
+
+    def match(self, name: str) -> Route | None:
+        """How `name` matches, or None."""
+        if self.literal is not None:
+            return self._route if name == self.literal else None
+        found = self._regex.fullmatch(name)
+        if found is None:
+            return None
+        values = found.groups()
+        rest = values[-1] if len(values) > len(self._names) else None
+        return Route(self.text, dict(zip(self._names, values, strict=False)), rest)
+
+
+class PatternMap(Generic[V]):
+    """Values by pattern."""
+
+    __slots__ = ("_entries", "_literals", "_open")
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[Pattern, V]] = []
+        # Index only: the order of registration decides, whichever list an entry stands in.
+        self._literals: dict[str, tuple[int, V, Route]] = {}
+        self._open: list[tuple[int, Pattern, V]] = []
+
+    def add(self, text: str, value: V) -> None:
+        """Register `value` under a pattern.
+
+        Raises:
+            UsageError: The pattern cannot be one.
+        """
+        pattern = Pattern(text)
+        order = len(self._entries)
+        self._entries.append((pattern, value))
+        if pattern.literal is None:
+            self._open.append((order, pattern, value))
+        else:
+            self._literals.setdefault(pattern.literal, (order, value, Route(text)))
+
+    def match(self, name: str) -> tuple[V, Route] | None:
+        """The value whose pattern was registered first of those that match, and how."""
+        exact = self._literals.get(name)
+        for order, pattern, value in self._open:
+            if exact is not None and exact[0] < order:
+                break
+            if (route := pattern.match(name)) is not None:
+                return value, route
+        return None if exact is None else (exact[1], exact[2])
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[V]:
+        return (value for _, value in self._entries)

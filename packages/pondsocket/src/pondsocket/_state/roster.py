@@ -1,0 +1,84 @@
+"""Who is there: connections, and the users they belong to."""
+
+from collections.abc import Iterable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+
+class Peer(Protocol):
+    """What a roster must know of an entry."""
+
+    @property
+    def connection_id(self) -> str: ...
+    @property
+    def user_id(self) -> str: ...
+
+
+P = TypeVar("P", bound=Peer)
+
+
+class Roster(Generic[P]):
+    """Entries by connection, one each, and by user, who may have several."""
+
+    __slots__ = ("_by_connection", "_by_user")
+
+    def __init__(self) -> None:
+        self._by_connection: dict[str, P] = {}
+        self._by_user: dict[str, list[P]] = {}
+
+    def add(self, entry: P) -> P | None:
+        """Add an entry; the one it replaces, of the same connection, is given back."""
+        replaced = self._by_connection.get(entry.connection_id)
+        if replaced is not None:
+            self.remove(replaced)
+        self._by_connection[entry.connection_id] = entry
+        self._by_user.setdefault(entry.user_id, []).append(entry)
+        return replaced
+
+    def remove(self, entry: P) -> bool:
+        """Remove this very entry; False if it is not, or no longer, there."""
+        if self._by_connection.get(entry.connection_id) is not entry:
+            return False
+        del self._by_connection[entry.connection_id]
+        entries = self._by_user[entry.user_id]
+        entries.remove(entry)
+        if not entries:
+            del self._by_user[entry.user_id]
+        return True
+
+    def get(self, connection_id: str) -> P | None:
+        """The entry of a connection."""
+        return self._by_connection.get(connection_id)
+
+    def of_user(self, user_id: str) -> list[P]:
+        """The entries of a user, oldest first; a copy, so that it may be acted upon."""
+        return list(self._by_user.get(user_id, ()))
+
+    def of_users(self, user_ids: Iterable[str]) -> list[P]:
+        """The entries of several users, each once."""
+        return [entry for user in dict.fromkeys(user_ids) for entry in self._by_user.get(user, ())]
+
+    def has_user(self, user_id: str) -> bool:
+        """Whether the user has an entry."""
+        return user_id in self._by_user
+
+    def users(self) -> list[str]:
+        """The users, in the order of their first entry."""
+        return list(self._by_user)
+
+    @property
+    def user_count(self) -> int:
+        """How many users there are."""
+        return len(self._by_user)
+
+    def everyone(self) -> Iterable[P]:
+        """Every entry; a view, not to be held while entries come and go."""
+        return self._by_connection.values()
+
+    def __contains__(self, entry: P) -> bool:
+        return self._by_connection.get(entry.connection_id) is entry
+
+    def __len__(self) -> int:
+        return len(self._by_connection)
+
+    def __iter__(self) -> Iterator[P]:
+        return iter(self._by_connection.values())

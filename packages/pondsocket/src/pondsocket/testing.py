@@ -1,0 +1,236 @@
+"""A client in memory, for tests of applications: no transport, no adapter, no network.
+
+async with connect(pond, "/socket?token=secret") as peer:
+    await peer.join("/chat/1")
+    await peer.send("BROADCAST", "/chat/1", "message", {"text": "hi"})
+    frame = await peer.receive()
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from urllib.parse import parse_qsl, urlsplit
+
+import anyio
+from pondsocket_common import (
+    ClientActions,
+    ClientMessage,
+    CloseCode,
+    Headers,
+    Payload,
+    QueryParams,
+    ServerMessage,
+    decode_server,
+    encode_client,
+    fresh_id,
+)
+
+from ._frames import Frame
+from ._request import ConnectRequest, Refusal, Transport
+from ._server import PondSocket
+from ._session import Session
+
+__all__ = ["ConnectionRefusedByPond", "MemoryPeer", "connect"]
+
+
+# A broadcast to a thousand peers is one frame: read it once.
+_decode = lru_cache(maxsize=16)(decode_server)
+
+
+class ConnectionRefusedByPond(Exception):  # noqa: N818 - an answer, not a failure of the test
+    """The pond did not admit the connection."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"{refusal.status} {refusal.error}: {refusal.message}")
+        self.refusal = refusal
+
+
+class MemoryPeer:
+    """One connected client. It is an `Outlet`: what it is sent piles up until it is received.
+
+    Args:
+        capacity: How many unread frames it takes before it counts as a slow consumer.
+    """
+
+    def __init__(self, session: Session, *, capacity: int = 100_000) -> None:
+        self.session = session
+        self.capacity = capacity
+        self.unread: deque[ServerMessage] = deque()
+        self.closed: CloseCode | None = None
+        self.reason = ""
+        self.aborted = False
+        self._outgoing: deque[str | bytes | None] = deque()
+        self._changed: anyio.Event | None = None
+
+    # --- the server's side (Outlet, and the `pull` of `Session.run`) --------------------------
+
+    def push(self, frame: Frame) -> bool:
+        """Take a frame."""
+        if len(self.unread) >= self.capacity or self.closed is not None:
+            return False
+        self.unread.append(_decode(frame.json))
+        self._notify()
+        return True
+
+    def end(self, code: CloseCode, reason: str, *, abort: bool) -> None:
+        """Take note that the connection is closed."""
+        if self.closed is None:
+            self.closed = code
+            self.reason = reason
+            self.aborted = abort
+            self._notify()
+
+    async def pull(self) -> str | bytes | None:
+        """What the client says next."""
+        while not self._outgoing:
+            await self._change()
+        return self._outgoing.popleft()
+
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def _notify(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    # --- the client's side --------------------------------------------------------------------
+
+    def send_raw(self, data: str | bytes) -> None:
+        """Send a frame as it stands, well-formed or not."""
+        self._outgoing.append(data)
+        self._notify()
+
+    def send(
+        self,
+        action: ClientActions | str,
+        channel_name: str,
+        event: str,
+        payload: Payload | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> str:
+        """Send a message; gives its request id."""
+        request_id = request_id or fresh_id()
+        message = ClientMessage(
+            ClientActions(action), event, channel_name, request_id, payload or {}
+        )
+        self.send_raw(encode_client(message))
+        return request_id
+
+    def vanish(self) -> None:
+        """Be gone, without a word."""
+        self._outgoing.append(None)
+        self._notify()
+
+    async def receive(self, *, wait: float = 1.0) -> ServerMessage:
+        """The next message from the server.
+
+        Raises:
+            TimeoutError: None came within `wait` seconds, or the connection was closed.
+        """
+        with anyio.move_on_after(wait):
+            while not self.unread and self.closed is None:
+                await self._change()
+        if not self.unread:
+            state = "is open" if self.closed is None else f"was closed with {self.closed!r}"
+            raise TimeoutError(f"No message within {wait} s; the connection {state}.")
+        return self.unread.popleft()
+
+    async def receive_event(self, event: str, *, wait: float = 1.0) -> ServerMessage:
+        """The next message with this event; those before it are dropped.
+
+        Raises:
+            TimeoutError: None came in time; the error names what came instead.
+        """
+        seen: list[str] = []
+        while True:
+            try:
+                message = await self.receive(wait=wait)
+            except TimeoutError as exc:
+                raise TimeoutError(f"No {event}; instead came {seen}. {exc}") from None
+            if message.event == event:
+                return message
+            seen.append(f"{message.action}/{message.event}")
+
+    def drain(self) -> list[ServerMessage]:
+        """Everything that has come and is not received yet; it is received by this."""
+        messages = list(self.unread)
+        self.unread.clear()
+        return messages
+
+    async def wait_closed(self, *, wait: float = 1.0) -> CloseCode:
+        """Wait until the connection is closed; gives the code.
+
+        Raises:
+            TimeoutError: It is still open after `wait` seconds.
+        """
+        with anyio.move_on_after(wait):
+            while self.closed is None:
+                await self._change()
+        if self.closed is None:
+            raise TimeoutError(f"The connection is open after {wait} s; unread: {self.unread}.")
+        return self.closed
+
+    async def join(
+        self, channel_name: str, params: Payload | None = None, *, wait: float = 1.0
+    ) -> ServerMessage:
+        """Ask to join a channel; gives the answer, whichever it is."""
+        request_id = self.send(ClientActions.JOIN_CHANNEL, channel_name, "join", params)
+        return await self.answer(request_id, wait=wait)
+
+    async def answer(self, request_id: str, *, wait: float = 1.0) -> ServerMessage:
+        """The next message that answers a request; the others stay unread.
+
+        Raises:
+            TimeoutError: None came within `wait` seconds.
+        """
+        with anyio.move_on_after(wait):
+            while True:
+                for message in self.unread:
+                    if message.request_id == request_id:
+                        self.unread.remove(message)
+                        return message
+                await self._change()
+        raise TimeoutError(f"No answer to {request_id} within {wait} s; unread: {self.unread}.")
+
+
+@asynccontextmanager
+async def connect(
+    pond: PondSocket,
+    url: str,
+    *,
+    headers: Iterable[tuple[str, str]] = (),
+    address: str | None = "127.0.0.1:50000",
+    transport: Transport = "websocket",
+    capacity: int = 100_000,
+) -> AsyncIterator[MemoryPeer]:
+    """Connect a client to a path with a query, such as `/socket?token=secret`.
+
+    Raises:
+        ConnectionRefusedByPond: The pond did not admit it.
+    """
+    parts = urlsplit(url)
+    query = QueryParams(parse_qsl(parts.query, keep_blank_values=True))
+    outcome = await pond.connect(
+        ConnectRequest(parts.path, Headers(headers), query, address, transport)
+    )
+    if isinstance(outcome, Refusal):
+        raise ConnectionRefusedByPond(outcome)
+    peer = MemoryPeer(outcome, capacity=capacity)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(outcome.run, peer, peer.pull)
+            try:
+                yield peer
+            finally:
+                peer.vanish()
+    except BaseExceptionGroup as group:
+        # A failed assertion should look like one, also inside of several of these.
+        if len(group.exceptions) > 1:
+            raise
+        (error,) = group.exceptions
+        raise error from error.__cause__

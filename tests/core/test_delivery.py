@@ -1,0 +1,309 @@
+"""The fan-out loop, chains, and slow consumers."""
+
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import CloseCode, EventContext, Frame, JoinContext, OutgoingContext
+from pondsocket._delivery import Chain, deliver
+from pondsocket_common import PresenceEventTypes, PresenceList
+
+from tests.core.ponds import ROOM, build, events, let_in, member, say, settled
+
+
+class Box:
+    """A recipient with room for so many frames."""
+
+    def __init__(self, room: int, others: "list[Box] | None" = None) -> None:
+        self.room = room
+        self.others = others
+        self.taken: list[Frame] = []
+        self.closed = False
+
+    def push(self, frame: Frame) -> bool:
+        if len(self.taken) >= self.room:
+            return False
+        self.taken.append(frame)
+        return True
+
+    def overflow(self) -> None:
+        self.closed = True
+        if self.others is not None:
+            self.others.remove(self)
+
+
+def frame(text: str) -> Frame:
+    return Frame(text.encode(), "say")
+
+
+def test_everyone_gets_the_very_same_frame() -> None:
+    boxes, sent = [Box(1) for _ in range(3)], frame("1")
+    deliver(sent, boxes)
+
+    assert all(box.taken[0] is sent for box in boxes)
+
+
+def test_who_cannot_take_it_is_closed_and_the_others_get_it() -> None:
+    boxes = [Box(1), Box(0), Box(1)]
+    deliver(frame("1"), boxes)
+
+    assert [len(box.taken) for box in boxes] == [1, 0, 1]
+    assert [box.closed for box in boxes] == [False, True, False]
+
+
+def test_closing_may_take_members_out_of_what_is_iterated() -> None:
+    boxes: list[Box] = []
+    boxes += [Box(room, boxes) for room in (0, 1, 0, 0, 1)]
+    deliver(frame("1"), boxes)
+
+    assert [len(box.taken) for box in boxes] == [1, 1]
+
+
+# --- chains -----------------------------------------------------------------------------------
+
+
+class Wire:
+    """What a chain ends in; its tasks run in a group of the test."""
+
+    def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
+        self.tasks = tasks
+        self.sent: list[bytes] = []
+        self.spawned = 0
+
+    def push(self, frame: Frame) -> bool:
+        self.sent.append(frame.json)
+        return True
+
+    def send(self, frame: Frame) -> None:
+        self.push(frame)
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.spawned += 1
+        self.tasks.start_soon(work)
+
+
+async def test_a_chain_with_nothing_late_passes_frames_on_at_once() -> None:
+    async with anyio.create_task_group() as tasks:
+        wire = Wire(tasks)
+        assert Chain(wire).push(frame("1"))
+        assert wire.sent == [b"1"]
+        assert wire.spawned == 0
+
+
+async def test_nothing_overtakes_a_late_frame() -> None:
+    opened = anyio.Event()
+
+    async def late() -> Frame:
+        await opened.wait()
+        return frame("1")
+
+    async def withheld() -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        wire = Wire(tasks)
+        chain = Chain(wire)
+        assert chain.push_late(late)
+        assert chain.push(frame("2"))
+        assert chain.push_late(withheld)
+        assert chain.push(frame("3"))
+        await settled()
+        assert wire.sent == []
+        opened.set()
+        await settled()
+        assert wire.sent == [b"1", b"2", b"3"]
+        assert wire.spawned == 1
+
+        assert chain.push(frame("4"))
+        assert wire.sent[-1] == b"4"
+
+
+async def test_a_chain_over_its_bound_says_so() -> None:
+    async def late() -> None:
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        chain = Chain(Wire(tasks))
+        chain.push_late(late)
+        await settled()  # it is taken out, and waits
+        pushed = 0
+        while chain.push(frame("x")):
+            pushed += 1
+        assert pushed == 1_024
+        assert not chain.push_late(late)
+        tasks.cancel_scope.cancel()
+
+
+# --- slow consumers ---------------------------------------------------------------------------
+
+
+async def track(ctx: JoinContext) -> None:
+    await ctx.accept()
+    await ctx.track({"who": ctx.user.id})
+
+
+async def test_a_slow_member_is_closed_and_others_keep_receiving() -> None:
+    house = build()
+    async with (
+        member(house, "ann") as ann,
+        member(house, "slow", capacity=3) as slow,
+        member(house, "bob") as bob,
+    ):
+        for number in range(5):
+            say(ann, str(number))
+        assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
+        assert slow.aborted
+        await settled()
+
+        for peer in (ann, bob):
+            assert [m.payload for m in peer.drain()] == [{"text": str(n)} for n in range(5)]
+        assert len(slow.unread) == 3
+        assert await house.endpoint.connection_count() == 2
+
+
+async def test_a_sender_that_does_not_read_is_closed_itself() -> None:
+    house = build()
+    async with member(house, "ann", capacity=2) as ann, member(house, "bob") as bob:
+        for number in range(5):
+            say(ann, str(number))
+        assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
+        await settled()
+        # The message that broke it was taken and reaches the others; the next one was not.
+        assert [m.payload for m in bob.drain()] == [{"text": str(n)} for n in range(3)]
+
+
+async def test_unread_answers_make_a_slow_consumer_too() -> None:
+    house = build()
+    async with member(house, "ann", capacity=2) as ann:
+        for _ in range(3):
+            ann.send_raw('{"action": "ping"}')
+        assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
+
+
+async def test_the_others_learn_of_it_after_what_broke_it() -> None:
+    house = build(track)
+    async with (
+        member(house, "slow", capacity=4) as slow,
+        member(house, "ann") as ann,
+        member(house, "bob") as bob,
+    ):
+        for peer in (slow, ann, bob):
+            await settled()
+            peer.drain()
+        for number in range(5):
+            say(ann, str(number))
+        await slow.wait_closed()
+        await settled()
+        for peer in (ann, bob):
+            assert events(peer) == ["say"] * 5 + [PresenceEventTypes.LEAVE]
+
+
+async def test_outgoing_copies_reach_everyone_before_a_slow_one_is_closed() -> None:
+    def mark(ctx: OutgoingContext) -> None:
+        ctx.transform({"for": ctx.get_user().id})
+
+    house = build(track)
+    house.lobby.on_outgoing("say", mark)
+    async with (
+        member(house, "slow") as slow,
+        member(house, "ann") as ann,
+        member(house, "bob") as bob,
+    ):
+        await settled()
+        for peer in (slow, ann, bob):
+            peer.drain()
+        slow.capacity = 1
+        say(ann, "1")
+        say(ann, "2")
+        assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
+        await settled()
+        for peer in (ann, bob):
+            assert events(peer) == ["say", "say", PresenceEventTypes.LEAVE]
+
+
+async def test_a_room_of_stalled_peers_is_closed_one_after_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each that goes is one presence frame more for the rest: nested, it exhausted the stack."""
+    house = build(track)
+    stalled = 150
+    async with AsyncExitStack() as stack:
+        peers = []
+        for number in range(stalled):
+            peer = await stack.enter_async_context(member(house, f"user{number}"))
+            peer.drain()
+            peers.append(peer)
+        ann = await stack.enter_async_context(member(house, "ann"))
+        await settled()
+        for number, peer in enumerate(peers):
+            peer.drain()
+            # So that each frame is the last straw for one of them.
+            peer.capacity = number
+        ann.drain()
+        say(ann, "the first straw")
+        await settled()
+
+        assert [peer.closed for peer in peers] == [CloseCode.SLOW_CONSUMER] * stalled
+        assert ann.closed is None
+        assert caplog.text.count("A slow consumer is closed") == stalled
+        received = ann.drain()
+        assert [m.event for m in received] == ["say"] + ["LEAVE"] * stalled
+        last = received[-1].payload
+        assert isinstance(last, PresenceList)
+        assert last.presence == ({"who": "ann"},)
+
+
+async def test_a_chain_that_meets_a_full_outbox_closes_the_connection() -> None:
+    async def wait_a_little(ctx: OutgoingContext) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    house = build(let_in)
+    house.lobby.on_outgoing("say", wait_a_little)
+    async with member(house, "ann") as ann, member(house, "slow", capacity=2) as slow:
+        for number in range(4):
+            say(ann, str(number))
+        assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
+        await settled()
+        assert events(ann) == ["say"] * 4
+
+
+async def test_a_member_whose_chain_is_full_is_closed_and_others_are_not() -> None:
+    opened = anyio.Event()
+
+    async def stall_bob(ctx: OutgoingContext) -> None:
+        if ctx.get_user().id == "bob":
+            await opened.wait()
+
+    async def many(ctx: EventContext) -> None:
+        for number in range(1_100):
+            await ctx.broadcast("tick", {"n": number})
+            if number % 100 == 0:
+                await anyio.lowlevel.checkpoint()
+                await settled()
+
+    house = build()
+    house.lobby.on_outgoing("tick", stall_bob)
+    house.lobby.on_message("many", many)
+    async with member(house, "bob") as bob, member(house, "ann") as ann:
+        say(ann, "", event="many")
+        assert await bob.wait_closed(wait=5) is CloseCode.SLOW_CONSUMER
+        await settled()
+        assert len(ann.unread) == 1_100
+        opened.set()
+
+
+@pytest.mark.parametrize("name", [ROOM, "/room/2"])
+async def test_a_chain_that_hangs_does_not_outlive_its_connection(name: str) -> None:
+    async def hang(ctx: OutgoingContext) -> None:
+        await anyio.sleep_forever()
+
+    house = build()
+    house.lobby.on_outgoing("say", hang)
+    with anyio.fail_after(2):  # less than the grace that handlers have
+        async with member(house, "ann", name) as ann:
+            say(ann, "1", name)
+            await settled()
+            assert not ann.unread

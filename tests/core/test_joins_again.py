@@ -1,0 +1,120 @@
+"""Joins of a channel that the connection has joined already."""
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import (
+    JoinContext,
+    LeaveContext,
+    Options,
+    PondError,
+)
+from pondsocket.testing import connect
+
+from tests.core.ponds import ROOM, build, events, member, say, settled
+
+
+async def test_a_duplicate_join_replaces_the_old_without_a_leave_seen_by_others() -> None:
+    left: list[str] = []
+
+    async def join(ctx: JoinContext) -> None:
+        await ctx.accept({"as": ctx.join_params.get("as")})
+        await ctx.track({"as": ctx.join_params.get("as")})
+
+    async def leave(ctx: LeaveContext) -> None:
+        left.append(ctx.user.id)
+
+    house = build(join)
+    house.lobby.on_leave(leave)
+    async with member(house, "bob") as bob, member(house, "ann") as ann:
+        await settled()
+        bob.drain()
+        ann.drain()
+        second = ann.send("JOIN_CHANNEL", ROOM, "join", {"as": "guest"})
+        assert (await ann.answer(second)).event == "ACKNOWLEDGE"
+        await settled()
+
+        assert events(bob) == ["UPDATE"]
+        assert left == []
+        channel = await house.lobby.get_channel(ROOM)
+        assert channel is not None
+        assert len(channel.roster) == 2
+        assert (await channel.get_assigns())["ann"]["as"] == "guest"
+        ann.drain()
+        say(bob, "once")
+        await settled()
+        assert events(ann) == ["say"]
+
+
+@pytest.mark.parametrize("how", ["decline", "silence", "raise", "PondError", "timeout"])
+async def test_a_refused_duplicate_join_ends_the_old_membership(how: str) -> None:
+    left: list[str] = []
+
+    async def join(ctx: JoinContext) -> None:
+        if ctx.user.id == "bob" or ctx.join_params.get("first"):
+            await ctx.accept()
+        elif how == "decline":
+            await ctx.decline(403, "no")
+        elif how == "raise":
+            raise LookupError
+        elif how == "PondError":
+            raise PondError("no", 403)
+        elif how == "timeout":
+            await anyio.sleep_forever()
+
+    async def leave(ctx: LeaveContext) -> None:
+        left.append(ctx.reason)
+
+    house = build(join, options=Options(join_timeout=0.05))
+    house.lobby.on_leave(leave)
+    async with member(house, "bob") as bob, connect(house.pond, "/socket?user=ann") as ann:
+        assert (await ann.join(ROOM, {"first": True})).event == "ACKNOWLEDGE"
+        second = ann.send("JOIN_CHANNEL", ROOM, "join", {})
+        assert (await ann.answer(second)).event == "UNAUTHORIZED"
+        await settled()
+        ann.drain()
+
+        assert left == ["evicted"]
+        say(bob, "without ann")
+        say(ann, "still in?")
+        await settled()
+        assert events(ann) == ["UNAUTHORIZED_BROADCAST"]
+
+
+async def test_the_old_membership_ends_with_the_refusal_not_with_the_handler() -> None:
+    opened = anyio.Event()
+
+    async def join(ctx: JoinContext) -> None:
+        if ctx.join_params.get("first"):
+            await ctx.accept()
+            return
+        await ctx.decline(403, "no")
+        await opened.wait()
+
+    house = build(join)
+    async with connect(house.pond, "/socket?user=ann") as ann:
+        await ann.join(ROOM, {"first": True})
+        second = ann.send("JOIN_CHANNEL", ROOM, "join", {})
+        assert (await ann.answer(second)).event == "UNAUTHORIZED"
+        assert await house.lobby.get_channel(ROOM) is None
+        opened.set()
+
+
+async def test_the_old_membership_holds_while_the_duplicate_is_decided() -> None:
+    opened = anyio.Event()
+
+    async def join(ctx: JoinContext) -> None:
+        if not ctx.join_params.get("first") and ctx.user.id == "ann":
+            await opened.wait()
+        await ctx.accept()
+
+    house = build(join)
+    async with member(house, "bob") as bob, connect(house.pond, "/socket?user=ann") as ann:
+        await ann.join(ROOM, {"first": True})
+        ann.drain()
+        ann.send("JOIN_CHANNEL", ROOM, "join", {})
+        await settled()
+        say(bob, "meanwhile")
+        assert (await ann.receive()).payload == {"text": "meanwhile"}
+        opened.set()
+        assert (await ann.receive()).event == "ACKNOWLEDGE"

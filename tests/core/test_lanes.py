@@ -1,0 +1,123 @@
+"""Leader and follower, by themselves; `test_lanes_of_a_session` shows what they are for."""
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket._lanes import Lanes, lead
+from pondsocket_common import ClientActions, ClientMessage
+
+
+def message(name: str, text: str = "") -> ClientMessage:
+    return ClientMessage(ClientActions.BROADCAST, "say", name, "1", {"text": text})
+
+
+async def test_work_that_does_not_wait_calls_nobody() -> None:
+    called: list[str] = []
+
+    async def work() -> None:
+        called.append("work")
+
+    assert await lead(work(), lambda: called.append("waits")) is False
+    assert called == ["work"]
+
+
+async def test_work_that_waits_says_so_once() -> None:
+    called: list[str] = []
+
+    async def work() -> None:
+        for _ in range(3):
+            called.append("work")
+            await anyio.lowlevel.checkpoint()
+
+    assert await lead(work(), lambda: called.append("waits")) is True
+    assert called == ["work", "waits", "work", "work"]
+
+
+async def test_what_work_raises_comes_out() -> None:
+    async def at_once() -> None:
+        raise LookupError
+
+    async def later() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await lead(at_once(), None)
+    with pytest.raises(LookupError):
+        await lead(later(), None)
+
+
+async def test_work_may_deal_with_a_cancellation() -> None:
+    seen: list[str] = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+                seen.append("cleaned up")
+
+    with anyio.CancelScope() as scope:
+        await lead(work(), scope.cancel)
+
+    assert scope.cancelled_caught
+    assert seen == ["cleaned up"]
+
+
+async def test_abandoned_work_is_closed() -> None:
+    seen: list[str] = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            seen.append("closed")
+
+    async def drive() -> None:
+        await lead(work(), None)
+
+    driver = drive()
+    driver.send(None)
+    driver.close()
+
+    assert seen == ["closed"]
+
+
+async def test_lanes_forget_what_is_done() -> None:
+    async def handle(_: ClientMessage) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    lanes = Lanes(handle, 2, 10)
+    assert lanes.idle
+    assert lanes.has_room(2, 10)
+    assert lanes.enter(message("/a"), 6)
+    assert not lanes.enter(message("/a"), 4)
+    assert not lanes.has_room(1, 0)
+
+    await lanes.run(message("/a"), 6)
+
+    assert lanes.idle
+    assert lanes.has_room(2, 10)
+    assert not lanes.has_room(3, 0)
+    assert not lanes.has_room(1, 11)
+
+
+async def test_a_lane_works_through_its_queue_in_order() -> None:
+    handled: list[str] = []
+
+    async def handle(message: ClientMessage) -> None:
+        await anyio.lowlevel.checkpoint()
+        handled.append(message.payload["text"])
+
+    lanes = Lanes(handle, 9, 99)
+    first = message("/a", "1")
+    lanes.enter(first, 1)
+    for text in ("2", "3"):
+        lanes.enter(message("/a", text), 1)
+    waits: list[str] = []
+
+    assert await lanes.run(first, 1, lambda: waits.append("waits"))
+
+    assert handled == ["1", "2", "3"]
+    assert waits == ["waits"]

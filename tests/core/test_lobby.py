@@ -1,0 +1,277 @@
+"""Events and leaves, and which answer each gets."""
+
+import logging
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import (
+    ErrorTypes,
+    EventContext,
+    JoinContext,
+    LeaveContext,
+    Next,
+    Options,
+    PondError,
+    ServerActions,
+    UsageError,
+)
+from pondsocket.testing import connect
+from pondsocket_common import Fault, Left, Refused
+
+from tests.core.ponds import ROOM, build, events, let_in, member, say, settled
+
+SECRET = "postgres://ann:secret@db"
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+async def test_an_event_goes_to_the_first_registered_pattern_that_matches() -> None:
+    async def first(ctx: EventContext) -> None:
+        await ctx.reply("first", {"route": dict(ctx.route.params), "rest": ctx.route.rest})
+
+    async def second(ctx: EventContext) -> None:
+        await ctx.reply("second", {})
+
+    house = build()
+    house.lobby.on_message("item-:id", first)
+    house.lobby.on_message("item-7", second)
+    house.lobby.on_message("user::*", first)
+    async with member(house, "ann") as ann:
+        say(ann, "", event="item-7")
+        say(ann, "", event="user:created")
+        answers = [await ann.receive() for _ in range(2)]
+
+    assert [answer.event for answer in answers] == ["first", "first"]
+    assert answers[0].payload == {"route": {"id": "7"}, "rest": None}
+    assert answers[1].payload == {"route": {}, "rest": "created"}
+
+
+async def test_an_event_without_a_handler_is_answered_404() -> None:
+    house = build()
+    async with member(house, "ann") as ann:
+        request_id = say(ann, "", event="unknown")
+        answer = await ann.receive()
+
+    assert (answer.action, answer.event, answer.channel_name, answer.request_id) == (
+        ServerActions.ERROR,
+        "HANDLER_NOT_FOUND",
+        ROOM,
+        request_id,
+    )
+    assert isinstance(answer.payload, Fault)
+    assert (answer.payload.error, answer.payload.code) == (ErrorTypes.HANDLER_NOT_FOUND, 404)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_raising_event_handler_is_answered_500_and_its_text_stays_here(
+    caplog: pytest.LogCaptureFixture, waits: bool
+) -> None:
+    async def handler(ctx: EventContext) -> None:
+        if waits:
+            await anyio.lowlevel.checkpoint()
+        raise LookupError(SECRET)
+
+    house = build()
+    house.lobby.on_message("fail", handler)
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        request_id = say(ann, "", event="fail")
+        answer = await ann.receive()
+        say(ann, "goes on")
+        assert (await ann.receive()).payload == {"text": "goes on"}
+        assert events(bob) == ["say"]
+
+    assert (answer.action, answer.event, answer.channel_name, answer.request_id) == (
+        ServerActions.ERROR,
+        "INTERNAL_SERVER_ERROR",
+        ROOM,
+        request_id,
+    )
+    assert isinstance(answer.payload, Fault)
+    assert answer.payload.code == 500
+    assert SECRET not in answer.payload.message
+    (record,) = errors(caplog)
+    assert record.exc_info is not None
+    for word in ("event=fail", "channel=/room/1", "user=ann", f"request={request_id}"):
+        assert word in record.getMessage()
+
+
+async def test_a_pond_error_in_an_event_handler_is_its_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(ctx: EventContext) -> None:
+        raise PondError(f"No {ctx.get_payload()['text']} here.", 409)
+
+    house = build()
+    house.lobby.on_message("fail", handler)
+    async with member(house, "ann") as ann:
+        request_id = say(ann, "tea", event="fail")
+        answer = await ann.receive()
+
+    assert (answer.action, answer.event, answer.request_id) == (
+        ServerActions.ERROR,
+        "CHANNEL_ERROR",
+        request_id,
+    )
+    assert answer.payload == Fault(ErrorTypes.CHANNEL_ERROR, 409, "No tea here.")
+    assert errors(caplog) == []
+
+
+async def test_a_pond_error_that_utf8_cannot_say_does_not_end_the_connection() -> None:
+    async def handler(ctx: EventContext) -> None:
+        raise PondError("file \udcff")
+
+    house = build()
+    house.lobby.on_message("fail", handler)
+    async with member(house, "ann") as ann:
+        say(ann, "", event="fail")
+        assert (await ann.receive()).event == "CHANNEL_ERROR"
+        assert ann.closed is None
+
+
+# --- leaves -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [ROOM, "/room/2", "/nowhere"])
+async def test_a_leave_is_acknowledged_also_where_there_was_nothing_to_leave(name: str) -> None:
+    house = build()
+    async with member(house, "ann") as ann:
+        request_id = ann.send("LEAVE_CHANNEL", name, "leave")
+        answer = await ann.receive()
+
+    assert (answer.action, answer.event, answer.channel_name, answer.request_id) == (
+        ServerActions.SYSTEM,
+        "EXIT_ACKNOWLEDGE",
+        name,
+        request_id,
+    )
+    assert answer.payload == Left()
+
+
+async def test_who_has_left_is_no_member_and_may_come_back() -> None:
+    house = build()
+    async with member(house, "bob") as bob, member(house, "ann") as ann:
+        ann.send("LEAVE_CHANNEL", ROOM, "leave")
+        say(ann, "gone!")
+        await settled()
+        say(bob, "gone?")
+        await settled()
+        assert events(ann) == ["EXIT_ACKNOWLEDGE", "UNAUTHORIZED_BROADCAST"]
+        assert events(bob) == ["say"]
+        assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
+
+
+async def test_a_raising_leave_handler_is_logged_and_changes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def leave(ctx: LeaveContext) -> None:
+        raise LookupError(SECRET)
+
+    house = build()
+    house.lobby.on_leave(leave)
+    async with member(house, "ann") as ann:
+        ann.send("LEAVE_CHANNEL", ROOM, "leave")
+        assert (await ann.receive()).event == "EXIT_ACKNOWLEDGE"
+        assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
+    assert len(errors(caplog)) == 2
+    assert "channel=/room/1 user=ann" in errors(caplog)[0].getMessage()
+
+
+async def test_a_leave_handler_over_its_time_limit_is_cut_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def leave(ctx: LeaveContext) -> None:
+        await anyio.sleep_forever()
+
+    house = build(options=Options(leave_timeout=0.02))
+    house.lobby.on_leave(leave)
+    with anyio.fail_after(2):
+        async with member(house, "ann"):
+            pass
+    assert "took over 0.02 s" in errors(caplog)[0].getMessage()
+
+
+async def test_there_is_one_leave_handler() -> None:
+    async def leave(ctx: LeaveContext) -> None: ...
+
+    house = build()
+    house.lobby.on_leave(leave)
+    with pytest.raises(UsageError, match="has a leave handler already"):
+        house.lobby.on_leave(leave)
+
+
+# --- middleware -------------------------------------------------------------------------------
+
+
+async def test_middleware_around_joins_events_and_leaves() -> None:
+    order: list[str] = []
+
+    async def trace(ctx: object, next: Next) -> None:  # noqa: A002
+        order.append(f"before {type(ctx).__name__}")
+        await next()
+        order.append(f"after {type(ctx).__name__}")
+
+    async def handler(ctx: EventContext | LeaveContext) -> None:
+        order.append("handler")
+
+    house = build(let_in, trace)
+    house.lobby.on_message("go", handler, trace)
+    house.lobby.on_leave(handler, trace)
+    async with member(house, "ann") as ann:
+        say(ann, "", event="go")
+        ann.send("LEAVE_CHANNEL", ROOM, "leave")
+        await settled()
+
+    assert order == [
+        "before JoinContext",
+        "after JoinContext",
+        "before EventContext",
+        "handler",
+        "after EventContext",
+        "before LeaveContext",
+        "handler",
+        "after LeaveContext",
+    ]
+
+
+async def test_middleware_that_does_not_go_on_stops_a_join() -> None:
+    async def refuse(ctx: JoinContext, next: Next) -> None:  # noqa: A002
+        await ctx.decline(402, "pay first")
+
+    async with connect(build(let_in, refuse).pond, "/socket") as ann:
+        assert (await ann.join(ROOM)).payload == Refused(402, "pay first")
+
+
+async def test_raising_middleware_is_answered_like_a_raising_handler() -> None:
+    async def fail(ctx: EventContext, next: Next) -> None:  # noqa: A002
+        raise LookupError(SECRET)
+
+    house = build()
+    house.lobby.on_message("go", let_nothing, fail)
+    async with member(house, "ann") as ann:
+        say(ann, "", event="go")
+        assert (await ann.receive()).event == "INTERNAL_SERVER_ERROR"
+
+
+async def let_nothing(ctx: EventContext) -> None:
+    raise AssertionError("it must not be reached")
+
+
+# --- channels ---------------------------------------------------------------------------------
+
+
+async def test_only_channels_with_members_are_found() -> None:
+    house = build()
+    async with member(house, "ann") as ann:
+        await ann.join("/room/2")
+        assert {channel.name for channel in await house.lobby.list_channels()} == {ROOM, "/room/2"}
+        assert await house.lobby.get_channel("/room/3") is None
+        ann.send("LEAVE_CHANNEL", ROOM, "leave")
+        await ann.receive()
+        assert [channel.name for channel in await house.lobby.list_channels()] == ["/room/2"]
+        assert await house.lobby.get_channel(ROOM) is None

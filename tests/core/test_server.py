@@ -1,0 +1,222 @@
+"""The pond: its beginning and end, and what doors ask of it."""
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import (
+    CloseCode,
+    ConnectionContext,
+    EventContext,
+    LeaveReason,
+    Options,
+    PondSocket,
+    Refusal,
+    Session,
+)
+from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
+from pondsocket_common import Goodbye
+
+from tests.core.ponds import (
+    ROOM,
+    Leaves,
+    admit,
+    admitted,
+    assert_nothing_left,
+    build,
+    member,
+    request,
+    say,
+    settled,
+)
+
+# --- the end ----------------------------------------------------------------------------------
+
+
+async def test_closing_tells_every_connection_and_waits_for_it() -> None:
+    leaves, opened = Leaves(), anyio.Event()
+
+    async def slow(ctx: EventContext) -> None:
+        await opened.wait()
+
+    house = build()
+    house.lobby.on_leave(leaves)
+    house.lobby.on_message("slow", slow)
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        say(ann, "", event="slow")
+        await settled()
+        closed = anyio.Event()
+
+        async def close() -> None:
+            await house.pond.close()
+            closed.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(close)
+            await settled()
+            assert not closed.is_set()  # ann's handler still runs
+            opened.set()
+        for peer in (ann, bob):
+            assert peer.closed is CloseCode.GOING_AWAY
+            goodbye = peer.unread[-1].payload
+            assert isinstance(goodbye, Goodbye)
+            assert (goodbye.code, goodbye.reconnect) == (CloseCode.GOING_AWAY, True)
+        assert sorted(leaves.seen) == [
+            ("ann", LeaveReason.CONNECTION_CLOSED),
+            ("bob", LeaveReason.CONNECTION_CLOSED),
+        ]
+        await assert_nothing_left(house)
+
+
+async def test_closing_waits_for_leave_handlers_too() -> None:
+    ended: list[str] = []
+
+    async def leave(ctx: object) -> None:
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        ended.append("left")
+
+    house = build()
+    house.lobby.on_leave(leave)
+    async with member(house, "ann"), member(house, "bob"), member(house, "eve"):
+        await house.pond.close()
+        assert ended == ["left"] * 3
+
+
+async def test_a_closed_pond_admits_nobody() -> None:
+    house = build()
+    await house.pond.close()
+
+    outcome = await house.pond.connect(request())
+    assert isinstance(outcome, Refusal)
+    assert (outcome.status, outcome.error, outcome.retry_after) == (503, "UNAVAILABLE", 1)
+
+
+async def test_a_connection_that_is_being_decided_while_the_pond_closes_is_refused() -> None:
+    asked, opened = anyio.Event(), anyio.Event()
+
+    async def slow(ctx: ConnectionContext) -> None:
+        asked.set()
+        await opened.wait()
+        ctx.accept()
+
+    house = build(connect=slow)
+    outcomes: list[Session | Refusal] = []
+
+    async def knock() -> None:
+        outcomes.append(await house.pond.connect(request()))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(knock)
+        await asked.wait()
+        await house.pond.close()
+        opened.set()
+
+    (outcome,) = outcomes
+    assert isinstance(outcome, Refusal)
+    assert outcome.status == 503
+
+
+async def test_a_connection_that_was_admitted_before_the_pond_closed_is_told() -> None:
+    house = build()
+    session = await admitted(house.pond)
+    await house.pond.close()
+    peer = MemoryPeer(session)
+    with anyio.fail_after(2):
+        await session.run(peer, peer.pull)
+
+    assert peer.closed is CloseCode.GOING_AWAY
+    assert [message.event for message in peer.drain()] == ["CONNECTION", "GOODBYE"]
+    await assert_nothing_left(house)
+
+
+async def test_a_second_lifespan_works() -> None:
+    house = build()
+    for _ in range(2):
+        async with house.pond, member(house, "ann") as ann:
+            say(ann, "hi")
+            assert (await ann.receive()).event == "say"
+        with pytest.raises(ConnectionRefusedByPond, match="503"):
+            async with connect(house.pond, "/socket"):
+                pass
+        await assert_nothing_left(house)
+
+
+async def test_the_last_one_out_closes() -> None:
+    house = build()
+    async with house.pond:
+        async with house.pond.lifespan(object()):
+            pass
+        async with member(house, "ann") as ann:
+            assert ann.closed is None
+    assert isinstance(await house.pond.connect(request()), Refusal)
+
+
+async def test_leaving_the_lifespan_closes_what_is_open() -> None:
+    house = build()
+    async with anyio.create_task_group() as tasks:
+        async with house.pond:
+            session = await admitted(house.pond)
+            peer = MemoryPeer(session)
+            tasks.start_soon(session.run, peer, peer.pull)
+            await peer.join(ROOM)
+        assert peer.closed is CloseCode.GOING_AWAY
+    await assert_nothing_left(house)
+
+
+async def test_without_any_lifespan_it_just_works() -> None:
+    house = build()
+    async with member(house, "ann") as ann:
+        say(ann, "hi")
+        assert (await ann.receive()).event == "say"
+    async with member(house, "ann"):
+        pass
+    await assert_nothing_left(house)
+
+
+async def test_a_handler_may_close_the_pond() -> None:
+    async def shut_down(ctx: EventContext) -> None:
+        await house.pond.close()
+
+    house = build(options=Options(handler_grace=0.02))
+    house.lobby.on_message("shut down", shut_down)
+    with anyio.fail_after(3):
+        async with member(house, "ann") as ann, member(house, "bob") as bob:
+            say(ann, "", event="shut down")
+            assert await bob.wait_closed() is CloseCode.GOING_AWAY
+            assert await ann.wait_closed() is CloseCode.GOING_AWAY
+    await assert_nothing_left(house)
+
+
+# --- for doors --------------------------------------------------------------------------------
+
+
+async def test_a_path_that_nobody_serves_is_404() -> None:
+    outcome = await build().pond.connect(request("/nowhere"))
+
+    assert isinstance(outcome, Refusal)
+    assert (outcome.status, outcome.error) == (404, "NOT_FOUND")
+
+
+async def test_the_first_registered_endpoint_wins() -> None:
+    pond = PondSocket()
+    first = pond.create_endpoint("/:any", admit)
+    second = pond.create_endpoint("/socket", admit)
+    async with connect(pond, "/socket") as ann:
+        await ann.receive()
+        assert await first.connection_count() == 1
+        assert await second.connection_count() == 0
+    assert pond.find_endpoint("/socket") is first
+    assert pond.find_endpoint("/a/b") is None
+
+
+async def test_a_session_is_found_by_its_secret_id_at_its_own_path_alone() -> None:
+    pond = PondSocket()
+    pond.create_endpoint("/t/:tenant", admit)
+    async with connect(pond, "/t/a?user=ann") as ann:
+        await ann.receive()
+        connection_id = ann.session.connection_id
+        assert pond.find_session(connection_id, "/t/a") is ann.session
+        assert pond.find_session(connection_id, "/t/b") is None
+        assert pond.find_session(connection_id, "/nowhere") is None
+        assert pond.find_session("ann", "/t/a") is None
+    assert pond.find_session(connection_id, "/t/a") is None

@@ -1,0 +1,117 @@
+"""The in-memory client that applications test themselves with."""
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import CloseCode, ConnectionContext
+from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket_common import Acknowledged
+
+from tests.core.ponds import ROOM, build, member, say, settled
+
+
+async def test_the_example_of_the_module_works() -> None:
+    async with connect(build().pond, "/socket?token=secret") as peer:
+        await peer.join(ROOM)
+        peer.send("BROADCAST", ROOM, "say", {"text": "hi"})
+        assert (await peer.receive_event("say")).payload == {"text": "hi"}
+
+
+async def test_query_headers_address_and_transport_reach_the_handler() -> None:
+    seen: list[object] = []
+
+    async def look(ctx: ConnectionContext) -> None:
+        seen.extend([ctx.query.getall("a"), ctx.headers.getall("x"), ctx.address])
+        seen.append(ctx.request.transport)
+        ctx.accept()
+
+    async with connect(
+        build(connect=look).pond,
+        "/socket?a=1&a=&a=%20",
+        headers=[("X", "1"), ("x", "2")],
+        address=None,
+        transport="sse",
+    ):
+        assert seen == [["1", "", " "], ["1", "2"], None, "sse"]
+
+
+async def test_a_refusal_is_an_exception_with_the_refusal() -> None:
+    async def no(ctx: ConnectionContext) -> None:
+        ctx.decline(402, "pay")
+
+    with pytest.raises(ConnectionRefusedByPond, match="402 UNAUTHORIZED_CONNECTION: pay") as caught:
+        async with connect(build(connect=no).pond, "/socket"):
+            raise AssertionError("not reached")
+    assert caught.value.refusal.status == 402
+
+
+async def test_what_the_test_raises_comes_out_as_it_is() -> None:
+    house = build()
+    with pytest.raises(LookupError, match="mine"):
+        async with member(house, "ann"), member(house, "bob"):
+            raise LookupError("mine")
+    assert await house.endpoint.connection_count() == 0
+
+
+async def test_join_and_answer_leave_the_rest_unread() -> None:
+    async with connect(build().pond, "/socket") as ann:
+        answer = await ann.join(ROOM)
+        assert answer.payload == Acknowledged()
+        assert [message.event for message in ann.unread] == ["CONNECTION"]
+
+
+async def test_receive_event_drops_what_comes_before() -> None:
+    async with member(build(), "ann") as ann:
+        say(ann, "1")
+        ann.send_raw('{"action": "ping"}')
+        assert (await ann.receive_event("PONG")).event == "PONG"
+        assert not ann.unread
+
+
+async def test_waiting_in_vain_says_what_came_instead() -> None:
+    async with member(build(), "ann") as ann:
+        with pytest.raises(TimeoutError, match="the connection is open"):
+            await ann.receive(wait=0.01)
+        say(ann, "1")
+        await settled()
+        with pytest.raises(TimeoutError, match=r"No PONG; instead came \['BROADCAST/say'\]"):
+            await ann.receive_event("PONG", wait=0.01)
+        with pytest.raises(TimeoutError, match="No answer to mine"):
+            await ann.answer("mine", wait=0.01)
+        with pytest.raises(TimeoutError, match="The connection is open"):
+            await ann.wait_closed(wait=0.01)
+        ann.session.close(CloseCode.NORMAL)
+        assert await ann.wait_closed() is CloseCode.NORMAL
+        with pytest.raises(TimeoutError, match="the connection was closed with"):
+            await ann.receive()
+
+
+async def test_receive_waits_for_what_is_to_come() -> None:
+    async with member(build(), "ann") as ann, anyio.create_task_group() as tasks:
+
+        async def later() -> None:
+            await anyio.lowlevel.checkpoint()
+            say(ann, "later")
+
+        tasks.start_soon(later)
+        assert (await ann.receive()).payload == {"text": "later"}
+        assert ann.drain() == []
+
+
+async def test_a_peer_with_a_capacity_is_a_slow_consumer_over_it() -> None:
+    async with connect(build().pond, "/socket", capacity=2) as ann:
+        await settled()
+        for _ in range(2):
+            ann.send_raw('{"action": "ping"}')
+        assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
+        assert len(ann.drain()) == 2
+
+
+async def test_frames_reach_the_peer_as_they_are_on_the_wire() -> None:
+    house = build()
+    async with member(house, "ann") as ann:
+        ann.send_raw(
+            b'{"action": "BROADCAST", "event": "say", "channelName": "/room/1",'
+            b' "requestId": "1", "payload": {"n": 18446744073709551615}}'
+        )
+        assert (await ann.receive()).payload == {"n": 2**64 - 1}
