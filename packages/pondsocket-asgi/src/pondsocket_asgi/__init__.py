@@ -1,0 +1,8 @@
+"""PondSocket as an ASGI app: WebSocket, Server-Sent Events and lifespan."""
+
+from ._app import PondASGIApp
+from ._websocket import ASGIWebSocketTransport
+
+__version__ = "0.1.0"
+
+__all__ = ["ASGIWebSocketTransport", "PondASGIApp", "__version__"]

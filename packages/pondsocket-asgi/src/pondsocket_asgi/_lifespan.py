@@ -1,0 +1,30 @@
+"""The lifespan scope: the pond is open between the server's startup and its shutdown."""
+
+import logging
+
+from pondsocket import PondSocket
+
+from ._scope import Receive, Send
+
+logger = logging.getLogger(__name__)
+
+
+async def serve_lifespan(pond: PondSocket, receive: Receive, send: Send) -> None:
+    """Open the pond at startup, close it at shutdown; a failure of either is answered as one."""
+    await receive()
+    started = False
+    try:
+        async with pond:
+            started = True
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+    except Exception as error:
+        phase = "shutdown" if started else "startup"
+        logger.exception("The pond's %s failed", phase)
+        await send({"type": f"lifespan.{phase}.failed", "message": _sentence(error)})
+    else:
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,112 @@
+"""What an ASGI scope says, in the core's words. Pure: scopes in, values out.
+
+The path relative to the mount follows the ASGI specification's `root_path`. Hosts differ: most
+leave the full path in `path`, some strip the mount from it, and an app-wide `root_path` of the
+host may stand before the mount in `root_path` though not in `path`.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from pondsocket import ConnectRequest, Refusal
+from pondsocket_common import ErrorTypes, Headers, QueryParams
+
+# Any: the one type that the dict types of Starlette, Litestar and asgiref all agree with.
+Scope: TypeAlias = Mapping[str, Any]
+Message: TypeAlias = Mapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Send: TypeAlias = Callable[[Any], Awaitable[None]]
+
+Transport: TypeAlias = Literal["websocket", "sse"]
+
+
+def connect_request(scope: Scope, transport: Transport) -> ConnectRequest | Refusal:
+    """The request of one peer to connect; a Refusal where its query cannot be read."""
+    try:
+        query = QueryParams(_query_pairs(scope.get("query_string") or b""))
+    except UnicodeDecodeError:
+        return Refusal(400, ErrorTypes.INVALID_MESSAGE, "The query is not valid UTF-8.")
+    return ConnectRequest(
+        path=relative_path(scope),
+        headers=headers(scope),
+        query=query,
+        address=address(scope),
+        transport=transport,
+    )
+
+
+def relative_path(scope: Scope) -> str:
+    """The path below the mount, without a trailing slash; never percent-decoded again."""
+    path: str = scope["path"]
+    for mount in _mounts(scope):
+        if _is_below(path, mount):
+            path = path[len(mount) :]
+            break
+    return path.removesuffix("/") or "/"
+
+
+def _mounts(scope: Scope) -> Iterator[str]:
+    root: str = (scope.get("root_path") or "").rstrip("/")
+    if root:
+        yield root
+        app_root: str = (scope.get("app_root_path") or "").rstrip("/")
+        if app_root and root != app_root and _is_below(root, app_root):
+            yield root[len(app_root) :]
+
+
+def _is_below(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix + "/")
+
+
+def headers(scope: Scope) -> Headers:
+    """The request headers; latin-1 gives every byte a character (RFC 9110, section 5.5)."""
+    raw: Iterable[tuple[bytes, bytes]] = scope.get("headers") or ()
+    return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw)
+
+
+def _query_pairs(query_string: bytes) -> Iterator[tuple[str, str]]:
+    for field in query_string.split(b"&"):
+        if field:
+            name, _, value = field.replace(b"+", b" ").partition(b"=")
+            yield unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()
+
+
+def address(scope: Scope) -> str | None:
+    """`host:port` of the peer; None where the server names none, as on a UNIX socket."""
+    host, port, *_ = scope.get("client") or (None, None)
+    if not host:
+        return None
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def accepts_event_stream(request_headers: Headers) -> bool:
+    """Whether Accept names text/event-stream; a bare `*/*` is a browser, a crawler or curl."""
+    ranges = ",".join(request_headers.getall("accept")).split(",")
+    return any(_media_type(each) == "text/event-stream" for each in ranges)
+
+
+def is_json(request_headers: Headers) -> bool:
+    """Whether the body is said to be JSON, in any flavour of it (RFC 6839, section 3.1)."""
+    media_type = _media_type(request_headers.get("content-type", ""))
+    return media_type == "application/json" or (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    )
+
+
+def _media_type(value: str) -> str:
+    return value.partition(";")[0].strip().lower()
+
+
+def refusal_headers(refusal: Refusal, body: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of a refusal's response."""
+    # content-length always: without it some servers send chunks, which a refused WebSocket
+    # handshake cannot carry. no-store: a 404 may be cached by default (RFC 9110, 15.5.5).
+    named = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    if refusal.retry_after is not None:
+        named.append((b"retry-after", b"%d" % refusal.retry_after))
+    return named

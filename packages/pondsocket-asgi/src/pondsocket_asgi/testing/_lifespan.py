@@ -1,0 +1,49 @@
+"""A test's lifespan."""
+
+from typing import Any
+
+from pondsocket_asgi._scope import Scope
+
+from ._running import ASGIApp, RunningApp
+
+
+class LifespanSession:
+    """One lifespan of the app."""
+
+    def __init__(self, app: ASGIApp, scope: Scope) -> None:
+        self._answers: dict[str, str] = {}
+        self._running = RunningApp(app, scope, self._sent)
+
+    def open(self) -> None:
+        """Call the app."""
+        self._running.start()
+
+    def _sent(self, message: dict[str, Any]) -> None:
+        self._answers[message["type"]] = message.get("message", "")
+
+    async def startup(self) -> None:
+        """Start the app.
+
+        Raises:
+            RuntimeError: It answered that it failed.
+        """
+        await self._go_through("startup")
+
+    async def shutdown(self) -> None:
+        """Shut the app down and wait for its end.
+
+        Raises:
+            RuntimeError: It answered that it failed.
+        """
+        await self._go_through("shutdown")
+        await self._running.finish()
+
+    async def _go_through(self, phase: str) -> None:
+        complete, failed = f"lifespan.{phase}.complete", f"lifespan.{phase}.failed"
+        self._running.feed({"type": f"lifespan.{phase}"})
+        await self._running.answered(
+            lambda: self._answers.keys() & {complete, failed}, f"answer to lifespan.{phase}"
+        )
+        if failed in self._answers:
+            await self._running.finish()
+            raise RuntimeError(f"The app's {phase} failed: {self._answers[failed]}")

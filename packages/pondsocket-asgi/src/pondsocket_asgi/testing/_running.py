@@ -1,0 +1,169 @@
+"""One call of an ASGI app with a test on its other side, on asyncio and trio.
+
+The task belongs to the running loop, not to a task group: a test opens and closes sessions in
+any order, which nested task groups forbid. It ends with its session, or with the loop.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextvars import copy_context
+from typing import Any, Final, TypeAlias
+
+import anyio
+import anyio.lowlevel
+
+from pondsocket_asgi._scope import Scope
+
+# Any: frameworks name the types of these three differently, and all of them may be driven.
+ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+
+# How long an app may take to answer, and to end once its peer has left, in seconds.
+ANSWER_SECONDS: Final = 5.0
+
+# asyncio itself keeps no strong reference to a task.
+_tasks: set[object] = set()
+
+
+def _spawn(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Start a task that the running loop owns; `run` must not raise."""
+    # By sys.modules: this package imports neither library, and the one that runs is there.
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        trio.lowlevel.spawn_system_task(run, context=copy_context())
+        return
+    task = sys.modules["asyncio"].get_running_loop().create_task(run())
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+
+
+class PeerLeft(OSError):  # noqa: N818 - no error of anybody
+    """What `send` raises once the test has left; an app may let it pass, as servers do."""
+
+
+class RunningApp:
+    """A call of an app: `outbox` and the messages fed to it are what the test sees of it.
+
+    Args:
+        on_sent: Called with every message that the app sends; may raise, to refuse it.
+    """
+
+    def __init__(
+        self, app: ASGIApp, scope: Scope, on_sent: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.has_ended = False
+        self._app = app
+        self._scope = scope
+        self._on_sent = on_sent
+        self._inbox: deque[Mapping[str, object]] = deque()
+        self._goodbye: Mapping[str, object] | None = None
+        self._history: deque[str] = deque(maxlen=8)
+        self._changed = anyio.Event()
+        self._error: BaseException | None = None
+        self._is_stalled = False
+        self._cancel_scope = anyio.CancelScope()
+
+    def start(self) -> None:
+        """Call the app, in a task of its own."""
+        _spawn(self._run)
+
+    async def _run(self) -> None:
+        cancelled = anyio.get_cancelled_exc_class()
+        try:
+            with self._cancel_scope:
+                await self._app(self._scope, self._receive, self._send)
+        except (cancelled, GeneratorExit):
+            raise
+        except PeerLeft:
+            pass
+        except BaseException as error:  # noqa: BLE001 - even pytest's own outcomes are the test's
+            self._error = error
+        finally:
+            self.has_ended = True
+            self._notify()
+
+    async def _receive(self) -> Mapping[str, object]:
+        await anyio.lowlevel.checkpoint()
+        while not self._inbox:
+            if self._goodbye is not None:
+                return self._goodbye
+            await self._changed.wait()
+        return self._inbox.popleft()
+
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        await anyio.lowlevel.checkpoint()
+        while self._is_stalled and self._goodbye is None:
+            await self._changed.wait()
+        if self._goodbye is not None:
+            raise PeerLeft("The peer has left.")
+        self._history.append(_shorten(message))
+        self._on_sent(dict(message))
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    def feed(self, message: Mapping[str, object]) -> None:
+        """Give the app a message to receive."""
+        self._inbox.append(message)
+        self._notify()
+
+    def stall(self, is_stalled: bool) -> None:
+        """Let the app's sends wait, as for a peer that does not read; or let them go on."""
+        self._is_stalled = is_stalled
+        self._notify()
+
+    def leave(self, goodbye: Mapping[str, object]) -> None:
+        """Be gone: from now on the app's sends raise, and its receives give `goodbye`."""
+        self._goodbye = goodbye
+        self._notify()
+
+    def cancel(self) -> None:
+        """Cancel the call, as a server does at its end."""
+        self._cancel_scope.cancel()
+
+    async def wait_until(self, ready: Callable[[], object], what: str, wait: float) -> None:
+        """Return when `ready()` holds or the app has ended.
+
+        Raises:
+            TimeoutError: Neither happened within `wait` seconds.
+            BaseException: Whatever the app raised, once.
+        """
+        with anyio.move_on_after(wait):
+            while not ready() and not self.has_ended:
+                await self._changed.wait()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        if not ready() and not self.has_ended:
+            raise TimeoutError(f"No {what} within {wait:g} s; {self.what_came()}")
+
+    async def answered(self, ready: Callable[[], object], what: str) -> None:
+        """Wait for an answer that has to come; without it the call is cancelled.
+
+        Raises:
+            RuntimeError: The app returned without it.
+        """
+        try:
+            await self.wait_until(ready, what, ANSWER_SECONDS)
+            if not ready():
+                raise RuntimeError(f"The app returned without {what}; {self.what_came()}")
+        except BaseException:
+            self.cancel()
+            raise
+
+    async def finish(self) -> None:
+        """Wait for the app to end; it is cancelled if it does not by itself."""
+        await self.answered(lambda: self.has_ended, "end of the app")
+
+    def what_came(self) -> str:
+        """What the app has sent so far, shortened, the last few messages only."""
+        if not self._history:
+            return "the app has sent nothing."
+        return "what the app had sent: " + "; ".join(self._history)
+
+
+def _shorten(message: Mapping[str, Any]) -> str:
+    text = repr({key: value for key, value in message.items() if value not in (None, b"", [])})
+    return text if len(text) <= 300 else text[:297] + "..."

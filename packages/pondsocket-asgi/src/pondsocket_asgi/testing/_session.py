@@ -1,0 +1,144 @@
+"""What a test's WebSocket and its stream have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from pondsocket_common import Headers, dump_json, fresh_id
+
+from pondsocket_asgi._scope import Scope
+
+from ._running import ASGIApp, RunningApp
+
+
+def response_headers(message: Mapping[str, Any]) -> Headers:
+    """The headers of a response's start, or of an accept."""
+    pairs = message.get("headers") or ()
+    return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs)
+
+
+class Session(ABC):
+    """What both transports have in common.
+
+    Attributes:
+        status: The HTTP status of the answer: 101 for an accepted WebSocket, 403 for one that
+            was closed before it was accepted, as servers make it; None before the answer.
+        headers: The headers of the answer.
+        body: The body of a refusal.
+        accepted: Whether the connection was opened.
+        closed: Whether the app has closed it, or the test has left.
+        connection_id: The secret of this connection; empty until it is known.
+        outbox: The ASGI messages that the app has sent and the test has not yet received. The
+            accept, response headers and an HTTP refusal do not pass through it.
+    """
+
+    def __init__(self, app: ASGIApp, scope: Scope) -> None:
+        self.status: int | None = None
+        self.headers = Headers()
+        self.body = b""
+        self.accepted = False
+        self.closed = False
+        self.connection_id = ""
+        self.outbox: list[dict[str, Any]] = []
+        self._running = RunningApp(app, scope, self._sent)
+
+    @abstractmethod
+    def _sent(self, message: dict[str, Any]) -> None: ...
+
+    @abstractmethod
+    async def send_text(self, text: str | bytes) -> None:
+        """Send one message as it is."""
+
+    @abstractmethod
+    async def receive_json(self, *, wait: float = 1.0) -> dict[str, Any]:
+        """The next message, parsed."""
+
+    async def send_json(self, message: object) -> None:
+        """Send one message as JSON."""
+        await self.send_text(dump_json(message).decode())
+
+    async def send_client_message(
+        self,
+        *,
+        action: str,
+        channel_name: str,
+        event: str,
+        payload: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> str:
+        """Send a message of the protocol and return its request id."""
+        request_id = request_id or fresh_id()
+        await self.send_json(
+            {
+                "action": str(action),
+                "event": event,
+                "channelName": channel_name,
+                "requestId": request_id,
+                "payload": dict(payload or {}),
+            }
+        )
+        return request_id
+
+    async def receive_message(self, *, wait: float = 1.0) -> dict[str, Any]:
+        """The next ASGI message of the app, within `wait` seconds.
+
+        Raises:
+            TimeoutError: None came.
+            ConnectionError: The connection is closed and everything was received.
+        """
+        await self._running.wait_until(lambda: self.outbox or self.closed, "message", wait)
+        if not self.outbox:
+            raise ConnectionError(f"{self._ending()}; {self._running.what_came()}")
+        return self.outbox.pop(0)
+
+    async def receive_event_named(
+        self, name: str, *, wait: float = 1.0, attempts: int = 10
+    ) -> dict[str, Any]:
+        """The next message whose event is `name`, at most the `attempts`-th from here.
+
+        Raises:
+            TimeoutError: It was not among them, or one of them took longer than `wait` seconds.
+        """
+        others: list[str] = []
+        for _ in range(attempts):
+            try:
+                message = await self.receive_json(wait=wait)
+            except (TimeoutError, ConnectionError) as error:
+                came = ", ".join(others) or "nothing"
+                raise type(error)(f"No event {name!r}, but {came}. {error}") from error
+            if message.get("event") == name:
+                return message
+            others.append(repr(message.get("event")))
+        raise TimeoutError(f"No event {name!r} among {attempts}, but {', '.join(others)}.")
+
+    def stop_reading(self) -> None:
+        """Let the app's sends wait from now on, as for a peer whose buffers are full."""
+        self._running.stall(True)
+
+    def resume_reading(self) -> None:
+        """Take what the app sends again."""
+        self._running.stall(False)
+
+    def cancel(self) -> None:
+        """Cancel the app's call, as a server does at its end."""
+        self._running.cancel()
+
+    async def wait_ended(self) -> None:
+        """Wait for the app's call to end by itself, or by `cancel`."""
+        await self._running.finish()
+
+    async def _leave(self, goodbye: Mapping[str, object]) -> None:
+        self._running.leave(goodbye)
+        try:
+            await self._running.finish()
+        finally:
+            self.closed = True
+
+    def _ending(self) -> str:
+        if self.accepted:
+            return "The connection is closed"
+        return f"The connection was refused with status {self.status}"
+
+    def _unexpected(self, message: Mapping[str, Any]) -> RuntimeError:
+        state = "closed" if self.closed else "open" if self.status else "connecting"
+        return RuntimeError(f"The app sent {message['type']!r} to a connection that is {state}.")

@@ -1,0 +1,88 @@
+"""A test's stream of Server-Sent Events."""
+
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+from pondsocket_common import CONNECTION_ID_HEADER, SSEDecoder
+
+from pondsocket_asgi._scope import Scope
+
+from ._running import ASGIApp
+from ._session import Session, response_headers
+
+
+class SSESession(Session):
+    """One stream, and the POSTs that belong to it.
+
+    Attributes:
+        posted: Status and body of what `send_text` and its kin were answered, in order.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        scope: Scope,
+        push: Callable[[str, object], Awaitable[tuple[int, bytes]]],
+    ) -> None:
+        super().__init__(app, scope)
+        self.posted: list[tuple[int, bytes]] = []
+        self._push = push
+        self._decoder = SSEDecoder()
+        self._events: deque[dict[str, Any]] = deque()
+
+    async def connect(self) -> None:
+        """Ask for the stream: returns with its headers, or with the whole refusal."""
+        self._running.feed({"type": "http.request", "body": b"", "more_body": False})
+        self._running.start()
+        await self._running.answered(lambda: self.accepted or self.closed, "response")
+
+    def _sent(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "http.response.start" if self.status is None:
+                self.status, self.headers = message["status"], response_headers(message)
+                self.accepted = self.status == 200
+                self.connection_id = self.headers.get(CONNECTION_ID_HEADER, "")
+            case "http.response.body" if self.status and not self.closed:
+                if self.accepted and message.get("body"):
+                    self.outbox.append(message)
+                self.body += b"" if self.accepted else message.get("body", b"")
+                if not message.get("more_body", False):
+                    self.closed = True
+                    self._running.feed({"type": "http.disconnect"})
+            case _:
+                raise self._unexpected(message)
+
+    async def send_text(self, text: str | bytes) -> None:
+        """POST one message; the answer is added to `posted`."""
+        body = text.encode() if isinstance(text, str) else text
+        self.posted.append(await self._push(self.connection_id, body))
+
+    async def receive_frame_bytes(self, *, wait: float = 1.0) -> bytes:
+        """The next chunk of the stream as it was written: a comment, or one event or more."""
+        chunk: bytes = (await self.receive_message(wait=wait))["body"]
+        return chunk
+
+    async def receive_event(self, *, wait: float = 1.0) -> dict[str, Any]:
+        """The data of the next event, parsed; comments and blocks without data are skipped.
+
+        Raises:
+            TimeoutError: None came within `wait` seconds.
+            ConnectionError: The stream has ended.
+        """
+        until = anyio.current_time() + wait
+        while not self._events:
+            left = max(0.0, until - anyio.current_time())
+            for event in self._decoder.feed(await self.receive_frame_bytes(wait=left)):
+                self._events.append(json.loads(event.data))
+        return self._events.popleft()
+
+    async def receive_json(self, *, wait: float = 1.0) -> dict[str, Any]:
+        """The same as `receive_event`, by the name it has on a WebSocket."""
+        return await self.receive_event(wait=wait)
+
+    async def disconnect(self) -> None:
+        """Drop the stream, and wait for the app to end."""
+        await self._leave({"type": "http.disconnect"})

@@ -1,0 +1,92 @@
+"""A test's WebSocket."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pondsocket_asgi._scope import Scope
+
+from ._running import ASGIApp
+from ._session import Session, response_headers
+
+
+class WebSocketSession(Session):
+    """One WebSocket.
+
+    Attributes:
+        close_code: The code that the app closed with; None while it has not.
+        close_reason: The reason it gave.
+        subprotocol: The subprotocol it accepted.
+    """
+
+    def __init__(self, app: ASGIApp, scope: Scope) -> None:
+        super().__init__(app, scope)
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.subprotocol: str | None = None
+
+    async def connect(self) -> None:
+        """Shake hands: returns once the app has accepted or refused."""
+        self._running.feed({"type": "websocket.connect"})
+        self._running.start()
+        await self._running.answered(lambda: self.accepted or self.closed, "accept or refusal")
+
+    def _sent(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "websocket.accept" if self.status is None:
+                self.accepted, self.status = True, 101
+                self.headers = response_headers(message)
+                self.subprotocol = message.get("subprotocol")
+            case "websocket.send" if self.accepted and not self.closed:
+                self._learn_connection_id(message)
+                self.outbox.append(message)
+            case "websocket.close" if not self.closed and (self.accepted or not self.status):
+                self.closed, self.status = True, self.status or 403
+                self.close_code = message.get("code", 1000)
+                self.close_reason = message.get("reason") or ""
+                self.outbox.append(message)
+                self._running.feed({"type": "websocket.disconnect", "code": self.close_code})
+            case "websocket.http.response.start" if self.status is None:
+                self.status, self.headers = message["status"], response_headers(message)
+            case "websocket.http.response.body" if self.status and not (
+                self.accepted or self.closed
+            ):
+                self.body += message["body"]
+                self.closed = not message.get("more_body", False)
+            case _:
+                raise self._unexpected(message)
+
+    def _learn_connection_id(self, message: Mapping[str, Any]) -> None:
+        if not self.connection_id and "connectionId" in (message.get("text") or ""):
+            payload = json.loads(message["text"]).get("payload") or {}
+            self.connection_id = payload.get("connectionId", "")
+
+    async def send_text(self, text: str | bytes) -> None:
+        """Send one frame: text, or binary where `text` is bytes."""
+        kind = "bytes" if isinstance(text, bytes) else "text"
+        self._running.feed({"type": "websocket.receive", kind: text})
+
+    async def receive_json(self, *, wait: float = 1.0) -> dict[str, Any]:
+        """The next frame, parsed.
+
+        Raises:
+            TimeoutError: None came within `wait` seconds.
+            ConnectionError: The app has closed; the close message stays in the outbox.
+        """
+        message = await self.receive_message(wait=wait)
+        if message["type"] == "websocket.close":
+            self.outbox.insert(0, message)
+            raise ConnectionError(self._ending())
+        text = message.get("text")
+        frame: dict[str, Any] = json.loads(message["bytes"] if text is None else text)
+        return frame
+
+    async def disconnect(self, code: int = 1000) -> None:
+        """Leave, and wait for the app to end."""
+        await self._leave({"type": "websocket.disconnect", "code": code, "reason": ""})
+
+    def _ending(self) -> str:
+        if self.close_code is None:
+            return super()._ending()
+        verb = "closed" if self.accepted else "refused"
+        return f"The app {verb} this WebSocket with {self.close_code} {self.close_reason!r}"

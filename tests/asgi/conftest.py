@@ -1,0 +1,108 @@
+"""A small pond and a driver for it, for every test of the doors."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import anyio
+import pytest
+from pondsocket import (
+    ConnectionContext,
+    Endpoint,
+    EventContext,
+    JoinContext,
+    LeaveContext,
+    Options,
+    PondSocket,
+)
+from pondsocket_asgi import PondASGIApp
+from pondsocket_asgi.testing import ASGITestDriver, SSESession, WebSocketSession
+
+Session: TypeAlias = WebSocketSession | SSESession
+Interception: TypeAlias = Callable[[Any, Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+HTTP_RESPONSE: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
+
+
+class Pond:
+    """A pond that welcomes everybody, and what a test needs to look at it."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.pond = PondSocket(options=options)
+        self.endpoint: Endpoint = self.pond.create_endpoint("/socket", self.on_connect)
+        self.lobby = lobby = self.endpoint.create_channel("/chat/:room", self.on_join)
+        lobby.on_message("say", self.on_say)
+        lobby.on_message("hang", self.on_hang)
+        lobby.on_leave(self.on_leave)
+        self.app = PondASGIApp(self.pond)
+        self.driver = ASGITestDriver(self.app)
+        self.contexts: list[ConnectionContext] = []
+        self.left: list[str] = []
+
+    async def on_connect(self, ctx: ConnectionContext) -> None:
+        self.contexts.append(ctx)
+        code = ctx.query.get("decline")
+        if code is not None:
+            ctx.decline(int(code), ctx.query.get("message", "Not today"))
+        elif "crash" in ctx.query:
+            raise ValueError("the application's secret")
+        elif "silent" not in ctx.query:
+            ctx.accept()
+
+    async def on_join(self, ctx: JoinContext) -> None:
+        await ctx.accept()
+
+    async def on_say(self, ctx: EventContext) -> None:
+        await ctx.broadcast("said", ctx.get_payload())
+
+    async def on_hang(self, ctx: EventContext) -> None:
+        await anyio.sleep_forever()
+
+    async def on_leave(self, ctx: LeaveContext) -> None:
+        self.left.append(str(ctx.reason))
+
+    async def is_empty(self) -> bool:
+        """Whether nobody is connected any more."""
+        return await self.endpoint.connection_count() == 0
+
+
+MakePond: TypeAlias = Callable[..., Pond]
+
+
+@pytest.fixture
+def make_pond() -> MakePond:
+    """Make a pond, with options where a test needs small ones: `make_pond(outbox_frames=4)`."""
+
+    def make(**options: int | float) -> Pond:
+        return Pond(Options(**options) if options else None)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def pond() -> Pond:
+    """A pond with the default options."""
+    return Pond()
+
+
+async def join(session: Session, channel_name: str = "/chat/1") -> None:
+    """Join a channel and receive everything up to the acknowledgement."""
+    await session.send_client_message(
+        action="JOIN_CHANNEL", channel_name=channel_name, event="join"
+    )
+    assert (await session.receive_event_named("ACKNOWLEDGE"))["channelName"] == channel_name
+
+
+async def say(session: Session, text: str, channel_name: str = "/chat/1") -> str:
+    """Broadcast to a channel and return the request id."""
+    return await session.send_client_message(
+        action="BROADCAST", channel_name=channel_name, event="say", payload={"text": text}
+    )
+
+
+def driver_with(pond: Pond, on_send: Interception) -> ASGITestDriver:
+    """A driver whose server passes what the app sends through `on_send(message, send)`."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await pond.app(scope, receive, lambda message: on_send(message, send))
+
+    return ASGITestDriver(app)
