@@ -1,0 +1,42 @@
+"""PondSocket in Starlette: chat rooms at `/ws/socket`, beside an ordinary page.
+
+Run it with `uvicorn examples.starlette_app:app`.
+"""
+
+from pondsocket import ConnectionContext, EventContext, JoinContext, PondSocket
+from pondsocket_asgi import PondASGIApp
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+
+async def connect(ctx: ConnectionContext) -> None:
+    """Admit everybody; `ctx.query`, `ctx.headers` and `ctx.cookies` are there to check."""
+    ctx.accept()
+
+
+async def join(ctx: JoinContext) -> None:
+    """Let them into every room, and show them to the others."""
+    await ctx.accept()
+    await ctx.track({"status": "online"})
+
+
+async def say(ctx: EventContext) -> None:
+    """Pass a message on to everybody in the room."""
+    await ctx.broadcast("message", ctx.get_payload())
+
+
+async def home(request: Request) -> PlainTextResponse:
+    """Answer like any other page of the site."""
+    return PlainTextResponse("The rooms are at /ws/socket.")
+
+
+pond = PondSocket()
+rooms = pond.create_endpoint("/socket", connect).create_channel("/chat/:room_id", join)
+rooms.on_message("message", say)
+
+app = Starlette(
+    routes=[Route("/", home), Mount("/ws", PondASGIApp(pond))],
+    lifespan=pond.lifespan,
+)

@@ -1,0 +1,62 @@
+"""Servers that many tests share, and clients for them."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from typing import TypeAlias
+
+import pytest
+from pondsocket_common import fresh_id
+
+from tests.integration.clients import TRANSPORTS, Transport
+from tests.integration.dialing import Dialer
+from tests.servers import Server
+
+Shared: TypeAlias = Callable[..., Server]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The clients are asyncio's; the server is a process of its own."""
+    return "asyncio"
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> Transport:
+    """Run a test over each transport."""
+    transport: Transport = request.param
+    return transport
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Shared]:
+    """Servers like `serve`'s, but one for all tests: `shared("module:app", *arguments)`."""
+    running: dict[tuple[str, ...], Server] = {}
+    with ExitStack() as servers:
+
+        def start(*command: str) -> Server:
+            if command not in running:
+                running[command] = servers.enter_context(Server(*command))
+            return running[command]
+
+        yield start
+
+
+@pytest.fixture
+def server(shared: Shared) -> Server:
+    """The server of `tests/integration/app.py`."""
+    # The one that sends any status from 400 to 599; uvicorn's older one knows registered ones only.
+    ws = ("--ws", "websockets-sansio")
+    return shared("tests.integration.app:app", "--log-level", "warning", *ws)
+
+
+@pytest.fixture
+async def dial() -> AsyncIterator[Dialer]:
+    """Connect clients, as `client = await dial("websocket", url)`; closed with the test."""
+    async with Dialer() as dialer:
+        yield dialer
+
+
+@pytest.fixture
+def room() -> str:
+    """The name of a channel that nobody else uses."""
+    return f"/room/{fresh_id()}"

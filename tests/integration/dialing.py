@@ -1,0 +1,116 @@
+"""Connecting: being let in, or a `Refused` with the answer."""
+
+import json
+import ssl
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import httpx
+import websockets
+from pondsocket_common import EVENT_STREAM
+from websockets.asyncio.client import connect as connect_websocket
+from websockets.typing import Subprotocol
+
+from tests.integration.clients import (
+    WAIT_SECONDS,
+    Client,
+    Message,
+    SSEClient,
+    Transport,
+    WebSocketClient,
+)
+
+ClientT = TypeVar("ClientT", bound=Client)
+
+# By default httpx loads all authorities of the world, which takes longer than most tests.
+NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error
+    """The server did not admit the client."""
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        super().__init__(f"{status} {body!r}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def json(self) -> Message:
+        """The body."""
+        message: Message = json.loads(self.body)
+        return message
+
+
+class Dialer:
+    """Connects clients, and drops those that the test left open: the server may be gone."""
+
+    def __init__(self) -> None:
+        self._clients: list[Client] = []
+        self.http = self._http()
+
+    @staticmethod
+    def _http() -> httpx.AsyncClient:
+        return httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=WAIT_SECONDS)
+
+    async def __call__(self, transport: Transport, url: str) -> Client:
+        """Connect to an `http://` address and wait for the first message.
+
+        Raises:
+            Refused: The server did not admit it.
+        """
+        return await (self.websocket(url) if transport == "websocket" else self.sse(url))
+
+    async def websocket(
+        self, url: str, *, subprotocols: list[Subprotocol] | None = None
+    ) -> WebSocketClient:
+        """Connect over WebSocket."""
+        try:
+            connection = await connect_websocket(
+                "ws" + url.removeprefix("http"),
+                subprotocols=subprotocols,
+                compression=None,
+                proxy=None,
+                max_size=None,
+                max_queue=None,
+                open_timeout=WAIT_SECONDS,
+                close_timeout=WAIT_SECONDS,
+            )
+        except websockets.InvalidStatus as refusal:
+            response = refusal.response
+            named = {name.lower(): value for name, value in response.headers.raw_items()}
+            raise Refused(response.status_code, named, bytes(response.body or b"")) from None
+        return await self._started(WebSocketClient(connection))
+
+    async def sse(self, url: str) -> SSEClient:
+        """Connect over server-sent events."""
+        # Its own, since the common one looks through all its connections at every request.
+        line = self._http()
+        request = line.build_request("GET", url, headers={"accept": EVENT_STREAM})
+        request.extensions["timeout"] = {"connect": WAIT_SECONDS, "pool": WAIT_SECONDS}
+        response = await line.send(request, stream=True)
+        if response.status_code != 200:
+            body = await response.aread()
+            await line.aclose()
+            raise Refused(response.status_code, dict(response.headers), body)
+        return await self._started(SSEClient(self.http, line, response))
+
+    async def _started(self, client: ClientT) -> ClientT:
+        self._clients.append(client)
+        await client.start()
+        return client
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.http.aclose)
+            for client in self._clients:
+                stack.push_async_callback(client.abort, reset=False)
+                stack.push_async_callback(client.stop)
