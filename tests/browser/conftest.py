@@ -1,0 +1,85 @@
+"""Headless Chromium, the chat's server, and windows in which people talk."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.browser.windows import OpenWindow, Window, new_window
+from tests.servers import ROOT, Serve, Server
+
+CHROMIUM: Final = os.environ.get("POND_CHROMIUM") or shutil.which("chromium")
+CHAT: Final = "examples.chat:app"
+ROOMS: Final = count(1)
+ARGUMENTS: Final = [
+    "--headless=new",
+    "--no-sandbox",  # Chromium refuses to run as root, which is what a build container has
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests; each window has a context of its own in it."""
+    if CHROMIUM is None:
+        pytest.fail("There is no `chromium` on the PATH: install it, or set POND_CHROMIUM to one.")
+    # Slow machines paint late; a wait that is met returns at once all the same.
+    expect.set_options(timeout=10_000)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=ARGUMENTS,
+            ignore_default_args=["--headless"],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path:
+    """The folder that keeps the screenshots."""
+    folder = Path(os.environ.get("POND_ARTEFACTS", ROOT / "artefacts")) / "browser"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def server(serve: Serve) -> Server:
+    """The chat in a server of its own, for a test that stops it."""
+    return serve(CHAT)
+
+
+@pytest.fixture(scope="session")
+def lasting_server() -> Iterator[Server]:
+    """The chat for all tests that leave the server alone: each has a room of its own."""
+    with Server(CHAT) as server:
+        yield server
+
+
+@pytest.fixture
+def open_window(browser: Browser, request: pytest.FixtureRequest) -> Iterator[OpenWindow]:
+    """Open windows, as `ann = open_window().enter("Ann", "sse")`; none may raise a script error."""
+    own = "server" in request.fixturenames
+    server: Server = request.getfixturevalue("server" if own else "lasting_server")
+    room = f"room {next(ROOMS)}"
+    windows: list[Window] = []
+
+    def start(*, width: int = 1000, height: int = 640, dark: bool = False) -> Window:
+        window = new_window(browser, server.http_url, room, width=width, height=height, dark=dark)
+        windows.append(window)
+        return window
+
+    yield start
+    for window in windows:
+        window.page.context.close()
+    assert [error for window in windows for error in window.errors] == []

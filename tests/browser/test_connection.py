@@ -1,0 +1,214 @@
+"""What the page does when a connection ends, against a server that is played by the test."""
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import WebSocketRoute, expect
+
+from tests.browser.windows import OpenWindow, Window
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
+
+STOP: Final = [1000, 1009, 4400, 4403, 4404]
+RECONNECT: Final = [1001, 1011, 1012, 4401, 4408, 4429, 4503]
+
+Handle = Callable[["PlayedServer", dict[str, Any]], None]
+
+
+class PlayedServer:
+    """The server's side of the page's WebSocket; joins are accepted, `handle` sees the rest."""
+
+    def __init__(self, window: Window, handle: Handle | None = None) -> None:
+        self.connections: list[WebSocketRoute] = []
+        self._channel = f"/chat/{window.room}"
+        self._handle = handle
+        window.page.route_web_socket("**/socket?*", self._open)
+
+    @property
+    def connection(self) -> WebSocketRoute:
+        return self.connections[-1]
+
+    def send(
+        self, action: str, event: str, payload: object, *, to: str = "", answers: str = "r"
+    ) -> None:
+        frame = {"action": action, "event": event, "requestId": answers}
+        frame["channelName"] = to or self._channel
+        self.connection.send(json.dumps({**frame, "payload": payload}))
+
+    def say(self, key: str, text: str) -> None:
+        said = {"key": key, "text": text, "user": "u2", "name": "Bea"}
+        self.send("BROADCAST", "message", {**said, "time": "2026-01-01T10:00:00+00:00"})
+
+    def _open(self, connection: WebSocketRoute) -> None:
+        self.connections.append(connection)
+        connection.on_message(self._take)
+        welcome = {"id": "u1", "connectionId": "secret"}
+        self.send("CONNECT", "CONNECTION", welcome, to="GATEWAY")
+
+    def _take(self, text: str | bytes) -> None:
+        message: dict[str, Any] = json.loads(text)
+        if message["action"] == "JOIN_CHANNEL":
+            self.send("SYSTEM", "ACKNOWLEDGE", {}, answers=message["requestId"])
+        elif self._handle is not None:
+            self._handle(self, message)
+
+
+def test_final_close_codes_stop_and_say_so(open_window: OpenWindow) -> None:
+    for code in STOP:
+        ann = open_window()
+        played = PlayedServer(ann)
+        ann.enter("Ann")
+        played.connection.close(code=code)
+        again = ann.page.get_by_role("button", name="Connect again")
+        expect(again).to_be_visible()
+        expect(ann.status).not_to_contain_text("Retrying")
+        assert len(played.connections) == 1
+        again.click()
+        ann.expect_here("websocket")
+        assert len(played.connections) == 2
+
+
+def test_passing_close_codes_reconnect(open_window: OpenWindow) -> None:
+    for code in RECONNECT:
+        ann = open_window()  # a new one each time: the delay grows with failures in a row
+        played = PlayedServer(ann)
+        ann.enter("Ann")
+        played.connection.close(code=code)
+        expect(ann.log).to_contain_text("You are back.")
+        ann.expect_here("websocket")
+        assert len(played.connections) == 2
+
+
+def test_a_goodbye_decides_over_the_close_code(open_window: OpenWindow) -> None:
+    ann = open_window()
+    played = PlayedServer(ann)
+    ann.enter("Ann")
+    goodbye = {"code": 1012, "reason": "restart", "reconnect": True, "afterMs": 0}
+    played.send("SYSTEM", "GOODBYE", goodbye, to="GATEWAY")
+    played.connection.close(code=1000)
+    expect(ann.log).to_contain_text("You are back.")
+    ann.expect_here("websocket")
+
+    goodbye = {"code": 4403, "reason": "You have been shown out.", "reconnect": False, "afterMs": 0}
+    played.send("SYSTEM", "GOODBYE", goodbye, to="GATEWAY")
+    played.connection.close(code=1012)
+    expect(ann.status).to_have_text("You have been shown out.")
+    assert len(played.connections) == 2
+
+
+def test_a_goodbye_says_how_long_to_wait(open_window: OpenWindow) -> None:
+    ann = open_window()
+    played = PlayedServer(ann)
+    ann.enter("Ann")
+    goodbye = {"code": 1012, "reason": "restart", "reconnect": True, "afterMs": 600_000}
+    played.send("SYSTEM", "GOODBYE", goodbye, to="GATEWAY")
+    played.connection.close(code=1012)
+    expect(ann.page.get_by_text("in 600 s")).to_be_visible()
+    ann.page.get_by_role("button", name="Try now").click()
+    ann.expect_here("websocket")
+
+
+def test_eviction_stops_and_says_why(open_window: OpenWindow) -> None:
+    ann = open_window()
+    played = PlayedServer(ann)
+    ann.enter("Ann")
+    played.send("SYSTEM", "EVICTED", {"reason": "spam"})
+    expect(ann.status).to_have_text("You were taken out of the room: spam.")
+    assert len(played.connections) == 1
+
+
+def test_a_message_without_answer_is_sent_again_with_the_same_key(open_window: OpenWindow) -> None:
+    keys: list[str] = []
+
+    def handle(played: PlayedServer, message: dict[str, Any]) -> None:
+        keys.append(message["payload"]["key"])
+        if len(keys) == 1:
+            played.connection.close(code=1012)  # taken, and the answer lost
+        else:
+            played.say(keys[-1], message["payload"]["text"])
+            played.say(keys[-1], message["payload"]["text"])
+
+    ann = open_window()
+    PlayedServer(ann, handle)
+    ann.enter("Ann")
+    ann.say("Once only.")
+    expect(ann.bubble("Once only.")).to_have_count(1)
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+
+
+def test_an_error_frame_stays_with_its_message(open_window: OpenWindow) -> None:
+    def handle(played: PlayedServer, message: dict[str, Any]) -> None:
+        error = {"error": "INTERNAL_SERVER_ERROR", "code": 500, "message": "Something broke."}
+        answers = message["requestId"]
+        played.send("ERROR", "INTERNAL_SERVER_ERROR", error, answers=answers)
+
+    ann = open_window()
+    PlayedServer(ann, handle)
+    ann.enter("Ann")
+    ann.say("Does this work?")
+    expect(ann.page.get_by_text("Not sent: Something broke.")).to_be_visible()
+    expect(ann.page.get_by_role("button", name="Try again")).to_be_visible()
+    ann.page.get_by_role("button", name="Discard").click()
+    expect(ann.page.get_by_text("Does this work?")).to_have_count(0)
+
+
+def test_a_join_that_may_pass_later_is_tried_again(open_window: OpenWindow) -> None:
+    refusals = [500, 429]
+
+    class Hesitating(PlayedServer):
+        def _take(self, text: str | bytes) -> None:
+            message: dict[str, Any] = json.loads(text)
+            if message["action"] == "JOIN_CHANNEL" and refusals:
+                refused = {"code": refusals.pop(0), "message": "Not just now.", "retryAfterMs": 10}
+                self.send("SYSTEM", "UNAUTHORIZED", refused, answers=message["requestId"])
+            else:
+                super()._take(text)
+
+    ann = open_window()
+    played = Hesitating(ann)
+    ann.enter("Ann")
+    assert len(played.connections) == 3
+
+
+@pytest.mark.parametrize("via", ["websocket", "sse"])
+def test_silence_is_asked_about_and_an_answer_is_enough(open_window: OpenWindow, via: str) -> None:
+    pings: list[str] = []
+    ann = open_window()
+    ann.page.clock.install()
+    ann.page.on(
+        "websocket",
+        lambda socket: socket.on("framereceived", lambda frame: pings.append(str(frame))),
+    )
+    ann.enter("Ann", via)
+    if via == "sse":
+        with ann.page.expect_response(lambda response: response.request.method == "POST") as taken:
+            ann.page.clock.fast_forward(30_000)
+        assert taken.value.status == 204
+    else:
+        ann.page.clock.fast_forward(30_000)
+    ann.say("Still here.")
+    expect(ann.bubble("Still here.")).to_have_count(1)
+    assert via == "sse" or any("PONG" in frame for frame in pings)
+    ann.page.clock.fast_forward(15_000)
+    ann.say("And now, too.")
+    expect(ann.bubble("And now, too.")).to_have_count(1)
+    ann.expect_here(via)
+    assert "The server says" not in ann.log.inner_text()
+
+
+def test_a_connection_that_went_silent_is_replaced(open_window: OpenWindow) -> None:
+    taken: list[str] = []
+    ann = open_window()
+    played = PlayedServer(ann, lambda _, message: taken.append(message["action"]))
+    ann.page.clock.install()
+    ann.enter("Ann")
+    ann.page.clock.fast_forward(30_000)
+    ann.page.clock.fast_forward(15_000)
+    expect(ann.log).to_contain_text("Connection lost.")
+    ann.page.clock.fast_forward(2_000)
+    expect(ann.log).to_contain_text("You are back.")
+    assert taken == ["ping"]
+    assert len(played.connections) == 2
