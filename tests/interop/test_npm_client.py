@@ -1,0 +1,56 @@
+"""The client published on npm, on Node, over both of its transports."""
+
+import shutil
+
+import pytest
+
+from tests.interop.peers import (
+    APP,
+    HERE,
+    RESTART,
+    RESTART_TEST_SECONDS,
+    SCENARIOS,
+    run,
+    run_with_restart,
+)
+from tests.servers import Serve, Server
+
+pytestmark = pytest.mark.interop
+
+PEER = HERE / "npm" / "peer.mjs"
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    """The command that runs the peer, in whose directory the client is installed."""
+    found = shutil.which("node")
+    if found is None:
+        pytest.fail("Node is not on the PATH: install it, then run `nox -s interop`", pytrace=False)
+    if not (PEER.parent / "node_modules" / "@eleven-am" / "pondsocket-client").is_dir():
+        pytest.fail("The npm client is not installed: run `nox -s interop`", pytrace=False)
+    return found
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_npm_client(node: str, server: Server, transport: str, scenario: str) -> None:
+    run([node, str(PEER), f"{server.http_url}/socket", transport, scenario], server)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    ["broadcasts", "gets the response to its own request", "sees who comes changes and goes"],
+)
+def test_npm_clients_on_both_transports_meet(node: str, server: Server, scenario: str) -> None:
+    run([node, str(PEER), f"{server.http_url}/socket", "mixed", scenario], server)
+
+
+@pytest.mark.timeout(RESTART_TEST_SECONDS)
+@pytest.mark.parametrize("graceful", [True, False], ids=["stopped", "killed"])
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_npm_client_rejoins_after_a_restart(
+    node: str, serve: Serve, transport: str, graceful: bool
+) -> None:
+    server = serve(APP)
+    command = [node, str(PEER), f"{server.http_url}/socket", transport, RESTART]
+    run_with_restart(command, server, lambda: server.restart(graceful=graceful))

@@ -1,0 +1,43 @@
+"""The client published on PyPI, in an environment of its own."""
+
+import os
+import shutil
+
+import pytest
+
+from tests.interop.peers import (
+    APP,
+    HERE,
+    RESTART,
+    RESTART_TEST_SECONDS,
+    SCENARIOS,
+    run,
+    run_with_restart,
+)
+from tests.servers import Serve, Server
+
+pytestmark = pytest.mark.interop
+
+PEER = HERE / "pypi" / "peer.py"
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    """The Python of the environment that holds the client and the older package it needs."""
+    found = shutil.which(os.environ.get("POND_PYPI_CLIENT_PYTHON", ""))
+    if found is None:
+        pytest.fail("The PyPI client is not installed: run `nox -s interop`", pytrace=False)
+    return found
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_pypi_client(python: str, server: Server, scenario: str) -> None:
+    run([python, str(PEER), f"{server.http_url}/socket", scenario], server)
+
+
+@pytest.mark.timeout(RESTART_TEST_SECONDS)
+@pytest.mark.parametrize("graceful", [True, False], ids=["stopped", "killed"])
+def test_pypi_client_rejoins_after_a_restart(python: str, serve: Serve, graceful: bool) -> None:
+    server = serve(APP)
+    command = [python, str(PEER), f"{server.http_url}/socket", RESTART]
+    run_with_restart(command, server, lambda: server.restart(graceful=graceful))
