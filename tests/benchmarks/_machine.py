@@ -1,0 +1,23 @@
+"""On what the figures were taken."""
+
+import os
+import platform
+import time
+from importlib.metadata import version
+
+_LOOPS = 1_000_000
+
+
+def machine(*packages: str) -> str:
+    """The interpreter, the versions of these packages, and how fast the machine is just now."""
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    started = time.process_time()
+    for _ in range(_LOOPS):
+        pass
+    # A build without --enable-optimizations shows here, and so does a busy neighbour.
+    milliseconds = (time.process_time() - started) * 1_000
+    return (
+        f"Python {platform.python_version()}, {versions}\n"
+        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f};"
+        f" a million empty loops take {milliseconds:.0f} ms of CPU time"
+    )

@@ -1,0 +1,140 @@
+"""A room in memory: peers that cost next to nothing, on the core alone or behind the ASGI door."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pondsocket import Channel, ConnectRequest, Frame, Headers, PondSocket, QueryParams, Session
+from pondsocket_asgi import PondASGIApp
+from pondsocket_common import ClientActions, ClientMessage, CloseCode, encode_client
+
+from tests.benchmarks.apps.pond import build
+
+ROOM: Final = "/room/1"
+PAYLOAD: Final = {"text": "x" * 88}
+
+
+class Peer:
+    """A client: what it says comes from a list, what it hears is counted."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        self._said: Iterator[str] = iter(())
+        self._more = asyncio.Event()
+        self._silent = asyncio.Event()
+
+    async def say(self, *texts: str) -> None:
+        """Say all that, and wait until the server asks for more."""
+        self._said = iter(texts)
+        self._silent.clear()
+        self._more.set()
+        await self._silent.wait()
+
+    # --- for the core (Outlet, and the `pull` of Session.run) ---------------------------------
+
+    async def pull(self) -> str:
+        """What the client says next."""
+        while (text := next(self._said, None)) is None:
+            self._silent.set()
+            self._more.clear()
+            await self._more.wait()
+        return text
+
+    def push(self, frame: Frame) -> bool:
+        """Hear a frame."""
+        self.heard += 1
+        return True
+
+    def end(self, code: CloseCode, reason: str, *, abort: bool) -> None:
+        """Be closed."""
+
+    # --- for the door (ASGI) ------------------------------------------------------------------
+
+    async def receive(self) -> dict[str, Any]:
+        """What the client says next."""
+        return {"type": "websocket.receive", "text": await self.pull()}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Hear a message, as by a server whose sockets are always ready."""
+        self.heard += 1
+
+
+class Room(NamedTuple):
+    """A channel and its members."""
+
+    channel: Channel
+    peers: list[Peer]
+
+
+RoomOf: TypeAlias = Callable[[int], AbstractAsyncContextManager[Room]]
+
+
+def text_of(action: ClientActions, event: str) -> str:
+    """A client's message; a broadcast has about 200 bytes, half of them payload."""
+    payload = PAYLOAD if action is ClientActions.BROADCAST else {}
+    return encode_client(ClientMessage(action, event, ROOM, "0" * 32, payload)).decode()
+
+
+async def admitted(pond: PondSocket) -> Session:
+    """A new session."""
+    headers = Headers([("host", "127.0.0.1"), ("upgrade", "websocket")])
+    outcome = await pond.connect(
+        ConnectRequest("/socket", headers, QueryParams(), "127.0.0.1:5000", "websocket")
+    )
+    assert isinstance(outcome, Session)
+    return outcome
+
+
+@asynccontextmanager
+async def in_core(members: int) -> AsyncIterator[Room]:
+    """A room whose members are sessions without a door."""
+    pond, lobby = build()
+    peers = [Peer() for _ in range(members)]
+    runs = [(await admitted(pond)).run(peer, peer.pull) for peer in peers]
+    async with _joined(peers, runs):
+        channel = await lobby.get_channel(ROOM)
+        assert channel is not None
+        yield Room(channel, peers)
+
+
+@asynccontextmanager
+async def in_app(members: int) -> AsyncIterator[Room]:
+    """A room whose members are WebSockets of the ASGI app."""
+    pond, lobby = build()
+    app = PondASGIApp(pond)
+    peers = [Peer() for _ in range(members)]
+    runs = [app(_scope(), _connecting(peer), peer.send) for peer in peers]
+    async with _joined(peers, runs):
+        channel = await lobby.get_channel(ROOM)
+        assert channel is not None
+        yield Room(channel, peers)
+
+
+@asynccontextmanager
+async def _joined(peers: list[Peer], runs: list[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(run) for run in runs]
+        for peer in peers:
+            await peer.say(text_of(ClientActions.JOIN_CHANNEL, "join"))
+        yield
+        for task in running:
+            task.cancel()
+
+
+def _scope() -> dict[str, Any]:
+    headers = [(b"host", b"127.0.0.1"), (b"upgrade", b"websocket")]
+    return {"type": "websocket", "path": "/socket", "headers": headers, "query_string": b""}
+
+
+def _connecting(peer: Peer) -> Callable[[], Awaitable[dict[str, Any]]]:
+    is_first = True
+
+    async def receive() -> dict[str, Any]:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            return {"type": "websocket.connect"}
+        return await peer.receive()
+
+    return receive

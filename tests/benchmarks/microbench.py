@@ -1,0 +1,189 @@
+"""What our own layers cost, without a server, a socket or another process.
+
+`python -m tests.benchmarks.microbench` prints CPU time per operation, and beside it as a multiple
+of the first line, which says how fast the machine is at the moment.
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final, NamedTuple, TypeAlias
+
+import orjson
+import uvloop
+from pondsocket import Frame
+from pondsocket_common import ClientActions, ServerActions, ServerMessage, decode_client
+
+from tests.benchmarks._machine import machine
+from tests.benchmarks._memory import (
+    PAYLOAD,
+    ROOM,
+    Peer,
+    RoomOf,
+    admitted,
+    in_app,
+    in_core,
+    text_of,
+)
+from tests.benchmarks.apps.pond import pond
+
+ROUNDS: Final = 15
+MEMBERS: Final = 1_000
+
+JOIN: Final = text_of(ClientActions.JOIN_CHANNEL, "join")
+LEAVE: Final = text_of(ClientActions.LEAVE_CHANNEL, "leave")
+NOTHING: Final = text_of(ClientActions.BROADCAST, "nothing")
+ECHO: Final = text_of(ClientActions.BROADCAST, "echo")
+
+Play: TypeAlias = Callable[[int], Awaitable[int]]
+"""Does something this many times; gives the number of operations."""
+
+Prepare: TypeAlias = Callable[[int], AbstractAsyncContextManager[Play]]
+"""Gets a case ready; given how many members a large room has."""
+
+
+class Case(NamedTuple):
+    """One line of the table."""
+
+    title: str
+    repeats: int
+    prepare: Prepare
+
+
+def calls(function: Callable[[], object]) -> Prepare:
+    """A case that calls a function."""
+
+    async def play(repeats: int) -> int:
+        for _ in range(repeats):
+            function()
+        return repeats
+
+    return _ready(play)
+
+
+def requests(room_of: RoomOf, *texts: str) -> Prepare:
+    """A case in which a member says these texts over and over, which is one operation."""
+
+    @asynccontextmanager
+    async def prepare(_members: int) -> AsyncIterator[Play]:
+        async with room_of(1) as room:
+
+            async def play(repeats: int) -> int:
+                speaker = room.peers[0]
+                before = speaker.heard
+                await speaker.say(*texts * repeats)
+                answers = 0 if texts == (NOTHING,) else len(texts) * repeats
+                await _heard(speaker, before + answers)
+                return repeats
+
+            yield play
+
+    return prepare
+
+
+def broadcasts(room_of: RoomOf) -> Prepare:
+    """A case in which a channel tells its members something; an operation is one member's."""
+
+    @asynccontextmanager
+    async def prepare(members: int) -> AsyncIterator[Play]:
+        async with room_of(members) as room:
+
+            async def play(repeats: int) -> int:
+                before = sum(peer.heard for peer in room.peers)
+                last = room.peers[-1]
+                for _ in range(repeats):
+                    due = last.heard + 1
+                    await room.channel.broadcast("say", PAYLOAD)
+                    await _heard(last, due)
+                told = sum(peer.heard for peer in room.peers) - before
+                assert told == repeats * members
+                return told
+
+            yield play
+
+    return prepare
+
+
+async def connect(repeats: int) -> int:
+    """A case: have the connection handler decide."""
+    for _ in range(repeats):
+        await admitted(pond)
+    return repeats
+
+
+def yardstick() -> bytes:
+    """Read and write a message, which is what orjson alone would cost."""
+    return orjson.dumps(orjson.loads(ECHO))
+
+
+def encode() -> str:
+    """A broadcast as text, from scratch."""
+    return Frame.of(ServerMessage(ServerActions.BROADCAST, "say", ROOM, "0" * 32, PAYLOAD)).text
+
+
+async def _heard(peer: Peer, count: int) -> None:
+    # Bare turns of the loop: an event of our own would be measured with what is measured.
+    while peer.heard < count:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+def _ready(play: Play) -> Prepare:
+    @asynccontextmanager
+    async def prepare(_members: int) -> AsyncIterator[Play]:
+        yield play
+
+    return prepare
+
+
+CASES: Final = (
+    Case("orjson.loads and dumps of a message: the yardstick", 10_000, calls(yardstick)),
+    Case("decode_client", 10_000, calls(lambda: decode_client(ECHO))),
+    Case("encode a broadcast as text", 10_000, calls(encode)),
+    Case("event, the handler does nothing; core", 2_000, requests(in_core, NOTHING)),
+    Case("event, the handler does nothing; core and door", 2_000, requests(in_app, NOTHING)),
+    Case("event, the handler replies; core", 2_000, requests(in_core, ECHO)),
+    Case("event, the handler replies; core and door", 900, requests(in_app, ECHO)),
+    Case("broadcast to 1,000, per member; core", 20, broadcasts(in_core)),
+    Case("broadcast to 1,000, per member; core and door", 10, broadcasts(in_app)),
+    Case("join and leave; core", 500, requests(in_core, JOIN, LEAVE)),
+    Case("connect; core", 500, _ready(connect)),
+)
+
+
+async def measure(rounds: int, members: int, shorter: int) -> list[list[float]]:
+    """The figures of each case in us, one a round; `shorter` divides the repeats."""
+    figures: list[list[float]] = [[] for _ in CASES]
+    async with AsyncExitStack() as stack:
+        plays = [await stack.enter_async_context(case.prepare(members)) for case in CASES]
+        for number in range(rounds + 1):
+            for case, play, own in zip(CASES, plays, figures, strict=True):
+                started = time.process_time()
+                operations = await play(max(1, case.repeats // shorter))
+                if number:  # the first round is the warm-up
+                    own.append((time.process_time() - started) / operations * 1e6)
+    return figures
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smoke run of a few seconds")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    chosen = parser.parse_args()
+    size = (1, MEMBERS // 20, 50) if chosen.quick else (chosen.rounds, MEMBERS, 1)
+    print(machine("pondsocket", "uvloop", "anyio", "orjson") + "\n")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        figures = runner.run(measure(*size))
+    width = max(len(case.title) for case in CASES)
+    print(f"{'CPU time in us':{width}}  {'median':>8} {'min':>8} {'ratio':>8}")
+    floor = statistics.median(figures[0])
+    for case, own in zip(CASES, figures, strict=True):
+        median = statistics.median(own)
+        print(f"{case.title:{width}}  {median:8.2f} {min(own):8.2f} {median / floor:8.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The load client sees every frame, and the scenarios notice what a server does wrong."""
+
+import asyncio
+import base64
+import hashlib
+from typing import cast
+
+import pytest
+
+from tests.benchmarks._client import BenchmarkFailed, Client, Crowd, client_frame
+from tests.benchmarks._scenarios import echo, fan_out
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+TEXTS = [b"", b"x" * 125, b"y" * 126, b"z" * 65_535, b"w" * 65_536]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Wire:
+    """A server in memory: answers each text `times` times, under its own token or another's."""
+
+    def __init__(self, times: int = 1, token: bytes | None = None) -> None:
+        self.times = times
+        self.token = token
+        self.hearers: list[Client] = []
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+        start = data.find(b"<")
+        if start >= 0:
+            token = self.token or data[start : start + 10]
+            for client in self.hearers * self.times:
+                asyncio.get_running_loop().call_soon(client.data_received, unmasked(token * 2))
+
+
+def unmasked(text: bytes) -> bytes:
+    """The frame as a server sends it."""
+    frame = client_frame(text)
+    head = len(frame) - len(text) - 4
+    return bytes((frame[0], frame[1] & 0x7F)) + frame[2:head] + text
+
+
+def connected(wire: Wire, crowd: Crowd) -> Client:
+    """A client of the crowd, before its handshake is answered."""
+    client = Client("/socket", crowd.fail)
+    client.connection_made(cast(asyncio.BaseTransport, wire))
+    crowd.clients.append(client)
+    wire.hearers.append(client)
+    return client
+
+
+def handshake(wire: Wire) -> bytes:
+    key = wire.written[-1].partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+    accept = base64.b64encode(hashlib.sha1(key + GUID).digest())  # noqa: S324
+    return b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: %b\r\n\r\n" % accept
+
+
+def crowd_of(wire: Wire, size: int) -> Crowd:
+    crowd = Crowd()
+    for _ in range(size):
+        connected(wire, crowd).data_received(handshake(wire))
+    return crowd
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 4_096, 10**6])
+async def test_frames_are_found_wherever_the_stream_is_cut(step: int) -> None:
+    wire, crowd, heard = Wire(), Crowd(), list[bytes]()
+    client = connected(wire, crowd)
+    client.on_text = lambda _, text: heard.append(text)
+    # Joined bytes are copied for each piece; only the short texts are cut into single bytes.
+    texts = TEXTS if step > 1_000 else TEXTS[:3]
+    stream = handshake(wire) + b"".join(map(unmasked, texts))
+    for start in range(0, len(stream), step):
+        client.data_received(stream[start : start + step])
+    await client.opened()
+    assert heard == texts
+
+
+async def test_a_ping_is_answered_and_a_close_is_a_fault() -> None:
+    wire = Wire()
+    crowd = crowd_of(wire, 1)
+    crowd.clients[0].data_received(b"\x89\x02hi")
+    assert wire.written[-1] == b"\x8a\x82\0\0\0\0hi"
+    crowd.clients[0].data_received(b"\x88\x02\x03\xf3")
+    with pytest.raises(BenchmarkFailed, match="1011"):
+        await crowd.finished()
+
+
+async def test_a_refused_handshake_fails() -> None:
+    crowd = Crowd()
+    client = connected(Wire(), crowd)
+    client.data_received(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+    with pytest.raises(BenchmarkFailed, match="403"):
+        await client.opened()
+
+
+async def test_deliveries_and_answers_are_counted() -> None:
+    assert await fan_out(crowd_of(Wire(), 5), 3) == 15
+    assert await echo(crowd_of(Wire(), 1), 3) == 3
+
+
+@pytest.mark.parametrize("wire", [Wire(times=2), Wire(token=b"<wrong-1.>")])
+async def test_a_double_or_a_foreign_delivery_fails(wire: Wire) -> None:
+    with pytest.raises(BenchmarkFailed, match="something else, or something twice"):
+        await fan_out(crowd_of(wire, 2), 3)
+
+
+async def test_an_answer_to_somebody_else_fails() -> None:
+    with pytest.raises(BenchmarkFailed, match="another answer"):
+        await echo(crowd_of(Wire(), 2), 3)
