@@ -1,0 +1,116 @@
+"""One session per job; `uv run nox --list` names them.
+
+Sessions run in the project's own uv environment, so a second run installs nothing.
+"""
+
+import sys
+
+# Before anything that an old Python cannot parse, for whoever starts nox without uv.
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit(
+        "PondSocket needs Python 3.11 or newer, and this is Python %d.%d: install a newer one "  # noqa: UP031
+        "and start again with it." % sys.version_info[:2]
+    )
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import nox
+
+if find_spec("pondsocket_asgi") is None:
+    sys.exit("This is not the project's environment: start nox through uv, as the README shows.")
+
+ROOT = Path(__file__).resolve().parent
+NPM = ROOT / "tests" / "interop" / "npm"
+PYPI_CLIENT = "pondsocket-client==0.0.6"
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["tests", "lint", "types"]
+
+
+def python(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
+    session.run(sys.executable, *arguments, *session.posargs, env=env)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Serve the chat on http://127.0.0.1:8000 (another port: `-- --port 8001`)."""
+    python(session, "examples/chat.py")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the unit and integration tests."""
+    python(session, "-m", "pytest")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy, strict."""
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run every Python block of the READMEs and of docs/."""
+    python(session, "-m", "pytest", "tests/test_readme.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the server's CPU time for a fan-out."""
+    python(session, "-m", "tests.benchmarks.fanout")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Let two windows of headless Chromium talk to each other."""
+    if shutil.which("chromium") is None:
+        if shutil.which("apt-get") is None:
+            session.error("Install Chromium so that `chromium` is on the PATH, and start again.")
+        root = [] if os.geteuid() == 0 else ["sudo"]
+        session.run(*root, "apt-get", "update", "-q", silent=True)
+        session.run(
+            *root, "apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium",
+            silent=True, env={"DEBIAN_FRONTEND": "noninteractive"},
+        )  # fmt: skip
+    python(session, "-m", "pytest", "-m", "browser", "tests/browser")
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Run the clients published on npm and PyPI against this server."""
+    uv = os.environ["UV"]
+    # Its own environment: it depends on an older package of our name.
+    client = ROOT / ".cache" / "pypi-client"
+    session.run(uv, "venv", "-q", "--allow-existing", "--python", sys.executable, str(client))
+    client_python = client / "bin" / "python"
+    session.run(uv, "pip", "install", "-q", "--python", str(client_python), PYPI_CLIENT)
+    with session.chdir(NPM):
+        session.run(
+            "npm",
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+            silent=True,
+        )
+    env = {"POND_PYPI_CLIENT_PYTHON": str(client_python)}
+    python(session, "-m", "pytest", "-m", "interop", "tests/interop", env=env)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheels and sdists and try them in an empty environment."""
+    python(session, "-m", "pytest", "-m", "build", "tests/test_build.py")

@@ -1,0 +1,86 @@
+"""Every Python block of the READMEs and of docs/ runs, and CI runs what the README prints.
+
+The blocks of one file share a namespace, in order, and may await; a function named `test_...` is
+called after its block, as a reader's pytest would.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from inspect import iscoroutine
+from textwrap import dedent
+from types import CodeType, FunctionType, ModuleType
+
+import pytest
+
+from tests.servers import ROOT
+
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("packages/*/README.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
+FENCE = re.compile(
+    r"^(?P<indent> *)(?P<fence>```+|~~~+) *(?P<language>\w*)[^\n]*\n"
+    r"(?P<code>.*?)^(?P=indent)(?P=fence) *$",
+    re.MULTILINE | re.DOTALL,
+)
+README = DOCUMENTS[0].read_text()
+
+
+def blocks(text: str, *languages: str) -> Iterator[tuple[int, str]]:
+    """The fenced blocks in these languages: the line each begins at, and its text."""
+    for match in FENCE.finditer(text):
+        if match["language"].lower() in languages:
+            yield text.count("\n", 0, match.start("code")), dedent(match["code"])
+
+
+def compiled(code: str, path: str, line: int) -> CodeType:
+    # Empty lines first, so that a traceback names the line of the document.
+    source = "\n" * line + code
+    code_object: CodeType = compile(source, path, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return code_object
+
+
+async def run_document(text: str, path: str, module: ModuleType) -> None:
+    called: set[str] = set()
+    for line, code in blocks(text, "python", "py", "python3"):
+        result = FunctionType(compiled(code, path, line), module.__dict__)()
+        if iscoroutine(result):
+            await result
+        for name in [name for name in vars(module) if name.startswith("test_")]:
+            if name not in called:
+                called.add(name)
+                await vars(module)[name]()
+
+
+@pytest.mark.parametrize("path", [str(path.relative_to(ROOT)) for path in DOCUMENTS])
+async def test_every_python_block_runs(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("document")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    await run_document((ROOT / path).read_text(), path, module)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["x = 1/0", "await missing()", "async def test_it(): assert 0", "async def test_it(): 1/0"],
+)
+async def test_a_broken_block_fails(code: str) -> None:
+    with pytest.raises((ArithmeticError, AssertionError, NameError)):
+        await run_document(f"# Broken\n\n```python\n{code}\n```\n", "broken.md", ModuleType("x"))
+
+
+def test_the_readme_has_python_blocks_that_share_a_namespace() -> None:
+    assert len(list(blocks(README, "python"))) >= 3
+    assert [*blocks("a\n```python\nb\n```\n  ~~~py\n  c\n  ~~~\n", "python", "py")] == [
+        (2, "b\n"),
+        (5, "c\n"),
+    ]
+
+
+def test_ci_runs_the_test_line_of_the_readme() -> None:
+    lines = [code.strip() for _, code in blocks(README, "sh")]
+    (tests,) = [line for line in lines if line.endswith(" tests")]
+    assert tests in [line.strip() for line in (ROOT / ".ci" / "run").read_text().splitlines()]
+    assert tests.removesuffix("tests") + "demo" in lines
