@@ -23,12 +23,19 @@ FLOORS: Final = {
         {"_codec", "_sse"},
     ),
     "pondsocket": (
-        {"_errors", "_frames", "_options", "_request"},
-        {"_state", "_answers", "_delivery", "_lanes"},
-        {"_session"},
+        {"_errors", "_frames", "_functions", "_identity", "_options", "_request"},
+        {"_answers", "_delivery", "_hooks", "_lanes", "_loop", "_payloads", "_state"},
+        {"_environment"},
+        {"_intake", "_timers"},
+        {"_session", "_presence"},
+        {"_member"},
         {"_channel"},
-        {"_contexts", "_handlers"},
-        {"_outgoing"},
+        {"_channel_handle", "_contexts"},
+        {"_depends"},
+        {"_parameters"},
+        {"_signatures"},
+        {"_handlers", "_kinds"},
+        {"_events", "_outgoing"},
         {"_lobby"},
         {"_endpoint"},
         {"_server"},
@@ -62,7 +69,16 @@ class Source(NamedTuple):
         return inside.parts[0].removesuffix(".py")
 
     def imports(self) -> Iterator[Import]:
+        """What is imported at run time; two files of one floor may know each other's types."""
+        types_alone = {
+            inner
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for inner in ast.walk(node)
+        }
         for node in ast.walk(self.tree):
+            if node in types_alone:
+                continue
             if isinstance(node, ast.Import):
                 yield from (Import(alias.name, None, node.lineno) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):

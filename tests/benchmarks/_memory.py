@@ -41,6 +41,11 @@ class Peer:
             await self._more.wait()
         return text
 
+    @property
+    def pending(self) -> int:
+        """Nothing is kept waiting."""
+        return 0
+
     def push(self, frame: Frame) -> bool:
         """Hear a frame."""
         self.heard += 1

@@ -39,6 +39,10 @@ async def admit(ctx: ConnectionContext) -> None:
     ctx.accept(user_id=ctx.query.get("user"))
 
 
+# For what has nothing to do with how often a client may send.
+UNLIMITED = Options(event_rate=None, control_rate=None, max_refusals=None)
+
+
 async def let_in(ctx: JoinContext) -> None:
     await ctx.accept()
 
@@ -48,9 +52,9 @@ async def relay(ctx: EventContext) -> None:
 
 
 def build(
-    join: Handler[JoinContext] = let_in,
+    join: Handler = let_in,
     *middlewares: Middleware[JoinContext],
-    connect: Handler[ConnectionContext] = admit,
+    connect: Handler = admit,
     options: Options | None = None,
 ) -> House:
     """A pond with `/socket` and `/room/:id`, where the event `say` is relayed to everybody."""

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import Channel, CloseCode, JoinContext, LeaveContext, OutgoingContext, Session
-from pondsocket._channel import Member
+from pondsocket._member import Member
 from pondsocket.testing import MemoryPeer
 
 from tests.core.ponds import ROOM, admitted, build, say, settled

@@ -256,6 +256,26 @@ async def test_a_room_of_stalled_peers_is_closed_one_after_another(
         assert last.presence == ({"who": "ann"},)
 
 
+async def test_peers_that_stall_at_once_are_each_closed_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    house = build(track)
+    async with AsyncExitStack() as stack:
+        peers = [
+            await stack.enter_async_context(member(house, f"user{number}")) for number in range(10)
+        ]
+        ann = await stack.enter_async_context(member(house, "ann"))
+        await settled()
+        for peer in peers:
+            peer.drain()
+            peer.capacity = 0
+        say(ann, "too much for all of them")
+        await settled()
+
+        assert [peer.closed for peer in peers] == [CloseCode.SLOW_CONSUMER] * 10
+        assert caplog.text.count("A slow consumer is closed") == 10
+
+
 async def test_a_chain_that_meets_a_full_outbox_closes_the_connection() -> None:
     async def wait_a_little(ctx: OutgoingContext) -> None:
         await anyio.lowlevel.checkpoint()

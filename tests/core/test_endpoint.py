@@ -37,7 +37,7 @@ from tests.core.ponds import (
 SECRET = "postgres://ann:secret@db"
 
 
-async def refusal_of(handler: Handler[ConnectionContext], **limits: float) -> Refusal:
+async def refusal_of(handler: Handler, **limits: float) -> Refusal:
     house = build(connect=handler, options=Options(**limits))  # type: ignore[arg-type]
     with pytest.raises(ConnectionRefusedByPond) as failure:
         async with connect(house.pond, "/socket"):

@@ -91,11 +91,11 @@ async def test_lanes_forget_what_is_done() -> None:
     lanes = Lanes(handle, 2, 10)
     assert lanes.idle
     assert lanes.has_room(2, 10)
-    assert lanes.enter(message("/a"), 6)
-    assert not lanes.enter(message("/a"), 4)
+    assert lanes.enter("/a", message("/a"), 6)
+    assert not lanes.enter("/a", message("/a"), 4)
     assert not lanes.has_room(1, 0)
 
-    await lanes.run(message("/a"), 6)
+    await lanes.run("/a", message("/a"), 6)
 
     assert lanes.idle
     assert lanes.has_room(2, 10)
@@ -112,12 +112,12 @@ async def test_a_lane_works_through_its_queue_in_order() -> None:
 
     lanes = Lanes(handle, 9, 99)
     first = message("/a", "1")
-    lanes.enter(first, 1)
+    lanes.enter("/a", first, 1)
     for text in ("2", "3"):
-        lanes.enter(message("/a", text), 1)
+        lanes.enter("/a", message("/a", text), 1)
     waits: list[str] = []
 
-    assert await lanes.run(first, 1, lambda: waits.append("waits"))
+    assert await lanes.run("/a", first, 1, lambda: waits.append("waits"))
 
     assert handled == ["1", "2", "3"]
     assert waits == ["waits"]

@@ -168,7 +168,7 @@ class Waiting:
 
 async def test_everything_of_a_channel_keeps_its_order_where_a_handler_waits() -> None:
     async def all_kinds(ctx: EventContext) -> None:
-        await ctx.reply("before", {})
+        await ctx.broadcast_to("before", {}, ctx.user.id)
         await ctx.broadcast("slow", {})
         await ctx.reply("after", {})
         await ctx.broadcast("quick", {})

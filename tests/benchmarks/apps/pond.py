@@ -3,7 +3,7 @@
 Ours runs it, and PyPI's `pondsocket-asgi` in an environment of its own: the very same handlers.
 """
 
-from pondsocket import ConnectionContext, EventContext, JoinContext, Lobby, PondSocket
+from pondsocket import ConnectionContext, EventContext, JoinContext, Lobby, Options, PondSocket
 from pondsocket_asgi import PondASGIApp
 
 
@@ -27,9 +27,17 @@ async def nothing(ctx: EventContext) -> None:
     pass
 
 
+def unlimited() -> Options | None:
+    """No limit on how often a client may send; the peer's package has none to switch off."""
+    try:
+        return Options(event_rate=None, control_rate=None)
+    except TypeError:
+        return None
+
+
 def build() -> tuple[PondSocket, Lobby]:
     """A pond, and the lobby of its rooms."""
-    pond = PondSocket()
+    pond = PondSocket(options=unlimited())
     lobby = pond.create_endpoint("/socket", admit).create_channel("/room/:room_id", enter)
     lobby.on_message("say", say)
     lobby.on_message("echo", echo)

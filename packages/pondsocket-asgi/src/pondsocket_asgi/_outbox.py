@@ -64,6 +64,11 @@ class Outbox(ABC):
         self._closing: Closing | None = None
         self._lost = False
 
+    @property
+    def pending(self) -> int:
+        """How many frames are not written yet."""
+        return self._unwritten_frames
+
     def push(self, frame: Frame) -> bool:
         """Queue a frame; False where the outbox is full or the connection is ending."""
         if self._is_ending:

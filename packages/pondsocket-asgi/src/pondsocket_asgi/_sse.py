@@ -71,7 +71,7 @@ async def _take_post(pond: PondSocket, scope: Scope, receive: Receive, send: Sen
         await _answer(send, found.post(body))
 
 
-async def _read(receive: Receive, max_bytes: int) -> bytes | Refusal | None:
+async def _read(receive: Receive, max_bytes: int | None) -> bytes | Refusal | None:
     """The whole body; None where the peer left in the middle of it."""
     chunks: list[bytes] = []
     size = 0
@@ -82,7 +82,7 @@ async def _read(receive: Receive, max_bytes: int) -> bytes | Refusal | None:
             return None
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
-        if size > max_bytes:
+        if max_bytes is not None and size > max_bytes:
             return _invalid(413, f"A body may have {max_bytes} bytes.")
         chunks.append(chunk)
         more = message.get("more_body", False)

@@ -94,7 +94,9 @@ class ASGIWebSocketTransport(Outbox):
         await put(self._send, _close_message(closing.code, closing.reason))
 
 
-def _is_longer(data: str | bytes, max_bytes: int) -> bool:
+def _is_longer(data: str | bytes, max_bytes: int | None) -> bool:
+    if max_bytes is None:
+        return False
     # No character of UTF-8 is longer than 4 bytes, so nearly every message is decided by this.
     if len(data) * 4 <= max_bytes:
         return False

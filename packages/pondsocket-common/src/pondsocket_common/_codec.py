@@ -1,6 +1,6 @@
 """Messages to JSON and back: the only file that knows JSON and the names on the wire.
 
-Inbound messages are checked by hand rather than by a model: 0.4 us against 3.4 us an envelope,
+Inbound messages are checked by hand rather than by a model, which takes several times as long,
 on a path that every message of every client takes. Messages of a server are decoded by clients
 and tests only, where pydantic does it.
 """
@@ -48,6 +48,7 @@ from ._messages import (
 MAX_NAME_CHARS: Final = 255
 MAX_DEPTH: Final = 64
 MAX_BATCH: Final = 64
+"""How many messages one POST may carry."""
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
 _HUGE: Final = object()

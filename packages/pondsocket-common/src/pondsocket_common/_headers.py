@@ -1,9 +1,13 @@
 """Request headers, queries and cookies: names that may occur more than once."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
-CONNECTION_ID_HEADER = "x-connection-id"
-EVENT_STREAM = "text/event-stream"
+CONNECTION_ID_HEADER: Final = "x-connection-id"
+"""The header that carries the secret id of a connection, both ways."""
+
+EVENT_STREAM: Final = "text/event-stream"
+"""The media type of Server-Sent Events."""
 
 
 class QueryParams(Mapping[str, str]):
@@ -38,7 +42,8 @@ class QueryParams(Mapping[str, str]):
         return isinstance(name, str) and self._key(name) in self._values
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._values!r})"
+        # Names only: values are tokens and connection ids, and reprs end up in logs.
+        return f"<{type(self).__name__} {', '.join(self._values)}>"
 
 
 class Headers(QueryParams):

@@ -10,24 +10,32 @@ from pondsocket_common import (
     InvalidMessage,
     PondSocketError,
     PresenceEventTypes,
+    PresenceMode,
     QueryParams,
     ServerActions,
     SystemEvents,
 )
 
-from ._channel import Channel, LeaveReason, User
+from ._channel import Channel
+from ._channel_handle import ChannelHandle
 from ._contexts import (
     ConnectionContext,
     EventContext,
     JoinContext,
     LeaveContext,
     OutgoingContext,
+    SyncEventContext,
+    SyncJoinContext,
+    SyncLeaveContext,
 )
 from ._delivery import Outlet
+from ._depends import Depends
 from ._endpoint import Endpoint
-from ._errors import PondError, UsageError
+from ._errors import InvalidPayload, PondError, UsageError
 from ._frames import Frame
 from ._handlers import Handler, Middleware, Next
+from ._hooks import Counter, Hooks, Metrics
+from ._identity import LeaveReason, User
 from ._lobby import Lobby
 from ._options import Options
 from ._request import ConnectRequest, Refusal
@@ -39,11 +47,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Channel",
+    "ChannelHandle",
     "ChannelReceiver",
     "ClientActions",
     "CloseCode",
     "ConnectRequest",
     "ConnectionContext",
+    "Counter",
+    "Depends",
     "EncodingError",
     "Endpoint",
     "ErrorTypes",
@@ -51,11 +62,14 @@ __all__ = [
     "Frame",
     "Handler",
     "Headers",
+    "Hooks",
     "InvalidMessage",
+    "InvalidPayload",
     "JoinContext",
     "LeaveContext",
     "LeaveReason",
     "Lobby",
+    "Metrics",
     "Middleware",
     "Next",
     "Options",
@@ -65,11 +79,15 @@ __all__ = [
     "PondSocket",
     "PondSocketError",
     "PresenceEventTypes",
+    "PresenceMode",
     "QueryParams",
     "Refusal",
     "Route",
     "ServerActions",
     "Session",
+    "SyncEventContext",
+    "SyncJoinContext",
+    "SyncLeaveContext",
     "SystemEvents",
     "UsageError",
     "User",

@@ -1,11 +1,13 @@
 """What a peer is told of a request that was not carried out. Pure: message in, frame out."""
 
+import math
 from typing import Final
 
 from pondsocket_common import (
     GATEWAY,
     ClientActions,
     ClientMessage,
+    Detail,
     ErrorTypes,
     Fault,
     InvalidMessage,
@@ -24,6 +26,7 @@ from pondsocket_common import (
 from ._frames import Frame
 
 BUSY: Final = "Too many messages of this connection wait to be handled."
+TOO_FAST: Final = "This connection sends too fast."
 INTERNAL: Final = "The server failed to handle this."
 # A lane moves within milliseconds, unless a handler hangs.
 _BUSY_RETRY_MS: Final = 1_000
@@ -42,10 +45,14 @@ def system(
 
 
 def refused(
-    request: ClientMessage, code: int, message: str, retry_after_ms: int | None = None
+    request: ClientMessage,
+    code: int,
+    message: str,
+    retry_after_ms: int | None = None,
+    details: tuple[Detail, ...] | None = None,
 ) -> Frame:
     """The one answer to a join that was not accepted."""
-    payload = Refused(code, message, retry_after_ms=retry_after_ms)
+    payload = Refused(code, message, details, retry_after_ms)
     return system(SystemEvents.UNAUTHORIZED, request.channel_name, payload, request.request_id)
 
 
@@ -55,10 +62,11 @@ def fault(
     code: int,
     message: str,
     retry_after_ms: int | None = None,
+    details: tuple[Detail, ...] | None = None,
 ) -> Frame:
     """An ERROR in answer to anything but a join."""
     return _error(
-        Fault(error, code, message, retry_after_ms=retry_after_ms),
+        Fault(error, code, message, details, retry_after_ms),
         request.channel_name,
         request.request_id,
     )
@@ -84,9 +92,27 @@ def invalid(broken: InvalidMessage) -> Frame:
 
 def busy(request: ClientMessage) -> Frame:
     """More is taken and unhandled than one connection may have."""
+    return _over_limit(request, BUSY, _BUSY_RETRY_MS)
+
+
+def rate_limited(request: ClientMessage | Ping, wait: float) -> Frame:
+    """More is asked than one connection may in that time; it may again in `wait` seconds."""
+    retry_after_ms = math.ceil(wait * 1_000)
+    if isinstance(request, Ping):
+        payload = Fault(ErrorTypes.RATE_LIMITED, 429, TOO_FAST, retry_after_ms=retry_after_ms)
+        return _error(payload, GATEWAY, request.request_id)
+    return _over_limit(request, TOO_FAST, retry_after_ms)
+
+
+def too_many_channels(request: ClientMessage, limit: int) -> Frame:
+    """A connection is in as many channels as it may be."""
+    return refused(request, 429, f"A connection may be in {limit} channels.", _BUSY_RETRY_MS)
+
+
+def _over_limit(request: ClientMessage, message: str, retry_after_ms: int) -> Frame:
     if request.action is ClientActions.JOIN_CHANNEL:
-        return refused(request, 429, BUSY, _BUSY_RETRY_MS)
-    return fault(request, ErrorTypes.RATE_LIMITED, 429, BUSY, _BUSY_RETRY_MS)
+        return refused(request, 429, message, retry_after_ms)
+    return fault(request, ErrorTypes.RATE_LIMITED, 429, message, retry_after_ms)
 
 
 def pong(ping: Ping) -> Frame:

@@ -4,161 +4,64 @@ It does not know that handlers exist. What it must ask (who intercepts this even
 user has left) goes to its owner, the lobby, through `ChannelOwner`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Protocol
+import copy
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
 from weakref import WeakValueDictionary
 
 from pondsocket_common import (
-    RESERVED_EVENTS,
     Evicted,
     Payload,
-    PresenceList,
     ServerActions,
     ServerMessage,
     SystemEvents,
     dump_json,
     fresh_id,
-    is_name,
+    fresh_ref,
 )
-from pydantic import BaseModel
 
 from . import _answers as answers
-from ._delivery import Chain, LateFrame, deliver
+from ._delivery import Chain, deliver
+from ._environment import Environment, Work
 from ._errors import UsageError
 from ._frames import Frame
-from ._session import Session, Work
-from ._state.presence import Presence, PresenceChange
+from ._identity import LeaveReason
+from ._member import ChannelOwner, Departure, Intercept, Member
+from ._payloads import as_payload, check_event
+from ._presence import ChannelPresence
+from ._session import Session
 from ._state.roster import Roster
-
-
-class LeaveReason(StrEnum):
-    """Why a membership ended."""
-
-    EXPLICIT_LEAVE = "explicit_leave"
-    CONNECTION_CLOSED = "connection_closed"
-    EVICTED = "evicted"
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A member as handlers see it: a snapshot.
-
-    Args:
-        id: The public id.
-        assigns: Server-only data: the membership's, and behind them the connection's.
-        presence: What the user shows in the channel; None if nothing.
-    """
-
-    id: str
-    assigns: Mapping[str, Any]
-    presence: Payload | None
-
-
-@dataclass(frozen=True, slots=True)
-class Departure:
-    """A membership that has just ended."""
-
-    channel: "Channel"
-    user: User
-    reason: LeaveReason
-
-
-class Intercept(Protocol):
-    """The outgoing handlers of one event, bound to one broadcast."""
-
-    is_late: bool
-
-    def make(self, member: "Member") -> Frame | None:
-        """This member's copy; None: it is withheld. For handlers that need not wait."""
-        ...
-
-    def make_late(self, member: "Member") -> LateFrame:
-        """The same for handlers that wait."""
-        ...
-
-
-class ChannelOwner(Protocol):
-    """What a channel asks of the lobby that it belongs to."""
-
-    @property
-    def chained(self) -> bool:
-        """Whether an outgoing handler may wait, so that every member needs a `Chain`."""
-        ...
-
-    def intercept(
-        self, channel: "Channel", event: str, payload: Payload, frame: Frame
-    ) -> Intercept | None:
-        """The outgoing handlers of this event, if there are any."""
-        ...
-
-    def left(self, departure: Departure) -> Work | None:
-        """A user's last connection has left; what is left to do, if anything."""
-        ...
-
-
-class Member:
-    """One connection's membership in one channel."""
-
-    __slots__ = (
-        "assigns",
-        "chain",
-        "channel",
-        "connection_id",
-        "push",
-        "ref",
-        "session",
-        "user_id",
-    )
-
-    def __init__(
-        self, channel: "Channel", session: Session, assigns: dict[str, Any], chain: Chain | None
-    ) -> None:
-        self.channel = channel
-        self.session = session
-        self.connection_id = session.connection_id
-        self.user_id = session.user_id
-        self.assigns = assigns
-        self.ref = fresh_id()
-        self.chain = chain
-        self.push: Callable[[Frame], bool] = chain.push if chain else session.push
-
-    def send(self, frame: Frame) -> None:
-        """Send a frame of this channel, behind those already on their way."""
-        if not self.push(frame):
-            self.overflow()
-
-    def overflow(self) -> None:
-        """It cannot take what it is sent."""
-        self.session.overflow()
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the membership still holds."""
-        return self in self.channel.roster
-
-    def all_assigns(self) -> dict[str, Any]:
-        """The membership's assigns, and behind them the connection's."""
-        return {**self.session.assigns, **self.assigns}
-
-    def as_user(self) -> User:
-        """A snapshot for handlers."""
-        shown = self.channel.presence.of_user(self.user_id)
-        return User(self.user_id, self.all_assigns(), shown)
+from ._timers import Spawn, Timers
 
 
 class Channel:
     """A named room. It exists while somebody refers to it; its state is who is in it."""
 
-    __slots__ = ("__weakref__", "_chains", "name", "owner", "params", "presence", "roster")
+    __slots__ = (
+        "__weakref__",
+        "_chains",
+        "_held",
+        "_refs",
+        "_timers",
+        "name",
+        "owner",
+        "params",
+        "presence",
+        "roster",
+    )
 
     def __init__(self, name: str, params: Mapping[str, str], owner: ChannelOwner) -> None:
         self.name = name
         self.params = params
         self.owner = owner
         self.roster: Roster[Member] = Roster()
-        self.presence = Presence()
+        self._refs: set[str] = set()
+        # Of the roster, not of the channel, which would be a cycle.
+        self._timers = Timers(partial(_find_host, owner.environment, self.roster))
+        self.presence = ChannelPresence(name, self.roster, self._timers, owner.environment)
+        # Users whose last connection was lost a moment ago, and how they would have left.
+        self._held: dict[str, tuple[Member, Departure]] = {}
         # By connection, as long as a member or a frame on its way holds one: whoever leaves and
         # comes back at once must not be acknowledged before it has been told that it left.
         self._chains: WeakValueDictionary[str, Chain] | None = None
@@ -183,8 +86,7 @@ class Channel:
 
     async def broadcast_from(self, event: str, payload: object, user_id: str) -> None:
         """Send an event to every member but this user; errors as `broadcast`."""
-        others = [member for member in self.roster if member.user_id != user_id]
-        self.publish(event, payload, others)
+        self.publish(event, payload, self.all_but_user(user_id))
 
     async def evict_user(self, user_id: str, reason: str = "") -> None:
         """End every membership of a user; the user is told the reason."""
@@ -192,7 +94,7 @@ class Channel:
 
     async def get_presence(self) -> dict[str, Payload]:
         """What each user shows, by user id."""
-        return self.presence.listed()
+        return self.presence.state.listed()
 
     async def get_assigns(self) -> dict[str, dict[str, Any]]:
         """The assigns of each user, by user id; of several connections, the latest's."""
@@ -215,6 +117,7 @@ class Channel:
         frame = Frame.of(
             ServerMessage(ServerActions.BROADCAST, event, self.name, fresh_id(), shown)
         )
+        self.presence.flush()
         intercept = self.owner.intercept(self, event, shown, frame)
         if intercept is None:
             deliver(frame, recipients)
@@ -235,12 +138,35 @@ class Channel:
         for member in slow:
             member.overflow()
 
-    def admit(self, session: Session, assigns: dict[str, Any]) -> Member:
-        """Make a connection a member, in place of the membership that it may have already."""
-        member = Member(self, session, assigns, self._chain_to(session))
+    def all_but_user(self, user_id: str) -> list[Member]:
+        """Every membership that is not this user's."""
+        return [member for member in self.roster if member.user_id != user_id]
+
+    def admit(
+        self, session: Session, assigns: dict[str, Any], *, wants_diffs: bool = False
+    ) -> Member:
+        """Make a connection a member, in place of the membership that it may have already.
+
+        A membership that takes the place of another goes on under its ref: what it showed is
+        still shown, and nobody sees a leave.
+        """
+        replaced = self.roster.get(session.connection_id)
+        if replaced is None and session.user_id in self._held:
+            replaced, _ = self._held.pop(session.user_id)
+        ref = replaced.ref if replaced is not None else self._new_ref()
+        chain = self._chain_to(session)
+        member = Member(self, session, assigns, chain, ref, wants_diffs=wants_diffs)
         self.roster.add(member)
         session.memberships[self.name] = member
+        if not wants_diffs:
+            self.presence.unwatch()  # the membership before it may have been the last that did
         return member
+
+    def _new_ref(self) -> str:
+        while (ref := fresh_ref()) in self._refs:
+            pass  # taken: 24 bits are few enough to meet one again in a large room
+        self._refs.add(ref)
+        return ref
 
     def _chain_to(self, session: Session) -> Chain | None:
         if not self.owner.chained:
@@ -260,17 +186,53 @@ class Channel:
         # Of an ended connection the record stays: its last events are still being handled.
         if member.session.is_open and member.session.memberships.get(self.name) is member:
             del member.session.memberships[self.name]
-        change = self.presence.untrack(member.user_id, member.connection_id)
-        if change is not None:
-            self._tell(change)
+        environment = self.owner.environment
+        if environment.observer is not None:
+            environment.observer.left(self.name, user, reason)
+        departure = Departure(self, user, reason)
+        if not self.roster.has_user(member.user_id) and self._hold(member, departure):
+            return None
+        return self._let_go(member, departure)
+
+    def _hold(self, member: Member, departure: Departure) -> bool:
+        """Hold a leave back for a moment, if it may be a reconnect; False: it is final."""
+        delay = self.owner.environment.options.presence_leave_delay
+        if (
+            delay <= 0
+            or departure.reason is not LeaveReason.CONNECTION_CLOSED
+            or not member.session.is_user_known
+            or not member.session.may_return
+        ):
+            return False
+        held = (member, departure)
+
+        async def let_go() -> None:
+            if self._held.get(member.user_id) is held:
+                del self._held[member.user_id]
+                farewell = self._let_go(member, departure)
+                if farewell is not None:
+                    await farewell()
+
+        if not self._timers.after(delay, let_go):
+            return False
+        self._held[member.user_id] = held
+        self.presence.unwatch()
+        return True
+
+    def _let_go(self, member: Member, departure: Departure) -> Work | None:
+        self.presence.untrack(member.user_id, member.ref)
+        self.presence.unwatch()
+        self._refs.discard(member.ref)
         if self.roster.has_user(member.user_id):
             return None
-        return self.owner.left(Departure(self, user, reason))
+        return self.owner.left(departure)
 
     async def evict(self, members: Iterable[Member], reason: str) -> None:
         """End memberships against the members' will."""
         farewells: list[Work] = []
         for member in members:
+            if not member.is_current:
+                continue  # it has left already, and maybe come back as another
             frame = answers.system(SystemEvents.EVICTED, self.name, Evicted(reason))
             farewell = self.remove(member, LeaveReason.EVICTED)
             member.send(frame)
@@ -290,15 +252,13 @@ class Channel:
             if member.session.is_open:
                 raise UsageError(f"User {member.user_id} has left {self.name}: nothing to track.")
             return  # the connection ended while its handler ran; that is nobody's mistake
-        payload = dict(as_payload(shown))
+        payload = copy.deepcopy(dict(as_payload(shown)))  # it is sent again, later
         dump_json(payload)  # before it is kept, so that one bad object cannot spoil every list
-        self._tell(self.presence.track(member.user_id, member.connection_id, payload))
+        self.presence.track(member.user_id, member.ref, payload)
 
     def untrack(self, member: Member) -> None:
         """Show nothing for a member any more."""
-        change = self.presence.untrack(member.user_id, member.connection_id)
-        if change is not None:
-            self._tell(change)
+        self.presence.untrack(member.user_id, member.ref)
 
     def members_of(self, user_ids: Iterable[str]) -> list[Member]:
         """The memberships of these users.
@@ -307,46 +267,20 @@ class Channel:
             UsageError: One of them is not a member.
         """
         members: list[Member] = []
-        for user_id in user_ids:
+        for user_id in dict.fromkeys(user_ids):
             found = self.roster.of_user(user_id)
             if not found:
                 raise UsageError(f"User {user_id} is not a member of {self.name}.")
             members += found
         return members
 
-    def _tell(self, change: PresenceChange) -> None:
-        payload = PresenceList(tuple(self.presence.listed().values()), change.changed)
-        message = ServerMessage(ServerActions.PRESENCE, change.kind, self.name, fresh_id(), payload)
-        deliver(Frame.of(message), self.roster.everyone())
 
-
-def check_event(event: str) -> None:
-    """Refuse a name that an application's event cannot have.
-
-    Raises:
-        UsageError: It is no name, or the protocol keeps it for itself.
-    """
-    if not is_name(event):
-        raise UsageError(f"An event's name has 1 to 255 characters, no control ones: {event!r}.")
-    if event in RESERVED_EVENTS:
-        raise UsageError(f"{event} is a name of the protocol's own; choose another.")
-
-
-def as_payload(payload: object) -> Payload:
-    """What an application gave, as an object: a mapping, a pydantic model, or nothing.
-
-    Raises:
-        UsageError: It is something else.
-    """
-    if payload is None:
-        return {}
-    if isinstance(payload, dict):
-        return payload
-    if isinstance(payload, BaseModel):
-        return payload.model_dump(mode="json", by_alias=True)
-    if isinstance(payload, Mapping):
-        return dict(payload)
-    raise UsageError(
-        f"A payload is an object, so a dict or a pydantic model, not {type(payload).__name__};"
-        ' wrap it, for instance as {"value": ...}.'
-    )
+def _find_host(environment: Environment, roster: Roster[Member]) -> Spawn | None:
+    """Who waits for a channel's timers: the pond, or else a member that is still connected."""
+    tasks = environment.background.tasks
+    if tasks is not None:
+        return tasks.start_soon
+    for member in roster:
+        if member.session.is_open:
+            return member.session.spawn
+    return None

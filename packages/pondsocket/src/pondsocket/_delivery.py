@@ -14,6 +14,11 @@ _MAX_CHAINED: Final = 1_024  # as many as an outbox holds by default
 class Outlet(Protocol):
     """The narrow thing that a door lends to a session: where its bytes go out."""
 
+    @property
+    def pending(self) -> int:
+        """How many frames it has taken and not yet written."""
+        ...
+
     def push(self, frame: Frame) -> bool:
         """Take a frame; never waits. False: it is full, or has ended."""
         ...

@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, assert_never
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar, assert_never, overload
 
 import anyio
 from pondsocket_common import (
@@ -14,22 +15,31 @@ from pondsocket_common import (
     ErrorTypes,
     Left,
     SystemEvents,
+    is_channel_name,
+    is_name,
 )
 
 from . import _answers as answers
-from ._channel import LeaveReason, Member
-from ._contexts import ConnectionContext, JoinContext
-from ._errors import PondError
-from ._handlers import Handler, Middleware, compose
+from ._channel import Channel
+from ._contexts import ConnectionContext, EventContext, GatewayContext, JoinContext
+from ._environment import Environment, Work
+from ._errors import InvalidPayload, PondError, UsageError
+from ._events import Events
+from ._handlers import Handler, Middleware, Registration
+from ._identity import LeaveReason
+from ._kinds import CONNECTION
 from ._lobby import Lobby
-from ._options import Options
+from ._loop import is_cancelled
+from ._member import Member
 from ._request import ConnectRequest, Refusal, refuse_connection
-from ._session import Session, Work
+from ._session import Session
 from ._state.lifecycle import Admission
-from ._state.patterns import PatternMap, Route
+from ._state.patterns import Pattern, PatternMap, Route
 from ._state.roster import Roster
 
 _log: Final = logging.getLogger("pondsocket.endpoint")
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Endpoint:
@@ -44,25 +54,30 @@ class Endpoint:
     def __init__(
         self,
         path: str,
-        handler: Handler[ConnectionContext],
+        handler: Handler,
         middlewares: Sequence[Middleware[ConnectionContext]],
-        options: Options,
+        environment: Environment,
         is_closed: Callable[[], bool],
     ) -> None:
+        if not path.startswith("/") and path != "*":
+            raise UsageError(f"endpoint {path!r}: a path starts with '/'.")
         self.path = path
         self._handler = handler
         self._middlewares = list(middlewares)
-        self._connect = self._compose(self._middlewares)
-        self._options = options
+        self._names = Pattern(path).names
+        self._connect = self._register(self._middlewares)
+        self._environment = environment
         self._is_closed = is_closed
         self._slow: dict[Session, None] = {}
         self._lobbies: PatternMap[Lobby] = PatternMap()
+        self._events = Events(f"endpoint {path!r}", self._names, ErrorTypes.ENDPOINT_ERROR)
         self.sessions: Roster[Session] = Roster()
 
-    def _compose(
+    def _register(
         self, middlewares: Sequence[Middleware[ConnectionContext]]
-    ) -> Handler[ConnectionContext]:
-        return compose(f"endpoint {self.path!r}", self._handler, middlewares)
+    ) -> Registration[ConnectionContext]:
+        what = f"endpoint {self.path!r}"
+        return Registration(what, self._handler, middlewares, CONNECTION, self._names)
 
     # --- for applications ---------------------------------------------------------------------
 
@@ -72,23 +87,75 @@ class Endpoint:
         Raises:
             UsageError: One of them has the wrong form.
         """
-        self._connect = self._compose([*self._middlewares, *middlewares])
+        self._connect = self._register([*self._middlewares, *middlewares])
         self._middlewares += middlewares
 
     def create_channel(
-        self,
-        pattern: str,
-        handler: Handler[JoinContext],
-        *middlewares: Middleware[JoinContext],
+        self, pattern: str, handler: Handler, *middlewares: Middleware[JoinContext]
     ) -> Lobby:
         """Serve the channels whose names match a pattern; the first registered one wins.
 
         Raises:
             UsageError: The pattern or the handler cannot work.
         """
-        lobby = Lobby(pattern, handler, middlewares, self._options)
-        self._lobbies.add(pattern, lobby)
+        lobby = Lobby(pattern, handler, *middlewares)
+        self.include(lobby)
         return lobby
+
+    def channel(
+        self, pattern: str, *, middlewares: Sequence[Middleware[JoinContext]] = ()
+    ) -> Callable[[Handler], Lobby]:
+        """`create_channel` as a decorator: the decorated name is the lobby."""
+        return lambda handler: self.create_channel(pattern, handler, *middlewares)
+
+    def include(self, lobby: Lobby) -> None:
+        """Serve the channels of a lobby that was made elsewhere.
+
+        Raises:
+            UsageError: It is part of an endpoint already.
+        """
+        lobby.attach(self._environment)
+        self._lobbies.add(lobby.pattern, lobby)
+
+    @overload
+    def on_message(
+        self,
+        event_pattern: str,
+        handler: F,
+        *more: Middleware[EventContext],
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> F: ...
+    @overload
+    def on_message(
+        self,
+        event_pattern: str,
+        *,
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> Callable[[F], F]: ...
+    def on_message(
+        self,
+        event_pattern: str,
+        handler: Any = None,
+        *more: Middleware[EventContext],
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> Any:
+        """Handle events sent to the endpoint itself (channel name GATEWAY), without a join.
+
+        A call, or without a handler a decorator; everything else as `Lobby.on_message`.
+
+        Raises:
+            UsageError: The pattern or the handler cannot work.
+        """
+
+        def register(function: F) -> F:
+            chain = [*middlewares, *more]
+            self._events.add(event_pattern, function, chain, concurrent=concurrent)
+            return function
+
+        return register if handler is None else register(handler)
 
     async def connection_count(self) -> int:
         """How many connections are open."""
@@ -96,45 +163,82 @@ class Endpoint:
 
     async def close_connection(self, user_id: str) -> None:
         """Close every connection of a user, with code 4403: clients do not come back by it."""
-        for session in self.sessions.of_user(user_id):
-            session.close(CloseCode.DISCONNECTED, "closed by the application")
+        self.disconnect(user_id, "closed by the application", CloseCode.DISCONNECTED)
 
     # --- for the pond -------------------------------------------------------------------------
 
+    def disconnect(self, user_id: str, reason: str, code: CloseCode) -> None:
+        """Close every connection of a user."""
+        for session in self.sessions.of_user(user_id):
+            session.close(code, reason)
+
+    def serves(self, name: str) -> bool:
+        """Whether some lobby serves channels of this name."""
+        return is_name(name) and is_channel_name(name) and self._find_lobby(name) is not None
+
+    def find_channel(self, name: str) -> Channel | None:
+        """The channel of a name that some lobby serves."""
+        found = self._find_lobby(name)
+        return None if found is None else found[0].channel(name, found[1].params)
+
+    def fits(self, route: Route) -> bool:
+        """Whether the parameters have the types that the connection handler asks for."""
+        return self._connect.fits(route.params)
+
     async def admit(self, request: ConnectRequest, route: Route) -> Session | Refusal:
         """Have the connection handler decide."""
+        if self._is_full():
+            return Refusal(503, "NO_CAPACITY", "There are too many connections.", retry_after=5)
         context = ConnectionContext(request, route)
-        timeout = self._options.connect_timeout
+        refusal = await self._decide(context)
+        if refusal is not None:
+            return refusal
+        return Session(
+            self,
+            request,
+            self._environment,
+            params=route.params,
+            user_id=context.user_id,
+            is_user_known=context.is_user_known,
+            assigns=context.assigns,
+            greeting=context.replies,
+        )
+
+    def _is_full(self, extra: int = 0) -> bool:
+        limit = self._environment.options.max_connections
+        if limit is None or len(self.sessions) < limit + extra:
+            return False
+        _log.error("%s is full: see Options.max_connections (%s).", self.path, limit)
+        return True
+
+    async def _decide(self, context: ConnectionContext) -> Refusal | None:
+        timeout, path = self._environment.options.connect_timeout, context.path
         refusal: Refusal | None = None
         with anyio.CancelScope() as limit:
             limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
             try:
-                await self._connect(context)
+                await self._connect.call(context)
             except PondError as error:
                 refusal = refuse_connection(error.code, error.message)
-            except Exception:  # noqa: BLE001 - boundary: a connection handler
-                _log.exception("A connection handler failed (path=%s).", request.path)
+            except InvalidPayload as error:
+                refusal = refuse_connection(422, str(error))
+            except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
+                if not isinstance(error, Exception) and is_cancelled():
+                    raise
+                _log.exception("A connection handler failed (path=%r).", path)
+                if self._environment.observer is not None:
+                    self._environment.observer.error(error, GATEWAY, "CONNECT", context.user_id)
                 refusal = Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, answers.INTERNAL)
         if limit.cancelled_caught:
-            _log.error("A connection handler took over %s s (path=%s).", timeout, request.path)
-            return Refusal(
-                504, ErrorTypes.ENDPOINT_ERROR, "The connection took too long to decide."
-            )
+            _log.error("A connection handler took over %s s (path=%r).", timeout, path)
+            text = "The connection took too long to decide."
+            return Refusal(504, ErrorTypes.ENDPOINT_ERROR, text)
         if context.declined is not None:
             return refuse_connection(*context.declined)
-        if refusal is not None:
-            return refusal
-        if context.decision.state is not Admission.ACCEPTED:
-            _log.error("A connection handler neither accepted nor declined (%s).", request.path)
+        if refusal is None and context.decision.state is not Admission.ACCEPTED:
+            _log.error("A connection handler neither accepted nor declined (path=%r).", path)
             return refuse_connection(401, "Nobody decided about the connection.")
-        return Session(
-            self,
-            request,
-            self._options,
-            user_id=context.user_id,
-            assigns=context.assigns,
-            greeting=context.replies,
-        )
+        return refusal
 
     # --- for sessions (SessionOwner) ----------------------------------------------------------
 
@@ -142,13 +246,17 @@ class Endpoint:
         """The session is being served."""
         self.sessions.add(session)
         _log.info(
-            "connected (path=%s user=%s transport=%s)",
+            "connected (path=%r user=%s transport=%s)",
             session.path,
             session.user_id,
             session.request.transport,
         )
+        if self._environment.observer is not None:
+            self._environment.observer.connected(session.user_id, session.request)
         if self._is_closed():  # since it was admitted, so that nobody has told it
             session.close(CloseCode.GOING_AWAY, "the server is closing")
+        elif self._is_full(1):  # the same: a crowd that comes at once is decided about at once
+            session.close(CloseCode.NO_CAPACITY, "there are too many connections")
 
     def overflowed(self, session: Session) -> None:
         """Close a slow consumer, but never from within the closing of another.
@@ -159,6 +267,8 @@ class Endpoint:
         if session in self._slow:
             return
         _log.warning("A slow consumer is closed (user=%s).", session.user_id)
+        if self._environment.observer is not None:
+            self._environment.observer.slow_consumer()
         self._slow[session] = None
         if len(self._slow) > 1:
             return  # whoever closes the first will come to it
@@ -169,54 +279,90 @@ class Endpoint:
 
     def over(self, session: Session) -> list[Work]:
         """End the session's memberships."""
-        self.sessions.remove(session)
+        was_open = self.sessions.remove(session)
         farewells: list[Work] = []
         for member in list(session.memberships.values()):
             if isinstance(member, Member):
                 farewell = member.channel.remove(member, LeaveReason.CONNECTION_CLOSED)
                 if farewell is not None:
                     farewells.append(farewell)
-        _log.info("disconnected (path=%s user=%s)", session.path, session.user_id)
+        if was_open:
+            _log.info("disconnected (path=%r user=%s)", session.path, session.user_id)
+            if self._environment.observer is not None:
+                seconds = self._environment.clock() - session.opened_at
+                self._environment.observer.disconnected(
+                    session.user_id, session.request, session.close_code, seconds
+                )
         return farewells
+
+    def lane(self, session: Session, message: ClientMessage) -> Hashable:
+        """The lane of a message: its channel, or one of its own for a concurrent handler."""
+        if message.action is ClientActions.BROADCAST and self._is_concurrent(session, message):
+            return object()
+        return message.channel_name
+
+    def _is_concurrent(self, session: Session, message: ClientMessage) -> bool:
+        if message.channel_name == GATEWAY:
+            return self._events.is_concurrent(message.event, session.params)
+        member = session.memberships.get(message.channel_name)
+        if isinstance(member, Member) and isinstance(member.channel.owner, Lobby):
+            return member.channel.owner.is_concurrent(member, message)
+        return False
 
     def handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None]:
         """Handle one message, in its lane."""
+        member = session.memberships.get(message.channel_name)
+        lobby = member.channel.owner if isinstance(member, Member) else None
         match message.action:
             case ClientActions.BROADCAST:
-                member = session.memberships.get(message.channel_name)
-                if isinstance(member, Member) and isinstance(member.channel.owner, Lobby):
-                    return member.channel.owner.event(member, message)
-                return self._refuse_event(session, message)
+                if isinstance(member, Member) and isinstance(lobby, Lobby):
+                    return lobby.event(member, message)
+                return self._other_event(session, message)
             case ClientActions.JOIN_CHANNEL:
                 return self._join(session, message)
             case ClientActions.LEAVE_CHANNEL:
-                return self._leave(session, message)
+                if isinstance(member, Member) and isinstance(lobby, Lobby):
+                    return lobby.leave(member, message)
+                return self._leave_nothing(session, message)
             case _ as unreachable:
                 assert_never(unreachable)
 
+    def _find_lobby(self, name: str) -> tuple[Lobby, Route] | None:
+        return next(
+            ((lobby, route) for lobby, route in self._lobbies.matches(name) if lobby.fits(route)),
+            None,
+        )
+
     async def _join(self, session: Session, message: ClientMessage) -> None:
-        found = self._lobbies.match(message.channel_name)
+        found = self._find_lobby(message.channel_name)
         if found is None:
             session.send(answers.not_found(message))
             return
         lobby, route = found
+        limit = self._environment.options.max_channels
+        channels = {*session.memberships, *session.scopes.values()}
+        if limit is not None and len(channels - {message.channel_name, None}) >= limit:
+            session.send(answers.too_many_channels(message, limit))
+            return
         await lobby.join(session, message, route)
 
-    async def _leave(self, session: Session, message: ClientMessage) -> None:
-        found = self._lobbies.match(message.channel_name)
-        if found is not None:
-            await found[0].leave(session, message)
-            return
+    async def _leave_nothing(self, session: Session, message: ClientMessage) -> None:
         name, request_id = message.channel_name, message.request_id
         session.send(answers.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), request_id))
 
-    async def _refuse_event(self, session: Session, message: ClientMessage) -> None:
+    async def _other_event(self, session: Session, message: ClientMessage) -> None:
         if message.channel_name == GATEWAY:
-            text = f"This endpoint does not handle the event {message.event}."
-            answer = answers.fault(message, ErrorTypes.HANDLER_NOT_FOUND, 404, text)
-        elif self._lobbies.match(message.channel_name) is None:
-            answer = answers.not_found(message)
+            await self._events.handle(
+                message,
+                session.params,
+                partial(GatewayContext, session, message),
+                session.send,
+                session.user_id,
+                self._environment,
+            )
+        elif self._find_lobby(message.channel_name) is None:
+            session.send(answers.not_found(message))
         else:
             text = f"Join {message.channel_name} before sending events to it."
-            answer = answers.fault(message, ErrorTypes.UNAUTHORIZED_BROADCAST, 403, text)
-        session.send(answer)
+            unauthorized = ErrorTypes.UNAUTHORIZED_BROADCAST
+            session.send(answers.fault(message, unauthorized, 403, text))

@@ -7,11 +7,24 @@ PondSocketError           (pondsocket_common)
   PondError               nobody's: the application says no, with its own code and words
 """
 
-from pondsocket_common import PondSocketError
+from pondsocket_common import Detail, PondSocketError
 
 
 class UsageError(PondSocketError, RuntimeError):
     """The library was called in a way that cannot work; the message says what to write."""
+
+
+class InvalidPayload(PondSocketError):  # noqa: N818 - named by what the peer sent
+    """A payload does not fit what the handler asks for.
+
+    Args:
+        details: Which fields, and why.
+    """
+
+    def __init__(self, details: tuple[Detail, ...]) -> None:
+        fields = ", ".join(".".join(map(str, detail.loc)) or "payload" for detail in details)
+        super().__init__(f"What was sent does not fit: {fields}.")
+        self.details = details
 
 
 class PondError(PondSocketError):

@@ -1,16 +1,20 @@
-"""Handlers and middleware, checked and composed at registration, never per message."""
+"""Registration: a handler with its middleware, checked and composed once, never per message."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ._errors import UsageError
+from ._functions import is_async, name_of
+from ._parameters import Kind
+from ._signatures import TypedHandler
+from ._state.patterns import PatternMap, Route
 
 C = TypeVar("C")
 C_contra = TypeVar("C_contra", contravariant=True)
 
-Handler: TypeAlias = Callable[[C], Awaitable[Any]]
-"""`async def handler(ctx)`."""
+Handler: TypeAlias = Callable[..., Any]
+"""`async def handler(ctx, …)` or `def handler(ctx, …)`; see the page on typed handlers."""
 
 Next: TypeAlias = Callable[[], Awaitable[Any]]
 """What middleware calls to go on."""
@@ -24,54 +28,80 @@ class Middleware(Protocol[C_contra]):
         ...
 
 
-def is_async(function: object) -> bool:
-    """Whether calling it gives a coroutine; also of an object with an `async def __call__`."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - its kind is asked, not its presence
-    )
-
-
-def compose(
-    what: str, handler: Handler[C], middlewares: Sequence[Middleware[C]] = ()
-) -> Handler[C]:
-    """One handler out of a handler and its middleware, the first one outermost.
+class Registration(Generic[C]):
+    """A handler and its middleware, the first one outermost.
 
     Args:
-        what: What is being registered, for the error's sentence.
+        what: What is being registered, for sentences.
+        path_names: The parameters of the patterns it is registered under.
 
     Raises:
-        UsageError: One of them has the wrong form.
+        UsageError: One of them cannot work; the message says what to write.
     """
-    check_callable(what, handler, arguments=1)
-    if not is_async(handler):
-        raise UsageError(
-            f"{what}: write `async def {_name(handler)}(ctx)`; it is a plain function."
-        )
-    composed = handler
-    for middleware in reversed(middlewares):
-        check_callable(f"{what}, middleware", middleware, arguments=2)
-        if not is_async(middleware):
-            raise UsageError(f"{what}: write `async def {_name(middleware)}(ctx, next)`.")
-        composed = _around(middleware, composed)
-    return composed
+
+    __slots__ = ("call", "concurrent", "fits", "is_selective")
+
+    def __init__(
+        self,
+        what: str,
+        handler: Handler,
+        middlewares: Sequence[Middleware[C]],
+        kind: Kind[C],
+        path_names: frozenset[str] = frozenset(),
+        *,
+        concurrent: bool = False,
+    ) -> None:
+        check_callable(what, handler)
+        typed = TypedHandler(what, handler, kind, path_names)
+        self.fits = typed.fits
+        self.is_selective = typed.is_selective
+        self.concurrent = concurrent
+        self.call: Callable[[C], Awaitable[Any]] = typed
+        for middleware in reversed(middlewares):
+            check_callable(f"{what}, middleware", middleware, arguments=2)
+            if not is_async(middleware):
+                raise UsageError(f"{what}: write `async def {name_of(middleware)}(ctx, next)`.")
+            self.call = _around(middleware, self.call)
 
 
-def _around(middleware: Middleware[C], inner: Handler[C]) -> Handler[C]:
-    async def handler(ctx: C) -> object:
+def _around(
+    middleware: Middleware[C], inner: Callable[[C], Awaitable[Any]]
+) -> Callable[[C], Awaitable[Any]]:
+    async def call(ctx: C) -> object:
         return await middleware(ctx, lambda: inner(ctx))
 
-    return handler
+    return call
 
 
-def check_callable(what: str, function: object, *, arguments: int) -> None:
-    """Refuse what cannot be called with this many positional arguments.
+def find(
+    table: PatternMap[Registration[C]], name: str, params: Mapping[str, str] | None = None
+) -> tuple[Registration[C], Route] | None:
+    """The first registration whose pattern matches and whose types fit.
+
+    Args:
+        params: The parameters of an outer pattern, which a handler may ask for as well.
+    """
+    found = table.match(name)
+    if found is None or not found[0].is_selective:
+        return found
+    for registration, route in table.matches(name):
+        known = {**params, **route.params} if params else route.params
+        if registration.fits(known):
+            return registration, route
+    return None
+
+
+def check_callable(what: str, function: object, *, arguments: int | None = None) -> None:
+    """Refuse what is no function, or cannot be called with this many positional arguments.
 
     Raises:
         UsageError: With what to write.
     """
-    wanted = "(ctx)" if arguments == 1 else "(ctx, next)"
+    wanted = "(ctx, next)" if arguments == 2 else "(ctx)"
     if not callable(function):
         raise UsageError(f"{what}: a function {wanted} is needed, not {function!r}.")
+    if arguments is None:
+        return
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -79,11 +109,7 @@ def check_callable(what: str, function: object, *, arguments: int) -> None:
     try:
         signature.bind(*range(arguments))
     except TypeError:
-        role = "a handler" if arguments == 1 else "middleware"
+        role = "middleware" if arguments == 2 else "a handler"
         raise UsageError(
-            f"{what}: {role} is called with {wanted}, but {_name(function)} takes {signature}."
+            f"{what}: {role} is called with {wanted}, but {name_of(function)} takes {signature}."
         ) from None
-
-
-def _name(function: object) -> str:
-    return getattr(function, "__name__", type(function).__name__)

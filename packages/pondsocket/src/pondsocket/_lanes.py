@@ -12,7 +12,7 @@ handler sets is seen by nothing but that handler.
 
 import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Hashable
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -68,7 +68,7 @@ class Lanes:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         # A key stands for a lane at work; its queue is made when a second message comes.
-        self._lanes: dict[str, deque[tuple[ClientMessage, int]] | None] = {}
+        self._lanes: dict[Hashable, deque[tuple[ClientMessage, int]] | None] = {}
         self._messages = 0
         self._bytes = 0
 
@@ -84,38 +84,40 @@ class Lanes:
             and self._bytes + size <= self._max_bytes
         )
 
-    def enter(self, message: ClientMessage, size: int) -> bool:
+    def enter(self, lane: Hashable, message: ClientMessage, size: int) -> bool:
         """Take a message into its lane; True if the lane was idle and must be `run` now."""
         self._messages += 1
         self._bytes += size
-        name = message.channel_name
-        if name not in self._lanes:
-            self._lanes[name] = None
+        if lane not in self._lanes:
+            self._lanes[lane] = None
             return True
-        queue = self._lanes[name]
+        queue = self._lanes[lane]
         if queue is None:
-            queue = self._lanes[name] = deque()
+            queue = self._lanes[lane] = deque()
         queue.append((message, size))
         return False
 
     async def run(
-        self, message: ClientMessage, size: int, on_wait: Callable[[], None] | None = None
+        self,
+        lane: Hashable,
+        message: ClientMessage,
+        size: int,
+        on_wait: Callable[[], None] | None = None,
     ) -> bool:
         """Handle a message that `enter` said to run, and what queues behind it meanwhile.
 
         Returns:
             Whether any of it waited, in which case `on_wait` was called, once.
         """
-        name = message.channel_name
         waited = False
         try:
             while True:
                 waited |= await lead(self._handle(message), None if waited else on_wait)
                 self._messages -= 1
                 self._bytes -= size
-                queue = self._lanes[name]
+                queue = self._lanes[lane]
                 if not queue:
                     return waited
                 message, size = queue.popleft()
         finally:
-            del self._lanes[name]
+            del self._lanes[lane]

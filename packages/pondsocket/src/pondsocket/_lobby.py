@@ -2,51 +2,65 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar, overload
 from weakref import WeakValueDictionary
 
 import anyio
 from pondsocket_common import ClientMessage, ErrorTypes, Left, Payload, SystemEvents
 
 from . import _answers as answers
-from ._channel import Channel, Departure, Intercept, LeaveReason, Member
+from ._channel import Channel
 from ._contexts import EventContext, JoinContext, LeaveContext
-from ._errors import PondError, UsageError
+from ._environment import Environment, Work
+from ._errors import InvalidPayload, PondError, UsageError
+from ._events import Events
 from ._frames import Frame
-from ._handlers import Handler, Middleware, compose
-from ._options import Options
+from ._handlers import Handler, Middleware, Registration
+from ._identity import LeaveReason
+from ._kinds import JOIN, LEAVE
+from ._loop import is_cancelled
+from ._member import Departure, Intercept, Member
 from ._outgoing import BoundOutgoing, Outgoing, OutgoingHandler, OutgoingMiddleware
-from ._session import Session, Work
+from ._session import Session
 from ._state.lifecycle import Admission
-from ._state.patterns import PatternMap, Route
+from ._state.patterns import Pattern, PatternMap, Route
 
 _log: Final = logging.getLogger("pondsocket.lobby")
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 class Lobby:
-    """One pattern of channels. Made by `Endpoint.create_channel`.
+    """One pattern of channels: who may join, and what happens there.
+
+    Made by `Endpoint.create_channel` or its decorator `channel`; or by hand, in a module of its
+    own, and attached with `Endpoint.include`.
 
     Args:
         pattern: What channel names look like, for instance `/chat/:room_id`.
         handler: Decides who may join.
+
+    Raises:
+        UsageError: The pattern or the handler cannot work.
     """
 
     def __init__(
-        self,
-        pattern: str,
-        handler: Handler[JoinContext],
-        middlewares: Sequence[Middleware[JoinContext]],
-        options: Options,
+        self, pattern: str, handler: Handler, *middlewares: Middleware[JoinContext]
     ) -> None:
+        if not pattern.startswith("/") and pattern != "*":
+            raise UsageError(f"channel {pattern!r}: the names of channels start with '/'.")
         self.pattern = pattern
-        self._join = compose(f"channel {pattern!r}", handler, middlewares)
-        self._options = options
-        self._events: PatternMap[Handler[EventContext]] = PatternMap()
+        self.environment = Environment()
+        self._what = f"channel {pattern!r}"
+        self._names = Pattern(pattern).names
+        self._join = Registration(self._what, handler, middlewares, JOIN, self._names)
+        self._events = Events(self._what, self._names, ErrorTypes.CHANNEL_ERROR)
         self._outgoing: PatternMap[Outgoing] = PatternMap()
-        self._leave: Handler[LeaveContext] | None = None
+        self._leave: Registration[LeaveContext] | None = None
         self.chained = False
+        self.is_attached = False
         # Weak: a channel is its members', and of whoever else holds it. So there is one object
         # a name at any time, nobody has to decide when it ends, and a join that races the last
         # leave cannot meet a channel that is about to be dropped.
@@ -54,46 +68,100 @@ class Lobby:
 
     # --- for applications ---------------------------------------------------------------------
 
+    @overload
     def on_message(
         self,
         event_pattern: str,
-        handler: Handler[EventContext],
-        *middlewares: Middleware[EventContext],
-    ) -> None:
+        handler: F,
+        *more: Middleware[EventContext],
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> F: ...
+    @overload
+    def on_message(
+        self,
+        event_pattern: str,
+        *,
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> Callable[[F], F]: ...
+    def on_message(
+        self,
+        event_pattern: str,
+        handler: Any = None,
+        *more: Middleware[EventContext],
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> Any:
         """Handle events that members send; the first registered pattern that matches does.
+
+        A call, or without a handler a decorator.
+
+        Args:
+            concurrent: Call it out of turn: events of one member that match do not wait for each
+                other, nor for anything else that the member does in the channel.
 
         Raises:
             UsageError: The pattern or the handler cannot work.
         """
-        what = f"channel {self.pattern!r}, event {event_pattern!r}"
-        self._events.add(event_pattern, compose(what, handler, middlewares))
 
-    def on_leave(
-        self, handler: Handler[LeaveContext], *middlewares: Middleware[LeaveContext]
-    ) -> None:
-        """Be told when the last connection of a user has left a channel.
+        def register(function: F) -> F:
+            chain = [*middlewares, *more]
+            self._events.add(event_pattern, function, chain, concurrent=concurrent)
+            return function
+
+        return register if handler is None else register(handler)
+
+    def on_leave(self, handler: F, *middlewares: Middleware[LeaveContext]) -> F:
+        """Be told when the last connection of a user has left a channel. Also a decorator.
 
         Raises:
             UsageError: The handler cannot work, or there is one already.
         """
         if self._leave is not None:
-            raise UsageError(f"channel {self.pattern!r} has a leave handler already.")
-        self._leave = compose(f"channel {self.pattern!r}, leave", handler, middlewares)
+            raise UsageError(f"{self._what} has a leave handler already.")
+        what = f"{self._what}, leave"
+        self._leave = Registration(what, handler, middlewares, LEAVE, self._names)
+        return handler
 
+    @overload
     def on_outgoing(
-        self, event_pattern: str, handler: OutgoingHandler, *middlewares: OutgoingMiddleware
-    ) -> None:
+        self,
+        event_pattern: str,
+        handler: F,
+        *more: OutgoingMiddleware,
+        middlewares: Sequence[OutgoingMiddleware] = (),
+    ) -> F: ...
+    @overload
+    def on_outgoing(
+        self, event_pattern: str, *, middlewares: Sequence[OutgoingMiddleware] = ()
+    ) -> Callable[[F], F]: ...
+    def on_outgoing(
+        self,
+        event_pattern: str,
+        handler: Any = None,
+        *more: OutgoingMiddleware,
+        middlewares: Sequence[OutgoingMiddleware] = (),
+    ) -> Any:
         """Look at, change or withhold a broadcast for each member it goes to.
+
+        A call, or without a handler a decorator. A `def` handler runs inside the fan-out loop; an
+        `async def` one may wait, and then holds up its channel for that member alone.
 
         Raises:
             UsageError: The pattern or the handler cannot work, or members have joined already.
         """
-        what = f"channel {self.pattern!r}, outgoing {event_pattern!r}"
-        outgoing = Outgoing(what, handler, middlewares)
-        if outgoing.is_late and any(len(channel.roster) for channel in self._channels.values()):
-            raise UsageError(f"{what}: register it before the first member joins.")
-        self._outgoing.add(event_pattern, outgoing)
-        self.chained = self.chained or outgoing.is_late
+
+        def register(function: OutgoingHandler) -> OutgoingHandler:
+            what = f"{self._what}, outgoing {event_pattern!r}"
+            outgoing = Outgoing(what, function, [*middlewares, *more])
+            if outgoing.is_late and any(len(channel.roster) for channel in self._live()):
+                raise UsageError(f"{what}: register it before the first member joins.")
+            self._outgoing.add(event_pattern, outgoing)
+            self.chained = self.chained or outgoing.is_late
+            return function
+
+        return register if handler is None else register(handler)
 
     async def get_channel(self, name: str) -> Channel | None:
         """A channel that has members, or None."""
@@ -102,9 +170,24 @@ class Lobby:
 
     async def list_channels(self) -> list[Channel]:
         """The channels that have members."""
-        return [channel for channel in self._channels.values() if len(channel.roster)]
+        return [channel for channel in self._live() if len(channel.roster)]
 
     # --- for the endpoint ---------------------------------------------------------------------
+
+    def attach(self, environment: Environment) -> None:
+        """Become part of an endpoint.
+
+        Raises:
+            UsageError: It is part of one already.
+        """
+        if self.is_attached:
+            raise UsageError(f"{self._what} is part of an endpoint already; make another lobby.")
+        self.is_attached = True
+        self.environment = environment
+
+    def fits(self, route: Route) -> bool:
+        """Whether the parameters have the types that the join handler asks for."""
+        return self._join.fits(route.params)
 
     def channel(self, name: str, params: Mapping[str, str]) -> Channel:
         """The channel of this name."""
@@ -117,19 +200,21 @@ class Lobby:
         """Have the join handler decide, and answer the request, once."""
         if not session.is_open:
             return
-        timeout = self._options.join_timeout
+        timeout = self.environment.options.join_timeout
         with anyio.CancelScope() as limit:
             find_channel = partial(self.channel, message.channel_name, route.params)
             context = JoinContext(session, message, route, find_channel, limit)
-            session.scopes.add(limit)
+            session.scopes[limit] = message.channel_name
             if timeout is not None:
                 limit.deadline = anyio.current_time() + timeout
             try:
-                await self._join(context)
-            except Exception as error:  # noqa: BLE001 - boundary: a join handler
+                await self._join.call(context)
+            except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
+                if not isinstance(error, Exception) and is_cancelled():
+                    raise
                 self._join_failed(context, error)
             finally:
-                session.scopes.discard(limit)
+                session.scopes.pop(limit, None)
         if context.decision.state is Admission.PENDING and session.is_open:
             if limit.cancelled_caught:
                 _log.warning("A join handler took over %s s (%s).", timeout, _where(context))
@@ -139,42 +224,51 @@ class Lobby:
                 context.refuse(401, "Nobody decided about the join.")
         if context.decision.state is Admission.ACCEPTED:
             _log.info("joined (%s)", _where(context))
-        if context.farewell is not None:
-            await context.farewell()
+        await context.say_farewell()
 
-    async def leave(self, session: Session, message: ClientMessage) -> None:
-        """End a membership, if there is one, and say so."""
-        member = session.memberships.get(message.channel_name)
-        frame = answers.system(
-            SystemEvents.EXIT_ACKNOWLEDGE, message.channel_name, Left(), message.request_id
-        )
-        if isinstance(member, Member):
-            # Also where the connection has ended: what was sent behind a leave is no member's.
-            del session.memberships[message.channel_name]
-            farewell = member.channel.remove(member, LeaveReason.EXPLICIT_LEAVE)
-            member.send(frame)
-            if farewell is not None:
-                await farewell()
+    def _join_failed(self, context: JoinContext, error: BaseException) -> None:
+        # After it has decided, a failure changes nothing: the answer is given.
+        undecided = context.decision.state is Admission.PENDING
+        expected = isinstance(error, PondError | InvalidPayload)
+        if not undecided or not expected:
+            _log.error("A join handler failed (%s).", _where(context), exc_info=error)
+            if self.environment.observer is not None:
+                name, user_id = context.message.channel_name, context.session.user_id
+                self.environment.observer.error(error, name, "JOIN", user_id)
+        if not undecided:
+            return
+        if isinstance(error, PondError):
+            context.refuse(error.code, error.message)
+        elif isinstance(error, InvalidPayload):
+            context.refuse(422, str(error), error.details)
         else:
-            session.send(frame)
+            context.refuse(500, answers.INTERNAL)
+
+    async def leave(self, member: Member, message: ClientMessage) -> None:
+        """End a membership, and say so."""
+        name = message.channel_name
+        frame = answers.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), message.request_id)
+        # Also where the connection has ended: what was sent behind a leave is no member's.
+        del member.session.memberships[name]
+        farewell = member.channel.remove(member, LeaveReason.EXPLICIT_LEAVE)
+        member.send(frame)
+        if farewell is not None:
+            await farewell()
 
     async def event(self, member: Member, message: ClientMessage) -> None:
         """Have the first handler that matches deal with an event."""
-        found = self._events.match(message.event)
-        if found is None:
-            text = f"Nobody handles the event {message.event} here."
-            member.send(answers.fault(message, ErrorTypes.HANDLER_NOT_FOUND, 404, text))
-            return
-        handler, route = found
-        context = EventContext(member, message, route)
-        try:
-            await handler(context)
-        except PondError as error:
-            member.send(answers.fault(message, ErrorTypes.CHANNEL_ERROR, error.code, error.message))
-        except Exception:  # noqa: BLE001 - boundary: an event handler
-            _log.exception("An event handler failed (event=%s %s).", message.event, _where(context))
-            internal = ErrorTypes.INTERNAL_SERVER_ERROR
-            member.send(answers.fault(message, internal, 500, answers.INTERNAL))
+        await self._events.handle(
+            message,
+            member.channel.params,
+            partial(EventContext, member, message),
+            member.send,
+            member.user_id,
+            self.environment,
+        )
+
+    def is_concurrent(self, member: Member, message: ClientMessage) -> bool:
+        """Whether the event's handler asked to be called out of turn."""
+        return self._events.is_concurrent(message.event, member.channel.params)
 
     # --- for channels (ChannelOwner) ----------------------------------------------------------
 
@@ -191,34 +285,30 @@ class Lobby:
         """What is left to do after a user's last connection has left."""
         return None if self._leave is None else partial(self._run_leave, self._leave, departure)
 
-    async def _run_leave(self, handler: Handler[LeaveContext], departure: Departure) -> None:
-        timeout = self._options.leave_timeout
+    async def _run_leave(
+        self, registration: Registration[LeaveContext], departure: Departure
+    ) -> None:
+        timeout = self.environment.options.leave_timeout
+        name, user_id = departure.channel.name, departure.user.id
         # Shielded: it is run after the fact, often by a connection that is being cancelled.
         with anyio.CancelScope(shield=True) as limit:
             limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
             try:
-                await handler(LeaveContext(departure))
-            except Exception:  # noqa: BLE001 - boundary: a leave handler
-                _log.exception(
-                    "A leave handler failed (channel=%s user=%s).",
-                    departure.channel.name,
-                    departure.user.id,
-                )
+                await registration.call(LeaveContext(departure))
+            except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
+                if not isinstance(error, Exception) and is_cancelled():
+                    raise
+                _log.exception("A leave handler failed (channel=%s user=%s).", name, user_id)
+                if self.environment.observer is not None:
+                    self.environment.observer.error(error, name, "LEAVE", user_id)
         if limit.cancelled_caught:
-            _log.error("A leave handler took over %s s (%s).", timeout, departure.channel.name)
+            _log.error("A leave handler took over %s s (%s).", timeout, name)
 
-    def _join_failed(self, context: JoinContext, error: Exception) -> None:
-        # After it has decided, a failure changes nothing: the answer is given.
-        undecided = context.decision.state is Admission.PENDING
-        if not undecided or not isinstance(error, PondError):
-            _log.error("A join handler failed (%s).", _where(context), exc_info=error)
-        if undecided and isinstance(error, PondError):
-            context.refuse(error.code, error.message)
-        elif undecided:
-            context.refuse(500, answers.INTERNAL)
+    def _live(self) -> list[Channel]:
+        return list(self._channels.values())
 
 
-def _where(context: JoinContext | EventContext) -> str:
+def _where(context: JoinContext) -> str:
     return (
         f"channel={context.message.channel_name} user={context.session.user_id}"
         f" request={context.request_id}"

@@ -5,35 +5,63 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The limits of one `PondSocket`. Times are in seconds; None switches a time limit off.
+    """The limits of one `PondSocket`. Times are in seconds; None switches a limit off.
 
     Args:
         connect_timeout: How long a connection handler may take; then the answer is 504.
         join_timeout: How long a join handler may take to decide; then the answer is 408.
         leave_timeout: How long a leave handler may take.
         handler_grace: How long event handlers go on after their connection has ended.
+        max_connections: Open connections of one endpoint; one more is refused with 503.
+        max_channels: Channels of one connection; a join of one more is refused with 429.
+        max_name_chars: The longest channel or event name taken from a client.
         max_message_bytes: The longest message taken from a client.
         max_post_bytes: The longest body of an SSE POST, which may hold 64 messages.
         max_pending_messages: What one connection may have taken and not yet handled.
         max_pending_bytes: The same, in bytes.
+        event_rate, event_burst: Events a second and at once, of one connection.
+        control_rate, control_burst: The same for joins, leaves and pings.
+        max_refusals: As many answers of 429 within 10 s close the connection with 4429.
         outbox_frames: What may wait to be written to one connection.
         outbox_bytes: The same, in bytes.
+        presence_tick: How long presence diffs are gathered into one frame.
+        presence_leave_delay: How long the leave of a user whose last connection was lost is held
+            back, so that nobody sees a reconnect. For users whose id the application gave.
         sse_keepalive_seconds: How often an idle event stream carries a comment.
     """
 
-    # Two thirds of the 15 s after which people are known to press reload.
+    # Longer than any lookup should take, shorter than the patience of whoever waits for it.
     connect_timeout: float | None = 10.0
     join_timeout: float | None = 10.0
     leave_timeout: float | None = 5.0
+    # A deploy waits for it; a handler that writes to a database is done by then.
     handler_grace: float = 5.0
+    # Below the 65,535 descriptors that a process commonly may open.
+    max_connections: int | None = 50_000
+    # A client with many rooms open shows a dozen; a dashboard may show a hundred.
+    max_channels: int | None = 128
+    # The protocol's own bound on every name.
+    max_name_chars: int | None = 255
     # 64 KiB: asyncio's default high-water mark; a chat message is a hundredth of it.
-    max_message_bytes: int = 65_536
-    max_post_bytes: int = 262_144
-    # Five seconds of the busiest client that is still a person's.
+    max_message_bytes: int | None = 65_536
+    max_post_bytes: int | None = 262_144
+    # Five seconds of events at the rate below.
     max_pending_messages: int = 256
     max_pending_bytes: int = 1_048_576
+    # Nobody types, draws or steers faster than 50 times a second; ten seconds may pile up.
+    event_rate: float | None = 50.0
+    event_burst: int = 500
+    # A client that comes back joins its 128 channels at once, and may do it twice.
+    control_rate: float | None = 50.0
+    control_burst: int = 256
+    # Ten a second: a client that backs off as it is told never gets there.
+    max_refusals: int | None = 100
     # A second of a busy room; a thousand stalled peers then hold 1 GiB at the worst.
     outbox_frames: int = 1_024
     outbox_bytes: int = 1_048_576
+    # Shorter than what eyes notice, longer than a burst of joins takes.
+    presence_tick: float = 0.1
+    # Off: a leave that is told late is a lie for as long.
+    presence_leave_delay: float = 0.0
     # Proxies cut idle responses after 60 s (nginx) or 30 s (some load balancers).
     sse_keepalive_seconds: float = 15.0

@@ -7,12 +7,14 @@ from typing import Any, Final, TypeAlias, cast
 
 from pondsocket_common import Payload, ServerActions, ServerMessage, fresh_id
 
-from ._channel import Channel, Member
+from ._channel import Channel
 from ._contexts import OutgoingContext
 from ._delivery import LateFrame
 from ._errors import UsageError
 from ._frames import Frame
-from ._handlers import check_callable, is_async
+from ._functions import is_async
+from ._handlers import check_callable
+from ._member import Member
 
 _log: Final = logging.getLogger("pondsocket.outgoing")
 

@@ -7,7 +7,8 @@ a grace period; then `run` returns and nothing of the connection is left.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from contextvars import copy_context
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -26,28 +27,26 @@ from pondsocket_common import (
     ServerActions,
     ServerMessage,
     SystemEvents,
-    decode_client,
-    decode_client_batch,
     fresh_id,
-    message_bytes,
 )
 
 from . import _answers as answers
 from ._delivery import Outlet
+from ._environment import Environment, Work
 from ._frames import Frame
+from ._intake import Intake
 from ._lanes import Lanes
-from ._options import Options
 from ._request import ConnectRequest, Refusal
 from ._state.lifecycle import LIVES, Life, LifeEvent
 
 Pull: TypeAlias = Callable[[], Awaitable[str | bytes | None]]
-Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 _log: Final = logging.getLogger("pondsocket.session")
 
 # Messages that are handled without waiting never give the event loop a turn; so now and then
-# somebody has to. 64 of them take about a millisecond.
-_MESSAGES_PER_TURN: Final = 64
+# somebody has to: before one client's burst, told to a room, fills the outboxes of its members,
+# whose writers wait for that turn.
+_MESSAGES_PER_TURN: Final = 16
 
 
 class Membership(Protocol):
@@ -58,6 +57,10 @@ class Membership(Protocol):
 
 class SessionOwner(Protocol):
     """What a session asks of the endpoint that admitted it."""
+
+    def lane(self, session: "Session", message: ClientMessage) -> Hashable:
+        """The lane of a message: what shares a lane is handled in order, one at a time."""
+        ...
 
     def handle(self, session: "Session", message: ClientMessage) -> Coroutine[Any, Any, None]:
         """Handle one message, in its lane. Never raises."""
@@ -80,18 +83,21 @@ class Session:
     """One connection. Made by `PondSocket.connect`; a door calls `run`."""
 
     __slots__ = (
-        "_close", "_context", "_ended", "_farewells", "_greeting", "_lanes", "_leading", "_life",
-        "_outlet", "_owner", "_pull", "_reader", "_tasks", "assigns", "connection_id",
-        "memberships", "options", "request", "scopes", "user_id",
+        "_close", "_context", "_counting", "_ended", "_farewells", "_greeting", "_intake", "_lanes",
+        "_leading", "_life", "_outlet", "_owner", "_pull", "_reader", "_tasks", "assigns",
+        "connection_id", "environment", "is_user_known", "memberships", "opened_at", "options",
+        "params", "request", "scopes", "user_id",
     )  # fmt: skip
 
     def __init__(
         self,
         owner: SessionOwner,
         request: ConnectRequest,
-        options: Options,
+        environment: Environment,
         *,
+        params: Mapping[str, str],
         user_id: str,
+        is_user_known: bool,
         assigns: dict[str, Any],
         greeting: list[Frame],
     ) -> None:
@@ -99,10 +105,14 @@ class Session:
         self.user_id = user_id
         self.assigns = assigns
         self.request = request
-        self.options = options
+        self.params = params
+        self.is_user_known = is_user_known
+        self.environment = environment
+        self.options = options = environment.options
+        self.opened_at = environment.clock()
         self.memberships: dict[str, Membership] = {}
         # Cancelled when the connection ends: joins that are not decided, and the like.
-        self.scopes: set[anyio.CancelScope] = set()
+        self.scopes: dict[anyio.CancelScope, str | None] = {}
         self._owner = owner
         self._greeting = greeting
         self._life = Life.ADMITTED
@@ -116,11 +126,24 @@ class Session:
         self._close = (CloseCode.NORMAL, "", True)
         self._farewells: list[Work] = []
         self._ended: anyio.Event | None = None
+        self._intake = Intake(environment)
+        observer = environment.observer
+        self._counting = observer if observer is not None and observer.counts_frames else None
 
     @property
     def path(self) -> str:
         """The path at which it was admitted."""
         return self.request.path
+
+    @property
+    def close_code(self) -> CloseCode:
+        """Why it was closed; NORMAL: the peer went by itself, or the server did not say."""
+        return self._close[0]
+
+    @property
+    def may_return(self) -> bool:
+        """Whether the end of the connection, if it has ended, may be followed by a reconnect."""
+        return self.close_code is CloseCode.NORMAL or self.close_code.reconnect
 
     @property
     def is_open(self) -> bool:
@@ -160,29 +183,34 @@ class Session:
         if not self.is_open or self._tasks is None:
             return Refusal(404, "NOT_FOUND", "There is no such connection.")
         try:
-            messages = decode_client_batch(body)
+            batch = self._intake.read_batch(body)
         except InvalidMessage as fault:
-            self.send(answers.invalid(fault))
+            self._refuse_invalid(fault)
             return Refusal(400, ErrorTypes.INVALID_MESSAGE, str(fault))
-        sizes = [len(body)]
-        if len(messages) > 1:
-            sizes = [message_bytes(message) for message in messages]
-        if max(sizes) > self.options.max_message_bytes:
-            limit = self.options.max_message_bytes
-            return Refusal(
-                413, ErrorTypes.INVALID_MESSAGE, f"A message is longer than {limit} bytes."
-            )
-        requests = [message for message in messages if not isinstance(message, Ping)]
-        if not self._lanes.has_room(len(requests), sum(sizes)):
-            for request in requests:
-                self.send(answers.busy(request))
-            return Refusal(429, ErrorTypes.RATE_LIMITED, answers.BUSY, retry_after=1)
-        for message, size in zip(messages, sizes, strict=True):
+        if (limit := self._intake.exceeded_length(batch)) is not None:
+            text = f"A message is longer than {limit} bytes."
+            return Refusal(413, ErrorTypes.INVALID_MESSAGE, text)
+        messages = [message for message, _ in batch]
+        if wait := self._intake.wait_for_all(messages):
+            frames = [answers.rate_limited(message, wait) for message in messages]
+            return self._refuse_all(frames, answers.TOO_FAST, wait)
+        if not self._lanes.has_room(len(batch), sum(size for _, size in batch)):
+            frames = [answers.busy(each) for each in messages if not isinstance(each, Ping)]
+            return self._refuse_all(frames, answers.BUSY, wait=1)
+        for message, size in batch:
             if isinstance(message, Ping):
                 self.send(answers.pong(message))
-            elif self._lanes.enter(message, size):
-                self._start(self._lanes.run, message, size)
+                continue
+            lane = self._owner.lane(self, message)
+            if self._lanes.enter(lane, message, size):
+                self._start(self._lanes.run, lane, message, size)
         return None
+
+    def _refuse_all(self, frames: list[Frame], text: str, wait: float) -> Refusal:
+        for frame in frames:
+            self.send(frame)
+        self._strike()
+        return Refusal(429, ErrorTypes.RATE_LIMITED, text, retry_after=math.ceil(wait))
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """End the connection. Its memberships end now, the transport as soon as it can.
@@ -210,12 +238,19 @@ class Session:
 
     def send(self, frame: Frame) -> None:
         """Send a frame to this peer; to one that is gone, or about to be, nothing."""
-        if self._life is Life.OPEN and self._outlet is not None and not self._outlet.push(frame):
+        if not self.push(frame):
             self.overflow()
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame of a channel; False: the outbox is full."""
-        return self._life is not Life.OPEN or self._outlet is None or self._outlet.push(frame)
+        """Take a frame; False: the outbox is full."""
+        outlet = self._outlet
+        if self._life is not Life.OPEN or outlet is None:
+            return True
+        if not outlet.push(frame):
+            return False
+        if self._counting is not None:
+            self._counting.sent(frame.size, outlet.pending)
+        return True
 
     def overflow(self) -> None:
         """The peer reads slower than it is sent to: end it before it costs the others."""
@@ -226,7 +261,7 @@ class Session:
         """Run something in a task that is cancelled when the connection ends."""
         if self._life is Life.OPEN:
             scope = anyio.CancelScope()
-            self.scopes.add(scope)
+            self.scopes[scope] = None
             self._start(self._run_within, scope, work)
 
     async def _run_within(self, scope: anyio.CancelScope, work: Work) -> None:
@@ -234,7 +269,7 @@ class Session:
             try:
                 await work()
             finally:
-                self.scopes.discard(scope)
+                self.scopes.pop(scope, None)
 
     def _start(self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> None:
         """Start a task in the connection's context, not in that of whoever caused it."""
@@ -278,20 +313,36 @@ class Session:
         else:
             self._reading_is_over()
 
-    def _take(self, data: str | bytes) -> tuple[ClientMessage, int] | None:
+    def _take(self, data: str | bytes) -> tuple[Hashable, ClientMessage, int] | None:
         try:
-            message = decode_client(data)
+            message = self._intake.read(data)
         except InvalidMessage as fault:
-            self.send(answers.invalid(fault))
+            self._refuse_invalid(fault)
+            return None
+        if wait := self._intake.wait_for(message):
+            self.send(answers.rate_limited(message, wait))
+            self._strike()
             return None
         if isinstance(message, Ping):
             self.send(answers.pong(message))
             return None
-        size = len(data)
+        size = len(data) if data.isascii() or isinstance(data, bytes) else len(data.encode())
         if not self._lanes.has_room(1, size):
             self.send(answers.busy(message))
+            self._strike()
             return None
-        return (message, size) if self._lanes.enter(message, size) else None
+        lane = self._owner.lane(self, message)
+        return (lane, message, size) if self._lanes.enter(lane, message, size) else None
+
+    def _refuse_invalid(self, fault: InvalidMessage) -> None:
+        in_time = self._intake.count_nonsense()
+        self.send(answers.invalid(fault))
+        if not in_time:
+            self._strike()
+
+    def _strike(self) -> None:
+        if self._intake.strike():
+            self.close(CloseCode.RATE_LIMITED, "too many requests over the limits")
 
     def _handle(self, message: ClientMessage) -> Coroutine[Any, Any, None]:
         return self._owner.handle(self, message)

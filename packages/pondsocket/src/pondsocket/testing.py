@@ -19,6 +19,7 @@ from pondsocket_common import (
     CloseCode,
     Headers,
     Payload,
+    PresenceMode,
     QueryParams,
     ServerMessage,
     decode_server,
@@ -64,6 +65,11 @@ class MemoryPeer:
         self._changed: anyio.Event | None = None
 
     # --- the server's side (Outlet, and the `pull` of `Session.run`) --------------------------
+
+    @property
+    def pending(self) -> int:
+        """How many messages are unread."""
+        return len(self.unread)
 
     def push(self, frame: Frame) -> bool:
         """Take a frame."""
@@ -112,11 +118,17 @@ class MemoryPeer:
         payload: Payload | None = None,
         *,
         request_id: str | None = None,
+        presence: PresenceMode | None = None,
     ) -> str:
         """Send a message; gives its request id."""
         request_id = request_id or fresh_id()
         message = ClientMessage(
-            ClientActions(action), event, channel_name, request_id, payload or {}
+            ClientActions(action),
+            event,
+            channel_name,
+            request_id,
+            payload or {},
+            presence=presence,
         )
         self.send_raw(encode_client(message))
         return request_id
@@ -176,10 +188,16 @@ class MemoryPeer:
         return self.closed
 
     async def join(
-        self, channel_name: str, params: Payload | None = None, *, wait: float = 1.0
+        self,
+        channel_name: str,
+        params: Payload | None = None,
+        *,
+        presence: PresenceMode | None = None,
+        wait: float = 1.0,
     ) -> ServerMessage:
         """Ask to join a channel; gives the answer, whichever it is."""
-        request_id = self.send(ClientActions.JOIN_CHANNEL, channel_name, "join", params)
+        action = ClientActions.JOIN_CHANNEL
+        request_id = self.send(action, channel_name, "join", params, presence=presence)
         return await self.answer(request_id, wait=wait)
 
     async def answer(self, request_id: str, *, wait: float = 1.0) -> ServerMessage:

@@ -7,7 +7,10 @@ from typing import Any
 from pondsocket_common import ClientMessage, Payload
 
 from pondsocket import _answers as answers
-from pondsocket._channel import Channel, Member, as_payload, check_event
+from pondsocket._channel import Channel
+from pondsocket._identity import User
+from pondsocket._member import Member
+from pondsocket._payloads import as_payload, check_event
 from pondsocket._session import Session
 from pondsocket._state.patterns import Route
 
@@ -29,6 +32,11 @@ class ChannelContext(ABC):
     @abstractmethod
     def member(self) -> Member:
         """The membership that the methods below work for."""
+
+    @property
+    @abstractmethod
+    def user(self) -> User:
+        """Who asks."""
 
     @property
     def request_id(self) -> str:
@@ -74,11 +82,11 @@ class ChannelContext(ABC):
 
     async def set_assign(self, key: str, value: object) -> None:
         """Set one assign of this membership."""
-        self.member.assigns[key] = value
+        self._own_assigns()[key] = value
 
     async def assign(self, assigns: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Set several assigns of this membership."""
-        self.member.assigns.update(assigns or {}, **more)
+        self._own_assigns().update(assigns or {}, **more)
 
     async def get_assign(self, key: str, default: Any = None) -> Any:
         """One assign: the membership's, or else the connection's."""

@@ -6,9 +6,9 @@ from typing import Any
 from pondsocket_common import GATEWAY, Headers, QueryParams, fresh_id, is_name
 
 from pondsocket import _answers as answers
-from pondsocket._channel import as_payload, check_event
 from pondsocket._errors import UsageError
 from pondsocket._frames import Frame
+from pondsocket._payloads import as_payload, check_event
 from pondsocket._request import ConnectRequest
 from pondsocket._state.lifecycle import AdmissionEvent
 from pondsocket._state.patterns import Route
@@ -26,6 +26,7 @@ class ConnectionContext:
         self.declined: tuple[int, str] | None = None
         self.replies: list[Frame] = []
         self.user_id = fresh_id()
+        self.is_user_known = False
         self.assigns: dict[str, Any] = {}
 
     @property
@@ -72,6 +73,7 @@ class ConnectionContext:
         if self.decision.advance(AdmissionEvent.ACCEPT):
             self.set_assigns(**assigns)
             self.user_id = user_id
+            self.is_user_known = given is not None
 
     def decline(self, code: int = 403, message: str = "The connection was declined.") -> None:
         """Refuse the connection: an HTTP status, or a WebSocket close code 4400 to 4599.

@@ -1,29 +1,45 @@
 """What an event handler is given."""
 
+import logging
+from collections.abc import Mapping
+from typing import Final
+
 from pondsocket_common import ClientMessage, Payload
 
-from pondsocket._channel import Channel, Member, User
+from pondsocket import _answers as answers
+from pondsocket._channel import Channel
+from pondsocket._identity import User
+from pondsocket._member import Member
+from pondsocket._payloads import as_payload, check_event
 from pondsocket._state.patterns import Route
 
 from ._base import ChannelContext
 
+_log: Final = logging.getLogger("pondsocket.contexts")
+
 
 class EventContext(ChannelContext):
-    """A member has sent an event."""
+    """A member has sent an event; or, to a handler of the endpoint's own, a client."""
 
     def __init__(self, member: Member, message: ClientMessage, route: Route) -> None:
         super().__init__(member.session, message, route)
         self._member = member
+        self._replied = False
 
     @property
     def channel(self) -> Channel:
         """The channel it was sent to."""
-        return self._member.channel
+        return self.member.channel
 
     @property
     def member(self) -> Member:
         """The membership of the sender."""
         return self._member
+
+    @property
+    def outer_params(self) -> Mapping[str, str]:
+        """The parameters of the channel's pattern; those of the event's are `route.params`."""
+        return self.channel.params
 
     @property
     def event_name(self) -> str:
@@ -33,15 +49,39 @@ class EventContext(ChannelContext):
     @property
     def user(self) -> User:
         """The sender."""
-        return self._member.as_user()
+        return self.member.as_user()
 
     def get_user(self) -> User:
         """The sender."""
-        return self._member.as_user()
+        return self.member.as_user()
 
     def get_payload(self) -> Payload:
         """What the client sent."""
         return self.message.payload
+
+    async def reply(self, event: str, payload: object = None) -> None:
+        """Answer the client that asked, once; a second reply is logged and not sent.
+
+        Raises:
+            UsageError: The event's name is reserved or no name, or the payload no object.
+            EncodingError: The payload cannot be written as JSON.
+        """
+        check_event(event)
+        member = self.member
+        frame = answers.system(event, member.channel.name, as_payload(payload), self.request_id)
+        if self._spend_reply():
+            member.send(frame)
+
+    def _spend_reply(self) -> bool:
+        if self._replied:
+            _log.error(
+                "A handler replied twice to the event %s; the first reply stands.",
+                self.event_name,
+                stack_info=True,
+            )
+            return False
+        self._replied = True
+        return True
 
     async def update_presence(self, presence: object, *user_ids: str) -> None:
         """Show another object; the same as `track`."""

@@ -6,12 +6,22 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-from pondsocket_common import Acknowledged, ClientMessage, Payload, SystemEvents
+from pondsocket_common import (
+    Acknowledged,
+    ClientMessage,
+    Detail,
+    Payload,
+    PresenceMode,
+    SystemEvents,
+)
 
 from pondsocket import _answers as answers
-from pondsocket._channel import Channel, LeaveReason, Member, User
+from pondsocket._channel import Channel
+from pondsocket._environment import Work
 from pondsocket._errors import UsageError
-from pondsocket._session import Session, Work
+from pondsocket._identity import LeaveReason, User
+from pondsocket._member import Member
+from pondsocket._session import Session
 from pondsocket._state.lifecycle import Admission, AdmissionEvent
 from pondsocket._state.patterns import Route
 
@@ -32,7 +42,7 @@ class JoinContext(ChannelContext):
     ) -> None:
         super().__init__(session, message, route)
         self.decision = Decision()
-        self.farewell: Work | None = None
+        self._farewell: Work | None = None
         self._find_channel = find_channel
         self._limit = limit
         self._member: Member | None = None
@@ -84,29 +94,36 @@ class JoinContext(ChannelContext):
         Raises:
             EncodingError: The response cannot be written as JSON; the client is not let in.
         """
-        # Everything that may fail stands before the decision: one taken is one answered.
-        name, request_id = self.message.channel_name, self.request_id
-        acknowledged = Acknowledged(response=response)
-        frame = answers.system(SystemEvents.ACKNOWLEDGE, name, acknowledged, request_id)
-        own_assigns = {**self._assigns, **(assigns or {})}
         if self.decision.state is Admission.PENDING and not self.session.is_open:
             self.decision.advance(AdmissionEvent.VANISH)
             # Nobody is there to be let in, so nothing of the handler is of use any more.
             self._limit.cancel()
             await anyio.lowlevel.checkpoint()
             return
+        # Everything that may fail stands before the decision: one taken is one answered.
+        own_assigns = {**self._assigns, **(assigns or {})}
+        channel = self.channel
+        wants_diffs = self.message.presence is PresenceMode.DIFF
+        state = channel.presence.watch() if wants_diffs else None
+        acknowledged = Acknowledged(response=response, presence=state)
+        name, request_id = self.message.channel_name, self.request_id
+        frame = answers.system(SystemEvents.ACKNOWLEDGE, name, acknowledged, request_id)
         if self.decision.advance(AdmissionEvent.ACCEPT):
             self._settle()
-            self._member = self.channel.admit(self.session, own_assigns)
-            self._member.send(frame)
+            self._member = channel.admit(self.session, own_assigns, wants_diffs=wants_diffs)
+            self._member.acknowledge(frame)
+            observer = self.session.environment.observer
+            if observer is not None:
+                observer.joined(name, self._member.as_user())
 
     async def decline(self, code: int = 403, message: str = "The join was declined.") -> None:
         """Refuse the join; the client is told the code and the message."""
         self.refuse(code, message)
+        await self.say_farewell()
 
-    def refuse(self, code: int, message: str) -> None:
+    def refuse(self, code: int, message: str, details: tuple[Detail, ...] | None = None) -> None:
         """The same without waiting."""
-        frame = answers.refused(self.message, code, message)
+        frame = answers.refused(self.message, code, message, details=details)
         if not self.decision.advance(AdmissionEvent.DECLINE):
             return
         self._settle()
@@ -115,8 +132,14 @@ class JoinContext(ChannelContext):
             self.session.send(frame)
             return
         # Whoever asks again and is refused is out: the old membership must not outlive a no.
-        self.farewell = held.channel.remove(held, LeaveReason.EVICTED)
+        self._farewell = held.channel.remove(held, LeaveReason.EVICTED)
         held.send(frame)
+
+    async def say_farewell(self) -> None:
+        """Tell the leave handler of a membership that ended by the refusal, if one did."""
+        farewell, self._farewell = self._farewell, None
+        if farewell is not None:
+            await farewell()
 
     async def set_assign(self, key: str, value: object) -> None:
         """Set one assign of this membership, or of the one that will be."""
@@ -132,4 +155,4 @@ class JoinContext(ChannelContext):
     def _settle(self) -> None:
         # The time limit runs to the decision only.
         self._limit.deadline = math.inf
-        self.session.scopes.discard(self._limit)
+        self.session.scopes.pop(self._limit, None)

@@ -1,6 +1,8 @@
 """What a leave handler is given."""
 
-from pondsocket._channel import Channel, Departure, LeaveReason, User
+from pondsocket._channel import Channel
+from pondsocket._identity import LeaveReason, User
+from pondsocket._member import Departure
 
 
 class LeaveContext:

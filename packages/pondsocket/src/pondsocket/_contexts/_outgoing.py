@@ -2,7 +2,10 @@
 
 from pondsocket_common import Payload
 
-from pondsocket._channel import Channel, Member, User, as_payload
+from pondsocket._channel import Channel
+from pondsocket._identity import User
+from pondsocket._member import Member
+from pondsocket._payloads import as_payload
 
 
 class OutgoingContext:

@@ -91,6 +91,11 @@ class Pattern:
         self._names.append(name)
         return name
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of its parameters."""
+        return frozenset(self._names)
+
     def match(self, name: str) -> Route | None:
         """How `name` matches, or None."""
         if self.literal is not None:
@@ -137,6 +142,12 @@ class PatternMap(Generic[V]):
             if (route := pattern.match(name)) is not None:
                 return value, route
         return None if exact is None else (exact[1], exact[2])
+
+    def matches(self, name: str) -> Iterator[tuple[V, Route]]:
+        """Every value whose pattern matches, in the order of registration, and how."""
+        for pattern, value in self._entries:
+            if (route := pattern.match(name)) is not None:
+                yield value, route
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -1,0 +1,84 @@
+"""A channel from outside its handlers: for a web request, another thread, a scheduled job."""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from pondsocket_common import Payload, dump_json
+
+from ._channel import Channel
+from ._loop import Loop
+from ._payloads import as_payload, check_event
+
+
+class ChannelHandle:
+    """A channel by name, whether or not somebody is in it. Made by `PondSocket.channel`.
+
+    The `async` methods are for coroutines of the pond's event loop. Those that end in `_nowait`
+    may be called from any thread, that of the loop included; what one thread sends keeps its
+    order.
+    """
+
+    def __init__(self, name: str, find: Callable[[], Channel], loop: Loop) -> None:
+        self.name = name
+        self._find = find
+        self._loop = loop
+
+    async def broadcast(self, event: str, payload: object = None) -> None:
+        """Send an event to every member; errors as `Channel.broadcast`."""
+        await self._find().broadcast(event, payload)
+
+    async def broadcast_to(self, event: str, payload: object, *user_ids: str) -> None:
+        """Send an event to every connection of these users."""
+        await self._find().broadcast_to(event, payload, *user_ids)
+
+    async def broadcast_from(self, event: str, payload: object, user_id: str) -> None:
+        """Send an event to every member but this user."""
+        await self._find().broadcast_from(event, payload, user_id)
+
+    async def evict_user(self, user_id: str, reason: str = "") -> None:
+        """End every membership of a user; the user is told the reason."""
+        await self._find().evict_user(user_id, reason)
+
+    async def get_presence(self) -> dict[str, Payload]:
+        """What each user shows, by user id."""
+        return await self._find().get_presence()
+
+    async def get_assigns(self) -> dict[str, dict[str, Any]]:
+        """The assigns of each user, by user id."""
+        return await self._find().get_assigns()
+
+    async def user_count(self) -> int:
+        """How many users are in it."""
+        return await self._find().user_count()
+
+    async def has_user(self, user_id: str) -> bool:
+        """Whether a user is in it."""
+        return await self._find().has_user(user_id)
+
+    def broadcast_nowait(self, event: str, payload: object = None) -> None:
+        """`broadcast` from any thread; errors in the arguments are raised here."""
+        self._publish(event, payload, lambda channel: channel.roster.everyone())
+
+    def broadcast_to_nowait(self, event: str, payload: object, *user_ids: str) -> None:
+        """`broadcast_to` from any thread; errors in the arguments are raised here."""
+        self._publish(event, payload, lambda channel: channel.roster.of_users(user_ids))
+
+    def broadcast_from_nowait(self, event: str, payload: object, user_id: str) -> None:
+        """`broadcast_from` from any thread; errors in the arguments are raised here."""
+        self._publish(event, payload, lambda channel: channel.all_but_user(user_id))
+
+    def _publish(self, event: str, payload: object, recipients: Callable[[Channel], Any]) -> None:
+        def publish(shown: Payload) -> None:
+            channel = self._find()
+            channel.publish(event, shown, recipients(channel))
+
+        if self._loop.is_here:
+            publish(as_payload(payload))
+            return
+        check_event(event)
+        # A copy: the caller goes on with its object while the loop is still to come to it.
+        shown = copy.deepcopy(as_payload(payload))
+        dump_json(shown)
+        self._loop.call_soon(partial(publish, shown))

@@ -1,0 +1,71 @@
+"""What the handler of an endpoint's own event is given."""
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from pondsocket_common import GATEWAY, ClientMessage, Payload
+
+from pondsocket import _answers as answers
+from pondsocket._channel import Channel
+from pondsocket._errors import UsageError
+from pondsocket._identity import User
+from pondsocket._member import Member
+from pondsocket._payloads import as_payload, check_event
+from pondsocket._session import Session
+from pondsocket._state.patterns import Route
+
+from ._base import ChannelContext
+from ._event import EventContext
+
+
+class GatewayContext(EventContext):
+    """An event to the endpoint itself. There is no channel: what needs one is a usage error."""
+
+    def __init__(self, session: Session, message: ClientMessage, route: Route) -> None:
+        # Not EventContext's own, which has a member.
+        ChannelContext.__init__(self, session, message, route)
+        self._replied = False
+
+    @property
+    def outer_params(self) -> Mapping[str, str]:
+        """The parameters of the endpoint's pattern."""
+        return self.session.params
+
+    @property
+    def channel(self) -> Channel:
+        """There is none."""
+        self._fail()
+
+    @property
+    def member(self) -> Member:
+        """There is none."""
+        self._fail()
+
+    @property
+    def user(self) -> User:
+        """The sender, with the connection's assigns."""
+        return User(self.session.user_id, dict(self.session.assigns), None)
+
+    def get_user(self) -> User:
+        """The sender, with the connection's assigns."""
+        return self.user
+
+    async def reply(self, event: str, payload: object = None) -> None:
+        """Answer the client that asked; errors as in a channel."""
+        check_event(event)
+        frame = answers.system(event, GATEWAY, as_payload(payload), self.request_id)
+        if self._spend_reply():
+            self.session.send(frame)
+
+    async def get_all_presence(self) -> dict[str, Payload]:
+        """There is none."""
+        self._fail()
+
+    def _own_assigns(self) -> dict[str, Any]:
+        return self.session.assigns
+
+    def _fail(self) -> NoReturn:
+        raise UsageError(
+            f"The event {self.event_name} was sent to the endpoint itself, where there is no"
+            ' channel; use `pond.channel("/endpoint", "/channel")` to reach one.'
+        )

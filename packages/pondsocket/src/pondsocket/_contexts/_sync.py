@@ -1,0 +1,186 @@
+"""The contexts for plain functions: the same names, blocking.
+
+A plain handler runs in a worker thread; each of these calls hands over to the event loop and
+waits there for the outcome.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import anyio.from_thread
+from pondsocket_common import Payload
+
+from pondsocket._channel import Channel
+from pondsocket._identity import LeaveReason, User
+from pondsocket._state.patterns import Route
+
+from ._base import ChannelContext
+from ._event import EventContext
+from ._join import JoinContext
+from ._leave import LeaveContext
+
+X = TypeVar("X", bound=ChannelContext)
+R = TypeVar("R")
+
+
+def _wait(method: Callable[..., Coroutine[Any, Any, R]], *args: Any, **kwargs: Any) -> R:
+    return anyio.from_thread.run(partial(method, *args, **kwargs))
+
+
+class _SyncChannelContext(Generic[X]):
+    def __init__(self, context: X) -> None:
+        self._context = context
+
+    @property
+    def channel(self) -> Channel:
+        """The channel. Its methods must be awaited: prefer those of this context."""
+        return self._context.channel
+
+    @property
+    def route(self) -> Route:
+        """How the name matched the pattern."""
+        return self._context.route
+
+    @property
+    def request_id(self) -> str:
+        """The request's id; a reply carries it."""
+        return self._context.request_id
+
+    @property
+    def user(self) -> User:
+        """Who asks."""
+        return self._context.user
+
+    def reply(self, event: str, payload: object = None) -> None:
+        """Answer the client that asked, and nobody else."""
+        _wait(self._context.reply, event, payload)
+
+    def broadcast(self, event: str, payload: object = None) -> None:
+        """Send an event to every member."""
+        _wait(self._context.broadcast, event, payload)
+
+    def broadcast_to(self, event: str, payload: object, *user_ids: str) -> None:
+        """Send an event to every connection of these users."""
+        _wait(self._context.broadcast_to, event, payload, *user_ids)
+
+    def broadcast_from(self, event: str, payload: object = None) -> None:
+        """Send an event to every member but this connection."""
+        _wait(self._context.broadcast_from, event, payload)
+
+    def track(self, presence: object, *user_ids: str) -> None:
+        """Show an object for this connection, or for all connections of the users named."""
+        _wait(self._context.track, presence, *user_ids)
+
+    def set_assign(self, key: str, value: object) -> None:
+        """Set one assign of this membership."""
+        _wait(self._context.set_assign, key, value)
+
+    def assign(self, assigns: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Set several assigns of this membership."""
+        _wait(self._context.assign, assigns, **more)
+
+    def get_assign(self, key: str, default: Any = None) -> Any:
+        """One assign: the membership's, or else the connection's."""
+        return _wait(self._context.get_assign, key, default)
+
+    def get_all_presence(self) -> dict[str, Payload]:
+        """What each user in the channel shows, by user id."""
+        return _wait(self._context.get_all_presence)
+
+    def get_all_assigns(self) -> dict[str, dict[str, Any]]:
+        """The assigns of each user in the channel, by user id."""
+        return _wait(self._context.get_all_assigns)
+
+
+class SyncJoinContext(_SyncChannelContext[JoinContext]):
+    """`JoinContext` for a plain `def` handler."""
+
+    @property
+    def event(self) -> str:
+        """The event's name that the client gave."""
+        return self._context.event
+
+    @property
+    def join_params(self) -> Payload:
+        """The parameters that the client gave."""
+        return self._context.join_params
+
+    def get_join_params(self) -> Payload:
+        """The parameters that the client gave."""
+        return self._context.join_params
+
+    def accept(self, assigns: Mapping[str, Any] | None = None, *, response: object = None) -> None:
+        """Let the client in: when this returns, it is a member and has been told so."""
+        _wait(self._context.accept, assigns, response=response)
+
+    def decline(self, code: int = 403, message: str = "The join was declined.") -> None:
+        """Refuse the join; the client is told the code and the message."""
+        _wait(self._context.decline, code, message)
+
+
+class SyncEventContext(_SyncChannelContext[EventContext]):
+    """`EventContext` for a plain `def` handler."""
+
+    @property
+    def event_name(self) -> str:
+        """The event's name."""
+        return self._context.event_name
+
+    def get_user(self) -> User:
+        """The sender."""
+        return self._context.user
+
+    def get_payload(self) -> Payload:
+        """What the client sent."""
+        return self._context.get_payload()
+
+    def update_presence(self, presence: object, *user_ids: str) -> None:
+        """Show another object; the same as `track`."""
+        _wait(self._context.update_presence, presence, *user_ids)
+
+    def untrack(self, *user_ids: str) -> None:
+        """Show nothing any more, for this connection or for the users named."""
+        _wait(self._context.untrack, *user_ids)
+
+    def evict(self, reason: str = "", *user_ids: str) -> None:
+        """End this membership, or those of the users named; they are told the reason."""
+        _wait(self._context.evict, reason, *user_ids)
+
+
+class SyncLeaveContext:
+    """`LeaveContext` for a plain `def` handler."""
+
+    def __init__(self, context: LeaveContext) -> None:
+        self._context = context
+
+    @property
+    def channel(self) -> Channel:
+        """The channel that was left."""
+        return self._context.channel
+
+    @property
+    def user(self) -> User:
+        """Who has left, as of the moment before."""
+        return self._context.user
+
+    @property
+    def reason(self) -> LeaveReason:
+        """Why."""
+        return self._context.reason
+
+    def broadcast(self, event: str, payload: object = None) -> None:
+        """Send an event to everyone who is still there."""
+        _wait(self._context.broadcast, event, payload)
+
+    def broadcast_to(self, event: str, payload: object, *user_ids: str) -> None:
+        """Send an event to every connection of these users."""
+        _wait(self._context.broadcast_to, event, payload, *user_ids)
+
+    def broadcast_from(self, event: str, payload: object = None) -> None:
+        """The same as `broadcast`: who has left is not there to be left out."""
+        _wait(self._context.broadcast_from, event, payload)
+
+    def remaining_user_count(self) -> int:
+        """How many users are still there."""
+        return _wait(self._context.remaining_user_count)

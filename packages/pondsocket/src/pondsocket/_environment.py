@@ -1,0 +1,38 @@
+"""What the parts of one pond share."""
+
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import anyio.abc
+
+from ._hooks import Observer
+from ._loop import Loop
+from ._options import Options
+
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Something to be awaited later."""
+
+
+@dataclass
+class Background:
+    """The task group of `async with pond`, as long as somebody is in it."""
+
+    tasks: anyio.abc.TaskGroup | None = None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the parts of one pond share.
+
+    Args:
+        clock: Seconds, from any start; for rates and durations.
+        observer: Hooks and metrics; None where both are unset.
+    """
+
+    options: Options = field(default_factory=Options)
+    clock: Callable[[], float] = time.monotonic
+    observer: Observer | None = None
+    background: Background = field(default_factory=Background)
+    loop: Loop = field(default_factory=Loop)

@@ -1,0 +1,106 @@
+"""The event handlers of a lobby, or of an endpoint itself."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import anyio
+from pondsocket_common import ClientMessage, ErrorTypes
+
+from . import _answers as answers
+from ._contexts import EventContext
+from ._environment import Environment
+from ._errors import InvalidPayload, PondError
+from ._frames import Frame
+from ._handlers import Handler, Middleware, Registration, find
+from ._kinds import EVENT
+from ._loop import is_cancelled
+from ._state.patterns import Pattern, PatternMap, Route
+
+_log: Final = logging.getLogger("pondsocket.events")
+
+
+class Events:
+    """Event handlers by pattern.
+
+    Args:
+        what: Whose they are, for sentences.
+        outer_names: The parameters of the channel's or endpoint's pattern.
+        failure: The error type of a `PondError` that a handler raises.
+    """
+
+    def __init__(self, what: str, outer_names: frozenset[str], failure: ErrorTypes) -> None:
+        self._what = what
+        self._outer_names = outer_names
+        self._failure = failure
+        self._table: PatternMap[Registration[EventContext]] = PatternMap()
+        self.any_concurrent = False
+
+    def add(
+        self,
+        pattern: str,
+        handler: Handler,
+        middlewares: Sequence[Middleware[EventContext]],
+        *,
+        concurrent: bool,
+    ) -> None:
+        """Register a handler.
+
+        Raises:
+            UsageError: The pattern or the handler cannot work.
+        """
+        what = f"{self._what}, event {pattern!r}"
+        names = self._outer_names | Pattern(pattern).names
+        registration = Registration(what, handler, middlewares, EVENT, names, concurrent=concurrent)
+        self._table.add(pattern, registration)
+        self.any_concurrent = self.any_concurrent or concurrent
+
+    def is_concurrent(self, event: str, params: Mapping[str, str]) -> bool:
+        """Whether the event's handler asked to be called out of turn."""
+        if not self.any_concurrent:
+            return False
+        found = find(self._table, event, params)
+        return found is not None and found[0].concurrent
+
+    async def handle(
+        self,
+        message: ClientMessage,
+        params: Mapping[str, str],
+        make_context: Callable[[Route], EventContext],
+        send: Callable[[Frame], None],
+        user_id: str,
+        environment: Environment,
+    ) -> None:
+        """Have the first handler that matches and fits deal with an event. Never raises."""
+        found = find(self._table, message.event, params)
+        if found is None:
+            text = f"Nobody handles the event {message.event} here."
+            send(answers.fault(message, ErrorTypes.HANDLER_NOT_FOUND, 404, text))
+            return
+        registration, route = found
+        if environment.observer is not None:
+            environment.observer.message(message.channel_name, message.event, user_id)
+        try:
+            await registration.call(make_context(route))
+        except PondError as error:
+            send(answers.fault(message, self._failure, error.code, error.message))
+        except InvalidPayload as error:
+            send(
+                answers.fault(
+                    message, ErrorTypes.INVALID_MESSAGE, 422, str(error), details=error.details
+                )
+            )
+        except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
+            if not isinstance(error, Exception) and is_cancelled():
+                raise
+            _log.exception(
+                "An event handler failed (channel=%s event=%s user=%s request=%s).",
+                message.channel_name,
+                message.event,
+                user_id,
+                message.request_id,
+            )
+            if environment.observer is not None:
+                environment.observer.error(error, message.channel_name, message.event, user_id)
+            internal = ErrorTypes.INTERNAL_SERVER_ERROR
+            send(answers.fault(message, internal, 500, answers.INTERNAL))

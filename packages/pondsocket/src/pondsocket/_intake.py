@@ -1,0 +1,119 @@
+"""What one connection may send: how long its names are, and how often."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from pondsocket_common import (
+    ClientActions,
+    ClientMessage,
+    InvalidMessage,
+    Ping,
+    decode_client,
+    decode_client_batch,
+    message_bytes,
+)
+
+from ._environment import Environment
+from ._state.limits import Strikes, TokenBucket
+
+_REFUSALS_WINDOW: Final = 10.0
+
+
+class Intake:
+    """The limits on one connection's messages."""
+
+    __slots__ = (
+        "_clock",
+        "_controls",
+        "_events",
+        "_max_message_bytes",
+        "_max_name_chars",
+        "_refusals",
+    )
+
+    def __init__(self, environment: Environment) -> None:
+        options = environment.options
+        self._clock = environment.clock
+        now = environment.clock()
+        self._max_message_bytes = options.max_message_bytes
+        self._max_name_chars = options.max_name_chars
+        self._events = _bucket(options.event_rate, options.event_burst, now)
+        self._controls = _bucket(options.control_rate, options.control_burst, now)
+        limit = options.max_refusals
+        self._refusals = None if limit is None else Strikes(limit, _REFUSALS_WINDOW)
+
+    def read(self, data: str | bytes) -> ClientMessage | Ping:
+        """Decode one message.
+
+        Raises:
+            InvalidMessage: It breaks the protocol, or a name in it is too long.
+        """
+        message = decode_client(data)
+        self._check_names(message)
+        return message
+
+    def read_batch(self, body: bytes) -> list[tuple[ClientMessage | Ping, int]]:
+        """Decode a message or an array of them, each with its bytes; errors as `read`."""
+        messages = decode_client_batch(body)
+        for message in messages:
+            self._check_names(message)
+        if len(messages) == 1:
+            return [(messages[0], len(body))]
+        return [(message, message_bytes(message)) for message in messages]
+
+    def exceeded_length(self, batch: Sequence[tuple[ClientMessage | Ping, int]]) -> int | None:
+        """The limit on a message's length, if one of these is over it."""
+        limit = self._max_message_bytes
+        return limit if limit is not None and any(size > limit for _, size in batch) else None
+
+    def _check_names(self, message: ClientMessage | Ping) -> None:
+        limit = self._max_name_chars
+        if limit is None or isinstance(message, Ping):
+            return
+        for field, name in (("channelName", message.channel_name), ("event", message.event)):
+            if len(name) > limit:
+                raise InvalidMessage(
+                    f"A name may have {limit} characters.",
+                    field,
+                    message.action,
+                    message.channel_name,
+                    message.request_id,
+                )
+
+    def wait_for(self, message: ClientMessage | Ping) -> float:
+        """0 if the message may come now; else the seconds until it may."""
+        bucket = self._controls if _is_control(message) else self._events
+        return 0.0 if bucket is None else bucket.take(self._clock())
+
+    def wait_for_all(self, messages: Sequence[ClientMessage | Ping]) -> float:
+        """The same for several messages, of which all may come or none."""
+        controls = sum(map(_is_control, messages))
+        events = len(messages) - controls
+        now = self._clock()
+        wait = 0.0
+        if controls and self._controls is not None:
+            wait = self._controls.take(now, controls)
+        if events and self._events is not None and not wait:
+            wait = self._events.take(now, events)
+            if wait and controls and self._controls is not None:
+                self._controls.give_back(controls)
+        return wait
+
+    def count_nonsense(self) -> bool:
+        """Count what is no message as an event; False: it came too soon.
+
+        Or whoever sends nonsense could go on for ever.
+        """
+        return self._events is None or not self._events.take(self._clock())
+
+    def strike(self) -> bool:
+        """Count a refusal; True if the connection has had too many of them."""
+        return self._refusals is not None and self._refusals.add(self._clock())
+
+
+def _is_control(message: ClientMessage | Ping) -> bool:
+    return isinstance(message, Ping) or message.action is not ClientActions.BROADCAST
+
+
+def _bucket(rate: float | None, burst: int, now: float) -> TokenBucket | None:
+    return None if rate is None else TokenBucket(rate, burst, now)

@@ -1,0 +1,71 @@
+"""The event loop that a pond runs in, and how other threads reach it."""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio.lowlevel
+
+from ._errors import UsageError
+
+_log: Final = logging.getLogger("pondsocket.loop")
+
+
+def is_cancelled() -> bool:
+    """Whether this task is being cancelled, now that it has met a cancellation exception.
+
+    On asyncio the same exception comes of awaiting a task or a future that somebody else has
+    cancelled: a mistake of the handler, which must not end its connection.
+    """
+    asyncio = sys.modules.get("asyncio")
+    try:
+        task = None if asyncio is None else asyncio.current_task()
+    except RuntimeError:
+        return True  # another library's loop, where the exception means only one thing
+    return task is None or task.cancelling() > 0
+
+
+class Loop:
+    """Where a pond runs, as of its latest connection."""
+
+    __slots__ = ("_soon", "_thread")
+
+    def __init__(self) -> None:
+        self._thread: int | None = None
+        self._soon: Callable[[Callable[[], object]], object] | None = None
+
+    def enter(self) -> None:
+        """The running event loop is the pond's."""
+        # The loop's own way in, asyncio's or trio's, without naming either library.
+        native: Any = anyio.lowlevel.current_token().native_token
+        self._soon = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
+        self._thread = threading.get_ident()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this thread is the loop's."""
+        return self._thread == threading.get_ident()
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call a function in the loop as soon as it comes to it; calls of one thread in order.
+
+        Before the first connection nobody is there, and nothing is called.
+
+        Raises:
+            UsageError: The loop has ended.
+        """
+        if self._soon is None:
+            return
+
+        def call() -> None:
+            try:
+                function()
+            except Exception:  # noqa: BLE001 - boundary: on trio it would end the program
+                _log.exception("A call from another thread failed.")
+
+        try:
+            self._soon(call)
+        except RuntimeError as exc:
+            raise UsageError("The pond's event loop has ended.") from exc

@@ -1,0 +1,130 @@
+"""A membership, and what a channel asks of the lobby that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pondsocket_common import Payload
+
+from ._delivery import Chain, LateFrame
+from ._environment import Environment, Work
+from ._frames import Frame
+from ._identity import LeaveReason, User
+from ._session import Session
+
+if TYPE_CHECKING:
+    from ._channel import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A membership that has just ended."""
+
+    channel: Channel
+    user: User
+    reason: LeaveReason
+
+
+class Intercept(Protocol):
+    """The outgoing handlers of one event, bound to one broadcast."""
+
+    is_late: bool
+
+    def make(self, member: Member) -> Frame | None:
+        """This member's copy; None: it is withheld. For handlers that need not wait."""
+        ...
+
+    def make_late(self, member: Member) -> LateFrame:
+        """The same for handlers that wait."""
+        ...
+
+
+class ChannelOwner(Protocol):
+    """What a channel asks of the lobby that it belongs to."""
+
+    @property
+    def environment(self) -> Environment:
+        """What the parts of the pond share."""
+        ...
+
+    @property
+    def chained(self) -> bool:
+        """Whether an outgoing handler may wait, so that every member needs a `Chain`."""
+        ...
+
+    def intercept(
+        self, channel: Channel, event: str, payload: Payload, frame: Frame
+    ) -> Intercept | None:
+        """The outgoing handlers of this event, if there are any."""
+        ...
+
+    def left(self, departure: Departure) -> Work | None:
+        """A user's last connection has left; what is left to do, if anything."""
+        ...
+
+
+class Member:
+    """One connection's membership in one channel."""
+
+    __slots__ = (
+        "assigns",
+        "chain",
+        "channel",
+        "connection_id",
+        "push",
+        "ref",
+        "session",
+        "user_id",
+        "wants_diffs",
+    )
+
+    def __init__(
+        self,
+        channel: Channel,
+        session: Session,
+        assigns: dict[str, Any],
+        chain: Chain | None,
+        ref: str,
+        *,
+        wants_diffs: bool,
+    ) -> None:
+        self.channel = channel
+        self.session = session
+        self.connection_id = session.connection_id
+        self.user_id = session.user_id
+        self.assigns = assigns
+        self.ref = ref
+        self.wants_diffs = wants_diffs
+        self.chain = chain
+        self.push: Callable[[Frame], bool] = chain.push if chain else session.push
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame of this channel, behind those already on their way."""
+        self.channel.presence.flush()
+        if not self.push(frame):
+            self.overflow()
+
+    def acknowledge(self, frame: Frame) -> None:
+        """Send the acknowledgement; presence that waits to be told is told after it."""
+        if not self.push(frame):
+            self.overflow()
+
+    def overflow(self) -> None:
+        """It cannot take what it is sent."""
+        self.session.overflow()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the membership still holds."""
+        return self in self.channel.roster
+
+    def all_assigns(self) -> dict[str, Any]:
+        """The membership's assigns, and behind them the connection's."""
+        return {**self.session.assigns, **self.assigns}
+
+    def as_user(self) -> User:
+        """A snapshot for handlers."""
+        shown = self.channel.presence.state.of_user(self.user_id)
+        return User(self.user_id, self.all_assigns(), shown)

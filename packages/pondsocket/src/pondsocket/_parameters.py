@@ -1,0 +1,331 @@
+"""Where the parameters of handlers and dependencies come from, read off their signatures.
+
+All of it happens at registration; `_signatures` does the calling.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Any, Final, Generic, NoReturn, TypeVar, Union, get_args, get_origin
+
+from pondsocket_common import Detail
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from ._contexts import (
+    ConnectionContext,
+    EventContext,
+    JoinContext,
+    LeaveContext,
+    OutgoingContext,
+    SyncEventContext,
+    SyncJoinContext,
+    SyncLeaveContext,
+)
+from ._depends import Dependency
+from ._errors import InvalidPayload, UsageError
+from ._functions import (
+    Form,
+    bound_names_of,
+    form_of,
+    hints_of,
+    is_callable_type,
+    is_list_type,
+    name_of,
+)
+
+C = TypeVar("C")
+
+_CONTEXTS: Final = (
+    ConnectionContext,
+    EventContext,
+    JoinContext,
+    LeaveContext,
+    OutgoingContext,
+    SyncEventContext,
+    SyncJoinContext,
+    SyncLeaveContext,
+)
+_EMPTY: Final = inspect.Parameter.empty
+_UNTYPED: Final = (_EMPTY, Any, object)
+PAYLOAD: Final = "payload"
+
+
+@dataclass(frozen=True)
+class Kind(Generic[C]):
+    """A kind of handler.
+
+    Args:
+        name: For sentences: "event".
+        context: What its `ctx` is.
+        sync_context: What it is for plain functions, which are run in worker threads.
+        params: The pattern's parameters at a call.
+        fields: The payload at a call; None: there is none.
+        finish: What to do with a value that the handler returned.
+        abandon: Whether a thread may be left behind when a time limit ends the handler.
+    """
+
+    name: str
+    context: type[Any]
+    sync_context: Callable[[C], Any]
+    sync_type: type[Any]
+    params: Callable[[C], Mapping[str, str]]
+    fields: Callable[[C], Mapping[str, Any]] | None
+    finish: Callable[[C, object], Awaitable[None]]
+    abandon: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter that is read out of a mapping and validated; no adapter: it stays a text."""
+
+    name: str
+    adapter: TypeAdapter[Any] | None
+    required: bool = True
+    many: bool = False
+
+    def read(self, values: Mapping[str, Any]) -> Any:
+        """Its value.
+
+        Raises:
+            InvalidPayload: It is missing or does not fit.
+        """
+        if self.name not in values:
+            raise InvalidPayload((Detail((self.name,), "Field required", "missing"),))
+        getall = getattr(values, "getall", None) if self.many else None
+        value = values[self.name] if getall is None else getall(self.name)
+        return value if self.adapter is None else validated(self.adapter, value, self.name)
+
+
+@dataclass(eq=False, slots=True)
+class Callee:
+    """A handler or a dependency, and where each of its parameters comes from.
+
+    Args:
+        context: The name of the parameter that is the context; None: it does not ask for it.
+        is_context_first: Whether the context is passed by position.
+    """
+
+    function: Callable[..., Any]
+    form: Form
+    context: str | None = None
+    is_context_first: bool = False
+    paths: list[Parameter] = field(default_factory=list)
+    payload: TypeAdapter[Any] | None = None
+    fields: list[Parameter] = field(default_factory=list)
+    dependencies: list[tuple[str, "Callee", bool]] = field(default_factory=list)
+
+    @property
+    def takes_context_alone(self) -> bool:
+        """Whether there is nothing to be found out for it."""
+        return self.is_context_first and not (
+            self.paths or self.payload or self.fields or self.dependencies
+        )
+
+
+class Inspector(Generic[C]):
+    """Reads the signatures of a handler and of its dependencies.
+
+    Args:
+        what: What is being registered, for sentences.
+        path_names: The parameters of its patterns.
+    """
+
+    def __init__(self, what: str, kind: Kind[C], path_names: frozenset[str]) -> None:
+        self._what = what
+        self._kind = kind
+        self._path_names = path_names
+        self._seen: dict[tuple[int, object], Callee] = {}
+        self._unfinished: list[Callee] = []
+        self.callees: list[Callee] = []
+
+    def handler(self, function: Callable[..., Any]) -> Callee:
+        """What to know of a handler.
+
+        Raises:
+            UsageError: Its signature cannot work; the message says what to write.
+        """
+        callee = Callee(function, form_of(function))
+        if callee.form in (Form.GENERATOR, Form.ASYNC_GENERATOR):
+            self._fail(function, "it has a `yield`; a handler returns its reply")
+        self._inspect(callee, is_handler=True)
+        return callee
+
+    def _dependency(self, asked_by: Callee, dependency: Dependency) -> Callee:
+        function = dependency.function
+        try:
+            key: tuple[int, object] = (hash(function), function)
+        except TypeError:
+            key = (id(function), None)
+        callee = self._seen.get(key)
+        if callee is None:
+            callee = self._seen[key] = Callee(function, form_of(function))
+            self._inspect(callee, is_handler=False)
+        elif callee in self._unfinished:
+            self._fail(asked_by.function, f"it depends on {name_of(function)}, which depends on it")
+        return callee
+
+    def _inspect(self, callee: Callee, *, is_handler: bool) -> None:
+        self._unfinished.append(callee)
+        function = callee.function
+        try:
+            signature = inspect.signature(function)
+            hints = hints_of(function)
+        except (TypeError, ValueError):
+            # A builtin that hides its signature: it is taken at its word.
+            callee.context, callee.is_context_first = ("ctx", True) if is_handler else (None, False)
+            signature, hints = inspect.Signature(), {}
+        except NameError as error:
+            self._fail(
+                function,
+                f"its annotations name {error.name!r}, which is not there at run time;"
+                " import it outside of `if TYPE_CHECKING`",
+            )
+        bound = bound_names_of(function)
+        parameters = [each for each in signature.parameters.values() if each.name not in bound]
+        for position, parameter in enumerate(parameters):
+            hint = hints.get(parameter.name, parameter.annotation)
+            self._add(callee, parameter, hint, is_handler=is_handler, is_first=position == 0)
+        self._unfinished.pop()
+        self.callees.append(callee)
+
+    def _add(
+        self,
+        callee: Callee,
+        parameter: inspect.Parameter,
+        hint: Any,
+        *,
+        is_handler: bool,
+        is_first: bool,
+    ) -> None:
+        name, function = parameter.name, callee.function
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if is_handler and is_first and parameter.kind is parameter.VAR_POSITIONAL:
+                callee.context, callee.is_context_first = name, True  # a wrapper around anything
+            return
+        dependency = _dependency_of(parameter, hint)
+        if dependency is not None:
+            asked = self._dependency(callee, dependency)
+            callee.dependencies.append((name, asked, dependency.use_cache))
+        elif self._is_context(callee, name, hint, guess=is_first and is_handler):
+            if callee.context is not None:
+                self._fail(function, f"'{name}' and '{callee.context}' are both the context")
+            callee.context = name
+            callee.is_context_first = is_first and parameter.kind is not parameter.KEYWORD_ONLY
+        elif name in self._path_names:
+            adapter = None if hint in (*_UNTYPED, str) else self._adapter(function, name, hint)
+            callee.paths.append(Parameter(name, adapter))
+        else:
+            self._add_field(callee, parameter, hint)
+        if parameter.kind is parameter.POSITIONAL_ONLY and callee.context != name:
+            self._fail(function, "parameters are passed by name; write it without '/'")
+
+    def _is_context(self, callee: Callee, name: str, hint: Any, *, guess: bool) -> bool:
+        contexts = _contexts_of(hint)
+        if contexts:
+            for context in contexts:  # of a union, one that fits is enough
+                if self._is_given(callee, context):
+                    return True
+            self._refuse_context(callee, name, contexts[0])
+        is_named = name in self._path_names or name == PAYLOAD
+        return hint in _UNTYPED and not is_named and (guess or name == "ctx")
+
+    def _is_given(self, callee: Callee, hint: type[Any]) -> bool:
+        wanted = self._kind.context if callee.form.in_loop else self._kind.sync_type
+        return issubclass(wanted, hint) or issubclass(hint, wanted)
+
+    def _refuse_context(self, callee: Callee, name: str, hint: type[Any]) -> NoReturn:
+        kind = self._kind
+        wanted = kind.context if callee.form.in_loop else kind.sync_type
+        if hint is kind.context:
+            self._fail(
+                callee.function,
+                f"it is a plain function, and what {hint.__name__} does must be awaited: write"
+                f" `async def`, or `{name}: {wanted.__name__}`",
+            )
+        if hint is kind.sync_type:
+            self._fail(
+                callee.function,
+                f"it is `async def`, which {hint.__name__} would block: write"
+                f" `{name}: {wanted.__name__}`",
+            )
+        self._fail(
+            callee.function,
+            f"'{name}: {hint.__name__}', but what this {kind.name} handler is given is"
+            f" {wanted.__name__}",
+        )
+
+    def _add_field(self, callee: Callee, parameter: inspect.Parameter, hint: Any) -> None:
+        name, function, default = parameter.name, callee.function, parameter.default
+        if name == "next" and (hint in _UNTYPED or is_callable_type(hint)):
+            self._fail(
+                function, "this is middleware; pass it after the handler, or as `middlewares=[…]`"
+            )
+        if isinstance(default, FieldInfo):
+            self._fail(function, f"write `{name}: Annotated[…, Field(…)]`, and a plain default")
+        if hint is _EMPTY and default is not _EMPTY:
+            return  # a default nobody else fills: it stays
+        if self._kind.fields is None:
+            self._fail(
+                function, f"where does '{name}' come from? A {self._kind.name} has no payload"
+            )
+        if name == PAYLOAD:
+            callee.payload = self._adapter(
+                function, name, dict[str, Any] if hint in _UNTYPED else hint
+            )
+            return
+        if hint is _EMPTY:
+            known = ", ".join(sorted(self._path_names)) or "none"
+            self._fail(
+                function,
+                f"where does '{name}' come from? A parameter of the pattern ({known}), `payload`,"
+                f" a field of the payload (`{name}: int`), or a dependency (`= Depends(…)`)",
+            )
+        if isinstance(hint, type) and issubclass(hint, BaseModel):
+            self._fail(
+                function, f"a model stands for the whole payload: call the parameter `{PAYLOAD}`"
+            )
+        adapter = self._adapter(function, name, hint)
+        callee.fields.append(Parameter(name, adapter, default is _EMPTY, is_list_type(hint)))
+
+    def _adapter(self, function: object, name: str, hint: Any) -> TypeAdapter[Any]:
+        try:
+            if is_callable_type(hint):
+                raise TypeError("It is a function.")
+            return TypeAdapter(hint)
+        except (PydanticUserError, TypeError) as error:
+            self._fail(
+                function,
+                f"'{name}' cannot be read from JSON ({str(error).partition('.')[0]}); if it is a"
+                " dependency, write `= Depends(…)`",
+            )
+
+    def _fail(self, function: object, reason: str) -> NoReturn:
+        raise UsageError(f"{self._what}, {name_of(function)}: {reason}.")
+
+
+def validated(adapter: TypeAdapter[Any], value: object, *loc: str) -> Any:
+    """The value in its type.
+
+    Raises:
+        InvalidPayload: It does not fit.
+    """
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        raise InvalidPayload(
+            tuple(Detail((*loc, *fault["loc"]), fault["msg"], fault["type"]) for fault in faults)
+        ) from None
+
+
+def _dependency_of(parameter: inspect.Parameter, hint: object) -> Dependency | None:
+    marks = (parameter.default, *getattr(hint, "__metadata__", ()))
+    return next((mark for mark in marks if isinstance(mark, Dependency)), None)
+
+
+def _contexts_of(hint: Any) -> list[type[Any]]:
+    """The contexts that a type names: one, several of a union, or none."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [each for each in options if isinstance(each, type) and issubclass(each, _CONTEXTS)]

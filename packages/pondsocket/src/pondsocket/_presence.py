@@ -1,0 +1,116 @@
+"""The presence of one channel, and telling its members of it.
+
+Members that asked for nothing get the whole list at every change, as published clients expect.
+Members that joined with `presence: "diff"` got the state with their acknowledgement, and then get
+what has changed, gathered over a tick.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from pondsocket_common import (
+    Payload,
+    PresenceDiff,
+    PresenceEntry,
+    PresenceEventTypes,
+    PresenceList,
+    ServerActions,
+    ServerMessage,
+    ServerPayload,
+    fresh_ref,
+)
+
+from ._delivery import Recipient, deliver
+from ._environment import Environment
+from ._frames import Frame
+from ._state.presence import Presence, PresenceChange
+from ._state.presence_log import PresenceLog
+from ._timers import Timers
+
+
+class Watcher(Recipient, Protocol):
+    """A member, as far as presence is concerned."""
+
+    @property
+    def wants_diffs(self) -> bool: ...
+
+
+class ChannelPresence:
+    """What the members of a channel show.
+
+    Args:
+        watchers: The members, as they are at the moment of the call.
+    """
+
+    __slots__ = ("_log", "_name", "_tick", "_ticking", "_timers", "_watchers", "state")
+
+    def __init__(
+        self, name: str, watchers: Iterable[Watcher], timers: Timers, environment: Environment
+    ) -> None:
+        self.state = Presence()
+        self._name = name
+        self._watchers = watchers
+        self._timers = timers
+        self._tick = environment.options.presence_tick
+        self._ticking = False
+        # Kept only as long as a member wants diffs.
+        self._log: PresenceLog | None = None
+
+    def track(self, user_id: str, ref: str, shown: Payload) -> None:
+        """A membership shows an object."""
+        change = self.state.track(user_id, ref, shown)
+        if self._log is not None:
+            self._log.show(PresenceEntry(user_id, ref, shown))
+        self._tell(change)
+
+    def untrack(self, user_id: str, ref: str) -> None:
+        """A membership shows nothing any more."""
+        if not self.state.is_tracked(user_id, ref):
+            return
+        change = self.state.untrack(user_id, ref)
+        if self._log is not None:
+            self._log.hide(ref)
+        self._tell(change)
+
+    def watch(self) -> PresenceDiff:
+        """The state for a new member that wants diffs, from which its diffs go on."""
+        if self._log is None:
+            self._log = PresenceLog(
+                [PresenceEntry(user, ref, shown) for user, ref, shown in self.state.entries()]
+            )
+        return self._log.state()
+
+    def unwatch(self) -> None:
+        """A member has gone; with the last one that wants diffs, stop keeping track of them."""
+        if self._log is not None and not any(each.wants_diffs for each in self._watchers):
+            self._log = None
+
+    def flush(self) -> None:
+        """Tell of the changes now; due before any other frame of the channel."""
+        if self._log:
+            diff = self._log.take()
+            if diff.joins or diff.updates or diff.leaves:
+                watchers = [each for each in self._watchers if each.wants_diffs]
+                deliver(self._frame(PresenceEventTypes.DIFF, diff), watchers)
+
+    def _tell(self, change: PresenceChange | None) -> None:
+        if change is not None:
+            watchers = [each for each in self._watchers if not each.wants_diffs]
+            if watchers:
+                listed = tuple(self.state.listed().values())
+                deliver(self._frame(change.kind, PresenceList(listed, change.changed)), watchers)
+        if self._log and not self._ticking:
+            self._ticking = self._timers.after(self._tick, self._tick_over)
+            if not self._ticking:
+                self.flush()
+
+    async def _tick_over(self) -> None:
+        self._ticking = False
+        self.flush()
+
+    def _frame(self, kind: PresenceEventTypes, payload: ServerPayload) -> Frame:
+        # It answers no request, and goes to everybody at every change: a short id will do.
+        request_id = fresh_ref()
+        return Frame.of(
+            ServerMessage(ServerActions.PRESENCE, kind, self._name, request_id, payload)
+        )

@@ -1,0 +1,57 @@
+"""Rates: a bucket of tokens, and a count of refusals. The clock is passed in."""
+
+from collections import deque
+
+
+class TokenBucket:
+    """Lets `rate` a second through on average, and `burst` at once.
+
+    Args:
+        rate: Tokens a second.
+        burst: The most that can be saved up.
+        now: The time, in seconds.
+    """
+
+    __slots__ = ("_burst", "_rate", "_tokens", "_updated")
+
+    def __init__(self, rate: float, burst: int, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = float(burst)
+        self._updated = now
+
+    def take(self, now: float, tokens: int = 1) -> float:
+        """Take tokens, all or none; 0 if they were there, else the seconds until they will be."""
+        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
+        self._updated = now
+        if self._tokens >= tokens:
+            self._tokens -= tokens
+            return 0.0
+        return (tokens - self._tokens) / self._rate
+
+    def give_back(self, tokens: int) -> None:
+        """Undo a `take`."""
+        self._tokens += tokens
+
+
+class Strikes:
+    """Counts refusals within a window of time.
+
+    Args:
+        limit: How many are too many.
+        window: The window, in seconds.
+    """
+
+    __slots__ = ("_limit", "_times", "_window")
+
+    def __init__(self, limit: int, window: float) -> None:
+        self._limit = limit
+        self._window = window
+        self._times: deque[float] = deque()
+
+    def add(self, now: float) -> bool:
+        """Count one; True if that is one too many."""
+        self._times.append(now)
+        while self._times[0] <= now - self._window:
+            self._times.popleft()
+        return len(self._times) >= self._limit

@@ -1,0 +1,86 @@
+"""Timers of a channel, which must work where no task outlives a connection.
+
+`async with pond` has a task group that waits for them. A mounted application often has none: then
+they wait in a task of some member's connection, and go to another's when that one ends. Where
+nobody is left, what was waited for is done at once.
+"""
+
+import heapq
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+
+from ._environment import Work
+
+_log: Final = logging.getLogger("pondsocket.timers")
+
+Spawn = Callable[[Work], object]
+
+
+class Timers:
+    """Does things at given times, as long as somebody can host the waiting.
+
+    Args:
+        find_host: How to start a task that may be cancelled at any time; None: nobody can.
+    """
+
+    __slots__ = ("_count", "_due", "_find_host", "_running", "_sleep")
+
+    def __init__(self, find_host: Callable[[], Spawn | None]) -> None:
+        self._find_host = find_host
+        self._due: list[tuple[float, int, Work]] = []
+        self._count = itertools.count()
+        self._running = False
+        self._sleep: anyio.CancelScope | None = None
+
+    def after(self, seconds: float, work: Work) -> bool:
+        """Do something after `seconds`; False: nobody can wait for it, so do it now."""
+        entry = (anyio.current_time() + seconds, next(self._count), work)
+        if self._running:
+            heapq.heappush(self._due, entry)
+        else:
+            spawn = self._find_host()
+            if spawn is None:
+                return False
+            self._running = True
+            heapq.heappush(self._due, entry)
+            spawn(self._wait)
+        if self._sleep is not None and self._due[0] is entry:
+            self._sleep.cancel()  # it sleeps towards a later one
+        return True
+
+    async def _wait(self) -> None:
+        try:
+            while self._due:
+                wait = self._due[0][0] - anyio.current_time()
+                if wait > 0:
+                    with anyio.CancelScope() as self._sleep:
+                        await anyio.sleep(wait)
+                    self._sleep = None
+                else:
+                    await self._do_first()
+        finally:
+            self._sleep = None
+            self._running = False
+            if self._due:
+                await self._hand_on()
+
+    async def _hand_on(self) -> None:
+        spawn = self._find_host()
+        if spawn is not None:
+            self._running = True
+            spawn(self._wait)
+            return
+        with anyio.CancelScope(shield=True):
+            while self._due:
+                await self._do_first()
+
+    async def _do_first(self) -> None:
+        work = heapq.heappop(self._due)[2]
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 - boundary: the host, perhaps the whole pond, goes on
+            _log.exception("What was due in a channel failed.")
