@@ -62,8 +62,8 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run every Python block of the READMEs and of docs/."""
-    python(session, "-m", "pytest", "tests/test_readme.py")
+    """Run every Python block of the READMEs and of docs/, and compare them with the code."""
+    python(session, "-m", "pytest", "tests/test_readme.py", "tests/test_reference.py")
 
 
 @nox.session

@@ -23,8 +23,8 @@ FLOORS: Final = {
         {"_codec", "_sse"},
     ),
     "pondsocket": (
-        {"_errors", "_frames", "_functions", "_identity", "_options", "_request"},
-        {"_answers", "_delivery", "_hooks", "_lanes", "_loop", "_payloads", "_state"},
+        {"_errors", "_frames", "_functions", "_identity", "_request"},
+        {"_answers", "_delivery", "_hooks", "_lanes", "_loop", "_options", "_payloads", "_state"},
         {"_environment"},
         {"_intake", "_timers"},
         {"_session", "_presence"},

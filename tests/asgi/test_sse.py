@@ -193,7 +193,7 @@ async def test_a_send_that_raises_ends_the_stream_quietly(
 
         await pond.app(scope, receive, fail_at_broadcast)
 
-    caplog.set_level(logging.DEBUG, "pondsocket_asgi")
+    caplog.set_level(logging.DEBUG, "pondsocket.asgi")
     stream = await ASGITestDriver(app).connect_sse("/socket")
     await join(stream)
     await say(stream, "hello")

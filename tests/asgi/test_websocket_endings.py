@@ -20,7 +20,7 @@ async def test_a_send_that_raises_ends_the_connection_quietly(
             raise error
         await send(message)
 
-    caplog.set_level(logging.DEBUG, "pondsocket_asgi")
+    caplog.set_level(logging.DEBUG, "pondsocket.asgi")
     session = await driver_with(pond, fail_at_broadcast).connect_websocket("/socket")
     await join(session)
     await say(session, "hello")

@@ -124,8 +124,8 @@ def test_a_wrong_handler_fails_at_registration_with_what_to_write(
         "leave": (lambda: lobby.on_leave(function), "channel '/room/:id', leave"),
     }
     attempt, named = attempts[where]
-    if where == "message" and function is None:
-        return  # without a handler, `on_message` is a decorator
+    if where in ("message", "leave") and function is None:
+        return  # without a handler, both are decorators
 
     with pytest.raises(UsageError, match=words) as failure:
         attempt()

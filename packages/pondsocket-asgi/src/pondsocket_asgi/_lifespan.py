@@ -6,7 +6,7 @@ from pondsocket import PondSocket
 
 from ._scope import Receive, Send
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("pondsocket.asgi.lifespan")
 
 
 async def serve_lifespan(pond: PondSocket, receive: Receive, send: Send) -> None:

@@ -16,7 +16,7 @@ from pondsocket_common import CloseCode
 
 from ._scope import Message, Send
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("pondsocket.asgi.transport")
 
 # A peer that reads at all takes a full outbox in this time; waiting longer only holds memory.
 WRITE_OUT_SECONDS: Final = 5.0
@@ -134,7 +134,7 @@ class Outbox(ABC):
         except PeerGone as gone:
             logger.debug("A peer left while it was written to: %r", gone.__cause__)
             self.lose()
-            self._session.close(CloseCode.GOING_AWAY, "The peer is gone.")
+            self._session.close(CloseCode.NORMAL, "The peer is gone.")
 
     def _take(self) -> Sequence[Frame]:
         taken, self._queued = self._queued, []

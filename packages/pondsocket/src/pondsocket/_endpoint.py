@@ -163,11 +163,11 @@ class Endpoint:
 
     async def close_connection(self, user_id: str) -> None:
         """Close every connection of a user, with code 4403: clients do not come back by it."""
-        self.disconnect(user_id, "closed by the application", CloseCode.DISCONNECTED)
+        self.drop_user(user_id, "closed by the application", CloseCode.DISCONNECTED)
 
     # --- for the pond -------------------------------------------------------------------------
 
-    def disconnect(self, user_id: str, reason: str, code: CloseCode) -> None:
+    def drop_user(self, user_id: str, reason: str, code: CloseCode) -> None:
         """Close every connection of a user."""
         for session in self.sessions.of_user(user_id):
             session.close(code, reason)

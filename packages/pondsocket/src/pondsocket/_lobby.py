@@ -112,17 +112,40 @@ class Lobby:
 
         return register if handler is None else register(handler)
 
-    def on_leave(self, handler: F, *middlewares: Middleware[LeaveContext]) -> F:
-        """Be told when the last connection of a user has left a channel. Also a decorator.
+    @overload
+    def on_leave(
+        self,
+        handler: F,
+        *more: Middleware[LeaveContext],
+        middlewares: Sequence[Middleware[LeaveContext]] = (),
+    ) -> F: ...
+    @overload
+    def on_leave(
+        self, *, middlewares: Sequence[Middleware[LeaveContext]] = ()
+    ) -> Callable[[F], F]: ...
+    def on_leave(
+        self,
+        handler: Any = None,
+        *more: Middleware[LeaveContext],
+        middlewares: Sequence[Middleware[LeaveContext]] = (),
+    ) -> Any:
+        """Be told when the last connection of a user has left a channel.
+
+        A call, a decorator as it is, or with `middlewares` alone a decorator.
 
         Raises:
             UsageError: The handler cannot work, or there is one already.
         """
-        if self._leave is not None:
-            raise UsageError(f"{self._what} has a leave handler already.")
-        what = f"{self._what}, leave"
-        self._leave = Registration(what, handler, middlewares, LEAVE, self._names)
-        return handler
+
+        def register(function: F) -> F:
+            if self._leave is not None:
+                raise UsageError(f"{self._what} has a leave handler already.")
+            what = f"{self._what}, leave"
+            chain = [*middlewares, *more]
+            self._leave = Registration(what, function, chain, LEAVE, self._names)
+            return function
+
+        return register if handler is None else register(handler)
 
     @overload
     def on_outgoing(

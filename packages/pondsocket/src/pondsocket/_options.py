@@ -1,11 +1,16 @@
 """Every limit, its default, and where the number comes from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from ._errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The limits of one `PondSocket`. Times are in seconds; None switches a limit off.
+    """The limits of one `PondSocket`. Times are in seconds; where None may stand, it switches off.
+
+    Raises:
+        UsageError: A value is no number, or negative.
 
     Args:
         connect_timeout: How long a connection handler may take; then the answer is 504.
@@ -65,3 +70,12 @@ class Options:
     presence_leave_delay: float = 0.0
     # Proxies cut idle responses after 60 s (nginx) or 30 s (some load balancers).
     sse_keepalive_seconds: float = 15.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is not None and "None" in str(field.type):
+                continue
+            if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+                off = ", or None for no limit" if "None" in str(field.type) else ""
+                raise UsageError(f"Options.{field.name} is a number, 0 or more{off}: {value!r}.")

@@ -103,7 +103,7 @@ class PondSocket:
             code: With 4403, the default, clients do not come back by themselves.
         """
         for endpoint in self._endpoints:
-            endpoint.disconnect(str(user_id), reason, code)
+            endpoint.drop_user(str(user_id), reason, code)
 
     async def close(self) -> None:
         """Close every connection, with code 1001: clients reconnect. New ones are refused."""

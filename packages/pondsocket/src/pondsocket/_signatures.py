@@ -22,7 +22,7 @@ import anyio.to_thread
 from pondsocket_common import Detail
 from pydantic import ValidationError
 
-from ._errors import InvalidPayload
+from ._errors import InvalidPayload, UsageError
 from ._functions import Form
 from ._parameters import PAYLOAD, Callee, Inspector, Kind, validated
 
@@ -102,6 +102,10 @@ class TypedHandler(Generic[C]):
         async with AsyncExitStack() as stack:
             arguments = await self._solve(self._callee, context, read, {}, stack)
             return await self._invoke(self._callee, context, arguments)
+        raise UsageError(
+            f"{self._what}: a dependency has swallowed an exception of the handler, which then"
+            " has no answer; raise it again, or a PondError in its place."
+        )
 
     def _read(self, context: C) -> dict[Callee, Arguments]:
         """What the message gives to each of the functions, before any of them is called."""

@@ -90,10 +90,11 @@ class MemoryPeer:
     async def pull(self) -> str | bytes | None:
         """What the client says next."""
         while not self._outgoing:
-            await self._change()
+            await self.changed()
         return self._outgoing.popleft()
 
-    async def _change(self) -> None:
+    async def changed(self) -> None:
+        """Wait until something comes, from either side."""
         if self._changed is None:
             self._changed = anyio.Event()
         await self._changed.wait()
@@ -146,7 +147,7 @@ class MemoryPeer:
         """
         with anyio.move_on_after(wait):
             while not self.unread and self.closed is None:
-                await self._change()
+                await self.changed()
         if not self.unread:
             state = "is open" if self.closed is None else f"was closed with {self.closed!r}"
             raise TimeoutError(f"No message within {wait} s; the connection {state}.")
@@ -182,7 +183,7 @@ class MemoryPeer:
         """
         with anyio.move_on_after(wait):
             while self.closed is None:
-                await self._change()
+                await self.changed()
         if self.closed is None:
             raise TimeoutError(f"The connection is open after {wait} s; unread: {self.unread}.")
         return self.closed
@@ -212,7 +213,7 @@ class MemoryPeer:
                     if message.request_id == request_id:
                         self.unread.remove(message)
                         return message
-                await self._change()
+                await self.changed()
         raise TimeoutError(f"No answer to {request_id} within {wait} s; unread: {self.unread}.")
 
 
@@ -242,6 +243,8 @@ async def connect(
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(outcome.run, peer, peer.pull)
+            while not peer.unread and peer.closed is None:
+                await peer.changed()
             try:
                 yield peer
             finally:
