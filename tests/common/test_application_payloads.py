@@ -95,7 +95,7 @@ def test_numbers_that_json_lacks_are_never_passed_on(number: float) -> None:
     assert dump_json({"n": number}) == b'{"n":null}'
 
 
-def test_message_bytes_counts_the_payload() -> None:
+def test_message_bytes_counts_the_whole_message() -> None:
     message = decode_client(client_text('{ "text" : "\\u00e9" }'))
-    assert message_bytes(message) == len('{"text":"é"}'.encode())
+    assert message_bytes(message) == len(encode_client(message))
     assert message_bytes(Ping()) == 0

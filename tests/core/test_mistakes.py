@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pondsocket import (
@@ -13,11 +13,14 @@ from pondsocket import (
     LeaveContext,
     Next,
     Options,
+    OutgoingContext,
+    PondError,
     PondSocket,
     UsageError,
 )
 from pondsocket.testing import connect
 from pondsocket_common import ErrorTypes, Fault, Refused
+from pydantic import BeforeValidator
 
 from tests.core.ponds import ROOM, admit, build, let_in, member, say, settled
 
@@ -115,7 +118,7 @@ def test_an_endpoint_path_that_no_request_can_match_is_refused() -> None:
 )
 def test_an_option_that_cannot_work_is_refused_with_its_name(values: dict[str, Any]) -> None:
     (name,) = values
-    with pytest.raises(UsageError, match=rf"Options\.{name} is a number, 0 or more"):
+    with pytest.raises(UsageError, match=rf"Options\.{name} is a number"):
         Options(**values)
 
 
@@ -136,3 +139,87 @@ async def test_a_leave_handler_may_be_decorated_with_middleware() -> None:
         pass
     await settled()
     assert order == ["audited", "ann"]
+
+
+@pytest.mark.parametrize("code", ["401", None, 2**70, True, 4.5])
+def test_a_pond_error_needs_a_code_that_clients_can_read(code: Any) -> None:
+    with pytest.raises(UsageError, match="An error's code is a number"):
+        PondError("no", code)
+
+
+async def test_a_join_declined_with_words_alone_is_answered_as_failed() -> None:
+    async def handler(ctx: JoinContext) -> None:
+        await ctx.decline("members only")  # type: ignore[arg-type]
+
+    house = build(handler)
+    async with connect(house.pond, "/socket") as ann:
+        answer = await ann.join(ROOM)
+        assert isinstance(answer.payload, Refused)
+        assert answer.payload.code == 500
+
+
+async def test_words_of_a_validator_that_json_cannot_say_do_not_end_the_connection() -> None:
+    def refuse(value: object) -> object:
+        raise ValueError("\ud800")
+
+    async def handler(ctx: EventContext, text: Annotated[str, BeforeValidator(refuse)]) -> None: ...
+
+    house = build()
+    house.lobby.on_message("go", handler)
+    async with member(house, "ann") as ann:
+        answer = await ann.answer(say(ann, "", event="go"))
+        assert isinstance(answer.payload, Fault)
+        assert (answer.payload.error, answer.payload.code) == INTERNAL
+        say(ann, "still here")
+        assert (await ann.receive()).payload == {"text": "still here"}
+
+
+@pytest.mark.parametrize("name", ["event_rate", "control_rate", "sse_keepalive_seconds"])
+@pytest.mark.parametrize("value", [0, float("nan"), float("inf")])
+def test_a_rate_that_would_divide_by_nothing_is_refused(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match="above 0"):
+        Options(**{name: value})  # type: ignore[arg-type]
+
+
+async def test_an_outgoing_filter_that_nobody_awaits_withholds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def censor(ctx: OutgoingContext) -> None:
+        ctx.transform({"text": "***"})
+
+    house = build()
+    house.lobby.on_outgoing("say", lambda ctx: censor(ctx))
+    async with member(house, "ann") as ann:
+        say(ann, "a secret")
+        await settled()
+        assert not ann.unread
+    assert "It must be awaited" in caplog.text
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_outgoing_handler_that_awaits_what_was_cancelled_costs_one_event_alone() -> None:
+    async def handler(ctx: OutgoingContext) -> None:
+        if ctx.get_payload()["text"] == "bad":
+            await await_what_somebody_cancelled()
+
+    house = build()
+    house.lobby.on_outgoing("say", handler)
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        say(ann, "bad")
+        say(ann, "good")
+        assert (await bob.receive()).payload == {"text": "good"}
+        assert (await ann.receive()).payload == {"text": "good"}
+
+
+async def test_a_changed_copy_goes_under_the_id_of_the_broadcast() -> None:
+    def shout(ctx: OutgoingContext) -> None:
+        if ctx.get_user().id == "bob":
+            ctx.transform({"text": "HI"})
+
+    house = build()
+    house.lobby.on_outgoing("say", shout)
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        say(ann, "hi")
+        plain, changed = await ann.receive(), await bob.receive()
+    assert (plain.payload, changed.payload) == ({"text": "hi"}, {"text": "HI"})
+    assert plain.request_id == changed.request_id

@@ -9,6 +9,7 @@ from pondsocket_common import fresh_id
 
 from tests.integration.clients import TRANSPORTS, Transport
 from tests.integration.dialing import Dialer
+from tests.integration.house import House
 from tests.servers import Server
 
 Shared: TypeAlias = Callable[..., Server]
@@ -50,10 +51,23 @@ def server(shared: Shared) -> Server:
 
 
 @pytest.fixture
+def engine(shared: Shared) -> Server:
+    """The server of `tests/integration/engine_app.py`."""
+    ws = ("--ws", "websockets-sansio")
+    return shared("tests.integration.engine_app:app", "--log-level", "warning", *ws)
+
+
+@pytest.fixture
 async def dial() -> AsyncIterator[Dialer]:
     """Connect clients, as `client = await dial("websocket", url)`; closed with the test."""
     async with Dialer() as dialer:
         yield dialer
+
+
+@pytest.fixture
+def house(dial: Dialer, engine: Server) -> House:
+    """Visitors of `engine`."""
+    return House(dial, engine.http_url)
 
 
 @pytest.fixture

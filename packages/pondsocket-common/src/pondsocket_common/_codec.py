@@ -177,8 +177,8 @@ def decode_client_batch(data: str | bytes) -> list[ClientMessage | Ping]:
 
 
 def message_bytes(message: ClientMessage | Ping) -> int:
-    """How many bytes the message's payload takes; for limits on the messages of an array."""
-    return len(orjson.dumps(message.payload)) if isinstance(message, ClientMessage) else 0
+    """How many bytes the message takes by itself; for limits on the messages of an array."""
+    return len(encode_client(message)) if isinstance(message, ClientMessage) else 0
 
 
 def _parse(data: str | bytes) -> object:

@@ -6,6 +6,7 @@ user has left) goes to its owner, the lobby, through `ChannelOwner`.
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
@@ -91,6 +92,11 @@ class Channel:
     async def evict_user(self, user_id: str, reason: str = "") -> None:
         """End every membership of a user; the user is told the reason."""
         await self.evict(self.roster.of_user(user_id), reason)
+        if user_id in self._held:  # nobody to be told, but others still see the user
+            member, departure = self._held.pop(user_id)
+            farewell = self._let_go(member, replace(departure, reason=LeaveReason.EVICTED))
+            if farewell is not None:
+                await farewell()
 
     async def get_presence(self) -> dict[str, Payload]:
         """What each user shows, by user id."""
@@ -114,11 +120,10 @@ class Channel:
         """Encode a broadcast once and deliver it."""
         check_event(event)
         shown = as_payload(payload)
-        frame = Frame.of(
-            ServerMessage(ServerActions.BROADCAST, event, self.name, fresh_id(), shown)
-        )
+        message = ServerMessage(ServerActions.BROADCAST, event, self.name, fresh_id(), shown)
+        frame = Frame.of(message)
         self.presence.flush()
-        intercept = self.owner.intercept(self, event, shown, frame)
+        intercept = self.owner.intercept(self, message, frame)
         if intercept is None:
             deliver(frame, recipients)
         else:

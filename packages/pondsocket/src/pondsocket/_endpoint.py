@@ -29,7 +29,7 @@ from ._handlers import Handler, Middleware, Registration
 from ._identity import LeaveReason
 from ._kinds import CONNECTION
 from ._lobby import Lobby
-from ._loop import is_cancelled
+from ._loop import is_cancellation
 from ._member import Member
 from ._request import ConnectRequest, Refusal, refuse_connection
 from ._session import Session
@@ -223,7 +223,7 @@ class Endpoint:
             except InvalidPayload as error:
                 refusal = refuse_connection(422, str(error))
             except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
-                if not isinstance(error, Exception) and is_cancelled():
+                if is_cancellation(error):
                     raise
                 _log.exception("A connection handler failed (path=%r).", path)
                 if self._environment.observer is not None:

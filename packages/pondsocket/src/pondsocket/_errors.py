@@ -33,10 +33,24 @@ class PondError(PondSocketError):
     Args:
         message: The sentence the client gets; every other exception's text stays on the server.
         code: A number of the application's choice, by HTTP's habits: 400 to 599.
+
+    Raises:
+        UsageError: The code is no such number.
     """
 
     def __init__(self, message: str, code: int = 400) -> None:
         super().__init__(message)
+        check_code(code)
         # What UTF-8 cannot say, such as half of a file's name, must not get in the answer's way.
         self.message = message.encode(errors="replace").decode()
         self.code = code
+
+
+def check_code(code: object) -> None:
+    """Refuse what clients could not read as an error code.
+
+    Raises:
+        UsageError: It is no number of the usual size.
+    """
+    if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code <= 9_999:
+        raise UsageError(f"An error's code is a number, by HTTP's habits 400 to 599, not {code!r}.")

@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import anyio
-from pondsocket_common import ClientMessage, ErrorTypes
+from pondsocket_common import RESERVED_EVENTS, ClientMessage, EncodingError, ErrorTypes
 
 from . import _answers as answers
 from ._contexts import EventContext
 from ._environment import Environment
-from ._errors import InvalidPayload, PondError
+from ._errors import InvalidPayload, PondError, UsageError
 from ._frames import Frame
 from ._handlers import Handler, Middleware, Registration, find
 from ._kinds import EVENT
-from ._loop import is_cancelled
+from ._loop import is_cancellation
 from ._state.patterns import Pattern, PatternMap, Route
 
 _log: Final = logging.getLogger("pondsocket.events")
@@ -50,7 +50,10 @@ class Events:
             UsageError: The pattern or the handler cannot work.
         """
         what = f"{self._what}, event {pattern!r}"
-        names = self._outer_names | Pattern(pattern).names
+        own = Pattern(pattern)
+        if own.literal in RESERVED_EVENTS:
+            raise UsageError(f"{what}: that is a name of the protocol's own; choose another.")
+        names = self._outer_names | own.names
         registration = Registration(what, handler, middlewares, EVENT, names, concurrent=concurrent)
         self._table.add(pattern, registration)
         self.any_concurrent = self.any_concurrent or concurrent
@@ -82,25 +85,30 @@ class Events:
             environment.observer.message(message.channel_name, message.event, user_id)
         try:
             await registration.call(make_context(route))
-        except PondError as error:
-            send(answers.fault(message, self._failure, error.code, error.message))
-        except InvalidPayload as error:
-            send(
-                answers.fault(
-                    message, ErrorTypes.INVALID_MESSAGE, 422, str(error), details=error.details
-                )
-            )
         except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
-            if not isinstance(error, Exception) and is_cancelled():
+            if is_cancellation(error):
                 raise
-            _log.exception(
-                "An event handler failed (channel=%s event=%s user=%s request=%s).",
-                message.channel_name,
-                message.event,
-                user_id,
-                message.request_id,
-            )
-            if environment.observer is not None:
-                environment.observer.error(error, message.channel_name, message.event, user_id)
-            internal = ErrorTypes.INTERNAL_SERVER_ERROR
-            send(answers.fault(message, internal, 500, answers.INTERNAL))
+            send(self._answer(message, error, user_id, environment))
+
+    def _answer(
+        self, message: ClientMessage, error: BaseException, user_id: str, environment: Environment
+    ) -> Frame:
+        try:
+            if isinstance(error, PondError):
+                return answers.fault(message, self._failure, error.code, error.message)
+            if isinstance(error, InvalidPayload):
+                kind, details = ErrorTypes.INVALID_MESSAGE, error.details
+                return answers.fault(message, kind, 422, str(error), details=details)
+        except EncodingError as unsayable:  # a validator's own words may hold anything
+            error = unsayable
+        _log.error(
+            "An event handler failed (channel=%s event=%s user=%s request=%s).",
+            message.channel_name,
+            message.event,
+            user_id,
+            message.request_id,
+            exc_info=error,
+        )
+        if environment.observer is not None:
+            environment.observer.error(error, message.channel_name, message.event, user_id)
+        return answers.fault(message, ErrorTypes.INTERNAL_SERVER_ERROR, 500, answers.INTERNAL)

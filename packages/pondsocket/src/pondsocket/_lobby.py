@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, overload
 from weakref import WeakValueDictionary
 
 import anyio
-from pondsocket_common import ClientMessage, ErrorTypes, Left, Payload, SystemEvents
+from pondsocket_common import ClientMessage, ErrorTypes, Left, ServerMessage, SystemEvents
 
 from . import _answers as answers
 from ._channel import Channel
@@ -20,7 +20,7 @@ from ._frames import Frame
 from ._handlers import Handler, Middleware, Registration
 from ._identity import LeaveReason
 from ._kinds import JOIN, LEAVE
-from ._loop import is_cancelled
+from ._loop import is_cancellation
 from ._member import Departure, Intercept, Member
 from ._outgoing import BoundOutgoing, Outgoing, OutgoingHandler, OutgoingMiddleware
 from ._session import Session
@@ -233,7 +233,7 @@ class Lobby:
             try:
                 await self._join.call(context)
             except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
-                if not isinstance(error, Exception) and is_cancelled():
+                if is_cancellation(error):
                     raise
                 self._join_failed(context, error)
             finally:
@@ -295,14 +295,12 @@ class Lobby:
 
     # --- for channels (ChannelOwner) ----------------------------------------------------------
 
-    def intercept(
-        self, channel: Channel, event: str, payload: Payload, frame: Frame
-    ) -> Intercept | None:
+    def intercept(self, channel: Channel, message: ServerMessage, frame: Frame) -> Intercept | None:
         """The outgoing handlers of this event, if there are any."""
         if not self._outgoing:
             return None
-        found = self._outgoing.match(event)
-        return None if found is None else BoundOutgoing(found[0], channel, event, payload, frame)
+        found = self._outgoing.match(message.event)
+        return None if found is None else BoundOutgoing(found[0], channel, message, frame)
 
     def left(self, departure: Departure) -> Work | None:
         """What is left to do after a user's last connection has left."""
@@ -319,7 +317,7 @@ class Lobby:
             try:
                 await registration.call(LeaveContext(departure))
             except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
-                if not isinstance(error, Exception) and is_cancelled():
+                if is_cancellation(error):
                     raise
                 _log.exception("A leave handler failed (channel=%s user=%s).", name, user_id)
                 if self.environment.observer is not None:

@@ -13,12 +13,14 @@ from ._errors import UsageError
 _log: Final = logging.getLogger("pondsocket.loop")
 
 
-def is_cancelled() -> bool:
-    """Whether this task is being cancelled, now that it has met a cancellation exception.
+def is_cancellation(error: BaseException) -> bool:
+    """Whether this exception, which a handler let out, is a cancellation of this very task.
 
     On asyncio the same exception comes of awaiting a task or a future that somebody else has
     cancelled: a mistake of the handler, which must not end its connection.
     """
+    if isinstance(error, Exception):
+        return False
     asyncio = sys.modules.get("asyncio")
     try:
         task = None if asyncio is None else asyncio.current_task()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pondsocket_common import Payload
+from pondsocket_common import ServerMessage
 
 from ._delivery import Chain, LateFrame
 from ._environment import Environment, Work
@@ -54,9 +54,7 @@ class ChannelOwner(Protocol):
         """Whether an outgoing handler may wait, so that every member needs a `Chain`."""
         ...
 
-    def intercept(
-        self, channel: Channel, event: str, payload: Payload, frame: Frame
-    ) -> Intercept | None:
+    def intercept(self, channel: Channel, message: ServerMessage, frame: Frame) -> Intercept | None:
         """The outgoing handlers of this event, if there are any."""
         ...
 

@@ -1,8 +1,12 @@
 """Every limit, its default, and where the number comes from."""
 
+import math
 from dataclasses import dataclass, fields
+from typing import Final
 
 from ._errors import UsageError
+
+_POSITIVE: Final = {"event_rate", "control_rate", "sse_keepalive_seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +77,17 @@ class Options:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None and field.default is not None and "None" in str(field.type):
+            value, may_be_off = getattr(self, field.name), "None" in str(field.type)
+            if value is None and may_be_off:
                 continue
-            if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-                off = ", or None for no limit" if "None" in str(field.type) else ""
-                raise UsageError(f"Options.{field.name} is a number, 0 or more{off}: {value!r}.")
+            least = "above 0" if field.name in _POSITIVE else "0 or more"
+            if (
+                not isinstance(value, int | float)
+                or isinstance(value, bool)
+                or not 0 <= value < math.inf
+                or (value == 0 and field.name in _POSITIVE)
+            ):
+                off = ", or None for no limit" if may_be_off else ""
+                raise UsageError(f"Options.{field.name} is a number, {least}{off}: {value!r}.")
+            if value == 0 and field.name.endswith("_rate"):
+                raise UsageError(f"Options.{field.name}: at a rate of 0 nothing ever passes.")

@@ -1,11 +1,12 @@
 """Outgoing handlers: a last look at a broadcast, once for each member it goes to."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
-from pondsocket_common import Payload, ServerActions, ServerMessage, fresh_id
+import anyio
+from pondsocket_common import Payload, ServerMessage
 
 from ._channel import Channel
 from ._contexts import OutgoingContext
@@ -14,6 +15,7 @@ from ._errors import UsageError
 from ._frames import Frame
 from ._functions import is_async
 from ._handlers import check_callable
+from ._loop import is_cancellation
 from ._member import Member
 
 _log: Final = logging.getLogger("pondsocket.outgoing")
@@ -58,21 +60,23 @@ class BoundOutgoing:
     """The same for one broadcast."""
 
     def __init__(
-        self, outgoing: Outgoing, channel: Channel, event: str, payload: Payload, frame: Frame
+        self, outgoing: Outgoing, channel: Channel, message: ServerMessage, frame: Frame
     ) -> None:
         self.is_late = outgoing.is_late
         self._outgoing = outgoing
         self._channel = channel
-        self._event = event
-        self._payload = payload
+        self._message = message
         self._frame = frame
-        self._request_id = fresh_id()  # copies are one broadcast: they share an id
 
     def make(self, member: Member) -> Frame | None:
         """This member's copy, or None."""
         context = self._context(member)
         try:
-            self._outgoing.run(context)
+            outcome = self._outgoing.run(context)
+            if isinstance(outcome, Awaitable):
+                if isinstance(outcome, Coroutine):
+                    outcome.close()  # or Python warns that nobody awaited it
+                raise UsageError("It must be awaited, so write it as `async def`.")
             return self._copy(context)
         except Exception:  # noqa: BLE001 - boundary: an outgoing handler
             self._withhold(member)
@@ -87,26 +91,24 @@ class BoundOutgoing:
         try:
             await cast(Awaitable[object], self._outgoing.run(context))
             return self._copy(context)
-        except Exception:  # noqa: BLE001 - boundary: an outgoing handler
+        except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
+            if is_cancellation(error):
+                raise
             self._withhold(member)
             return None
 
     def _context(self, member: Member) -> OutgoingContext:
-        return OutgoingContext(self._channel, self._event, self._payload, member)
+        message = self._message
+        payload = cast(Payload, message.payload)
+        return OutgoingContext(self._channel, message.event, payload, member)
 
     def _copy(self, context: OutgoingContext) -> Frame | None:
         if context.blocked:
             return None
         if not context.transformed:
             return self._frame
-        message = ServerMessage(
-            ServerActions.BROADCAST,
-            self._event,
-            self._channel.name,
-            self._request_id,
-            context.get_payload(),
-        )
-        return Frame.of(message)
+        # Under the same request id: copies are one broadcast.
+        return Frame.of(self._message._replace(payload=context.get_payload()))
 
     def _withhold(self, member: Member) -> None:
         # Outgoing handlers are filters as often as not: sending what one failed to filter
@@ -115,7 +117,7 @@ class BoundOutgoing:
             "An outgoing handler failed; the member does not get this event"
             " (channel=%s event=%s user=%s).",
             self._channel.name,
-            self._event,
+            self._message.event,
             member.user_id,
         )
 

@@ -194,8 +194,10 @@ class Session:
         if wait := self._intake.wait_for_all(messages):
             frames = [answers.rate_limited(message, wait) for message in messages]
             return self._refuse_all(frames, answers.TOO_FAST, wait)
-        if not self._lanes.has_room(len(batch), sum(size for _, size in batch)):
-            frames = [answers.busy(each) for each in messages if not isinstance(each, Ping)]
+        # Pings wait for nothing, so they need no room.
+        waiting = [(each, size) for each, size in batch if not isinstance(each, Ping)]
+        if not self._lanes.has_room(len(waiting), sum(size for _, size in waiting)):
+            frames = [answers.busy(each) for each, _ in waiting]
             return self._refuse_all(frames, answers.BUSY, wait=1)
         for message, size in batch:
             if isinstance(message, Ping):

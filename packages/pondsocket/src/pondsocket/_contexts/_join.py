@@ -18,7 +18,7 @@ from pondsocket_common import (
 from pondsocket import _answers as answers
 from pondsocket._channel import Channel
 from pondsocket._environment import Work
-from pondsocket._errors import UsageError
+from pondsocket._errors import UsageError, check_code
 from pondsocket._identity import LeaveReason, User
 from pondsocket._member import Member
 from pondsocket._session import Session
@@ -123,6 +123,7 @@ class JoinContext(ChannelContext):
 
     def refuse(self, code: int, message: str, details: tuple[Detail, ...] | None = None) -> None:
         """The same without waiting."""
+        check_code(code)
         frame = answers.refused(self.message, code, message, details=details)
         if not self.decision.advance(AdmissionEvent.DECLINE):
             return
