@@ -84,7 +84,6 @@ async def mingle(ctx: EventContext) -> None:
     await ctx.broadcast("said", {"step": 1})
     await ctx.reply("echoed", {"step": 2})
     await ctx.broadcast("said", {"step": 3})
-    await ctx.reply("echoed", {"step": 4})
 
 
 async def wait_and_echo(ctx: EventContext) -> None:

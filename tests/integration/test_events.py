@@ -80,7 +80,7 @@ async def test_replies_and_broadcasts_come_in_the_order_they_were_sent(
     ann: Client, bob: Client, room: str
 ) -> None:
     await ann.send("BROADCAST", room, "mingle")
-    assert [(await ann.receive())["payload"]["step"] for _ in range(4)] == [1, 2, 3, 4]
+    assert [(await ann.receive())["payload"]["step"] for _ in range(3)] == [1, 2, 3]
     assert [(await bob.receive())["payload"]["step"] for _ in range(2)] == [1, 3]
 
 
