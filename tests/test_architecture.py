@@ -26,7 +26,7 @@ FLOORS: Final = {
         {"_errors", "_frames", "_functions", "_identity", "_request"},
         {"_answers", "_delivery", "_hooks", "_lanes", "_loop", "_options", "_payloads", "_state"},
         {"_environment"},
-        {"_intake", "_timers"},
+        {"_intake", "_session_owner", "_timers"},
         {"_session", "_presence"},
         {"_member"},
         {"_channel"},

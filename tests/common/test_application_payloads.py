@@ -97,5 +97,6 @@ def test_numbers_that_json_lacks_are_never_passed_on(number: float) -> None:
 
 def test_message_bytes_counts_the_whole_message() -> None:
     message = decode_client(client_text('{ "text" : "\\u00e9" }'))
+    assert isinstance(message, ClientMessage)
     assert message_bytes(message) == len(encode_client(message))
     assert message_bytes(Ping()) == 0

@@ -6,12 +6,14 @@ import pytest
 from pondsocket import (
     JoinContext,
     LeaveContext,
+    LeaveReason,
     Options,
     PondError,
 )
 from pondsocket.testing import connect
+from pondsocket_common import Refused
 
-from tests.core.ponds import ROOM, build, events, member, say, settled
+from tests.core.ponds import ROOM, Leaves, build, events, member, say, settled
 
 
 async def test_a_duplicate_join_replaces_the_old_without_a_leave_seen_by_others() -> None:
@@ -118,3 +120,26 @@ async def test_the_old_membership_holds_while_the_duplicate_is_decided() -> None
         assert (await ann.receive()).payload == {"text": "meanwhile"}
         opened.set()
         assert (await ann.receive()).event == "ACKNOWLEDGE"
+
+
+@pytest.mark.parametrize("refusal", ["too fast", "invalid"])
+async def test_asking_again_and_being_refused_at_the_door_ends_the_old_membership(
+    refusal: str,
+) -> None:
+    leaves = Leaves()
+    house = build(options=Options(control_rate=0.001, control_burst=1))
+    house.lobby.on_leave(leaves)
+    async with member(house, "ann") as ann:
+        if refusal == "too fast":
+            answer = await ann.join(ROOM)
+        else:
+            ann.send_raw(
+                '{"action": "JOIN_CHANNEL", "event": "join", "channelName": "/room/1",'
+                ' "requestId": "1", "payload": {}, "since": 7}'
+            )
+            answer = await ann.receive()
+        assert isinstance(answer.payload, Refused)
+        assert answer.payload.code == (429 if refusal == "too fast" else 400)
+        await settled()
+        assert await house.lobby.list_channels() == []
+        assert leaves.seen == [("ann", LeaveReason.EVICTED)]

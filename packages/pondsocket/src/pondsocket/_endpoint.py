@@ -258,6 +258,14 @@ class Endpoint:
         elif self._is_full(1):  # the same: a crowd that comes at once is decided about at once
             session.close(CloseCode.NO_CAPACITY, "there are too many connections")
 
+    def join_refused(self, session: Session, channel_name: str) -> None:
+        """A join was refused before it came to its lane; a membership it has ends with that."""
+        member = session.memberships.get(channel_name)
+        if isinstance(member, Member):
+            farewell = member.channel.remove(member, LeaveReason.EVICTED)
+            if farewell is not None:
+                session.spawn(farewell)
+
     def overflowed(self, session: Session) -> None:
         """Close a slow consumer, but never from within the closing of another.
 

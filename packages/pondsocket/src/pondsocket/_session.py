@@ -10,13 +10,14 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from contextvars import copy_context
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 from pondsocket_common import (
     GATEWAY,
+    ClientActions,
     ClientMessage,
     CloseCode,
     Connected,
@@ -37,6 +38,7 @@ from ._frames import Frame
 from ._intake import Intake
 from ._lanes import Lanes
 from ._request import ConnectRequest, Refusal
+from ._session_owner import Membership, SessionOwner
 from ._state.lifecycle import LIVES, Life, LifeEvent
 
 Pull: TypeAlias = Callable[[], Awaitable[str | bytes | None]]
@@ -47,36 +49,6 @@ _log: Final = logging.getLogger("pondsocket.session")
 # somebody has to: before one client's burst, told to a room, fills the outboxes of its members,
 # whose writers wait for that turn.
 _MESSAGES_PER_TURN: Final = 16
-
-
-class Membership(Protocol):
-    """A membership in a channel, as far as the connection is concerned."""
-
-    def push(self, frame: Frame) -> bool: ...
-
-
-class SessionOwner(Protocol):
-    """What a session asks of the endpoint that admitted it."""
-
-    def lane(self, session: "Session", message: ClientMessage) -> Hashable:
-        """The lane of a message: what shares a lane is handled in order, one at a time."""
-        ...
-
-    def handle(self, session: "Session", message: ClientMessage) -> Coroutine[Any, Any, None]:
-        """Handle one message, in its lane. Never raises."""
-        ...
-
-    def opened(self, session: "Session") -> None:
-        """The session is being served."""
-        ...
-
-    def overflowed(self, session: "Session") -> None:
-        """The session is a slow consumer; close it."""
-        ...
-
-    def over(self, session: "Session") -> list[Work]:
-        """End the session's memberships; what is left to do is given back, to be awaited."""
-        ...
 
 
 class Session:
@@ -192,13 +164,15 @@ class Session:
             return Refusal(413, ErrorTypes.INVALID_MESSAGE, text)
         messages = [message for message, _ in batch]
         if wait := self._intake.wait_for_all(messages):
-            frames = [answers.rate_limited(message, wait) for message in messages]
-            return self._refuse_all(frames, answers.TOO_FAST, wait)
+            for message in messages:
+                self._refuse(answers.rate_limited(message, wait), message)
+            return self._too_many(answers.TOO_FAST, wait)
         # Pings wait for nothing, so they need no room.
         waiting = [(each, size) for each, size in batch if not isinstance(each, Ping)]
         if not self._lanes.has_room(len(waiting), sum(size for _, size in waiting)):
-            frames = [answers.busy(each) for each, _ in waiting]
-            return self._refuse_all(frames, answers.BUSY, wait=1)
+            for each, _ in waiting:
+                self._refuse(answers.busy(each), each)
+            return self._too_many(answers.BUSY, wait=1)
         for message, size in batch:
             if isinstance(message, Ping):
                 self.send(answers.pong(message))
@@ -208,9 +182,7 @@ class Session:
                 self._start(self._lanes.run, lane, message, size)
         return None
 
-    def _refuse_all(self, frames: list[Frame], text: str, wait: float) -> Refusal:
-        for frame in frames:
-            self.send(frame)
+    def _too_many(self, text: str, wait: float) -> Refusal:
         self._strike()
         return Refusal(429, ErrorTypes.RATE_LIMITED, text, retry_after=math.ceil(wait))
 
@@ -322,7 +294,7 @@ class Session:
             self._refuse_invalid(fault)
             return None
         if wait := self._intake.wait_for(message):
-            self.send(answers.rate_limited(message, wait))
+            self._refuse(answers.rate_limited(message, wait), message)
             self._strike()
             return None
         if isinstance(message, Ping):
@@ -330,7 +302,7 @@ class Session:
             return None
         size = len(data) if data.isascii() or isinstance(data, bytes) else len(data.encode())
         if not self._lanes.has_room(1, size):
-            self.send(answers.busy(message))
+            self._refuse(answers.busy(message), message)
             self._strike()
             return None
         lane = self._owner.lane(self, message)
@@ -338,9 +310,15 @@ class Session:
 
     def _refuse_invalid(self, fault: InvalidMessage) -> None:
         in_time = self._intake.count_nonsense()
-        self.send(answers.invalid(fault))
+        self._refuse(answers.invalid(fault), fault)
         if not in_time:
             self._strike()
+
+    def _refuse(self, frame: Frame, request: ClientMessage | Ping | InvalidMessage) -> None:
+        self.send(frame)
+        if not isinstance(request, Ping) and request.action is ClientActions.JOIN_CHANNEL:
+            # Whoever asks again and is refused is out, also where no handler was asked.
+            self._owner.join_refused(self, request.channel_name or "")
 
     def _strike(self) -> None:
         if self._intake.strike():

@@ -1,0 +1,46 @@
+"""What a connection asks of the endpoint that admitted it."""
+
+from collections.abc import Coroutine, Hashable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pondsocket_common import ClientMessage
+
+from ._environment import Work
+from ._frames import Frame
+
+if TYPE_CHECKING:
+    from ._session import Session
+
+
+class Membership(Protocol):
+    """A membership in a channel, as far as the connection is concerned."""
+
+    def push(self, frame: Frame) -> bool: ...
+
+
+class SessionOwner(Protocol):
+    """What a session asks of the endpoint that admitted it."""
+
+    def lane(self, session: "Session", message: ClientMessage) -> Hashable:
+        """The lane of a message: what shares a lane is handled in order, one at a time."""
+        ...
+
+    def handle(self, session: "Session", message: ClientMessage) -> Coroutine[Any, Any, None]:
+        """Handle one message, in its lane. Never raises."""
+        ...
+
+    def opened(self, session: "Session") -> None:
+        """The session is being served."""
+        ...
+
+    def join_refused(self, session: "Session", channel_name: str) -> None:
+        """A join was refused before it came to its lane; a membership it has ends with that."""
+        ...
+
+    def overflowed(self, session: "Session") -> None:
+        """The session is a slow consumer; close it."""
+        ...
+
+    def over(self, session: "Session") -> list[Work]:
+        """End the session's memberships; what is left to do is given back, to be awaited."""
+        ...

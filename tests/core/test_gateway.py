@@ -1,0 +1,233 @@
+"""Events of the endpoint itself: request and response over one connection, without a room."""
+
+# ruff: noqa: A002
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+from pondsocket import (
+    ConnectionContext,
+    EventContext,
+    Next,
+    PondError,
+    PondSocket,
+    SyncEventContext,
+    UsageError,
+)
+from pondsocket.testing import MemoryPeer, connect
+from pondsocket_common import Fault, Payload, Refused, ServerMessage
+from pydantic import BaseModel
+
+from tests.core.ponds import ROOM, build, events, member
+
+
+class Numbers(BaseModel):
+    numbers: list[int]
+
+
+async def call(peer: MemoryPeer, event: str, payload: Payload | None = None) -> ServerMessage:
+    return await peer.answer(peer.send("BROADCAST", "GATEWAY", event, payload))
+
+
+async def test_a_request_to_the_endpoint_needs_no_join() -> None:
+    house = build()
+
+    @house.endpoint.on_message("add_numbers")
+    async def add_numbers(ctx: EventContext, payload: Numbers) -> int:
+        return sum(payload.numbers)
+
+    async with connect(house.pond, "/socket") as ann:
+        answer = await call(ann, "add_numbers", {"numbers": [1, 2]})
+    assert (answer.action, answer.event, answer.channel_name, answer.payload) == (
+        "SYSTEM",
+        "add_numbers",
+        "GATEWAY",
+        {"result": 3},
+    )
+
+
+async def test_its_context_knows_the_connection() -> None:
+    pond = PondSocket()
+
+    @pond.endpoint("/:tenant/socket")
+    async def socket(ctx: ConnectionContext) -> None:
+        ctx.accept(user_id="ann", role="admin")
+
+    @socket.on_message("who/:n")
+    async def who(ctx: EventContext, tenant: int, n: int, x: str) -> None:
+        await ctx.set_assign("seen", n)
+        await ctx.assign(more=1)
+        user = ctx.user
+        assert user == ctx.get_user()
+        assert user.presence is None
+        shown = {**user.assigns, "tenant": tenant, "x": x, "id": user.id, "event": ctx.event_name}
+        assert await ctx.get_assign("seen") == n
+        await ctx.reply("you", shown)
+
+    async with connect(pond, "/7/socket") as ann:
+        answer = await call(ann, "who/3", {"x": "y"})
+        assert answer.event == "you"
+        assert answer.payload == {
+            "user_id": "ann",
+            "role": "admin",
+            "seen": 3,
+            "more": 1,
+            "tenant": 7,
+            "x": "y",
+            "id": "ann",
+            "event": "who/3",
+        }
+        assert ann.session.assigns["seen"] == 3
+
+
+async def test_a_user_of_the_endpoint_is_a_snapshot() -> None:
+    house = build()
+    seen: list[dict[str, Any]] = []
+
+    @house.endpoint.on_message("ask")
+    async def ask(ctx: EventContext) -> str:
+        before = ctx.user
+        await ctx.set_assign("later", 1)
+        seen.append(dict(before.assigns))
+        return "done"
+
+    async with connect(house.pond, "/socket?user=ann") as ann:
+        await call(ann, "ask")
+    assert seen == [{"user_id": "ann"}]
+
+
+NEEDS_A_CHANNEL: list[Callable[[EventContext], Awaitable[Any]]] = [
+    lambda ctx: ctx.broadcast("x"),
+    lambda ctx: ctx.broadcast_to("x", {}, "ann"),
+    lambda ctx: ctx.broadcast_from("x"),
+    lambda ctx: ctx.track({}),
+    lambda ctx: ctx.track({}, "ann"),
+    lambda ctx: ctx.update_presence({}),
+    lambda ctx: ctx.untrack(),
+    lambda ctx: ctx.evict("reason"),
+    lambda ctx: ctx.get_all_presence(),
+    lambda ctx: ctx.get_all_assigns(),
+    lambda ctx: ctx.channel.user_count(),
+]
+
+
+@pytest.mark.parametrize("attempt", NEEDS_A_CHANNEL)
+async def test_what_needs_a_channel_is_a_usage_error_there(
+    attempt: Callable[[EventContext], Awaitable[Any]],
+) -> None:
+    house = build()
+
+    @house.endpoint.on_message("ask")
+    async def ask(ctx: EventContext) -> str:
+        with pytest.raises(UsageError, match="no channel"):
+            await attempt(ctx)
+        return "failed"
+
+    async with connect(house.pond, "/socket?user=ann") as ann:
+        assert (await call(ann, "ask")).payload == {"result": "failed"}
+
+
+async def test_an_event_that_the_endpoint_does_not_handle_is_404() -> None:
+    house = build()
+    async with connect(house.pond, "/socket") as ann:
+        answer = await call(ann, "unknown")
+    assert isinstance(answer.payload, Fault)
+    assert (answer.event, answer.payload.code) == ("HANDLER_NOT_FOUND", 404)
+    assert answer.channel_name == "GATEWAY"
+
+
+async def test_errors_of_the_endpoints_handlers(caplog: pytest.LogCaptureFixture) -> None:
+    house = build()
+
+    @house.endpoint.on_message("refuse")
+    async def refuse() -> None:
+        raise PondError("No.", 418)
+
+    @house.endpoint.on_message("fail")
+    async def fail() -> None:
+        raise ValueError("secret")
+
+    @house.endpoint.on_message("needs")
+    async def needs(n: int) -> None: ...
+
+    async with connect(house.pond, "/socket") as ann:
+        answers = [await call(ann, event) for event in ("refuse", "fail", "needs")]
+    seen = [
+        (answer.event, answer.payload.code, answer.channel_name)
+        for answer in answers
+        if isinstance(answer.payload, Fault)
+    ]
+    assert seen == [
+        ("ENDPOINT_ERROR", 418, "GATEWAY"),
+        ("INTERNAL_SERVER_ERROR", 500, "GATEWAY"),
+        ("INVALID_MESSAGE", 422, "GATEWAY"),
+    ]
+    assert "ValueError: secret" in caplog.text
+    assert "request=" in caplog.text
+
+
+async def test_plain_handlers_and_middleware_work_for_the_endpoint_too() -> None:
+    house = build()
+
+    async def members_only(ctx: EventContext, next: Next) -> None:
+        if ctx.user.id != "ann":
+            raise PondError("Ann only.", 403)
+        await next()
+
+    @house.endpoint.on_message("shout", middlewares=[members_only])
+    def shout(ctx: SyncEventContext, text: str) -> str:
+        ctx.set_assign("text", text)
+        return text.upper()
+
+    async with connect(house.pond, "/socket?user=ann") as ann:
+        assert (await call(ann, "shout", {"text": "hi"})).payload == {"result": "HI"}
+    async with connect(house.pond, "/socket?user=bob") as bob:
+        assert (await call(bob, "shout", {"text": "hi"})).event == "ENDPOINT_ERROR"
+
+
+async def test_one_reply_per_request_to_the_endpoint(caplog: pytest.LogCaptureFixture) -> None:
+    house = build()
+
+    @house.endpoint.on_message("ask")
+    async def ask(ctx: EventContext) -> str:
+        await ctx.reply("first", {})
+        return "second"
+
+    async with connect(house.pond, "/socket") as ann:
+        assert (await call(ann, "ask")).event == "first"
+        await call(ann, "unknown")
+        assert events(ann) == ["CONNECTION"]
+    assert "replied twice" in caplog.text
+
+
+async def test_requests_to_the_endpoint_are_handled_in_order_beside_those_to_channels() -> None:
+    house = build()
+    gate = anyio.Event()
+    seen: list[int] = []
+
+    @house.endpoint.on_message("wait")
+    async def wait(n: int) -> None:
+        seen.append(n)
+        if n == 1:
+            await gate.wait()
+
+    async with member(house, "ann") as ann:
+        for n in (1, 2):
+            ann.send("BROADCAST", "GATEWAY", "wait", {"n": n})
+        ann.send("BROADCAST", ROOM, "say")
+        await ann.receive_event("say")
+        assert seen == [1]
+        gate.set()
+        await call(ann, "unknown")
+        assert seen == [1, 2]
+
+
+@pytest.mark.parametrize("action", ["JOIN_CHANNEL", "LEAVE_CHANNEL"])
+async def test_the_endpoint_can_be_neither_joined_nor_left(action: str) -> None:
+    house = build()
+    async with connect(house.pond, "/socket") as ann:
+        answer = await ann.answer(ann.send(action, "GATEWAY", "x"))
+    assert isinstance(answer.payload, Refused | Fault)
+    assert answer.payload.code == 400

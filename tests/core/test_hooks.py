@@ -1,0 +1,267 @@
+"""Hooks and metrics: told of everything, able to break nothing, free when unset."""
+
+from collections import Counter as Tally
+from typing import Any
+
+import anyio
+import pytest
+from pondsocket import (
+    CloseCode,
+    ConnectionContext,
+    ConnectRequest,
+    Counter,
+    EventContext,
+    Hooks,
+    JoinContext,
+    LeaveContext,
+    LeaveReason,
+    Metrics,
+    PondError,
+    PondSocket,
+    User,
+)
+from pondsocket.testing import ConnectionRefusedByPond, connect
+
+from tests.core.ponds import ROOM, admit, settled
+
+
+class Diary(Hooks):
+    """Writes everything down."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+
+    def connected(self, user_id: str, request: ConnectRequest) -> None:
+        self.seen.append(("connected", user_id, request.path))
+
+    def disconnected(
+        self, user_id: str, request: ConnectRequest, code: CloseCode, seconds: float
+    ) -> None:
+        self.seen.append(("disconnected", user_id, request.path, code, seconds))
+
+    def joined(self, channel_name: str, user: User) -> None:
+        self.seen.append(("joined", channel_name, user.id, dict(user.assigns)))
+
+    def left(self, channel_name: str, user: User, reason: LeaveReason) -> None:
+        self.seen.append(("left", channel_name, user.id, reason))
+
+    def message(self, channel_name: str, event: str, user_id: str) -> None:
+        self.seen.append(("message", channel_name, event, user_id))
+
+    def error(self, error: BaseException, channel_name: str, event: str, user_id: str) -> None:
+        self.seen.append(("error", str(error), channel_name, event, user_id))
+
+
+class Broken(Diary):
+    """Raises from everything."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_") and callable(getattr(Hooks, name, None)):
+            raise ValueError(f"broken {name}")
+        return super().__getattribute__(name)
+
+
+class Numbers:
+    """Adds everything up."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.counts: Tally[str] = Tally()
+        self.depths: list[int] = []
+        self.broken = broken
+
+    def count(self, counter: Counter, amount: int) -> None:
+        self.counts[counter] += amount
+        if self.broken:
+            raise ValueError("broken count")
+
+    def queue_depth(self, frames: int) -> None:
+        self.depths.append(frames)
+        if self.broken:
+            raise ValueError("broken depth")
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watched(
+    hooks: Hooks | None = None, metrics: Metrics | None = None, clock: Clock | None = None
+) -> PondSocket:
+    pond = PondSocket(hooks=hooks, metrics=metrics, clock=clock or Clock())
+    endpoint = pond.create_endpoint("/socket", admit)
+
+    @endpoint.on_message("ping_me")
+    async def ping_me() -> str:
+        return "done"
+
+    @endpoint.channel("/room/:id")
+    async def room(ctx: JoinContext) -> None:
+        if ctx.join_params.get("fail"):
+            raise ValueError("join failed")
+        if ctx.join_params.get("refuse"):
+            raise PondError("No.", 409)
+        await ctx.accept({"colour": "red"})
+
+    @room.on_message("say")
+    async def say(ctx: EventContext) -> None:
+        await ctx.broadcast("said", {})
+
+    @room.on_message("fail")
+    async def fail(ctx: EventContext) -> None:
+        raise ValueError("event failed")
+
+    @room.on_message("refuse")
+    async def refuse(ctx: EventContext) -> None:
+        raise PondError("No.")
+
+    @room.on_message("typed")
+    async def typed(ctx: EventContext, n: int) -> None: ...
+
+    @room.on_leave
+    async def leave(ctx: LeaveContext) -> None:
+        if ctx.user.id == "eve":
+            raise ValueError("leave failed")
+
+    return pond
+
+
+async def test_hooks_are_told_of_everything_in_order() -> None:
+    diary, clock = Diary(), Clock()
+    pond = watched(diary, clock=clock)
+    async with connect(pond, "/socket?user=ann") as ann:
+        await ann.join(ROOM)
+        for event in ("say", "fail"):
+            ann.send("BROADCAST", ROOM, event)
+        await ann.answer(ann.send("BROADCAST", "GATEWAY", "ping_me"))
+        await settled()
+        ann.send("LEAVE_CHANNEL", ROOM, "leave")
+        await ann.receive_event("EXIT_ACKNOWLEDGE")
+        clock.now += 12.5
+    assert diary.seen == [
+        ("connected", "ann", "/socket"),
+        ("joined", ROOM, "ann", {"user_id": "ann", "colour": "red"}),
+        ("message", ROOM, "say", "ann"),
+        ("message", ROOM, "fail", "ann"),
+        ("error", "event failed", ROOM, "fail", "ann"),
+        ("message", "GATEWAY", "ping_me", "ann"),
+        ("left", ROOM, "ann", "explicit_leave"),
+        ("disconnected", "ann", "/socket", CloseCode.NORMAL, 12.5),
+    ]
+
+
+async def test_what_the_application_says_no_to_is_no_error() -> None:
+    diary = Diary()
+    async with connect(watched(diary), "/socket?user=ann") as ann:
+        await ann.join(ROOM, {"refuse": True})
+        await ann.join(ROOM)
+        for event in ("refuse", "typed", "unknown"):
+            await ann.answer(ann.send("BROADCAST", ROOM, event))
+    assert "error" not in {entry[0] for entry in diary.seen}
+
+
+async def test_failures_of_joins_leaves_and_connections_are_errors() -> None:
+    diary = Diary()
+    pond = watched(diary)
+
+    @pond.endpoint("/broken")
+    async def broken(ctx: ConnectionContext) -> None:
+        raise ValueError("connect failed")
+
+    with pytest.raises(ConnectionRefusedByPond):
+        async with connect(pond, "/broken"):
+            pass
+    async with connect(pond, "/socket?user=eve") as eve:
+        await eve.join(ROOM, {"fail": True})
+        await eve.join(ROOM)
+    errors = [entry[1:4] for entry in diary.seen if entry[0] == "error"]
+    assert errors == [
+        ("connect failed", "GATEWAY", "CONNECT"),
+        ("join failed", ROOM, "JOIN"),
+        ("leave failed", ROOM, "LEAVE"),
+    ]
+
+
+async def test_the_reason_of_an_end_is_told() -> None:
+    diary = Diary()
+    pond = watched(diary)
+    async with connect(pond, "/socket?user=ann") as ann:
+        await ann.join(ROOM)
+        await pond.disconnect(user_id="ann")
+        await ann.wait_closed()
+    ends = [entry for entry in diary.seen if entry[0] in ("left", "disconnected")]
+    assert ends == [
+        ("left", ROOM, "ann", "connection_closed"),
+        ("disconnected", "ann", "/socket", CloseCode.DISCONNECTED, 0.0),
+    ]
+
+
+async def test_metrics_count_everything() -> None:
+    numbers = Numbers()
+    pond = watched(metrics=numbers)
+    async with connect(pond, "/socket?user=ann") as ann:
+        await ann.join(ROOM)
+        for event in ("say", "fail"):
+            ann.send("BROADCAST", ROOM, event)
+        await ann.receive_event("INTERNAL_SERVER_ERROR")
+    assert {counter: numbers.counts[counter] for counter in Counter} == {
+        Counter.CONNECTED: 1,
+        Counter.DISCONNECTED: 1,
+        Counter.JOINED: 1,
+        Counter.LEFT: 1,
+        Counter.MESSAGE: 2,
+        Counter.ERROR: 1,
+        Counter.FRAMES_OUT: 4,
+        Counter.BYTES_OUT: numbers.counts[Counter.BYTES_OUT],
+        Counter.SLOW_CONSUMER: 0,
+    }
+    assert 400 < numbers.counts[Counter.BYTES_OUT] < 1_200
+    assert len(numbers.depths) == 4
+    assert numbers.depths[0] == 1
+
+
+async def test_slow_consumers_and_queue_depths_are_counted() -> None:
+    numbers = Numbers()
+    pond = watched(metrics=numbers)
+    async with connect(pond, "/socket?user=ann", capacity=5) as ann:
+        await ann.join(ROOM)
+        for _ in range(10):
+            ann.send("BROADCAST", ROOM, "say")
+        assert await ann.wait_closed() == CloseCode.SLOW_CONSUMER
+    assert numbers.counts[Counter.SLOW_CONSUMER] == 1
+    assert max(numbers.depths) == 5
+
+
+async def test_hooks_and_metrics_that_raise_are_logged_and_change_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pond = watched(Broken(), Numbers(broken=True))
+    async with connect(pond, "/socket?user=ann") as ann:
+        assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
+        ann.send("BROADCAST", ROOM, "say")
+        await ann.receive_event("said")
+        ann.send("BROADCAST", ROOM, "fail")
+        await ann.receive_event("INTERNAL_SERVER_ERROR")
+        with anyio.fail_after(2):
+            await pond.close()
+    for name in ("connected", "joined", "message", "error", "left", "disconnected"):
+        assert f"A hook failed ({name})." in caplog.text
+    assert "Metrics failed (frames_out)." in caplog.text
+    assert "Metrics failed (queue_depth)." in caplog.text
+
+
+async def test_unset_nothing_is_called() -> None:
+    pond = watched()
+    assert pond._environment.observer is None
+    async with connect(pond, "/socket?user=ann") as ann:
+        await ann.join(ROOM)
+        assert ann.session._counting is None
+
+
+async def test_hooks_alone_are_not_told_of_every_frame() -> None:
+    pond = watched(Diary())
+    async with connect(pond, "/socket?user=ann") as ann:
+        await ann.join(ROOM)
+        assert ann.session._counting is None

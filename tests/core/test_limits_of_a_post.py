@@ -1,0 +1,164 @@
+"""Rates where an array of messages comes at once; and how many connections there may be."""
+
+import json
+from typing import Any
+
+import anyio
+import pytest
+from pondsocket import (
+    CloseCode,
+    ConnectionContext,
+    Options,
+    PondSocket,
+    Refusal,
+    UsageError,
+)
+from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket_common import Acknowledged, Refused
+
+from tests.core.ponds import ROOM, House, admit, build, let_in, relay, request, settled
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def timed(options: Options) -> tuple[House, Clock]:
+    clock = Clock()
+    pond = PondSocket(options=options, clock=clock)
+    endpoint = pond.create_endpoint("/socket", admit)
+    lobby = endpoint.create_channel("/room/:id", let_in)
+    lobby.on_message("say", relay)
+    return House(pond, endpoint, lobby), clock
+
+
+def message(
+    n: int, action: str = "BROADCAST", event: str = "say", **more: object
+) -> dict[str, Any]:
+    return {
+        "action": action,
+        "event": event,
+        "channelName": ROOM,
+        "requestId": f"r{n}",
+        "payload": {},
+        **more,
+    }
+
+
+def body(*messages: dict[str, Any]) -> bytes:
+    return json.dumps(messages).encode()
+
+
+async def test_each_message_of_an_array_counts_and_all_or_none_are_taken() -> None:
+    house, _ = timed(Options(event_rate=1.0, event_burst=5, control_rate=1.0, control_burst=2))
+    async with connect(house.pond, "/socket") as ann:
+        await ann.join(ROOM)  # one of the two
+        ann.drain()
+        assert ann.session.post(body(*(message(n) for n in range(4)))) is None
+        await settled()
+        assert len(ann.drain()) == 4
+        refusal = ann.session.post(body(message(5), message(6), message(7)))
+        assert isinstance(refusal, Refusal)
+        assert (refusal.status, refusal.retry_after) == (429, 2)
+        await settled()
+        told = ann.drain()
+        assert [each.request_id for each in told] == ["r5", "r6", "r7"]
+        assert {each.event for each in told} == {"RATE_LIMITED"}
+        assert ann.session.post(body(message(8))) is None  # nothing of it was counted
+
+
+async def test_what_an_array_could_not_use_is_given_back() -> None:
+    house, _ = timed(Options(event_rate=1.0, event_burst=1, control_rate=0.001, control_burst=2))
+    async with connect(house.pond, "/socket") as ann:
+        await ann.receive_event("CONNECTION")
+        mixed = body(message(1, "JOIN_CHANNEL"), message(2), message(3))
+        refusal = ann.session.post(mixed)
+        assert isinstance(refusal, Refusal)
+        told = {each.request_id: each.event for each in ann.drain()}
+        assert told == {"r1": "UNAUTHORIZED", "r2": "RATE_LIMITED", "r3": "RATE_LIMITED"}
+        # The bucket of joins is as full as it was.
+        assert isinstance((await ann.join("/room/1")).payload, Acknowledged)
+        assert isinstance((await ann.join("/room/2")).payload, Acknowledged)
+        assert isinstance((await ann.join("/room/3")).payload, Refused)
+
+
+async def test_refused_posts_are_refusals_too() -> None:
+    house, _ = timed(Options(event_rate=0.001, event_burst=1, max_refusals=3))
+    async with connect(house.pond, "/socket") as ann:
+        await ann.join(ROOM)
+        assert ann.session.post(body(message(1))) is None
+        for n in range(3):
+            assert ann.closed is None
+            assert isinstance(ann.session.post(body(message(n))), Refusal)
+        assert await ann.wait_closed() == CloseCode.RATE_LIMITED
+        gone = ann.session.post(body(message(9)))
+        assert isinstance(gone, Refusal)
+        assert gone.status == 404
+
+
+# --- connections ------------------------------------------------------------------------------
+
+
+async def test_a_full_endpoint_refuses_with_no_capacity(caplog: pytest.LogCaptureFixture) -> None:
+    house = build(options=Options(max_connections=1))
+    async with connect(house.pond, "/socket") as ann:
+        await ann.receive_event("CONNECTION")
+        with pytest.raises(ConnectionRefusedByPond) as failure:
+            async with connect(house.pond, "/socket"):
+                pass
+        refusal = failure.value.refusal
+        assert (refusal.status, refusal.error, refusal.retry_after) == (503, "NO_CAPACITY", 5)
+        other = house.pond.create_endpoint("/other", admit)
+        async with connect(house.pond, "/other"):
+            await settled()
+            assert await other.connection_count() == 1
+    await settled()
+    async with connect(house.pond, "/socket") as bob:
+        await bob.receive_event("CONNECTION")
+    assert "is full" in caplog.text
+
+
+async def test_those_that_are_decided_about_at_once_do_not_exceed_the_limit() -> None:
+    gate = anyio.Event()
+
+    async def slowly(ctx: ConnectionContext) -> None:
+        await gate.wait()
+        ctx.accept()
+
+    house = build(connect=slowly, options=Options(max_connections=2))
+    ends: list[CloseCode] = []
+
+    async def visit() -> None:
+        async with connect(house.pond, "/socket") as peer:
+            with anyio.move_on_after(0.2):
+                ends.append(await peer.wait_closed())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(visit)
+        await settled()
+        gate.set()
+        with anyio.fail_after(5):
+            while len(ends) < 3:
+                await anyio.lowlevel.checkpoint()
+        assert await house.endpoint.connection_count() == 2
+        tasks.cancel_scope.cancel()
+    assert ends == [CloseCode.NO_CAPACITY] * 3
+
+
+async def test_connections_may_be_without_limit() -> None:
+    house = build(options=Options(max_connections=None))
+    outcome = await house.pond.connect(request())
+    assert not isinstance(outcome, Refusal)
+
+
+@pytest.mark.parametrize("limit", ["event_rate", "control_rate"])
+def test_a_rate_at_which_nothing_ever_passes_is_refused(limit: str) -> None:
+    with pytest.raises(UsageError, match=limit):
+        Options(**{limit: 0.0})  # type: ignore[arg-type]

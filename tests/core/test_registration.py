@@ -1,0 +1,211 @@
+"""Registration: every one works as a call and as a decorator, and lobbies can be included."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pondsocket import (
+    ConnectionContext,
+    Endpoint,
+    EventContext,
+    JoinContext,
+    LeaveContext,
+    Lobby,
+    Next,
+    OutgoingContext,
+    PondSocket,
+    UsageError,
+)
+from pondsocket.testing import connect
+from pondsocket_common import Acknowledged, NotFound
+
+from tests.core.ponds import ROOM, admit, build, let_in, member, settled
+
+Step = Callable[[Any, Next], Any]
+
+
+def step(log: list[str], name: str) -> Step:
+    async def middleware(ctx: Any, next: Next) -> None:  # noqa: A002
+        log.append(name)
+        await next()
+
+    return middleware
+
+
+def outgoing_step(log: list[str], name: str) -> Any:
+    def middleware(ctx: OutgoingContext, next: Callable[[], Any]) -> None:  # noqa: A002
+        log.append(name)
+        next()
+
+    return middleware
+
+
+async def played(pond: PondSocket, log: list[str]) -> list[str]:
+    """What is written down where somebody connects, joins, says something, and goes."""
+    async with connect(pond, "/socket?user=ann") as ann:
+        await ann.join(ROOM)
+        ann.send("BROADCAST", ROOM, "say", {})
+        await ann.receive_event("said")
+        await ann.answer(ann.send("BROADCAST", "GATEWAY", "ask", {}))
+    await settled()
+    return log
+
+
+async def test_every_registration_works_as_a_call() -> None:
+    log: list[str] = []
+    pond = PondSocket()
+
+    async def socket(ctx: ConnectionContext) -> None:
+        log.append("connect")
+        ctx.accept()
+
+    async def room(ctx: JoinContext) -> None:
+        log.append("join")
+        await ctx.accept()
+
+    async def say(ctx: EventContext) -> None:
+        log.append("event")
+        await ctx.broadcast("said", {})
+
+    async def ask(ctx: EventContext) -> str:
+        log.append("gateway")
+        return "done"
+
+    async def leave(ctx: LeaveContext) -> None:
+        log.append("leave")
+
+    def said(ctx: OutgoingContext) -> None:
+        log.append("outgoing")
+
+    endpoint = pond.create_endpoint("/socket", socket, step(log, "c1"), step(log, "c2"))
+    lobby = endpoint.create_channel("/room/:id", room, step(log, "j1"), step(log, "j2"))
+    assert lobby.on_message("say", say, step(log, "e1"), step(log, "e2")) is say
+    assert lobby.on_outgoing("said", said, outgoing_step(log, "o1")) is said
+    assert lobby.on_leave(leave, step(log, "l1")) is leave
+    assert endpoint.on_message("ask", ask, step(log, "g1"), middlewares=[step(log, "g0")]) is ask
+
+    assert await played(pond, log) == [
+        *("c1", "c2", "connect", "j1", "j2", "join", "e1", "e2", "event", "o1", "outgoing"),
+        *("g0", "g1", "gateway", "l1", "leave"),
+    ]
+
+
+async def test_every_registration_works_as_a_decorator() -> None:
+    log: list[str] = []
+    pond = PondSocket()
+
+    @pond.endpoint("/socket", middlewares=[step(log, "c1"), step(log, "c2")])
+    async def socket(ctx: ConnectionContext) -> None:
+        log.append("connect")
+        ctx.accept()
+
+    @socket.channel("/room/:id", middlewares=[step(log, "j1"), step(log, "j2")])
+    async def room(ctx: JoinContext) -> None:
+        log.append("join")
+        await ctx.accept()
+
+    @room.on_message("say", middlewares=[step(log, "e1"), step(log, "e2")])
+    async def say(ctx: EventContext) -> None:
+        log.append("event")
+        await ctx.broadcast("said", {})
+
+    @room.on_outgoing("said", middlewares=[outgoing_step(log, "o1")])
+    def said(ctx: OutgoingContext) -> None:
+        log.append("outgoing")
+
+    @room.on_leave
+    async def leave(ctx: LeaveContext) -> None:
+        log.append("leave")
+
+    @socket.on_message("ask", middlewares=[step(log, "g1")])
+    async def ask(ctx: EventContext) -> str:
+        log.append("gateway")
+        return "done"
+
+    assert isinstance(socket, Endpoint)
+    assert isinstance(room, Lobby)
+    assert [say.__name__, said.__name__, leave.__name__, ask.__name__] == [
+        *("say", "said", "leave", "ask")
+    ]
+    assert await played(pond, log) == [
+        *("c1", "c2", "connect", "j1", "j2", "join", "e1", "e2", "event", "o1", "outgoing"),
+        *("g1", "gateway", "leave"),
+    ]
+
+
+async def test_a_lobby_of_its_own_module_is_included() -> None:
+    lobby = Lobby("/room/:id", let_in)
+
+    @lobby.on_message("say")
+    async def say(ctx: EventContext) -> str:
+        return "heard"
+
+    pond = PondSocket()
+    endpoint = pond.create_endpoint("/socket", admit)
+    async with connect(pond, "/socket") as ann:
+        assert isinstance((await ann.join(ROOM)).payload, NotFound)
+        endpoint.include(lobby)
+        assert (await ann.join(ROOM)).payload == Acknowledged()
+        answer = await ann.answer(ann.send("BROADCAST", ROOM, "say"))
+        assert answer.payload == {"result": "heard"}
+        assert [channel.name for channel in await lobby.list_channels()] == [ROOM]
+
+
+async def test_an_included_lobby_obeys_the_ponds_options_and_hooks() -> None:
+    house = build()
+    lobby = Lobby("/other/:id", let_in)
+    house.endpoint.include(lobby)
+    assert lobby.environment is house.lobby.environment
+
+
+async def test_the_first_included_lobby_that_matches_wins() -> None:
+    async def first(ctx: JoinContext) -> str:
+        return "first"
+
+    async def second(ctx: JoinContext) -> str:
+        return "second"
+
+    pond = PondSocket()
+    endpoint = pond.create_endpoint("/socket", admit)
+    endpoint.include(Lobby("/:any", first))
+    endpoint.include(Lobby("/room", second))
+    async with connect(pond, "/socket") as ann:
+        assert (await ann.join("/room")).payload == Acknowledged(response="first")
+
+
+def test_a_lobby_belongs_to_one_endpoint() -> None:
+    house = build()
+    with pytest.raises(UsageError, match="is part of an endpoint already; make another lobby"):
+        house.endpoint.include(house.lobby)
+    with pytest.raises(UsageError, match="is part of an endpoint already"):
+        house.pond.create_endpoint("/other", admit).include(house.lobby)
+
+
+def test_what_fails_to_register_leaves_nothing() -> None:
+    house = build()
+    with pytest.raises(UsageError):
+        house.lobby.on_message("ask", lambda ctx, unknown: None)
+    with pytest.raises(UsageError):
+        house.endpoint.create_channel("/bad/:id", lambda ctx, unknown: None)
+    assert not house.endpoint.serves("/bad/1")
+
+
+async def test_a_function_may_be_registered_twice() -> None:
+    house = build()
+
+    @house.lobby.on_message("one")
+    @house.lobby.on_message("two")
+    async def handler(ctx: EventContext) -> str:
+        return ctx.event_name
+
+    async with member(house, "ann") as ann:
+        for event in ("one", "two"):
+            answer = await ann.answer(ann.send("BROADCAST", ROOM, event))
+            assert answer.payload == {"result": event}
+
+
+def test_a_reserved_event_cannot_be_handled() -> None:
+    house = build()
+    for register in (house.lobby.on_message, house.endpoint.on_message):
+        with pytest.raises(UsageError, match="a name of the protocol's own"):
+            register("ACKNOWLEDGE", let_in)

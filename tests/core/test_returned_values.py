@@ -1,0 +1,144 @@
+"""What becomes of what a handler returns."""
+
+# ruff: noqa: A002
+
+import logging
+from dataclasses import dataclass
+from datetime import date
+
+import pytest
+from pondsocket import (
+    EventContext,
+    JoinContext,
+    PondError,
+)
+from pondsocket.testing import connect
+from pondsocket_common import Acknowledged, Refused
+from pydantic import BaseModel, Field, RootModel
+
+from tests.core.ponds import ROOM, build, member
+from tests.core.typed import ask, fault
+
+
+class Say(BaseModel):
+    text: str
+    loud: bool = False
+    sent_on: date | None = Field(default=None, alias="sentOn")
+
+
+class Words(RootModel[list[str]]):
+    pass
+
+
+@dataclass
+class Point:
+    x: int
+
+
+@pytest.mark.parametrize(
+    ("returned", "payload"),
+    [
+        ({"a": 1}, {"a": 1}),
+        (
+            Say(text="hi", sentOn=date(2026, 11, 20)),
+            {"text": "hi", "loud": False, "sentOn": "2026-11-20"},
+        ),
+        (Words(["a"]), {"result": ["a"]}),
+        (Point(1), {"result": {"x": 1}}),
+        (0, {"result": 0}),
+        (False, {"result": False}),
+        ("", {"result": ""}),
+        ([1, None], {"result": [1, None]}),
+        ([Say(text="hi")], {"result": [{"text": "hi", "loud": False, "sentOn": None}]}),
+    ],
+)
+async def test_a_returned_value_is_the_reply_under_the_requests_event_name(
+    returned: object, payload: object
+) -> None:
+    async def handler(ctx: EventContext) -> object:
+        return returned
+
+    answer = await ask(handler)
+    assert (answer.action, answer.event, answer.payload) == ("SYSTEM", "ask", payload)
+
+
+async def test_returning_nothing_replies_nothing() -> None:
+    house = build()
+
+    async def silent(ctx: EventContext) -> None: ...
+
+    house.lobby.on_message("silent", silent)
+    async with member(house, "ann") as ann:
+        ann.send("BROADCAST", ROOM, "silent")
+        ann.send("BROADCAST", ROOM, "say")
+        assert (await ann.receive()).event == "say"
+
+
+async def test_a_returned_pond_error_is_an_error() -> None:
+    async def handler(ctx: EventContext) -> PondError:
+        return PondError("The room is full.", 409)
+
+    answer = await fault(handler)
+    assert (answer.error, answer.code, answer.message) == (
+        "CHANNEL_ERROR",
+        409,
+        "The room is full.",
+    )
+
+
+async def test_one_reply_per_request(caplog: pytest.LogCaptureFixture) -> None:
+    house = build()
+
+    async def handler(ctx: EventContext) -> str:
+        await ctx.reply("first", {})
+        await ctx.reply("second", {})
+        return "third"
+
+    house.lobby.on_message("ask", handler)
+    async with member(house, "ann") as ann:
+        ann.send("BROADCAST", ROOM, "ask")
+        ann.send("BROADCAST", ROOM, "say")
+        assert [(await ann.receive()).event for _ in range(2)] == ["first", "say"]
+    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(messages) == 2
+    assert all("replied twice" in message for message in messages)
+
+
+async def test_what_json_cannot_say_is_500_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(ctx: EventContext) -> object:
+        return object()
+
+    assert (await fault(handler)).code == 500
+    assert "EncodingError" in caplog.text
+
+
+async def test_a_join_handlers_return_accepts_with_a_response() -> None:
+    house = build()
+
+    async def join(ctx: JoinContext, id: int) -> Say | PondError | None:
+        if id == 3:
+            await ctx.accept(response={"mine": True})
+            return None
+        return PondError("No.", 418) if id == 2 else Say(text="hi")
+
+    house.endpoint.create_channel("/typed/:id", join)
+    async with connect(house.pond, "/socket") as ann:
+        answers = [(await ann.join(f"/typed/{n}")).payload for n in (1, 2, 3)]
+    assert answers == [
+        Acknowledged(response={"text": "hi", "loud": False, "sentOn": None}),
+        Refused(418, "No."),
+        Acknowledged(response={"mine": True}),
+    ]
+
+
+async def test_a_join_handlers_return_after_its_decision_goes_nowhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def join(ctx: JoinContext) -> str:
+        await ctx.decline(403, "No.")
+        return "too late"
+
+    house = build(join)
+    async with connect(house.pond, "/socket") as ann:
+        assert (await ann.join(ROOM)).payload == Refused(403, "No.")
+    assert "returned a value after it had decided" in caplog.text

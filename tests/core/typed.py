@@ -1,0 +1,38 @@
+"""What the tests of typed handlers have in common: register one, ask it once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pondsocket import Handler, Lobby
+from pondsocket_common import Fault, Payload, ServerMessage
+
+from tests.core.ponds import ROOM, build, member
+
+
+async def ask(
+    handler: Handler, payload: Payload | None = None, *, event: str = "ask", pattern: str = "ask"
+) -> ServerMessage:
+    """Register an event handler, send the event, and give the answer to it."""
+    house = build()
+    house.lobby.on_message(pattern, handler)
+    async with member(house, "ann") as ann:
+        return await ann.answer(ann.send("BROADCAST", ROOM, event, payload))
+
+
+async def result(handler: Handler, payload: Payload | None = None, **more: Any) -> Any:
+    """The same for a handler whose reply is wrapped as `{"result": …}`."""
+    answer = await ask(handler, payload, **more)
+    assert isinstance(answer.payload, Mapping), answer.payload
+    return answer.payload["result"]
+
+
+async def fault(handler: Handler, payload: Payload | None = None, **more: Any) -> Fault:
+    """The same for one that is answered with an ERROR."""
+    answer = await ask(handler, payload, **more)
+    assert isinstance(answer.payload, Fault), answer
+    return answer.payload
+
+
+def lobby() -> Lobby:
+    """A lobby that nobody has joined, to register at."""
+    return build().lobby

@@ -1,0 +1,98 @@
+"""What the type checker makes of decorators and dependencies. mypy reads it; pytest runs it too."""
+
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import assert_type
+
+from pondsocket import (
+    ConnectionContext,
+    Depends,
+    Endpoint,
+    EventContext,
+    JoinContext,
+    LeaveContext,
+    Lobby,
+    OutgoingContext,
+    PondSocket,
+    SyncEventContext,
+)
+from pondsocket.testing import connect
+
+
+class Database:
+    pass
+
+
+def plain() -> Database:
+    return Database()
+
+
+async def waits() -> Database:
+    return Database()
+
+
+def generates() -> Iterator[Database]:
+    yield Database()
+
+
+async def generates_async() -> AsyncIterator[Database]:
+    yield Database()
+
+
+def awaitable() -> Awaitable[Database]:
+    return waits()
+
+
+def test_a_dependency_is_typed_as_what_it_gives() -> None:
+    assert_type(Depends(plain), Database)
+    assert_type(Depends(waits), Database)
+    assert_type(Depends(generates), Database)
+    assert_type(Depends(generates_async), Database)
+    assert_type(Depends(awaitable), Database)
+    assert_type(Depends(Database), Database)
+    assert_type(Depends(plain, use_cache=False), Database)
+
+
+pond = PondSocket()
+
+
+@pond.endpoint("/socket")
+async def socket(ctx: ConnectionContext) -> None:
+    ctx.accept()
+
+
+@socket.channel("/room/:id")
+async def room(ctx: JoinContext, db: Database = Depends(generates_async)) -> str:
+    return type(db).__name__
+
+
+@room.on_message("ask")
+async def ask(ctx: EventContext, text: str, db: Database = Depends(plain)) -> int:
+    return len(text)
+
+
+@room.on_message("report")
+def report(ctx: SyncEventContext, text: str) -> int:
+    return len(text)
+
+
+@room.on_leave
+async def leave(ctx: LeaveContext) -> None: ...
+
+
+@room.on_outgoing("said")
+def said(ctx: OutgoingContext) -> None: ...
+
+
+@socket.on_message("add")
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+async def test_decorated_names_are_what_the_page_says() -> None:
+    assert_type(socket, Endpoint)
+    assert_type(room, Lobby)
+    assert_type(await add(1, 2), int)
+    assert_type(report(None, "x"), int)  # type: ignore[arg-type]
+    async with connect(pond, "/socket") as ann:
+        answer = await ann.answer(ann.send("BROADCAST", "GATEWAY", "add", {"a": 1, "b": 2}))
+    assert answer.payload == {"result": 3}
