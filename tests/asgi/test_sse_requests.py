@@ -251,3 +251,15 @@ async def test_a_peer_that_leaves_before_its_answer_is_no_error(pond: Pond) -> N
         raise OSError("gone")
 
     await pond.app({"type": "http", "method": "PUT", "path": "/"}, receive, send)
+
+
+async def test_the_id_of_a_websocket_is_no_key_to_it_over_http(pond: Pond) -> None:
+    session = await pond.driver.connect_websocket("/socket")
+    connection_id = (await session.receive_json())["payload"]["connectionId"]
+    headers = [(b"x-connection-id", connection_id.encode()), (b"content-type", b"application/json")]
+    for method in ("POST", "DELETE"):
+        status, _ = await pond.driver.call_http(
+            "/socket", method=method, headers=headers, body=b'{"action": "ping"}'
+        )
+        assert status == 404
+    await session.disconnect()

@@ -118,9 +118,9 @@ async def test_an_object_that_json_cannot_say_spoils_no_list() -> None:
         channel = await channel_of(house)
         (entry,) = channel.roster
         with pytest.raises(EncodingError):
-            channel.track(entry, {"bad": object()})
+            channel.track_member(entry, {"bad": object()})
         with pytest.raises(UsageError, match="A payload is an object"):
-            channel.track(entry, "online")
+            channel.track_member(entry, "online")
         assert await channel.get_presence() == {"ann": {"who": "ann"}}
         async with member(house, "bob"):
             await settled()
@@ -135,7 +135,7 @@ async def test_tracking_who_has_left_is_a_usage_error() -> None:
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         await ann.receive()
         with pytest.raises(UsageError, match="ann has left /room/1"):
-            channel.track(entry, {})
+            channel.track_member(entry, {})
         assert await channel.get_presence() == {}
 
 

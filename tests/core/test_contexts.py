@@ -136,7 +136,7 @@ async def test_a_second_reply_is_logged_and_the_first_one_stands(
         say(ann, "", event="ask")
         await settled()
         assert events(ann) == ["answer"]
-    assert "A handler replied twice to the event ask" in caplog.text
+    assert "A handler replied twice to the event 'ask'" in caplog.text
 
 
 @pytest.mark.parametrize("event", ["ACKNOWLEDGE", "GOODBYE", ""])

@@ -101,7 +101,7 @@ async def test_a_raising_join_handler_is_answered_500_and_its_text_stays_here(
     assert SECRET not in refused.message
     (record,) = errors(caplog)
     assert record.exc_info is not None
-    for word in ("channel=/room/1", "user=", "request="):
+    for word in ("channel='/room/1'", "user=", "request="):
         assert word in record.getMessage()
 
 

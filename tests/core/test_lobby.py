@@ -97,7 +97,7 @@ async def test_a_raising_event_handler_is_answered_500_and_its_text_stays_here(
     assert SECRET not in answer.payload.message
     (record,) = errors(caplog)
     assert record.exc_info is not None
-    for word in ("event=fail", "channel=/room/1", "user=ann", f"request={request_id}"):
+    for word in ("event='fail'", "channel='/room/1'", "user='ann'", f"request='{request_id}'"):
         assert word in record.getMessage()
 
 
@@ -179,7 +179,7 @@ async def test_a_raising_leave_handler_is_logged_and_changes_nothing(
         assert (await ann.receive()).event == "EXIT_ACKNOWLEDGE"
         assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
     assert len(errors(caplog)) == 2
-    assert "channel=/room/1 user=ann" in errors(caplog)[0].getMessage()
+    assert "channel='/room/1' user='ann'" in errors(caplog)[0].getMessage()
 
 
 async def test_a_leave_handler_over_its_time_limit_is_cut_off(

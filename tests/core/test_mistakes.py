@@ -1,14 +1,18 @@
 """What somebody writes wrongly at two in the morning costs a request, and is said."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+import anyio
 import pytest
 from pondsocket import (
+    CloseCode,
     ConnectionContext,
     Depends,
     EventContext,
+    Hooks,
     JoinContext,
     LeaveContext,
     Next,
@@ -16,6 +20,7 @@ from pondsocket import (
     OutgoingContext,
     PondError,
     PondSocket,
+    PresenceMode,
     UsageError,
 )
 from pondsocket.testing import connect
@@ -223,3 +228,84 @@ async def test_a_changed_copy_goes_under_the_id_of_the_broadcast() -> None:
         plain, changed = await ann.receive(), await bob.receive()
     assert (plain.payload, changed.payload) == ({"text": "hi"}, {"text": "HI"})
     assert plain.request_id == changed.request_id
+
+
+async def test_names_that_a_client_chooses_cannot_forge_a_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "pondsocket")
+    name = "/room/1) user=admin\u2028LOG root CRITICAL"
+    house = build()
+    async with connect(house.pond, "/socket?user=ann") as ann:
+        await ann.join(name)
+    (line,) = [r.getMessage() for r in caplog.records if "joined" in r.getMessage()]
+    assert "\u2028" not in line
+    assert "channel='/room/1) user=admin\\u2028LOG root CRITICAL' user='ann'" in line
+
+
+@pytest.mark.parametrize("kind", ["hooks", "metrics"])
+def test_a_hook_or_metric_that_nobody_would_await_is_refused(kind: str) -> None:
+    class Late(Hooks):
+        async def connected(self, *_: object) -> None: ...  # type: ignore[override]
+
+    with pytest.raises(UsageError, match=r"Late\.connected: write `def`"):
+        PondSocket(**{kind: Late()})  # type: ignore[arg-type]
+
+
+async def test_entering_a_pond_twice_in_one_task_keeps_it_open_until_the_last_exit() -> None:
+    house = build()
+    async with house.pond:
+        async with house.pond:
+            pass
+        assert house.pond._environment.background.tasks is not None
+        async with connect(house.pond, "/socket") as ann:
+            assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
+    assert house.pond._environment.background.tasks is None
+
+
+async def test_a_handler_that_outlives_its_membership_cannot_hide_the_next_ones_presence() -> None:
+    opened = anyio.Event()
+
+    async def late(ctx: EventContext) -> None:
+        await opened.wait()
+        await ctx.untrack()
+
+    async def show(ctx: JoinContext) -> None:
+        await ctx.accept()
+        await ctx.track({"status": "online"})
+
+    house = build(show)
+    house.lobby.on_message("late", late, concurrent=True)
+    async with member(house, "ann") as ann:
+        say(ann, "", event="late")
+        await settled()
+        await ann.join(ROOM)
+        opened.set()
+        await settled()
+        channel = await house.lobby.get_channel(ROOM)
+        assert channel is not None
+        assert await channel.get_presence() == {"ann": {"status": "online"}}
+
+
+async def test_an_accept_that_fails_keeps_no_track_of_presence_for_nobody() -> None:
+    async def handler(ctx: JoinContext) -> None:
+        await ctx.accept(response={"not": object()})
+
+    house = build(handler)
+    async with connect(house.pond, "/socket") as ann:
+        answer = await ann.join(ROOM, presence=PresenceMode.DIFF)
+        assert isinstance(answer.payload, Refused)
+        channel = house.lobby.open_channel(ROOM, {})
+        assert channel.presence._log is None
+
+
+async def test_messages_that_are_too_long_count_as_refusals() -> None:
+    house = build(options=Options(event_rate=0.001, event_burst=1, max_refusals=3))
+    async with connect(house.pond, "/socket", transport="sse") as ann:
+        body = b'{"action": "BROADCAST", "event": "say", "channelName": "/room/1",'
+        body += b' "requestId": "1", "payload": {"text": "' + b"x" * 70_000 + b'"}}'
+        for _ in range(4):
+            refusal = ann.session.post(body)
+            assert refusal is not None
+            assert refusal.status == 413
+        assert await ann.wait_closed() is CloseCode.RATE_LIMITED

@@ -101,9 +101,11 @@ def _find(pond: PondSocket, scope: Scope) -> Session | Refusal:
     connection_id = headers(scope).get(CONNECTION_ID_HEADER)
     if not connection_id:
         return _invalid(400, "The header X-Connection-ID is missing.")
-    # One answer for an unknown id, another path and another identity: it must not tell which.
+    # One answer for an unknown id, another path and another transport: it must not tell which.
     session = pond.find_session(connection_id, relative_path(scope))
-    return session or _not_found("Connection not found.")
+    if session is None or session.request.transport != "sse":
+        return _not_found("Connection not found.")
+    return session
 
 
 def _invalid(status: int, message: str) -> Refusal:

@@ -91,7 +91,7 @@ class Channel:
 
     async def evict_user(self, user_id: str, reason: str = "") -> None:
         """End every membership of a user; the user is told the reason."""
-        await self.evict(self.roster.of_user(user_id), reason)
+        await self.evict_members(self.roster.of_user(user_id), reason)
         if user_id in self._held:  # nobody to be told, but others still see the user
             member, departure = self._held.pop(user_id)
             farewell = self._let_go(member, replace(departure, reason=LeaveReason.EVICTED))
@@ -161,6 +161,8 @@ class Channel:
         ref = replaced.ref if replaced is not None else self._new_ref()
         chain = self._chain_to(session)
         member = Member(self, session, assigns, chain, ref, wants_diffs=wants_diffs)
+        if wants_diffs:
+            self.presence.watch()
         self.roster.add(member)
         session.memberships[self.name] = member
         if not wants_diffs:
@@ -182,6 +184,14 @@ class Channel:
         if chain is None:
             chain = self._chains[session.connection_id] = Chain(session)
         return chain
+
+    def answer(self, session: Session, frame: Frame) -> None:
+        """Send a frame to somebody who is no member, behind those from when it may have been."""
+        chain = None if self._chains is None else self._chains.get(session.connection_id)
+        if chain is None:
+            session.send(frame)
+        elif not chain.push(frame):
+            session.overflow()
 
     def remove(self, member: Member, reason: LeaveReason) -> Work | None:
         """End a membership; what is left to do after it is given back, to be awaited."""
@@ -232,7 +242,7 @@ class Channel:
             return None
         return self.owner.left(departure)
 
-    async def evict(self, members: Iterable[Member], reason: str) -> None:
+    async def evict_members(self, members: Iterable[Member], reason: str) -> None:
         """End memberships against the members' will."""
         farewells: list[Work] = []
         for member in members:
@@ -246,7 +256,7 @@ class Channel:
         for farewell in farewells:
             await farewell()
 
-    def track(self, member: Member, shown: object) -> None:
+    def track_member(self, member: Member, shown: object) -> None:
         """Show an object for a member, to every member.
 
         Raises:
@@ -261,8 +271,10 @@ class Channel:
         dump_json(payload)  # before it is kept, so that one bad object cannot spoil every list
         self.presence.track(member.user_id, member.ref, payload)
 
-    def untrack(self, member: Member) -> None:
-        """Show nothing for a member any more."""
+    def untrack_member(self, member: Member) -> None:
+        """Show nothing for a member any more; for one that is none any more, it is so already."""
+        if not member.is_current:
+            return  # its place, and what is shown there, may be another's by now
         self.presence.untrack(member.user_id, member.ref)
 
     def members_of(self, user_ids: Iterable[str]) -> list[Member]:

@@ -69,6 +69,7 @@ class Endpoint:
         self._environment = environment
         self._is_closed = is_closed
         self._slow: dict[Session, None] = {}
+        self._is_said_full = False
         self._lobbies: PatternMap[Lobby] = PatternMap()
         self._events = Events(f"endpoint {path!r}", self._names, ErrorTypes.ENDPOINT_ERROR)
         self.sessions: Roster[Session] = Roster()
@@ -179,7 +180,7 @@ class Endpoint:
     def find_channel(self, name: str) -> Channel | None:
         """The channel of a name that some lobby serves."""
         found = self._find_lobby(name)
-        return None if found is None else found[0].channel(name, found[1].params)
+        return None if found is None else found[0].open_channel(name, found[1].params)
 
     def fits(self, route: Route) -> bool:
         """Whether the parameters have the types that the connection handler asks for."""
@@ -207,8 +208,11 @@ class Endpoint:
     def _is_full(self, extra: int = 0) -> bool:
         limit = self._environment.options.max_connections
         if limit is None or len(self.sessions) < limit + extra:
+            self._is_said_full = False
             return False
-        _log.error("%s is full: see Options.max_connections (%s).", self.path, limit)
+        if not self._is_said_full:  # once, or those who knock would fill the log
+            self._is_said_full = True
+            _log.warning("%s is full: see Options.max_connections (%s).", self.path, limit)
         return True
 
     async def _decide(self, context: ConnectionContext) -> Refusal | None:
@@ -246,7 +250,7 @@ class Endpoint:
         """The session is being served."""
         self.sessions.add(session)
         _log.info(
-            "connected (path=%r user=%s transport=%s)",
+            "connected (path=%r user=%r transport=%r)",
             session.path,
             session.user_id,
             session.request.transport,
@@ -274,7 +278,7 @@ class Endpoint:
         """
         if session in self._slow:
             return
-        _log.warning("A slow consumer is closed (user=%s).", session.user_id)
+        _log.warning("A slow consumer is closed (user=%r).", session.user_id)
         if self._environment.observer is not None:
             self._environment.observer.slow_consumer()
         self._slow[session] = None
@@ -282,8 +286,10 @@ class Endpoint:
             return  # whoever closes the first will come to it
         while self._slow:
             first = next(iter(self._slow))
-            first.close(CloseCode.SLOW_CONSUMER, "slow consumer")
-            del self._slow[first]
+            try:
+                first.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+            finally:
+                del self._slow[first]
 
     def over(self, session: Session) -> list[Work]:
         """End the session's memberships."""
@@ -295,7 +301,7 @@ class Endpoint:
                 if farewell is not None:
                     farewells.append(farewell)
         if was_open:
-            _log.info("disconnected (path=%r user=%s)", session.path, session.user_id)
+            _log.info("disconnected (path=%r user=%r)", session.path, session.user_id)
             if self._environment.observer is not None:
                 seconds = self._environment.clock() - session.opened_at
                 self._environment.observer.disconnected(
@@ -324,13 +330,13 @@ class Endpoint:
         match message.action:
             case ClientActions.BROADCAST:
                 if isinstance(member, Member) and isinstance(lobby, Lobby):
-                    return lobby.event(member, message)
+                    return lobby.handle_event(member, message)
                 return self._other_event(session, message)
             case ClientActions.JOIN_CHANNEL:
                 return self._join(session, message)
             case ClientActions.LEAVE_CHANNEL:
                 if isinstance(member, Member) and isinstance(lobby, Lobby):
-                    return lobby.leave(member, message)
+                    return lobby.handle_leave(member, message)
                 return self._leave_nothing(session, message)
             case _ as unreachable:
                 assert_never(unreachable)
@@ -350,13 +356,19 @@ class Endpoint:
         limit = self._environment.options.max_channels
         channels = {*session.memberships, *session.scopes.values()}
         if limit is not None and len(channels - {message.channel_name, None}) >= limit:
-            session.send(answers.too_many_channels(message, limit))
+            frame = answers.too_many_channels(message, limit)
+            lobby.answer(session, message.channel_name, frame)
             return
-        await lobby.join(session, message, route)
+        await lobby.handle_join(session, message, route)
 
     async def _leave_nothing(self, session: Session, message: ClientMessage) -> None:
         name, request_id = message.channel_name, message.request_id
-        session.send(answers.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), request_id))
+        frame = answers.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), request_id)
+        found = self._find_lobby(name)
+        if found is None:
+            session.send(frame)
+        else:
+            found[0].answer(session, name, frame)
 
     async def _other_event(self, session: Session, message: ClientMessage) -> None:
         if message.channel_name == GATEWAY:
@@ -368,9 +380,9 @@ class Endpoint:
                 session.user_id,
                 self._environment,
             )
-        elif self._find_lobby(message.channel_name) is None:
+        elif (found := self._find_lobby(message.channel_name)) is None:
             session.send(answers.not_found(message))
         else:
             text = f"Join {message.channel_name} before sending events to it."
-            unauthorized = ErrorTypes.UNAUTHORIZED_BROADCAST
-            session.send(answers.fault(message, unauthorized, 403, text))
+            frame = answers.fault(message, ErrorTypes.UNAUTHORIZED_BROADCAST, 403, text)
+            found[0].answer(session, message.channel_name, frame)

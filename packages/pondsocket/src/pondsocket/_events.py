@@ -102,7 +102,7 @@ class Events:
         except EncodingError as unsayable:  # a validator's own words may hold anything
             error = unsayable
         _log.error(
-            "An event handler failed (channel=%s event=%s user=%s request=%s).",
+            "An event handler failed (channel=%r event=%r user=%r request=%r).",
             message.channel_name,
             message.event,
             user_id,

@@ -9,6 +9,8 @@ from typing import Final, Protocol
 
 from pondsocket_common import CloseCode
 
+from ._errors import UsageError
+from ._functions import is_async
 from ._identity import LeaveReason, User
 from ._request import ConnectRequest
 
@@ -70,9 +72,20 @@ class Metrics(Protocol):
 
 
 class Observer:
-    """Hooks and metrics together, as the rest of the package calls them. Never raises."""
+    """Hooks and metrics together, as the rest of the package calls them. Never raises.
+
+    Raises:
+        UsageError: At the beginning, if one of their methods is `async def`.
+    """
 
     def __init__(self, hooks: Hooks | None, metrics: Metrics | None) -> None:
+        for watcher in (hooks, metrics):
+            for name in dir(type(watcher)):
+                if not name.startswith("_") and is_async(getattr(type(watcher), name)):
+                    raise UsageError(
+                        f"{type(watcher).__name__}.{name}: write `def`; nobody awaits a hook or"
+                        " a metric. Hand longer work to a queue of your own."
+                    )
         self._hooks = hooks or Hooks()
         self._metrics = metrics
 

@@ -212,20 +212,28 @@ class Lobby:
         """Whether the parameters have the types that the join handler asks for."""
         return self._join.fits(route.params)
 
-    def channel(self, name: str, params: Mapping[str, str]) -> Channel:
+    def open_channel(self, name: str, params: Mapping[str, str]) -> Channel:
         """The channel of this name."""
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = Channel(name, params, self)
         return channel
 
-    async def join(self, session: Session, message: ClientMessage, route: Route) -> None:
+    def answer(self, session: Session, name: str, frame: Frame) -> None:
+        """Send a frame of a channel, if there is one, to somebody who is no member of it."""
+        channel = self._channels.get(name)
+        if channel is None:
+            session.send(frame)
+        else:
+            channel.answer(session, frame)
+
+    async def handle_join(self, session: Session, message: ClientMessage, route: Route) -> None:
         """Have the join handler decide, and answer the request, once."""
         if not session.is_open:
             return
         timeout = self.environment.options.join_timeout
         with anyio.CancelScope() as limit:
-            find_channel = partial(self.channel, message.channel_name, route.params)
+            find_channel = partial(self.open_channel, message.channel_name, route.params)
             context = JoinContext(session, message, route, find_channel, limit)
             session.scopes[limit] = message.channel_name
             if timeout is not None:
@@ -267,7 +275,7 @@ class Lobby:
         else:
             context.refuse(500, answers.INTERNAL)
 
-    async def leave(self, member: Member, message: ClientMessage) -> None:
+    async def handle_leave(self, member: Member, message: ClientMessage) -> None:
         """End a membership, and say so."""
         name = message.channel_name
         frame = answers.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), message.request_id)
@@ -278,7 +286,7 @@ class Lobby:
         if farewell is not None:
             await farewell()
 
-    async def event(self, member: Member, message: ClientMessage) -> None:
+    async def handle_event(self, member: Member, message: ClientMessage) -> None:
         """Have the first handler that matches deal with an event."""
         await self._events.handle(
             message,
@@ -319,11 +327,11 @@ class Lobby:
             except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
                 if is_cancellation(error):
                     raise
-                _log.exception("A leave handler failed (channel=%s user=%s).", name, user_id)
+                _log.exception("A leave handler failed (channel=%r user=%r).", name, user_id)
                 if self.environment.observer is not None:
                     self.environment.observer.error(error, name, "LEAVE", user_id)
         if limit.cancelled_caught:
-            _log.error("A leave handler took over %s s (%s).", timeout, name)
+            _log.error("A leave handler took over %s s (channel=%r).", timeout, name)
 
     def _live(self) -> list[Channel]:
         return list(self._channels.values())
@@ -331,6 +339,6 @@ class Lobby:
 
 def _where(context: JoinContext) -> str:
     return (
-        f"channel={context.message.channel_name} user={context.session.user_id}"
-        f" request={context.request_id}"
+        f"channel={context.message.channel_name!r} user={context.session.user_id!r}"
+        f" request={context.request_id!r}"
     )

@@ -115,7 +115,7 @@ class BoundOutgoing:
         # would be a leak.
         _log.exception(
             "An outgoing handler failed; the member does not get this event"
-            " (channel=%s event=%s user=%s).",
+            " (channel=%r event=%r user=%r).",
             self._channel.name,
             self._message.event,
             member.user_id,

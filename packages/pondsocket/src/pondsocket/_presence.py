@@ -72,13 +72,20 @@ class ChannelPresence:
             self._log.hide(ref)
         self._tell(change)
 
-    def watch(self) -> PresenceDiff:
+    def told(self) -> PresenceDiff:
         """The state for a new member that wants diffs, from which its diffs go on."""
+        log = self._new_log() if self._log is None else self._log
+        return log.state()
+
+    def watch(self) -> None:
+        """A member wants diffs: keep track of them."""
         if self._log is None:
-            self._log = PresenceLog(
-                [PresenceEntry(user, ref, shown) for user, ref, shown in self.state.entries()]
-            )
-        return self._log.state()
+            self._log = self._new_log()
+
+    def _new_log(self) -> PresenceLog:
+        return PresenceLog(
+            [PresenceEntry(user, ref, shown) for user, ref, shown in self.state.entries()]
+        )
 
     def unwatch(self) -> None:
         """A member has gone; with the last one that wants diffs, stop keeping track of them."""

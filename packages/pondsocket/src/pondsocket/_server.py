@@ -53,7 +53,7 @@ class PondSocket:
         self._endpoints: PatternMap[Endpoint] = PatternMap()
         self._by_path: dict[str, Endpoint] = {}
         self._closed = False
-        self._entered = 0
+        self._entries: list[int] = []  # by task
         self._tasks: anyio.abc.TaskGroup | None = None
         self._tasks_owner = 0
 
@@ -117,12 +117,12 @@ class PondSocket:
                 await session.wait_ended()
 
     async def __aenter__(self) -> Self:
-        self._entered += 1
         self._closed = False
         self._environment.loop.enter()
+        self._entries.append(anyio.get_current_task().id)
         if self._tasks is None:
             self._tasks = anyio.create_task_group()
-            self._tasks_owner = anyio.get_current_task().id
+            self._tasks_owner = self._entries[-1]
             self._environment.background.tasks = await self._tasks.__aenter__()
         return self
 
@@ -133,14 +133,15 @@ class PondSocket:
         traceback: TracebackType | None,
     ) -> None:
         # Entered by the host's lifespan and by the adapter's: the last one out closes.
-        self._entered -= 1
+        here = anyio.get_current_task().id
+        self._entries.remove(here)
         try:
-            if self._entered == 0:
+            if not self._entries:
                 await self.close()
         finally:
-            # A task group ends in the task that began it.
+            # A task group ends in the task that began it, with the last of that task's entries.
             tasks = self._tasks
-            if tasks is not None and self._tasks_owner == anyio.get_current_task().id:
+            if tasks is not None and self._tasks_owner == here and here not in self._entries:
                 self._tasks = self._environment.background.tasks = None
                 tasks.cancel_scope.cancel()
                 await tasks.__aexit__(None, None, None)

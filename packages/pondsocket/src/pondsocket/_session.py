@@ -161,6 +161,8 @@ class Session:
             return Refusal(400, ErrorTypes.INVALID_MESSAGE, str(fault))
         if (limit := self._intake.exceeded_length(batch)) is not None:
             text = f"A message is longer than {limit} bytes."
+            if not self._intake.count_nonsense():
+                self._strike()
             return Refusal(413, ErrorTypes.INVALID_MESSAGE, text)
         messages = [message for message, _ in batch]
         if wait := self._intake.wait_for_all(messages):

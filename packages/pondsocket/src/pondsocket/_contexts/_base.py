@@ -78,7 +78,7 @@ class ChannelContext(ABC):
             EncodingError: It cannot be written as JSON.
         """
         for member in self._addressed(user_ids):
-            member.channel.track(member, presence)
+            member.channel.track_member(member, presence)
 
     async def set_assign(self, key: str, value: object) -> None:
         """Set one assign of this membership."""

@@ -75,7 +75,7 @@ class EventContext(ChannelContext):
     def _spend_reply(self) -> bool:
         if self._replied:
             _log.error(
-                "A handler replied twice to the event %s; the first reply stands.",
+                "A handler replied twice to the event %r; the first reply stands.",
                 self.event_name,
                 stack_info=True,
             )
@@ -90,7 +90,7 @@ class EventContext(ChannelContext):
     async def untrack(self, *user_ids: str) -> None:
         """Show nothing any more, for this connection or for the users named."""
         for member in self._addressed(user_ids):
-            member.channel.untrack(member)
+            member.channel.untrack_member(member)
 
     async def evict(self, reason: str = "", *user_ids: str) -> None:
         """End this membership, or those of the users named; they are told the reason.
@@ -98,4 +98,4 @@ class EventContext(ChannelContext):
         Raises:
             UsageError: One of them is not a member.
         """
-        await self.channel.evict(self._addressed(user_ids), reason)
+        await self.channel.evict_members(self._addressed(user_ids), reason)

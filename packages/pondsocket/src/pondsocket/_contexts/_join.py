@@ -104,7 +104,7 @@ class JoinContext(ChannelContext):
         own_assigns = {**self._assigns, **(assigns or {})}
         channel = self.channel
         wants_diffs = self.message.presence is PresenceMode.DIFF
-        state = channel.presence.watch() if wants_diffs else None
+        state = channel.presence.told() if wants_diffs else None
         acknowledged = Acknowledged(response=response, presence=state)
         name, request_id = self.message.channel_name, self.request_id
         frame = answers.system(SystemEvents.ACKNOWLEDGE, name, acknowledged, request_id)
@@ -130,7 +130,7 @@ class JoinContext(ChannelContext):
         self._settle()
         held = self.session.memberships.get(self.message.channel_name)
         if not isinstance(held, Member):
-            self.session.send(frame)
+            self.channel.answer(self.session, frame)
             return
         # Whoever asks again and is refused is out: the old membership must not outlive a no.
         self._farewell = held.channel.remove(held, LeaveReason.EVICTED)

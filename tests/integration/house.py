@@ -1,0 +1,72 @@
+"""Visitors of `tests/integration/engine_app.py`, and what they often do."""
+
+import json
+from typing import Final
+
+from tests.integration.clients import Client, Message, SSEClient, Transport, envelope
+from tests.integration.dialing import Dialer
+
+OTHER: Final[dict[Transport, Transport]] = {"websocket": "sse", "sse": "websocket"}
+# What one POST may hold.
+BATCH: Final = 64
+
+
+class House:
+    """Connects visitors, and opens the gates at which handlers wait."""
+
+    def __init__(self, dial: Dialer, url: str) -> None:
+        self.dial = dial
+        self.url = url
+
+    async def visitor(
+        self, transport: Transport, user: str | None = None, path: str = "/socket"
+    ) -> Client:
+        """Connect, past the greeting."""
+        query = "" if user is None else f"?user={user}"
+        client = await self.dial(transport, f"{self.url}{path}{query}")
+        await client.receive_event("SYSTEM", "admitted")
+        return client
+
+    async def member(
+        self,
+        transport: Transport,
+        user: str,
+        room: str,
+        params: Message | None = None,
+        path: str = "/socket",
+    ) -> Client:
+        """Connect and join."""
+        client = await self.visitor(transport, user, path)
+        answer = await client.join(room, params)
+        assert answer["event"] == "ACKNOWLEDGE", answer
+        return client
+
+    async def open(self, gate: str) -> None:
+        """Let the handlers go on that wait at a gate."""
+        porter = await self.visitor("websocket")
+        answer = await porter.call("GATEWAY", "open_gate", {"gate": gate})
+        assert answer["payload"] == {"result": True}
+        await porter.close()
+
+
+async def send_all(client: Client, messages: list[Message]) -> list[int]:
+    """Send messages as fast as the transport can; gives the statuses of the POSTs."""
+    if not isinstance(client, SSEClient):
+        for message in messages:
+            await client.send_raw(json.dumps(message).encode())
+        return []
+    statuses = []
+    for start in range(0, len(messages), BATCH):
+        answer = await client.post_json(messages[start : start + BATCH])
+        statuses.append(answer.status_code)
+    return statuses
+
+
+def events(room: str, event: str, payloads: list[Message]) -> list[Message]:
+    """Messages of a client to a channel, one for each payload."""
+    return [envelope("BROADCAST", room, event, payload) for payload in payloads]
+
+
+def told(client: Client, action: str = "BROADCAST") -> list[Message]:
+    """What has come and was not asked for, of one action."""
+    return [message for message in client.unread if message["action"] == action]
