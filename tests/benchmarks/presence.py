@@ -1,0 +1,158 @@
+"""What it costs that everybody learns of everybody: users who join one tracked channel in turn.
+
+`python -m tests.benchmarks.presence` prints what is sent in all and the CPU time per user, for
+members that ask for diffs and for members that get the whole list at every change.
+"""
+
+import argparse
+import time
+from typing import Final, NamedTuple
+
+import anyio
+import anyio.lowlevel
+from pondsocket import (
+    ConnectionContext,
+    ConnectRequest,
+    Frame,
+    Headers,
+    JoinContext,
+    Lobby,
+    Options,
+    PondSocket,
+    PresenceMode,
+    QueryParams,
+    Session,
+)
+from pondsocket_common import ClientActions, ClientMessage, CloseCode, encode_client
+
+from tests.benchmarks._machine import machine
+
+USERS: Final = 200
+ROOM: Final = "/room/1"
+SHOWN: Final = {"status": "online"}
+# A join takes a millisecond, and the tick is 0.1 s unless an option says otherwise.
+PER_TICK: Final = 100
+# Phoenix sends 5.0 MB; that everybody learns of everybody is 1.6 MB.
+MOST_BYTES_IN_DIFF_MODE: Final = 2_500_000
+
+
+class Cost(NamedTuple):
+    """What it took until the last user had joined and everybody knew."""
+
+    users: int
+    bytes_sent: int
+    frames: int
+    cpu_seconds: float
+
+
+class User:
+    """A client that asks to join once, and whose outlet counts what goes out."""
+
+    pending: Final = 0
+
+    def __init__(self, presence: PresenceMode | None) -> None:
+        message = ClientMessage(
+            ClientActions.JOIN_CHANNEL, "join", ROOM, "r1", {}, presence=presence
+        )
+        self._said = [encode_client(message)]
+        self.bytes_sent = 0
+        self.frames = 0
+
+    async def pull(self) -> bytes:
+        """What the client says next."""
+        if not self._said:
+            await anyio.sleep_forever()
+        return self._said.pop()
+
+    def push(self, frame: Frame) -> bool:
+        """Count a frame."""
+        self.bytes_sent += frame.size
+        self.frames += 1
+        return True
+
+    def end(self, code: CloseCode, reason: str, *, abort: bool) -> None:
+        """Be closed."""
+
+
+class House(NamedTuple):
+    """A pond whose members show that they are online."""
+
+    pond: PondSocket
+    lobby: Lobby
+
+
+def build() -> House:
+    """The pond. Its ticks are the benchmark's to give, so that bytes do not depend on time."""
+    pond = PondSocket(options=Options(presence_tick=3_600))
+
+    @pond.endpoint("/socket")
+    async def socket(ctx: ConnectionContext) -> None:
+        ctx.accept(user_id=ctx.query["user"])
+
+    @socket.channel("/room/:id")
+    async def room(ctx: JoinContext) -> None:
+        await ctx.accept()
+        await ctx.track(SHOWN)
+
+    return House(pond, room)
+
+
+async def admitted(pond: PondSocket, user: str) -> Session:
+    """The session of a user; the pond refuses nobody."""
+    query = QueryParams([("user", user)])
+    outcome = await pond.connect(ConnectRequest("/socket", Headers(), query, None, "websocket"))
+    assert isinstance(outcome, Session)
+    return outcome
+
+
+async def join_in_turn(
+    presence: PresenceMode | None, users: int = USERS, per_tick: int = PER_TICK
+) -> Cost:
+    """Have users join one after the other, `per_tick` within each tick at which diffs are told."""
+    house = build()
+    room = [User(presence) for _ in range(users)]
+    async with house.pond, anyio.create_task_group() as served:
+        started = time.process_time()
+        for number, user in enumerate(room, start=1):
+            session = await admitted(house.pond, f"u{number - 1}")
+            served.start_soon(session.run, user, user.pull)
+            while not session.memberships:
+                await anyio.lowlevel.checkpoint()
+            if number % per_tick == 0 or number == users:
+                await _tick(house)
+        spent = time.process_time() - started
+        cost = Cost(users, sum(u.bytes_sent for u in room), sum(u.frames for u in room), spent)
+        assert len(await house.pond.channel("/socket", ROOM).get_presence()) == users
+        served.cancel_scope.cancel()
+    return cost
+
+
+async def _tick(house: House) -> None:
+    channel = await house.lobby.get_channel(ROOM)
+    assert channel is not None
+    channel.presence.flush()
+
+
+def line(title: str, cost: Cost) -> str:
+    """One line of the table."""
+    return (
+        f"{title:<34}{cost.bytes_sent / 1e6:8.2f} MB{cost.frames:9,} frames"
+        f"{cost.cpu_seconds / cost.users * 1e3:8.2f} ms CPU per user"
+    )
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", type=int, default=USERS)
+    users = parser.parse_args().users
+    print(machine("anyio", "orjson"))
+    print(f"\n{users} users join one tracked channel, one after the other")
+    for per_tick in (PER_TICK, PER_TICK // 2, 1):
+        cost = anyio.run(join_in_turn, PresenceMode.DIFF, users, per_tick)
+        print(line(f"diffs, {per_tick} joins a tick", cost))
+    print(line("whole lists", anyio.run(join_in_turn, None, users)))
+
+
+if __name__ == "__main__":
+    main()

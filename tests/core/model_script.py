@@ -1,0 +1,191 @@
+"""What random peers do: the words of the programs that the model and the pond both carry out."""
+
+import random
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from hypothesis import strategies as st
+from pondsocket_common import Payload
+
+USERS: Final = ("ann", "bob", "cat")
+PEERS: Final = 6
+ROOMS: Final = ("/room/1", "/room/2")
+NOWHERE: Final = "/nowhere"
+LENGTH: Final = 60
+
+
+def user_of(peer: int) -> str:
+    """Every user has two peers."""
+    return USERS[peer % len(USERS)]
+
+
+class Step(NamedTuple):
+    """One thing that a handler does, or that is done to a channel from outside."""
+
+    verb: str
+    users: tuple[str, ...] = ()
+
+
+class Join(NamedTuple):
+    """A peer asks to join; the handler does as the script says."""
+
+    peer: int
+    channel: str
+    script: tuple[Step, ...]
+    diffs: bool = False
+
+
+class Say(NamedTuple):
+    """A peer sends an event; the handler does as the script says."""
+
+    peer: int
+    channel: str
+    script: tuple[Step, ...]
+
+
+class Leave(NamedTuple):
+    """A peer asks to leave."""
+
+    peer: int
+    channel: str
+
+
+class Vanish(NamedTuple):
+    """A peer is gone without a word."""
+
+    peer: int
+
+
+class Close(NamedTuple):
+    """A peer's connection is closed as it asked for."""
+
+    peer: int
+
+
+class Disconnect(NamedTuple):
+    """The application ends every connection of a user."""
+
+    user: str
+
+
+class Outside(NamedTuple):
+    """Something is done to a channel by nobody in it."""
+
+    channel: str
+    step: Step
+
+
+class Open(NamedTuple):
+    """One of the handlers that are held may go on."""
+
+    which: int
+
+
+Op: TypeAlias = Join | Say | Leave | Vanish | Close | Disconnect | Outside | Open
+
+
+class Setting(NamedTuple):
+    """What the pond is like.
+
+    Args:
+        hosted: Whether the application is within `async with pond`.
+        gathers: Whether presence diffs wait until something else is sent; else they hardly wait.
+        late: Whether every broadcast passes an outgoing handler that waits.
+    """
+
+    hosted: bool
+    gathers: bool
+    late: bool
+
+
+def as_payload(script: Sequence[Step]) -> Payload:
+    return {"script": [[step.verb, list(step.users)] for step in script]}
+
+
+def from_payload(payload: Payload) -> list[Step]:
+    return [Step(verb, tuple(users)) for verb, users in payload["script"]]
+
+
+_chance: Final = random.Random(3)
+_NAMED: Final = frozenset({"to", "track", "same", "untrack", "evict", "kick"})
+_ANYWHERE: Final = [
+    "broadcast",
+    "from",
+    "to",
+    "reply",
+    "track",
+    "track",
+    "same",
+    "hold",
+    "hold",
+    "raise",
+]
+_MEMBERS_ALONE: Final = ["untrack", "evict", "fail"]
+_DECISIONS: Final = [
+    "accept",
+    "accept",
+    "accept",
+    "accept",
+    "accept",
+    "accept",
+    "decline",
+    "raise",
+    "fail",
+    "silent",
+]
+_RACY: Final = ["yield", "yield", "yield", "kick"]
+_LET_IN: Final = (Step("accept"), Step("track"))
+
+
+def _step(*verbs: str) -> Step:
+    verb = _chance.choice(verbs)
+    users = _chance.choices(USERS, k=_chance.choice((0, 0, 1, 2))) if verb in _NAMED else ()
+    return Step(verb, tuple(users))
+
+
+def _steps(most: int, *verbs: str) -> tuple[Step, ...]:
+    return tuple(_step(*verbs) for _ in range(_chance.randint(0, most)))
+
+
+def _channel() -> str:
+    # Most of it happens in one room, so that something does.
+    return _chance.choices((*ROOMS, NOWHERE), (30, 8, 1))[0]
+
+
+def _op(more: list[str]) -> Op:
+    peer, user = _chance.randrange(PEERS), _chance.choice(USERS)
+    match _chance.choices(range(9), (16, 8, 7, 20, 1, 1, 1, 1, 3))[0]:
+        case 0:
+            return Join(peer, _channel(), _LET_IN, _chance.random() < 0.5)
+        case 1:
+            before = _steps(1, "hold", "hold", "hold", "broadcast", "reply", *more)
+            after = _steps(2, *_ANYWHERE, *more)
+            decision = Step(_chance.choice(_DECISIONS))
+            return Join(peer, _channel(), (*before, decision, *after), _chance.random() < 0.5)
+        case 2:
+            return Open(_chance.randrange(6))
+        case 3:
+            return Say(peer, _channel(), _steps(4, *_ANYWHERE, *_MEMBERS_ALONE, *more))
+        case 4:
+            return Leave(peer, _channel())
+        case 5:
+            return Vanish(peer)
+        case 6:
+            return Close(peer)
+        case 7:
+            return Disconnect(user)
+        case _:
+            return Outside(_chance.choice(ROOMS), _step("broadcast", "to", "from", "evict"))
+
+
+# Drawn as wholes: hypothesis would take more time to put them together than the pond to do them.
+_OPS: Final = [_op([]) for _ in range(3_000)]
+_RACY_OPS: Final = [_op(_RACY) for _ in range(3_000)]
+
+settings_of_ponds: Final = st.builds(Setting, st.booleans(), st.booleans(), st.booleans())
+
+
+def programs(*, racy: bool = False) -> st.SearchStrategy[list[Op]]:
+    """Lists of operations; `racy` ones do what has several right outcomes."""
+    ops = st.sampled_from(_RACY_OPS if racy else _OPS)
+    return st.lists(ops, max_size=LENGTH) | st.lists(ops, min_size=30, max_size=LENGTH)

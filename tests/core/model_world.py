@@ -1,0 +1,270 @@
+"""The pond that carries out a random program, and the peers in it."""
+
+import asyncio
+import gc
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+from pondsocket import (
+    Channel,
+    ChannelHandle,
+    CloseCode,
+    EventContext,
+    JoinContext,
+    LeaveContext,
+    Options,
+    OutgoingContext,
+    PondError,
+    PresenceMode,
+    Session,
+)
+from pondsocket._member import Member
+from pondsocket_common import ClientActions, ClientMessage, Payload, encode_client
+
+from tests.core.model_ear import Ear
+from tests.core.model_script import (
+    USERS,
+    Close,
+    Disconnect,
+    Join,
+    Leave,
+    Op,
+    Outside,
+    Say,
+    Setting,
+    Step,
+    Vanish,
+    as_payload,
+    from_payload,
+    user_of,
+)
+from tests.core.ponds import admitted, build
+
+_ACTIONS = {
+    Join: ClientActions.JOIN_CHANNEL,
+    Say: ClientActions.BROADCAST,
+    Leave: ClientActions.LEAVE_CHANNEL,
+}
+
+
+async def settled() -> None:
+    """Wait until nothing can go on by itself; ten thousand times, so it has to be quick."""
+    try:
+        ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
+    except RuntimeError:
+        ready = ()  # trio's own way is quick, that of anyio on asyncio polls every 0.1 s
+    while ready:
+        await anyio.lowlevel.checkpoint()
+    await anyio.wait_all_tasks_blocked()
+
+
+class World:
+    def __init__(self, setting: Setting, tasks: anyio.abc.TaskGroup) -> None:
+        tick = 3_600.0 if setting.gathers else 0.0
+        options = Options(event_rate=None, control_rate=None, max_refusals=None, presence_tick=tick)
+        self.house = build(self._join, options=options)
+        self.house.lobby.on_message("act", self._say)
+        self.house.lobby.on_leave(self._leave)
+        if setting.late:
+            self.house.lobby.on_outgoing("news", self._take_time)
+        self.ears: list[Ear] = []
+        self.peers: dict[int, Ear] = {}
+        self.gates: dict[str, anyio.Event] = {}
+        self.left: list[tuple[str, str, str]] = []
+        # By mark, who must get it: whoever has been told that it is in, and nothing else since.
+        self.audiences: dict[str, list[Ear]] = {}
+        self._numbers = itertools.count()
+        self._tasks = tasks
+
+    # --- operations ---------------------------------------------------------------------------
+
+    async def apply(self, request: str, op: Op) -> None:
+        match op:
+            case Join() | Say() | Leave():
+                self._send(await self._ear(op.peer), request, op)
+            case Vanish():
+                if op.peer in self.peers:
+                    self.peers.pop(op.peer).vanish()
+            case Close():
+                if op.peer in self.peers:
+                    self.peers.pop(op.peer).session.close(CloseCode.NORMAL)
+            case Disconnect():
+                await self._disconnect(op.user)
+            case Outside():
+                await self._from_outside(self.channel(op.channel), op.step, f"{request}.0")
+
+    def go_on(self, request: str | None) -> None:
+        if request is not None:
+            self.gates[request].set()
+
+    def channel(self, name: str) -> ChannelHandle:
+        return self.house.pond.channel("/socket", name)
+
+    async def _ear(self, peer: int) -> Ear:
+        ear = self.peers.get(peer)
+        if ear is None or not ear.session.is_open:
+            ear = self.peers[peer] = Ear(await admitted(self.house.pond, user_of(peer)))
+            self.ears.append(ear)
+            self._tasks.start_soon(ear.session.run, ear, ear.pull)
+            while not ear.has_begun:
+                await anyio.lowlevel.checkpoint()
+        return ear
+
+    def _send(self, ear: Ear, request: str, op: Join | Say | Leave) -> None:
+        ear.asked[request] = op
+        payload = {} if isinstance(op, Leave) else as_payload(op.script)
+        presence = PresenceMode.DIFF if isinstance(op, Join) and op.diffs else None
+        message = ClientMessage(
+            _ACTIONS[type(op)], "act", op.channel, request, payload, presence=presence
+        )
+        ear.send_raw(encode_client(message))
+
+    async def _disconnect(self, user: str) -> None:
+        for peer in list(self.peers):
+            if user_of(peer) == user:
+                del self.peers[peer]
+        await self.house.pond.disconnect(user_id=user)
+
+    async def _from_outside(self, channel: ChannelHandle, step: Step, mark: str) -> None:
+        match step.verb:
+            case "broadcast":
+                await channel.broadcast("news", self._news(channel.name, mark))
+            case "to":
+                news = self._news(channel.name, mark, users=step.users)
+                await channel.broadcast_to("news", news, *step.users)
+            case "from":
+                news = self._news(channel.name, mark, users=USERS[1:])
+                await channel.broadcast_from("news", news, USERS[0])
+            case "evict":
+                await channel.evict_user((step.users or USERS)[0], "out")
+
+    def _news(
+        self,
+        channel: str,
+        mark: str,
+        *,
+        users: tuple[str, ...] = USERS,
+        but: Session | None = None,
+    ) -> Payload:
+        self.audiences[mark] = [
+            ear
+            for ear in self.ears
+            if ear.is_in(channel) and ear.session.user_id in users and ear.session is not but
+        ]
+        return self._numbered(mark)
+
+    def _numbered(self, mark: str) -> Payload:
+        return {"mark": mark, "number": next(self._numbers)}
+
+    # --- handlers -----------------------------------------------------------------------------
+
+    async def _join(self, ctx: JoinContext) -> None:
+        for number, step in enumerate(from_payload(ctx.join_params)):
+            mark = f"{ctx.request_id}.{number}"
+            if step.verb == "accept":
+                await ctx.accept()
+            elif step.verb == "decline":
+                await ctx.decline()
+            else:
+                await self._step(ctx, step, mark)
+
+    async def _say(self, ctx: EventContext) -> None:
+        for number, step in enumerate(from_payload(ctx.get_payload())):
+            mark = f"{ctx.request_id}.{number}"
+            if step.verb == "untrack":
+                await ctx.untrack(*step.users)
+            elif step.verb == "evict":
+                await ctx.evict("out", *step.users)
+            else:
+                await self._step(ctx, step, mark)
+
+    async def _step(self, ctx: JoinContext | EventContext, step: Step, mark: str) -> None:
+        name = ctx.message.channel_name
+        match step.verb:
+            case "hold":
+                await self._hold(ctx.request_id)
+            case "yield":
+                await anyio.lowlevel.checkpoint()
+            case "raise":
+                raise RuntimeError("as the script says")
+            case "fail":
+                raise PondError("as the script says", 418)
+            case "kick":
+                await self._disconnect((step.users or USERS)[0])
+            case "broadcast":
+                await ctx.broadcast("news", self._news(name, mark))
+            case "to":
+                news = self._news(name, mark, users=step.users)
+                await ctx.broadcast_to("news", news, *step.users)
+            case "from":
+                await ctx.broadcast_from("news", self._news(name, mark, but=ctx.session))
+            case "reply":
+                await ctx.reply("answer", self._numbered(mark))
+            case "track":
+                await ctx.track({"mark": mark}, *step.users)
+            case "same":
+                await ctx.track({"mark": "same"}, *step.users)
+
+    async def _hold(self, request: str) -> None:
+        gate = self.gates[request] = anyio.Event()
+        try:
+            await gate.wait()
+        finally:
+            del self.gates[request]
+
+    async def _leave(self, ctx: LeaveContext) -> None:
+        self.left.append((ctx.channel.name, ctx.user.id, ctx.reason.value))
+
+    async def _take_time(self, ctx: OutgoingContext) -> None:
+        for _ in range(ctx.get_payload()["number"] % 5):
+            await anyio.lowlevel.checkpoint()
+
+    # --- what is there ------------------------------------------------------------------------
+
+    async def users(self) -> dict[str, list[str]]:
+        """Who is in which channel, by what the pond says."""
+        channels = await self.house.lobby.list_channels()
+        return {each.name: sorted(await each.get_assigns()) for each in channels}
+
+    async def presence(self, name: str) -> dict[str, str]:
+        """Whose mark is listed in a channel."""
+        listed = await self.channel(name).get_presence()
+        return {user: shown["mark"] for user, shown in listed.items()}
+
+    def faults(self) -> list[str]:
+        return [fault for ear in self.ears for fault in ear.faults]
+
+
+def remaining() -> set[int]:
+    """Which parts of ponds there are in memory."""
+    return {id(each) for each in gc.get_objects() if isinstance(each, Session | Member | Channel)}
+
+
+@asynccontextmanager
+async def world(setting: Setting) -> AsyncIterator[World]:
+    """A pond and its peers; when it is left, everything has to be gone."""
+    # What an earlier example left, for its traceback holds it, is not this one's fault.
+    tasks_before, things_before = len(anyio.get_running_tasks()), remaining()
+    async with anyio.create_task_group() as tasks:
+        made = World(setting, tasks)
+        async with AsyncExitStack() as stack:
+            if setting.hosted:
+                await stack.enter_async_context(made.house.pond)
+            yield made
+            with anyio.fail_after(5):
+                if not setting.hosted:
+                    await made.house.pond.close()
+    await settled()
+    assert await made.house.endpoint.connection_count() == 0
+    assert await made.users() == {}
+    assert len(anyio.get_running_tasks()) == tasks_before
+    assert not made.gates
+    made.ears.clear()
+    made.peers.clear()
+    made.audiences.clear()
+    gc.collect()
+    assert remaining() <= things_before

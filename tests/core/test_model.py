@@ -1,0 +1,186 @@
+"""Random peers against a simple model, and against rules that hold in whatever order."""
+
+import gc
+import itertools
+import logging
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.core.model import Model
+from tests.core.model_script import (
+    ROOMS,
+    Join,
+    Leave,
+    Op,
+    Open,
+    Outside,
+    Setting,
+    Step,
+    programs,
+    settings_of_ponds,
+)
+from tests.core.model_world import World, settled, world
+
+EXAMPLES = 120
+# Seven seconds of an idle machine, and a busy one has shown 25.
+LIMIT = 120
+
+LATE = Setting(hosted=False, gathers=False, late=True)
+EVICTED: list[Op] = [
+    Join(0, ROOMS[0], (Step("accept"),)),
+    *(Outside(ROOMS[0], Step("broadcast")) for _ in range(3)),
+    Outside(ROOMS[0], Step("evict")),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_to_look_through() -> Iterator[None]:
+    """Nothing made before counts as left over, and failures that were asked for make no noise."""
+    logging.getLogger("pondsocket").setLevel(logging.CRITICAL)
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    logging.getLogger("pondsocket").setLevel(logging.NOTSET)
+
+
+async def follow(setting: Setting, program: list[Op]) -> None:
+    model = Model(setting)
+    async with world(setting) as pond:
+        for number, op in enumerate(program):
+            request = f"r{number:02}"
+            if model.is_racy(op):
+                continue
+            if isinstance(op, Open):
+                pond.go_on(model.choose(op))
+            else:
+                await pond.apply(request, op)
+            model.apply(request, op)
+            await settled()
+            await assert_agreement(model, pond)
+        while model.held:
+            pond.go_on(model.choose(Open(0)))
+            model.apply("", Open(0))
+            await settled()
+            await assert_agreement(model, pond)
+        await pond.house.pond.close()
+        model.close()
+        await settled()
+        await assert_agreement(model, pond)
+
+
+async def assert_agreement(model: Model, pond: World) -> None:
+    assert not pond.faults(), pond.faults()
+    assert sorted(pond.gates) == sorted(model.held)
+    assert len(pond.ears) == len(model.connections)
+    for ear, connection in zip(pond.ears, model.connections, strict=True):
+        assert ear.session.is_open is connection.is_open
+        heard, expected = by_channel(ear.lines), by_channel(connection.heard)
+        assert heard == expected, f"{connection.user} heard {heard} instead of {expected}"
+        ear.lines.clear()
+        connection.heard.clear()
+    rooms = model.rooms.values()
+    members = {room.name: sorted({each.user for each in room.members}) for room in rooms}
+    assert await pond.users() == {name: users for name, users in members.items() if users}
+    for room in rooms:
+        assert await pond.presence(room.name) == room.listed()
+    assert sorted(pond.left) == sorted(model.left), (pond.left, model.left)
+
+
+def by_channel(lines: list[tuple[str, Any]]) -> dict[str, list[Any]]:
+    """Where a handler may hold up a channel, only the order within each one is a promise."""
+    heard: dict[str, list[Any]] = {}
+    for channel, line in lines:
+        heard.setdefault(channel, []).append(line)
+    return heard
+
+
+def run(backend: str, program: Coroutine[Any, Any, None]) -> None:
+    async def limited() -> None:
+        with anyio.fail_after(10):
+            await program
+
+    try:
+        anyio.run(limited, backend=backend)
+    except BaseExceptionGroup as group:
+        # A failed assertion should look like one.
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
+
+
+@pytest.mark.timeout(LIMIT)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@settings(max_examples=EXAMPLES)
+@given(settings_of_ponds, programs())
+def test_whatever_peers_do_each_hears_what_the_model_says(
+    backend: str, setting: Setting, program: list[Op]
+) -> None:
+    run(backend, follow(setting, program))
+
+
+async def race(setting: Setting, program: list[tuple[int, Op]]) -> None:
+    async with world(setting) as pond:
+        for number, (turns, op) in enumerate(program):
+            request = f"r{number:02}"
+            if isinstance(op, Open):
+                waiting = sorted(pond.gates)
+                pond.go_on(waiting[op.which % len(waiting)] if waiting else None)
+            else:
+                await pond.apply(request, op)
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+        await settled()
+        while pond.gates:
+            pond.go_on(min(pond.gates))
+            await settled()
+        await assert_settled(pond, setting)
+
+
+async def assert_settled(pond: World, setting: Setting) -> None:
+    for name in ROOMS:
+        # Also tells what waits to be told.
+        await pond.apply(f"probe {name}", Outside(name, Step("broadcast")))
+    await settled()
+    assert not pond.faults(), pond.faults()
+    for ear in pond.ears:
+        for request, op in ear.asked.items():
+            answers = ear.answered.get(request, [])
+            if isinstance(op, Join) and ear.session.is_open:
+                assert len(answers) == 1, (request, answers)
+    for mark, audience in pond.audiences.items():
+        heard_by = [ear for ear in pond.ears if mark in ear.marks]
+        if not setting.late or mark.startswith("probe"):
+            assert heard_by == audience, mark
+    for name in ROOMS:
+        shown = await pond.presence(name)
+        inside = [ear for ear in pond.ears if ear.is_in(name)]
+        users = sorted({ear.session.user_id for ear in inside})
+        assert (await pond.users()).get(name, []) == users
+        for ear in inside:
+            view = ear.view(name)
+            if view.shown is not None:
+                assert {user for user, _ in view.shown.values()} == shown.keys()
+                assert set(shown.items()) <= set(view.shown.values())
+            elif view.listed is not None:
+                assert view.listed == sorted(shown.values())
+
+
+# The answer to somebody who is a member no more, while what it was sent before is on its way.
+@example(LATE, [*EVICTED, Leave(0, ROOMS[0])], [6, 0, 0, 0, 0])
+@example(LATE, [*EVICTED, Join(0, ROOMS[0], (Step("decline"),))], [6, 0, 0, 0, 0])
+@pytest.mark.timeout(LIMIT)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@settings(max_examples=EXAMPLES)
+@given(settings_of_ponds, programs(racy=True), st.lists(st.integers(0, 3), min_size=1))
+def test_whatever_races_every_peer_is_told_in_order(
+    backend: str, setting: Setting, program: list[Op], turns: list[int]
+) -> None:
+    run(backend, race(setting, list(zip(itertools.cycle(turns), program, strict=False))))
