@@ -68,7 +68,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the server's CPU time for a fan-out (what presence sends: tests/benchmarks/presence.py)."""
+    """Measure the server's CPU time for a fan-out and an echo."""
     python(session, "-m", "tests.benchmarks.fanout")
 
 
