@@ -184,3 +184,33 @@ async def test_nothing_is_closed_while_it_is_read_from(pond: Pond) -> None:
     await session.wait_ended()
     assert log[0] == ("websocket.accept", 0)
     assert log[-1] == ("websocket.close", 0)
+
+
+async def test_a_peer_is_not_slow_because_its_writer_has_not_had_its_turn(
+    make_pond: MakePond,
+) -> None:
+    pond = make_pond(outbox_frames=8)
+    session = await pond.driver.connect_websocket("/socket")
+    await join(session)
+    (channel,) = await pond.lobby.list_channels()
+    for number in range(100):  # at once: nothing of it can have been written in between
+        await channel.broadcast("said", {"n": number})
+    for number in range(100):
+        assert (await session.receive_json())["payload"] == {"n": number}
+    await session.disconnect()
+
+
+async def test_a_peer_whose_writer_is_stuck_is_slow_at_the_bound(make_pond: MakePond) -> None:
+    pond = make_pond(outbox_frames=8)
+    session = await pond.driver.connect_websocket("/socket")
+    await join(session)
+    (channel,) = await pond.lobby.list_channels()
+    session.stop_reading()
+    await channel.broadcast("said", {"n": 0})
+    await anyio.wait_all_tasks_blocked()  # the writer waits in `send` with it
+    for number in range(1, 8):
+        await channel.broadcast("said", {"n": number})
+    assert await channel.user_count() == 1
+    await channel.broadcast("said", {"n": 8})
+    assert await channel.user_count() == 0
+    await session.wait_ended()

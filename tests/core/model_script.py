@@ -154,7 +154,7 @@ def _channel() -> str:
 
 def _op(more: list[str]) -> Op:
     peer, user = _chance.randrange(PEERS), _chance.choice(USERS)
-    match _chance.choices(range(9), (16, 8, 7, 20, 1, 1, 1, 1, 3))[0]:
+    match _chance.choices(range(9), (16, 8, 7, 22, 4, 1, 1, 1, 3))[0]:
         case 0:
             return Join(peer, _channel(), _LET_IN, _chance.random() < 0.5)
         case 1:

@@ -20,6 +20,10 @@ logger = logging.getLogger("pondsocket.asgi.transport")
 
 # A peer that reads at all takes a full outbox in this time; waiting longer only holds memory.
 WRITE_OUT_SECONDS: Final = 5.0
+# A writer that is not in `send` has only not had its turn of the event loop: a busy room, or a
+# handler that blocks, fills an outbox before anybody could have written, and the peer is not slow
+# for it. So it may hold this much more until then.
+_PATIENCE: Final = 16
 # Room for a close frame to a peer that was given up, most likely because it does not read.
 ABORT_SECONDS: Final = 1.0
 
@@ -71,19 +75,25 @@ class Outbox(ABC):
 
     def push(self, frame: Frame) -> bool:
         """Queue a frame; False where the outbox is full or the connection is ending."""
-        if self._is_ending:
+        # Once for every recipient of every broadcast, so nothing here is a call that need not be.
+        if self._lost or self._closing is not None:
             return False
         size = self._unwritten_bytes + frame.size
         # One frame that is larger than the whole bound passes alone: no reading would help it.
         if self._unwritten_frames and (
             size > self._max_bytes or self._unwritten_frames >= self._max_frames
         ):
-            return False
+            is_writing = self._unwritten_frames > len(self._queued)
+            if is_writing or size > _PATIENCE * self._max_bytes:
+                return False
+            if self._unwritten_frames >= _PATIENCE * self._max_frames:
+                return False
         self._unwritten_frames += 1
         self._unwritten_bytes = size
         self._queued.append(frame)
         if self._wake is not None:
-            self.nudge()
+            self._wake.set()
+            self._wake = None
         return True
 
     def end(self, code: CloseCode, reason: str, *, abort: bool) -> None:

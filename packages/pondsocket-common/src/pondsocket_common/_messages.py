@@ -5,7 +5,7 @@ mappings; payloads that the server owns have a type each, in the order of the pr
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from ._enums import ClientActions, ErrorTypes, PresenceMode, ServerActions
@@ -22,8 +22,8 @@ class Position:
     offset: int
 
 
-# The two envelopes are named tuples because one is made for every message: 0.2 us against the
-# 0.8 us of a frozen dataclass.
+# The two envelopes are named tuples because one is made for every message: a frozen dataclass
+# takes several times as long to make.
 
 
 class ClientMessage(NamedTuple):
@@ -55,7 +55,7 @@ class Connected(ServerPayload):
     """Connected: the public id, the secret of this connection, and what was resumed."""
 
     id: str
-    connection_id: str
+    connection_id: str = field(repr=False)
     resumed: tuple[str, ...] | None = None
     not_resumed: tuple[str, ...] | None = None
 

@@ -4,6 +4,7 @@ from pondsocket_common import (
     ChannelReceiver,
     ClientActions,
     CloseCode,
+    Detail,
     EncodingError,
     ErrorTypes,
     Headers,
@@ -38,6 +39,7 @@ from ._hooks import Counter, Hooks, Metrics
 from ._identity import LeaveReason, User
 from ._lobby import Lobby
 from ._options import Options
+from ._outgoing import OutgoingHandler, OutgoingMiddleware
 from ._request import ConnectRequest, Refusal
 from ._server import PondSocket
 from ._session import Session
@@ -55,6 +57,7 @@ __all__ = [
     "ConnectionContext",
     "Counter",
     "Depends",
+    "Detail",
     "EncodingError",
     "Endpoint",
     "ErrorTypes",
@@ -74,6 +77,8 @@ __all__ = [
     "Next",
     "Options",
     "OutgoingContext",
+    "OutgoingHandler",
+    "OutgoingMiddleware",
     "Outlet",
     "PondError",
     "PondSocket",

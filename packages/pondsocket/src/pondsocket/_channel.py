@@ -24,7 +24,7 @@ from pondsocket_common import (
 
 from . import _answers as answers
 from ._delivery import Chain, deliver
-from ._environment import Environment, Work
+from ._environment import Environment, Work, run_all
 from ._errors import UsageError
 from ._frames import Frame
 from ._identity import LeaveReason
@@ -99,8 +99,8 @@ class Channel:
                 await farewell()
 
     async def get_presence(self) -> dict[str, Payload]:
-        """What each user shows, by user id."""
-        return self.presence.state.listed()
+        """What each user shows, by user id; copies, to do with as you like."""
+        return copy.deepcopy(self.presence.state.listed())
 
     async def get_assigns(self) -> dict[str, dict[str, Any]]:
         """The assigns of each user, by user id; of several connections, the latest's."""
@@ -155,7 +155,7 @@ class Channel:
         A membership that takes the place of another goes on under its ref: what it showed is
         still shown, and nobody sees a leave.
         """
-        replaced = self.roster.get(session.connection_id)
+        before = replaced = self.roster.get(session.connection_id)
         if replaced is None and session.user_id in self._held:
             replaced, _ = self._held.pop(session.user_id)
         ref = replaced.ref if replaced is not None else self._new_ref()
@@ -165,8 +165,8 @@ class Channel:
             self.presence.watch()
         self.roster.add(member)
         session.memberships[self.name] = member
-        if not wants_diffs:
-            self.presence.unwatch()  # the membership before it may have been the last that did
+        if before is not None and before.wants_diffs:
+            self.presence.unwatch()
         return member
 
     def _new_ref(self) -> str:
@@ -195,9 +195,12 @@ class Channel:
 
     def remove(self, member: Member, reason: LeaveReason) -> Work | None:
         """End a membership; what is left to do after it is given back, to be awaited."""
-        user = member.as_user()
-        if not self.roster.remove(member):
+        if not member.is_current:
             return None
+        user = member.as_user()
+        self.roster.remove(member)
+        if member.wants_diffs:
+            self.presence.unwatch()
         # Of an ended connection the record stays: its last events are still being handled.
         if member.session.is_open and member.session.memberships.get(self.name) is member:
             del member.session.memberships[self.name]
@@ -226,17 +229,20 @@ class Channel:
                 del self._held[member.user_id]
                 farewell = self._let_go(member, departure)
                 if farewell is not None:
-                    await farewell()
+                    # In a task of its own: the timers have more to do.
+                    host = _find_host(self.owner.environment, self.roster)
+                    if host is None:
+                        await farewell()
+                    else:
+                        host(farewell)
 
         if not self._timers.after(delay, let_go):
             return False
         self._held[member.user_id] = held
-        self.presence.unwatch()
         return True
 
     def _let_go(self, member: Member, departure: Departure) -> Work | None:
         self.presence.untrack(member.user_id, member.ref)
-        self.presence.unwatch()
         self._refs.discard(member.ref)
         if self.roster.has_user(member.user_id):
             return None
@@ -253,8 +259,7 @@ class Channel:
             member.send(frame)
             if farewell is not None:
                 farewells.append(farewell)
-        for farewell in farewells:
-            await farewell()
+        await run_all(farewells)
 
     def track_member(self, member: Member, shown: object) -> None:
         """Show an object for a member, to every member.

@@ -1,10 +1,11 @@
 """What the parts of one pond share."""
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import anyio
 import anyio.abc
 
 from ._hooks import Observer
@@ -13,6 +14,16 @@ from ._options import Options
 
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Something to be awaited later."""
+
+
+async def run_all(works: Sequence[Work]) -> None:
+    """Await several at once; what each does is bounded by itself."""
+    if len(works) == 1:
+        await works[0]()
+    elif works:
+        async with anyio.create_task_group() as tasks:
+            for work in works:
+                tasks.start_soon(work)
 
 
 @dataclass

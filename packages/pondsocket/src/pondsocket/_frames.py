@@ -6,11 +6,12 @@ from pondsocket_common import ServerMessage, encode_server, sse_frame
 class Frame:
     """One message, encoded once; each transport's form is made on first demand and shared."""
 
-    __slots__ = ("_sse", "_sse_unnamed", "_text", "event", "json")
+    __slots__ = ("_sse", "_sse_unnamed", "_text", "event", "json", "size")
 
     def __init__(self, json: bytes, event: str) -> None:
         self.json = json
         self.event = event
+        self.size = len(json)  # in bytes
         self._text: str | None = None
         self._sse: bytes | None = None
         self._sse_unnamed: bytes | None = None
@@ -23,11 +24,6 @@ class Frame:
             EncodingError: Its payload cannot be written as JSON.
         """
         return cls(encode_server(message), message.event)
-
-    @property
-    def size(self) -> int:
-        """How many bytes the JSON text has."""
-        return len(self.json)
 
     @property
     def text(self) -> str:

@@ -36,7 +36,9 @@ class Intake:
         self._clock = environment.clock
         now = environment.clock()
         self._max_message_bytes = options.max_message_bytes
-        self._max_name_chars = options.max_name_chars
+        limit = options.max_name_chars
+        # The codec refuses longer names than 255 in any case.
+        self._max_name_chars = None if limit is None or limit >= 255 else limit
         self._events = _bucket(options.event_rate, options.event_burst, now)
         self._controls = _bucket(options.control_rate, options.control_burst, now)
         limit = options.max_refusals

@@ -4,7 +4,7 @@ Leader and follower. The task that reads drives the handler itself. If the handl
 without waiting, as most do, there was no task and no turn of the event loop. At its first wait a
 fresh task takes over the reading, and this one stays with the handler to its end: the handler
 never moves to another task, so its cancel scopes, locks and timeouts stay valid on asyncio and
-trio alike. Measured at 0.4 us a message against 11 us for a task each.
+trio alike. A task for each message would cost more than handling it does.
 
 Every message is handled in a copy of the connection's context, so that a context variable which a
 handler sets is seen by nothing but that handler.

@@ -253,8 +253,6 @@ class Lobby:
             else:
                 _log.error("A join handler neither accepted nor declined (%s).", _where(context))
                 context.refuse(401, "Nobody decided about the join.")
-        if context.decision.state is Admission.ACCEPTED:
-            _log.info("joined (%s)", _where(context))
         await context.say_farewell()
 
     def _join_failed(self, context: JoinContext, error: BaseException) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pondsocket_common import ServerMessage
@@ -125,4 +126,6 @@ class Member:
     def as_user(self) -> User:
         """A snapshot for handlers."""
         shown = self.channel.presence.state.of_user(self.user_id)
-        return User(self.user_id, self.all_assigns(), shown)
+        # Read-only: it is the very object that everybody is shown.
+        presence = None if shown is None else MappingProxyType(dict(shown))
+        return User(self.user_id, self.all_assigns(), presence)

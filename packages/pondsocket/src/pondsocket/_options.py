@@ -81,13 +81,15 @@ class Options:
             if value is None and may_be_off:
                 continue
             least = "above 0" if field.name in _POSITIVE else "0 or more"
+            kinds = int | float if "float" in str(field.type) else int
             if (
-                not isinstance(value, int | float)
+                not isinstance(value, kinds)
                 or isinstance(value, bool)
                 or not 0 <= value < math.inf
                 or (value == 0 and field.name in _POSITIVE)
             ):
                 off = ", or None for no limit" if may_be_off else ""
-                raise UsageError(f"Options.{field.name} is a number, {least}{off}: {value!r}.")
+                noun = "a number" if "float" in str(field.type) else "a whole number"
+                raise UsageError(f"Options.{field.name} is {noun}, {least}{off}: {value!r}.")
             if value == 0 and field.name.endswith("_rate"):
                 raise UsageError(f"Options.{field.name}: at a rate of 0 nothing ever passes.")

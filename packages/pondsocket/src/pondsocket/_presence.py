@@ -42,7 +42,7 @@ class ChannelPresence:
         watchers: The members, as they are at the moment of the call.
     """
 
-    __slots__ = ("_log", "_name", "_tick", "_ticking", "_timers", "_watchers", "state")
+    __slots__ = ("_log", "_name", "_tick", "_ticking", "_timers", "_watchers", "_watching", "state")
 
     def __init__(
         self, name: str, watchers: Iterable[Watcher], timers: Timers, environment: Environment
@@ -53,7 +53,8 @@ class ChannelPresence:
         self._timers = timers
         self._tick = environment.options.presence_tick
         self._ticking = False
-        # Kept only as long as a member wants diffs.
+        # Kept only as long as a member wants diffs, and so many do.
+        self._watching = 0
         self._log: PresenceLog | None = None
 
     def track(self, user_id: str, ref: str, shown: Payload) -> None:
@@ -78,7 +79,8 @@ class ChannelPresence:
         return log.state()
 
     def watch(self) -> None:
-        """A member wants diffs: keep track of them."""
+        """One member more wants diffs."""
+        self._watching += 1
         if self._log is None:
             self._log = self._new_log()
 
@@ -88,8 +90,9 @@ class ChannelPresence:
         )
 
     def unwatch(self) -> None:
-        """A member has gone; with the last one that wants diffs, stop keeping track of them."""
-        if self._log is not None and not any(each.wants_diffs for each in self._watchers):
+        """One member less wants diffs; with the last one, nobody keeps track of them."""
+        self._watching -= 1
+        if not self._watching:
             self._log = None
 
     def flush(self) -> None:

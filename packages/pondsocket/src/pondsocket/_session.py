@@ -33,7 +33,7 @@ from pondsocket_common import (
 
 from . import _answers as answers
 from ._delivery import Outlet
-from ._environment import Environment, Work
+from ._environment import Environment, Work, run_all
 from ._frames import Frame
 from ._intake import Intake
 from ._lanes import Lanes
@@ -302,7 +302,7 @@ class Session:
         if isinstance(message, Ping):
             self.send(answers.pong(message))
             return None
-        size = len(data) if data.isascii() or isinstance(data, bytes) else len(data.encode())
+        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
         if not self._lanes.has_room(1, size):
             self._refuse(answers.busy(message), message)
             self._strike()
@@ -352,9 +352,7 @@ class Session:
         while self._farewells:
             farewells, self._farewells = self._farewells, []
             with anyio.CancelScope(shield=True):
-                async with anyio.create_task_group() as tasks:
-                    for farewell in farewells:
-                        tasks.start_soon(farewell)
+                await run_all(farewells)
 
     def _advance(self, event: LifeEvent) -> bool:
         following = LIVES.get((self._life, event))

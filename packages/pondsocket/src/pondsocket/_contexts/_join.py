@@ -1,8 +1,9 @@
 """What a join handler is given."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
@@ -27,6 +28,8 @@ from pondsocket._state.patterns import Route
 
 from ._base import ChannelContext
 from ._decision import Decision
+
+_log: Final = logging.getLogger("pondsocket.lobby")
 
 
 class JoinContext(ChannelContext):
@@ -112,6 +115,9 @@ class JoinContext(ChannelContext):
             self._settle()
             self._member = channel.admit(self.session, own_assigns, wants_diffs=wants_diffs)
             self._member.acknowledge(frame)
+            _log.info(
+                "joined (channel=%r user=%r request=%r)", name, self.session.user_id, request_id
+            )
             observer = self.session.environment.observer
             if observer is not None:
                 observer.joined(name, self._member.as_user())
