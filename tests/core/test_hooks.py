@@ -16,13 +16,14 @@ from pondsocket import (
     LeaveContext,
     LeaveReason,
     Metrics,
+    OutgoingContext,
     PondError,
     PondSocket,
     User,
 )
 from pondsocket.testing import ConnectionRefusedByPond, connect
 
-from tests.core.ponds import ROOM, admit, settled
+from tests.core.ponds import ROOM, admit, let_in, settled
 
 
 class Diary(Hooks):
@@ -265,3 +266,26 @@ async def test_hooks_alone_are_not_told_of_every_frame() -> None:
     async with connect(pond, "/socket?user=ann") as ann:
         await ann.join(ROOM)
         assert ann.session._counting is None
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_an_outgoing_handler_that_fails_is_an_error_of_its_recipient(waits: bool) -> None:
+    diary = Diary()
+    pond = watched(diary)
+
+    def fail(ctx: OutgoingContext) -> None:
+        raise ValueError("broken")
+
+    async def fail_late(ctx: OutgoingContext) -> None:
+        raise ValueError("broken")
+
+    endpoint = pond.create_endpoint("/filtered", admit)
+    lobby = endpoint.create_channel("/room/:id", let_in)
+    lobby.on_outgoing("said", fail_late if waits else fail)
+    async with connect(pond, "/filtered?user=ann") as ann:
+        await ann.join(ROOM)
+        await pond.channel("/filtered", ROOM).broadcast("said")
+        await settled()
+    assert [line for line in diary.seen if line[0] == "error"] == [
+        ("error", "broken", ROOM, "said", "ann")
+    ]

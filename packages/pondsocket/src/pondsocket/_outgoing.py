@@ -78,8 +78,8 @@ class BoundOutgoing:
                     outcome.close()  # or Python warns that nobody awaited it
                 raise UsageError("It must be awaited, so write it as `async def`.")
             return self._copy(context)
-        except Exception:  # noqa: BLE001 - boundary: an outgoing handler
-            self._withhold(member)
+        except Exception as error:  # noqa: BLE001 - boundary: an outgoing handler
+            self._withhold(member, error)
             return None
 
     def make_late(self, member: Member) -> LateFrame:
@@ -94,7 +94,7 @@ class BoundOutgoing:
         except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
             if is_cancellation(error):
                 raise
-            self._withhold(member)
+            self._withhold(member, error)
             return None
 
     def _context(self, member: Member) -> OutgoingContext:
@@ -110,7 +110,7 @@ class BoundOutgoing:
         # Under the same request id: copies are one broadcast.
         return Frame.of(self._message._replace(payload=context.get_payload()))
 
-    def _withhold(self, member: Member) -> None:
+    def _withhold(self, member: Member, error: BaseException) -> None:
         # Outgoing handlers are filters as often as not: sending what one failed to filter
         # would be a leak.
         _log.exception(
@@ -120,6 +120,9 @@ class BoundOutgoing:
             self._message.event,
             member.user_id,
         )
+        observer = self._channel.owner.environment.observer
+        if observer is not None:
+            observer.error(error, self._channel.name, self._message.event, member.user_id)
 
 
 def _around(middleware: OutgoingMiddleware, inner: OutgoingHandler) -> OutgoingHandler:
