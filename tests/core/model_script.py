@@ -1,10 +1,9 @@
 """What random peers do: the words of the programs that the model and the pond both carry out."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from hypothesis import strategies as st
 from pondsocket_common import Payload
 
 USERS: Final = ("ann", "bob", "cat")
@@ -180,17 +179,29 @@ def _op(more: list[str]) -> Op:
 _OPS: Final = [_op([]) for _ in range(3_000)]
 _RACY_OPS: Final = [_op(_RACY) for _ in range(3_000)]
 
-settings_of_ponds: Final = st.builds(Setting, st.booleans(), st.booleans(), st.booleans())
+
+def program_of(seed: int, *, racy: bool = False) -> tuple[Setting, list[Op]]:
+    """A pond and what happens in it; a racy program does what has several right outcomes.
+
+    The drawing is not left to hypothesis: of some hundred draws a program it takes more time than
+    the pond, and comes up with the same few again and again.
+    """
+    chance = random.Random(seed)
+    setting = Setting(*(chance.random() < 0.5 for _ in Setting._fields))
+    ops = chance.choices(_RACY_OPS if racy else _OPS, k=chance.randint(1, 60))
+    return setting, ops
 
 
-def programs(*, racy: bool = False) -> st.SearchStrategy[list[Op]]:
-    """Lists of operations; `racy` ones do what has several right outcomes."""
-    table = _RACY_OPS if racy else _OPS
-
-    def program(seed: int, kept: bytes) -> list[Op]:
-        ops = random.Random(seed).choices(table, k=8 * len(kept))
-        return [op for place, op in enumerate(ops) if kept[place // 8] >> place % 8 & 1]
-
-    # Hypothesis draws the few numbers that it can make smaller: which operations are left out.
-    # Had it to draw each one, it would take the time of ten ponds and come up with the same.
-    return st.builds(program, st.integers(0, 2**32 - 1), st.binary(min_size=8, max_size=8))
+def smallest(ops: list[Op], fails: Callable[[list[Op]], bool]) -> list[Op]:
+    """Leave out operations as long as it still fails."""
+    size = len(ops)
+    while size:
+        start = 0
+        while start < len(ops):
+            fewer = ops[:start] + ops[start + size :]
+            if fails(fewer):
+                ops = fewer
+            else:
+                start += size
+        size //= 2
+    return ops

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar, assert_never, overload
+from typing import Any, Final, TypeVar, assert_never
 
 import anyio
 from pondsocket_common import (
@@ -21,10 +21,10 @@ from pondsocket_common import (
 
 from . import _answers as answers
 from ._channel import Channel
-from ._contexts import ConnectionContext, EventContext, GatewayContext, JoinContext
+from ._contexts import ConnectionContext, GatewayContext, JoinContext
 from ._environment import Environment, Work
 from ._errors import InvalidPayload, PondError, UsageError
-from ._events import Events
+from ._events import Events, TakesEvents
 from ._handlers import Handler, Middleware, Registration
 from ._identity import LeaveReason
 from ._kinds import CONNECTION
@@ -42,8 +42,11 @@ _log: Final = logging.getLogger("pondsocket.endpoint")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Endpoint:
+class Endpoint(TakesEvents):
     """One path that admits connections. Made by `PondSocket.create_endpoint`.
+
+    `on_message` of an endpoint takes the events that are sent to itself (channel name GATEWAY), for
+    which no join is needed.
 
     Args:
         path: A pattern, for instance `/socket` or `/tenants/:tenant/socket`.
@@ -117,46 +120,6 @@ class Endpoint:
         """
         lobby.attach(self._environment)
         self._lobbies.add(lobby.pattern, lobby)
-
-    @overload
-    def on_message(
-        self,
-        event_pattern: str,
-        handler: F,
-        *more: Middleware[EventContext],
-        middlewares: Sequence[Middleware[EventContext]] = (),
-        concurrent: bool = False,
-    ) -> F: ...
-    @overload
-    def on_message(
-        self,
-        event_pattern: str,
-        *,
-        middlewares: Sequence[Middleware[EventContext]] = (),
-        concurrent: bool = False,
-    ) -> Callable[[F], F]: ...
-    def on_message(
-        self,
-        event_pattern: str,
-        handler: Any = None,
-        *more: Middleware[EventContext],
-        middlewares: Sequence[Middleware[EventContext]] = (),
-        concurrent: bool = False,
-    ) -> Any:
-        """Handle events sent to the endpoint itself (channel name GATEWAY), without a join.
-
-        A call, or without a handler a decorator; everything else as `Lobby.on_message`.
-
-        Raises:
-            UsageError: The pattern or the handler cannot work.
-        """
-
-        def register(function: F) -> F:
-            chain = [*middlewares, *more]
-            self._events.add(event_pattern, function, chain, concurrent=concurrent)
-            return function
-
-        return register if handler is None else register(handler)
 
     async def connection_count(self) -> int:
         """How many connections are open."""

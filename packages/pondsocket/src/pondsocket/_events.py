@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final, TypeVar, overload
 
 import anyio
 from pondsocket_common import RESERVED_EVENTS, ClientMessage, EncodingError, ErrorTypes
@@ -18,6 +18,9 @@ from ._loop import is_cancellation
 from ._state.patterns import Pattern, PatternMap, Route
 
 _log: Final = logging.getLogger("pondsocket.events")
+
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Events:
@@ -112,3 +115,53 @@ class Events:
         if environment.observer is not None:
             environment.observer.error(error, message.channel_name, message.event, user_id)
         return answers.fault(message, ErrorTypes.INTERNAL_SERVER_ERROR, 500, answers.INTERNAL)
+
+
+class TakesEvents:
+    """The base of whatever has event handlers: a lobby, and an endpoint."""
+
+    _events: Events
+
+    @overload
+    def on_message(
+        self,
+        event_pattern: str,
+        handler: F,
+        *more: Middleware[EventContext],
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> F: ...
+    @overload
+    def on_message(
+        self,
+        event_pattern: str,
+        *,
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> Callable[[F], F]: ...
+    def on_message(
+        self,
+        event_pattern: str,
+        handler: Any = None,
+        *more: Middleware[EventContext],
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> Any:
+        """Handle events that clients send; the first registered pattern that matches does.
+
+        A call, or without a handler a decorator.
+
+        Args:
+            concurrent: Call it out of turn: events of one client that match do not wait for each
+                other, nor for anything else that the client does there.
+
+        Raises:
+            UsageError: The pattern or the handler cannot work.
+        """
+
+        def register(function: F) -> F:
+            chain = [*middlewares, *more]
+            self._events.add(event_pattern, function, chain, concurrent=concurrent)
+            return function
+
+        return register if handler is None else register(handler)

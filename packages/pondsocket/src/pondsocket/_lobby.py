@@ -15,7 +15,7 @@ from ._channel import Channel
 from ._contexts import EventContext, JoinContext, LeaveContext
 from ._environment import Environment, Work
 from ._errors import InvalidPayload, PondError, UsageError
-from ._events import Events
+from ._events import Events, TakesEvents
 from ._frames import Frame
 from ._handlers import Handler, Middleware, Registration
 from ._identity import LeaveReason
@@ -32,7 +32,7 @@ _log: Final = logging.getLogger("pondsocket.lobby")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Lobby:
+class Lobby(TakesEvents):
     """One pattern of channels: who may join, and what happens there.
 
     Made by `Endpoint.create_channel` or its decorator `channel`; or by hand, in a module of its
@@ -67,50 +67,6 @@ class Lobby:
         self._channels: WeakValueDictionary[str, Channel] = WeakValueDictionary()
 
     # --- for applications ---------------------------------------------------------------------
-
-    @overload
-    def on_message(
-        self,
-        event_pattern: str,
-        handler: F,
-        *more: Middleware[EventContext],
-        middlewares: Sequence[Middleware[EventContext]] = (),
-        concurrent: bool = False,
-    ) -> F: ...
-    @overload
-    def on_message(
-        self,
-        event_pattern: str,
-        *,
-        middlewares: Sequence[Middleware[EventContext]] = (),
-        concurrent: bool = False,
-    ) -> Callable[[F], F]: ...
-    def on_message(
-        self,
-        event_pattern: str,
-        handler: Any = None,
-        *more: Middleware[EventContext],
-        middlewares: Sequence[Middleware[EventContext]] = (),
-        concurrent: bool = False,
-    ) -> Any:
-        """Handle events that members send; the first registered pattern that matches does.
-
-        A call, or without a handler a decorator.
-
-        Args:
-            concurrent: Call it out of turn: events of one member that match do not wait for each
-                other, nor for anything else that the member does in the channel.
-
-        Raises:
-            UsageError: The pattern or the handler cannot work.
-        """
-
-        def register(function: F) -> F:
-            chain = [*middlewares, *more]
-            self._events.add(event_pattern, function, chain, concurrent=concurrent)
-            return function
-
-        return register if handler is None else register(handler)
 
     @overload
     def on_leave(
