@@ -163,7 +163,7 @@ async def test_the_time_limit_runs_to_the_decision_only() -> None:
 
 async def test_no_time_limit_may_be_set() -> None:
     async def join(ctx: JoinContext) -> None:
-        await anyio.sleep(0.01)
+        await anyio.lowlevel.checkpoint()
         await ctx.accept()
 
     async with member(build(join, options=Options(join_timeout=None)), "ann") as ann:

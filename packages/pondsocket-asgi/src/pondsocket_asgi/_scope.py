@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from pondsocket import ConnectRequest, Refusal
-from pondsocket_common import ErrorTypes, Headers, QueryParams
+from pondsocket_common import EVENT_STREAM, ErrorTypes, Headers, QueryParams
 
 # Any: the one type that the dict types of Starlette, Litestar and asgiref all agree with.
 Scope: TypeAlias = Mapping[str, Any]
@@ -83,7 +83,7 @@ def address(scope: Scope) -> str | None:
 def accepts_event_stream(request_headers: Headers) -> bool:
     """Whether Accept names text/event-stream; a bare `*/*` is a browser, a crawler or curl."""
     ranges = ",".join(request_headers.getall("accept")).split(",")
-    return any(_media_type(each) == "text/event-stream" for each in ranges)
+    return any(_media_type(each) == EVENT_STREAM for each in ranges)
 
 
 def is_json(request_headers: Headers) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 import anyio
 from pondsocket import Frame, Options, PondSocket, Refusal, Session
-from pondsocket_common import CONNECTION_ID_HEADER, CloseCode, ErrorTypes, sse_comment
+from pondsocket_common import CONNECTION_ID_HEADER, EVENT_STREAM, CloseCode, ErrorTypes, sse_comment
 
 from ._outbox import Closing, Outbox, PeerGone, logger, put
 from ._scope import (
@@ -161,7 +161,7 @@ class SSEStream(Outbox):
 
     async def _open(self) -> None:
         named = [
-            (b"content-type", b"text/event-stream"),
+            (b"content-type", EVENT_STREAM.encode()),
             (b"cache-control", b"no-cache, no-transform"),
             (b"x-accel-buffering", b"no"),
             (CONNECTION_ID_HEADER.encode(), self._session.connection_id.encode()),

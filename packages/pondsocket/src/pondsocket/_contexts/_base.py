@@ -8,6 +8,7 @@ from pondsocket_common import ClientMessage, Payload
 
 from pondsocket import _answers as answers
 from pondsocket._channel import Channel
+from pondsocket._frames import Frame
 from pondsocket._identity import User
 from pondsocket._member import Member
 from pondsocket._payloads import as_payload, check_event
@@ -46,15 +47,18 @@ class ChannelContext(ABC):
     async def reply(self, event: str, payload: object = None) -> None:
         """Answer the client that asked, and nobody else.
 
+        An event is answered once: a second reply to it is logged and not sent.
+
         Raises:
             UsageError: The event's name is reserved or no name, or the payload no object.
             EncodingError: The payload cannot be written as JSON.
         """
         check_event(event)
-        member = self.member
-        member.send(
-            answers.system(event, member.channel.name, as_payload(payload), self.request_id)
-        )
+        name = self.message.channel_name
+        self._answer(answers.system(event, name, as_payload(payload), self.request_id))
+
+    def _answer(self, frame: Frame) -> None:
+        self.member.send(frame)
 
     async def broadcast(self, event: str, payload: object = None) -> None:
         """Send an event to every member; errors as `Channel.broadcast`."""

@@ -6,11 +6,11 @@ from typing import Final
 
 from pondsocket_common import ClientMessage, Payload
 
-from pondsocket import _answers as answers
 from pondsocket._channel import Channel
+from pondsocket._frames import Frame
 from pondsocket._identity import User
 from pondsocket._member import Member
-from pondsocket._payloads import as_payload, check_event
+from pondsocket._session import Session
 from pondsocket._state.patterns import Route
 
 from ._base import ChannelContext
@@ -59,29 +59,20 @@ class EventContext(ChannelContext):
         """What the client sent."""
         return self.message.payload
 
-    async def reply(self, event: str, payload: object = None) -> None:
-        """Answer the client that asked, once; a second reply is logged and not sent.
-
-        Raises:
-            UsageError: The event's name is reserved or no name, or the payload no object.
-            EncodingError: The payload cannot be written as JSON.
-        """
-        check_event(event)
-        member = self.member
-        frame = answers.system(event, member.channel.name, as_payload(payload), self.request_id)
-        if self._spend_reply():
-            member.send(frame)
-
-    def _spend_reply(self) -> bool:
+    def _answer(self, frame: Frame) -> None:
         if self._replied:
             _log.error(
                 "A handler replied twice to the event %r; the first reply stands.",
                 self.event_name,
                 stack_info=True,
             )
-            return False
+            return
         self._replied = True
-        return True
+        self._line.send(frame)
+
+    @property
+    def _line(self) -> Member | Session:
+        return self.member
 
     async def update_presence(self, presence: object, *user_ids: str) -> None:
         """Show another object; the same as `track`."""

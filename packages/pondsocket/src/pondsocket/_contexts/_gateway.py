@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from pondsocket_common import GATEWAY, ClientMessage, Payload
+from pondsocket_common import ClientMessage, Payload
 
-from pondsocket import _answers as answers
 from pondsocket._channel import Channel
 from pondsocket._errors import UsageError
 from pondsocket._identity import User
 from pondsocket._member import Member
-from pondsocket._payloads import as_payload, check_event
 from pondsocket._session import Session
 from pondsocket._state.patterns import Route
 
@@ -50,12 +48,9 @@ class GatewayContext(EventContext):
         """The sender, with the connection's assigns."""
         return self.user
 
-    async def reply(self, event: str, payload: object = None) -> None:
-        """Answer the client that asked; errors as in a channel."""
-        check_event(event)
-        frame = answers.system(event, GATEWAY, as_payload(payload), self.request_id)
-        if self._spend_reply():
-            self.session.send(frame)
+    @property
+    def _line(self) -> Session:
+        return self.session
 
     async def get_all_presence(self) -> dict[str, Payload]:
         """There is none."""
