@@ -44,7 +44,8 @@ FLOORS: Final = {
     "pondsocket_asgi": (
         {"_scope"},
         {"_outbox", "_lifespan"},
-        {"_websocket", "_sse"},
+        {"_websocket", "_stream"},
+        {"_sse"},
         {"_app"},
         {"testing"},
     ),
