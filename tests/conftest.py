@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import Serve, Server
+from tests.servers import Serve, Server, ServerName
 
 # The same examples on every run, however slow and busy the machine is.
 settings.register_profile(
@@ -28,10 +28,15 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start uvicorn for an app, as `server = serve("examples.chat:app")`; ended with the test."""
+    """Start a server for an app, as `server = serve("examples.chat:app")`; ended with the test."""
     with ExitStack() as servers:
 
-        def start(app: str, *arguments: str, env: dict[str, str] | None = None) -> Server:
-            return servers.enter_context(Server(app, *arguments, env=env))
+        def start(
+            app: str,
+            *arguments: str,
+            server: ServerName = "uvicorn",
+            env: dict[str, str] | None = None,
+        ) -> Server:
+            return servers.enter_context(Server(app, *arguments, server=server, env=env))
 
         yield start

@@ -24,11 +24,15 @@ HTTP_RESPONSE: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
 
 
 class Pond:
-    """A pond that welcomes everybody, and what a test needs to look at it."""
+    """A pond that welcomes everybody, and what a test needs to look at it.
 
-    def __init__(self, options: Options | None = None) -> None:
+    Args:
+        endpoint: Keywords of `create_endpoint`.
+    """
+
+    def __init__(self, options: Options | None = None, **endpoint: Any) -> None:
         self.pond = PondSocket(options=options)
-        self.endpoint: Endpoint = self.pond.create_endpoint("/socket", self.on_connect)
+        self.endpoint: Endpoint = self.pond.create_endpoint("/socket", self.on_connect, **endpoint)
         self.lobby = lobby = self.endpoint.create_channel("/chat/:room", self.on_join)
         lobby.on_message("say", self.on_say)
         lobby.on_message("hang", self.on_hang)

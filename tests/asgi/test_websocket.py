@@ -1,6 +1,7 @@
 """The WebSocket door, through the driver."""
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -66,6 +67,33 @@ async def test_refusal_is_a_close_or_a_true_response(pond: Pond, query: str, sta
     assert "secret" not in body["message"]
     await answered.disconnect()
     assert await pond.is_empty()
+
+
+@pytest.mark.parametrize(("status", "sendable"), [(499, 400), (599, 500), (403, 403)])
+async def test_a_status_that_a_server_cannot_send_goes_as_the_first_of_its_class(
+    pond: Pond, status: int, sendable: int
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        # As uvicorn does with `--ws websockets`.
+        HTTPStatus(message.get("status", 200))
+        sent.append(message)
+
+    query = b"decline=%d" % status
+    scope = {
+        "type": "websocket",
+        "path": "/socket",
+        "query_string": query,
+        "extensions": HTTP_RESPONSE,
+    }
+    await pond.app(scope, receive, send)
+    start, body = sent
+    assert start["status"] == sendable
+    assert json.loads(body["body"])["code"] == status
 
 
 async def test_unknown_endpoint_is_refused_with_404(pond: Pond) -> None:

@@ -77,6 +77,7 @@ async def test_slow_consumer_is_closed_and_others_keep_receiving(make_pond: Make
     slow.resume_reading()
     # The frame that was being written is the last one: the others were dropped for the close.
     assert (await slow.receive_json())["payload"] == {"text": "0"}
+    assert (await slow.receive_json())["payload"]["code"] == 4408
     with pytest.raises(ConnectionError, match="4408"):
         await slow.receive_json()
     await slow.disconnect()
@@ -106,6 +107,7 @@ async def test_frames_already_taken_by_the_writer_are_dropped_for_an_abort(
             assert (await slow.receive_json())["payload"] == {"text": "0"}
     stalled_at["1"].set()
     assert (await slow.receive_json())["payload"] == {"text": "1"}
+    assert (await slow.receive_json())["payload"]["code"] == 4408
     with pytest.raises(ConnectionError, match="4408"):
         await slow.receive_json()
     await slow.disconnect()

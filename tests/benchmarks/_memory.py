@@ -51,7 +51,9 @@ class Peer:
         self.heard += 1
         return True
 
-    def end(self, code: CloseCode, reason: str, *, abort: bool) -> None:
+    def end(
+        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+    ) -> None:
         """Be closed."""
 
     # --- for the door (ASGI) ------------------------------------------------------------------

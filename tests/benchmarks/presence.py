@@ -70,7 +70,9 @@ class User:
         self.frames += 1
         return True
 
-    def end(self, code: CloseCode, reason: str, *, abort: bool) -> None:
+    def end(
+        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+    ) -> None:
         """Be closed."""
 
 

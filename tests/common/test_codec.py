@@ -1,6 +1,7 @@
 """The codec against the golden vectors, and against whatever hypothesis thinks of."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pondsocket_common
@@ -228,6 +229,18 @@ def test_depth_is_counted_over_objects_and_arrays_alike(levels: int, kinds: int)
     else:
         with pytest.raises(InvalidMessage, match="deeper than 64"):
             decode_client(client_text(f'{{"deep":{text}}}'))
+
+
+@pytest.mark.parametrize("form", [str, str.encode])
+def test_spaces_and_many_small_values_are_read(form: Callable[[str], str | bytes]) -> None:
+    # orjson alone says of it that it "failed to allocate memory".
+    values = "1," * 30_000 + "1"
+    spacious = client_text(f'{{"v":[{values}]}}').replace("{", "{\n  ", 1)
+    message = decode_client(form(spacious))
+    assert isinstance(message, ClientMessage)
+    assert message.payload == {"v": [1] * 30_001}
+    with pytest.raises(InvalidMessage, match="not valid JSON"):
+        decode_client(form(spacious + "]"))
 
 
 # --- names ------------------------------------------------------------------------------------

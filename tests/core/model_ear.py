@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
-from pondsocket import Frame, ServerActions, Session
+from pondsocket import CloseCode, Frame, ServerActions, Session
 from pondsocket.testing import MemoryPeer
 from pondsocket_common import (
     GATEWAY,
@@ -61,12 +61,21 @@ class Ear(MemoryPeer):
 
     def push(self, frame: Frame) -> bool:
         taken = super().push(frame)
-        message = self.unread.pop()
-        try:
-            self.lines.append((message.channel_name, self._read(message)))
-        except AssertionError as fault:  # raised here, it would be the handler's that sent it
-            self.faults.append(f"{message}: {fault!r}")
+        self._hear()
         return taken
+
+    def end(
+        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+    ) -> None:
+        super().end(code, reason, abort=abort, farewell=farewell)
+        self._hear()
+
+    def _hear(self) -> None:
+        for message in self.drain():
+            try:
+                self.lines.append((message.channel_name, self._read(message)))
+            except AssertionError as fault:  # raised here, it would be the handler's that sent it
+                self.faults.append(f"{message}: {fault!r}")
 
     def view(self, channel: str) -> View:
         return self.views.setdefault(channel, View())

@@ -217,6 +217,7 @@ async def test_metrics_count_everything() -> None:
         Counter.FRAMES_OUT: 4,
         Counter.BYTES_OUT: numbers.counts[Counter.BYTES_OUT],
         Counter.SLOW_CONSUMER: 0,
+        Counter.DROPPED: 0,
     }
     assert 400 < numbers.counts[Counter.BYTES_OUT] < 1_200
     assert len(numbers.depths) == 4

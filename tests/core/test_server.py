@@ -1,5 +1,7 @@
 """The pond: its beginning and end, and what doors ask of it."""
 
+from dataclasses import replace
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -212,11 +214,15 @@ async def test_the_first_registered_endpoint_wins() -> None:
 async def test_a_session_is_found_by_its_secret_id_at_its_own_path_alone() -> None:
     pond = PondSocket()
     pond.create_endpoint("/t/:tenant", admit)
+    async with connect(pond, "/t/a?user=ann", transport="sse") as ann:
+        await ann.receive()
+        connection_id, request = ann.session.connection_id, ann.session.request
+        assert await pond.find_session(connection_id, request) is ann.session
+        for path in ("/t/b", "/nowhere"):
+            assert await pond.find_session(connection_id, replace(request, path=path)) is None
+        assert await pond.find_session("ann", request) is None
+    assert await pond.find_session(connection_id, request) is None
     async with connect(pond, "/t/a?user=ann") as ann:
         await ann.receive()
         connection_id = ann.session.connection_id
-        assert pond.find_session(connection_id, "/t/a") is ann.session
-        assert pond.find_session(connection_id, "/t/b") is None
-        assert pond.find_session(connection_id, "/nowhere") is None
-        assert pond.find_session("ann", "/t/a") is None
-    assert pond.find_session(connection_id, "/t/a") is None
+        assert await pond.find_session(connection_id, ann.session.request) is None

@@ -8,6 +8,7 @@ import pytest
 from pondsocket import (
     CloseCode,
     EventContext,
+    Frame,
     JoinContext,
     LeaveContext,
     LeaveReason,
@@ -270,11 +271,13 @@ async def test_outlet_ends_once_and_only_when_nobody_pulls() -> None:
             finally:
                 pulling -= 1
 
-        def end(self, code: CloseCode, reason: str, *, abort: bool) -> None:
+        def end(
+            self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+        ) -> None:
             nonlocal ends
             ends += 1
             assert pulling == 0
-            super().end(code, reason, abort=abort)
+            super().end(code, reason, abort=abort, farewell=farewell)
 
     async def slow(ctx: EventContext) -> None:
         await anyio.sleep_forever()

@@ -160,10 +160,11 @@ async def test_a_path_that_does_not_fit_the_first_endpoint_goes_to_the_second() 
         ctx.accept(user_id=f"name {name}")
 
     for path, user in (("/5/socket", "number 6"), ("/x/socket", "name x")):
-        async with connect(pond, path) as peer:
+        async with connect(pond, path, transport="sse") as peer:
             await peer.receive_event("CONNECTION")
             assert peer.session.user_id == user
-            assert pond.find_session(peer.session.connection_id, path) is peer.session
+            found = await pond.find_session(peer.session.connection_id, peer.session.request)
+            assert found is peer.session
 
 
 async def test_a_path_type_that_fails_does_not_fit_and_harms_nobody(

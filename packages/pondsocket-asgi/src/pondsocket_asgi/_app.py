@@ -1,29 +1,58 @@
 """The ASGI app: which function serves which scope, and nothing else."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 from pondsocket import PondSocket
 
+from ._door import Door
 from ._lifespan import serve_lifespan
+from ._pulse import Pulse
 from ._scope import Receive, Scope, Send
+from ._security import Doorman
+from ._signals import hook
+from ._sockets import limit_unacknowledged
 from ._sse import serve_http
 from ._websocket import serve_websocket
 
 
 class PondASGIApp:
-    """A pond as an ASGI app, to be run by a server or mounted in a host app."""
+    """A pond as an ASGI app, to be run by a server or mounted in a host app.
 
-    def __init__(self, pond: PondSocket) -> None:
+    Args:
+        pond: What is served.
+        drain_on_signals: Whether SIGTERM and SIGINT reach the server only when all connections
+            have been told and have ended, as `PondSocket.begin_drain` has it. They are held
+            while there are connections, and only where the server runs in the main thread.
+    """
+
+    def __init__(self, pond: PondSocket, *, drain_on_signals: bool = True) -> None:
         self.pond = pond
+        self._drain_on_signals = drain_on_signals
+        asking = hook.ask_server if drain_on_signals else None
+        # Until the first connection: only then do all servers listen.
+        self._unset_timeout = pond.options.tcp_user_timeout
+        self._door = Door(pond, Doorman(pond), Pulse(pond.options, asking))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket, one HTTP request or one lifespan."""
+        if self._unset_timeout is not None and scope["type"] != "lifespan":
+            seconds, self._unset_timeout = self._unset_timeout, None
+            await limit_unacknowledged(seconds)
         match scope["type"]:
             case "websocket":
-                await serve_websocket(self.pond, scope, receive, send)
+                with self._signals_held():
+                    await serve_websocket(self._door, scope, receive, send)
+            case "http" if scope["method"] == "GET":  # it may become a connection
+                with self._signals_held():
+                    await serve_http(self._door, scope, receive, send)
             case "http":
-                await serve_http(self.pond, scope, receive, send)
+                await serve_http(self._door, scope, receive, send)
             case "lifespan":
                 await serve_lifespan(self.pond, receive, send)
             case unknown:
                 raise ValueError(
                     f"PondASGIApp serves http, websocket and lifespan scopes, not {unknown!r}."
                 )
+
+    def _signals_held(self) -> AbstractContextManager[None]:
+        return hook.connection(self.pond) if self._drain_on_signals else nullcontext()

@@ -1,20 +1,24 @@
 """What waits to be written to one peer, and the life of its connection around it.
 
-Any code may `push`, which never waits. One writer takes everything queued at once, and sleeps
-while there is nothing. Frames count against the bound until they are written, so a writer that
-is stuck in the server's `send` fills this outbox and delays nobody else.
+Any code may `push`, which never waits. One writer takes what is queued, and sleeps while there is
+nothing. Frames count against the bound until they are written, so a writer that is stuck in the
+server's `send` fills this outbox and delays nobody else.
 """
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import deque
 from typing import Final, NamedTuple
 
 import anyio
-from pondsocket import Frame, Options, Session
+import anyio.abc
+from pondsocket import Frame, Session, make_room
 from pondsocket_common import CloseCode
 
-from ._scope import Message, Send
+from ._pulse import Pulse
+from ._scope import Message, Receive, Scope, Send, is_old_http
+from ._servers import abort_transport
+from ._sockets import reset_connection
 
 logger = logging.getLogger("pondsocket.asgi.transport")
 
@@ -22,7 +26,8 @@ logger = logging.getLogger("pondsocket.asgi.transport")
 WRITE_OUT_SECONDS: Final = 5.0
 # A writer that is not in `send` has only not had its turn of the event loop: a busy room, or a
 # handler that blocks, fills an outbox before anybody could have written, and the peer is not slow
-# for it. So it may hold this much more until then.
+# for it. So it may hold this many times as much until then; and what it holds then is not counted
+# while it is written: on some servers every `send` waits, however quickly the peer reads.
 _PATIENCE: Final = 16
 # Room for a close frame to a peer that was given up, most likely because it does not read.
 ABORT_SECONDS: Final = 1.0
@@ -50,23 +55,55 @@ class Closing(NamedTuple):
 
     code: CloseCode
     reason: str
-    abort: bool
+    farewell: Frame | None
 
 
 class Outbox(ABC):
-    """A session's outlet: a bounded queue of frames and the one writer that empties it."""
+    """A session's outlet: a bounded queue of frames and the one writer that empties it.
 
-    def __init__(self, send: Send, session: Session, options: Options) -> None:
+    Args:
+        quiet_seconds: After how long without a write the peer is to hear something; None: never.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session: Session,
+        pulse: Pulse,
+        *,
+        quiet_seconds: float | None,
+    ) -> None:
+        options = session.options
+        self._scope = scope
+        self._receive = receive
         self._send = send
         self._session = session
+        self._pulse = pulse
         self._max_frames = options.outbox_frames
         self._max_bytes = options.outbox_bytes
-        self._queued: list[Frame] = []
+        self._write_timeout = options.write_timeout
+        self._quiet_limit = quiet_seconds
+        self._queued: deque[Frame] = deque()
         self._unwritten_frames = 0
         self._unwritten_bytes = 0
+        self._excused_frames = 0
+        self._excused_bytes = 0
         self._wake: anyio.Event | None = None
         self._closing: Closing | None = None
         self._lost = False
+        self._has_dropped = False
+        self._tasks: anyio.abc.TaskGroup | None = None
+        # For the pulse, which sees by them whether anything was written since it last looked.
+        self._is_writing = False
+        self._writes = 0
+        self._writes_seen = -1
+        self._quiet_since = 0.0
+        self._writer = anyio.CancelScope()
+        self._written: anyio.Event | None = None
+        self._has_ended = False
+        self._is_cut_off = False
 
     @property
     def pending(self) -> int:
@@ -79,15 +116,12 @@ class Outbox(ABC):
         if self._lost or self._closing is not None:
             return False
         size = self._unwritten_bytes + frame.size
-        # One frame that is larger than the whole bound passes alone: no reading would help it.
         if self._unwritten_frames and (
             size > self._max_bytes or self._unwritten_frames >= self._max_frames
         ):
-            is_writing = self._unwritten_frames > len(self._queued)
-            if is_writing or size > _PATIENCE * self._max_bytes:
+            if not self._has_room_for(frame):
                 return False
-            if self._unwritten_frames >= _PATIENCE * self._max_frames:
-                return False
+            size = self._unwritten_bytes + frame.size
         self._unwritten_frames += 1
         self._unwritten_bytes = size
         self._queued.append(frame)
@@ -96,22 +130,63 @@ class Outbox(ABC):
             self._wake = None
         return True
 
-    def end(self, code: CloseCode, reason: str, *, abort: bool) -> None:
+    def _has_room_for(self, frame: Frame) -> bool:
+        max_frames, max_bytes = self._max_frames, self._max_bytes
+        if self._is_writing:
+            max_frames += self._excused_frames
+            max_bytes += self._excused_bytes
+        else:
+            max_frames *= _PATIENCE
+            max_bytes *= _PATIENCE
+        frames = self._unwritten_frames + 1 - max_frames
+        size = self._unwritten_bytes + frame.size - max_bytes
+        if frames <= 0 and size <= 0:
+            return True
+        freed = make_room(self._queued, frame, frames, size)
+        if freed.frames:
+            self._unwritten_frames -= freed.frames
+            self._unwritten_bytes -= freed.bytes
+            self._has_dropped = True
+            self._session.dropped(freed.frames)
+        # One frame that is larger than the whole bound passes alone: no reading would help it.
+        return not self._unwritten_frames or (freed.frames >= frames and freed.bytes >= size)
+
+    def end(
+        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+    ) -> None:
         """Close after what is queued, or (abort) without it; only the first call counts."""
         if self._closing is None:
-            self._closing = Closing(code, reason, abort)
+            self._closing = Closing(code, reason, farewell)
             if abort:
                 self._queued.clear()
-            self.nudge()
+                # Not after `run`: handlers of a connection may take their time.
+                if self._tasks is not None and not self._lost:
+                    self._tasks.start_soon(self._see_off, ABORT_SECONDS)
+            self._nudge()
 
     def lose(self) -> None:
         """The peer is gone: nothing is written any more."""
         self._lost = True
         self._queued.clear()
-        self.nudge()
+        self._nudge()
 
-    def nudge(self) -> None:
-        """Wake the writer if it sleeps."""
+    def beat(self, now: float, interval: float) -> None:
+        """See whether the writer hangs, or the peer has heard nothing for long."""
+        if self._writes != self._writes_seen:
+            self._writes_seen = self._writes
+            self._quiet_since = now
+            return
+        quiet = now - self._quiet_since
+        if self._is_writing:
+            if quiet >= self._write_timeout and self._session.is_open:
+                self._session.overflow()
+        # The last write was up to a beat before it was seen, and the next beat may be too late:
+        # rather two beats too early, as proxies are exact.
+        elif self._quiet_limit is not None and quiet >= self._quiet_limit - 2 * interval:
+            self._quiet_since = now
+            self._keep_alive()
+
+    def _nudge(self) -> None:
         if self._wake is not None:
             self._wake.set()
             self._wake = None
@@ -119,48 +194,96 @@ class Outbox(ABC):
     async def run(self) -> None:
         """Run the session over this outlet until both have ended."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.write)
-            await self._session.run(self, self.pull)
-            aborted = self._closing is None or self._closing.abort
-            seconds = ABORT_SECONDS if aborted else WRITE_OUT_SECONDS
-            # The group's end waits for the writer, and no longer than this.
-            tasks.cancel_scope.deadline = anyio.current_time() + seconds
+            self._tasks = tasks
+            self._pulse.add(self, tasks)
+            try:
+                tasks.start_soon(self._run_writer)
+                await self._session.run(self, self.pull)
+                await self._see_off(WRITE_OUT_SECONDS)
+            finally:
+                self._pulse.remove(self)
+                # Cancelled, by the server or by the host application, in the middle of a write.
+                if self._is_writing and is_old_http(self._scope):
+                    with anyio.CancelScope(shield=True):
+                        await self._cut_off()
 
-    async def write(self) -> None:
-        """Write what is queued until the connection ends; then close it if it is still there."""
+    async def _see_off(self, seconds: float) -> None:
+        """Wait for the writer's end, and no longer than this."""
+        if await self._has_ended_within(seconds):
+            return
+        if not is_old_http(self._scope):
+            # The socket carries other requests too, behind some proxies those of other peers.
+            self._writer.cancel()
+            if await self._has_ended_within(ABORT_SECONDS):
+                return
+        # First the socket: some servers' `send` cannot be cancelled while it is stuck, and none
+        # frees the socket of a peer that does not read.
+        await self._cut_off()
+        self._writer.cancel()
+
+    async def _has_ended_within(self, seconds: float) -> bool:
+        if not self._has_ended:
+            if self._written is None:
+                self._written = anyio.Event()
+            with anyio.move_on_after(seconds):
+                await self._written.wait()
+        return self._has_ended
+
+    async def _cut_off(self) -> None:
+        if not self._is_cut_off:
+            self._is_cut_off = True
+            if not await reset_connection(self._scope):
+                abort_transport(self._receive)
+
+    async def _run_writer(self) -> None:
         try:
-            await self._open()
-            while self._queued or not self._is_ending:
-                if not self._queued:
-                    # An event is made only to sleep on: it costs more than writing a frame.
-                    self._wake = anyio.Event()
-                    await self._wake.wait()
-                if frames := self._take():
-                    await self._write(frames)
-                elif not self._is_ending:
-                    await self._keep_alive()
-            if self._closing is not None and not self._lost:
-                await self._close(self._closing)
+            with self._writer:
+                await self._write()
+            self._is_writing = False
         except PeerGone as gone:
+            self._is_writing = False
             logger.debug("A peer left while it was written to: %r", gone.__cause__)
             self.lose()
             self._session.close(CloseCode.NORMAL, "The peer is gone.")
+        finally:
+            self._has_ended = True
+            if self._written is not None:
+                self._written.set()
 
-    def _take(self) -> Sequence[Frame]:
-        taken, self._queued = self._queued, []
-        return taken
+    async def _write(self) -> None:
+        """Write what is queued until the connection ends; then close it if it is still there."""
+        self._is_writing = True
+        self._writes += 1
+        await self._open()
+        self._is_writing = False
+        while self._queued or not self._is_ending:
+            if not self._queued:
+                # An event is made only to sleep on: it costs more than writing a frame.
+                self._wake = anyio.Event()
+                await self._wake.wait()
+            if self._queued:
+                self._excuse()
+                self._is_writing = True
+                await self._write_queued()
+                self._is_writing = False
+                if self._has_dropped and not self._queued:
+                    self._has_dropped = False
+                    self._session.caught_up()
+        if self._closing is not None and not self._lost:
+            self._is_writing = True
+            self._writes += 1
+            await self._close(self._closing)
 
-    def _written(self, frame: Frame) -> None:
-        self._unwritten_frames -= 1
-        self._unwritten_bytes -= frame.size
+    def _excuse(self) -> None:
+        """Do not hold against the peer what has come before the writer's turn, if it is much."""
+        frames, size = self._unwritten_frames, self._unwritten_bytes
+        is_much = frames > self._max_frames or size > self._max_bytes
+        self._excused_frames = frames if is_much else 0
+        self._excused_bytes = size if is_much else 0
 
     @property
     def _is_ending(self) -> bool:
         return self._lost or self._closing is not None
-
-    @property
-    def _is_dropping(self) -> bool:
-        return self._lost or (self._closing is not None and self._closing.abort)
 
     @abstractmethod
     async def pull(self) -> str | bytes | None:
@@ -170,10 +293,12 @@ class Outbox(ABC):
     async def _open(self) -> None: ...
 
     @abstractmethod
-    async def _write(self, frames: Sequence[Frame]) -> None: ...
+    async def _write_queued(self) -> None:
+        """Write the whole queue, counting each write in `_writes` when it begins."""
 
     @abstractmethod
-    async def _keep_alive(self) -> None: ...
+    def _keep_alive(self) -> None:
+        """Queue something, so that nobody on the way takes the connection for dead."""
 
     @abstractmethod
     async def _close(self, closing: Closing, /) -> None: ...

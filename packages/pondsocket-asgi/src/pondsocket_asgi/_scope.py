@@ -33,6 +33,7 @@ def connect_request(scope: Scope, transport: Transport) -> ConnectRequest | Refu
         query=query,
         address=address(scope),
         transport=transport,
+        subprotocols=tuple(scope.get("subprotocols") or ()),
     )
 
 
@@ -92,6 +93,26 @@ def is_json(request_headers: Headers) -> bool:
     return media_type == "application/json" or (
         media_type.startswith("application/") and media_type.endswith("+json")
     )
+
+
+def announced_length(request_headers: Headers) -> int:
+    """How long the body is said to be; 0 where that is not said, or is no number."""
+    value = request_headers.get("content-length", "")
+    if not (value.isascii() and value.isdecimal()):
+        return 0
+    # Nobody's limit has 19 digits, and int() refuses to read thousands of them.
+    return int(value.lstrip("0")[:19] or "0")
+
+
+def stripped_upgrade(request_headers: Headers) -> bool:
+    """Whether a plain request was a WebSocket handshake when it left the client."""
+    # Proxies drop `Upgrade`, which is for one hop (RFC 9110, section 7.6.1), and pass these on.
+    return "sec-websocket-key" in request_headers or "sec-websocket-version" in request_headers
+
+
+def is_old_http(scope: Scope) -> bool:
+    """Whether `Connection` headers may be sent: HTTP/2 and later forbid them."""
+    return str(scope.get("http_version", "1.1")).startswith("1")
 
 
 def _media_type(value: str) -> str:

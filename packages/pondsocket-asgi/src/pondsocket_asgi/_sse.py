@@ -1,9 +1,12 @@
 """The Server-Sent Events door: GET opens a stream, POST speaks on it, DELETE ends it."""
+
 from typing import Final
 
-from pondsocket import PondSocket, Refusal, Session
+from pondsocket import ConnectRequest, Refusal, Session
 from pondsocket_common import CONNECTION_ID_HEADER, CloseCode, ErrorTypes
 
+from ._body import Body
+from ._door import Door
 from ._outbox import PeerGone, logger, put
 from ._scope import (
     Receive,
@@ -13,93 +16,151 @@ from ._scope import (
     connect_request,
     headers,
     is_json,
+    is_old_http,
     refusal_headers,
     relative_path,
+    stripped_upgrade,
 )
+from ._security import HeaderList, preflight
 from ._stream import SSEStream
 
-METHODS: Final = b"GET, POST, DELETE"
+_METHODS: Final = b"GET, POST, DELETE, OPTIONS"
+_BODILESS: Final = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE")
+_CLOSE: Final = (b"connection", b"close")
 
 
-async def serve_http(pond: PondSocket, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_http(door: Door, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one HTTP request."""
     try:
-        match scope["method"]:
-            case "GET":
-                await _serve_stream(pond, scope, receive, send)
-            case "POST":
-                await _take_post(pond, scope, receive, send)
-            case "DELETE":
-                await _answer(send, _delete(pond, scope))
-            case method:
-                unknown = _invalid(405, f"{method} is not a method of this path.")
-                await _answer(send, unknown, (b"allow", METHODS))
+        await _Exchange(door, scope, receive, send).serve()
     except PeerGone as gone:
         logger.debug("A peer left before its answer: %r", gone.__cause__)
 
 
-async def _serve_stream(pond: PondSocket, scope: Scope, receive: Receive, send: Send) -> None:
-    request = connect_request(scope, "sse")
-    if isinstance(request, Refusal):
-        await _answer(send, request)
-    elif not accepts_event_stream(request.headers):
-        message = "Page not found. There are streams here, for Accept: text/event-stream."
-        await _answer(send, _not_found(message))
-    elif isinstance(outcome := await pond.connect(request), Refusal):
-        await _answer(send, outcome)
-    else:
-        stream = SSEStream(receive, send, outcome, pond.options)
-        stream.is_unnamed = request.query.get("sse") == "unnamed"
-        await stream.run()
+class _Exchange:
+    """One request and its answer."""
 
+    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+        self._door = door
+        self._pond = door.pond
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._headers = headers(scope)
+        options = door.pond.options
+        self._body = Body(receive, self._headers, options.max_post_bytes, options.post_timeout)
+        self._always: HeaderList = []  # what every answer has to have
 
-async def _take_post(pond: PondSocket, scope: Scope, receive: Receive, send: Send) -> None:
-    found = _find(pond, scope)
-    if isinstance(found, Refusal):
-        await _answer(send, found)
-    elif not is_json(headers(scope)):
-        await _answer(send, _invalid(415, "A message is sent as application/json."))
-    elif isinstance(body := await _read(receive, pond.options.max_post_bytes), Refusal):
-        await _answer(send, body)
-    elif body is not None:
-        await _answer(send, found.post(body))
+    async def serve(self) -> None:
+        """Answer, by origin first and then by method."""
+        refusal, self._always = self._door.doorman.check(relative_path(self._scope), self._headers)
+        if refusal is not None:
+            await self._refuse_body(refusal)
+            return
+        match self._scope["method"]:
+            case "GET":
+                await self._open_stream()
+            case "POST":
+                await self._take_post()
+            case "DELETE":
+                await self._delete()
+            case "OPTIONS":
+                asked = preflight(self._headers) if self._always else []
+                await self._respond(204, b"", [(b"allow", _METHODS), *asked])
+            case method:
+                unknown = _invalid(405, f"{method} is not a method of this path.")
+                await self._refuse_body(unknown, (b"allow", _METHODS))
 
+    async def _open_stream(self) -> None:
+        request = connect_request(self._scope, "sse")
+        if isinstance(request, Refusal):
+            await self._refuse(request)
+        elif not accepts_event_stream(self._headers):
+            await self._refuse_page()
+        elif isinstance(outcome := await self._pond.connect(request), Refusal):
+            await self._refuse(outcome)
+        else:
+            await SSEStream(
+                self._scope,
+                self._receive,
+                self._send,
+                outcome,
+                self._door.pulse,
+                is_unnamed=request.query.get("sse") == "unnamed",
+                headers=self._always,
+            ).run()
 
-async def _read(receive: Receive, max_bytes: int | None) -> bytes | Refusal | None:
-    """The whole body; None where the peer left in the middle of it."""
-    chunks: list[bytes] = []
-    size = 0
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if max_bytes is not None and size > max_bytes:
-            return _invalid(413, f"A body may have {max_bytes} bytes.")
-        chunks.append(chunk)
-        more = message.get("more_body", False)
-    return b"".join(chunks)
+    async def _refuse_page(self) -> None:
+        if not stripped_upgrade(self._headers):
+            message = "Page not found. There are streams here, for Accept: text/event-stream."
+            await self._refuse(_not_found(message))
+            return
+        # RFC 9110, section 15.5.22: the answer says what to upgrade to.
+        message = (
+            "This WebSocket handshake came as a plain request: a proxy in front does not pass on"
+            " its Upgrade and Connection headers, or this server takes no WebSockets."
+        )
+        upgrade = [(b"upgrade", b"websocket")]
+        if is_old_http(self._scope):
+            upgrade.append((b"connection", b"upgrade"))
+        await self._refuse(_invalid(426, message), *upgrade)
 
+    async def _take_post(self) -> None:
+        found = await self._find()
+        if isinstance(found, Refusal):
+            await self._refuse_body(self._unless_leaving(found))
+        elif not is_json(self._headers):
+            await self._refuse_body(_invalid(415, "A message is sent as application/json."))
+        elif isinstance(body := await self._body.read(), Refusal):
+            await self._refuse_body(body)
+        elif body is not None:
+            refusal = found.post(body)
+            if refusal is None:
+                await self._respond(204, b"")
+            else:
+                await self._refuse(self._unless_leaving(refusal))
 
-def _delete(pond: PondSocket, scope: Scope) -> Refusal | None:
-    found = _find(pond, scope)
-    if isinstance(found, Refusal):
-        return found
-    found.close(CloseCode.NORMAL, "Closed by the client.")
-    return None
+    def _unless_leaving(self, refusal: Refusal) -> Refusal:
+        # Whoever is closed in a drain may well be speaking at that moment.
+        if refusal.status != 404:
+            return refusal
+        return _NOT_FOUND if self._pond.is_ready else _LEAVING
 
+    async def _delete(self) -> None:
+        found = await self._find()
+        if isinstance(found, Refusal):
+            await self._refuse(found)
+        else:
+            found.close(CloseCode.NORMAL, "Closed by the client.")
+            await self._respond(204, b"")
 
-def _find(pond: PondSocket, scope: Scope) -> Session | Refusal:
-    connection_id = headers(scope).get(CONNECTION_ID_HEADER)
-    if not connection_id:
-        return _invalid(400, "The header X-Connection-ID is missing.")
-    # One answer for an unknown id, another path and another transport: it must not tell which.
-    session = pond.find_session(connection_id, relative_path(scope))
-    if session is None or session.request.transport != "sse":
-        return _not_found("Connection not found.")
-    return session
+    async def _find(self) -> Session | Refusal:
+        request: ConnectRequest | Refusal = connect_request(self._scope, "sse")
+        if isinstance(request, Refusal):
+            return request
+        connection_id = self._headers.get(CONNECTION_ID_HEADER)
+        if not connection_id:
+            return _invalid(400, "The header X-Connection-ID is missing.")
+        # One answer for an unknown id, another path, transport or identity: it must not tell which.
+        found = await self._pond.find_session(connection_id, request)
+        return found or _NOT_FOUND
+
+    async def _refuse_body(self, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
+        """Refuse a request that may have a body, of which nothing or not all was read."""
+        if self._scope["method"] not in _BODILESS:
+            await self._body.discard()
+            if self._body.is_unread and is_old_http(self._scope):
+                more = (*more, _CLOSE)  # on this connection nothing can follow it
+        await self._refuse(refusal, *more)
+
+    async def _refuse(self, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
+        body = refusal.body()
+        await self._respond(refusal.status, body, [*refusal_headers(refusal, body), *more])
+
+    async def _respond(self, status: int, body: bytes, named: HeaderList | None = None) -> None:
+        named = [*(named or ()), *self._always]
+        await put(self._send, {"type": "http.response.start", "status": status, "headers": named})
+        await put(self._send, {"type": "http.response.body", "body": body})
 
 
 def _invalid(status: int, message: str) -> Refusal:
@@ -110,10 +171,6 @@ def _not_found(message: str) -> Refusal:
     return Refusal(404, "NOT_FOUND", message)
 
 
-async def _answer(send: Send, refusal: Refusal | None, *more: tuple[bytes, bytes]) -> None:
-    status, body, named = 204, b"", list(more)
-    if refusal is not None:
-        status, body = refusal.status, refusal.body()
-        named += refusal_headers(refusal, body)
-    await put(send, {"type": "http.response.start", "status": status, "headers": named})
-    await put(send, {"type": "http.response.body", "body": body})
+# One answer for whatever is wrong with a connection.
+_NOT_FOUND: Final = _not_found("Connection not found.")
+_LEAVING: Final = Refusal(503, "UNAVAILABLE", "The server is closing.", retry_after=1)

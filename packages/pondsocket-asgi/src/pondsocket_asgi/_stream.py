@@ -1,27 +1,62 @@
 """An open event stream as a session's outlet (HTML Living Standard, section 9.2)."""
 
+import random
 from collections.abc import Sequence
 from typing import Final
 
-import anyio
-from pondsocket import Frame, Options, Session
-from pondsocket_common import CONNECTION_ID_HEADER, EVENT_STREAM, sse_comment
+from pondsocket import Frame, Session
+from pondsocket_common import (
+    CONNECTION_ID_HEADER,
+    EVENT_STREAM,
+    CloseCode,
+    sse_comment,
+    sse_retry,
+)
 
 from ._outbox import Closing, Outbox, put
-from ._scope import Receive, Send
+from ._pulse import Pulse
+from ._scope import Receive, Scope, Send
 
-COMMENT: Final = sse_comment()
+# What is written at once. 64 KiB: asyncio's default high-water mark, above which servers wait.
+_CHUNK_BYTES: Final = 65_536
+# Within so many milliseconds the browsers come back whose streams a restart has ended.
+_RETRY_MS: Final = (1_000, 4_000)
+
+
+class _Comment(Frame):
+    """A line that readers ignore, in the form of a frame."""
+
+    __slots__ = ()
+
+    sse = sse_unnamed = sse_comment()
+
+
+_COMMENT: Final = _Comment(b"", "")
 
 
 class SSEStream(Outbox):
-    """One open stream as a session's outlet."""
+    """One open stream as a session's outlet.
 
-    def __init__(self, receive: Receive, send: Send, session: Session, options: Options) -> None:
-        super().__init__(send, session, options)
-        self.is_unnamed = False
-        self._receive = receive
-        self._keep_alive_seconds = options.sse_keepalive_seconds
-        self._wrote_at = anyio.current_time()
+    Args:
+        is_unnamed: Leave out the names of events, for readers that know none.
+        headers: What the response says besides.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session: Session,
+        pulse: Pulse,
+        *,
+        is_unnamed: bool = False,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        quiet_seconds = session.options.sse_keepalive_seconds
+        super().__init__(scope, receive, send, session, pulse, quiet_seconds=quiet_seconds)
+        self._is_unnamed = is_unnamed
+        self._headers = headers
 
     async def pull(self) -> None:
         """Return when the peer is gone; what it says comes by POST."""
@@ -29,49 +64,44 @@ class SSEStream(Outbox):
             pass
         self.lose()
 
-    async def write(self) -> None:
-        """Write, and between writes let no more time pass than proxies bear."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._watch_idleness)
-            await super().write()
-            tasks.cancel_scope.cancel()
-
-    async def _watch_idleness(self) -> None:
-        # One timer every 15 s. A time limit around the writer's sleep would be one per frame.
-        due = self._wrote_at + self._keep_alive_seconds
-        while True:
-            await anyio.sleep_until(due)
-            due = self._wrote_at + self._keep_alive_seconds
-            now = anyio.current_time()
-            if due <= now:
-                self.nudge()
-                due = now + self._keep_alive_seconds
-
     async def _open(self) -> None:
         named = [
             (b"content-type", EVENT_STREAM.encode()),
             (b"cache-control", b"no-cache, no-transform"),
             (b"x-accel-buffering", b"no"),
             (CONNECTION_ID_HEADER.encode(), self._session.connection_id.encode()),
+            *self._headers,
         ]
         await put(self._send, {"type": "http.response.start", "status": 200, "headers": named})
-        await self._write(self._take(), COMMENT)
+        # Proxies hold back a response without a body.
+        self._queued.appendleft(_COMMENT)
+        self._unwritten_frames += 1
+        await self._write_queued()
 
-    async def _write(self, frames: Sequence[Frame], before: bytes = b"") -> None:
-        if self.is_unnamed:
-            body = before + b"".join([frame.sse_unnamed for frame in frames])
-        else:
-            body = before + b"".join([frame.sse for frame in frames])
-        await self._put_body(body, more=True)
-        for frame in frames:
-            self._written(frame)
-        self._wrote_at = anyio.current_time()
+    async def _write_queued(self) -> None:
+        while self._queued:
+            blocks: list[bytes] = []
+            size = frames = 0
+            while self._queued and size < _CHUNK_BYTES:
+                frame = self._queued.popleft()
+                blocks.append(frame.sse_unnamed if self._is_unnamed else frame.sse)
+                size += frame.size
+                frames += 1
+            self._writes += 1
+            await self._put_body(b"".join(blocks), more=True)
+            self._unwritten_frames -= frames
+            self._unwritten_bytes -= size
 
-    async def _keep_alive(self) -> None:
-        await self._write((), COMMENT)
+    def _keep_alive(self) -> None:
+        self.push(_COMMENT)
 
-    async def _close(self, _closing: Closing, /) -> None:
-        await self._put_body(b"", more=False)
+    async def _close(self, closing: Closing, /) -> None:
+        body = b""
+        if closing.farewell is not None:
+            body = closing.farewell.sse_unnamed if self._is_unnamed else closing.farewell.sse
+        if closing.code is CloseCode.RESTART:
+            body += sse_retry(random.randint(*_RETRY_MS))  # noqa: S311
+        await self._put_body(body, more=False)
 
     async def _put_body(self, body: bytes, *, more: bool) -> None:
         await put(self._send, {"type": "http.response.body", "body": body, "more_body": more})

@@ -1,43 +1,71 @@
 """The WebSocket door: refuse or accept, then frames in and frames out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Final
 
 import anyio
-from pondsocket import Frame, Options, PondSocket, Refusal, Session
+from pondsocket import Options, Refusal, Session
 from pondsocket_common import CloseCode
 
+from ._door import Door
 from ._outbox import Closing, Outbox, PeerGone, logger, put
-from ._scope import Receive, Scope, Send, connect_request, refusal_headers
+from ._pulse import Pulse
+from ._scope import (
+    Receive,
+    Scope,
+    Send,
+    connect_request,
+    headers,
+    refusal_headers,
+    relative_path,
+)
+from ._servers import is_restart, ping_seconds, says_restart
 
 # RFC 6455, section 5.5: a control frame holds 125 bytes, two of which are the close code.
 MAX_REASON_BYTES: Final = 123
 
 
-async def serve_websocket(pond: PondSocket, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_websocket(door: Door, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one WebSocket scope from its handshake to its end."""
     if (await receive())["type"] != "websocket.connect":
         return
-    request = connect_request(scope, "websocket")
-    outcome = request if isinstance(request, Refusal) else await pond.connect(request)
+    outcome = await _admit(door, scope)
     if isinstance(outcome, Refusal):
         await _refuse(outcome, scope, send)
     else:
-        await ASGIWebSocketTransport(receive, send, outcome, pond.options).run()
+        quiet_seconds = _quiet_seconds(door.pond.options)
+        await ASGIWebSocketTransport(
+            scope,
+            receive,
+            send,
+            outcome,
+            door.pulse,
+            quiet_seconds=quiet_seconds,
+            on_restart=door.pond.begin_drain if says_restart() else None,
+        ).run()
+
+
+async def _admit(door: Door, scope: Scope) -> Session | Refusal:
+    """Have the origin judged, and then the endpoint decide."""
+    refusal, _ = door.doorman.check(relative_path(scope), headers(scope))
+    if refusal is not None:
+        return refusal
+    request = connect_request(scope, "websocket")
+    return request if isinstance(request, Refusal) else await door.pond.connect(request)
+
+
+def _quiet_seconds(options: Options) -> float | None:
+    """After how long without a write a heartbeat is due; None where the server's pings do."""
+    heartbeat, ping = options.heartbeat_seconds, ping_seconds()
+    is_pinged = heartbeat is not None and ping is not None and ping <= heartbeat
+    return None if is_pinged else heartbeat
 
 
 async def _refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
     try:
         if "websocket.http.response" in (scope.get("extensions") or {}):
             body = refusal.body()
-            await put(
-                send,
-                {
-                    "type": "websocket.http.response.start",
-                    "status": refusal.status,
-                    "headers": refusal_headers(refusal, body),
-                },
-            )
+            await _start_response(refusal.status, refusal_headers(refusal, body), send)
             await put(send, {"type": "websocket.http.response.body", "body": body})
         else:
             await put(send, _close_message(4000 + refusal.status, refusal.message))
@@ -45,14 +73,36 @@ async def _refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
         logger.debug("A peer left while it was refused: %r", gone.__cause__)
 
 
+async def _start_response(status: int, named: list[tuple[bytes, bytes]], send: Send) -> None:
+    start = {"type": "websocket.http.response.start", "status": status, "headers": named}
+    try:
+        await put(send, start)
+    except PeerGone as gone:
+        # uvicorn's older implementation (`--ws websockets`) sends only what Python has a name for,
+        # 599 for instance not. RFC 9110, section 15: an unknown status counts as its class's first.
+        if not isinstance(gone.__cause__, ValueError):
+            raise
+        await put(send, start | {"status": status // 100 * 100})
+
+
 class ASGIWebSocketTransport(Outbox):
     """One accepted WebSocket as a session's outlet."""
 
-    def __init__(self, receive: Receive, send: Send, session: Session, options: Options) -> None:
-        super().__init__(send, session, options)
-        self._receive = receive
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session: Session,
+        pulse: Pulse,
+        *,
+        quiet_seconds: float | None = None,
+        on_restart: Callable[[], object] | None = None,
+    ) -> None:
+        super().__init__(scope, receive, send, session, pulse, quiet_seconds=quiet_seconds)
+        self._on_restart = on_restart
         self._accepted: anyio.Event | None = anyio.Event()
-        self._max_message_bytes = options.max_message_bytes
+        self._max_message_bytes = session.options.max_message_bytes
 
     async def pull(self) -> str | bytes | None:
         """The next message; None when the peer is gone or sent more than it may."""
@@ -63,6 +113,8 @@ class ASGIWebSocketTransport(Outbox):
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
             self.lose()
+            if self._on_restart is not None and is_restart(message):
+                self._on_restart()  # event streams are told by nobody else
             return None
         data: str | bytes | None = message.get("text")
         if data is None:
@@ -74,29 +126,36 @@ class ASGIWebSocketTransport(Outbox):
         return data
 
     async def _open(self) -> None:
+        accept: dict[str, object] = {
+            "type": "websocket.accept",
+            "subprotocol": self._session.subprotocol,
+            "headers": [],
+        }
         try:
-            await put(self._send, {"type": "websocket.accept", "subprotocol": None, "headers": []})
+            await put(self._send, accept)
         finally:
             if self._accepted is not None:
                 self._accepted.set()
 
-    async def _write(self, frames: Sequence[Frame]) -> None:
-        # What `put` and `_written` do, without a call for each frame.
-        send = self._send
+    async def _write_queued(self) -> None:
+        # What `put` does, without a call for each frame.
+        send, queued = self._send, self._queued
         try:
-            for frame in frames:
-                if self._is_dropping:
-                    return
+            while queued:
+                frame = queued.popleft()
+                self._writes += 1
                 await send({"type": "websocket.send", "text": frame.text})
                 self._unwritten_frames -= 1
                 self._unwritten_bytes -= frame.size
         except Exception as error:
             raise PeerGone from error
 
-    async def _keep_alive(self) -> None:
-        """Nothing: pings are the server's."""
+    def _keep_alive(self) -> None:
+        self._session.heartbeat()
 
     async def _close(self, closing: Closing, /) -> None:
+        if closing.farewell is not None:
+            await put(self._send, {"type": "websocket.send", "text": closing.farewell.text})
         await put(self._send, _close_message(closing.code, closing.reason))
 
 

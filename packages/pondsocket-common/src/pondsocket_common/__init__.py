@@ -48,6 +48,7 @@ from ._messages import (
     ServerMessage,
     ServerPayload,
 )
+from ._origins import AllowedOrigins, Origin, is_own_origin, parse_origin
 from ._sse import SSEDecoder, SSEEvent, sse_comment, sse_frame, sse_retry
 
 __version__ = "0.1.0"
@@ -59,6 +60,7 @@ __all__ = [
     "MAX_BATCH",
     "RESERVED_EVENTS",
     "Acknowledged",
+    "AllowedOrigins",
     "ChannelReceiver",
     "ClientActions",
     "ClientMessage",
@@ -74,6 +76,7 @@ __all__ = [
     "InvalidMessage",
     "Left",
     "NotFound",
+    "Origin",
     "Payload",
     "Ping",
     "PondSocketError",
@@ -103,8 +106,10 @@ __all__ = [
     "fresh_ref",
     "is_channel_name",
     "is_name",
+    "is_own_origin",
     "message_bytes",
     "parse_cookies",
+    "parse_origin",
     "sse_comment",
     "sse_frame",
     "sse_retry",

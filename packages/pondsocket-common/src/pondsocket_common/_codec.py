@@ -182,10 +182,7 @@ def message_bytes(message: ClientMessage | Ping) -> int:
 
 
 def _parse(data: str | bytes) -> object:
-    try:
-        value: object = orjson.loads(data)
-    except orjson.JSONDecodeError as exc:
-        raise InvalidMessage(f"The message is not valid JSON: {exc.msg}.") from None
+    value = _load(data)
     suspect = False
     # The messages of an array are measured like one that comes alone: the array is no level.
     for message in value if type(value) is list else (value,):
@@ -197,6 +194,17 @@ def _parse(data: str | bytes) -> object:
     if suspect:
         _refuse_huge_integers(data)
     return value
+
+
+def _load(data: str | bytes, *, is_second_try: bool = False) -> object:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as exc:
+        # Space inside the first bracket lets orjson 3.13 set aside too little for dense values.
+        if exc.msg.startswith("failed to allocate") and not is_second_try:
+            text = (data if isinstance(data, bytes) else data.encode()).lstrip()
+            return _load(text[:1] + text[1:].lstrip(), is_second_try=True)
+        raise InvalidMessage(f"The message is not valid JSON: {exc.msg}.") from None
 
 
 def _check(container: dict[str, Any] | list[Any], depth: int) -> bool:

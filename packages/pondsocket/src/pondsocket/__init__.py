@@ -43,6 +43,8 @@ from ._outgoing import OutgoingHandler, OutgoingMiddleware
 from ._request import ConnectRequest, Refusal
 from ._server import PondSocket
 from ._session import Session
+from ._slow_consumers import Conflate, SlowConsumers, conflate
+from ._state.backlog import make_room
 from ._state.patterns import Route
 
 __version__ = "0.1.0"
@@ -53,6 +55,7 @@ __all__ = [
     "ChannelReceiver",
     "ClientActions",
     "CloseCode",
+    "Conflate",
     "ConnectRequest",
     "ConnectionContext",
     "Counter",
@@ -90,6 +93,7 @@ __all__ = [
     "Route",
     "ServerActions",
     "Session",
+    "SlowConsumers",
     "SyncEventContext",
     "SyncJoinContext",
     "SyncLeaveContext",
@@ -97,4 +101,6 @@ __all__ = [
     "UsageError",
     "User",
     "__version__",
+    "conflate",
+    "make_room",
 ]

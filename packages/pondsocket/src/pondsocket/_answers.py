@@ -7,9 +7,12 @@ from pondsocket_common import (
     GATEWAY,
     ClientActions,
     ClientMessage,
+    CloseCode,
+    Connected,
     Detail,
     ErrorTypes,
     Fault,
+    Goodbye,
     InvalidMessage,
     NotFound,
     Payload,
@@ -41,6 +44,19 @@ def system(
     """A SYSTEM message; without a request that it answers, it gets a fresh id."""
     return Frame.of(
         ServerMessage(ServerActions.SYSTEM, event, channel_name, request_id or fresh_id(), payload)
+    )
+
+
+def connected(user_id: str, connection_id: str) -> Frame:
+    """The first message of every connection."""
+    return Frame.of(
+        ServerMessage(
+            ServerActions.CONNECT,
+            SystemEvents.CONNECTION,
+            GATEWAY,
+            fresh_id(),
+            Connected(user_id, connection_id),
+        )
     )
 
 
@@ -118,6 +134,17 @@ def _over_limit(request: ClientMessage, message: str, retry_after_ms: int) -> Fr
 def pong(ping: Ping) -> Frame:
     """The answer to a ping."""
     return system(SystemEvents.PONG, GATEWAY, Pong(), ping.request_id)
+
+
+def heartbeat() -> Frame:
+    """Something to say where there is nothing to say; every client ignores it."""
+    return system(SystemEvents.PONG, GATEWAY, Pong())
+
+
+def goodbye(code: CloseCode, reason: str, after_ms: int) -> Frame:
+    """The connection will be closed, in so many milliseconds if not at once."""
+    payload = Goodbye(code, reason, code.reconnect, after_ms)
+    return system(SystemEvents.GOODBYE, GATEWAY, payload)
 
 
 def _error(payload: Fault, channel_name: str, request_id: str | None) -> Frame:

@@ -32,6 +32,7 @@ from ._member import ChannelOwner, Departure, Intercept, Member
 from ._payloads import as_payload, check_event
 from ._presence import ChannelPresence
 from ._session import Session
+from ._slow_consumers import mark
 from ._state.roster import Roster
 from ._timers import Spawn, Timers
 
@@ -122,6 +123,7 @@ class Channel:
         shown = as_payload(payload)
         message = ServerMessage(ServerActions.BROADCAST, event, self.name, fresh_id(), shown)
         frame = Frame.of(message)
+        mark(frame, self.owner.slow_consumers, self.name, event, shown)
         self.presence.flush()
         intercept = self.owner.intercept(self, message, frame)
         if intercept is None:

@@ -20,11 +20,19 @@ class Outlet(Protocol):
         ...
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame; never waits. False: it is full, or has ended."""
+        """Take a frame; never waits. False: it is full, or has ended.
+
+        Full it is only after it has dropped what may be dropped (`make_room`).
+        """
         ...
 
-    def end(self, code: CloseCode, reason: str, *, abort: bool) -> None:
-        """Write out what is queued and close; with `abort`, drop the queue. Idempotent."""
+    def end(
+        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+    ) -> None:
+        """Write out what is queued, then the farewell, and close. Idempotent.
+
+        With `abort` the queue is dropped, and the farewell goes out only if it can at once.
+        """
         ...
 
 

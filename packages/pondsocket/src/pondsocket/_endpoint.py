@@ -1,12 +1,10 @@
 """An endpoint: admits connections to one path, and routes their messages."""
 
 import logging
-import math
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Hashable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar, assert_never
 
-import anyio
 from pondsocket_common import (
     GATEWAY,
     ClientActions,
@@ -21,19 +19,21 @@ from pondsocket_common import (
 
 from . import _answers as answers
 from ._channel import Channel
+from ._congestion import Congestion
 from ._contexts import ConnectionContext, GatewayContext, JoinContext
+from ._doorkeeper import Doorkeeper, Identify
 from ._environment import Environment, Work
-from ._errors import InvalidPayload, PondError, UsageError
+from ._errors import UsageError
 from ._events import Events, TakesEvents
-from ._handlers import Handler, Middleware, Registration
+from ._handlers import Handler, Middleware
 from ._identity import LeaveReason
-from ._kinds import CONNECTION
 from ._lobby import Lobby
-from ._loop import is_cancellation
 from ._member import Member
-from ._request import ConnectRequest, Refusal, refuse_connection
+from ._options import check_origins
+from ._request import ConnectRequest, Refusal
 from ._session import Session
-from ._state.lifecycle import Admission
+from ._slow_consumers import SlowConsumers
+from ._state.lifecycle import Phase
 from ._state.patterns import Pattern, PatternMap, Route
 from ._state.roster import Roster
 
@@ -51,7 +51,13 @@ class Endpoint(TakesEvents):
     Args:
         path: A pattern, for instance `/socket` or `/tenants/:tenant/socket`.
         handler: Decides who may connect.
-        is_closed: Whether nobody may come in any more.
+        find_phase: Whether anybody new may come in.
+        allowed_origins: Which web pages may connect besides those of the host itself; None: those
+            of the pond's options.
+        identity: Who makes a request, for instance the user of a session cookie. If it is given, a
+            POST or DELETE for an event stream must come from whom the stream was opened by.
+        subprotocols: The WebSocket subprotocols that are spoken here; the first one that a client
+            offers is chosen.
     """
 
     def __init__(
@@ -60,28 +66,30 @@ class Endpoint(TakesEvents):
         handler: Handler,
         middlewares: Sequence[Middleware[ConnectionContext]],
         environment: Environment,
-        is_closed: Callable[[], bool],
+        find_phase: Callable[[], Phase],
+        *,
+        allowed_origins: Collection[str] | None = None,
+        identity: Identify | None = None,
+        subprotocols: Collection[str] = (),
     ) -> None:
         if not path.startswith("/") and path != "*":
             raise UsageError(f"endpoint {path!r}: a path starts with '/'.")
         self.path = path
-        self._handler = handler
-        self._middlewares = list(middlewares)
         self._names = Pattern(path).names
-        self._connect = self._register(self._middlewares)
+        self.doorkeeper = Doorkeeper(path, handler, middlewares, environment, identity)
         self._environment = environment
-        self._is_closed = is_closed
-        self._slow: dict[Session, None] = {}
+        self._find_phase = find_phase
+        if allowed_origins is not None:
+            check_origins(f"endpoint {path!r}", allowed_origins)
+        self.allowed_origins = tuple(
+            environment.options.allowed_origins if allowed_origins is None else allowed_origins
+        )
+        self.subprotocols = _checked(path, subprotocols)
+        self._congestion = Congestion(environment)
         self._is_said_full = False
         self._lobbies: PatternMap[Lobby] = PatternMap()
         self._events = Events(f"endpoint {path!r}", self._names, ErrorTypes.ENDPOINT_ERROR)
         self.sessions: Roster[Session] = Roster()
-
-    def _register(
-        self, middlewares: Sequence[Middleware[ConnectionContext]]
-    ) -> Registration[ConnectionContext]:
-        what = f"endpoint {self.path!r}"
-        return Registration(what, self._handler, middlewares, CONNECTION, self._names)
 
     # --- for applications ---------------------------------------------------------------------
 
@@ -91,26 +99,38 @@ class Endpoint(TakesEvents):
         Raises:
             UsageError: One of them has the wrong form.
         """
-        self._connect = self._register([*self._middlewares, *middlewares])
-        self._middlewares += middlewares
+        self.doorkeeper.use(middlewares)
 
     def create_channel(
-        self, pattern: str, handler: Handler, *middlewares: Middleware[JoinContext]
+        self,
+        pattern: str,
+        handler: Handler,
+        *middlewares: Middleware[JoinContext],
+        slow_consumers: SlowConsumers = "close",
     ) -> Lobby:
         """Serve the channels whose names match a pattern; the first registered one wins.
 
+        Args:
+            slow_consumers: What becomes of a member whose outbox is full: see `Lobby`.
+
         Raises:
-            UsageError: The pattern or the handler cannot work.
+            UsageError: The pattern, the handler or the policy cannot work.
         """
-        lobby = Lobby(pattern, handler, *middlewares)
+        lobby = Lobby(pattern, handler, *middlewares, slow_consumers=slow_consumers)
         self.include(lobby)
         return lobby
 
     def channel(
-        self, pattern: str, *, middlewares: Sequence[Middleware[JoinContext]] = ()
+        self,
+        pattern: str,
+        *,
+        middlewares: Sequence[Middleware[JoinContext]] = (),
+        slow_consumers: SlowConsumers = "close",
     ) -> Callable[[Handler], Lobby]:
         """`create_channel` as a decorator: the decorated name is the lobby."""
-        return lambda handler: self.create_channel(pattern, handler, *middlewares)
+        return lambda handler: self.create_channel(
+            pattern, handler, *middlewares, slow_consumers=slow_consumers
+        )
 
     def include(self, lobby: Lobby) -> None:
         """Serve the channels of a lobby that was made elsewhere.
@@ -147,16 +167,19 @@ class Endpoint(TakesEvents):
 
     def fits(self, route: Route) -> bool:
         """Whether the parameters have the types that the connection handler asks for."""
-        return self._connect.fits(route.params)
+        return self.doorkeeper.fits(route.params)
 
     async def admit(self, request: ConnectRequest, route: Route) -> Session | Refusal:
         """Have the connection handler decide."""
         if self._is_full():
             return Refusal(503, "NO_CAPACITY", "There are too many connections.", retry_after=5)
         context = ConnectionContext(request, route)
-        refusal = await self._decide(context)
+        refusal = await self.doorkeeper.decide(context)
         if refusal is not None:
             return refusal
+        identity = await self.doorkeeper.identify(request)
+        if isinstance(identity, Refusal):
+            return identity
         return Session(
             self,
             request,
@@ -166,6 +189,8 @@ class Endpoint(TakesEvents):
             is_user_known=context.is_user_known,
             assigns=context.assigns,
             greeting=context.replies,
+            identity=identity,
+            subprotocol=next((p for p in request.subprotocols if p in self.subprotocols), None),
         )
 
     def _is_full(self, extra: int = 0) -> bool:
@@ -177,35 +202,6 @@ class Endpoint(TakesEvents):
             self._is_said_full = True
             _log.warning("%s is full: see Options.max_connections (%s).", self.path, limit)
         return True
-
-    async def _decide(self, context: ConnectionContext) -> Refusal | None:
-        timeout, path = self._environment.options.connect_timeout, context.path
-        refusal: Refusal | None = None
-        with anyio.CancelScope() as limit:
-            limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
-            try:
-                await self._connect.call(context)
-            except PondError as error:
-                refusal = refuse_connection(error.code, error.message)
-            except InvalidPayload as error:
-                refusal = refuse_connection(422, str(error))
-            except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
-                if is_cancellation(error):
-                    raise
-                _log.exception("A connection handler failed (path=%r).", path)
-                if self._environment.observer is not None:
-                    self._environment.observer.error(error, GATEWAY, "CONNECT", context.user_id)
-                refusal = Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, answers.INTERNAL)
-        if limit.cancelled_caught:
-            _log.error("A connection handler took over %s s (path=%r).", timeout, path)
-            text = "The connection took too long to decide."
-            return Refusal(504, ErrorTypes.ENDPOINT_ERROR, text)
-        if context.declined is not None:
-            return refuse_connection(*context.declined)
-        if refusal is None and context.decision.state is not Admission.ACCEPTED:
-            _log.error("A connection handler neither accepted nor declined (path=%r).", path)
-            return refuse_connection(401, "Nobody decided about the connection.")
-        return refusal
 
     # --- for sessions (SessionOwner) ----------------------------------------------------------
 
@@ -220,8 +216,11 @@ class Endpoint(TakesEvents):
         )
         if self._environment.observer is not None:
             self._environment.observer.connected(session.user_id, session.request)
-        if self._is_closed():  # since it was admitted, so that nobody has told it
+        phase = self._find_phase()
+        if phase is Phase.CLOSED:  # since it was admitted, so that nobody has told it
             session.close(CloseCode.GOING_AWAY, "the server is closing")
+        elif phase is Phase.DRAINING:
+            session.close(CloseCode.RESTART, "the server restarts")
         elif self._is_full(1):  # the same: a crowd that comes at once is decided about at once
             session.close(CloseCode.NO_CAPACITY, "there are too many connections")
 
@@ -234,29 +233,21 @@ class Endpoint(TakesEvents):
                 session.spawn(farewell)
 
     def overflowed(self, session: Session) -> None:
-        """Close a slow consumer, but never from within the closing of another.
+        """Close a slow consumer."""
+        self._congestion.overflowed(session)
 
-        The others are told that one has gone, which may be one frame too many for the next. In a
-        room of stalled peers that goes on and on: nested, it would exhaust the stack.
-        """
-        if session in self._slow:
-            return
-        _log.warning("A slow consumer is closed (user=%r).", session.user_id)
-        if self._environment.observer is not None:
-            self._environment.observer.slow_consumer()
-        self._slow[session] = None
-        if len(self._slow) > 1:
-            return  # whoever closes the first will come to it
-        while self._slow:
-            first = next(iter(self._slow))
-            try:
-                first.close(CloseCode.SLOW_CONSUMER, "slow consumer")
-            finally:
-                del self._slow[first]
+    def dropped(self, session: Session, frames: int) -> None:
+        """Frames were dropped for a slow consumer."""
+        self._congestion.dropped(session, frames)
+
+    def caught_up(self, session: Session) -> None:
+        """Nothing waits for the session any more."""
+        self._congestion.caught_up(session)
 
     def over(self, session: Session) -> list[Work]:
         """End the session's memberships."""
         was_open = self.sessions.remove(session)
+        self._congestion.caught_up(session)
         farewells: list[Work] = []
         for member in list(session.memberships.values()):
             if isinstance(member, Member):
@@ -349,3 +340,11 @@ class Endpoint(TakesEvents):
             text = f"Join {message.channel_name} before sending events to it."
             frame = answers.fault(message, ErrorTypes.UNAUTHORIZED_BROADCAST, 403, text)
             found[0].answer(session, message.channel_name, frame)
+
+
+def _checked(path: str, subprotocols: object) -> tuple[str, ...]:
+    if isinstance(subprotocols, tuple | list | set | frozenset):
+        names = tuple(name for name in subprotocols if isinstance(name, str) and name)
+        if len(names) == len(subprotocols):
+            return names
+    raise UsageError(f"endpoint {path!r}: subprotocols is a tuple of names: {subprotocols!r}.")

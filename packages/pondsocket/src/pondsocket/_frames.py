@@ -1,17 +1,36 @@
 """Encoded messages."""
 
+from collections.abc import Hashable
+
 from pondsocket_common import ServerMessage, encode_server, sse_frame
 
 
 class Frame:
-    """One message, encoded once; each transport's form is made on first demand and shared."""
+    """One message, encoded once; each transport's form is made on first demand and shared.
 
-    __slots__ = ("_sse", "_sse_unnamed", "_text", "event", "json", "size")
+    `droppable`: an outbox that is full may drop it, for another of the same `channel` first. With
+    a `conflate_key` only if a later frame of the same channel has the same key.
+    """
+
+    __slots__ = (
+        "_sse",
+        "_sse_unnamed",
+        "_text",
+        "channel",
+        "conflate_key",
+        "droppable",
+        "event",
+        "json",
+        "size",
+    )
 
     def __init__(self, json: bytes, event: str) -> None:
         self.json = json
         self.event = event
         self.size = len(json)  # in bytes
+        self.channel: str | None = None
+        self.droppable = False
+        self.conflate_key: Hashable = None
         self._text: str | None = None
         self._sse: bytes | None = None
         self._sse_unnamed: bytes | None = None
@@ -24,6 +43,13 @@ class Frame:
             EncodingError: Its payload cannot be written as JSON.
         """
         return cls(encode_server(message), message.event)
+
+    def copy_marks(self, original: "Frame") -> "Frame":
+        """Let the same become of it as of another; gives itself."""
+        self.channel = original.channel
+        self.droppable = original.droppable
+        self.conflate_key = original.conflate_key
+        return self
 
     @property
     def text(self) -> str:

@@ -57,6 +57,7 @@ class Counter(StrEnum):
     FRAMES_OUT = "frames_out"
     BYTES_OUT = "bytes_out"
     SLOW_CONSUMER = "slow_consumer"
+    DROPPED = "dropped"
 
 
 class Metrics(Protocol):
@@ -129,6 +130,10 @@ class Observer:
     def slow_consumer(self) -> None:
         """A slow consumer is closed."""
         self._count(Counter.SLOW_CONSUMER)
+
+    def dropped(self, frames: int) -> None:
+        """Frames were dropped for a slow consumer."""
+        self._count(Counter.DROPPED, frames)
 
     def sent(self, size: int, waiting: int) -> None:
         """A frame of `size` bytes was queued, and `waiting` frames are now."""

@@ -24,6 +24,7 @@ from ._loop import is_cancellation
 from ._member import Departure, Intercept, Member
 from ._outgoing import BoundOutgoing, Outgoing, OutgoingHandler, OutgoingMiddleware
 from ._session import Session
+from ._slow_consumers import SlowConsumers, check_policy
 from ._state.lifecycle import Admission
 from ._state.patterns import Pattern, PatternMap, Route
 
@@ -41,19 +42,27 @@ class Lobby(TakesEvents):
     Args:
         pattern: What channel names look like, for instance `/chat/:room_id`.
         handler: Decides who may join.
+        slow_consumers: What becomes of a member whose outbox is full: it is closed, or it misses
+            this lobby's oldest broadcasts, or those that later ones replace (`conflate`).
 
     Raises:
-        UsageError: The pattern or the handler cannot work.
+        UsageError: The pattern, the handler or the policy cannot work.
     """
 
     def __init__(
-        self, pattern: str, handler: Handler, *middlewares: Middleware[JoinContext]
+        self,
+        pattern: str,
+        handler: Handler,
+        *middlewares: Middleware[JoinContext],
+        slow_consumers: SlowConsumers = "close",
     ) -> None:
         if not pattern.startswith("/") and pattern != "*":
             raise UsageError(f"channel {pattern!r}: the names of channels start with '/'.")
         self.pattern = pattern
         self.environment = Environment()
         self._what = f"channel {pattern!r}"
+        check_policy(self._what, slow_consumers)
+        self.slow_consumers = slow_consumers
         self._names = Pattern(pattern).names
         self._join = Registration(self._what, handler, middlewares, JOIN, self._names)
         self._events = Events(self._what, self._names, ErrorTypes.CHANNEL_ERROR)

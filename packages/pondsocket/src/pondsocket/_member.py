@@ -14,6 +14,7 @@ from ._environment import Environment, Work
 from ._frames import Frame
 from ._identity import LeaveReason, User
 from ._session import Session
+from ._slow_consumers import SlowConsumers
 
 if TYPE_CHECKING:
     from ._channel import Channel
@@ -53,6 +54,11 @@ class ChannelOwner(Protocol):
     @property
     def chained(self) -> bool:
         """Whether an outgoing handler may wait, so that every member needs a `Chain`."""
+        ...
+
+    @property
+    def slow_consumers(self) -> SlowConsumers:
+        """What becomes of members that read slower than they are sent to."""
         ...
 
     def intercept(self, channel: Channel, message: ServerMessage, frame: Frame) -> Intercept | None:

@@ -4,9 +4,19 @@ import math
 from dataclasses import dataclass, fields
 from typing import Final
 
+from pondsocket_common import AllowedOrigins
+
 from ._errors import UsageError
 
-_POSITIVE: Final = {"event_rate", "control_rate", "sse_keepalive_seconds"}
+_POSITIVE: Final = {
+    "event_rate",
+    "control_rate",
+    "sse_keepalive_seconds",
+    "heartbeat_seconds",
+    "write_timeout",
+    "post_timeout",
+    "tcp_user_timeout",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +43,19 @@ class Options:
         max_refusals: As many answers of 429 within 10 s close the connection with 4429.
         outbox_frames: What may wait to be written to one connection.
         outbox_bytes: The same, in bytes.
+        write_timeout: How long one write to a connection may hang until it counts as slow.
         presence_tick: How long presence diffs are gathered into one frame.
         presence_leave_delay: How long the leave of a user whose last connection was lost is held
             back, so that nobody sees a reconnect. For users whose id the application gave.
         sse_keepalive_seconds: How often an idle event stream carries a comment.
+        heartbeat_seconds: How often an idle WebSocket carries a message, unless the server is known
+            to ping by itself.
+        post_timeout: How long the body of a POST may take; then the answer is 408.
+        drain_seconds: Over how long a drain spreads the ends of many connections.
+        tcp_user_timeout: After how long the kernel drops a peer that acknowledges nothing. It is
+            set on the process's listening sockets, which serve the host application as well; Linux.
+        allowed_origins: Which web pages may connect besides those of the host itself, such as
+            `https://app.example.com` or `https://*.example.com`. An endpoint may have its own.
     """
 
     # Longer than any lookup should take, shorter than the patience of whoever waits for it.
@@ -68,15 +87,27 @@ class Options:
     # A second of a busy room; a thousand stalled peers then hold 1 GiB at the worst.
     outbox_frames: int = 1_024
     outbox_bytes: int = 1_048_576
+    # Longer than any stall of a mobile network that people sit through.
+    write_timeout: float = 10.0
     # Shorter than what eyes notice, longer than a burst of joins takes.
     presence_tick: float = 0.1
     # Off: a leave that is told late is a lie for as long.
     presence_leave_delay: float = 0.0
     # Proxies cut idle responses after 60 s (nginx) or 30 s (some load balancers).
     sse_keepalive_seconds: float = 15.0
+    heartbeat_seconds: float | None = 25.0
+    # 256 KiB over a bad mobile link; whoever needs longer holds a connection open for nothing.
+    post_timeout: float | None = 10.0
+    # Within what service managers wait after SIGTERM: 30 s (Kubernetes) or 90 s (systemd).
+    drain_seconds: float = 10.0
+    tcp_user_timeout: float | None = None
+    allowed_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_origins("Options.allowed_origins", self.allowed_origins)
         for field in fields(self):
+            if field.name == "allowed_origins":
+                continue
             value, may_be_off = getattr(self, field.name), "None" in str(field.type)
             if value is None and may_be_off:
                 continue
@@ -93,3 +124,22 @@ class Options:
                 raise UsageError(f"Options.{field.name} is {noun}, {least}{off}: {value!r}.")
             if value == 0 and field.name.endswith("_rate"):
                 raise UsageError(f"Options.{field.name}: at a rate of 0 nothing ever passes.")
+
+
+def check_origins(what: str, origins: object) -> None:
+    """See that these can be meant as origins.
+
+    Raises:
+        UsageError: They are no collection of texts, or one of them can match nothing or everything.
+    """
+    if isinstance(origins, str) or not isinstance(origins, tuple | list | set | frozenset):
+        raise UsageError(f"{what} is a tuple of origins, such as ('https://a.example',).")
+    for origin in origins:
+        if not isinstance(origin, str):
+            raise UsageError(
+                f"{what}: an origin is a text such as 'https://a.example': {origin!r}."
+            )
+    try:
+        AllowedOrigins(origins)
+    except ValueError as problem:
+        raise UsageError(f"{what}: {problem}") from None

@@ -108,7 +108,8 @@ class BoundOutgoing:
         if not context.transformed:
             return self._frame
         # Under the same request id: copies are one broadcast.
-        return Frame.of(self._message._replace(payload=context.get_payload()))
+        copy = Frame.of(self._message._replace(payload=context.get_payload()))
+        return copy.copy_marks(self._frame)
 
     def _withhold(self, member: Member, error: BaseException) -> None:
         # Outgoing handlers are filters as often as not: sending what one failed to filter

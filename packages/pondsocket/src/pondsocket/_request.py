@@ -16,6 +16,7 @@ class ConnectRequest:
     Args:
         path: Percent-decoded once, relative to where the application is mounted.
         address: The peer, `host:port`, as far as the server knows it.
+        subprotocols: What a WebSocket client offers to speak, best first.
     """
 
     path: str
@@ -23,6 +24,7 @@ class ConnectRequest:
     query: QueryParams
     address: str | None
     transport: Transport
+    subprotocols: tuple[str, ...] = ()
 
     @cached_property
     def cookies(self) -> dict[str, str]:
@@ -45,6 +47,11 @@ class Refusal:
     error: str
     message: str
     retry_after: int | None = None
+
+    def __post_init__(self) -> None:
+        # What UTF-8 cannot say, such as half of a path's name, must not get in the answer's way.
+        readable = str(self.message).encode(errors="replace").decode()
+        object.__setattr__(self, "message", readable)
 
     def body(self) -> bytes:
         """The JSON body of the HTTP response."""

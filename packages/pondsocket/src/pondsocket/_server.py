@@ -1,11 +1,12 @@
 """The application object: its endpoints, and its beginning and end."""
 
+import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import anyio
 import anyio.abc
@@ -14,6 +15,7 @@ from pondsocket_common import CloseCode
 from ._channel import Channel
 from ._channel_handle import ChannelHandle
 from ._contexts import ConnectionContext
+from ._doorkeeper import Identify
 from ._endpoint import Endpoint
 from ._environment import Environment
 from ._errors import UsageError
@@ -22,7 +24,12 @@ from ._hooks import Hooks, Metrics, Observer
 from ._options import Options
 from ._request import ConnectRequest, Refusal
 from ._session import Session
+from ._state.lifecycle import PHASES, Phase, PhaseEvent
 from ._state.patterns import PatternMap, Route
+
+# As many clients a second can connect and join again elsewhere on one core (about 1 ms each),
+# with room for what that core does besides.
+_ENDS_PER_SECOND: Final = 100
 
 
 class PondSocket:
@@ -52,29 +59,64 @@ class PondSocket:
         self._environment = Environment(self.options, clock, observer)
         self._endpoints: PatternMap[Endpoint] = PatternMap()
         self._by_path: dict[str, Endpoint] = {}
-        self._closed = False
+        self._phase = Phase.OPEN
         self._entries: list[int] = []  # by task
         self._tasks: anyio.abc.TaskGroup | None = None
         self._tasks_owner = 0
 
     def create_endpoint(
-        self, path: str, handler: Handler, *middlewares: Middleware[ConnectionContext]
+        self,
+        path: str,
+        handler: Handler,
+        *middlewares: Middleware[ConnectionContext],
+        allowed_origins: Collection[str] | None = None,
+        identity: Identify | None = None,
+        subprotocols: Collection[str] = (),
     ) -> Endpoint:
         """Admit connections to a path; the first registered path that matches wins.
 
+        Args:
+            allowed_origins: Which web pages may connect besides those of the host itself; by
+                default those that `Options` names.
+            identity: Who makes a request, for instance the user of a session cookie. If it is
+                given, a POST or DELETE for an event stream must come from whom the stream is.
+            subprotocols: The WebSocket subprotocols that are spoken here.
+
         Raises:
-            UsageError: The path or the handler cannot work.
+            UsageError: The path, the handler or an option cannot work.
         """
-        endpoint = Endpoint(path, handler, middlewares, self._environment, lambda: self._closed)
+        endpoint = Endpoint(
+            path,
+            handler,
+            middlewares,
+            self._environment,
+            lambda: self._phase,
+            allowed_origins=allowed_origins,
+            identity=identity,
+            subprotocols=subprotocols,
+        )
         self._endpoints.add(path, endpoint)
         self._by_path.setdefault(path, endpoint)
         return endpoint
 
     def endpoint(
-        self, path: str, *, middlewares: Sequence[Middleware[ConnectionContext]] = ()
+        self,
+        path: str,
+        *,
+        middlewares: Sequence[Middleware[ConnectionContext]] = (),
+        allowed_origins: Collection[str] | None = None,
+        identity: Identify | None = None,
+        subprotocols: Collection[str] = (),
     ) -> Callable[[Handler], Endpoint]:
         """`create_endpoint` as a decorator: the decorated name is the endpoint."""
-        return lambda handler: self.create_endpoint(path, handler, *middlewares)
+        return lambda handler: self.create_endpoint(
+            path,
+            handler,
+            *middlewares,
+            allowed_origins=allowed_origins,
+            identity=identity,
+            subprotocols=subprotocols,
+        )
 
     def channel(self, endpoint_path: str, name: str) -> ChannelHandle:
         """A channel, to be sent to from outside of its handlers.
@@ -105,19 +147,68 @@ class PondSocket:
         for endpoint in self._endpoints:
             endpoint.drop_user(str(user_id), reason, code)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether new connections are let in; for the readiness probe of a load balancer."""
+        return self._phase is Phase.OPEN
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether a drain has begun, and the pond is not closed yet."""
+        return self._phase is Phase.DRAINING
+
+    def begin_drain(self, seconds: float | None = None) -> None:
+        """Let nobody in any more, and end what is open bit by bit; a second call changes nothing.
+
+        Everybody is told at once by a GOODBYE when it will be closed, with 1012, and is served
+        until then. The window grows with the number of connections, so that they do not all come
+        back elsewhere in the same moment.
+
+        Args:
+            seconds: The longest window, instead of `Options.drain_seconds`.
+        """
+        if not self._advance(PhaseEvent.DRAIN):
+            return
+        sessions = self._sessions()
+        longest = self.options.drain_seconds if seconds is None else max(0.0, seconds)
+        window = min(longest, len(sessions) / _ENDS_PER_SECOND)
+        random.shuffle(sessions)
+        for place, session in enumerate(sessions):
+            session.depart(window * (place + random.random()) / len(sessions))  # noqa: S311
+
+    async def drain(self, seconds: float | None = None) -> None:
+        """`begin_drain`, and wait until the last connection has ended."""
+        sessions = self._sessions()
+        self.begin_drain(seconds)
+        longest = self.options.drain_seconds if seconds is None else max(0.0, seconds)
+        await self._wait_ended(sessions, longest)
+
     async def close(self) -> None:
         """Close every connection, with code 1001: clients reconnect. New ones are refused."""
-        self._closed = True
-        sessions = [session for endpoint in self._endpoints for session in endpoint.sessions]
+        self._advance(PhaseEvent.CLOSE)
+        sessions = self._sessions()
         for session in sessions:
             session.close(CloseCode.GOING_AWAY, "the server is closing")
+        await self._wait_ended(sessions, 0)
+
+    def _sessions(self) -> list[Session]:
+        return [session for endpoint in self._endpoints for session in endpoint.sessions]
+
+    def _advance(self, event: PhaseEvent) -> bool:
+        following = PHASES.get((self._phase, event))
+        if following is None:
+            return False
+        self._phase = following
+        return True
+
+    async def _wait_ended(self, sessions: Sequence[Session], seconds: float) -> None:
         # A handler that closes the pond is itself one of those waited for: hence the limit.
-        with anyio.move_on_after(self.options.handler_grace + 1):
+        with anyio.move_on_after(seconds + self.options.handler_grace + 1):
             for session in sessions:
                 await session.wait_ended()
 
     async def __aenter__(self) -> Self:
-        self._closed = False
+        self._advance(PhaseEvent.ENTER)
         self._environment.loop.enter()
         self._entries.append(anyio.get_current_task().id)
         if self._tasks is None:
@@ -169,17 +260,33 @@ class PondSocket:
         if found is None:
             return Refusal(404, "NOT_FOUND", f"Endpoint not found: {request.path}")
         endpoint, route = found
-        if not self._closed:
+        if self.is_ready:
             outcome = await endpoint.admit(request, route)
-            if not self._closed or isinstance(outcome, Refusal):
+            if self.is_ready or isinstance(outcome, Refusal):
                 return outcome
         return Refusal(503, "UNAVAILABLE", "The server is closing.", retry_after=1)
 
-    def find_session(self, connection_id: str, path: str) -> Session | None:
-        """The open connection with this secret id, if it was opened at this very path."""
-        endpoint = self.find_endpoint(path)
+    async def find_session(
+        self, connection_id: str, request: ConnectRequest
+    ) -> Session | Refusal | None:
+        """The open event stream with this secret id, for a request that may speak on it.
+
+        It must come to the very path at which the stream was opened, and from the same identity.
+
+        Returns:
+            None where there is no such stream, without saying what was wrong; a Refusal where the
+            request's identity could not be told.
+        """
+        endpoint = self.find_endpoint(request.path)
         session = endpoint.sessions.get(connection_id) if endpoint is not None else None
-        return session if session is not None and session.path == path else None
+        if endpoint is None or session is None or session.path != request.path:
+            return None
+        if session.request.transport != "sse":
+            return None
+        identity = await endpoint.doorkeeper.identify(request)
+        if isinstance(identity, Refusal):
+            return identity
+        return session if identity == session.identity and session.is_open else None
 
 
 def _channel_of(endpoint: Endpoint, name: str) -> Channel:

@@ -10,24 +10,19 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 from pondsocket_common import (
-    GATEWAY,
     ClientActions,
     ClientMessage,
     CloseCode,
-    Connected,
     ErrorTypes,
-    Goodbye,
     InvalidMessage,
     Ping,
-    ServerActions,
-    ServerMessage,
-    SystemEvents,
     fresh_id,
 )
 
@@ -49,16 +44,18 @@ _log: Final = logging.getLogger("pondsocket.session")
 # somebody has to: before one client's burst, told to a room, fills the outboxes of its members,
 # whose writers wait for that turn.
 _MESSAGES_PER_TURN: Final = 16
+_RESTARTS: Final = "the server restarts"
 
 
 class Session:
     """One connection. Made by `PondSocket.connect`; a door calls `run`."""
 
     __slots__ = (
-        "_close", "_context", "_counting", "_ended", "_farewells", "_greeting", "_intake", "_lanes",
-        "_leading", "_life", "_outlet", "_owner", "_pull", "_reader", "_tasks", "assigns",
-        "connection_id", "environment", "is_user_known", "memberships", "opened_at", "options",
-        "params", "request", "scopes", "user_id",
+        "_close", "_context", "_counting", "_ended", "_farewells", "_goodbye", "_greeting",
+        "_intake", "_is_departing", "_lanes", "_leading", "_life", "_outlet", "_owner", "_pull",
+        "_reader", "_tasks", "assigns", "connection_id", "environment", "identity",
+        "is_user_known", "memberships", "opened_at", "options", "params", "request", "scopes",
+        "subprotocol", "user_id",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +69,8 @@ class Session:
         is_user_known: bool,
         assigns: dict[str, Any],
         greeting: list[Frame],
+        identity: object = None,
+        subprotocol: str | None = None,
     ) -> None:
         self.connection_id = fresh_id()
         self.user_id = user_id
@@ -79,6 +78,8 @@ class Session:
         self.request = request
         self.params = params
         self.is_user_known = is_user_known
+        self.identity = identity
+        self.subprotocol = subprotocol
         self.environment = environment
         self.options = options = environment.options
         self.opened_at = environment.clock()
@@ -96,6 +97,8 @@ class Session:
         self._reader: anyio.CancelScope | None = None
         self._leading = False
         self._close = (CloseCode.NORMAL, "", True)
+        self._goodbye: Frame | None = None
+        self._is_departing = False
         self._farewells: list[Work] = []
         self._ended: anyio.Event | None = None
         self._intake = Intake(environment)
@@ -197,13 +200,27 @@ class Session:
             return
         self._close = (code, reason, code is CloseCode.SLOW_CONSUMER)
         self._farewells = self._owner.over(self)
-        if code is not CloseCode.NORMAL and self._outlet is not None:
-            goodbye = Goodbye(code, reason, code.reconnect, after_ms=0)
-            self._outlet.push(answers.system(SystemEvents.GOODBYE, GATEWAY, goodbye))
+        if code is not CloseCode.NORMAL and not (self._is_departing and code is CloseCode.RESTART):
+            self._goodbye = answers.goodbye(code, reason, after_ms=0)
         # A handler that the reader drives this very moment may be who closes: it must not be
         # cancelled with the reader, which looks at the state as soon as it is back.
         if self._reader is not None and not self._leading:
             self._reader.cancel()
+
+    def depart(self, seconds: float) -> None:
+        """Tell the peer that the server restarts, and close the connection in so many seconds.
+
+        Until then it is served as ever.
+        """
+        if self._life is Life.OPEN and not self._is_departing:
+            self._is_departing = True
+            after_ms = math.ceil(seconds * 1_000)
+            self.send(answers.goodbye(CloseCode.RESTART, _RESTARTS, after_ms))
+            self.spawn(partial(self._depart, seconds))
+
+    async def _depart(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        self.close(CloseCode.RESTART, _RESTARTS)
 
     async def wait_ended(self) -> None:
         """Wait until nothing of the connection is left."""
@@ -232,6 +249,18 @@ class Session:
         """The peer reads slower than it is sent to: end it before it costs the others."""
         if self._life is Life.OPEN:
             self._owner.overflowed(self)
+
+    def heartbeat(self) -> None:
+        """Say something, so that nobody on the way takes the connection for dead."""
+        self.send(answers.heartbeat())
+
+    def dropped(self, frames: int) -> None:
+        """The outlet has dropped so many frames, which it may."""
+        self._owner.dropped(self, frames)
+
+    def caught_up(self) -> None:
+        """The outlet that dropped frames is empty again."""
+        self._owner.caught_up(self)
 
     def spawn(self, work: Work) -> None:
         """Run something in a task that is cancelled when the connection ends."""
@@ -339,7 +368,7 @@ class Session:
             scope.cancel()
         if self._outlet is not None:
             code, reason, abort = self._close
-            self._outlet.end(code, reason, abort=abort)
+            self._outlet.end(code, reason, abort=abort, farewell=self._goodbye)
         if self._tasks is not None:
             if self._farewells:
                 self._tasks.start_soon(self._say_farewells)
@@ -362,11 +391,7 @@ class Session:
         return True
 
     def _greet(self) -> None:
-        connected = Connected(self.user_id, self.connection_id)
-        event, request_id = SystemEvents.CONNECTION, fresh_id()
-        self.send(
-            Frame.of(ServerMessage(ServerActions.CONNECT, event, GATEWAY, request_id, connected))
-        )
+        self.send(answers.connected(self.user_id, self.connection_id))
         for frame in self._greeting:
             self.send(frame)
         self._greeting = []

@@ -41,6 +41,14 @@ class SessionOwner(Protocol):
         """The session is a slow consumer; close it."""
         ...
 
+    def dropped(self, session: "Session", frames: int) -> None:
+        """Frames were dropped for the session, as its lobbies want it."""
+        ...
+
+    def caught_up(self, session: "Session") -> None:
+        """Nothing waits to be written to the session any more."""
+        ...
+
     def over(self, session: "Session") -> list[Work]:
         """End the session's memberships; what is left to do is given back, to be awaited."""
         ...

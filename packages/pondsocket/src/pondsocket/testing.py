@@ -31,12 +31,13 @@ from ._frames import Frame
 from ._request import ConnectRequest, Refusal, Transport
 from ._server import PondSocket
 from ._session import Session
+from ._state.backlog import make_room
 
 __all__ = ["ConnectionRefusedByPond", "MemoryPeer", "connect"]
 
 
 # A broadcast to a thousand peers is one frame: read it once.
-_decode = lru_cache(maxsize=16)(decode_server)
+_decode = lru_cache(maxsize=1_024)(decode_server)
 
 
 class ConnectionRefusedByPond(Exception):  # noqa: N818 - an answer, not a failure of the test
@@ -51,13 +52,15 @@ class MemoryPeer:
     """One connected client. It is an `Outlet`: what it is sent piles up until it is received.
 
     Args:
-        capacity: How many unread frames it takes before it counts as a slow consumer.
+        capacity: How many unread frames it takes before it counts as a slow consumer. A lobby's
+            `slow_consumers` applies as it does to a real connection.
     """
 
     def __init__(self, session: Session, *, capacity: int = 100_000) -> None:
         self.session = session
         self.capacity = capacity
-        self.unread: deque[ServerMessage] = deque()
+        self._frames: deque[Frame] = deque()
+        self._has_dropped = False
         self.closed: CloseCode | None = None
         self.reason = ""
         self.aborted = False
@@ -69,19 +72,33 @@ class MemoryPeer:
     @property
     def pending(self) -> int:
         """How many messages are unread."""
-        return len(self.unread)
+        return len(self._frames)
 
     def push(self, frame: Frame) -> bool:
         """Take a frame."""
-        if len(self.unread) >= self.capacity or self.closed is not None:
+        if self.closed is not None or not self._has_room_for(frame):
             return False
-        self.unread.append(_decode(frame.json))
+        self._frames.append(frame)
         self._notify()
         return True
 
-    def end(self, code: CloseCode, reason: str, *, abort: bool) -> None:
-        """Take note that the connection is closed."""
+    def _has_room_for(self, frame: Frame) -> bool:
+        excess = len(self._frames) + 1 - self.capacity
+        if excess <= 0:
+            return True
+        dropped = make_room(self._frames, frame, excess, 0).frames
+        if dropped:
+            self._has_dropped = True
+            self.session.dropped(dropped)
+        return dropped >= excess
+
+    def end(
+        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+    ) -> None:
+        """Take note that the connection is closed; of what is unread, nothing is lost here."""
         if self.closed is None:
+            if farewell is not None:
+                self._frames.append(farewell)
             self.closed = code
             self.reason = reason
             self.aborted = abort
@@ -105,6 +122,19 @@ class MemoryPeer:
             self._changed = None
 
     # --- the client's side --------------------------------------------------------------------
+
+    @property
+    def unread(self) -> list[ServerMessage]:
+        """What has come and is not received yet, oldest first."""
+        return [_decode(frame.json) for frame in self._frames]
+
+    def _take(self, place: int = 0) -> ServerMessage:
+        frame = self._frames[place]
+        del self._frames[place]
+        if self._has_dropped and not self._frames:
+            self._has_dropped = False
+            self.session.caught_up()
+        return _decode(frame.json)
 
     def send_raw(self, data: str | bytes) -> None:
         """Send a frame as it stands, well-formed or not."""
@@ -146,12 +176,12 @@ class MemoryPeer:
             TimeoutError: None came within `wait` seconds, or the connection was closed.
         """
         with anyio.move_on_after(wait):
-            while not self.unread and self.closed is None:
+            while not self._frames and self.closed is None:
                 await self.changed()
-        if not self.unread:
+        if not self._frames:
             state = "is open" if self.closed is None else f"was closed with {self.closed!r}"
             raise TimeoutError(f"No message within {wait} s; the connection {state}.")
-        return self.unread.popleft()
+        return self._take()
 
     async def receive_event(self, event: str, *, wait: float = 1.0) -> ServerMessage:
         """The next message with this event; those before it are dropped.
@@ -171,9 +201,7 @@ class MemoryPeer:
 
     def drain(self) -> list[ServerMessage]:
         """Everything that has come and is not received yet; it is received by this."""
-        messages = list(self.unread)
-        self.unread.clear()
-        return messages
+        return [self._take() for _ in range(len(self._frames))]
 
     async def wait_closed(self, *, wait: float = 1.0) -> CloseCode:
         """Wait until the connection is closed; gives the code.
@@ -209,10 +237,9 @@ class MemoryPeer:
         """
         with anyio.move_on_after(wait):
             while True:
-                for message in self.unread:
-                    if message.request_id == request_id:
-                        self.unread.remove(message)
-                        return message
+                for place, frame in enumerate(self._frames):
+                    if _decode(frame.json).request_id == request_id:
+                        return self._take(place)
                 await self.changed()
         raise TimeoutError(f"No answer to {request_id} within {wait} s; unread: {self.unread}.")
 
@@ -243,7 +270,7 @@ async def connect(
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(outcome.run, peer, peer.pull)
-            while not peer.unread and peer.closed is None:
+            while not peer.pending and peer.closed is None:
                 await peer.changed()
             try:
                 yield peer

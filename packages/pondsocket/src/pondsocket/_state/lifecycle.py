@@ -1,4 +1,4 @@
-"""The two state machines: a request for admission, and a connection.
+"""The three state machines: a request for admission, a connection, and a pond.
 
 Each is an Enum of states, one of events, and a table. A pair that is not in the table changes
 nothing, which is what makes a second decision, a late answer or a double close harmless.
@@ -56,4 +56,29 @@ LIVES: Final = {
     (Life.ADMITTED, LifeEvent.END): Life.OVER,
     (Life.OPEN, LifeEvent.END): Life.OVER,
     (Life.CLOSING, LifeEvent.END): Life.OVER,
+}
+
+
+class Phase(Enum):
+    """A pond: open to everybody, to nobody new, or to nobody."""
+
+    OPEN = auto()
+    DRAINING = auto()
+    CLOSED = auto()
+
+
+class PhaseEvent(Enum):
+    """What can befall it."""
+
+    ENTER = auto()
+    DRAIN = auto()
+    CLOSE = auto()
+
+
+PHASES: Final = {
+    (Phase.OPEN, PhaseEvent.DRAIN): Phase.DRAINING,
+    (Phase.OPEN, PhaseEvent.CLOSE): Phase.CLOSED,
+    (Phase.DRAINING, PhaseEvent.CLOSE): Phase.CLOSED,
+    (Phase.DRAINING, PhaseEvent.ENTER): Phase.OPEN,
+    (Phase.CLOSED, PhaseEvent.ENTER): Phase.OPEN,
 }

@@ -1,0 +1,254 @@
+"""The cursor of an event stream: where it stands in each of its channels, signed.
+
+A browser that reconnects sends back the last id of its stream, and nothing else: so that id says
+what the stream had joined, and how far it had got. It selects what to replay and grants nothing;
+it is signed so that nobody makes the server run joins that it never accepted. It can be read by
+whoever holds it, and joins may hold secrets: it belongs in no log.
+
+    cursor  = base64url(key id (2 bytes), MAC (16), time (5), entries)
+    entries = entry 1E entry ...
+    entry   = name 1F epoch 1F offset [1F mode [1F join parameters as JSON]]
+
+No name and no JSON text of ours holds a control character, so nothing needs to be escaped.
+"""
+
+import binascii
+import hmac
+import secrets
+from collections.abc import Sequence
+from enum import Enum
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from pondsocket import PresenceMode, UsageError
+from pondsocket_common import (
+    ClientActions,
+    ClientMessage,
+    InvalidMessage,
+    Payload,
+    Position,
+    decode_client,
+    dump_json,
+    fresh_id,
+)
+
+# Half of what nginx takes for all header lines of a name (8 KiB), and a quarter of some others.
+MAX_CURSOR_CHARS: Final = 4_096
+MAX_PARAMETER_BYTES: Final = 512
+# As long as a position lives unless an option says otherwise; see `History.position_ttl`.
+MAX_AGE_SECONDS: Final = 86_400
+_KEY_ID: Final = 2
+_MAC: Final = 16
+_TIME: Final = 5
+_MAX_ENTRY_BYTES: Final = MAX_CURSOR_CHARS * 3 // 4 - _KEY_ID - _MAC - _TIME
+_MIN_SECRET_BYTES: Final = 16
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_PLAIN: Final = bytes.maketrans(b"-_", b"+/")
+# Another form of cursor gets another name, and so other keys: nobody reads one as the other.
+_FORM: Final = b"pond cursor 1"
+
+
+class CursorFault(Enum):
+    """Why a cursor is a fresh start."""
+
+    MALFORMED = "It is no cursor."
+    FOREIGN = "It is signed with a key that is not known here."
+    FORGED = "Its signature is wrong, or it is another path's."
+    EXPIRED = "It is too old."
+
+
+class CursorEntry(NamedTuple):
+    """One channel of a cursor.
+
+    Args:
+        position: Up to where the stream got.
+        parameters: What it was joined with.
+    """
+
+    name: str
+    position: Position
+    parameters: Payload
+    presence: PresenceMode | None = None
+
+    def as_join(self) -> ClientMessage:
+        """The join as the client would ask for it now, under a fresh request id."""
+        action, name = ClientActions.JOIN_CHANNEL, self.name
+        return ClientMessage(
+            action, "resume", name, fresh_id(), self.parameters, self.position, self.presence
+        )
+
+
+class CursorKeys:
+    """Signs cursors with the newest key, and knows those of all.
+
+    Args:
+        secrets: Of 16 bytes or more, the newest first; the others are still read, so that a key
+            can be replaced. None at all: one is made, which no other process knows.
+
+    Raises:
+        UsageError: One is no such secret.
+    """
+
+    def __init__(self, *given: str | bytes) -> None:
+        raw = [each.encode() if isinstance(each, str) else each for each in given]
+        if any(len(each) < _MIN_SECRET_BYTES for each in raw):
+            raise UsageError(f"A cursor key is a secret of {_MIN_SECRET_BYTES} bytes or more.")
+        # Derived: a secret may be longer than a key of blake2b, and may serve something else too.
+        keys = [
+            blake2b(each, digest_size=32, person=_FORM).digest()
+            for each in raw or [secrets.token_bytes(32)]
+        ]
+        ids = [blake2b(key, digest_size=_KEY_ID, person=b"key id").digest() for key in keys]
+        # Of two that share an id (one in 65,536), the newer counts.
+        self._keys = dict(reversed([*zip(ids, keys, strict=True)]))
+        self._newest = ids[0]
+
+    def signer(self, path: str) -> "CursorSigner":
+        """For the streams of one path; a cursor of another path is none here."""
+        return CursorSigner(self._keys, self._newest, path)
+
+
+class CursorSigner:
+    """Cursors of one path, to and from text."""
+
+    __slots__ = ("_newest", "_seeds")
+
+    def __init__(self, keys: dict[bytes, bytes], newest: bytes, path: str) -> None:
+        self._newest = newest
+        # Copied for each cursor: the key and the path go in once.
+        self._seeds = {
+            key_id: blake2b(path.encode() + b"\0", key=key, digest_size=_MAC)
+            for key_id, key in keys.items()
+        }
+
+    def sign(self, entries: bytes, now: float) -> bytes:
+        """The cursor's text.
+
+        Args:
+            now: Seconds since 1970, as other workers count them.
+        """
+        body = int(now).to_bytes(_TIME) + entries
+        mac = self._seeds[self._newest].copy()
+        mac.update(body)
+        raw = self._newest + mac.digest() + body
+        text = binascii.b2a_base64(raw, newline=False)
+        return text.translate(_URL_SAFE).rstrip(b"=")
+
+    def read(
+        self, cursor: str, now: float, max_age: float = MAX_AGE_SECONDS
+    ) -> Sequence[CursorEntry] | CursorFault:
+        """What a cursor says, if it is one of ours; it may come from anybody."""
+        if not cursor.isascii() or len(cursor) > MAX_CURSOR_CHARS:
+            return CursorFault.MALFORMED
+        text = cursor.encode()
+        try:
+            padded = text.translate(_PLAIN) + b"=" * (-len(text) % 4)
+            raw = binascii.a2b_base64(padded, strict_mode=True)
+        except binascii.Error:
+            return CursorFault.MALFORMED
+        signed_at = _KEY_ID + _MAC
+        if len(raw) < signed_at + _TIME or b"+" in text or b"/" in text:
+            return CursorFault.MALFORMED
+        seed = self._seeds.get(raw[:_KEY_ID])
+        if seed is None:
+            return CursorFault.FOREIGN
+        mac = seed.copy()
+        mac.update(raw[signed_at:])
+        if not hmac.compare_digest(mac.digest(), raw[_KEY_ID:signed_at]):
+            return CursorFault.FORGED
+        # One from the future is no fault: clocks of two workers may be apart.
+        if int.from_bytes(raw[signed_at : signed_at + _TIME]) + max_age < now:
+            return CursorFault.EXPIRED
+        entries = raw[signed_at + _TIME :]
+        try:
+            return [_entry(each) for each in entries.split(b"\x1e")] if entries else []
+        except (InvalidMessage, ValueError):
+            return CursorFault.MALFORMED  # by a key that we know, and yet not by us
+
+
+def _entry(raw: bytes) -> CursorEntry:
+    name, epoch, offset, *more = raw.split(b"\x1f")
+    mode = more[0] if more else b""
+    parameters = more[1] if len(more) > 1 else b"{}"
+    # Read as what it is, a join: whatever a client may not say, a cursor may not say either.
+    join = decode_client(
+        b'{"action":"JOIN_CHANNEL","event":"resume","channelName":%b,"requestId":"r",'
+        b'"payload":%b,"since":{"epoch":%b,"offset":%d},"presence":%b}'
+        % (
+            dump_json(name.decode()),
+            parameters,
+            dump_json(epoch.decode()),
+            int(offset),
+            dump_json(mode.decode() or None),
+        )
+    )
+    if not isinstance(join, ClientMessage) or join.since is None:
+        raise ValueError("no join with a position")
+    return CursorEntry(join.channel_name, join.since, join.payload, join.presence)
+
+
+class StreamCursor:
+    """Where one stream stands, kept so that saying it again after each write is cheap."""
+
+    __slots__ = ("_entries", "_fixed", "_signer", "_size", "is_changed")
+
+    def __init__(self, signer: CursorSigner) -> None:
+        self._signer = signer
+        # What stands before and behind a channel's offset, and all of it as it stands.
+        self._fixed: dict[str, tuple[bytes, bytes]] = {}
+        self._entries: dict[str, bytes] = {}
+        self._size = 0  # of the entries, with what separates them
+        self.is_changed = False  # since it was last said
+
+    def __len__(self) -> int:
+        return len(self._fixed)
+
+    def enter(
+        self,
+        name: str,
+        position: Position,
+        parameters: Payload,
+        presence: PresenceMode | None = None,
+    ) -> bool:
+        """The stream joined a channel; False: with more than a cursor can hold, so without it."""
+        self.leave(name)
+        text = dump_json(parameters) if parameters else b""
+        if len(text) > MAX_PARAMETER_BYTES:
+            return False
+        mode = b"" if presence is None else presence.encode()
+        behind = b"\x1f%b\x1f%b" % (mode, text) if text else b"\x1f" + mode if mode else b""
+        self._fixed[name] = (b"%b\x1f%b\x1f" % (name.encode(), position.epoch.encode()), behind)
+        self.move(name, position.offset)
+        return True
+
+    def move(self, name: str, offset: int) -> None:
+        """The stream got so far in a channel, unless it has left it or it is not held here."""
+        fixed = self._fixed.get(name)
+        if fixed is None:
+            return
+        before, behind = fixed
+        entry = b"%b%d%b" % (before, offset, behind)
+        former = self._entries.get(name)
+        self._size += len(entry) - (-1 if former is None else len(former))
+        self._entries[name] = entry
+        self.is_changed = True
+
+    def leave(self, name: str) -> None:
+        """The stream is no longer in a channel."""
+        if self._fixed.pop(name, None) is not None:
+            self._size -= len(self._entries.pop(name)) + 1
+            self.is_changed = True
+
+    def say(self, now: float) -> bytes:
+        """The cursor's text as of now. Of too many channels, those that joined first are in it."""
+        self.is_changed = False
+        entries = self._entries.values()
+        if self._size - 1 <= _MAX_ENTRY_BYTES:
+            return self._signer.sign(b"\x1e".join(entries), now)
+        room = _MAX_ENTRY_BYTES + 1
+        fitting: list[bytes] = []
+        for entry in entries:
+            if len(entry) < room:
+                room -= len(entry) + 1
+                fitting.append(entry)
+        return self._signer.sign(b"\x1e".join(fitting), now)

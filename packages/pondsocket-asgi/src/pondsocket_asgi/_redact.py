@@ -1,0 +1,133 @@
+"""Keeping secrets out of the server's logs.
+
+Browsers cannot give a WebSocket or an EventSource headers, so tokens travel in queries; and servers
+print the query of every request. Filters of a logger stay when the server configures its logging,
+which takes away handlers alone; so it does not matter who comes first.
+"""
+
+import copy
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+_REMOVED: Final = "***"
+_QUERY: Final = re.compile(r"\?\S+")
+_CLOSERS: Final = "\"')]}>,"
+_CONNECTION_ID: Final = re.compile(
+    r"(x-connection-id|connectionid)([\"'\s:=,]{1,8}(?:b[\"'])?)[\w-]{8,}", re.IGNORECASE
+)
+_SECRET_HEADERS: Final = {"x-connection-id", "cookie", "set-cookie", "authorization"}
+# As hypercorn, granian and ASGI scopes name them; access logs write headers as `{name}i`.
+_SECRET_KEYS: Final = {"q", "qs", "query", "query_string", *_SECRET_HEADERS}
+_MAX_DEPTH: Final = 4
+
+
+class RedactSecrets(logging.Filter):
+    """A logging filter that takes query strings, connection ids and cookies out of records.
+
+    `RedactSecrets.install()` gives it to the loggers of the servers.
+    """
+
+    LOGGERS: Final = (
+        "uvicorn.access",
+        "uvicorn.error",
+        "uvicorn.asgi",
+        "hypercorn.access",
+        "hypercorn.error",
+        "granian.access",
+        "_granian",
+        "gunicorn.access",
+        "gunicorn.error",
+    )
+
+    @classmethod
+    def install(cls, *loggers: str) -> None:
+        """Filter what these loggers write, by default those of the known servers; idempotent."""
+        for name in loggers or cls.LOGGERS:
+            logger = logging.getLogger(name)
+            if not any(isinstance(each, cls) for each in logger.filters):
+                logger.addFilter(cls())
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Clean a record where it stands; it is never held back."""
+        try:
+            _clean_record(record)
+        except Exception:  # noqa: BLE001 - boundary: any object may be in any record
+            return True  # it cannot be formatted: its handler will say so
+        return True
+
+
+def _clean_record(record: logging.LogRecord) -> None:
+    # First what the message is made of, for some formatters use that instead of the message.
+    if isinstance(record.args, Mapping):
+        record.args = _clean_mapping(record.args, 0)
+    elif record.args:
+        record.args = _clean_pair(record.args)
+    message = record.getMessage()
+    clean = _clean_text(message)
+    if clean != message:
+        record.msg, record.args = clean, None
+
+
+def _clean_pair(values: tuple[object, ...]) -> tuple[object, ...]:
+    """Arguments; of a header's name and value, as in `"%s: %s"`, the value is secret."""
+    names = {value.lower() for value in values if isinstance(value, str)}
+    if names & _SECRET_HEADERS:
+        return tuple(
+            _REMOVED if isinstance(value, str) and value.lower() not in _SECRET_HEADERS else value
+            for value in values
+        )
+    return tuple(_clean(value, 0) for value in values)
+
+
+def _clean(value: object, depth: int) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, str):
+        return _clean_text(value)
+    if depth >= _MAX_DEPTH:
+        return _REMOVED
+    if isinstance(value, Mapping):
+        return _clean_mapping(value, depth + 1)
+    if type(value) in (tuple, list):
+        items = list(value)  # type: ignore[call-overload]
+        cleaned = [_clean(item, depth + 1) for item in items]
+        same = all(new is old for new, old in zip(cleaned, items, strict=True))
+        return value if same else type(value)(cleaned)  # type: ignore[call-arg]
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001 - boundary: any object may be in any record
+        return value
+    if _is_frame(value):
+        return f"{text.partition(' ')[0]} {_REMOVED}"
+    clean = _clean_text(text)
+    return value if clean == text else clean
+
+
+def _is_frame(value: object) -> bool:
+    # At the level DEBUG, the library websockets logs messages: their beginnings and their ends.
+    kind = type(value)
+    return kind.__name__ == "Frame" and kind.__module__.partition(".")[0] == "websockets"
+
+
+def _clean_mapping(values: Mapping[Any, object], depth: int) -> Mapping[Any, object]:
+    """A copy, for it may be a scope that is still in use; of its own kind, for what it does."""
+    cleaned: Any = copy.copy(values)
+    for key, value in values.items():
+        name = str(key).lower().lstrip("{").partition("}")[0]
+        new = _REMOVED if name in _SECRET_KEYS and value else _clean(value, depth)
+        if new is not value:
+            cleaned[key] = new
+    return values if cleaned == values else cleaned
+
+
+def _clean_text(text: str) -> str:
+    if "?" in text:
+        text = _QUERY.sub(_remove_query, text)
+    return _CONNECTION_ID.sub(rf"\1\2{_REMOVED}", text)
+
+
+def _remove_query(found: re.Match[str]) -> str:
+    query = found[0]
+    return f"?{_REMOVED}{query[len(query.rstrip(_CLOSERS)) :]}"

@@ -1,0 +1,175 @@
+"""Which web pages may come in. Pure: headers in, a verdict out; and a log line where it is a no.
+
+A browser sends the cookies of a host with whatever a page of any other host asks of it, and lets
+every page open WebSockets to everywhere. It does say in `Origin` whose page asks. So a page of
+somebody else is refused, whatever it brings; whoever sends no Origin is no browser, and has no
+visitor's cookies to abuse.
+"""
+
+import logging
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
+
+from pondsocket import PondSocket, Refusal
+from pondsocket_common import (
+    CONNECTION_ID_HEADER,
+    AllowedOrigins,
+    ErrorTypes,
+    Headers,
+    is_own_origin,
+    parse_origin,
+)
+
+logger = logging.getLogger("pondsocket.asgi.security")
+
+HeaderList: TypeAlias = list[tuple[bytes, bytes]]
+
+_METHODS: Final = b"GET, POST, DELETE"
+_EXPOSED: Final = b"X-Connection-ID, Retry-After"
+# What streams and POSTs need, and what applications know their users by.
+_REQUEST_HEADERS: Final = ("authorization", "content-type", "last-event-id", CONNECTION_ID_HEADER)
+_HEADER_NAMES: Final = re.compile(r"[a-z0-9-]+(?: *, *[a-z0-9-]+)*", re.IGNORECASE)
+_MAX_HEADER_NAMES: Final = 1_024
+# Ten minutes: what most browsers keep an answer for at most. Every POST would ask, otherwise.
+_PREFLIGHT_SECONDS: Final = b"600"
+
+
+class Page(Enum):
+    """Whose web page asks."""
+
+    NONE = "none: not a browser, or a page of this very origin"
+    OWN = "one of the host itself"
+    LISTED = "one that allowed_origins names"
+    FOREIGN = "one of anybody else"
+
+
+def whose_page(headers: Headers, allowed: AllowedOrigins) -> Page:
+    """Judge by `Origin` and `Host`.
+
+    `X-Forwarded-Host` does not count: everybody can send it. A server or proxy that is to be
+    trusted puts the host that the browser asked for into `Host`.
+    """
+    origins, hosts = headers.getall("origin"), headers.getall("host")
+    if not origins:
+        return Page.FOREIGN if _hides_its_origin(headers) else Page.NONE
+    if len(origins) > 1:
+        return Page.FOREIGN
+    if allowed.allows(origins[0]):
+        return Page.LISTED
+    origin = parse_origin(origins[0])
+    if origin is not None and len(hosts) == 1 and is_own_origin(origin, hosts[0]):
+        return Page.OWN
+    return Page.FOREIGN
+
+
+def _hides_its_origin(headers: Headers) -> bool:
+    # A page may ask without the leave to read the answer, and is not named then; it would still
+    # open a stream with its visitor's cookies (Fetch Standard, "no-cors"; W3C Fetch Metadata).
+    return headers.get("sec-fetch-mode") == "no-cors" and (
+        headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    )
+
+
+class Verdict(NamedTuple):
+    """Why a request is refused, if it is, and the headers that its answer has to have."""
+
+    refusal: Refusal | None
+    headers: HeaderList
+
+
+class Doorman:
+    """Looks at the origin of every request, before anything else does."""
+
+    def __init__(self, pond: PondSocket, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pond = pond
+        self._log = RefusalLog(clock)
+
+    def check(self, path: str, headers: Headers) -> Verdict:
+        """Judge a request to a path below the mount.
+
+        Pages that are listed get CORS headers with every answer, errors included, for they could
+        not read it otherwise (Fetch Standard, section 3.2). Pages of the host itself need none.
+        """
+        if "origin" not in headers and "sec-fetch-mode" not in headers:
+            return Verdict(None, [])
+        owner = self._pond.find_endpoint(path) or self._pond.options
+        match whose_page(headers, _compiled(tuple(owner.allowed_origins))):
+            case Page.LISTED:
+                return Verdict(None, _cors(headers["origin"]))
+            case Page.FOREIGN:
+                self._log.refused(headers, path)
+                text = "Pages of this origin may not connect."
+                refusal = Refusal(403, ErrorTypes.UNAUTHORIZED_CONNECTION, text)
+                return Verdict(refusal, [(b"vary", b"Origin")])
+            case _:
+                return Verdict(None, [])
+
+
+# Endpoints are few, and their lists never change.
+@lru_cache
+def _compiled(entries: tuple[str, ...]) -> AllowedOrigins:
+    return AllowedOrigins(entries)
+
+
+def _cors(origin: str) -> HeaderList:
+    # Never "*": browsers refuse it together with cookies, and it would name everybody.
+    return [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", _EXPOSED),
+        (b"vary", b"Origin"),
+    ]
+
+
+def preflight(headers: Headers) -> HeaderList:
+    """What a listed page may do, beside its CORS headers: whatever it asks for."""
+    asked = ",".join(headers.getall("access-control-request-headers"))
+    names = list(_REQUEST_HEADERS)
+    if len(asked) <= _MAX_HEADER_NAMES and _HEADER_NAMES.fullmatch(asked):
+        names += [name.strip().lower() for name in asked.split(",")]
+    return [
+        (b"access-control-allow-methods", _METHODS),
+        (b"access-control-allow-headers", ", ".join(dict.fromkeys(names)).encode()),
+        (b"access-control-max-age", _PREFLIGHT_SECONDS),
+    ]
+
+
+class RefusalLog:
+    """Says which origins are refused: each once, and not so many that a stranger fills the log."""
+
+    LINES: Final = 10
+    SECONDS: Final = 60.0
+    REMEMBERED: Final = 256
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._said: deque[tuple[str, ...]] = deque(maxlen=self.REMEMBERED)
+        self._lines: deque[float] = deque(maxlen=self.LINES)
+
+    def refused(self, headers: Headers, path: str) -> None:
+        """A page was refused."""
+        origins = tuple(map(_short, headers.getall("origin")[:2]))
+        if origins in self._said:
+            return
+        now = self._clock()
+        if len(self._lines) == self.LINES and now - self._lines[0] < self.SECONDS:
+            return
+        self._said.append(origins)
+        self._lines.append(now)
+        logger.warning(
+            "A page of %s may not connect (host=%r path=%r). If it is one of yours, name it in"
+            " allowed_origins, of the endpoint or of Options. If it is the host's own, have the"
+            " proxy in front pass Host on with its port.",
+            " and ".join(map(repr, origins)) or "an origin that it hides",
+            _short(headers.get("host", "")),
+            _short(path),
+        )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else text[:100] + "..."

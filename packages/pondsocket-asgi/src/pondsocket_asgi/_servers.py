@@ -1,0 +1,147 @@
+"""What only a server's inside tells: whether it is ending, and whether it pings by itself.
+
+ASGI says nothing of either. Nothing else in this package knows a server by name; what is not found
+is None or False, and everything works without it. Most of it is found in the calls that lead to
+ours, so it is asked in the task that the server runs the app in. Tests against the real servers
+(`tests/integration/test_deploys_inside.py`) fail where one no longer has what is looked for.
+"""
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Final
+
+from ._scope import Message
+from ._sockets import RESET_ON_CLOSE
+
+# Hypercorn cuts off what is left after its graceful_timeout; the last closes need some of it.
+_MARGIN: Final = 0.5
+
+
+def is_leaving(handler: object) -> bool:
+    """Whether the server whose signal handler this is has begun to end.
+
+    uvicorn's Server: it may have been told by a signal or an attribute, or have counted to its
+    `--limit-max-requests`, which sets no attribute; then it has closed its listeners.
+    """
+    server = getattr(handler, "__self__", None)
+    if getattr(server, "should_exit", False) is True:
+        return True
+    listeners: list[Any] = getattr(server, "servers", None) or []
+    try:
+        return bool(listeners) and not any(listener.is_serving() for listener in listeners)
+    except (AttributeError, TypeError):
+        return False
+
+
+def says_restart() -> bool:
+    """Whether the WebSocket that is being opened tells by `is_restart` that the server ends it."""
+    return _uvicorn() is not None
+
+
+def is_restart(disconnect: Message) -> bool:
+    """Whether uvicorn, because it ends, and not its peer ended this WebSocket.
+
+    A peer may say 1012 as well, and must not drain everybody. uvicorn hands on a peer's reason,
+    though it be empty, and gives none for itself.
+    """
+    return disconnect.get("code") == 1012 and "reason" not in disconnect
+
+
+def ping_seconds() -> float | None:
+    """How often the server pings the WebSocket that is being opened; None: never, or unknown."""
+    if (uvicorn := _uvicorn()) is not None:
+        interval = getattr(getattr(uvicorn, "config", None), "ws_ping_interval", None)
+    else:
+        call = _hypercorn()
+        config = call.f_locals.get("config") if call is not None else None
+        interval = getattr(config, "websocket_ping_interval", None)
+    return float(interval) if isinstance(interval, int | float) and interval > 0 else None
+
+
+def abort_transport(receive: object) -> bool:
+    """Reset the connection that a call's `receive` reads from; False where it is not known.
+
+    uvicorn's is a method of its protocol, or of its request, and each has the transport. To be
+    called in the event loop.
+    """
+    transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
+    try:
+        # Else the system keeps what was written until the peer takes it, which it never does.
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        transport.abort()
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+class HypercornWorker:
+    """The worker of hypercorn that runs the calling task.
+
+    Its workers end without any signal of which an app could know: the parent sets an event, which
+    the worker looks at ten times a second, and then a second one, its `terminated`.
+    """
+
+    def __init__(self, terminated: Any, graceful_timeout: float) -> None:
+        self._terminated = terminated
+        self.drain_limit: Final = max(0.0, graceful_timeout - _MARGIN)
+
+    @classmethod
+    def find(cls) -> "HypercornWorker | None":
+        """Look for it; a middleware that runs the app in a task of its own hides it."""
+        call = _hypercorn()
+        if call is None:
+            return None
+        send, config = call.f_locals.get("send"), call.f_locals.get("config")
+        context = getattr(getattr(send, "__self__", None), "context", None)
+        terminated = getattr(context, "terminated", None)
+        timeout = getattr(config, "graceful_timeout", None)
+        if not callable(getattr(terminated, "set", None)) or not isinstance(timeout, int | float):
+            return None
+        return cls(terminated, float(timeout))
+
+    def when_it_ends(self, notice: Callable[[], object]) -> None:
+        """Call a function when the worker begins to end, before it closes anything; once."""
+        original = self._terminated.set
+        if isinstance(original, _Notice):
+            return
+        self._terminated.set = _Notice(notice, original)
+
+
+class _Notice:
+    """Hypercorn's `Event.set`, after somebody else is told."""
+
+    def __init__(self, notice: Callable[[], object], original: Callable[[], Any]) -> None:
+        self._notice = notice
+        self._original = original
+
+    async def __call__(self) -> None:
+        try:
+            self._notice()
+        finally:
+            await self._original()
+
+
+def _uvicorn() -> Any:
+    """The protocol object of uvicorn that runs the calling task for a WebSocket."""
+    for frame in _frames("uvicorn.protocols.websockets.", "run_asgi"):
+        return frame.f_locals.get("self")
+    return None
+
+
+def _hypercorn() -> FrameType | None:
+    return next(_frames("hypercorn.", "_handle"), None)
+
+
+def _frames(module: str, function: str) -> Iterator[FrameType]:
+    if module.partition(".")[0] not in sys.modules:
+        return
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == function:
+            name = frame.f_globals.get("__name__")
+            if isinstance(name, str) and name.startswith(module):
+                yield frame
+        frame = frame.f_back

@@ -1,0 +1,255 @@
+"""What only the operating system can do to a peer that reads no more.
+
+To cancel the task that writes to it, or to close its connection, frees nothing: servers wait until
+the peer has taken what they hold for it, and it never does. Two things end it whatever the server.
+Both look through this process's own descriptors, which Linux alone lists in a reliable way:
+
+* a reset of the one connection, found by its two addresses;
+* a limit of the kernel's own to how long a peer may acknowledge nothing. It is set on the
+  listening sockets, from which every connection inherits it, and is therefore opt-in.
+"""
+
+import logging
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Container, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final, NamedTuple, TypeAlias
+
+import anyio
+from anyio.lowlevel import RunVar
+
+from ._scope import Scope
+
+logger = logging.getLogger("pondsocket.asgi.transport")
+
+OWN_DESCRIPTORS: Final = "/proc/self/fd"
+# Linger, for no second: whoever closes the socket now resets it, and nothing queued is kept.
+RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_FAMILIES: Final = {socket.AF_INET, socket.AF_INET6}
+
+
+class Address(NamedTuple):
+    """A host and a port."""
+
+    host: IPv4Address | IPv6Address
+    port: int
+
+
+class Line(NamedTuple):
+    """The two ends of one connection."""
+
+    peer: Address
+    own: Address
+
+
+Lines: TypeAlias = frozenset[Line]
+
+
+async def reset_connection(scope: Scope) -> bool:
+    """Reset the connection of a scope; False where its descriptor was not found.
+
+    It is not found on a UNIX socket, where a proxy's headers have replaced the client's address,
+    and on systems other than Linux.
+    """
+    line = line_of_scope(scope)
+    if line is None:
+        return False
+    desk = _desk.get(None)
+    if desk is None:
+        desk = _Desk()
+        _desk.set(desk)
+    return await desk.reset(line)
+
+
+async def limit_unacknowledged(seconds: float) -> bool:
+    """Have the kernel drop peers that acknowledge nothing for so long; False where it cannot.
+
+    It is set on the listening sockets of this process, and on what they have accepted already; a
+    connection that waits to be accepted at that moment goes without. A stricter limit stays.
+    """
+    if sys.platform == "linux":
+        milliseconds = max(1, round(seconds * 1000))
+        if await anyio.to_thread.run_sync(_limit, milliseconds):
+            return True
+        why = "this process listens on no TCP socket"
+    else:
+        why = "it is an option of Linux alone"
+    logger.warning(
+        "Options.tcp_user_timeout has no effect: %s. A peer whose host has vanished is noticed "
+        "only when a write to it fails.",
+        why,
+    )
+    return False
+
+
+def line_of_scope(scope: Scope) -> Line | None:
+    """The two ends of a scope's connection; None where they are no TCP addresses."""
+    peer, own = (_address(scope.get(end)) for end in ("client", "server"))
+    return None if peer is None or own is None else Line(peer, own)
+
+
+def reset(wanted: Lines) -> Lines:
+    """Reset each of these connections of which there is exactly one socket; gives those found."""
+    by_peer: dict[Address, list[Line]] = {line.peer: [] for line in wanted}
+    for line in wanted:
+        by_peer[line.peer].append(line)
+    ports = {peer.port for peer in by_peer}
+    found: dict[Line, dict[int, socket.socket]] = {line: {} for line in wanted}
+    with ExitStack() as kept:
+        for sock in own_sockets():
+            seen = _line_of_socket(sock, ports)
+            for asked in by_peer.get(seen.peer, ()) if seen else ():
+                if seen and _is_same_end(seen.own, asked.own):
+                    # By inode: two descriptors of one socket are one connection.
+                    inode = os.fstat(sock.fileno()).st_ino
+                    found[asked][inode] = kept.enter_context(sock.dup())
+        alone = {line: next(iter(each.values())) for line, each in found.items() if len(each) == 1}
+        for sock in alone.values():
+            _reset_socket(sock)
+    return frozenset(alone)
+
+
+def _reset_socket(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        # The server's pending write fails and its read ends; it then closes, which is the reset.
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError as error:
+        logger.debug("A connection had ended before its reset: %r", error)
+
+
+def _limit(milliseconds: int) -> bool:
+    """Limit listeners first: what they accept from then on inherits it, the others follow."""
+    if sys.platform != "linux":
+        return False
+    listening = set()
+    for sock in own_sockets():
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            _set_limit(sock, milliseconds)
+            listening.add(sock.getsockname()[1])
+    for sock in own_sockets() if listening else ():
+        if sock.getsockname()[1] in listening:
+            _set_limit(sock, milliseconds)
+    return bool(listening)
+
+
+def _set_limit(sock: socket.socket, milliseconds: int) -> None:
+    if sys.platform == "linux":
+        try:
+            now = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            if not 0 < now <= milliseconds:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        except OSError as error:
+            logger.debug("A socket of another protocol than TCP, or one closed since: %r", error)
+
+
+def own_sockets() -> Iterator[socket.socket]:
+    """The process's stream sockets of the IP families, each as a copy that lives for its turn.
+
+    A copy, because the event loop goes on meanwhile: it may close a descriptor and open another
+    under the same number between one look and the next.
+    """
+    with os.scandir(OWN_DESCRIPTORS) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        try:
+            # Before copying: to close a copy of a file drops the process's locks on that file.
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+            copied = os.dup(int(name))
+        except OSError:
+            continue  # closed since the directory was listed
+        try:
+            sock = socket.socket(fileno=copied)
+        except OSError:
+            os.close(copied)
+            continue
+        with sock:
+            if sock.family in _FAMILIES and sock.type == socket.SOCK_STREAM:
+                yield sock
+
+
+def _line_of_socket(sock: socket.socket, ports: Container[int]) -> Line | None:
+    """The two ends of a connected socket, if its peer has one of these ports."""
+    try:
+        peer_name = sock.getpeername()
+        # To parse an address costs more than all the rest.
+        if peer_name[1] not in ports:
+            return None
+        peer, own = _address(peer_name), _address(sock.getsockname())
+    except OSError:
+        return None  # it listens, or its connection has ended
+    return None if peer is None or own is None else Line(peer, own)
+
+
+def _address(pair: Iterable[object] | None) -> Address | None:
+    host, port, *_ = pair or (None, None)
+    try:
+        # Servers give the port as a number or as text; UNIX sockets give a path and None.
+        parsed = ip_address(str(host))
+        number = int(str(port))
+    except ValueError:
+        return None
+    # A listener for both families shows IPv4 peers as ::ffff:192.0.2.1.
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return Address(mapped or parsed, number)
+
+
+def _is_same_end(own: Address, asked: Address) -> bool:
+    # Some servers say where they listen, which may be every address, instead of where they are.
+    return own.port == asked.port and (asked.host.is_unspecified or own.host == asked.host)
+
+
+@dataclass
+class _Scan:
+    wanted: set[Line] = field(default_factory=set)
+    found: Lines | None = None
+
+
+class _Desk:
+    """The resets of one event loop. Those asked for during one scan share the next.
+
+    Peers stall together, a whole cell of a mobile network at once, and with many thousand
+    descriptors each scan takes a thread for a tenth of a second.
+    """
+
+    def __init__(self) -> None:
+        self._turn = anyio.Lock()
+        # Its own: the threads of the application may all be waiting for something.
+        self._thread = anyio.CapacityLimiter(1)
+        self._next = _Scan()
+
+    async def reset(self, line: Line) -> bool:
+        """Reset one connection."""
+        scan = self._next
+        scan.wanted.add(line)
+        async with self._turn:
+            if scan.found is None:
+                self._next = _Scan()
+                try:
+                    scan.found = await anyio.to_thread.run_sync(
+                        reset, frozenset(scan.wanted), limiter=self._thread
+                    )
+                except OSError as error:
+                    _tell_once(repr(error))
+                    scan.found = frozenset()
+        return line in scan.found
+
+
+_desk: RunVar[_Desk] = RunVar("_desk")
+
+
+@cache
+def _tell_once(why: str) -> None:
+    logger.warning(
+        "This system does not list the process's own sockets (%s): a peer that stopped reading is "
+        "held until the server lets it go.",
+        why,
+    )

@@ -1,0 +1,55 @@
+"""Members that read slower than they are sent to: told once, counted always."""
+
+import logging
+from typing import Final
+
+from pondsocket_common import CloseCode
+
+from ._environment import Environment
+from ._session import Session
+
+_log: Final = logging.getLogger("pondsocket.endpoint")
+
+
+class Congestion:
+    """The slow consumers of one endpoint."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._closing: dict[Session, None] = {}
+        self._dropped: dict[Session, int] = {}
+
+    def overflowed(self, session: Session) -> None:
+        """Close a slow consumer, but never from within the closing of another.
+
+        The others are told that one has gone, which may be one frame too many for the next. In a
+        room of stalled peers that goes on and on: nested, it would exhaust the stack.
+        """
+        if session in self._closing:
+            return
+        _log.warning("A slow consumer is closed (user=%r).", session.user_id)
+        if self._environment.observer is not None:
+            self._environment.observer.slow_consumer()
+        self._closing[session] = None
+        if len(self._closing) > 1:
+            return  # whoever closes the first will come to it
+        while self._closing:
+            first = next(iter(self._closing))
+            try:
+                first.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+            finally:
+                del self._closing[first]
+
+    def dropped(self, session: Session, frames: int) -> None:
+        """Frames were dropped for a slow consumer, as its lobby wants it."""
+        if self._environment.observer is not None:
+            self._environment.observer.dropped(frames)
+        if session not in self._dropped:
+            _log.warning("A slow consumer misses events from now on (user=%r).", session.user_id)
+        self._dropped[session] = self._dropped.get(session, 0) + frames
+
+    def caught_up(self, session: Session) -> None:
+        """It has read all that waited for it, or is gone."""
+        frames = self._dropped.pop(session, 0)
+        if frames:
+            _log.warning("A slow consumer missed %d events (user=%r).", frames, session.user_id)

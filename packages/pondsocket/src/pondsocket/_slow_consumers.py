@@ -1,0 +1,91 @@
+"""What becomes of members that read slower than they are sent to."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from pondsocket_common import Payload
+
+from ._errors import UsageError
+from ._frames import Frame
+from ._functions import is_async
+
+ConflationKey: TypeAlias = str | Callable[[str, Payload], Hashable]
+"""A field of the payload, or a function of the event's name and its payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflate:
+    """Keep only the latest event of each key. Made by `conflate`."""
+
+    key: ConflationKey
+
+    def __post_init__(self) -> None:
+        # The coroutine that an `async def` gives is a key of its own every time.
+        if not isinstance(self.key, str) and (not callable(self.key) or is_async(self.key)):
+            raise UsageError(
+                f"conflate(key): a field's name, or a `def` function(event, payload): {self.key!r}."
+            )
+
+
+SlowConsumers: TypeAlias = Literal["close", "drop_oldest"] | Conflate
+"""What a lobby does where a member's outbox is full."""
+
+_KNOWN: Final = ("close", "drop_oldest")
+
+
+def conflate(key: ConflationKey) -> Conflate:
+    """Where a member's outbox is full, drop events that a later one of the same key replaces.
+
+    Args:
+        key: A field of the payload, such as `"symbol"`, or a function of the event's name and its
+            payload. Events without a key (None) are never dropped.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    return Conflate(key)
+
+
+def check_policy(what: str, policy: object) -> None:
+    """See that this can be a policy.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if isinstance(policy, Conflate) or policy in _KNOWN:
+        return
+    if policy is conflate:
+        policy = "conflate without its key"
+    raise UsageError(
+        f"{what}: slow_consumers is 'close', 'drop_oldest' or conflate(key), not {policy!r}."
+    )
+
+
+def mark(frame: Frame, policy: SlowConsumers, channel: str, event: str, payload: Payload) -> None:
+    """Write on a broadcast what may become of it.
+
+    Raises:
+        UsageError: The conflation key of this payload cannot be one.
+    """
+    if policy == "close":
+        return
+    frame.channel = channel
+    if not isinstance(policy, Conflate):
+        frame.droppable = True
+        return
+    if isinstance(policy.key, str):
+        value: Hashable = payload.get(policy.key)
+    else:
+        value = policy.key(event, payload)
+    if value is None:
+        return
+    try:
+        # The event's name belongs to it: the latest of one kind says nothing of another.
+        hash(value)
+    except TypeError as exc:
+        raise UsageError(
+            f"The conflation key of {event!r} is {value!r}; it must be hashable."
+        ) from exc
+    frame.droppable = True
+    frame.conflate_key = (event, value)

@@ -1,0 +1,88 @@
+"""The histories of a lobby's channels, which outlive the channels themselves.
+
+A channel is gone with its last member; its history stays by its name. Nobody waits for a history
+to end: whoever asks for one looks at its age, and takes a moment, now and then, to look at some
+of the others.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from .history import History, HistoryLog
+
+# Each is looked at about once in a minute; 500 at a time take about 0.2 ms.
+_SWEEP_SECONDS: Final = 1.0
+_SWEEPS_PER_ROUND: Final = 64
+_LEAST_PER_SWEEP: Final = 64
+_MOST_PER_SWEEP: Final = 500
+# An empty history takes half a kilobyte, and whoever may join may make one.
+_MOST: Final = 100_000
+
+
+class Histories:
+    """The histories of a lobby, by the name of the channel. The clock is passed in.
+
+    Args:
+        new_epoch: Makes a name that no history has had before.
+        most: More than these are kept only while their channels have members.
+    """
+
+    __slots__ = ("_logs", "_most", "_new_epoch", "_options", "_round", "_sweep_at")
+
+    def __init__(
+        self, options: History, new_epoch: Callable[[], str], *, most: int = _MOST
+    ) -> None:
+        self._options = options
+        self._new_epoch = new_epoch
+        self._most = most
+        self._logs: dict[str, HistoryLog] = {}
+        # The names, in the order in which they will be looked at.
+        self._round: deque[str] = deque()
+        self._sweep_at = 0.0
+
+    def open(self, name: str, now: float) -> HistoryLog:
+        """The history of a channel; a new life of it where there is none, or none any more."""
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_SECONDS
+            self.sweep(now)
+        log = self._logs.get(name)
+        if log is None:
+            log = self._logs[name] = HistoryLog(self._options, self._new_epoch(), now)
+            self._round.append(name)
+            if len(self._logs) > self._most:
+                self._make_room()
+        elif log.is_over(now):
+            log = self._logs[name] = HistoryLog(self._options, self._new_epoch(), now)
+        log.expire(now)
+        return log
+
+    def find(self, name: str, now: float) -> HistoryLog | None:
+        """The history of a channel, if there is one."""
+        log = self._logs.get(name)
+        if log is None or log.is_over(now):
+            return None
+        log.expire(now)
+        return log
+
+    def sweep(self, now: float) -> None:
+        """Look at some, in turn: drop what is too old of them, and those that are over."""
+        count = max(len(self._round) // _SWEEPS_PER_ROUND, _LEAST_PER_SWEEP)
+        for _ in range(min(count, _MOST_PER_SWEEP, len(self._round))):
+            log = self._logs[self._round[0]]
+            if log.is_over(now):
+                del self._logs[self._round.popleft()]
+            else:
+                log.expire(now)
+                self._round.rotate(-1)
+
+    def _make_room(self) -> None:
+        # Not the newest, which stands last: somebody is about to use it.
+        for _ in range(min(_LEAST_PER_SWEEP, len(self._round) - 1)):
+            if not self._logs[self._round[0]].is_in_use:
+                del self._logs[self._round.popleft()]
+                return
+            self._round.rotate(-1)
+
+    def __len__(self) -> int:
+        return len(self._logs)
