@@ -14,12 +14,15 @@ from typing import Any
 
 import uvicorn
 from pondsocket import ConnectionContext, EventContext, JoinContext, PondSocket
-from pondsocket_asgi import PondASGIApp
+from pondsocket_asgi import PondASGIApp, RedactSecrets
 
 NAME_LIMIT = 24
 ROOM_LIMIT = 40
 TEXT_LIMIT = 2000
 KEY_LIMIT = 64
+# What the pond takes as well (Options.max_message_bytes). Servers hand over whole messages, so they
+# have to know; uvicorn's own limit is 16 MiB.
+MESSAGE_LIMIT = 65_536
 PAGE = Path(__file__).with_name("chat.html").read_bytes()
 
 # Any is what the ASGI specification says of the values in these dictionaries.
@@ -79,7 +82,9 @@ pond = PondSocket()
 endpoint = pond.create_endpoint("/socket", enter)
 rooms = endpoint.create_channel("/chat/:room", join)
 rooms.on_message("message", say)
+# On SIGTERM and Ctrl-C it says goodbye to everybody before the server stops.
 pond_app = PondASGIApp(pond)
+RedactSecrets.install()  # people's names stand in queries, and the server would log those
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -96,15 +101,6 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     body = PAGE if scope["method"] == "GET" else b""
     await send({"type": "http.response.body", "body": body})
-
-
-class ChatServer(uvicorn.Server):
-    """uvicorn, which says goodbye before it stops."""
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the pond first: uvicorn waits for event streams, and those never end alone."""
-        await pond.close()
-        await super().shutdown(sockets)
 
 
 def port_number(text: str) -> int:
@@ -147,9 +143,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shown = f"[{host}]" if ":" in host else host
         print(f"The chat is at http://{shown}:{listener.getsockname()[1]}", flush=True)
         # 2 s: a browser that does not close its side must not hold up the end.
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=2,
+            ws_max_size=MESSAGE_LIMIT,
+        )
         try:
-            ChatServer(config).run(sockets=[listener])
+            uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             pass
     return 0

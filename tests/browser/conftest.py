@@ -74,8 +74,11 @@ def open_window(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Op
     room = f"room {next(ROOMS)}"
     windows: list[Window] = []
 
-    def start(*, width: int = 1000, height: int = 640, dark: bool = False) -> Window:
-        window = new_window(browser, server.http_url, room, width=width, height=height, dark=dark)
+    def start(
+        *, width: int = 1000, height: int = 640, dark: bool = False, base: str | None = None
+    ) -> Window:
+        address = base or server.http_url
+        window = new_window(browser, address, room, width=width, height=height, dark=dark)
         windows.append(window)
         return window
 

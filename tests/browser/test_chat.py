@@ -143,6 +143,16 @@ def test_hostile_text_is_shown_as_text(open_window: OpenWindow, via: str) -> Non
 
 
 @BOTH
+def test_characters_that_end_lines_elsewhere_arrive(open_window: OpenWindow, via: str) -> None:
+    ann = open_window().enter("Ann", via)
+    bea = open_window().enter("Bea", via)
+    for number, odd in enumerate("\u2028\u2029\u0085\x0b\x0c\r\0:\U0001f986"):
+        ann.page.evaluate("text => document.querySelector('#text').value = text", f"{number}{odd}!")
+        ann.message_box.press("Enter")
+        expect(bea.log.get_by_text(re.compile(rf"^{number}.*!$", re.DOTALL))).to_have_count(1)
+
+
+@BOTH
 def test_a_refused_name_says_why_and_can_be_corrected(
     open_window: OpenWindow, pictures: Path, via: str
 ) -> None:

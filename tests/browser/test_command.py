@@ -4,18 +4,14 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from typing import Final
 
 import httpx
 import pytest
 
-from tests.servers import ROOT
+from tests.browser.demo import COMMAND
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
-
-COMMAND: Final = [sys.executable, str(ROOT / "examples" / "chat.py")]
 
 
 @pytest.fixture

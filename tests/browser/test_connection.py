@@ -1,6 +1,7 @@
 """What the page does when a connection ends, against a server that is played by the test."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -105,9 +106,52 @@ def test_a_goodbye_says_how_long_to_wait(open_window: OpenWindow) -> None:
     goodbye = {"code": 1012, "reason": "restart", "reconnect": True, "afterMs": 600_000}
     played.send("SYSTEM", "GOODBYE", goodbye, to="GATEWAY")
     played.connection.close(code=1012)
-    expect(ann.page.get_by_text("in 600 s")).to_be_visible()
+    expect(ann.countdown).to_have_text(re.compile(r"^Retrying in 60[01] s$"))
     ann.page.get_by_role("button", name="Try now").click()
     ann.expect_here("websocket")
+
+
+def test_a_goodbye_counts_from_its_arrival_and_the_connection_serves_until_its_end(
+    open_window: OpenWindow,
+) -> None:
+    def handle(played: PlayedServer, message: dict[str, Any]) -> None:
+        if message["action"] == "BROADCAST":  # and no ping
+            played.say(message["payload"]["key"], message["payload"]["text"])
+
+    ann = open_window()
+    ann.page.clock.install()
+    played = PlayedServer(ann, handle)
+    ann.enter("Ann")
+    goodbye = {"code": 1012, "reason": "restart", "reconnect": True, "afterMs": 600_000}
+    played.send("SYSTEM", "GOODBYE", goodbye, to="GATEWAY")
+    expect(ann.status).to_have_text("The server restarts, back in a moment.")
+    ann.say("Still heard?")
+    expect(ann.bubble("Still heard?")).to_have_count(1)
+
+    ann.page.clock.fast_forward(200_000)
+    assert len(played.connections) == 1
+    played.connection.close(code=1012)
+    expect(ann.status).to_have_text("The server restarts, back in a moment. Retrying")
+    expect(ann.countdown).to_have_text(re.compile(r"^Retrying in (39[0-9]|40[01]) s$"))
+    ann.page.clock.fast_forward(300_000)
+    expect(ann.countdown).to_have_text(re.compile(r"^Retrying in (9[0-9]|10[01]) s$"))
+    assert len(played.connections) == 1
+    ann.page.clock.fast_forward(102_000)
+    ann.expect_here("websocket")
+    assert len(played.connections) == 2
+
+
+def test_a_goodbye_that_is_overdue_is_no_reason_to_wait(open_window: OpenWindow) -> None:
+    ann = open_window()
+    ann.page.clock.install()
+    played = PlayedServer(ann)
+    ann.enter("Ann")
+    goodbye = {"code": 1012, "reason": "restart", "reconnect": True, "afterMs": 10_000}
+    played.send("SYSTEM", "GOODBYE", goodbye, to="GATEWAY")
+    expect(ann.status).to_have_text("The server restarts, back in a moment.")
+    ann.page.clock.fast_forward(11_000)
+    played.connection.close(code=1012)
+    expect(ann.log).to_contain_text("You are back.", timeout=3_000)
 
 
 def test_eviction_stops_and_says_why(open_window: OpenWindow) -> None:
@@ -197,6 +241,31 @@ def test_silence_is_asked_about_and_an_answer_is_enough(open_window: OpenWindow,
     expect(ann.bubble("And now, too.")).to_have_count(1)
     ann.expect_here(via)
     assert "The server says" not in ann.log.inner_text()
+
+
+def test_heartbeats_are_a_sign_of_life_and_not_shown(open_window: OpenWindow) -> None:
+    taken: list[str] = []
+    ann = open_window()
+    played = PlayedServer(ann, lambda _, message: taken.append(message["action"]))
+    ann.page.clock.install()
+    ann.enter("Ann")
+    before = ann.log.inner_text()
+    for beat in range(4):
+        ann.page.clock.fast_forward(25_000)
+        played.send("SYSTEM", "PONG", {}, to="GATEWAY", answers=f"fresh {beat}")
+        played.say(f"key {beat}", f"After beat {beat}.")
+        expect(ann.bubble(f"After beat {beat}.")).to_have_count(1)
+    ann.expect_here("websocket")
+    assert taken == []
+    assert len(played.connections) == 1
+    assert "PONG" not in ann.log.inner_text()
+    assert "The server says" not in ann.log.inner_text()
+    assert before == ""
+
+    ann.page.clock.fast_forward(30_000)
+    ann.page.clock.fast_forward(15_000)
+    expect(ann.log).to_contain_text("Connection lost.")
+    assert taken == ["ping"]
 
 
 def test_a_connection_that_went_silent_is_replaced(open_window: OpenWindow) -> None:

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 # The page waits up to 15 s between attempts when a server takes long to come back.
 BACK_SECONDS: Final = 30.0
 WORDS: Final = {"websocket": "WebSocket", "sse": "SSE"}
+BLOCKED: Final = "WebSocket is blocked on this network: using Server-Sent Events"
 
 
 class Window:
@@ -42,6 +43,10 @@ class Window:
         return self.page.get_by_role("status")
 
     @property
+    def countdown(self) -> Locator:
+        return self.page.locator("#countdown")
+
+    @property
     def log(self) -> Locator:
         return self.page.get_by_role("log")
 
@@ -63,12 +68,23 @@ class Window:
 
     def switch(self, via: str) -> None:
         """Choose another transport and wait until the room is joined over it."""
-        self.page.get_by_role("group").get_by_text(WORDS[via], exact=True).click()
+        self.choose(via)
         self.expect_here(via)
+
+    def choose(self, via: str) -> None:
+        self.page.get_by_role("group").get_by_text(WORDS[via], exact=True).click()
 
     def expect_here(self, via: str) -> None:
         words = f"Connected over {WORDS[via]}"
         expect(self.status).to_have_text(words, timeout=BACK_SECONDS * 1000)
+
+    def expect_fallen_back(self) -> None:
+        """The page has found by itself that WebSockets do not get through."""
+        expect(self.status).to_have_text(BLOCKED, timeout=BACK_SECONDS * 1000)
+        self.expect_chosen("sse")
+
+    def expect_chosen(self, via: str) -> None:
+        expect(self.page.get_by_role("radio", name=WORDS[via])).to_be_checked()
 
     def expect_people(self, *names: str) -> None:
         expect(self.people).to_have_text([re.compile(rf"^{re.escape(name)}$") for name in names])
@@ -84,7 +100,9 @@ class Window:
 class OpenWindow(Protocol):
     """The type of the `open_window` fixture."""
 
-    def __call__(self, *, width: int = 1000, height: int = 640, dark: bool = False) -> Window: ...
+    def __call__(
+        self, *, width: int = 1000, height: int = 640, dark: bool = False, base: str | None = None
+    ) -> Window: ...
 
 
 def new_window(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.peers import APP
+from tests.interop.peers import APP, BEAT_SECONDS
 from tests.servers import Server
 
 
@@ -12,4 +12,11 @@ from tests.servers import Server
 def server() -> Iterator[Server]:
     """One server for all scenarios of a module: each has rooms of its own."""
     with Server(APP) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def beating_server() -> Iterator[Server]:
+    """The same server, with a very short patience for silence."""
+    with Server(APP, env={"POND_BEAT": str(BEAT_SECONDS)}) as server:
         yield server

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from websockets.sync.client import connect
+
 from tests.servers import Server
 
 HERE: Final = Path(__file__).resolve().parent
@@ -32,7 +34,12 @@ SCENARIOS: Final = [
     "sees who comes changes and goes",
     "is declined by one channel and joins another",
     "hears nothing after it left",
+    "works on between a goodbye and the end",
 ]
+# Nobody has asked for them, and no client says that it has seen them.
+HEARTBEATS: Final = "is not disturbed by heartbeats"
+BEAT_SECONDS: Final = 0.2
+MANY_BEATS: Final = 6
 RESTART: Final = "rejoins after a restart"
 
 
@@ -127,6 +134,28 @@ def run(command: list[str], server: Server) -> None:
     """Run a scenario to its end."""
     with Peer(command, server, within=SCENARIO_SECONDS) as peer:
         peer.finish()
+
+
+def run_with_heartbeats(command: list[str], server: Server) -> None:
+    """Run a scenario that is idle, once it has joined, until many heartbeats have been sent."""
+    with Peer(command, server, within=SCENARIO_SECONDS) as peer:
+        peer.wait_for("joined")
+        expect_heartbeats(server, MANY_BEATS)
+        peer.tell("go on")
+        peer.finish()
+
+
+def expect_heartbeats(server: Server, count: int) -> None:
+    """Be idle on the same server until it has sent so many, each with an id of its own."""
+    ids: set[str] = set()
+    with connect(f"{server.ws_url}/socket?token=secret") as witness:
+        assert json.loads(witness.recv(timeout=5))["action"] == "CONNECT"
+        for _ in range(count):
+            beat = json.loads(witness.recv(timeout=5))
+            ids.add(beat.pop("requestId"))
+            expected = {"action": "SYSTEM", "event": "PONG", "channelName": "GATEWAY"}
+            assert beat == {**expected, "payload": {}}
+    assert len(ids) == count
 
 
 def run_with_restart(command: list[str], server: Server, restart: Callable[[], None]) -> None:

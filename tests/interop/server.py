@@ -1,7 +1,14 @@
 """The pond that the published clients of npm and PyPI talk to."""
 
-from pondsocket import ConnectionContext, EventContext, JoinContext, PondSocket
+import os
+from typing import Final
+
+from pondsocket import ConnectionContext, EventContext, JoinContext, Options, PondSocket
 from pondsocket_asgi import PondASGIApp
+
+# Seconds between the signs of life of an idle connection, on both transports.
+BEAT: Final = os.environ.get("POND_BEAT")
+DEPARTURE_SECONDS: Final = 1.5
 
 
 async def admit(ctx: ConnectionContext) -> None:
@@ -34,11 +41,25 @@ async def status(ctx: EventContext) -> None:
     await ctx.update_presence({"name": name, "status": ctx.get_payload()["status"]})
 
 
-pond = PondSocket()
+async def restart(ctx: EventContext) -> None:
+    """Tell everybody that the server restarts, and close them a little later, as a drain does."""
+    for session in tuple(endpoint.sessions):
+        session.depart(DEPARTURE_SECONDS)
+    await ctx.reply("restarting", {})
+
+
+def options() -> Options:
+    if BEAT is None:
+        return Options()
+    return Options(heartbeat_seconds=float(BEAT), sse_keepalive_seconds=float(BEAT))
+
+
+pond = PondSocket(options=options())
 endpoint = pond.create_endpoint("/socket", admit)
 rooms = endpoint.create_channel("/room/:room_id", enter)
 rooms.on_message("say", say)
 rooms.on_message("where", where)
 rooms.on_message("status", status)
+rooms.on_message("restart", restart)
 
 app = PondASGIApp(pond)

@@ -6,11 +6,13 @@ import pytest
 
 from tests.interop.peers import (
     APP,
+    HEARTBEATS,
     HERE,
     RESTART,
     RESTART_TEST_SECONDS,
     SCENARIOS,
     run,
+    run_with_heartbeats,
     run_with_restart,
 )
 from tests.servers import Serve, Server
@@ -43,6 +45,14 @@ def test_npm_client(node: str, server: Server, transport: str, scenario: str) ->
 )
 def test_npm_clients_on_both_transports_meet(node: str, server: Server, scenario: str) -> None:
     run([node, str(PEER), f"{server.http_url}/socket", "mixed", scenario], server)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_npm_client_is_not_disturbed_by_heartbeats(
+    node: str, beating_server: Server, transport: str
+) -> None:
+    command = [node, str(PEER), f"{beating_server.http_url}/socket", transport, HEARTBEATS]
+    run_with_heartbeats(command, beating_server)
 
 
 @pytest.mark.timeout(RESTART_TEST_SECONDS)

@@ -7,11 +7,13 @@ import pytest
 
 from tests.interop.peers import (
     APP,
+    HEARTBEATS,
     HERE,
     RESTART,
     RESTART_TEST_SECONDS,
     SCENARIOS,
     run,
+    run_with_heartbeats,
     run_with_restart,
 )
 from tests.servers import Serve, Server
@@ -33,6 +35,11 @@ def python() -> str:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_pypi_client(python: str, server: Server, scenario: str) -> None:
     run([python, str(PEER), f"{server.http_url}/socket", scenario], server)
+
+
+def test_pypi_client_is_not_disturbed_by_heartbeats(python: str, beating_server: Server) -> None:
+    command = [python, str(PEER), f"{beating_server.http_url}/socket", HEARTBEATS]
+    run_with_heartbeats(command, beating_server)
 
 
 @pytest.mark.timeout(RESTART_TEST_SECONDS)

@@ -6,6 +6,7 @@
 // "mixed" puts the first member on WebSocket and every later one on SSE.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { ChannelState, ConnectionState, PondClient, SSEClient } from "@eleven-am/pondsocket-client";
 import { EventSource } from "eventsource";
 
@@ -243,6 +244,46 @@ const scenarios = {
     const again = await ann.join(room("left"));
     again.sendMessage("say", { text: "I am back" });
     await ann.until("said", (payload) => payload.text === "I am back", { after });
+  },
+
+  async "works on between a goodbye and the end"() {
+    const [[ann, hers], [bob]] = await together(room("goodbye"), "ann", "bob");
+    const marks = new Map(members.map((member) => [member, member.mark]));
+    await hers.sendForResponse("restart", {}); // the goodbye comes before this answer
+    for (let number = 0; number < 3; number++) {
+      hers.sendMessage("say", { number });
+      for (const [member, after] of marks) {
+        await member.until("said", (payload) => payload.number === number, { after });
+      }
+    }
+    for (const [member, after] of marks) {
+      assert(!member.saw("connection", () => true, { after }));
+      assert(!member.saw("state", () => true, { after }));
+      assert(!member.saw("error", () => true, { after }));
+    }
+    for (const [member, after] of marks) {
+      await member.until("connection", (state) => state === ConnectionState.DISCONNECTED, { after });
+      await member.until("connection", (state) => state === ConnectionState.CONNECTED, { after });
+      await member.until("state", (state) => state === ChannelState.JOINED, { after });
+      await member.until("users", named("ann", "bob"), { after });
+    }
+    hers.sendMessage("say", { text: "after" });
+    await bob.until("said", (payload) => payload.text === "after");
+    await ann.until("said", (payload) => payload.text === "after");
+  },
+
+  async "is not disturbed by heartbeats"() {
+    const [[ann, hers], [bob, his]] = await together(room("idle"), "ann", "bob");
+    await ann.until("users", named("ann", "bob"));
+    await bob.until("users", named("ann", "bob"));
+    const marks = new Map(members.map((member) => [member, member.mark]));
+    print({ step: "joined" });
+    await once(process.stdin, "data"); // many have been sent
+    for (const [member, after] of marks) assert.equal(member.mark, after);
+    assert.equal((await hers.sendForResponse("where", {})).name, "ann");
+    his.sendMessage("say", { text: "quiet here" });
+    await ann.until("said", (payload) => payload.text === "quiet here");
+    for (const [member, after] of marks) assert(!member.saw("error", () => true, { after }));
   },
 
   async "rejoins after a restart"() {

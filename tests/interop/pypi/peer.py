@@ -250,6 +250,46 @@ async def hears_nothing_after_it_left() -> None:
     await ann.until("said", lambda payload: payload["text"] == "I am back")
 
 
+async def works_on_between_a_goodbye_and_the_end() -> None:
+    ann, hers = await joined("ann", room("goodbye"))
+    bob, _ = await joined("bob", room("goodbye"))
+    await ann.until("users", named("ann", "bob"))
+    marks = [(member, len(member.seen)) for member in (ann, bob)]
+    await hers.send_for_response("restart", {})  # the goodbye comes before this answer
+    for number in range(3):
+        hers.send_message("say", {"number": number})
+    for member, after in marks:
+        await member.until("said", lambda payload: payload["number"] == 2, after=after)
+        assert [payload["number"] for payload in member.saw("said", after=after)] == [0, 1, 2]
+        for kind in ("connection", "state", "error"):
+            assert not member.saw(kind, after=after)
+    for member, after in marks:
+        await member.reconnect(after=after)
+        await member.until("state", "JOINED".__eq__, after=after)
+        await member.until("users", named("ann", "bob"), after=after)
+    hers.send_message("say", {"text": "after"})
+    for member, after in marks:
+        await member.until("said", lambda payload: payload.get("text") == "after", after=after)
+
+
+async def is_not_disturbed_by_heartbeats() -> None:
+    ann, hers = await joined("ann", room("idle"))
+    bob, his = await joined("bob", room("idle"))
+    for member in (ann, bob):
+        await member.until("users", named("ann", "bob"))
+    marks = [(member, len(member.seen)) for member in (ann, bob)]
+    emit(step="joined")
+    await asyncio.to_thread(sys.stdin.readline)  # many have been sent
+    for member, after in marks:
+        assert member.seen[after:] == []
+    answer = await hers.send_for_response("where", {})
+    assert answer["name"] == "ann"
+    his.send_message("say", {"text": "quiet here"})
+    await ann.until("said", lambda payload: payload["text"] == "quiet here")
+    for member, after in marks:
+        assert not member.saw("error", after=after)
+
+
 async def rejoins_after_a_restart() -> None:
     ann, hers = await joined("ann", room("restart"))
     bob, _ = await joined("bob", room("restart"))
@@ -284,6 +324,8 @@ SCENARIOS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
         sees_who_comes_changes_and_goes,
         is_declined_by_one_channel_and_joins_another,
         hears_nothing_after_it_left,
+        works_on_between_a_goodbye_and_the_end,
+        is_not_disturbed_by_heartbeats,
         rejoins_after_a_restart,
     )
 }

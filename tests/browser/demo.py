@@ -1,0 +1,77 @@
+"""`python examples/chat.py` as a person starts it."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from types import TracebackType
+from typing import Final, Self
+
+from tests.guard import GUARD
+from tests.servers import ROOT
+
+COMMAND: Final = [sys.executable, str(ROOT / "examples" / "chat.py")]
+END_SECONDS: Final = 20.0
+
+
+class Demo:
+    """The chat's own process, which can be started again on its port."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it on its port, at first any free one, and wait until it says where it is."""
+        port = self.url.rpartition(":")[2] or "0"
+        process = self._process = subprocess.Popen(
+            [*COMMAND, "--port", port],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        GUARD.add(process.pid)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.fullmatch(r"The chat is at (http://127\.0\.0\.1:\d+)\n", line)
+        assert found, line or process.communicate()[1]
+        self.url = found[1]
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def expect_end(self) -> float:
+        """Wait until it has ended, well and without a word; give the seconds that took."""
+        process, self._process = self._process, None
+        assert process is not None
+        began = time.monotonic()
+        try:
+            printed = process.communicate(timeout=END_SECONDS)
+        finally:
+            end(process)
+        assert printed == ("", "")
+        # uvicorn ends by the signal that it was sent, once it has done all that it does at the end.
+        assert process.returncode in (0, -signal.SIGTERM)
+        return time.monotonic() - began
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            end(self._process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+    GUARD.remove(process.pid)

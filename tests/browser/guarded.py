@@ -1,0 +1,38 @@
+"""The chat behind a door that lets few people in."""
+
+from typing import Final
+
+from pondsocket import ConnectionContext, PondSocket
+from pondsocket_asgi import PondASGIApp
+
+from examples.chat import Message, Receive, Send, enter, join
+from examples.chat import app as chat
+
+REFUSALS: Final = {
+    "Nobody": (401, "Sign in first, please."),
+    "Mallory": (403, "You may not come in here."),
+}
+
+
+async def guard(ctx: ConnectionContext) -> None:
+    """Refuse the known, and a name that ends in "once" at its second visit."""
+    name = ctx.query.get("name") or ""
+    if name in REFUSALS:
+        ctx.decline(*REFUSALS[name])
+    elif name in visitors and name.endswith("once"):
+        ctx.decline(401, "Your ticket was for one visit.")
+    else:
+        visitors.add(name)
+        await enter(ctx)
+
+
+visitors: Final[set[str]] = set()
+pond = PondSocket()
+pond.create_endpoint("/socket", guard).create_channel("/chat/:room", join)
+guarded = PondASGIApp(pond)
+
+
+async def app(scope: Message, receive: Receive, send: Send) -> None:
+    """Serve the chat's page, and the door in place of the chat's."""
+    is_page = scope["type"] == "http" and scope["path"] == "/"
+    await (chat if is_page else guarded)(scope, receive, send)
