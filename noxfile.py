@@ -35,6 +35,21 @@ def python(session: nox.Session, *arguments: str, env: dict[str, str] | None = N
     session.run(sys.executable, *arguments, *session.posargs, env=env)
 
 
+def debian(session: nox.Session, program: str, package: str) -> None:
+    """Install a program that is missing, where there is apt-get."""
+    # nginx is where only root's PATH looks.
+    if shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"):
+        return
+    if shutil.which("apt-get") is None:
+        session.error(f"Install `{program}` so that it is on the PATH, and start again.")
+    root = [] if os.geteuid() == 0 else ["sudo"]
+    session.run(*root, "apt-get", "update", "-q", silent=True)
+    session.run(
+        *root, "apt-get", "install", "-q", "-y", "--no-install-recommends", package,
+        silent=True, env={"DEBIAN_FRONTEND": "noninteractive"},
+    )  # fmt: skip
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Serve the chat on http://127.0.0.1:8000 (another port: `-- --port 8001`)."""
@@ -75,16 +90,28 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """Let two windows of headless Chromium talk to each other."""
-    if shutil.which("chromium") is None:
-        if shutil.which("apt-get") is None:
-            session.error("Install Chromium so that `chromium` is on the PATH, and start again.")
-        root = [] if os.geteuid() == 0 else ["sudo"]
-        session.run(*root, "apt-get", "update", "-q", silent=True)
-        session.run(
-            *root, "apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium",
-            silent=True, env={"DEBIAN_FRONTEND": "noninteractive"},
-        )  # fmt: skip
+    debian(session, "chromium", "chromium")
+    debian(session, "nginx", "nginx-light")
     python(session, "-m", "pytest", "-m", "browser", "tests/browser")
+
+
+@nox.session
+def proxies(session: nox.Session) -> None:
+    """Speak through a real nginx, configured as docs/deployment.md shows."""
+    debian(session, "nginx", "nginx-light")
+    python(session, "-m", "pytest", "-m", "proxies", "tests/proxies")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Send 100,000 hostile inputs (others: `FUZZ_SEED=random`; more: `FUZZ_SCALE=10`)."""
+    python(session, "-m", "pytest", "-m", "fuzz", "tests/fuzz")
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Let a crowd misbehave for a minute (longer: `SOAK_SECONDS=600`)."""
+    python(session, "-m", "pytest", "-s", "-m", "soak", "tests/soak")
 
 
 @nox.session

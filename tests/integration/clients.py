@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import httpx
 import websockets
-from pondsocket_common import SSEDecoder, fresh_id
+from pondsocket_common import SSEDecoder, fresh_id, sse_comment
 from websockets.asyncio.client import ClientConnection
 
 Message: TypeAlias = dict[str, Any]
@@ -205,18 +205,28 @@ class SSEClient(Client):
         self.url = response.request.url
         self.connection_id = response.headers["x-connection-id"]
         self.event_names: list[str] = []
+        self.comments = 0
+        self.retry_ms: int | None = None
+        self.is_torn = False
 
     async def texts(self) -> AsyncIterator[str | bytes]:
         """The data of the events."""
         decoder = SSEDecoder()
         try:
-            async for chunk in self.response.aiter_raw():
+            # As text, since proxies compress it.
+            async for chunk in self.response.aiter_bytes():
+                self.comments += chunk.count(sse_comment())
                 for event in decoder.feed(chunk):
                     self.event_names.append(event.event)
                     yield event.data
+                self.retry_ms = decoder.retry
                 await self._reading.wait()
         except (httpx.ReadError, httpx.RemoteProtocolError, httpx.StreamClosed):
-            pass
+            self.is_torn = True
+
+    def speak_alone(self) -> None:
+        """Have POSTs not wait for those of other clients."""
+        self.http = self._line
 
     async def post(
         self, body: bytes, *, content_type: str = "application/json", **headers: str

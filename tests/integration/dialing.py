@@ -73,6 +73,8 @@ class Dialer:
                 proxy=None,
                 max_size=None,
                 max_queue=None,
+                # As a browser, which sends none: keeping a connection alive is the server's task.
+                ping_interval=None,
                 open_timeout=WAIT_SECONDS,
                 close_timeout=WAIT_SECONDS,
             )
@@ -84,7 +86,7 @@ class Dialer:
 
     async def sse(self, url: str) -> SSEClient:
         """Connect over server-sent events."""
-        # Its own, since the common one looks through all its connections at every request.
+        # Its own, since a common one looks through all its connections at every request.
         line = self._http()
         request = line.build_request("GET", url, headers={"accept": EVENT_STREAM})
         request.extensions["timeout"] = {"connect": WAIT_SECONDS, "pool": WAIT_SECONDS}
@@ -99,6 +101,10 @@ class Dialer:
         self._clients.append(client)
         await client.start()
         return client
+
+    def forget(self, client: Client) -> None:
+        """It has been ended by the test, which makes more of them than anybody should keep."""
+        self._clients.remove(client)
 
     async def __aenter__(self) -> Self:
         return self
