@@ -17,8 +17,12 @@ from pondsocket import (
 from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi.testing import ASGITestDriver, SSESession, WebSocketSession
 
+from tests.asgi.pairs import connecting
+
 Session: TypeAlias = WebSocketSession | SSESession
 Interception: TypeAlias = Callable[[Any, Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+connect = pytest.fixture(connecting)
 
 HTTP_RESPONSE: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
 

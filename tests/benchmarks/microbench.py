@@ -8,13 +8,15 @@ import argparse
 import asyncio
 import statistics
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from itertools import cycle
 from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 import uvloop
-from pondsocket import Frame
+from pondsocket import Frame, make_room
 from pondsocket_common import ClientActions, ServerActions, ServerMessage, decode_client
 
 from tests.benchmarks._machine import machine
@@ -32,6 +34,7 @@ from tests.benchmarks.apps.pond import pond
 
 ROUNDS: Final = 15
 MEMBERS: Final = 1_000
+FULL: Final = 1_024  # frames, as an outbox holds by default
 
 JOIN: Final = text_of(ClientActions.JOIN_CHANNEL, "join")
 LEAVE: Final = text_of(ClientActions.LEAVE_CHANNEL, "leave")
@@ -124,6 +127,24 @@ def encode() -> str:
     return Frame.of(ServerMessage(ServerActions.BROADCAST, "say", ROOM, "0" * 32, PAYLOAD)).text
 
 
+def full(keys: int) -> Prepare:
+    """A case in which a full outbox takes broadcasts; conflated by so many `keys`, or not."""
+    kinds = [Frame(ECHO.encode(), "say") for _ in range(max(1, keys))]
+    for number, frame in enumerate(kinds):
+        frame.channel, frame.droppable = ROOM, True
+        frame.conflate_key = ("say", number) if keys else None
+    newcomers = cycle(kinds)
+    queued = deque(next(newcomers) for _ in range(FULL))
+
+    def push() -> None:
+        newcomer = next(newcomers)
+        if len(queued) >= FULL:
+            make_room(queued, newcomer, 1, 0)
+        queued.append(newcomer)
+
+    return calls(push)
+
+
 async def _heard(peer: Peer, count: int) -> None:
     # Bare turns of the loop: an event of our own would be measured with what is measured.
     while peer.heard < count:  # noqa: ASYNC110
@@ -148,6 +169,8 @@ CASES: Final = (
     Case("event, the handler replies; core and door", 900, requests(in_app, ECHO)),
     Case("broadcast to 1,000, per member; core", 20, broadcasts(in_core)),
     Case("broadcast to 1,000, per member; core and door", 10, broadcasts(in_app)),
+    Case("a broadcast to a full outbox, drop_oldest", 10_000, full(0)),
+    Case("a broadcast to a full outbox, conflated to 100", 10_000, full(100)),
     Case("join and leave; core", 500, requests(in_core, JOIN, LEAVE)),
     Case("connect; core", 500, _ready(connect)),
 )

@@ -138,3 +138,22 @@ async def test_a_reserved_event_of_a_client_is_refused_and_reaches_nobody(event:
 
 async def hear(ctx: EventContext) -> None:
     await ctx.broadcast("heard", ctx.get_payload())
+
+
+async def test_a_heartbeat_is_a_pong_that_nobody_asked_for_and_only_while_it_is_open() -> None:
+    house = build()
+    async with member(house, "ann") as ann:
+        ann.session.heartbeat()
+        (beat,) = ann.drain()
+        assert (beat.action, beat.event, beat.channel_name) == (
+            ServerActions.SYSTEM,
+            "PONG",
+            "GATEWAY",
+        )
+        assert beat.payload == Pong()
+        ann.session.close(CloseCode.NORMAL)
+        ann.session.heartbeat()
+        await settled()
+        assert not ann.unread
+    ann.session.heartbeat()
+    assert not ann.unread

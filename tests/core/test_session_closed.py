@@ -51,6 +51,16 @@ async def test_a_goodbye_precedes_every_close_that_the_server_decides(code: Clos
     assert ann.aborted is (code is CloseCode.SLOW_CONSUMER)
 
 
+async def test_a_code_may_be_a_plain_number_but_not_any() -> None:
+    house = build()
+    async with member(house, "ann") as ann:
+        with pytest.raises(ValueError, match="4999"):
+            ann.session.close(4999)  # type: ignore[arg-type]
+        assert ann.session.is_open
+        await house.pond.disconnect(user_id="ann", code=4403)  # type: ignore[arg-type]
+        assert await ann.wait_closed() is CloseCode.DISCONNECTED
+
+
 async def test_a_close_that_the_peer_asked_for_needs_no_goodbye() -> None:
     async with member(build(), "ann") as ann:
         ann.session.close(CloseCode.NORMAL)

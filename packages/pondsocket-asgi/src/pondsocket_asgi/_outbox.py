@@ -17,8 +17,8 @@ from pondsocket_common import CloseCode
 
 from ._pulse import Pulse
 from ._scope import Message, Receive, Scope, Send, is_old_http
-from ._servers import abort_transport
-from ._sockets import reset_connection
+from ._servers import abort_transport, hurry_transport
+from ._sockets import hurry_connection, reset_connection
 
 logger = logging.getLogger("pondsocket.asgi.transport")
 
@@ -159,9 +159,12 @@ class Outbox(ABC):
             self._closing = Closing(code, reason, farewell)
             if abort:
                 self._queued.clear()
-                # Not after `run`: handlers of a connection may take their time.
-                if self._tasks is not None and not self._lost:
-                    self._tasks.start_soon(self._see_off, ABORT_SECONDS)
+            # Not after `run`: handlers of a connection may take their time.
+            if self._tasks is not None and not self._lost:
+                if abort:
+                    self._tasks.start_soon(self._give_up)
+                elif self._is_writing:
+                    self._tasks.start_soon(self._hurry)
             self._nudge()
 
     def lose(self) -> None:
@@ -206,6 +209,16 @@ class Outbox(ABC):
                 if self._is_writing and is_old_http(self._scope):
                     with anyio.CancelScope(shield=True):
                         await self._cut_off()
+
+    async def _give_up(self) -> None:
+        await self._hurry()
+        await self._see_off(ABORT_SECONDS)
+
+    async def _hurry(self) -> None:
+        # The last words may get no further than into buffers, the server's and the system's, which
+        # then wait for the peer to read. The writer would seem done, and the socket would stay.
+        if not await hurry_connection(self._scope):
+            hurry_transport(self._receive)
 
     async def _see_off(self, seconds: float) -> None:
         """Wait for the writer's end, and no longer than this."""

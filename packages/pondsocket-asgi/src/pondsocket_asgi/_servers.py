@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Final
 
 from ._scope import Message
-from ._sockets import RESET_ON_CLOSE
+from ._sockets import RESET_ON_CLOSE, hurry_socket
 
 # Hypercorn cuts off what is left after its graceful_timeout; the last closes need some of it.
 _MARGIN: Final = 0.5
@@ -60,13 +60,22 @@ def ping_seconds() -> float | None:
     return float(interval) if isinstance(interval, int | float) and interval > 0 else None
 
 
-def abort_transport(receive: object) -> bool:
-    """Reset the connection that a call's `receive` reads from; False where it is not known.
+def hurry_transport(receive: object) -> bool:
+    """What `hurry_connection` does, to the connection that a call's `receive` reads from.
 
-    uvicorn's is a method of its protocol, or of its request, and each has the transport. To be
-    called in the event loop.
+    uvicorn's is a method of its protocol, or of its request, and each has the transport. False
+    where it is not known.
     """
-    transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
+    try:
+        hurry_socket(_transport(receive).get_extra_info("socket"))
+    except AttributeError:
+        return False
+    return True
+
+
+def abort_transport(receive: object) -> bool:
+    """What `reset_connection` does, likewise; to be called in the event loop."""
+    transport = _transport(receive)
     try:
         # Else the system keeps what was written until the peer takes it, which it never does.
         sock = transport.get_extra_info("socket")
@@ -75,6 +84,10 @@ def abort_transport(receive: object) -> bool:
     except (AttributeError, OSError):
         return False
     return True
+
+
+def _transport(receive: object) -> Any:
+    return getattr(getattr(receive, "__self__", None), "transport", None)
 
 
 class HypercornWorker:

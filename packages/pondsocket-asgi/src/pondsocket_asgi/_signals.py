@@ -8,6 +8,7 @@ server: what `loop.add_signal_handler` replaces cannot be read back.
 """
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -44,13 +45,11 @@ class SignalHook:
         self._replaced: dict[int, _Handler] = {}
         self._handler: Final = self._on_signal  # one object, to be recognised by
         self._wakeup: Wakeup | None = None
-        self._loop: Any = None
-        self._task: object = None
+        self._loop: _MainLoop | None = None
         self._held: int | None = None
         self._draining = False
         self._parting = False
         self._limit: float | None = None
-        self._timers: list[threading.Timer] = []
 
     @property
     def should_exit(self) -> bool:
@@ -117,15 +116,15 @@ class SignalHook:
     # --- the signals --------------------------------------------------------------------------
 
     def _install(self) -> None:
-        # The loop's own ways, asyncio's or trio's, without naming either library.
-        self._loop = anyio.lowlevel.current_token().native_token
+        native = anyio.lowlevel.current_token().native_token
+        self._loop = _MainLoop(native)
         for number in (signal.SIGTERM, signal.SIGINT):
             old = signal.getsignal(number)
             if _is_held(number, old):
                 self._replaced[number] = old
                 signal.signal(number, self._handler)
         if self._replaced:
-            self._wakeup = Wakeup.replace(self._loop, tuple(self._replaced))
+            self._wakeup = Wakeup.replace(native, tuple(self._replaced))
 
     def _release(self) -> Callable[[], None]:
         """Put back what is still ours, and give what is to be done in the loop afterwards.
@@ -140,73 +139,60 @@ class SignalHook:
             if current != self._handler:
                 signal.signal(number, current)
         self._replaced = {}
-        timers, self._timers = self._timers, []
+        loop = self._loop
 
         def tidy() -> None:
-            for timer in timers:
-                timer.cancel()
+            if loop is not None:
+                loop.forget_later()
             if wakeup is not None:
                 wakeup.close()
 
         return tidy
 
+    def forget(self) -> None:
+        """Leave its signals to a forked child, in which our loop does not run."""
+        self._release()  # and never read: the descriptor is the parent's
+        self._connections = 0
+        self._held = None
+
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         # Between any two bytecodes of the main thread, so nothing is done here that can wait.
         if self._held is None:
             self._held = number
-            if not self._call_soon(self._start):
+            if self._loop is None or not self._loop.soon_in_task(self._begin):
                 self._hand_on()
         elif number == signal.SIGINT:
             # The second one of an impatient person. uvicorn ends at once only where it has seen a
             # first one. SIGTERM comes twice wherever a parent process hands on what all got.
-            self._call_soon(self._release())
+            tidy = self._release()
+            if self._loop is not None:
+                self._loop.soon(tidy)
             self._raise_again()
             signal.raise_signal(number)
 
-    def _call_soon(self, function: Callable[[], object]) -> bool:
-        loop = self._loop
-        soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
-        try:
-            soon(function)
-        except RuntimeError:  # the loop has ended, and with it its connections
-            return False
-        return True
-
-    def _start(self) -> None:
-        create_task = getattr(self._loop, "create_task", None)
-        if create_task is None:
-            self._begin()
-        else:
-            # In a callback of asyncio's, unlike trio's, anyio cannot tell which library runs.
-            self._task = create_task(self._begin_in_task())
-
-    async def _begin_in_task(self) -> None:
-        self._begin()
-
     def _begin(self) -> None:
-        if self._held is None:
+        if self._held is None or self._loop is None:
             return  # raised again by now
         logger.info("%s: the server gets it later.", signal.Signals(self._held).name)
         self.drain()
         if self._connections:
             longest = max((pond.options.drain_seconds for pond in self._ponds), default=0.0)
-            self._call_later(longest + _OVERTIME_SECONDS, self._hand_on)
+            self._loop.later(longest + _OVERTIME_SECONDS, self._hand_on)
         else:
             self._part()
 
     def _part(self) -> None:
         """Every connection has ended: it is the server's turn."""
-        if self._parting or self._held is None:
+        if self._parting or self._held is None or self._loop is None:
             return
         self._parting = True
-        if self._replaced.get(self._held) != signal.SIG_DFL:
-            # Not now: the connection's own call of the app has not returned yet.
-            if not self._call_soon(self._hand_on):
-                self._hand_on()
-        else:
+        if self._replaced.get(self._held) == signal.SIG_DFL:
             is_worker = parent_process() is not None
             seconds = _WORKER_SECONDS if is_worker else _PARTING_SECONDS
-            self._call_later(seconds, self._hand_on)
+            self._loop.later(seconds, self._hand_on)
+        # Not now: the connection's own call of the app has not returned yet.
+        elif not self._loop.soon(self._hand_on):
+            self._hand_on()
 
     def _hand_on(self) -> None:
         if self._held is not None:
@@ -219,12 +205,54 @@ class SignalHook:
         if held is not None:
             signal.raise_signal(held)
 
-    def _call_later(self, seconds: float, function: Callable[[], object]) -> None:
-        # A thread's timer: no task may outlive the connections, and trio has no other.
-        timer = threading.Timer(seconds, self._call_soon, (function,))
+
+class _MainLoop:
+    """The event loop of the main thread, as it is reached from signal handlers and timers.
+
+    Args:
+        native: asyncio's loop or trio's token; neither library is named here.
+    """
+
+    def __init__(self, native: Any) -> None:
+        self._soon: Final = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
+        self._create_task: Final = getattr(native, "create_task", None)
+        self._task: object = None
+        self._timers: list[threading.Timer] = []
+
+    def soon(self, function: Callable[[], object]) -> bool:
+        """Call a function in the loop; False where it has ended, and its connections with it."""
+        try:
+            self._soon(function)
+        except RuntimeError:
+            return False
+        return True
+
+    def soon_in_task(self, function: Callable[[], object]) -> bool:
+        """The same in a task, since anyio cannot tell in asyncio's callbacks which library runs."""
+        if self._create_task is None:
+            return self.soon(function)
+
+        async def call() -> None:
+            function()
+
+        def start() -> None:
+            self._task = self._create_task(call())
+
+        return self.soon(start)
+
+    def later(self, seconds: float, function: Callable[[], object]) -> None:
+        """Call a function in the loop after a while."""
+        # By a thread: no task may outlive the connections, and trio has no timers without tasks.
+        timer = threading.Timer(seconds, self.soon, (function,))
         timer.daemon = True
         timer.start()
         self._timers.append(timer)
+
+    def forget_later(self) -> None:
+        """Do not call what `later` was to call."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = []
 
 
 def _is_held(number: int, handler: _Handler) -> bool:
@@ -235,3 +263,5 @@ def _is_held(number: int, handler: _Handler) -> bool:
 
 
 hook: Final = SignalHook()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=hook.forget)

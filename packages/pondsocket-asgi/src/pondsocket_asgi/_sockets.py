@@ -15,7 +15,7 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
@@ -32,6 +32,8 @@ logger = logging.getLogger("pondsocket.asgi.transport")
 OWN_DESCRIPTORS: Final = "/proc/self/fd"
 # Linger, for no second: whoever closes the socket now resets it, and nothing queued is kept.
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+# Somebody who reads at all takes something within this time, over any network.
+HURRY_SECONDS: Final = 5
 _FAMILIES: Final = {socket.AF_INET, socket.AF_INET6}
 
 
@@ -58,14 +60,15 @@ async def reset_connection(scope: Scope) -> bool:
     It is not found on a UNIX socket, where a proxy's headers have replaced the client's address,
     and on systems other than Linux.
     """
-    line = line_of_scope(scope)
-    if line is None:
-        return False
-    desk = _desk.get(None)
-    if desk is None:
-        desk = _Desk()
-        _desk.set(desk)
-    return await desk.reset(line)
+    return await _ask(_resets, reset, scope)
+
+
+async def hurry_connection(scope: Scope) -> bool:
+    """Have the kernel drop this one peer if it takes nothing for `HURRY_SECONDS`.
+
+    False as for `reset_connection`.
+    """
+    return await _ask(_hurries, hurry, scope)
 
 
 async def limit_unacknowledged(seconds: float) -> bool:
@@ -97,6 +100,15 @@ def line_of_scope(scope: Scope) -> Line | None:
 
 def reset(wanted: Lines) -> Lines:
     """Reset each of these connections of which there is exactly one socket; gives those found."""
+    return _each(wanted, _reset_socket)
+
+
+def hurry(wanted: Lines) -> Lines:
+    """Hurry each of these connections of which there is exactly one socket; gives those found."""
+    return _each(wanted, hurry_socket)
+
+
+def _each(wanted: Lines, act: Callable[[socket.socket], None]) -> Lines:
     by_peer: dict[Address, list[Line]] = {line.peer: [] for line in wanted}
     for line in wanted:
         by_peer[line.peer].append(line)
@@ -112,7 +124,7 @@ def reset(wanted: Lines) -> Lines:
                     found[asked][inode] = kept.enter_context(sock.dup())
         alone = {line: next(iter(each.values())) for line, each in found.items() if len(each) == 1}
         for sock in alone.values():
-            _reset_socket(sock)
+            act(sock)
     return frozenset(alone)
 
 
@@ -123,6 +135,11 @@ def _reset_socket(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError as error:
         logger.debug("A connection had ended before its reset: %r", error)
+
+
+def hurry_socket(sock: socket.socket) -> None:
+    """Have the kernel reset this socket if its peer takes nothing, even after it is closed."""
+    _set_limit(sock, HURRY_SECONDS * 1_000)
 
 
 def _limit(milliseconds: int) -> bool:
@@ -214,20 +231,21 @@ class _Scan:
 
 
 class _Desk:
-    """The resets of one event loop. Those asked for during one scan share the next.
+    """What is to be done to connections of one event loop, in a thread.
 
-    Peers stall together, a whole cell of a mobile network at once, and with many thousand
-    descriptors each scan takes a thread for a tenth of a second.
+    What is asked for during one scan shares the next: peers stall together, a whole cell of a
+    mobile network at once, and with many thousand descriptors a scan takes a good part of a second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, work: Callable[[Lines], Lines]) -> None:
+        self._work = work
         self._turn = anyio.Lock()
         # Its own: the threads of the application may all be waiting for something.
         self._thread = anyio.CapacityLimiter(1)
         self._next = _Scan()
 
-    async def reset(self, line: Line) -> bool:
-        """Reset one connection."""
+    async def ask(self, line: Line) -> bool:
+        """Have it done to one connection; False where that was not found."""
         scan = self._next
         scan.wanted.add(line)
         async with self._turn:
@@ -235,7 +253,7 @@ class _Desk:
                 self._next = _Scan()
                 try:
                     scan.found = await anyio.to_thread.run_sync(
-                        reset, frozenset(scan.wanted), limiter=self._thread
+                        self._work, frozenset(scan.wanted), limiter=self._thread
                     )
                 except OSError as error:
                     _tell_once(repr(error))
@@ -243,7 +261,19 @@ class _Desk:
         return line in scan.found
 
 
-_desk: RunVar[_Desk] = RunVar("_desk")
+_resets: RunVar[_Desk] = RunVar("_resets")
+_hurries: RunVar[_Desk] = RunVar("_hurries")
+
+
+async def _ask(desks: RunVar[_Desk], work: Callable[[Lines], Lines], scope: Scope) -> bool:
+    line = line_of_scope(scope)
+    if line is None:
+        return False
+    desk = desks.get(None)
+    if desk is None:
+        desk = _Desk(work)
+        desks.set(desk)
+    return await desk.ask(line)
 
 
 @cache

@@ -196,6 +196,7 @@ class Session:
 
         The peer is told with a GOODBYE, except for NORMAL: then it asked for it.
         """
+        code = CloseCode(code)  # a plain number would fail half-way
         if not self._advance(LifeEvent.CLOSE):
             return
         self._close = (code, reason, code is CloseCode.SLOW_CONSUMER)
@@ -214,8 +215,7 @@ class Session:
         """
         if self._life is Life.OPEN and not self._is_departing:
             self._is_departing = True
-            after_ms = math.ceil(seconds * 1_000)
-            self.send(answers.goodbye(CloseCode.RESTART, _RESTARTS, after_ms))
+            self.send(answers.goodbye(CloseCode.RESTART, _RESTARTS, math.ceil(seconds * 1_000)))
             self.spawn(partial(self._depart, seconds))
 
     async def _depart(self, seconds: float) -> None:

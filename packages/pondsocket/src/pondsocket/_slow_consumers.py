@@ -21,10 +21,11 @@ class Conflate:
     key: ConflationKey
 
     def __post_init__(self) -> None:
+        key: object = self.key
         # The coroutine that an `async def` gives is a key of its own every time.
-        if not isinstance(self.key, str) and (not callable(self.key) or is_async(self.key)):
+        if not isinstance(key, str) and (not callable(key) or is_async(key)):
             raise UsageError(
-                f"conflate(key): a field's name, or a `def` function(event, payload): {self.key!r}."
+                f"conflate(key): a field's name, or a `def` function(event, payload): {key!r}."
             )
 
 

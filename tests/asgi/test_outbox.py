@@ -1,0 +1,255 @@
+"""The outbox of a connection: what waits, who is slow, and how the writer is seen off."""
+
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import LeaveContext
+
+from tests.asgi.wires import KINDS, House, Kind, Wire, count_resets, members, turns
+from tests.virtual import virtual
+
+pytestmark = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """Loops whose time jumps: ten seconds of hanging take none."""
+    name: str = request.param
+    return virtual(name)
+
+
+@pytest.fixture(autouse=True)
+def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whose socket was asked to be reset; the asking ends no send by itself."""
+    return count_resets(monkeypatch)
+
+
+# --- a writer that hangs ----------------------------------------------------------------------
+
+
+async def test_a_write_that_hangs_is_given_up_within_its_limit(
+    kind: Kind, resets: list[str]
+) -> None:
+    house = House(write_timeout=10)
+    async with members(house, kind, "ann", "bob") as (ann, bob):
+        ann.stall()
+        began = anyio.current_time()
+        await house.tell(1)
+        await ann.ended.wait()
+        assert 10 <= anyio.current_time() - began <= 13.5
+        assert resets == ["ann"]
+        assert ann.sending == 0
+        assert not ann.is_closed
+        assert await house.users() == 1
+        await house.tell(2)
+        await turns()
+        assert bob.numbers() == [1, 2]
+
+
+async def test_one_frame_that_hangs_is_enough(kind: Kind) -> None:
+    house = House(write_timeout=10)
+    left = anyio.Event()
+
+    @house.lobby.on_leave
+    async def leave(ctx: LeaveContext) -> None:
+        left.set()
+
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        await house.tell(1)
+        await anyio.sleep(9)
+        assert await house.users() == 1
+        await left.wait()
+        ann.resume()
+        await ann.ended.wait()
+        assert ann.numbers() == [1]
+        assert ann.farewells() == [4408]
+        assert ann.is_closed
+
+
+async def test_one_that_takes_a_little_now_and_then_is_not_slow(kind: Kind) -> None:
+    house = House(write_timeout=10)
+    async with members(house, kind, "ann") as (ann,):
+        for number in range(5):
+            ann.stall()
+            await house.tell(number)
+            await anyio.sleep(8)
+            ann.resume()
+            await turns()
+        assert ann.numbers() == [0, 1, 2, 3, 4]
+        assert await house.users() == 1
+
+
+async def test_an_accept_that_hangs_is_given_up_too(kind: Kind, resets: list[str]) -> None:
+    house = House(write_timeout=10)
+    wire = Wire(house, kind)
+    wire.stall()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wire.run)
+        began = anyio.current_time()
+        await wire.ended.wait()
+        assert anyio.current_time() - began <= 13.5
+    assert resets == ["ann"]
+    assert wire.sent == []
+    assert await house.endpoint.connection_count() == 0
+
+
+async def test_the_farewell_is_written_where_the_send_goes_on_in_time(
+    kind: Kind, resets: list[str]
+) -> None:
+    house = House(outbox_frames=4)
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        await house.tell(0)
+        await turns()
+        await house.tell(*range(1, 6))
+        assert await house.users() == 0
+        await anyio.sleep(0.9)
+        ann.resume()
+        await ann.ended.wait()
+        assert ann.numbers() == [0]
+        assert ann.farewells() == [4408]
+        assert ann.is_closed
+    assert resets == []
+
+
+async def test_the_socket_is_reset_before_the_writer_is_cancelled(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one server the cancel of a send that hangs does not return before that."""
+    house = House(outbox_frames=4)
+    sending: list[int] = []
+
+    async with members(house, kind, "ann") as (ann,):
+
+        async def reset_connection(scope: Any) -> bool:
+            sending.append(ann.sending)
+            await turns()
+            sending.append(ann.sending)
+            ann.fail()  # the socket is gone: the send returns by itself
+            await turns()
+            sending.append(ann.sending)
+            return True
+
+        monkeypatch.setattr("pondsocket_asgi._outbox.reset_connection", reset_connection)
+        ann.stall()
+        await house.tell(0)
+        await turns()
+        began = anyio.current_time()
+        await house.tell(*range(1, 6))
+        await ann.ended.wait()
+        assert sending == [1, 1, 0]
+        assert 0.9 <= anyio.current_time() - began <= 1.5
+
+
+async def test_a_close_that_hangs_is_given_up(kind: Kind, resets: list[str]) -> None:
+    house = House()
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        began = anyio.current_time()
+        await house.pond.disconnect(user_id="ann")
+        await ann.ended.wait()
+        assert anyio.current_time() - began <= 6
+        assert resets == ["ann"]
+
+
+async def test_what_was_queued_is_written_before_the_farewell(kind: Kind) -> None:
+    house = House()
+    async with members(house, kind, "ann") as (ann,):
+        await house.tell(*range(50))
+        await house.pond.disconnect(user_id="ann")
+        await ann.ended.wait()
+        assert ann.numbers() == list(range(50))
+        assert ann.events()[-1] == "GOODBYE"
+        assert ann.farewells() == [4403]
+        assert ann.is_closed
+
+
+async def test_a_peer_that_leaves_while_the_farewell_is_written_is_no_error(kind: Kind) -> None:
+    house = House()
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        await house.pond.disconnect(user_id="ann")
+        await turns()
+        assert ann.sending == 1
+        ann.leave()
+        ann.fail()
+        began = anyio.current_time()
+        await ann.ended.wait()
+        assert anyio.current_time() - began < 0.1
+        assert ann.error is None
+
+
+async def test_a_peer_that_leaves_while_it_is_written_to_ends_at_once(kind: Kind) -> None:
+    house = House()
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        await house.tell(*range(10))
+        await turns()
+        ann.leave()
+        ann.fail()
+        began = anyio.current_time()
+        await ann.ended.wait()
+        assert anyio.current_time() - began < 0.1
+
+
+async def test_a_peer_that_leaves_while_its_send_hangs_for_ever_is_given_up(
+    kind: Kind, resets: list[str]
+) -> None:
+    house = House()
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        await house.tell(1)
+        await turns()
+        ann.leave()
+        began = anyio.current_time()
+        await ann.ended.wait()
+        assert anyio.current_time() - began <= 6
+        assert resets == ["ann"]
+
+
+async def test_a_socket_that_others_share_is_not_reset(kind: Kind, resets: list[str]) -> None:
+    """Of HTTP/2 it carries other requests, behind some proxies those of other peers."""
+    house = House(write_timeout=10)
+    ann = Wire(house, kind, http_version="2")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ann.run)
+        await turns()
+        await ann.join()
+        ann.stall()
+        await house.tell(1)
+        began = anyio.current_time()
+        await ann.ended.wait()
+        assert 10 <= anyio.current_time() - began <= 13
+        assert ann.sending == 0
+    assert resets == []
+
+
+async def test_it_is_reset_after_all_where_the_writer_does_not_let_itself_be_cancelled(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House()
+    ann = Wire(house, kind, http_version="2")
+    asked = anyio.Event()
+
+    async def reset_connection(scope: Any) -> bool:
+        asked.set()
+        return True
+
+    async def stubborn(message: Any) -> None:
+        with anyio.CancelScope(shield=True):
+            await asked.wait()
+
+    monkeypatch.setattr("pondsocket_asgi._outbox.reset_connection", reset_connection)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ann.run)
+        await turns()
+        await ann.join()
+        ann.send_with(stubborn)
+        await house.tell(1)
+        began = anyio.current_time()
+        await house.pond.disconnect(user_id="ann")
+        await ann.ended.wait()
+        assert 6 <= anyio.current_time() - began < 6.5

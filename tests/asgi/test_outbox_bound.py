@@ -1,0 +1,243 @@
+"""The bound of an outbox: who is slow, what is dropped, and how the server may end a call."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import CloseCode, conflate
+
+from tests.asgi.wires import KINDS, House, Kind, Wire, count_resets, members, turns
+from tests.virtual import virtual
+
+pytestmark = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """Loops whose time jumps: ten seconds of hanging take none."""
+    name: str = request.param
+    return virtual(name)
+
+
+@pytest.fixture(autouse=True)
+def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whose socket was asked to be reset; the asking ends no send by itself."""
+    return count_resets(monkeypatch)
+
+
+# --- the bound --------------------------------------------------------------------------------
+
+
+async def test_before_its_writer_has_had_a_turn_an_outbox_holds_sixteen_times_as_much(
+    kind: Kind,
+) -> None:
+    house = House(outbox_frames=4)
+    async with members(house, kind, "ann") as (ann,):
+        await turns()
+        await house.tell(*range(64))
+        assert await house.users() == 1
+        await turns(300)
+        assert ann.numbers() == list(range(64))
+
+        await house.tell(*range(65))
+        assert await house.users() == 0
+
+
+async def test_the_same_in_bytes(kind: Kind) -> None:
+    house = House(outbox_bytes=1_000)
+    async with members(house, kind, "ann", "bob") as (ann, bob):
+        await turns()
+        await house.tell(*range(25), size=400)  # about 550 bytes each
+        assert await house.users() == 2
+        await turns(100)
+        assert ann.numbers() == bob.numbers() == list(range(25))
+        await house.tell(*range(40), size=400)
+        assert await house.users() == 0
+
+
+async def test_the_oldest_are_dropped_while_the_writer_hangs(kind: Kind) -> None:
+    house = House(policy="drop_oldest", outbox_frames=4, write_timeout=100)
+    async with members(house, kind, "ann", "bob") as (ann, bob):
+        ann.stall()
+        await house.tell(0)
+        await turns()
+        for number in range(1, 20):
+            await house.tell(number)
+            await turns()
+        assert house.endpoint._congestion._dropped
+        ann.resume()
+        await turns(100)
+        assert ann.numbers() == [0, 17, 18, 19]
+        assert bob.numbers() == list(range(20))
+        assert not house.endpoint._congestion._dropped
+        await house.tell(20)
+        await turns()
+        assert ann.numbers()[-1] == 20
+
+
+async def test_what_gathered_before_the_writers_turn_is_not_held_against_the_peer(
+    kind: Kind,
+) -> None:
+    """On trio every send waits, so that many a push meets a writer at its work."""
+    house = House(outbox_frames=4)
+    async with members(house, kind, "ann") as (ann,):
+        await turns()
+        ann.stall()
+        await house.tell(*range(60))
+        await turns()
+        await house.tell(*range(60, 64))
+        assert await house.users() == 1
+        ann.resume()
+        await turns(300)
+        assert ann.numbers() == list(range(64))
+        # Once: this time the writer takes little, and waits with it.
+        ann.stall()
+        await house.tell(64)
+        await turns()
+        await house.tell(65, 66, 67)
+        assert await house.users() == 1
+        await house.tell(68)
+        assert await house.users() == 0
+
+
+async def test_more_than_that_is_dropped_while_the_writer_hangs(kind: Kind) -> None:
+    house = House(policy="drop_oldest", outbox_frames=4, write_timeout=100)
+    async with members(house, kind, "ann") as (ann,):
+        await turns()
+        ann.stall()
+        await house.tell(*range(60))
+        await turns()
+        await house.tell(*range(60, 100))
+        ann.resume()
+        await turns(300)
+        # A chunk of the stream holds as many frames as were there when it was begun.
+        begun = 1 if kind == "websocket" else 60
+        assert ann.numbers() == [*range(begun), *range(100 - (64 - begun), 100)]
+        assert await house.users() == 1
+
+
+async def test_only_the_latest_of_a_key_is_kept_while_the_writer_hangs(kind: Kind) -> None:
+    def parity(event: str, payload: Mapping[str, Any]) -> int:
+        return int(payload["n"]) % 2
+
+    house = House(policy=conflate(parity), outbox_frames=4, write_timeout=100)
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        await house.tell(0)
+        await turns()
+        await house.tell(*range(1, 20))
+        ann.resume()
+        await turns(100)
+        assert ann.numbers()[0] == 0
+        assert ann.numbers()[-2:] == [18, 19]
+        assert len(ann.numbers()) <= 4
+
+
+async def test_dropping_does_not_save_a_peer_that_takes_nothing_at_all(
+    kind: Kind, resets: list[str]
+) -> None:
+    house = House(policy="drop_oldest", outbox_frames=4, write_timeout=10)
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        with anyio.move_on_after(60):
+            for number in range(1_000):
+                await house.tell(number)
+                await anyio.sleep(0.5)
+                if ann.ended.is_set():
+                    break
+        assert ann.ended.is_set()
+        assert resets == ["ann"]
+        assert number < 30
+        assert not house.endpoint._congestion._dropped
+
+
+async def test_an_outbox_is_bounded_whatever_is_pushed(kind: Kind) -> None:
+    house = House(policy="drop_oldest", outbox_frames=8, outbox_bytes=3_000, write_timeout=100)
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        await house.tell(0)
+        await turns()
+        (outbox,) = house.pulse._beating
+        for number in range(1, 200):
+            await house.tell(number, size=number % 7 * 100)
+            assert outbox._unwritten_frames <= 8  # type: ignore[attr-defined]
+            assert outbox._unwritten_bytes <= 3_000  # type: ignore[attr-defined]
+        ann.resume()
+        await turns(100)
+        assert outbox._unwritten_frames == outbox._unwritten_bytes == 0  # type: ignore[attr-defined]
+        assert ann.numbers()[-1] == 199
+
+
+# --- cancellation -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", range(12))
+async def test_the_server_may_cancel_the_call_at_every_await(kind: Kind, place: int) -> None:
+    house = House()
+    ann, bob = Wire(house, kind, "ann"), Wire(house, kind, "bob")
+    left = place
+
+    async def counting(message: Any) -> None:
+        nonlocal left
+        if left == 0:
+            ann.scope.cancel()
+        left -= 1
+        await ann.take(message)
+
+    ann.send_with(counting)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bob.run)
+        while "CONNECTION" not in bob.events():
+            await anyio.lowlevel.checkpoint()
+        await bob.join()
+        tasks.start_soon(ann.run)
+        await turns()
+        if not ann.ended.is_set():
+            await ann.join()
+            for number in range(8):
+                await house.tell(number)
+                await turns()
+            await house.pond.disconnect(user_id="ann")
+        with anyio.fail_after(20):
+            await ann.ended.wait()
+        assert await house.endpoint.connection_count() == 1
+        assert await house.users() == 1
+        assert len(house.pulse._beating) == 1
+        await house.tell(99)
+        await turns()
+        assert bob.numbers()[-1] == 99
+        bob.leave()
+    assert not house.pulse._beating
+
+
+async def test_the_server_may_cancel_a_call_whose_send_hangs(kind: Kind) -> None:
+    house = House()
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        await house.tell(1)
+        await turns()
+        ann.scope.cancel()
+        began = anyio.current_time()
+        await ann.ended.wait()
+        assert anyio.current_time() - began < 0.1
+        assert ann.sending == 0
+        assert await house.users() == 0
+
+
+async def test_the_server_may_cancel_a_call_that_is_being_given_up(
+    kind: Kind, resets: list[str]
+) -> None:
+    house = House(outbox_frames=4)
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        await house.tell(0)
+        await turns()
+        await house.tell(*range(1, 6))
+        await anyio.sleep(0.5)
+        ann.scope.cancel()
+        await ann.ended.wait()
+        assert ann.sending == 0
+        assert ann.error is None
+    assert CloseCode.SLOW_CONSUMER not in ann.farewells()

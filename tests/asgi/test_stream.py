@@ -1,0 +1,164 @@
+"""An open event stream: what is written at once, and how it begins and ends."""
+
+import json
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import CloseCode
+from pondsocket_common import SSEDecoder
+
+from tests.asgi.wires import House, Wire, count_resets, members, turns
+from tests.virtual import virtual
+
+CHUNK = 65_536
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """Loops whose time jumps."""
+    name: str = request.param
+    return virtual(name)
+
+
+@pytest.fixture(autouse=True)
+def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whose socket was asked to be reset; the asking ends no send by itself."""
+    return count_resets(monkeypatch)
+
+
+async def test_the_first_thing_written_is_a_comment_and_the_greeting_with_it() -> None:
+    house = House()
+    async with members(house, "sse", "ann") as (ann,):
+        first = ann.bodies()[0]
+        assert first.startswith(b":")
+        (event,) = SSEDecoder().feed(first)
+        assert json.loads(event.data)["event"] == "CONNECTION"
+
+
+async def test_what_waits_is_written_at_once() -> None:
+    house = House()
+    async with members(house, "sse", "ann") as (ann,):
+        before = len(ann.bodies())
+        await house.tell(*range(100))
+        await turns()
+        assert len(ann.bodies()) == before + 1
+        assert ann.numbers() == list(range(100))
+
+
+async def test_a_chunk_ends_with_the_frame_that_reaches_its_size() -> None:
+    house = House()
+    async with members(house, "sse", "ann") as (ann,):
+        before = len(ann.bodies())
+        await house.tell(*range(30), size=10_000)
+        await turns(100)
+        sizes = [len(body) for body in ann.bodies()[before:]]
+        assert len(sizes) == 5
+        assert all(CHUNK <= size < CHUNK + 10_500 for size in sizes[:-1])
+        assert ann.numbers() == list(range(30))
+
+
+async def test_a_frame_larger_than_a_chunk_passes_whole() -> None:
+    house = House()
+    async with members(house, "sse", "ann") as (ann,):
+        before = len(ann.bodies())
+        await house.tell(1, 2, size=200_000)
+        await turns(100)
+        assert [len(body) // 100_000 for body in ann.bodies()[before:]] == [2, 2]
+        assert ann.numbers() == [1, 2]
+
+
+async def test_what_comes_while_a_chunk_is_written_follows_in_the_next() -> None:
+    house = House()
+    async with members(house, "sse", "ann") as (ann,):
+        ann.stall()
+        await house.tell(1, 2)
+        await turns()
+        await house.tell(3, 4)
+        before = len(ann.bodies())
+        ann.resume()
+        await turns()
+        assert len(ann.bodies()) == before + 2
+        assert ann.numbers() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("end", ["drain", "disconnect", "close", "delete"])
+async def test_only_a_restart_says_when_to_come_back(end: str) -> None:
+    house = House()
+    async with members(house, "sse", "ann") as (ann,):
+        match end:
+            case "drain":
+                house.pond.begin_drain()
+            case "disconnect":
+                await house.pond.disconnect(user_id="ann")
+            case "close":
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(house.pond.close)
+            case _:
+                (session,) = house.endpoint.sessions
+                session.close(CloseCode.NORMAL)
+        await ann.ended.wait()
+        assert ann.is_closed
+        last = ann.bodies()[-1]
+        lines = [line for line in last.decode().splitlines() if line.startswith("retry: ")]
+        if end != "drain":
+            assert not lines
+            return
+        (line,) = lines
+        assert 1_000 <= int(line.removeprefix("retry: ")) <= 4_000
+        assert last.endswith(b"\n\n")
+        # Told once, before: nothing but the time is said at the end.
+        assert ann.farewells() == [1012]
+        assert b"GOODBYE" not in last
+
+
+async def test_whoever_comes_into_a_drain_is_told_both_at_the_end() -> None:
+    house = House()
+    async with members(house, "sse", "ann"):
+        pass
+    ann = Wire(house, "sse")
+    async with anyio.create_task_group() as tasks:
+        opened = house.endpoint.opened
+
+        def drain_first(session: Any) -> None:
+            house.pond.begin_drain()  # after it was admitted, before it is served
+            opened(session)
+
+        house.endpoint.opened = drain_first  # type: ignore[method-assign]
+        tasks.start_soon(ann.run)
+        await ann.ended.wait()
+    assert ann.farewells() == [1012]
+    assert ann.is_closed
+    assert b"retry: " in ann.bodies()[-1]
+
+
+async def test_the_times_to_come_back_differ() -> None:
+    house = House()
+    users = [f"user{number}" for number in range(12)]
+    async with members(house, "sse", *users) as wires:
+        await house.pond.drain()
+        for wire in wires:
+            await wire.ended.wait()
+        retries = {wire.bodies()[-1] for wire in wires}
+        assert len(retries) > 6
+
+
+async def test_a_farewell_is_the_last_event_and_the_end_of_the_stream() -> None:
+    house = House()
+    async with members(house, "sse", "ann") as (ann,):
+        await house.tell(1, 2)
+        await house.pond.disconnect(user_id="ann", reason="enough")
+        await ann.ended.wait()
+        assert ann.events()[-3:] == ["tick", "tick", "GOODBYE"]
+        assert ann.sent[-1]["more_body"] is False
+
+
+async def test_comments_count_nothing_against_the_bound(resets: list[str]) -> None:
+    house = House(outbox_frames=4, outbox_bytes=10_000, sse_keepalive_seconds=1)
+    async with members(house, "sse", "ann") as (ann,):
+        await anyio.sleep(100)
+        (outbox,) = house.pulse._beating
+        assert outbox._unwritten_bytes == outbox.pending == 0  # type: ignore[attr-defined]
+        assert ann.bodies()[-1].startswith(b":")
+    assert resets == []

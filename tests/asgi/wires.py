@@ -1,0 +1,244 @@
+"""A server that a test holds in its hand: one connection, whose every send it may let hang."""
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import ConnectionContext, EventContext, JoinContext, Options, PondSocket
+from pondsocket_asgi import PondASGIApp
+from pondsocket_common import SSEDecoder
+
+Kind = Literal["websocket", "sse"]
+KINDS: tuple[Kind, ...] = ("websocket", "sse")
+ROOM = "/room/1"
+
+
+class House:
+    """A pond that lets everybody in and in which one can talk."""
+
+    def __init__(self, *, policy: Any = "close", **options: Any) -> None:
+        self.pond = PondSocket(options=Options(**options))
+        self.endpoint = self.pond.create_endpoint("/socket", self.on_connect)
+        self.lobby = self.endpoint.create_channel("/room/:id", self.on_join, slow_consumers=policy)
+        self.lobby.on_message("say", self.on_say)
+        self.app = PondASGIApp(self.pond, drain_on_signals=False)
+        self.pulse = self.app._door.pulse
+        self._wires = 0
+
+    async def on_connect(self, ctx: ConnectionContext) -> None:
+        ctx.accept(user_id=ctx.query.get("user"))
+
+    async def on_join(self, ctx: JoinContext) -> None:
+        await ctx.accept()
+
+    async def on_say(self, ctx: EventContext) -> None:
+        await ctx.broadcast("said", ctx.get_payload())
+
+    async def tell(self, *numbers: int, size: int = 0) -> None:
+        """Broadcast each of these numbers to the room, without giving anybody a turn."""
+        channel = self.pond.channel("/socket", ROOM)
+        for number in numbers:
+            await channel.broadcast("tick", {"n": number} | ({"x": "x" * size} if size else {}))
+
+    async def users(self) -> int:
+        """How many are in the room."""
+        channel = await self.lobby.get_channel(ROOM)
+        return 0 if channel is None else await channel.user_count()
+
+
+class Wire:
+    """One connection as the server sees it.
+
+    Attributes:
+        sent: What the app has sent, as ASGI messages.
+        ended: Set when the app has returned.
+    """
+
+    def __init__(
+        self, house: House, kind: Kind, user: str = "ann", *, http_version: str = "1.1"
+    ) -> None:
+        self.house = house
+        self._http_version = http_version
+        self.kind = kind
+        self.sent: list[Mapping[str, Any]] = []
+        self.ended = anyio.Event()
+        self.scope = anyio.CancelScope()
+        self.error: BaseException | None = None
+        self.fault: Exception | None = None
+        self.sending = 0
+        self.resets = 0
+        self._open = anyio.Event()
+        self._open.set()
+        self._take: Callable[[Mapping[str, Any]], Awaitable[None]] = self.take
+        self._coming: deque[Mapping[str, Any]] = deque()
+        self._came = anyio.Event()
+        self._user = user
+        if kind == "websocket":
+            self.feed({"type": "websocket.connect"})
+        else:
+            self.feed({"type": "http.request", "body": b"", "more_body": False})
+
+    # --- the server's side of ASGI ------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the connection."""
+        is_socket = self.kind == "websocket"
+        scope = {
+            "type": "websocket" if is_socket else "http",
+            "method": "GET",
+            "http_version": self._http_version,
+            "path": "/socket",
+            "query_string": b"user=" + self._user.encode(),
+            "headers": [(b"host", b"testserver"), (b"accept", b"text/event-stream")],
+            "client": (self._user, 1),
+        }
+        try:
+            with self.scope:
+                await self.house.app(scope, self._receive, self._send)
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self.ended.set()
+
+    async def _receive(self) -> Mapping[str, Any]:
+        await anyio.lowlevel.checkpoint()
+        while not self._coming:
+            self._came = anyio.Event()
+            await self._came.wait()
+        return self._coming.popleft()
+
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        self.sending += 1
+        try:
+            await self._take(message)
+        finally:
+            self.sending -= 1
+
+    async def take(self, message: Mapping[str, Any]) -> None:
+        """What `send` does, unless the test has something else in mind."""
+        await anyio.lowlevel.checkpoint()
+        await self._open.wait()
+        if self.fault is not None:
+            raise self.fault
+        self.sent.append(message)
+
+    def feed(self, message: Mapping[str, Any]) -> None:
+        """Let the peer say something."""
+        self._coming.append(message)
+        self._came.set()
+
+    # --- the test's side ----------------------------------------------------------------------
+
+    def send_with(self, take: Callable[[Mapping[str, Any]], Awaitable[None]]) -> None:
+        """Have every send do this, instead of `take`."""
+        self._take = take
+
+    def stall(self) -> None:
+        """Let every send hang from now on."""
+        self._open = anyio.Event()
+
+    def resume(self) -> None:
+        """Let those that hang, and those that follow, go through."""
+        self._open.set()
+
+    def fail(self, error: Exception | None = None) -> None:
+        """Let every send raise from now on, those that hang included."""
+        self.fault = error or OSError("gone")
+        self._open.set()
+
+    def leave(self) -> None:
+        """Be gone."""
+        kind = "websocket.disconnect" if self.kind == "websocket" else "http.disconnect"
+        self.feed({"type": kind})
+
+    async def join(self) -> None:
+        """Become a member of the room, without a request's way through the door."""
+        (session,) = (each for each in self.house.endpoint.sessions if each.user_id == self._user)
+        message = {
+            "action": "JOIN_CHANNEL",
+            "event": "join",
+            "channelName": ROOM,
+            "requestId": "1",
+            "payload": {},
+        }
+        assert session.post(json.dumps(message).encode()) is None
+        while "ACKNOWLEDGE" not in self.events() and not self.ended.is_set():
+            await anyio.lowlevel.checkpoint()
+
+    def bodies(self) -> list[bytes]:
+        """The chunks of an event stream."""
+        return [m["body"] for m in self.sent if m["type"] == "http.response.body"]
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What a client has received, in order."""
+        if self.kind == "websocket":
+            texts = [m["text"] for m in self.sent if m["type"] == "websocket.send"]
+        else:
+            decoder = SSEDecoder()
+            texts = [event.data for body in self.bodies() for event in decoder.feed(body)]
+        return [json.loads(text) for text in texts]
+
+    def events(self) -> list[str]:
+        """The names of what a client has received, in order."""
+        return [message["event"] for message in self.messages()]
+
+    def numbers(self) -> list[int]:
+        """The numbers that a client was told."""
+        return [m["payload"]["n"] for m in self.messages() if m["event"] == "tick"]
+
+    def farewells(self) -> list[int]:
+        """The codes of the farewells that a client has received."""
+        return [m["payload"]["code"] for m in self.messages() if m["event"] == "GOODBYE"]
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the app has closed the connection in order."""
+        if not self.sent:
+            return False
+        last = self.sent[-1]
+        if self.kind == "websocket":
+            return bool(last["type"] == "websocket.close")
+        return last["type"] == "http.response.body" and not last["more_body"]
+
+
+async def turns(count: int = 30) -> None:
+    """Let others have their turn, without any time passing."""
+    for _ in range(count):
+        await anyio.lowlevel.checkpoint()
+
+
+def count_resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let nothing be reset; gives whose socket was asked to be, as it goes on."""
+    asked: list[str] = []
+
+    async def reset_connection(scope: Any) -> bool:
+        asked.append(scope["client"][0])
+        await anyio.lowlevel.checkpoint()
+        return False
+
+    monkeypatch.setattr("pondsocket_asgi._outbox.reset_connection", reset_connection)
+    return asked
+
+
+@asynccontextmanager
+async def members(house: House, kind: Kind, *users: str) -> AsyncIterator[list[Wire]]:
+    """Connections that have joined; whichever is left at the end goes by itself."""
+    wires = [Wire(house, kind, user) for user in users]
+    async with anyio.create_task_group() as tasks:
+        for wire in wires:
+            tasks.start_soon(wire.run)
+            while "CONNECTION" not in wire.events():
+                await anyio.lowlevel.checkpoint()
+            await wire.join()
+        yield wires
+        for wire in wires:
+            wire.resume()
+            wire.leave()
+    assert not house.pulse._beating
+    assert house.pulse._host is None

@@ -1,0 +1,20 @@
+"""What the tests of draining have in common."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from pondsocket.testing import MemoryPeer
+from pondsocket_common import Goodbye
+
+from tests.core.ponds import House, member
+
+
+@asynccontextmanager
+async def crowd(house: House, size: int) -> AsyncIterator[list[MemoryPeer]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(member(house, f"user{n}")) for n in range(size)]
+
+
+def goodbyes(peer: MemoryPeer) -> list[Goodbye]:
+    """The farewells that have come, received by this."""
+    return [m.payload for m in peer.drain() if isinstance(m.payload, Goodbye)]

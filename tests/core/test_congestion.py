@@ -1,0 +1,118 @@
+"""Slow consumers in the log and in the numbers: told once, counted always, kept never."""
+
+import logging
+
+import anyio
+import pytest
+from pondsocket import CloseCode, Counter, OutgoingContext
+from pondsocket.testing import MemoryPeer, connect
+
+from tests.core.ponds import ROOM, settled
+from tests.core.stalls import congestion, counted, house_with, numbers, stalled, tell
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if "slow consumer" in r.getMessage()]
+
+
+async def test_it_is_logged_when_it_begins_and_when_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    house = house_with("drop_oldest")
+    async with connect(house.pond, "/socket?user=ann") as ann:
+        await stalled(house, ann, 2)
+        for _ in range(2):
+            await tell(house, *({"n": n} for n in range(10)))
+            await ann.receive()
+            assert len(warnings(caplog)) == 1
+            ann.drain()
+            assert warnings(caplog) == [
+                "A slow consumer misses events from now on (user='ann').",
+                "A slow consumer missed 8 events (user='ann').",
+            ]
+            assert not congestion(house)._dropped
+            caplog.clear()
+    assert counted(house)[Counter.DROPPED] == 16
+
+
+@pytest.mark.parametrize("end", ["vanish", "close", "overflow", "cancel"])
+async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
+    end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = house_with("drop_oldest")
+    async with anyio.create_task_group() as tasks:
+        ready = anyio.Event()
+        scope = anyio.CancelScope()
+        kept: list[MemoryPeer] = []
+
+        async def ann() -> None:
+            with scope:
+                async with connect(house.pond, "/socket?user=ann") as peer:
+                    await stalled(house, peer, 2)
+                    kept.append(peer)
+                    ready.set()
+                    await anyio.sleep_forever()
+
+        tasks.start_soon(ann)
+        await ready.wait()
+        peer = kept.pop()
+        await tell(house, *({"n": n} for n in range(5)))
+        assert list(congestion(house)._dropped.values()) == [3]
+        match end:
+            case "vanish":
+                peer.vanish()
+            case "close":
+                peer.session.close(CloseCode.DISCONNECTED)
+            case "overflow":
+                peer.session.overflow()
+            case _:
+                scope.cancel()
+        await settled()
+        assert warnings(caplog)[-1] == "A slow consumer missed 3 events (user='ann')."
+        await tell(house, {"n": 9})
+        peer.drain()
+        scope.cancel()
+    assert not congestion(house)._dropped
+    assert not congestion(house)._closing
+
+
+async def test_a_chain_whose_member_ended_while_it_was_behind_keeps_nothing() -> None:
+    """Frames that an outgoing handler lets go when the connection has ended are nobody's."""
+    house = house_with("drop_oldest")
+    opened = anyio.Event()
+
+    @house.lobby.on_outgoing("wait")
+    async def wait(ctx: OutgoingContext) -> None:
+        await opened.wait()
+
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 1)
+        await tell(house, *({"n": n} for n in range(3)))
+        await house.pond.channel("/socket", ROOM).broadcast("wait", {})
+        await tell(house, *({"n": n} for n in range(3)))
+        assert counted(house)[Counter.DROPPED] == 2
+        ann.session.close(CloseCode.DISCONNECTED)
+        opened.set()
+        await settled()
+        assert counted(house)[Counter.DROPPED] == 2
+    assert not congestion(house)._dropped
+
+
+async def test_frames_behind_a_late_one_are_dropped_as_any() -> None:
+    house = house_with("drop_oldest")
+    opened = anyio.Event()
+
+    @house.lobby.on_outgoing("wait")
+    async def wait(ctx: OutgoingContext) -> None:
+        await opened.wait()
+
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 2)
+        await house.pond.channel("/socket", ROOM).broadcast("wait", {})
+        await tell(house, *({"n": n} for n in range(5)))
+        assert not ann.unread
+        opened.set()
+        await settled()
+        assert numbers(ann) == [3, 4]
+    assert counted(house)[Counter.DROPPED] == 4

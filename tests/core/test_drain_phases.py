@@ -1,0 +1,285 @@
+"""Draining a pond: its phases, who waits for it, and who comes in between."""
+
+import itertools
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import CloseCode, ConnectionContext, EventContext, Options, Refusal, Session
+from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
+from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
+from pondsocket_common import Goodbye, ServerMessage
+
+from tests.core.crowds import crowd, goodbyes
+from tests.core.ponds import (
+    admitted,
+    assert_nothing_left,
+    build,
+    events,
+    member,
+    request,
+    say,
+    settled,
+)
+from tests.virtual import virtual
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """Loops whose time jumps: a window of ten seconds takes none."""
+    name: str = request.param
+    return virtual(name)
+
+
+# --- the pond ---------------------------------------------------------------------------------
+
+
+async def test_a_draining_pond_lets_nobody_in_and_says_when_to_come_back() -> None:
+    house = build()
+    pond = house.pond
+    assert (pond.is_ready, pond.is_draining) == (True, False)
+    pond.begin_drain()
+    assert (pond.is_ready, pond.is_draining) == (False, True)
+
+    outcome = await pond.connect(request())
+    assert isinstance(outcome, Refusal)
+    assert (outcome.status, outcome.error, outcome.retry_after) == (503, "UNAVAILABLE", 1)
+    await pond.close()
+    assert (pond.is_ready, pond.is_draining) == (False, False)
+
+
+async def test_a_drain_returns_when_the_last_connection_has_ended() -> None:
+    house = build()
+    async with crowd(house, 20) as peers:
+        began = anyio.current_time()
+        await house.pond.drain()
+        assert all(peer.closed is CloseCode.RESTART for peer in peers)
+        assert anyio.current_time() - began <= 0.25
+        await assert_nothing_left(house)
+
+
+async def test_a_drain_of_nobody_returns_at_once() -> None:
+    house = build()
+    await house.pond.drain()
+    assert house.pond.is_draining
+
+
+async def test_a_drain_waits_for_handlers_that_still_run() -> None:
+    opened, done = anyio.Event(), anyio.Event()
+
+    async def slow(ctx: EventContext) -> None:
+        await opened.wait()
+        done.set()
+
+    house = build()
+    house.lobby.on_message("slow", slow)
+    async with member(house, "ann") as ann, anyio.create_task_group() as tasks:
+        say(ann, "", event="slow")
+        await settled()
+        drained = anyio.Event()
+
+        async def drain() -> None:
+            await house.pond.drain()
+            drained.set()
+
+        tasks.start_soon(drain)
+        await ann.wait_closed()
+        assert not drained.is_set()
+        opened.set()
+        await drained.wait()
+        assert done.is_set()
+
+
+async def test_a_second_drain_waits_with_the_first() -> None:
+    house = build()
+    async with crowd(house, 10) as peers, anyio.create_task_group() as tasks:
+        tasks.start_soon(house.pond.drain)
+        await house.pond.drain(0.0)
+        assert all(peer.closed is CloseCode.RESTART for peer in peers)
+        assert all(len(goodbyes(peer)) == 1 for peer in peers)
+
+
+async def test_a_drain_that_is_cancelled_goes_on_by_itself() -> None:
+    house = build()
+    async with crowd(house, 10) as peers:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await house.pond.drain()
+        assert scope.cancelled_caught
+        assert house.pond.is_draining
+        for peer in peers:
+            assert await peer.wait_closed() is CloseCode.RESTART
+
+
+async def test_a_handler_may_begin_a_drain() -> None:
+    async def stop(ctx: EventContext) -> None:
+        house.pond.begin_drain()
+        await ctx.reply("stopping", {})
+
+    house = build()
+    house.lobby.on_message("stop", stop)
+    async with member(house, "ann") as ann:
+        say(ann, "", event="stop")
+        assert await ann.wait_closed() is CloseCode.RESTART
+        assert events(ann) == ["GOODBYE", "stopping"]
+
+
+async def test_a_handler_that_waits_for_the_drain_ends_with_its_grace() -> None:
+    """It is itself what is waited for; nothing hangs for it."""
+
+    async def stop(ctx: EventContext) -> None:
+        await house.pond.drain()
+
+    house = build(options=Options(handler_grace=0.5))
+    house.lobby.on_message("stop", stop)
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        began = anyio.current_time()
+        say(ann, "", event="stop")
+        await ann.wait_closed()
+        await ann.session.wait_ended()
+        assert anyio.current_time() - began < 2
+        assert await bob.wait_closed() is CloseCode.RESTART
+
+
+async def test_a_close_ends_a_drain_at_once() -> None:
+    house = build()
+    async with crowd(house, 10) as peers, anyio.create_task_group() as tasks:
+        tasks.start_soon(house.pond.drain)
+        await anyio.lowlevel.checkpoint()
+        house.pond.begin_drain()
+        await house.pond.close()
+        for peer in peers:
+            assert peer.closed in (CloseCode.GOING_AWAY, CloseCode.RESTART)
+            told = [goodbye.code for goodbye in goodbyes(peer)]
+            assert told == list(dict.fromkeys([CloseCode.RESTART, peer.closed]))
+        assert not house.pond.is_draining
+
+
+async def test_a_drain_after_a_close_changes_nothing() -> None:
+    house = build()
+    async with member(house, "ann") as ann:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(house.pond.close)
+            await settled()
+            await house.pond.drain()
+        assert not house.pond.is_draining
+        assert ann.closed is CloseCode.GOING_AWAY
+        assert len(goodbyes(ann)) == 1
+
+
+async def test_a_pond_entered_again_after_a_drain_lets_people_in() -> None:
+    house = build()
+    async with house.pond, member(house, "ann") as ann:
+        await house.pond.drain()
+        assert ann.closed is CloseCode.RESTART
+    async with house.pond:
+        assert house.pond.is_ready
+        async with member(house, "bob") as bob:
+            say(bob, "again")
+            await bob.receive_event("say")
+            house.pond.begin_drain()
+            assert await bob.wait_closed() is CloseCode.RESTART
+    assert not house.pond.is_ready
+
+
+async def test_a_pond_left_while_it_drains_is_closed() -> None:
+    house = build()
+    async with member(house, "ann") as ann:
+        async with house.pond:
+            house.pond.begin_drain()
+        assert ann.closed is CloseCode.GOING_AWAY
+        assert [g.code for g in goodbyes(ann)] == [CloseCode.RESTART, CloseCode.GOING_AWAY]
+
+
+# --- those who come in between ----------------------------------------------------------------
+
+
+async def test_a_connection_that_is_being_decided_when_the_drain_begins_is_refused() -> None:
+    asked, opened = anyio.Event(), anyio.Event()
+
+    async def slow(ctx: ConnectionContext) -> None:
+        asked.set()
+        await opened.wait()
+        ctx.accept()
+
+    house = build(connect=slow)
+    async with anyio.create_task_group() as tasks:
+        refused = anyio.Event()
+
+        async def knock() -> None:
+            with pytest.raises(ConnectionRefusedByPond) as caught:
+                async with connect(house.pond, "/socket"):
+                    pass
+            assert caught.value.refusal.status == 503
+            refused.set()
+
+        tasks.start_soon(knock)
+        await asked.wait()
+        await house.pond.drain()
+        opened.set()
+        await refused.wait()
+
+
+async def test_one_admitted_but_not_yet_served_when_the_drain_begins_is_told_at_once() -> None:
+    house = build()
+    session = await admitted(house.pond)
+    house.pond.begin_drain()
+    peer = MemoryPeer(session)
+    with anyio.fail_after(2):
+        await session.run(peer, peer.pull)
+
+    assert peer.closed is CloseCode.RESTART
+    seen = peer.drain()
+    assert [message.event for message in seen] == ["CONNECTION", "GOODBYE"]
+    assert after_ms(seen[1]) == 0
+    await assert_nothing_left(house)
+
+
+async def test_a_refusal_of_the_application_is_given_also_in_a_drain() -> None:
+    """Whoever may not come in at all need not come back."""
+    asked, opened = anyio.Event(), anyio.Event()
+
+    async def slow(ctx: ConnectionContext) -> None:
+        asked.set()
+        await opened.wait()
+        ctx.decline(401, "Who are you?")
+
+    house = build(connect=slow)
+    outcomes: list[Session | Refusal] = []
+
+    async def knock() -> None:
+        outcomes.append(await house.pond.connect(request()))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(knock)
+        await asked.wait()
+        house.pond.begin_drain()
+        opened.set()
+    (outcome,) = outcomes
+    assert isinstance(outcome, Refusal)
+    assert outcome.status == 401
+
+
+def after_ms(message: ServerMessage) -> int | None:
+    assert isinstance(message.payload, Goodbye)
+    return message.payload.after_ms
+
+
+# --- the machine ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("phase", "event"), [*itertools.product(Phase, PhaseEvent)])
+def test_every_pair_of_phase_and_event(phase: Phase, event: PhaseEvent) -> None:
+    expected = {
+        (Phase.OPEN, PhaseEvent.ENTER): None,
+        (Phase.OPEN, PhaseEvent.DRAIN): Phase.DRAINING,
+        (Phase.OPEN, PhaseEvent.CLOSE): Phase.CLOSED,
+        (Phase.DRAINING, PhaseEvent.ENTER): Phase.OPEN,
+        (Phase.DRAINING, PhaseEvent.DRAIN): None,
+        (Phase.DRAINING, PhaseEvent.CLOSE): Phase.CLOSED,
+        (Phase.CLOSED, PhaseEvent.ENTER): Phase.OPEN,
+        (Phase.CLOSED, PhaseEvent.DRAIN): None,
+        (Phase.CLOSED, PhaseEvent.CLOSE): None,
+    }
+    assert PHASES.get((phase, event)) is expected[phase, event]

@@ -1,0 +1,278 @@
+"""What a lobby does where a member reads slower than it is sent to."""
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import anyio.lowlevel
+import pytest
+from pondsocket import (
+    CloseCode,
+    Conflate,
+    Counter,
+    JoinContext,
+    Lobby,
+    OutgoingContext,
+    PondSocket,
+    UsageError,
+    conflate,
+)
+from pondsocket.testing import connect
+
+from tests.core.ponds import ROOM, admit, events, let_in, say, settled
+from tests.core.stalls import congestion, counted, house_with, numbers, stalled, tell
+
+
+async def test_without_a_policy_a_slow_member_is_closed() -> None:
+    house = house_with("close")
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 3)
+        await tell(house, *({"n": n} for n in range(4)))
+        assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
+    assert counted(house)[Counter.DROPPED] == 0
+    assert counted(house)[Counter.SLOW_CONSUMER] == 1
+
+
+async def test_the_oldest_are_dropped_for_a_slow_member_alone() -> None:
+    house = house_with("drop_oldest")
+    async with connect(house.pond, "/socket") as ann, connect(house.pond, "/socket") as bob:
+        await stalled(house, ann, 3)
+        await stalled(house, bob, 100)
+        await tell(house, *({"n": n} for n in range(10)))
+        assert numbers(ann) == [7, 8, 9]
+        assert numbers(bob) == list(range(10))
+    assert counted(house)[Counter.DROPPED] == 7
+    assert counted(house)[Counter.SLOW_CONSUMER] == 0
+
+
+async def test_the_latest_of_every_key_is_kept() -> None:
+    house = house_with(conflate("symbol"))
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 3)
+        await tell(house, *({"n": n, "symbol": "ABC"[n % 3]} for n in range(9)))
+        assert numbers(ann) == [6, 7, 8]
+        assert ann.closed is None
+    assert counted(house)[Counter.DROPPED] == 6
+
+
+async def test_a_key_more_than_there_is_room_for_closes() -> None:
+    house = house_with(conflate("symbol"))
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 2)
+        await tell(house, *({"n": n, "symbol": "ABC"[n]} for n in range(3)))
+        assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
+
+
+async def test_a_function_may_give_the_key() -> None:
+    def key(event: str, payload: Mapping[str, Any]) -> Hashable:
+        assert event == "tick"
+        return (payload["n"] % 2, "parity")
+
+    house = house_with(conflate(key))
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 2)
+        await tell(house, *({"n": n} for n in range(7)))
+        assert numbers(ann) == [5, 6]
+
+
+async def test_events_of_two_names_do_not_replace_each_other() -> None:
+    house = house_with(conflate("symbol"))
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 2)
+        channel = house.pond.channel("/socket", ROOM)
+        for event in ("bid", "ask", "bid", "ask"):
+            await channel.broadcast(event, {"symbol": "A"})
+        assert events(ann) == ["bid", "ask"]
+        assert ann.closed is None
+
+
+@pytest.mark.parametrize("payload", [{"symbol": None}, {}])
+async def test_an_event_without_a_key_is_never_dropped(payload: dict[str, Any]) -> None:
+    house = house_with(conflate("symbol"))
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 3)
+        await tell(house, {"n": 0, **payload}, {"n": 1, "symbol": "A"}, {"n": 2, "symbol": "A"})
+        await tell(house, {"n": 3, **payload})
+        assert [m.payload["n"] for m in ann.unread] == [0, 2, 3]  # type: ignore[index]
+        await tell(house, {"n": 4, **payload})
+        assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
+
+
+async def test_zero_and_the_empty_text_are_keys() -> None:
+    house = house_with(conflate("symbol"))
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 2)
+        await tell(house, *({"n": n, "symbol": ("", 0)[n % 2]} for n in range(6)))
+        assert numbers(ann) == [4, 5]
+
+
+async def test_answers_and_presence_and_what_the_system_says_are_never_dropped() -> None:
+    async def track(ctx: JoinContext) -> None:
+        await ctx.accept()
+        await ctx.track({"who": ctx.user.id})
+
+    house = house_with("drop_oldest", track)
+    pond = house.pond
+    async with connect(pond, "/socket?user=ann") as ann, connect(pond, "/socket?user=bob") as bob:
+        await stalled(house, ann, 5)
+        await tell(house, *({"n": n} for n in range(5)))
+        assert (await bob.join(ROOM)).event == "ACKNOWLEDGE"  # ann sees presence of it
+        await ann.session.memberships[ROOM].channel.evict_user("bob")  # type: ignore[attr-defined]
+        await settled()
+        ann.send_raw('{"action": "ping"}')
+        await settled()
+        await tell(house, {"n": 5})
+        assert [(str(m.action), m.event) for m in ann.drain()] == [
+            ("BROADCAST", "tick"),
+            ("PRESENCE", "JOIN"),
+            ("PRESENCE", "LEAVE"),
+            ("SYSTEM", "PONG"),
+            ("BROADCAST", "tick"),
+        ]
+
+
+async def test_an_outbox_full_of_answers_closes_whatever_the_policy() -> None:
+    house = house_with("drop_oldest")
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 2)
+        for _ in range(2):
+            ann.send_raw('{"action": "ping"}')
+        await settled()
+        await tell(house, {"n": 0})
+        assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
+        assert events(ann) == ["PONG", "PONG", "GOODBYE"]
+
+
+async def test_a_busy_room_gives_way_to_a_quiet_one_that_may_not_lose() -> None:
+    house = house_with("drop_oldest")
+    house.endpoint.create_channel("/orders/:id", let_in)
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 100)
+        await stalled(house, ann, 4, "/orders/1")
+        await tell(house, {"n": 0}, name="/orders/1")
+        await tell(house, *({"n": n} for n in range(1, 9)))
+        await tell(house, {"n": 9}, name="/orders/1")
+        assert numbers(ann) == [0, 7, 8, 9]
+
+
+async def test_copies_of_outgoing_handlers_may_be_dropped_as_the_original() -> None:
+    house = house_with("drop_oldest")
+
+    @house.lobby.on_outgoing("tick")
+    def mark(ctx: OutgoingContext) -> None:
+        ctx.transform({"n": [ctx.get_payload()["n"]]})
+
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 2)
+        await tell(house, *({"n": n} for n in range(5)))
+        assert numbers(ann) == [[3], [4]]
+
+
+@pytest.mark.parametrize("transforms", [True, False])
+async def test_late_copies_may_be_dropped_as_the_original(transforms: bool) -> None:
+    house = house_with(conflate("symbol"))
+
+    @house.lobby.on_outgoing("tick")
+    async def mark(ctx: OutgoingContext) -> None:
+        await anyio.lowlevel.checkpoint()
+        if transforms:
+            ctx.transform({"n": ctx.get_payload()["n"], "symbol": "of all the same"})
+
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 2)
+        await tell(house, *({"n": n, "symbol": "AB"[n % 2]} for n in range(6)))
+        await settled()
+        # By the key of what was broadcast, not of what was made of it.
+        assert numbers(ann) == [4, 5]
+        assert ann.closed is None
+        await settled()
+    assert not congestion(house)._dropped
+
+
+async def test_a_policy_may_be_given_in_all_three_ways() -> None:
+    pond = PondSocket()
+    endpoint = pond.create_endpoint("/socket", admit)
+    made = endpoint.create_channel("/a/:id", let_in, slow_consumers="drop_oldest")
+    decorated = endpoint.channel("/b/:id", slow_consumers=conflate("x"))(let_in)
+    alone = Lobby("/c/:id", let_in, slow_consumers=conflate("x"))
+    endpoint.include(alone)
+    assert made.slow_consumers == "drop_oldest"
+    assert decorated.slow_consumers == alone.slow_consumers == Conflate("x")
+    assert Lobby("/d", let_in).slow_consumers == "close"
+
+
+async def test_the_others_get_everything_in_order_whatever_is_dropped() -> None:
+    house = house_with("drop_oldest")
+    async with connect(house.pond, "/socket") as ann, connect(house.pond, "/socket") as bob:
+        await stalled(house, ann, 1)
+        await stalled(house, bob, 1_000)
+        for number in range(100):
+            say(bob, str(number))
+        await settled()
+        texts = [m.payload["text"] for m in bob.drain()]  # type: ignore[index]
+        assert texts == [str(n) for n in range(100)]
+        assert [m.payload for m in ann.drain()] == [{"text": "99"}]
+
+
+# --- keys that cannot be ----------------------------------------------------------------------
+
+
+async def test_a_key_that_cannot_be_hashed_is_an_error_of_whoever_broadcasts() -> None:
+    house = house_with(conflate("symbol"))
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 9)
+        with pytest.raises(UsageError, match=r"key of 'tick' is \['A'\]; it must be hashable"):
+            await tell(house, {"n": 1, "symbol": ["A"]})
+        assert not ann.unread
+        request = ann.send("BROADCAST", ROOM, "say", {"symbol": {}})
+        assert (await ann.answer(request)).event == "INTERNAL_SERVER_ERROR"
+
+
+async def test_a_key_function_that_fails_sends_nothing() -> None:
+    def key(event: str, payload: Mapping[str, Any]) -> Hashable:
+        symbol: str = payload["symbol"]
+        return symbol
+
+    house = house_with(conflate(key))
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 9)
+        with pytest.raises(KeyError):
+            await tell(house, {"n": 1})
+        assert not ann.unread
+        await tell(house, {"n": 2, "symbol": "A"})
+        assert numbers(ann) == [2]
+
+
+@pytest.mark.parametrize("key", [None, 5, ["symbol"], ("symbol",), b"symbol"])
+def test_what_can_be_no_key_is_refused_at_once(key: Any) -> None:
+    with pytest.raises(UsageError, match="a field's name, or a `def` function"):
+        conflate(key)
+    with pytest.raises(UsageError, match="a field's name, or a `def` function"):
+        Conflate(key)
+
+
+def test_an_asynchronous_key_is_refused_at_once() -> None:
+    async def key(event: str, payload: Mapping[str, Any]) -> str:
+        return event
+
+    with pytest.raises(UsageError, match="`def` function"):
+        conflate(key)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("policy", ["drop", "", None, 3, ["close"], conflate])
+def test_what_is_no_policy_is_refused_at_once(policy: Any) -> None:
+    pond = PondSocket()
+    endpoint = pond.create_endpoint("/socket", admit)
+    ways: list[Callable[[], object]] = [
+        lambda: endpoint.create_channel("/a/:id", let_in, slow_consumers=policy),
+        lambda: endpoint.channel("/a/:id", slow_consumers=policy)(let_in),
+        lambda: Lobby("/a/:id", let_in, slow_consumers=policy),
+    ]
+    for register in ways:
+        with pytest.raises(UsageError, match=r"'/a/:id': slow_consumers is 'close', 'drop_oldest'"):
+            register()
+    endpoint.create_channel("/a/:id", let_in)  # nothing of it was registered
+
+
+def test_conflate_without_its_key_is_named_in_the_sentence() -> None:
+    with pytest.raises(UsageError, match="not 'conflate without its key'"):
+        Lobby("/a/:id", let_in, slow_consumers=conflate)  # type: ignore[arg-type]
