@@ -215,7 +215,7 @@ class _MainLoop:
 
     def __init__(self, native: Any) -> None:
         self._soon: Final = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
-        self._create_task: Final = getattr(native, "create_task", None)
+        self._create_task: Final[Any] = getattr(native, "create_task", None)
         self._task: object = None
         self._timers: list[threading.Timer] = []
 
@@ -229,14 +229,15 @@ class _MainLoop:
 
     def soon_in_task(self, function: Callable[[], object]) -> bool:
         """The same in a task, since anyio cannot tell in asyncio's callbacks which library runs."""
-        if self._create_task is None:
+        create_task = self._create_task
+        if create_task is None:
             return self.soon(function)
 
         async def call() -> None:
             function()
 
         def start() -> None:
-            self._task = self._create_task(call())
+            self._task = create_task(call())
 
         return self.soon(start)
 

@@ -164,6 +164,8 @@ class PondSocket:
         until then. The window grows with the number of connections, so that they do not all come
         back elsewhere in the same moment.
 
+        To be called in a task of the pond's event loop: a callback of asyncio's is none.
+
         Args:
             seconds: The longest window, instead of `Options.drain_seconds`.
         """

@@ -1,0 +1,106 @@
+"""One peer stops reading: it is let go, whatever the server, and the others never notice."""
+
+import asyncio
+from typing import Final, NamedTuple
+
+import pytest
+
+from tests.integration.clients import Transport
+from tests.integration.gaps import Gaps
+from tests.integration.raw import RawClient, RawDialer, dialing
+from tests.integration.watching import resident_bytes, see_end, see_freed, watch
+from tests.servers import UVICORNS, Serve, Setup
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
+
+APP: Final = "tests.integration.stall_app:app"
+ROOM: Final = "/room/1"
+HEALTHY: Final = 19
+COUNT: Final = 400
+SIZE: Final = 60_000
+# Broadcasts without the stalled member, to know how even the others' are on this machine today.
+CONTROL: Final = 60
+# No more of them on the way at once than a healthy member's outbox holds several times over.
+AHEAD: Final = 2
+GAP_SECONDS: Final = 0.05
+# What a stalled peer does to the others it does every time; what the machine does, now and then.
+ATTEMPTS: Final = 3
+GROWN_BYTES: Final = 5_000_000
+RECEIVE_BUFFER: Final = 8_192
+# The server's `send` has a second before the socket is reset; then it is a matter of scheduling.
+GONE_SECONDS: Final = 1.0 + 1.5
+
+
+class Members(NamedTuple):
+    """Who is in the room."""
+
+    driver: RawClient
+    others: list[RawClient]
+
+    @property
+    def all(self) -> list[RawClient]:
+        return [self.driver, *self.others]
+
+
+async def meet(dial: RawDialer, transport: Transport, count: int) -> Members:
+    """Fill the room; whoever drives does it over WebSocket, being faster than by POST."""
+    driver = await (await dial("websocket", "driver")).join(ROOM)
+    others = [await (await dial(transport, f"{number}")).join(ROOM) for number in range(count - 1)]
+    return Members(driver, others)
+
+
+async def stall(dial: RawDialer, transport: Transport) -> RawClient:
+    """Join, and read no more."""
+    client = await (await dial(transport, "stalled", RECEIVE_BUFFER)).join(ROOM)
+    client.stall()
+    return client
+
+
+class Run(NamedTuple):
+    """How some broadcasts went."""
+
+    worst_gap: float
+    most_bytes: int
+
+
+async def broadcast(members: Members, pid: int, count: int) -> Run:
+    """Broadcast as fast as everybody hears it."""
+    gaps, sent, most_bytes = Gaps(members.all, pid), 0, 0
+    async with asyncio.timeout(60):
+        while gaps.heard_by_all < count:
+            if sent < count and sent - gaps.heard_by_all < AHEAD:
+                sent += 1
+                await members.driver.send("BROADCAST", ROOM, "say", {"n": sent, "size": SIZE})
+                most_bytes = max(most_bytes, resident_bytes(pid))
+            else:
+                await asyncio.sleep(0.001)
+    return Run(gaps.worst, most_bytes)
+
+
+@pytest.mark.parametrize("setup", UVICORNS, ids=str)
+async def test_nineteen_hear_everything_evenly_while_the_twentieth_does_not_read(
+    serve: Serve, setup: Setup, transport: Transport
+) -> None:
+    if transport == "sse" and not setup.name.endswith("-websockets-sansio"):
+        pytest.skip("streams do not depend on the WebSocket implementation")
+    async with dialing(serve(APP, *setup.arguments, server=setup.server)) as dial:
+        members = await meet(dial, transport, HEALTHY)
+        pid = (await watch(dial.server))["pid"]
+        control = await broadcast(members, pid, CONTROL)
+        limit = max(GAP_SECONDS, 2 * control.worst_gap)
+        for attempt in range(1, ATTEMPTS + 1):
+            name = f"stalled-{attempt}"
+            stalled = await (await dial(transport, name, RECEIVE_BUFFER)).join(ROOM)
+            stalled.stall()
+            run = await broadcast(members, pid, COUNT)
+            await see_freed(dial.server, stalled, GONE_SECONDS)
+            assert await see_end(dial.server, name) == "SLOW_CONSUMER"
+            assert run.most_bytes - control.most_bytes < GROWN_BYTES
+            if run.worst_gap < limit:
+                break
+        assert run.worst_gap < limit
+        state = await watch(dial.server)
+        assert state["users"] == {ROOM: HEALTHY}
+        assert state["counts"]["slow_consumer"] == attempt
+        assert dial.server.log().count("slow consumer") == attempt
+        assert "Traceback" not in dial.server.log()
