@@ -1,0 +1,141 @@
+"""The app under fire: a pond whose every handler answers once, and a page that shows what is left.
+
+`app` has no limit on rates, so that a flood goes on; `limited` has the default ones, and less
+patience with slow bodies.
+"""
+
+import gc
+import json
+import logging
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import anyio
+from pondsocket import (
+    ConnectionContext,
+    Endpoint,
+    EventContext,
+    JoinContext,
+    Lobby,
+    Options,
+    PondSocket,
+)
+from pondsocket_asgi import PondASGIApp
+from pydantic import BaseModel
+
+NO_RATES = Options(event_rate=None, control_rate=None, max_refusals=None, max_channels=None)
+
+
+class Typed(BaseModel):
+    text: str
+
+
+class Errors(logging.Handler):
+    """Keeps what our own loggers say at ERROR: nothing that comes in may cause that."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.said) < 20:
+            self.said.append(self.format(record))
+
+
+class Target:
+    """One pond, its endpoint and its lobby."""
+
+    def __init__(self, options: Options) -> None:
+        self.pond = PondSocket(options=options)
+        self.endpoint: Endpoint = self.pond.create_endpoint("/socket", self._admit)
+        self.endpoint.on_message("echo", self._echo)
+        self.lobby: Lobby = self.endpoint.create_channel("/room/:id", self._enter)
+        self.lobby.on_message("say", self._say)
+        self.lobby.on_message("echo", self._echo)
+        self.lobby.on_message("show", self._show)
+        self.lobby.on_message("typed", self._typed)
+        self.lobby.on_message("hang", self._hang)
+        self.app = PondASGIApp(self.pond)
+        self._said: Counter[str] = Counter()
+
+    async def _admit(self, ctx: ConnectionContext) -> None:
+        # Read everything that a stranger may have filled.
+        ctx.set_assign("cookies", dict(ctx.cookies))
+        ctx.set_assign("query", dict(ctx.query))
+        ctx.accept()
+
+    async def _enter(self, ctx: JoinContext) -> None:
+        await ctx.accept()
+
+    async def _say(self, ctx: EventContext) -> None:
+        name = ctx.channel.name
+        self._said[name] += 1
+        # Numbered, so that whoever listens knows at once that nothing is missing.
+        said = {"n": self._said[name], "payload": ctx.get_payload()}
+        await ctx.broadcast_from("said", said)
+        await ctx.reply("taken", {})
+
+    async def _echo(self, ctx: EventContext) -> None:
+        await ctx.reply("echoed", ctx.get_payload())
+
+    async def _show(self, ctx: EventContext) -> None:
+        await ctx.track(ctx.get_payload())
+        await ctx.reply("shown", {})
+
+    async def _typed(self, ctx: EventContext, payload: Typed) -> None:
+        await ctx.reply("typed", {"length": len(payload.text)})
+
+    async def _hang(self, ctx: EventContext) -> None:
+        await anyio.sleep_forever()
+
+    async def state(self) -> dict[str, Any]:
+        """What there is, seen by the application, the event loop and the garbage collector."""
+        gc.collect()
+        ours = Counter(
+            type(thing).__name__
+            for thing in gc.get_objects()
+            if str(type(thing).__module__).startswith(("pondsocket.", "pondsocket_asgi."))
+        )
+        return {
+            "connections": await self.endpoint.connection_count(),
+            "channels": sorted(channel.name for channel in await self.lobby.list_channels()),
+            "tasks": len(anyio.get_running_tasks()),
+            "objects": ours,
+        }
+
+
+def own_state() -> dict[str, Any]:
+    """What this process holds: open files, and memory in KiB."""
+    status = Path("/proc/self/status").read_text()
+    rss = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return {"files": sum(1 for _ in Path("/proc/self/fd").iterdir()), "rss": int(rss.split()[1])}
+
+
+class Served:
+    """A target for a real server, with `/state` beside it."""
+
+    def __init__(self, options: Options) -> None:
+        self._target = Target(options)
+        self._errors = Errors()
+        logging.getLogger("pondsocket").addHandler(self._errors)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] != "/state":
+            await self._target.app(scope, receive, send)
+            return
+        state = await self._target.state() | own_state()
+        state |= {"errors": self._errors.said, "python": sys.version}
+        body = json.dumps(state).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+app = Served(NO_RATES)
+limited = Served(Options(post_timeout=1.0))
