@@ -14,6 +14,11 @@ from tests.servers import UVICORNS, Serve, Setup
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
 APP: Final = "tests.integration.stall_app:app"
+# Streams do not depend on the WebSocket implementation.
+CASES: Final[list[tuple[Setup, Transport]]] = [
+    *((setup, "websocket") for setup in UVICORNS),
+    *((setup, "sse") for setup in UVICORNS if setup.name.endswith("-websockets-sansio")),
+]
 ROOM: Final = "/room/1"
 HEALTHY: Final = 19
 COUNT: Final = 400
@@ -77,12 +82,10 @@ async def broadcast(members: Members, pid: int, count: int) -> Run:
     return Run(gaps.worst, most_bytes)
 
 
-@pytest.mark.parametrize("setup", UVICORNS, ids=str)
+@pytest.mark.parametrize(("setup", "transport"), CASES, ids=str)
 async def test_nineteen_hear_everything_evenly_while_the_twentieth_does_not_read(
     serve: Serve, setup: Setup, transport: Transport
 ) -> None:
-    if transport == "sse" and not setup.name.endswith("-websockets-sansio"):
-        pytest.skip("streams do not depend on the WebSocket implementation")
     async with dialing(serve(APP, *setup.arguments, server=setup.server)) as dial:
         members = await meet(dial, transport, HEALTHY)
         pid = (await watch(dial.server))["pid"]

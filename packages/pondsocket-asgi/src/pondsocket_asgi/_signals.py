@@ -43,6 +43,7 @@ class SignalHook:
         self._ponds: WeakSet[PondSocket] = WeakSet()
         self._connections = 0
         self._replaced: dict[int, _Handler] = {}
+        self._below: dict[int, _Handler] = {}  # what those go to who call ours out of turn
         self._handler: Final = self._on_signal  # one object, to be recognised by
         self._wakeup: Wakeup | None = None
         self._loop: _MainLoop | None = None
@@ -112,6 +113,7 @@ class SignalHook:
         else:
             self._draining = False
             self._release()()
+            self._loop = None  # the next connection may run in another one
 
     # --- the signals --------------------------------------------------------------------------
 
@@ -120,6 +122,8 @@ class SignalHook:
         self._loop = _MainLoop(native)
         for number in (signal.SIGTERM, signal.SIGINT):
             old = signal.getsignal(number)
+            if old == self._handler:  # put back by somebody who had replaced it for a while
+                old = self._below.get(number, signal.SIG_DFL)
             if _is_held(number, old):
                 self._replaced[number] = old
                 signal.signal(number, self._handler)
@@ -129,7 +133,8 @@ class SignalHook:
     def _release(self) -> Callable[[], None]:
         """Put back what is still ours, and give what is to be done in the loop afterwards.
 
-        Who has put a handler over ours since has chained to it, or wants us gone.
+        Who has put a handler over ours since wants us gone, or calls ours, and by it what it
+        stood for.
         """
         wakeup, self._wakeup = self._wakeup, None
         if wakeup is not None:
@@ -138,6 +143,7 @@ class SignalHook:
             current = signal.signal(number, old)
             if current != self._handler:
                 signal.signal(number, current)
+                self._below[number] = old
         self._replaced = {}
         loop = self._loop
 
@@ -155,9 +161,11 @@ class SignalHook:
         self._connections = 0
         self._held = None
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # Between any two bytecodes of the main thread, so nothing is done here that can wait.
-        if self._held is None:
+        if number not in self._replaced:
+            self._pass_on(number, frame)
+        elif self._held is None:
             self._held = number
             if self._loop is None or not self._loop.soon_in_task(self._begin):
                 self._hand_on()
@@ -168,6 +176,15 @@ class SignalHook:
             if self._loop is not None:
                 self._loop.soon(tidy)
             self._raise_again()
+            signal.raise_signal(number)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        """Nothing is held: whoever calls our handler by a handler of its own means the server's."""
+        below = self._below.get(number, signal.SIG_DFL)
+        if callable(below):
+            below(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
     def _begin(self) -> None:

@@ -112,9 +112,11 @@ class ASGIWebSocketTransport(Outbox):
             self._accepted = None
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
-            self.lose()
             if self._on_restart is not None and is_restart(message):
-                self._on_restart()  # event streams are told by nobody else
+                # Event streams are told by nobody else. Before this peer is lost: it is told as
+                # well, and would seem slow where nothing can be queued for it any more.
+                self._on_restart()
+            self.lose()
             return None
         data: str | bytes | None = message.get("text")
         if data is None:
