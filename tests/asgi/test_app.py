@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from tests.asgi.conftest import Pond
+from tests.asgi.wires import House, Wire
 
 
 async def test_an_unknown_scope_type_is_a_clear_error(pond: Pond) -> None:
@@ -25,3 +29,28 @@ async def test_all_three_scopes_are_served_by_one_app(pond: Pond) -> None:
     await stream.disconnect()
     await socket.disconnect()
     await lifespan.shutdown()
+
+
+def test_connections_in_several_event_loops_do_not_share_a_clock() -> None:
+    """Test clients run each WebSocket in a thread and a loop of its own."""
+    house = House(heartbeat_seconds=0.04)
+
+    async def told(wire: Wire, event: str) -> None:
+        with anyio.fail_after(5):
+            while event not in wire.events():
+                await anyio.lowlevel.checkpoint()
+
+    with start_blocking_portal() as later:
+        with start_blocking_portal() as sooner:
+            first = sooner.call(Wire, house, "websocket", "ann")
+            second = later.call(Wire, house, "websocket", "bob")
+            ended = sooner.start_task_soon(first.run)
+            sooner.call(told, first, "CONNECTION")
+            lasting = later.start_task_soon(second.run)
+            later.call(told, second, "CONNECTION")
+            sooner.call(first.leave)
+            ended.result(5)
+        second.sent.clear()
+        later.call(told, second, "PONG")
+        later.call(second.leave)
+        lasting.result(5)

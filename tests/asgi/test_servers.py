@@ -80,13 +80,16 @@ def test_a_peer_that_says_restart_is_not_the_server(said: dict[str, Any], restar
 @pytest.mark.parametrize(
     ("interval", "seconds"), [(20, 20.0), (7.5, 7.5), (0, None), (None, None), ("7", None)]
 )
-def test_pings_are_those_of_the_servers_configuration(
-    interval: object, seconds: float | None
-) -> None:
-    protocol = SimpleNamespace(config=SimpleNamespace(ws_ping_interval=interval))
+def test_pings_are_those_of_the_server(interval: object, seconds: float | None) -> None:
+    protocol = SimpleNamespace(ping_interval=interval)
     assert called_by_uvicorn(_servers.ping_seconds, protocol) == seconds
     config = SimpleNamespace(websocket_ping_interval=interval)
     assert called_by_hypercorn(_servers.ping_seconds, config=config) == seconds
+
+
+def test_a_uvicorn_that_is_told_to_ping_and_cannot_does_not_ping() -> None:
+    protocol = SimpleNamespace(config=SimpleNamespace(ws_ping_interval=20.0))
+    assert called_by_uvicorn(_servers.ping_seconds, protocol) is None
 
 
 def test_nothing_is_known_of_other_servers() -> None:

@@ -140,6 +140,46 @@ async def test_handlers_that_others_have_put_over_ours_stay(
     assert signal.getsignal(INT) == server.handle_exit
 
 
+@pytest.mark.parametrize("is_connected", [True, False])
+async def test_handlers_that_call_ours_reach_the_server(
+    hook: SignalHook, pond: PondSocket, server: FakeServer, is_connected: bool
+) -> None:
+    passed: list[int] = []
+    with hook.connection(pond):
+        ours: Any = signal.getsignal(TERM)
+
+        def foreign(number: int, frame: FrameType | None) -> None:
+            passed.append(number)
+            ours(number, frame)
+
+        signal.signal(TERM, foreign)
+        if is_connected:
+            signal.raise_signal(TERM)
+            await until(lambda: pond.is_draining)
+            assert server.got == []
+    if not is_connected:
+        signal.raise_signal(TERM)
+    await until(lambda: server.got)
+    assert server.got == [TERM]
+    assert len(passed) == 1 + is_connected
+    assert signal.getsignal(TERM) == foreign
+
+
+async def test_a_handler_of_ours_that_others_put_back_late_reaches_the_server(
+    hook: SignalHook, pond: PondSocket, server: FakeServer
+) -> None:
+    with hook.connection(pond):
+        ours = signal.signal(TERM, signal.SIG_IGN)
+    signal.signal(TERM, ours)
+    signal.raise_signal(TERM)
+    assert server.got == [TERM]
+    with hook.connection(pond):
+        signal.raise_signal(TERM)
+        await until(lambda: pond.is_draining)
+    await until(lambda: server.got == [TERM, TERM])
+    assert signal.getsignal(TERM) == server.handle_exit
+
+
 async def test_other_frameworks_see_that_the_process_ends(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:

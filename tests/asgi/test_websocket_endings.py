@@ -6,9 +6,12 @@ from typing import Any
 
 import anyio
 import pytest
+from pondsocket_asgi import _websocket
 from pondsocket_asgi.testing import ASGITestDriver
+from pondsocket_common import CloseCode
 
 from tests.asgi.conftest import HTTP_RESPONSE, MakePond, Pond, driver_with, join, say
+from tests.asgi.wires import House, members
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("after websocket.close")])
@@ -216,3 +219,20 @@ async def test_a_peer_whose_writer_is_stuck_is_slow_at_the_bound(make_pond: Make
     await channel.broadcast("said", {"n": 8})
     assert await channel.user_count() == 0
     await session.wait_ended()
+
+
+async def test_the_servers_own_restart_makes_nobody_slow(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """uvicorn closes all WebSockets at once, and the first one that says so begins the drain."""
+    monkeypatch.setattr(_websocket, "says_restart", lambda: True)
+    house = House()
+    async with members(house, "websocket", "ann", "bob") as wires:
+        sessions = list(house.endpoint.sessions)
+        for wire in wires:
+            wire.feed({"type": "websocket.disconnect", "code": 1012})
+        for wire in wires:
+            await wire.ended.wait()
+        assert house.pond.is_draining
+    assert [session.close_code for session in sessions] == [CloseCode.NORMAL, CloseCode.NORMAL]
+    assert "slow consumer" not in caplog.text

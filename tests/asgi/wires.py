@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import ConnectionContext, EventContext, JoinContext, Options, PondSocket
 from pondsocket_asgi import PondASGIApp
+from pondsocket_asgi._pulse import Pulse
 from pondsocket_common import SSEDecoder
 
 Kind = Literal["websocket", "sse"]
@@ -27,7 +28,6 @@ class House:
         self.lobby = self.endpoint.create_channel("/room/:id", self.on_join, slow_consumers=policy)
         self.lobby.on_message("say", self.on_say)
         self.app = PondASGIApp(self.pond, drain_on_signals=False)
-        self.pulse = self.app._door.pulse
         self._wires = 0
 
     async def on_connect(self, ctx: ConnectionContext) -> None:
@@ -44,6 +44,11 @@ class House:
         channel = self.pond.channel("/socket", ROOM)
         for number in numbers:
             await channel.broadcast("tick", {"n": number} | ({"x": "x" * size} if size else {}))
+
+    @property
+    def pulse(self) -> Pulse:
+        """The clock of this event loop."""
+        return self.app._door.pulse
 
     async def users(self) -> int:
         """How many are in the room."""

@@ -6,7 +6,6 @@ from pondsocket import PondSocket
 
 from ._door import Door
 from ._lifespan import serve_lifespan
-from ._pulse import Pulse
 from ._scope import Receive, Scope, Send
 from ._security import Doorman
 from ._signals import hook
@@ -31,7 +30,7 @@ class PondASGIApp:
         asking = hook.ask_server if drain_on_signals else None
         # Until the first connection: only then do all servers listen.
         self._unset_timeout = pond.options.tcp_user_timeout
-        self._door = Door(pond, Doorman(pond), Pulse(pond.options, asking))
+        self._door = Door(pond, Doorman(pond), asking)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket, one HTTP request or one lifespan."""

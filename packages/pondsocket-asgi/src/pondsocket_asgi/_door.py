@@ -1,17 +1,36 @@
 """What all connections of one app share."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
+from anyio.lowlevel import RunVar
 from pondsocket import PondSocket
 
 from ._pulse import Pulse
 from ._security import Doorman
 
 
-@dataclass(frozen=True, slots=True)
 class Door:
-    """What all connections of one app share."""
+    """What all connections of one app share.
 
-    pond: PondSocket
-    doorman: Doorman
-    pulse: Pulse
+    Args:
+        also: Called about once a second, while there are connections.
+    """
+
+    def __init__(
+        self, pond: PondSocket, doorman: Doorman, also: Callable[[], object] | None = None
+    ) -> None:
+        self.pond = pond
+        self.doorman = doorman
+        self._also = also
+        self._pulse: RunVar[Pulse] = RunVar("_pulse")
+
+    @property
+    def pulse(self) -> Pulse:
+        """The clock of the connections in this event loop."""
+        # Of the loop, not of the app: test clients run every WebSocket in a loop of its own, and
+        # a task that one loop is given by another keeps both of them.
+        pulse = self._pulse.get(None)
+        if pulse is None:
+            pulse = Pulse(self.pond.options, self._also)
+            self._pulse.set(pulse)
+        return pulse

@@ -52,7 +52,9 @@ def is_restart(disconnect: Message) -> bool:
 def ping_seconds() -> float | None:
     """How often the server pings the WebSocket that is being opened; None: never, or unknown."""
     if (uvicorn := _uvicorn()) is not None:
-        interval = getattr(getattr(uvicorn, "config", None), "ws_ping_interval", None)
+        # Of the connection, not of the configuration: until 0.44 and 0.46, two of the three
+        # implementations ignored `--ws-ping-interval`, and have no such attribute.
+        interval = getattr(uvicorn, "ping_interval", None)
     else:
         call = _hypercorn()
         config = call.f_locals.get("config") if call is not None else None

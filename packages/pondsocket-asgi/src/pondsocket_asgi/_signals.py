@@ -60,7 +60,7 @@ class SignalHook:
     @contextmanager
     def connection(self, pond: PondSocket) -> Iterator[None]:
         """Hold the signals while this connection of a pond is served."""
-        if threading.current_thread() is not threading.main_thread():
+        if not _is_main_thread():
             # The server is not the main program, which alone has signals and ends it its own way.
             yield
             return
@@ -72,7 +72,7 @@ class SignalHook:
 
     def ask_server(self) -> bool:
         """Begin the drain if the server has begun to end without a signal; whether it is so."""
-        if not self._draining and self.should_exit:
+        if not self._draining and self.should_exit and _is_main_thread():
             self.drain()
         return self._draining
 
@@ -271,6 +271,10 @@ class _MainLoop:
         for timer in self._timers:
             timer.cancel()
         self._timers = []
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _is_held(number: int, handler: _Handler) -> bool:

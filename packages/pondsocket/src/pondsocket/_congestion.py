@@ -33,12 +33,14 @@ class Congestion:
         self._closing[session] = None
         if len(self._closing) > 1:
             return  # whoever closes the first will come to it
-        while self._closing:
-            first = next(iter(self._closing))
-            try:
+        try:
+            while self._closing:
+                first = next(iter(self._closing))
                 first.close(CloseCode.SLOW_CONSUMER, "slow consumer")
-            finally:
                 del self._closing[first]
+        finally:
+            # Where one cannot be closed, nobody else is held up: the next frame finds the rest.
+            self._closing.clear()
 
     def dropped(self, session: Session, frames: int) -> None:
         """Frames were dropped for a slow consumer, as its lobby wants it."""
