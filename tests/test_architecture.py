@@ -28,6 +28,7 @@ FLOORS: Final = {
         | {"_slow_consumers", "_state"},
         {"_environment"},
         {"_intake", "_session_owner", "_timers"},
+        {"_inbox"},
         {"_session", "_presence"},
         {"_congestion", "_member"},
         {"_channel"},

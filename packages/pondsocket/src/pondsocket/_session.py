@@ -8,7 +8,7 @@ a grace period; then `run` returns and nothing of the connection is left.
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -17,12 +17,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 from pondsocket_common import (
-    ClientActions,
-    ClientMessage,
     CloseCode,
-    ErrorTypes,
-    InvalidMessage,
-    Ping,
     fresh_id,
 )
 
@@ -30,8 +25,7 @@ from . import _answers as answers
 from ._delivery import Outlet
 from ._environment import Environment, Work, run_all
 from ._frames import Frame
-from ._intake import Intake
-from ._lanes import Lanes
+from ._inbox import Entered, Inbox
 from ._request import ConnectRequest, Refusal
 from ._session_owner import Membership, SessionOwner
 from ._state.lifecycle import LIVES, Life, LifeEvent
@@ -52,7 +46,7 @@ class Session:
 
     __slots__ = (
         "_close", "_context", "_counting", "_ended", "_farewells", "_goodbye", "_greeting",
-        "_intake", "_is_departing", "_lanes", "_leading", "_life", "_outlet", "_owner", "_pull",
+        "_inbox", "_is_departing", "_leading", "_life", "_outlet", "_owner", "_pull",
         "_reader", "_tasks", "assigns", "connection_id", "environment", "identity",
         "is_user_known", "memberships", "opened_at", "options", "params", "request", "scopes",
         "subprotocol", "user_id",
@@ -81,7 +75,7 @@ class Session:
         self.identity = identity
         self.subprotocol = subprotocol
         self.environment = environment
-        self.options = options = environment.options
+        self.options = environment.options
         self.opened_at = environment.clock()
         self.memberships: dict[str, Membership] = {}
         # Cancelled when the connection ends: joins that are not decided, and the like.
@@ -89,7 +83,6 @@ class Session:
         self._owner = owner
         self._greeting = greeting
         self._life = Life.ADMITTED
-        self._lanes = Lanes(self._handle, options.max_pending_messages, options.max_pending_bytes)
         self._outlet: Outlet | None = None
         self._pull: Pull  # lent by `run`
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -101,7 +94,7 @@ class Session:
         self._is_departing = False
         self._farewells: list[Work] = []
         self._ended: anyio.Event | None = None
-        self._intake = Intake(environment)
+        self._inbox = Inbox(self, owner, environment)
         observer = environment.observer
         self._counting = observer if observer is not None and observer.counts_frames else None
 
@@ -157,39 +150,10 @@ class Session:
         """
         if not self.is_open or self._tasks is None:
             return Refusal(404, "NOT_FOUND", "There is no such connection.")
-        try:
-            batch = self._intake.read_batch(body)
-        except InvalidMessage as fault:
-            self._refuse_invalid(fault)
-            return Refusal(400, ErrorTypes.INVALID_MESSAGE, str(fault))
-        if (limit := self._intake.exceeded_length(batch)) is not None:
-            text = f"A message is longer than {limit} bytes."
-            if not self._intake.count_nonsense():
-                self._strike()
-            return Refusal(413, ErrorTypes.INVALID_MESSAGE, text)
-        messages = [message for message, _ in batch]
-        if wait := self._intake.wait_for_all(messages):
-            for message in messages:
-                self._refuse(answers.rate_limited(message, wait), message)
-            return self._too_many(answers.TOO_FAST, wait)
-        # Pings wait for nothing, so they need no room.
-        waiting = [(each, size) for each, size in batch if not isinstance(each, Ping)]
-        if not self._lanes.has_room(len(waiting), sum(size for _, size in waiting)):
-            for each, _ in waiting:
-                self._refuse(answers.busy(each), each)
-            return self._too_many(answers.BUSY, wait=1)
-        for message, size in batch:
-            if isinstance(message, Ping):
-                self.send(answers.pong(message))
-                continue
-            lane = self._owner.lane(self, message)
-            if self._lanes.enter(lane, message, size):
-                self._start(self._lanes.run, lane, message, size)
-        return None
+        return self._inbox.post(body, self._run_entered)
 
-    def _too_many(self, text: str, wait: float) -> Refusal:
-        self._strike()
-        return Refusal(429, ErrorTypes.RATE_LIMITED, text, retry_after=math.ceil(wait))
+    def _run_entered(self, entered: Entered) -> None:
+        self._start(self._inbox.lanes.run, *entered)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """End the connection. Its memberships end now, the transport as soon as it can.
@@ -299,10 +263,10 @@ class Session:
             data = await self._pull()
             if data is None or self._life is not Life.OPEN:
                 return
-            entered = self._take(data)
+            entered = self._inbox.take(data)
             if entered is not None:
                 self._leading = True
-                if await self._lanes.run(*entered, self._hand_over):
+                if await self._inbox.lanes.run(*entered, self._hand_over):
                     return  # somebody else reads now
                 self._leading = False
             unturned += 1
@@ -318,46 +282,6 @@ class Session:
         else:
             self._reading_is_over()
 
-    def _take(self, data: str | bytes) -> tuple[Hashable, ClientMessage, int] | None:
-        try:
-            message = self._intake.read(data)
-        except InvalidMessage as fault:
-            self._refuse_invalid(fault)
-            return None
-        if wait := self._intake.wait_for(message):
-            self._refuse(answers.rate_limited(message, wait), message)
-            self._strike()
-            return None
-        if isinstance(message, Ping):
-            self.send(answers.pong(message))
-            return None
-        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-        if not self._lanes.has_room(1, size):
-            self._refuse(answers.busy(message), message)
-            self._strike()
-            return None
-        lane = self._owner.lane(self, message)
-        return (lane, message, size) if self._lanes.enter(lane, message, size) else None
-
-    def _refuse_invalid(self, fault: InvalidMessage) -> None:
-        in_time = self._intake.count_nonsense()
-        self._refuse(answers.invalid(fault), fault)
-        if not in_time:
-            self._strike()
-
-    def _refuse(self, frame: Frame, request: ClientMessage | Ping | InvalidMessage) -> None:
-        self.send(frame)
-        if not isinstance(request, Ping) and request.action is ClientActions.JOIN_CHANNEL:
-            # Whoever asks again and is refused is out, also where no handler was asked.
-            self._owner.join_refused(self, request.channel_name or "")
-
-    def _strike(self) -> None:
-        if self._intake.strike():
-            self.close(CloseCode.RATE_LIMITED, "too many requests over the limits")
-
-    def _handle(self, message: ClientMessage) -> Coroutine[Any, Any, None]:
-        return self._owner.handle(self, message)
-
     def _reading_is_over(self) -> None:
         closed_by_us = self._life is Life.CLOSING
         if not self._advance(LifeEvent.END):
@@ -372,7 +296,7 @@ class Session:
         if self._tasks is not None:
             if self._farewells:
                 self._tasks.start_soon(self._say_farewells)
-            if not self._lanes.idle:
+            if not self._inbox.lanes.idle:
                 grace = self.options.handler_grace
                 self._tasks.cancel_scope.deadline = anyio.current_time() + grace
 

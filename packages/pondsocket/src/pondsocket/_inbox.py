@@ -1,0 +1,124 @@
+"""What a connection is sent, on its way to the lanes: taken, or refused with an answer."""
+
+import math
+from collections.abc import Callable, Coroutine, Hashable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pondsocket_common import (
+    ClientActions,
+    ClientMessage,
+    CloseCode,
+    ErrorTypes,
+    InvalidMessage,
+    Ping,
+)
+
+from . import _answers as answers
+from ._environment import Environment
+from ._frames import Frame
+from ._intake import Intake
+from ._lanes import Lanes
+from ._request import Refusal
+from ._session_owner import SessionOwner
+
+if TYPE_CHECKING:
+    from ._session import Session
+
+Entered: TypeAlias = tuple[Hashable, ClientMessage, int]
+"""A message whose lane was idle: it is to be run now."""
+
+
+class Inbox:
+    """The messages of one connection, however they come."""
+
+    __slots__ = ("_intake", "_owner", "_session", "lanes")
+
+    def __init__(self, session: "Session", owner: SessionOwner, environment: Environment) -> None:
+        options = environment.options
+        self._session = session
+        self._owner = owner
+        self._intake = Intake(environment)
+        limits = options.max_pending_messages, options.max_pending_bytes
+        self.lanes = Lanes(self._handle, *limits)
+
+    def _handle(self, message: ClientMessage) -> Coroutine[Any, Any, None]:
+        return self._owner.handle(self._session, message)
+
+    def take(self, data: str | bytes) -> Entered | None:
+        """Take one message, or refuse it with an answer."""
+        try:
+            message = self._intake.read(data)
+        except InvalidMessage as fault:
+            self._refuse_invalid(fault)
+            return None
+        if wait := self._intake.wait_for(message):
+            self._refuse(answers.rate_limited(message, wait), message)
+            self._strike()
+            return None
+        if isinstance(message, Ping):
+            self._session.send(answers.pong(message))
+            return None
+        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        if not self.lanes.has_room(1, size):
+            self._refuse(answers.busy(message), message)
+            self._strike()
+            return None
+        return self._enter(message, size)
+
+    def _enter(self, message: ClientMessage, size: int) -> Entered | None:
+        lane = self._owner.lane(self._session, message)
+        return (lane, message, size) if self.lanes.enter(lane, message, size) else None
+
+    def post(self, body: bytes, run: Callable[[Entered], None]) -> Refusal | None:
+        """Take a message, or a JSON array of up to 64; all of it or nothing.
+
+        Args:
+            run: Runs a message in a task of its own.
+        """
+        try:
+            batch = self._intake.read_batch(body)
+        except InvalidMessage as fault:
+            self._refuse_invalid(fault)
+            return Refusal(400, ErrorTypes.INVALID_MESSAGE, str(fault))
+        if (limit := self._intake.exceeded_length(batch)) is not None:
+            text = f"A message is longer than {limit} bytes."
+            if not self._intake.count_nonsense():
+                self._strike()
+            return Refusal(413, ErrorTypes.INVALID_MESSAGE, text)
+        messages = [message for message, _ in batch]
+        if wait := self._intake.wait_for_all(messages):
+            for message in messages:
+                self._refuse(answers.rate_limited(message, wait), message)
+            return self._too_many(answers.TOO_FAST, wait)
+        # Pings wait for nothing, so they need no room.
+        waiting = [(each, size) for each, size in batch if not isinstance(each, Ping)]
+        if not self.lanes.has_room(len(waiting), sum(size for _, size in waiting)):
+            for each, _ in waiting:
+                self._refuse(answers.busy(each), each)
+            return self._too_many(answers.BUSY, wait=1)
+        for message, size in batch:
+            if isinstance(message, Ping):
+                self._session.send(answers.pong(message))
+            elif (entered := self._enter(message, size)) is not None:
+                run(entered)
+        return None
+
+    def _too_many(self, text: str, wait: float) -> Refusal:
+        self._strike()
+        return Refusal(429, ErrorTypes.RATE_LIMITED, text, retry_after=math.ceil(wait))
+
+    def _refuse_invalid(self, fault: InvalidMessage) -> None:
+        in_time = self._intake.count_nonsense()
+        self._refuse(answers.invalid(fault), fault)
+        if not in_time:
+            self._strike()
+
+    def _refuse(self, frame: Frame, request: ClientMessage | Ping | InvalidMessage) -> None:
+        self._session.send(frame)
+        if not isinstance(request, Ping) and request.action is ClientActions.JOIN_CHANNEL:
+            # Whoever asks again and is refused is out, also where no handler was asked.
+            self._owner.join_refused(self._session, request.channel_name or "")
+
+    def _strike(self) -> None:
+        if self._intake.strike():
+            self._session.close(CloseCode.RATE_LIMITED, "too many requests over the limits")
