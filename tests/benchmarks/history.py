@@ -1,0 +1,143 @@
+"""What a history costs: the memory of many, and the time that one message more takes.
+
+`python -m tests.benchmarks.history` prints both. The budget: 10,000 channels with 100 messages of
+200 bytes take less than 500 MB, and a broadcast costs at most 1 us more than without a history.
+"""
+
+import argparse
+import time
+import tracemalloc
+from typing import Final, NamedTuple
+
+from pondsocket._state.histories import Histories
+from pondsocket._state.history import Audience, History, HistoryLog
+from pondsocket._state.recovery import Recovery, splice
+from pondsocket_common import Position, ServerActions, ServerMessage, encode_server, fresh_id
+from pondsocket_common import fresh_ref as fresh_epoch
+
+from tests.benchmarks._machine import machine
+
+CHANNELS: Final = 10_000
+MESSAGES: Final = 100
+# An eighth more may be held until it is cut off.
+HELD: Final = MESSAGES + MESSAGES // 8
+MOST_BYTES: Final = 500_000_000
+LOOPS: Final = 200_000
+
+
+class Memory(NamedTuple):
+    """What so many channels take."""
+
+    channels: int
+    text_bytes: int
+    taken_bytes: int
+
+
+def encoded(name: str, payload: dict[str, str], position: Position) -> bytes:
+    """A broadcast as it goes out, with its position."""
+    event = "message"
+    return encode_server(
+        ServerMessage(ServerActions.BROADCAST, event, name, fresh_id(), payload, position)
+    )
+
+
+def fill(histories: Histories, channels: int, payload: dict[str, str]) -> int:
+    """Say as much as is ever held, in each channel; gives the bytes of the texts."""
+    total = 0
+    for number in range(channels):
+        name = f"/room/{number}"
+        log = histories.open(name, 0.0)
+        for _ in range(HELD):
+            text = encoded(name, payload, Position(log.epoch, log.top + 1))
+            # Every request brings its event's name anew, as decoding does.
+            log.append(text, b"message".decode(), time.monotonic())
+            total += len(text)
+    return total
+
+
+def measure_memory(channels: int, payload: dict[str, str]) -> Memory:
+    """The memory of full histories."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        histories = Histories(History(size=MESSAGES, ttl=3_600), fresh_epoch)
+        text_bytes = fill(histories, channels, payload)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(histories) == channels
+    return Memory(channels, text_bytes, after - before)
+
+
+def microseconds(seconds: float, times: int) -> float:
+    """Of one time."""
+    return seconds / times * 1e6
+
+
+def measure_append(audience: Audience | None, loops: int = LOOPS) -> float:
+    """One message more in a history that is full, in microseconds of CPU time."""
+    log = HistoryLog(History(), "abcdefgh", 0.0)
+    text, event = b"x" * 200, "message"
+    started = time.process_time()
+    for _ in range(loops):
+        log.append(text, event, time.monotonic(), audience)
+    return microseconds(time.process_time() - started, loops)
+
+
+def measure_open(loops: int = LOOPS) -> float:
+    """Finding the history of a channel that has no members, in microseconds of CPU time."""
+    histories = Histories(History(), fresh_epoch)
+    started = time.process_time()
+    for _ in range(loops):
+        histories.open("/room/1", time.monotonic())
+    return microseconds(time.process_time() - started, loops)
+
+
+def measure_position(loops: int = LOOPS) -> float:
+    """What the position adds to encoding a message, in microseconds of CPU time."""
+    costs = []
+    for position in (None, Position("abcdefgh", 12_345)):
+        message = ServerMessage(
+            ServerActions.BROADCAST, "message", "/room/1", "0" * 32, {"text": "x" * 88}, position
+        )
+        started = time.process_time()
+        for _ in range(loops):
+            encode_server(message)
+        costs.append(time.process_time() - started)
+    return microseconds(costs[1] - costs[0], loops)
+
+
+def measure_recovery(loops: int = 2_000) -> float:
+    """A member that missed 100 messages: deciding and reading, in microseconds of CPU time."""
+    log = HistoryLog(History(), "abcdefgh", 0.0)
+    for _ in range(MESSAGES):
+        log.append(b"x" * 200, "message", 0.0)
+    started = time.process_time()
+    for _ in range(loops):
+        found = splice(log, Position(log.epoch, 0), "ann", is_user_known=True)
+        recovery = Recovery[bytes](log, found.position.offset, "ann")
+        while recovery.take() is not None:
+            pass
+    return microseconds(time.process_time() - started, loops)
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--channels", type=int, default=CHANNELS)
+    channels = parser.parse_args().channels
+    print(machine("orjson"))
+    print(f"\n{channels:,} channels with {MESSAGES} messages each")
+    for title, text in (("messages of 200 bytes", "x" * 26), ("payloads of 200 bytes", "x" * 189)):
+        memory = measure_memory(channels, {"text": text})
+        each = memory.text_bytes / channels / HELD
+        print(f"{title} ({each:.0f} encoded){memory.taken_bytes / 1e6:8.1f} MB")
+    print(f"\nfound by its name            {measure_open():8.2f} us")
+    print(f"one message more             {measure_append(None):8.2f} us")
+    print(f"the same with an audience    {measure_append(Audience(('ann',))):8.2f} us")
+    print(f"position in the encoded text {measure_position():8.2f} us")
+    print(f"100 missed, decided and read {measure_recovery():8.2f} us")
+
+
+if __name__ == "__main__":
+    main()
