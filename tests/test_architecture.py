@@ -30,6 +30,7 @@ FLOORS: Final = {
         {"_intake", "_session_owner", "_timers"},
         {"_inbox"},
         {"_session", "_presence"},
+        {"_gate", "_past"},
         {"_congestion", "_member"},
         {"_channel"},
         {"_channel_handle", "_contexts"},

@@ -8,6 +8,7 @@ server's `send` fills this outbox and delays nobody else.
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import anyio
@@ -94,6 +95,7 @@ class Outbox(ABC):
         self._closing: Closing | None = None
         self._lost = False
         self._has_dropped = False
+        self._waiting: list[Callable[[], None]] = []
         self._tasks: anyio.abc.TaskGroup | None = None
         # For the pulse, which sees by them whether anything was written since it last looked.
         self._is_writing = False
@@ -129,6 +131,31 @@ class Outbox(ABC):
             self._wake.set()
             self._wake = None
         return True
+
+    def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
+        """Whether it is half full, or would be with so many bytes more; then it calls back."""
+        if self._lost or self._closing is not None:
+            return True  # and never: nothing is sent any more
+        frames, held = self._unwritten_frames, self._unwritten_bytes
+        if not frames or (2 * frames < self._max_frames and 2 * (held + size) <= self._max_bytes):
+            return False
+        self._waiting.append(callback)
+        return True
+
+    def _offer_room(self) -> None:
+        # At a quarter, so that whoever waits has room for more than a frame.
+        if self._waiting and (
+            not self._unwritten_frames
+            or (
+                4 * self._unwritten_frames < self._max_frames
+                and 4 * self._unwritten_bytes < self._max_bytes
+            )
+        ):
+            waiting, self._waiting = self._waiting, []
+            for callback in waiting:
+                callback()
+            # Who came first filled it most likely: next time it comes last.
+            self._waiting = self._waiting[1:] + self._waiting[:1]
 
     def _has_room_for(self, frame: Frame) -> bool:
         max_frames, max_bytes = self._max_frames, self._max_bytes

@@ -91,6 +91,7 @@ class SSEStream(Outbox):
             await self._put_body(b"".join(blocks), more=True)
             self._unwritten_frames -= frames
             self._unwritten_bytes -= size
+            self._offer_room()
 
     def _keep_alive(self) -> None:
         self.push(_COMMENT)

@@ -149,6 +149,8 @@ class ASGIWebSocketTransport(Outbox):
                 await send({"type": "websocket.send", "text": frame.text})
                 self._unwritten_frames -= 1
                 self._unwritten_bytes -= frame.size
+                if self._waiting:
+                    self._offer_room()
         except Exception as error:
             raise PeerGone from error
 

@@ -26,7 +26,7 @@ from ._enums import (
 )
 from ._errors import EncodingError, InvalidMessage, PondSocketError
 from ._headers import CONNECTION_ID_HEADER, EVENT_STREAM, Headers, QueryParams, parse_cookies
-from ._ids import fresh_id, fresh_ref
+from ._ids import fresh_epoch, fresh_id, fresh_ref
 from ._messages import (
     Acknowledged,
     ClientMessage,
@@ -102,6 +102,7 @@ __all__ = [
     "dump_json",
     "encode_client",
     "encode_server",
+    "fresh_epoch",
     "fresh_id",
     "fresh_ref",
     "is_channel_name",

@@ -144,7 +144,7 @@ def encode_client(message: ClientMessage) -> bytes:
         "payload": message.payload,
     }
     if message.since is not None:
-        envelope["since"] = message.since
+        envelope["since"] = message.since._asdict()
     if message.presence is not None:
         envelope["presence"] = message.presence
     return dump_json(envelope)

@@ -10,6 +10,11 @@ def fresh_id() -> str:
     return os.urandom(16).hex()
 
 
+def fresh_epoch() -> str:
+    """48 random bits as 8 characters: no two histories of a channel have the same."""
+    return urlsafe_b64encode(os.urandom(6)).decode()
+
+
 def fresh_ref() -> str:
     """24 random bits as 4 characters. No secret; who needs it unique checks and asks again."""
     # Short, because every entry of every presence diff carries one.

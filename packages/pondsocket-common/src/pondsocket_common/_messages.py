@@ -14,16 +14,15 @@ Payload: TypeAlias = Mapping[str, Any]
 """A JSON object of the application."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A place in a channel's history: the history's life and a count within it."""
 
     epoch: str
     offset: int
 
 
-# The two envelopes are named tuples because one is made for every message: a frozen dataclass
-# takes several times as long to make.
+# The two envelopes, and the position, are named tuples because one is made for every message: a
+# frozen dataclass takes several times as long to make.
 
 
 class ClientMessage(NamedTuple):
@@ -52,12 +51,17 @@ class ServerPayload:
 
 @dataclass(frozen=True, slots=True)
 class Connected(ServerPayload):
-    """Connected: the public id, the secret of this connection, and what was resumed."""
+    """Connected: the public id, the secret of this connection, and what was resumed.
+
+    Args:
+        supports: What the endpoint can do beyond what every one can: "history".
+    """
 
     id: str
     connection_id: str = field(repr=False)
     resumed: tuple[str, ...] | None = None
     not_resumed: tuple[str, ...] | None = None
+    supports: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ from pondsocket_common import (
     Headers,
     InvalidMessage,
     PondSocketError,
+    Position,
     PresenceEventTypes,
     PresenceMode,
     QueryParams,
     ServerActions,
+    ServerMessage,
     SystemEvents,
 )
 
@@ -45,6 +47,7 @@ from ._server import PondSocket
 from ._session import Session
 from ._slow_consumers import Conflate, SlowConsumers, conflate
 from ._state.backlog import make_room
+from ._state.history import History
 from ._state.patterns import Route
 
 __version__ = "0.1.0"
@@ -68,6 +71,7 @@ __all__ = [
     "Frame",
     "Handler",
     "Headers",
+    "History",
     "Hooks",
     "InvalidMessage",
     "InvalidPayload",
@@ -86,12 +90,14 @@ __all__ = [
     "PondError",
     "PondSocket",
     "PondSocketError",
+    "Position",
     "PresenceEventTypes",
     "PresenceMode",
     "QueryParams",
     "Refusal",
     "Route",
     "ServerActions",
+    "ServerMessage",
     "Session",
     "SlowConsumers",
     "SyncEventContext",

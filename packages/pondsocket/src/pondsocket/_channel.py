@@ -14,9 +14,11 @@ from weakref import WeakValueDictionary
 from pondsocket_common import (
     Evicted,
     Payload,
+    Position,
     ServerActions,
     ServerMessage,
     SystemEvents,
+    decode_server,
     dump_json,
     fresh_id,
     fresh_ref,
@@ -29,10 +31,12 @@ from ._errors import UsageError
 from ._frames import Frame
 from ._identity import LeaveReason
 from ._member import ChannelOwner, Departure, Intercept, Member
+from ._past import Past
 from ._payloads import as_payload, check_event
 from ._presence import ChannelPresence
 from ._session import Session
 from ._slow_consumers import mark
+from ._state.history import Audience
 from ._state.roster import Roster
 from ._timers import Spawn, Timers
 
@@ -49,6 +53,7 @@ class Channel:
         "name",
         "owner",
         "params",
+        "past",
         "presence",
         "roster",
     )
@@ -58,6 +63,8 @@ class Channel:
         self.params = params
         self.owner = owner
         self.roster: Roster[Member] = Roster()
+        histories, clock = owner.histories, owner.environment.clock
+        self.past = None if histories is None else Past(name, histories, clock)
         self._refs: set[str] = set()
         # Of the roster, not of the channel, which would be a cycle.
         self._timers = Timers(partial(_find_host, owner.environment, self.roster))
@@ -73,22 +80,46 @@ class Channel:
 
     # --- for applications ---------------------------------------------------------------------
 
-    async def broadcast(self, event: str, payload: object = None) -> None:
+    async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Send an event to every member.
+
+        Args:
+            history: Whether the channel's history, if it has one, keeps it.
 
         Raises:
             UsageError: The event's name is empty, too long or reserved, or the payload no object.
             EncodingError: The payload cannot be written as JSON.
         """
-        self.publish(event, payload, self.roster.everyone())
+        self.publish(event, payload, self.roster.everyone(), keep=history)
 
-    async def broadcast_to(self, event: str, payload: object, *user_ids: str) -> None:
-        """Send an event to every connection of these users; errors as `broadcast`."""
-        self.publish(event, payload, self.roster.of_users(user_ids))
+    async def broadcast_to(
+        self, event: str, payload: object, *user_ids: str, history: bool = True
+    ) -> None:
+        """Send an event to every connection of these users; all else as `broadcast`."""
+        recipients, audience = self.roster.of_users(user_ids), Audience(user_ids)
+        self.publish(event, payload, recipients, audience, keep=history)
 
-    async def broadcast_from(self, event: str, payload: object, user_id: str) -> None:
-        """Send an event to every member but this user; errors as `broadcast`."""
-        self.publish(event, payload, self.all_but_user(user_id))
+    async def broadcast_from(
+        self, event: str, payload: object, user_id: str, *, history: bool = True
+    ) -> None:
+        """Send an event to every member but this user; all else as `broadcast`."""
+        audience = Audience((user_id,), is_exclusion=True)
+        self.publish(event, payload, self.all_but_user(user_id), audience, keep=history)
+
+    async def history(
+        self, since: Position | None = None, *, limit: int = 100
+    ) -> list[ServerMessage] | None:
+        """What was said: the last few messages, or the first few after a position.
+
+        Returns:
+            None where not all after the position is kept any more.
+
+        Raises:
+            UsageError: Its lobby keeps no history.
+        """
+        if self.past is None:
+            raise UsageError(f"{self.name} has no history: give its lobby history=History().")
+        return self.past.read(since, limit)
 
     async def evict_user(self, user_id: str, reason: str = "") -> None:
         """End every membership of a user; the user is told the reason."""
@@ -117,25 +148,51 @@ class Channel:
 
     # --- for contexts and lobbies -------------------------------------------------------------
 
-    def publish(self, event: str, payload: object, recipients: Iterable[Member]) -> None:
-        """Encode a broadcast once and deliver it."""
+    def publish(
+        self,
+        event: str,
+        payload: object,
+        recipients: Iterable[Member],
+        audience: Audience | None = None,
+        *,
+        keep: bool = True,
+    ) -> None:
+        """Encode a broadcast once, keep it if there is a history, and deliver it.
+
+        Args:
+            audience: To whom it is replayed; None: to all.
+        """
         check_event(event)
         shown = as_payload(payload)
-        message = ServerMessage(ServerActions.BROADCAST, event, self.name, fresh_id(), shown)
-        frame = Frame.of(message)
-        mark(frame, self.owner.slow_consumers, self.name, event, shown)
         self.presence.flush()
+        past = self.past if keep else None
+        position = None if past is None else past.next_position()
+        message = ServerMessage(
+            ServerActions.BROADCAST, event, self.name, fresh_id(), shown, position
+        )
+        frame = Frame.of(message)
+        if past is not None and position is not None:
+            past.keep(frame, position, audience)
+        mark(frame, self.owner.slow_consumers, self.name, event, shown)
         intercept = self.owner.intercept(self, message, frame)
         if intercept is None:
             deliver(frame, recipients)
         else:
-            self._deliver_copies(intercept, list(recipients))
+            self._deliver_copies(intercept, list(recipients), is_kept=position is not None)
+
+    def intercept_kept(self, frame: Frame) -> Intercept | None:
+        """The outgoing handlers for a frame of the history."""
+        if not self.owner.intercepts(frame.event):
+            return None
+        return self.owner.intercept(self, decode_server(frame.json), frame)
 
     @staticmethod
-    def _deliver_copies(intercept: Intercept, recipients: list[Member]) -> None:
+    def _deliver_copies(intercept: Intercept, recipients: list[Member], *, is_kept: bool) -> None:
         slow: list[Member] = []
         for member in recipients:
-            if intercept.is_late and member.chain is not None:
+            if member.gate is not None:
+                taken = member.gate.push_copy(intercept, is_kept=is_kept)
+            elif intercept.is_late and member.chain is not None:
                 taken = member.chain.push_late(intercept.make_late(member))
             else:
                 copy = intercept.make(member)
@@ -144,6 +201,15 @@ class Channel:
                 slow.append(member)
         for member in slow:
             member.overflow()
+
+    def publish_from(self, event: str, payload: object, session: Session, *, keep: bool) -> None:
+        """Send an event to every member but this connection."""
+        mine, user_id = session.connection_id, session.user_id
+        others = [member for member in self.roster if member.connection_id != mine]
+        # Other connections of the user are meant; if some are, it is replayed to the user, too.
+        is_alone = all(member.user_id != user_id for member in others)
+        audience = Audience((user_id,), is_exclusion=True) if is_alone else None
+        self.publish(event, payload, others, audience, keep=keep)
 
     def all_but_user(self, user_id: str) -> list[Member]:
         """Every membership that is not this user's."""
@@ -163,6 +229,10 @@ class Channel:
         ref = replaced.ref if replaced is not None else self._new_ref()
         chain = self._chain_to(session)
         member = Member(self, session, assigns, chain, ref, wants_diffs=wants_diffs)
+        if before is not None and before.gate is not None:
+            before.gate.close()
+        if self.past is not None and before is None:
+            self.past.enter()
         if wants_diffs:
             self.presence.watch()
         self.roster.add(member)
@@ -200,7 +270,11 @@ class Channel:
         if not member.is_current:
             return None
         user = member.as_user()
+        if member.gate is not None:
+            member.gate.close()
         self.roster.remove(member)
+        if self.past is not None:
+            self.past.leave()
         if member.wants_diffs:
             self.presence.unwatch()
         # Of an ended connection the record stays: its last events are still being handled.

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pondsocket_common import Payload, dump_json
+from pondsocket_common import Payload, Position, ServerMessage, dump_json
 
 from ._channel import Channel
 from ._loop import Loop
 from ._payloads import as_payload, check_event
+from ._state.history import Audience
 
 
 class ChannelHandle:
@@ -25,17 +26,27 @@ class ChannelHandle:
         self._find = find
         self._loop = loop
 
-    async def broadcast(self, event: str, payload: object = None) -> None:
-        """Send an event to every member; errors as `Channel.broadcast`."""
-        await self._find().broadcast(event, payload)
+    async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
+        """Send an event to every member; all else as `Channel.broadcast`."""
+        await self._find().broadcast(event, payload, history=history)
 
-    async def broadcast_to(self, event: str, payload: object, *user_ids: str) -> None:
+    async def broadcast_to(
+        self, event: str, payload: object, *user_ids: str, history: bool = True
+    ) -> None:
         """Send an event to every connection of these users."""
-        await self._find().broadcast_to(event, payload, *user_ids)
+        await self._find().broadcast_to(event, payload, *user_ids, history=history)
 
-    async def broadcast_from(self, event: str, payload: object, user_id: str) -> None:
+    async def broadcast_from(
+        self, event: str, payload: object, user_id: str, *, history: bool = True
+    ) -> None:
         """Send an event to every member but this user."""
-        await self._find().broadcast_from(event, payload, user_id)
+        await self._find().broadcast_from(event, payload, user_id, history=history)
+
+    async def history(
+        self, since: Position | None = None, *, limit: int = 100
+    ) -> list[ServerMessage] | None:
+        """What was said; as `Channel.history`."""
+        return await self._find().history(since, limit=limit)
 
     async def evict_user(self, user_id: str, reason: str = "") -> None:
         """End every membership of a user; the user is told the reason."""
@@ -57,22 +68,37 @@ class ChannelHandle:
         """Whether a user is in it."""
         return await self._find().has_user(user_id)
 
-    def broadcast_nowait(self, event: str, payload: object = None) -> None:
+    def broadcast_nowait(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """`broadcast` from any thread; errors in the arguments are raised here."""
-        self._publish(event, payload, lambda channel: channel.roster.everyone())
+        self._publish(event, payload, lambda channel: channel.roster.everyone(), None, history)
 
-    def broadcast_to_nowait(self, event: str, payload: object, *user_ids: str) -> None:
+    def broadcast_to_nowait(
+        self, event: str, payload: object, *user_ids: str, history: bool = True
+    ) -> None:
         """`broadcast_to` from any thread; errors in the arguments are raised here."""
-        self._publish(event, payload, lambda channel: channel.roster.of_users(user_ids))
+        audience = Audience(user_ids)
+        self._publish(
+            event, payload, lambda room: room.roster.of_users(user_ids), audience, history
+        )
 
-    def broadcast_from_nowait(self, event: str, payload: object, user_id: str) -> None:
+    def broadcast_from_nowait(
+        self, event: str, payload: object, user_id: str, *, history: bool = True
+    ) -> None:
         """`broadcast_from` from any thread; errors in the arguments are raised here."""
-        self._publish(event, payload, lambda channel: channel.all_but_user(user_id))
+        audience = Audience((user_id,), is_exclusion=True)
+        self._publish(event, payload, lambda room: room.all_but_user(user_id), audience, history)
 
-    def _publish(self, event: str, payload: object, recipients: Callable[[Channel], Any]) -> None:
+    def _publish(
+        self,
+        event: str,
+        payload: object,
+        recipients: Callable[[Channel], Any],
+        audience: Audience | None,
+        keep: bool,
+    ) -> None:
         def publish(shown: Payload) -> None:
             channel = self._find()
-            channel.publish(event, shown, recipients(channel))
+            channel.publish(event, shown, recipients(channel), audience, keep=keep)
 
         if self._loop.is_here:
             publish(as_payload(payload))

@@ -26,6 +26,15 @@ class Outlet(Protocol):
         """
         ...
 
+    def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
+        """For those who have much to send, and must leave room for what is live.
+
+        Returns:
+            False where it is less than half full, with `size` bytes more. True: it is not, and
+            calls back when it has written so much that it may be; once.
+        """
+        ...
+
     def end(
         self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
     ) -> None:
@@ -83,12 +92,20 @@ class Chain:
     other channels: so each member has one chain, worked by one task as long as it is not empty.
     """
 
-    __slots__ = ("__weakref__", "_line", "_queue", "_running")
+    __slots__ = ("__weakref__", "_line", "_queue", "_running", "_waiting")
 
     def __init__(self, line: Line) -> None:
         self._line = line
         self._queue: deque[Frame | LateFrame] = deque()
         self._running = False
+        self._waiting: list[Callable[[], None]] = []
+
+    def wait_for_room(self, callback: Callable[[], None]) -> bool:
+        """As an outlet's: False where there is room, else it calls back when it is empty."""
+        if len(self._queue) * 2 < _MAX_CHAINED:
+            return False
+        self._waiting.append(callback)
+        return True
 
     def push(self, frame: Frame) -> bool:
         """Take a frame that is ready."""
@@ -118,5 +135,9 @@ class Chain:
                 frame = item if isinstance(item, Frame) else await item()
                 if frame is not None:
                     self._line.send(frame)
+                if self._waiting and not self._queue:
+                    waiting, self._waiting = self._waiting, []
+                    for callback in waiting:
+                        callback()
         finally:
             self._running = False

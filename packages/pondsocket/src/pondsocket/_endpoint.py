@@ -33,6 +33,7 @@ from ._options import check_origins
 from ._request import ConnectRequest, Refusal
 from ._session import Session
 from ._slow_consumers import SlowConsumers
+from ._state.history import History
 from ._state.lifecycle import Phase
 from ._state.patterns import Pattern, PatternMap, Route
 from ._state.roster import Roster
@@ -107,16 +108,20 @@ class Endpoint(TakesEvents):
         handler: Handler,
         *middlewares: Middleware[JoinContext],
         slow_consumers: SlowConsumers = "close",
+        history: History | None = None,
     ) -> Lobby:
         """Serve the channels whose names match a pattern; the first registered one wins.
 
         Args:
             slow_consumers: What becomes of a member whose outbox is full: see `Lobby`.
+            history: What each channel keeps for those who were away; None: nothing.
 
         Raises:
             UsageError: The pattern, the handler or the policy cannot work.
         """
-        lobby = Lobby(pattern, handler, *middlewares, slow_consumers=slow_consumers)
+        lobby = Lobby(
+            pattern, handler, *middlewares, slow_consumers=slow_consumers, history=history
+        )
         self.include(lobby)
         return lobby
 
@@ -126,10 +131,11 @@ class Endpoint(TakesEvents):
         *,
         middlewares: Sequence[Middleware[JoinContext]] = (),
         slow_consumers: SlowConsumers = "close",
+        history: History | None = None,
     ) -> Callable[[Handler], Lobby]:
         """`create_channel` as a decorator: the decorated name is the lobby."""
         return lambda handler: self.create_channel(
-            pattern, handler, *middlewares, slow_consumers=slow_consumers
+            pattern, handler, *middlewares, slow_consumers=slow_consumers, history=history
         )
 
     def include(self, lobby: Lobby) -> None:

@@ -2,14 +2,15 @@
 
 from collections.abc import Hashable
 
-from pondsocket_common import ServerMessage, encode_server, sse_frame
+from pondsocket_common import Position, ServerMessage, encode_server, sse_frame
 
 
 class Frame:
     """One message, encoded once; each transport's form is made on first demand and shared.
 
     `droppable`: an outbox that is full may drop it, for another of the same `channel` first. With
-    a `conflate_key` only if a later frame of the same channel has the same key.
+    a `conflate_key` only if a later frame of the same channel has the same key. `position`: where
+    it leaves its reader in the history of `channel`, if there is one.
     """
 
     __slots__ = (
@@ -21,6 +22,7 @@ class Frame:
         "droppable",
         "event",
         "json",
+        "position",
         "size",
     )
 
@@ -31,6 +33,7 @@ class Frame:
         self.channel: str | None = None
         self.droppable = False
         self.conflate_key: Hashable = None
+        self.position: Position | None = None
         self._text: str | None = None
         self._sse: bytes | None = None
         self._sse_unnamed: bytes | None = None
@@ -49,6 +52,7 @@ class Frame:
         self.channel = original.channel
         self.droppable = original.droppable
         self.conflate_key = original.conflate_key
+        self.position = original.position
         return self
 
     @property

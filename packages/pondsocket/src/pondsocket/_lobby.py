@@ -8,7 +8,14 @@ from typing import Any, Final, TypeVar, overload
 from weakref import WeakValueDictionary
 
 import anyio
-from pondsocket_common import ClientMessage, ErrorTypes, Left, ServerMessage, SystemEvents
+from pondsocket_common import (
+    ClientMessage,
+    ErrorTypes,
+    Left,
+    ServerMessage,
+    SystemEvents,
+    fresh_epoch,
+)
 
 from . import _answers as answers
 from ._channel import Channel
@@ -25,6 +32,8 @@ from ._member import Departure, Intercept, Member
 from ._outgoing import BoundOutgoing, Outgoing, OutgoingHandler, OutgoingMiddleware
 from ._session import Session
 from ._slow_consumers import SlowConsumers, check_policy
+from ._state.histories import Histories
+from ._state.history import History
 from ._state.lifecycle import Admission
 from ._state.patterns import Pattern, PatternMap, Route
 
@@ -44,6 +53,7 @@ class Lobby(TakesEvents):
         handler: Decides who may join.
         slow_consumers: What becomes of a member whose outbox is full: it is closed, or it misses
             this lobby's oldest broadcasts, or those that later ones replace (`conflate`).
+        history: What each channel keeps for those who were away; None: nothing.
 
     Raises:
         UsageError: The pattern, the handler or the policy cannot work.
@@ -55,6 +65,7 @@ class Lobby(TakesEvents):
         handler: Handler,
         *middlewares: Middleware[JoinContext],
         slow_consumers: SlowConsumers = "close",
+        history: History | None = None,
     ) -> None:
         if not pattern.startswith("/") and pattern != "*":
             raise UsageError(f"channel {pattern!r}: the names of channels start with '/'.")
@@ -63,6 +74,12 @@ class Lobby(TakesEvents):
         self._what = f"channel {pattern!r}"
         check_policy(self._what, slow_consumers)
         self.slow_consumers = slow_consumers
+        if history is not None and slow_consumers != "close":
+            raise UsageError(
+                f"{self._what}: with a history nothing is dropped, so slow_consumers is 'close'."
+            )
+        self.history = history
+        self.histories = None if history is None else Histories(history, fresh_epoch)
         self._names = Pattern(pattern).names
         self._join = Registration(self._what, handler, middlewares, JOIN, self._names)
         self._events = Events(self._what, self._names, ErrorTypes.CHANNEL_ERROR)
@@ -265,6 +282,10 @@ class Lobby(TakesEvents):
         return self._events.is_concurrent(message.event, member.channel.params)
 
     # --- for channels (ChannelOwner) ----------------------------------------------------------
+
+    def intercepts(self, event: str) -> bool:
+        """Whether there are outgoing handlers of this event."""
+        return bool(self._outgoing) and self._outgoing.match(event) is not None
 
     def intercept(self, channel: Channel, message: ServerMessage, frame: Frame) -> Intercept | None:
         """The outgoing handlers of this event, if there are any."""

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pondsocket_common import ServerMessage
+from pondsocket_common import Payload, ServerMessage
 
 from ._delivery import Chain, LateFrame
 from ._environment import Environment, Work
 from ._frames import Frame
+from ._gate import Gate
 from ._identity import LeaveReason, User
 from ._session import Session
 from ._slow_consumers import SlowConsumers
+from ._state.histories import Histories
+from ._state.history import HistoryLog
 
 if TYPE_CHECKING:
     from ._channel import Channel
@@ -61,6 +64,15 @@ class ChannelOwner(Protocol):
         """What becomes of members that read slower than they are sent to."""
         ...
 
+    @property
+    def histories(self) -> Histories | None:
+        """What its channels have said, where that is kept."""
+        ...
+
+    def intercepts(self, event: str) -> bool:
+        """Whether there are outgoing handlers of this event."""
+        ...
+
     def intercept(self, channel: Channel, message: ServerMessage, frame: Frame) -> Intercept | None:
         """The outgoing handlers of this event, if there are any."""
         ...
@@ -78,7 +90,10 @@ class Member:
         "chain",
         "channel",
         "connection_id",
+        "gate",
+        "join_params",
         "push",
+        "push_through",
         "ref",
         "session",
         "user_id",
@@ -103,7 +118,11 @@ class Member:
         self.ref = ref
         self.wants_diffs = wants_diffs
         self.chain = chain
-        self.push: Callable[[Frame], bool] = chain.push if chain else session.push
+        # What it joined with, where it may have to be said again: see `Session.resume`.
+        self.join_params: Payload = {}
+        self.gate: Gate | None = None
+        self.push_through: Callable[[Frame], bool] = chain.push if chain else session.push
+        self.push: Callable[[Frame], bool] = self.push_through
 
     def send(self, frame: Frame) -> None:
         """Send a frame of this channel, behind those already on their way."""
@@ -115,6 +134,24 @@ class Member:
         """Send the acknowledgement; presence that waits to be told is told after it."""
         if not self.push(frame):
             self.overflow()
+
+    def catch_up(self, log: HistoryLog, offset: int) -> None:
+        """Send what the history has after an offset, and only then what is sent from now on."""
+        if offset < log.top:
+            self.gate = Gate(self, log, offset)
+            self.push = self.gate.push
+            self.gate.read_on()
+
+    def open_gate(self) -> None:
+        """It is not behind any more."""
+        self.gate = None
+        self.push = self.push_through
+
+    def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
+        """As an outlet's."""
+        if self.chain is not None and self.chain.wait_for_room(callback):
+            return True
+        return self.session.wait_for_room(callback, size)
 
     def overflow(self) -> None:
         """It cannot take what it is sent."""

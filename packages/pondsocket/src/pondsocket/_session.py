@@ -209,6 +209,13 @@ class Session:
             self._counting.sent(frame.size, outlet.pending)
         return True
 
+    def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
+        """As an outlet's; to one that is gone, anything can be sent."""
+        outlet = self._outlet
+        if self._life is not Life.OPEN or outlet is None:
+            return False
+        return outlet.wait_for_room(callback, size)
+
     def overflow(self) -> None:
         """The peer reads slower than it is sent to: end it before it costs the others."""
         if self._life is Life.OPEN:

@@ -7,7 +7,7 @@ async with connect(pond, "/socket?token=secret") as peer:
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from urllib.parse import parse_qsl, urlsplit
@@ -19,6 +19,7 @@ from pondsocket_common import (
     CloseCode,
     Headers,
     Payload,
+    Position,
     PresenceMode,
     QueryParams,
     ServerMessage,
@@ -61,6 +62,7 @@ class MemoryPeer:
         self.capacity = capacity
         self._frames: deque[Frame] = deque()
         self._has_dropped = False
+        self._waiting: deque[Callable[[], None]] = deque()
         self.closed: CloseCode | None = None
         self.reason = ""
         self.aborted = False
@@ -91,6 +93,13 @@ class MemoryPeer:
             self._has_dropped = True
             self.session.dropped(dropped)
         return dropped >= excess
+
+    def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:  # noqa: ARG002
+        """Call back when half of the capacity is free."""
+        if self.closed is not None or 2 * len(self._frames) < self.capacity:
+            return False
+        self._waiting.append(callback)
+        return True
 
     def end(
         self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
@@ -131,6 +140,8 @@ class MemoryPeer:
     def _take(self, place: int = 0) -> ServerMessage:
         frame = self._frames[place]
         del self._frames[place]
+        while self._waiting and 2 * len(self._frames) < self.capacity:
+            self._waiting.popleft()()
         if self._has_dropped and not self._frames:
             self._has_dropped = False
             self.session.caught_up()
@@ -150,6 +161,7 @@ class MemoryPeer:
         *,
         request_id: str | None = None,
         presence: PresenceMode | None = None,
+        since: Position | None = None,
     ) -> str:
         """Send a message; gives its request id."""
         request_id = request_id or fresh_id()
@@ -159,6 +171,7 @@ class MemoryPeer:
             channel_name,
             request_id,
             payload or {},
+            since=since,
             presence=presence,
         )
         self.send_raw(encode_client(message))
@@ -222,11 +235,12 @@ class MemoryPeer:
         params: Payload | None = None,
         *,
         presence: PresenceMode | None = None,
+        since: Position | None = None,
         wait: float = 1.0,
     ) -> ServerMessage:
         """Ask to join a channel; gives the answer, whichever it is."""
         action = ClientActions.JOIN_CHANNEL
-        request_id = self.send(action, channel_name, "join", params, presence=presence)
+        request_id = self.send(action, channel_name, "join", params, presence=presence, since=since)
         return await self.answer(request_id, wait=wait)
 
     async def answer(self, request_id: str, *, wait: float = 1.0) -> ServerMessage:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from pondsocket_common import ClientMessage, Payload
+from pondsocket_common import ClientMessage, Payload, Position, ServerMessage
 
 from pondsocket import _answers as answers
 from pondsocket._channel import Channel
@@ -60,19 +60,31 @@ class ChannelContext(ABC):
     def _answer(self, frame: Frame) -> None:
         self.member.send(frame)
 
-    async def broadcast(self, event: str, payload: object = None) -> None:
-        """Send an event to every member; errors as `Channel.broadcast`."""
-        await self.channel.broadcast(event, payload)
+    async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
+        """Send an event to every member; all else as `Channel.broadcast`."""
+        await self.channel.broadcast(event, payload, history=history)
 
-    async def broadcast_to(self, event: str, payload: object, *user_ids: str) -> None:
+    async def broadcast_to(
+        self, event: str, payload: object, *user_ids: str, history: bool = True
+    ) -> None:
         """Send an event to every connection of these users."""
-        await self.channel.broadcast_to(event, payload, *user_ids)
+        await self.channel.broadcast_to(event, payload, *user_ids, history=history)
 
-    async def broadcast_from(self, event: str, payload: object = None) -> None:
-        """Send an event to every member but this connection."""
-        channel, mine = self.channel, self.session.connection_id
-        others = [member for member in channel.roster if member.connection_id != mine]
-        channel.publish(event, payload, others)
+    async def broadcast_from(
+        self, event: str, payload: object = None, *, history: bool = True
+    ) -> None:
+        """Send an event to every member but this connection.
+
+        It is replayed to whoever was away, but not to this user, unless it is there with another
+        connection as well.
+        """
+        self.channel.publish_from(event, payload, self.session, keep=history)
+
+    async def history(
+        self, since: Position | None = None, *, limit: int = 100
+    ) -> list[ServerMessage] | None:
+        """What was said in the channel; as `Channel.history`."""
+        return await self.channel.history(since, limit=limit)
 
     async def track(self, presence: object, *user_ids: str) -> None:
         """Show an object for this connection, or for all connections of the users named.

@@ -25,6 +25,7 @@ from pondsocket._member import Member
 from pondsocket._session import Session
 from pondsocket._state.lifecycle import Admission, AdmissionEvent
 from pondsocket._state.patterns import Route
+from pondsocket._state.recovery import Splice
 
 from ._base import ChannelContext
 from ._decision import Decision
@@ -86,13 +87,21 @@ class JoinContext(ChannelContext):
         return self.message.payload
 
     async def accept(
-        self, assigns: Mapping[str, Any] | None = None, *, response: object = None
+        self,
+        assigns: Mapping[str, Any] | None = None,
+        *,
+        response: object = None,
+        history: int | None = None,
     ) -> None:
         """Let the client in: when this returns, it is a member and has been told so.
+
+        In a channel with history, one that was away gets what it missed, before anything new.
 
         Args:
             assigns: Server-only data of this membership.
             response: A JSON value for the client, in the acknowledgement.
+            history: How many of the latest messages one gets that recovers nothing; by default
+                none, or the latest value of a channel that keeps one (`History(size=1)`).
 
         Raises:
             EncodingError: The response cannot be written as JSON; the client is not let in.
@@ -108,19 +117,43 @@ class JoinContext(ChannelContext):
         channel = self.channel
         wants_diffs = self.message.presence is PresenceMode.DIFF
         state = channel.presence.told() if wants_diffs else None
-        acknowledged = Acknowledged(response=response, presence=state)
+        found = self._find_start(channel, history)
+        position = found.position if found is not None else None
+        acknowledged = Acknowledged(
+            epoch=position and position.epoch,
+            offset=None if position is None else position.offset,
+            recovered=found and found.recovered,
+            response=response,
+            presence=state,
+        )
         name, request_id = self.message.channel_name, self.request_id
         frame = answers.system(SystemEvents.ACKNOWLEDGE, name, acknowledged, request_id)
+        frame.channel, frame.position = name, position
         if self.decision.advance(AdmissionEvent.ACCEPT):
             self._settle()
-            self._member = channel.admit(self.session, own_assigns, wants_diffs=wants_diffs)
-            self._member.acknowledge(frame)
+            member = channel.admit(self.session, own_assigns, wants_diffs=wants_diffs)
+            self._member = member
+            if position is not None:
+                member.join_params = self.join_params
+            member.acknowledge(frame)
+            if position is not None and channel.past is not None:
+                member.catch_up(channel.past.open(), position.offset)
             _log.info(
                 "joined (channel=%r user=%r request=%r)", name, self.session.user_id, request_id
             )
             observer = self.session.environment.observer
             if observer is not None:
                 observer.joined(name, self._member.as_user())
+
+    def _find_start(self, channel: Channel, latest: int | None) -> Splice | None:
+        past, session = channel.past, self.session
+        if past is None:
+            if latest is not None:
+                raise UsageError(f"{channel.name} has no history that `accept` could send.")
+            return None
+        return past.find_start(
+            self.message.since, session.user_id, latest, is_user_known=session.is_user_known
+        )
 
     async def decline(self, code: int = 403, message: str = "The join was declined.") -> None:
         """Refuse the join; the client is told the code and the message."""

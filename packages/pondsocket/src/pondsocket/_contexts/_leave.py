@@ -26,17 +26,21 @@ class LeaveContext:
         """Why."""
         return self._departure.reason
 
-    async def broadcast(self, event: str, payload: object = None) -> None:
-        """Send an event to everyone who is still there; errors as `Channel.broadcast`."""
-        await self.channel.broadcast(event, payload)
+    async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
+        """Send an event to everyone who is still there; all else as `Channel.broadcast`."""
+        await self.channel.broadcast(event, payload, history=history)
 
-    async def broadcast_to(self, event: str, payload: object, *user_ids: str) -> None:
+    async def broadcast_to(
+        self, event: str, payload: object, *user_ids: str, history: bool = True
+    ) -> None:
         """Send an event to every connection of these users."""
-        await self.channel.broadcast_to(event, payload, *user_ids)
+        await self.channel.broadcast_to(event, payload, *user_ids, history=history)
 
-    async def broadcast_from(self, event: str, payload: object = None) -> None:
+    async def broadcast_from(
+        self, event: str, payload: object = None, *, history: bool = True
+    ) -> None:
         """The same as `broadcast`: who has left is not there to be left out."""
-        await self.channel.broadcast(event, payload)
+        await self.channel.broadcast(event, payload, history=history)
 
     async def remaining_user_count(self) -> int:
         """How many users are still there."""

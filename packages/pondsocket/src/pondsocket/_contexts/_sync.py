@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import anyio.from_thread
-from pondsocket_common import Payload
+from pondsocket_common import Payload, Position, ServerMessage
 
 from pondsocket._channel import Channel
 from pondsocket._identity import LeaveReason, User
@@ -56,17 +56,25 @@ class _SyncChannelContext(Generic[X]):
         """Answer the client that asked, and nobody else."""
         _wait(self._context.reply, event, payload)
 
-    def broadcast(self, event: str, payload: object = None) -> None:
+    def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Send an event to every member."""
-        _wait(self._context.broadcast, event, payload)
+        _wait(self._context.broadcast, event, payload, history=history)
 
-    def broadcast_to(self, event: str, payload: object, *user_ids: str) -> None:
+    def broadcast_to(
+        self, event: str, payload: object, *user_ids: str, history: bool = True
+    ) -> None:
         """Send an event to every connection of these users."""
-        _wait(self._context.broadcast_to, event, payload, *user_ids)
+        _wait(self._context.broadcast_to, event, payload, *user_ids, history=history)
 
-    def broadcast_from(self, event: str, payload: object = None) -> None:
+    def broadcast_from(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Send an event to every member but this connection."""
-        _wait(self._context.broadcast_from, event, payload)
+        _wait(self._context.broadcast_from, event, payload, history=history)
+
+    def history(
+        self, since: Position | None = None, *, limit: int = 100
+    ) -> list[ServerMessage] | None:
+        """What was said in the channel; as `Channel.history`."""
+        return _wait(self._context.history, since, limit=limit)
 
     def track(self, presence: object, *user_ids: str) -> None:
         """Show an object for this connection, or for all connections of the users named."""
@@ -169,17 +177,19 @@ class SyncLeaveContext:
         """Why."""
         return self._context.reason
 
-    def broadcast(self, event: str, payload: object = None) -> None:
+    def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Send an event to everyone who is still there."""
-        _wait(self._context.broadcast, event, payload)
+        _wait(self._context.broadcast, event, payload, history=history)
 
-    def broadcast_to(self, event: str, payload: object, *user_ids: str) -> None:
+    def broadcast_to(
+        self, event: str, payload: object, *user_ids: str, history: bool = True
+    ) -> None:
         """Send an event to every connection of these users."""
-        _wait(self._context.broadcast_to, event, payload, *user_ids)
+        _wait(self._context.broadcast_to, event, payload, *user_ids, history=history)
 
-    def broadcast_from(self, event: str, payload: object = None) -> None:
+    def broadcast_from(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """The same as `broadcast`: who has left is not there to be left out."""
-        _wait(self._context.broadcast_from, event, payload)
+        _wait(self._context.broadcast_from, event, payload, history=history)
 
     def remaining_user_count(self) -> int:
         """How many users are still there."""

@@ -28,12 +28,12 @@ class Histories:
         most: More than these are kept only while their channels have members.
     """
 
-    __slots__ = ("_logs", "_most", "_new_epoch", "_options", "_round", "_sweep_at")
+    __slots__ = ("_logs", "_most", "_new_epoch", "_round", "_sweep_at", "options")
 
     def __init__(
         self, options: History, new_epoch: Callable[[], str], *, most: int = _MOST
     ) -> None:
-        self._options = options
+        self.options = options
         self._new_epoch = new_epoch
         self._most = most
         self._logs: dict[str, HistoryLog] = {}
@@ -48,12 +48,12 @@ class Histories:
             self.sweep(now)
         log = self._logs.get(name)
         if log is None:
-            log = self._logs[name] = HistoryLog(self._options, self._new_epoch(), now)
+            log = self._logs[name] = HistoryLog(self.options, self._new_epoch(), now)
             self._round.append(name)
             if len(self._logs) > self._most:
                 self._make_room()
         elif log.is_over(now):
-            log = self._logs[name] = HistoryLog(self._options, self._new_epoch(), now)
+            log = self._logs[name] = HistoryLog(self.options, self._new_epoch(), now)
         log.expire(now)
         return log
 

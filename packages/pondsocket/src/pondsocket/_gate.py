@@ -1,0 +1,97 @@
+"""Between a channel and a member that is behind: it reads the history, and then steps aside.
+
+The rules are in `_state/recovery.py`; this is where they meet an outbox that fills and empties.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from pondsocket_common import Position
+
+from ._delivery import LateFrame
+from ._frames import Frame
+from ._state.history import HistoryLog, Kept
+from ._state.recovery import Reading, ReadingEvent, Recovery
+
+if TYPE_CHECKING:
+    from ._member import Intercept, Member
+
+Item: TypeAlias = Kept | Frame | LateFrame
+
+
+class Gate:
+    """What a recovering member is sent goes here, instead of to its connection."""
+
+    __slots__ = ("_epoch", "_member", "_next", "_recovery")
+
+    def __init__(self, member: Member, log: HistoryLog, offset: int) -> None:
+        self._member = member
+        self._epoch = log.epoch
+        self._recovery: Recovery[Frame | LateFrame] = Recovery(log, offset, member.user_id)
+        # Taken, and then there was no room for it.
+        self._next: Item | None = None
+
+    def push(self, frame: Frame) -> bool:
+        """Take a frame that is sent meanwhile: what the history has is read from there."""
+        return frame.position is not None or self._recovery.hold(frame)
+
+    def push_copy(self, intercept: Intercept, *, is_kept: bool) -> bool:
+        """The same for one that outgoing handlers look at."""
+        if is_kept:
+            return True
+        if intercept.is_late and self._member.chain is not None:
+            return self._recovery.hold(intercept.make_late(self._member))
+        copy = intercept.make(self._member)
+        return copy is None or self._recovery.hold(copy)
+
+    def read_on(self) -> None:
+        """Pass on as much as there is room for; with the last of it, the member is live."""
+        member, recovery = self._member, self._recovery
+        recovery.advance(ReadingEvent.ROOM)
+        while recovery.state is Reading.BEHIND:
+            item, self._next = self._next or recovery.take(), None
+            if item is None:
+                break
+            if member.wait_for_room(self.read_on, _size(item)):
+                self._next = item
+                recovery.advance(ReadingEvent.FULL)
+            elif not self._pass_on(item):
+                member.overflow()
+                return
+        if recovery.state is Reading.LIVE:
+            member.open_gate()
+        elif recovery.state is Reading.OUTRUN:
+            member.overflow()  # so slow that what it still has to read is not kept any more
+
+    def _pass_on(self, item: Item) -> bool:
+        member = self._member
+        if isinstance(item, Frame):
+            return member.push_through(item)
+        if not isinstance(item, Kept):
+            return member.chain is None or member.chain.push_late(item)
+        frame = Frame(item.text, item.event)
+        frame.channel, frame.position = member.channel.name, Position(self._epoch, item.offset)
+        intercept = member.channel.intercept_kept(frame)
+        if intercept is None:
+            return member.push_through(frame)
+        if intercept.is_late and member.chain is not None:
+            return member.chain.push_late(intercept.make_late(member))
+        copy = intercept.make(member)
+        # The handler may have been who ended the membership.
+        return copy is None or member.gate is not self or member.push_through(copy)
+
+    def close(self) -> None:
+        """The membership ends: what no history keeps is passed on, the rest is not."""
+        held: list[Item] = [*self._recovery.leave()]
+        if self._next is not None and not isinstance(self._next, Kept):
+            held.insert(0, self._next)
+        self._member.open_gate()
+        for item in held:
+            self._pass_on(item)
+
+
+def _size(item: Item) -> int:
+    if isinstance(item, Kept):
+        return len(item.text)
+    return item.size if isinstance(item, Frame) else 0
