@@ -49,7 +49,7 @@ FLOORS: Final = {
         {"_body", "_pulse", "_security", "_sockets"},
         {"_servers"},
         {"_door", "_signals"},
-        {"_outbox", "_lifespan"},
+        {"_outbox", "_lifespan", "_resume"},
         {"_websocket", "_stream"},
         {"_sse"},
         {"_app"},

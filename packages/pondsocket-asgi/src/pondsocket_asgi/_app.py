@@ -1,9 +1,11 @@
 """The ASGI app: which function serves which scope, and nothing else."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from pondsocket import PondSocket
 
+from ._cursor import CursorKeys
 from ._door import Door
 from ._lifespan import serve_lifespan
 from ._scope import Receive, Scope, Send
@@ -22,15 +24,29 @@ class PondASGIApp:
         drain_on_signals: Whether SIGTERM and SIGINT reach the server only when all connections
             have been told and have ended, as `PondSocket.begin_drain` has it. They are held
             while there are connections, and only where the server runs in the main thread.
+        cursor_key: The secret, or several with the newest first, by which event streams are
+            resumed, of 16 bytes or more. Workers and hosts that serve the same streams need the
+            same; by default each process makes its own.
+
+    Raises:
+        UsageError: The cursor key is none.
     """
 
-    def __init__(self, pond: PondSocket, *, drain_on_signals: bool = True) -> None:
+    def __init__(
+        self,
+        pond: PondSocket,
+        *,
+        drain_on_signals: bool = True,
+        cursor_key: str | bytes | Sequence[str | bytes] = (),
+    ) -> None:
         self.pond = pond
         self._drain_on_signals = drain_on_signals
         asking = hook.ask_server if drain_on_signals else None
         # Until the first connection: only then do all servers listen.
         self._unset_timeout = pond.options.tcp_user_timeout
-        self._door = Door(pond, Doorman(pond), asking)
+        given = [cursor_key] if isinstance(cursor_key, str | bytes) else cursor_key
+        keys = CursorKeys(*given)
+        self._door = Door(pond, Doorman(pond), keys, asking)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket, one HTTP request or one lifespan."""

@@ -203,6 +203,10 @@ class StreamCursor:
     def __len__(self) -> int:
         return len(self._fixed)
 
+    def names(self) -> list[str]:
+        """The channels that it knows."""
+        return [*self._fixed]
+
     def enter(
         self,
         name: str,

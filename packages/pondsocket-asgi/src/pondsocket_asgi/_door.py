@@ -5,6 +5,7 @@ from collections.abc import Callable
 from anyio.lowlevel import RunVar
 from pondsocket import PondSocket
 
+from ._cursor import CursorKeys
 from ._pulse import Pulse
 from ._security import Doorman
 
@@ -17,10 +18,15 @@ class Door:
     """
 
     def __init__(
-        self, pond: PondSocket, doorman: Doorman, also: Callable[[], object] | None = None
+        self,
+        pond: PondSocket,
+        doorman: Doorman,
+        cursor_keys: CursorKeys,
+        also: Callable[[], object] | None = None,
     ) -> None:
         self.pond = pond
         self.doorman = doorman
+        self.cursor_keys = cursor_keys
         self._also = also
         self._pulse: RunVar[Pulse] = RunVar("_pulse")
 

@@ -17,7 +17,13 @@ _CLOSERS: Final = "\"')]}>,"
 _CONNECTION_ID: Final = re.compile(
     r"(x-connection-id|connectionid)([\"'\s:=,]{1,8}(?:b[\"'])?)[\w-]{8,}", re.IGNORECASE
 )
-_SECRET_HEADERS: Final = {"x-connection-id", "cookie", "set-cookie", "authorization"}
+_SECRET_HEADERS: Final = {
+    "x-connection-id",
+    "last-event-id",
+    "cookie",
+    "set-cookie",
+    "authorization",
+}
 # As hypercorn, granian and ASGI scopes name them; access logs write headers as `{name}i`.
 _SECRET_KEYS: Final = {"q", "qs", "query", "query_string", *_SECRET_HEADERS}
 _MAX_DEPTH: Final = 4

@@ -8,6 +8,7 @@ from pondsocket_common import CONNECTION_ID_HEADER, CloseCode, ErrorTypes
 from ._body import Body
 from ._door import Door
 from ._outbox import PeerGone, logger, put
+from ._resume import Positions
 from ._scope import (
     Receive,
     Scope,
@@ -80,12 +81,15 @@ class _Exchange:
         elif isinstance(outcome := await self._pond.connect(request), Refusal):
             await self._refuse(outcome)
         else:
+            positions = Positions(outcome, self._door.cursor_keys)
+            positions.resume(request)
             await SSEStream(
                 self._scope,
                 self._receive,
                 self._send,
                 outcome,
                 self._door.pulse,
+                positions,
                 is_unnamed=request.query.get("sse") == "unnamed",
                 headers=self._always,
             ).run()

@@ -15,6 +15,7 @@ from pondsocket_common import (
 
 from ._outbox import Closing, Outbox, put
 from ._pulse import Pulse
+from ._resume import Positions
 from ._scope import Receive, Scope, Send
 
 # What is written at once. 64 KiB: asyncio's default high-water mark, above which servers wait.
@@ -38,6 +39,7 @@ class SSEStream(Outbox):
     """One open stream as a session's outlet.
 
     Args:
+        positions: Where it stands in channels with a history.
         is_unnamed: Leave out the names of events, for readers that know none.
         headers: What the response says besides.
     """
@@ -49,12 +51,14 @@ class SSEStream(Outbox):
         send: Send,
         session: Session,
         pulse: Pulse,
+        positions: Positions,
         *,
         is_unnamed: bool = False,
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         quiet_seconds = session.options.sse_keepalive_seconds
         super().__init__(scope, receive, send, session, pulse, quiet_seconds=quiet_seconds)
+        self._positions = positions
         self._is_unnamed = is_unnamed
         self._headers = headers
 
@@ -85,8 +89,11 @@ class SSEStream(Outbox):
             while self._queued and size < _CHUNK_BYTES:
                 frame = self._queued.popleft()
                 blocks.append(frame.sse_unnamed if self._is_unnamed else frame.sse)
+                if frame.position is not None:
+                    self._positions.note(frame)
                 size += frame.size
                 frames += 1
+            blocks.append(self._positions.block())
             self._writes += 1
             await self._put_body(b"".join(blocks), more=True)
             self._unwritten_frames -= frames

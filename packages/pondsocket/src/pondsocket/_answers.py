@@ -47,7 +47,13 @@ def system(
     )
 
 
-def connected(user_id: str, connection_id: str) -> Frame:
+def connected(
+    user_id: str,
+    connection_id: str,
+    resumed: tuple[str, ...] | None = None,
+    not_resumed: tuple[str, ...] | None = None,
+    supports: tuple[str, ...] | None = None,
+) -> Frame:
     """The first message of every connection."""
     return Frame.of(
         ServerMessage(
@@ -55,7 +61,7 @@ def connected(user_id: str, connection_id: str) -> Frame:
             SystemEvents.CONNECTION,
             GATEWAY,
             fresh_id(),
-            Connected(user_id, connection_id),
+            Connected(user_id, connection_id, resumed, not_resumed, supports),
         )
     )
 

@@ -211,6 +211,20 @@ class Endpoint(TakesEvents):
 
     # --- for sessions (SessionOwner) ----------------------------------------------------------
 
+    @property
+    def supports(self) -> tuple[str, ...] | None:
+        """What clients are told that it can do."""
+        has_history = any(lobby.history is not None for lobby in self._lobbies)
+        return ("history",) if has_history else None
+
+    def can_resume(self, channel_name: str, others: int) -> bool:
+        """Whether a channel may be joined for a client that comes back, besides some others."""
+        limit = self._environment.options.max_channels
+        found = self._find_lobby(channel_name)
+        return (
+            found is not None and found[0].history is not None and (limit is None or others < limit)
+        )
+
     def opened(self, session: Session) -> None:
         """The session is being served."""
         self.sessions.add(session)

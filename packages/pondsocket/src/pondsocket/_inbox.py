@@ -1,7 +1,7 @@
 """What a connection is sent, on its way to the lanes: taken, or refused with an answer."""
 
 import math
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pondsocket_common import (
@@ -11,6 +11,7 @@ from pondsocket_common import (
     ErrorTypes,
     InvalidMessage,
     Ping,
+    message_bytes,
 )
 
 from . import _answers as answers
@@ -68,6 +69,20 @@ class Inbox:
     def _enter(self, message: ClientMessage, size: int) -> Entered | None:
         lane = self._owner.lane(self._session, message)
         return (lane, message, size) if self.lanes.enter(lane, message, size) else None
+
+    def resume(self, joins: Sequence[ClientMessage]) -> tuple[list[Entered], tuple[str, ...]]:
+        """Take the joins of a connection that this one follows; those left out by name."""
+        taken: list[Entered] = []
+        left: list[str] = []
+        for join in joins:
+            size = message_bytes(join)
+            may = self._owner.can_resume(join.channel_name, len(taken))
+            entered = self._enter(join, size) if may and self.lanes.has_room(1, size) else None
+            if entered is None:
+                left.append(join.channel_name)
+            else:
+                taken.append(entered)
+        return taken, tuple(left)
 
     def post(self, body: bytes, run: Callable[[Entered], None]) -> Refusal | None:
         """Take a message, or a JSON array of up to 64; all of it or nothing.

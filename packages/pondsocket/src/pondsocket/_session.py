@@ -8,7 +8,7 @@ a grace period; then `run` returns and nothing of the connection is left.
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -17,6 +17,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 from pondsocket_common import (
+    ClientMessage,
     CloseCode,
     fresh_id,
 )
@@ -47,9 +48,9 @@ class Session:
     __slots__ = (
         "_close", "_context", "_counting", "_ended", "_farewells", "_goodbye", "_greeting",
         "_inbox", "_is_departing", "_leading", "_life", "_outlet", "_owner", "_pull",
-        "_reader", "_tasks", "assigns", "connection_id", "environment", "identity",
-        "is_user_known", "memberships", "opened_at", "options", "params", "request", "scopes",
-        "subprotocol", "user_id",
+        "_reader", "_tasks", "_to_resume", "assigns", "connection_id", "environment", "identity",
+        "is_user_known", "memberships", "opened_at", "options", "params", "request", "resuming",
+        "scopes", "subprotocol", "user_id",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +79,9 @@ class Session:
         self.options = environment.options
         self.opened_at = environment.clock()
         self.memberships: dict[str, Membership] = {}
+        # Channels that are joined on behalf of a client that came back, and not decided yet.
+        self.resuming: set[str] = set()
+        self._to_resume: Sequence[ClientMessage] | None = None
         # Cancelled when the connection ends: joins that are not decided, and the like.
         self.scopes: dict[anyio.CancelScope, str | None] = {}
         self._owner = owner
@@ -119,6 +123,10 @@ class Session:
         return self._life is Life.OPEN
 
     # --- the door's side ----------------------------------------------------------------------
+
+    def resume(self, joins: Sequence[ClientMessage]) -> None:
+        """Before `run`: have these joins asked for, where that is possible, and say so."""
+        self._to_resume = joins
 
     async def run(self, outlet: Outlet, pull: Pull) -> None:
         """Serve the connection until `pull` gives None or somebody closes it."""
@@ -322,9 +330,26 @@ class Session:
         return True
 
     def _greet(self) -> None:
-        self.send(answers.connected(self.user_id, self.connection_id))
+        entered, left = self._inbox.resume(self._to_resume or ())
+        names = tuple(join.channel_name for _, join, _ in entered)
+        self.resuming.update(names)
+        resumed = None if self._to_resume is None else names
+        not_resumed = None if self._to_resume is None else left
+        supports = self._owner.supports
+        self.send(
+            answers.connected(self.user_id, self.connection_id, resumed, not_resumed, supports)
+        )
         for frame in self._greeting:
             self.send(frame)
         self._greeting = []
         if self.is_open:
             self._owner.opened(self)
+        self._to_resume = None
+        for each in entered:
+            self._start(self._run_resumed, each)
+
+    async def _run_resumed(self, entered: Entered) -> None:
+        try:
+            await self._inbox.lanes.run(*entered)
+        finally:
+            self.resuming.discard(entered[1].channel_name)

@@ -3,7 +3,7 @@
 from collections.abc import Coroutine, Hashable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pondsocket_common import ClientMessage
+from pondsocket_common import ClientMessage, Payload
 
 from ._environment import Work
 from ._frames import Frame
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 class Membership(Protocol):
     """A membership in a channel, as far as the connection is concerned."""
+
+    @property
+    def join_params(self) -> Payload: ...
+    @property
+    def wants_diffs(self) -> bool: ...
 
     def push(self, frame: Frame) -> bool: ...
 
@@ -27,6 +32,15 @@ class SessionOwner(Protocol):
 
     def handle(self, session: "Session", message: ClientMessage) -> Coroutine[Any, Any, None]:
         """Handle one message, in its lane. Never raises."""
+        ...
+
+    @property
+    def supports(self) -> tuple[str, ...] | None:
+        """What clients are told that it can do."""
+        ...
+
+    def can_resume(self, channel_name: str, others: int) -> bool:
+        """Whether a channel may be joined for a client that comes back, besides some others."""
         ...
 
     def opened(self, session: "Session") -> None:
