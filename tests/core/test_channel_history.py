@@ -21,6 +21,7 @@ from pondsocket import (
     conflate,
 )
 from pondsocket.testing import MemoryPeer, connect
+from pondsocket_common import Acknowledged
 
 from tests.core.ponds import ROOM, House, admit, let_in, member, relay, settled
 
@@ -55,6 +56,9 @@ async def position_of(house: House) -> Position:
     """The top."""
     async with connect(house.pond, "/socket?user=nobody") as peer:
         payload = (await peer.join(ROOM)).payload
+    assert isinstance(payload, Acknowledged)
+    assert payload.epoch is not None
+    assert payload.offset is not None
     return Position(payload.epoch, payload.offset)
 
 

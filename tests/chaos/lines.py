@@ -1,0 +1,171 @@
+"""A connection of each transport by hand: cheap enough for a million messages, and easy to cut."""
+
+import asyncio
+import json
+import os
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from typing import Any, Final, TypeAlias
+
+from pondsocket_common import SSEDecoder
+
+Message: TypeAlias = dict[str, Any]
+
+_READ: Final = 65_536
+
+
+class Line(ABC):
+    """One connection; it ends with the iteration."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @abstractmethod
+    def messages(self) -> AsyncIterator[Message]:
+        """What comes, until the connection ends."""
+
+    @abstractmethod
+    async def send(self, messages: list[Message]) -> None:
+        """Send some."""
+
+    def cut(self) -> None:
+        """End it without a word."""
+        self._writer.transport.abort()
+
+    async def _head(self) -> str:
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        return head
+
+
+class WebSocketLine(Line):
+    """RFC 6455 as far as a server that behaves needs it."""
+
+    @classmethod
+    async def open(cls, host: str, port: int, target: str) -> "WebSocketLine":
+        """Connect."""
+        reader, writer = await asyncio.open_connection(host, port)
+        line = cls(reader, writer)
+        writer.write(
+            f"GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        head = await line._head()
+        if " 101 " not in head:
+            raise ConnectionError(head.partition("\r\n")[0])
+        return line
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """The text frames; pings are answered."""
+        buffer = b""
+        while data := await self._reader.read(_READ):
+            buffer += data
+            place = 0
+            while (end := _frame_end(buffer, place)) is not None:
+                start, stop = end
+                opcode = buffer[place] & 15
+                place = stop
+                if opcode == 1:
+                    yield json.loads(buffer[start:stop])
+                elif opcode == 9:
+                    self._write(10, buffer[start:stop])
+                elif opcode == 8:
+                    return
+            buffer = buffer[place:]
+
+    async def send(self, messages: list[Message]) -> None:
+        """One frame each."""
+        for message in messages:
+            self._write(1, json.dumps(message).encode())
+
+    def _write(self, opcode: int, payload: bytes) -> None:
+        # A mask of zeros leaves the payload as it is.
+        size = len(payload)
+        length = bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack("!H", size)
+        self._writer.write(bytes([0x80 | opcode]) + length + b"\0\0\0\0" + payload)
+
+
+def _frame_end(buffer: bytes, place: int) -> tuple[int, int] | None:
+    """Where the payload of the frame at `place` begins and ends, if it is all there."""
+    if len(buffer) < place + 2:
+        return None
+    size, start = buffer[place + 1], place + 2
+    if size == 126:
+        if len(buffer) < start + 2:
+            return None
+        size, start = int.from_bytes(buffer[start : start + 2], "big"), start + 2
+    elif size == 127:
+        if len(buffer) < start + 8:
+            return None
+        size, start = int.from_bytes(buffer[start : start + 8], "big"), start + 8
+    return (start, start + size) if len(buffer) >= start + size else None
+
+
+class EventStreamLine(Line):
+    """A response in chunks, and POSTs on connections of their own."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(reader, writer)
+        self.decoder: Final = SSEDecoder()
+        self._address = ("", 0)
+        self._target = ""
+        self._connection_id = ""
+
+    @classmethod
+    async def open(cls, host: str, port: int, target: str, last_event_id: str) -> "EventStreamLine":
+        """Connect; with an id, as browsers do it."""
+        reader, writer = await asyncio.open_connection(host, port)
+        line = cls(reader, writer)
+        line._address, line._target = (host, port), target
+        line.decoder.last_event_id = last_event_id
+        resume = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id else ""
+        writer.write(
+            f"GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: text/event-stream\r\n"
+            f"{resume}\r\n".encode()
+        )
+        head = await line._head()
+        if " 200 " not in head:
+            raise ConnectionError(head.partition("\r\n")[0])
+        named = dict(row.lower().split(": ", 1) for row in head.split("\r\n")[1:-2])
+        line._connection_id = named["x-connection-id"]
+        return line
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """The events."""
+        buffer = b""
+        while data := await self._reader.read(_READ):
+            buffer += data
+            while (head := buffer.find(b"\r\n")) >= 0:
+                size = int(buffer[:head], 16)
+                stop = head + 2 + size
+                if len(buffer) < stop + 2:
+                    break
+                for event in self.decoder.feed(buffer[head + 2 : stop]):
+                    yield json.loads(event.data)
+                buffer = buffer[stop + 2 :]
+                if not size:
+                    return
+
+    async def send(self, messages: list[Message]) -> None:
+        """All in one POST."""
+        body = json.dumps(messages).encode()
+        reader, writer = await asyncio.open_connection(*self._address)
+        try:
+            writer.write(
+                f"POST {self._target} HTTP/1.1\r\nHost: {self._address[0]}:{self._address[1]}\r\n"
+                f"X-Connection-ID: {self._connection_id}\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+                + body
+            )
+            status = (await reader.readline()).split()
+            if len(status) < 2 or status[1] != b"204":
+                raise ConnectionError(f"POST: {status}")
+        finally:
+            writer.close()
+
+
+def request_id() -> str:
+    """A fresh one."""
+    return os.urandom(8).hex()
