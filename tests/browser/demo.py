@@ -16,17 +16,28 @@ END_SECONDS: Final = 20.0
 
 
 class Demo:
-    """The chat's own process, which can be started again on its port."""
+    """The chat's own process, which can be started again on its port.
 
-    def __init__(self) -> None:
+    Args:
+        options: Of its command line.
+    """
+
+    host: Final = "127.0.0.1"
+
+    def __init__(self, *options: str) -> None:
         self.url = ""
+        self._options = options
         self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def port(self) -> int:
+        """Its port; 0 before it has started."""
+        return int(self.url.rpartition(":")[2] or "0")
 
     def start(self) -> None:
         """Start it on its port, at first any free one, and wait until it says where it is."""
-        port = self.url.rpartition(":")[2] or "0"
         process = self._process = subprocess.Popen(
-            [*COMMAND, "--port", port],
+            [*COMMAND, "--port", str(self.port), *self._options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,7 +5,7 @@ from typing import Final
 from pondsocket import ConnectionContext, PondSocket
 from pondsocket_asgi import PondASGIApp
 
-from examples.chat import Message, Receive, Send, enter, join
+from examples.chat import HISTORY, Message, Receive, Send, enter, open_rooms
 from examples.chat import app as chat
 
 REFUSALS: Final = {
@@ -28,7 +28,7 @@ async def guard(ctx: ConnectionContext) -> None:
 
 visitors: Final[set[str]] = set()
 pond = PondSocket()
-pond.create_endpoint("/socket", guard).create_channel("/chat/:room", join)
+open_rooms(pond.create_endpoint("/socket", guard), HISTORY)
 guarded = PondASGIApp(pond)
 
 

@@ -1,11 +1,9 @@
-"""A proxy between the browser and the server that does not like WebSockets."""
+"""A proxy between the browser and the server: it may dislike WebSockets, or be cut off."""
 
 import asyncio
 import threading
 from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias
-
-from tests.servers import Server
+from typing import Final, Literal, Protocol, Self, TypeAlias
 
 # What a proxy does with a WebSocket handshake:
 #   pass    hands it on
@@ -15,6 +13,12 @@ from tests.servers import Server
 #   hang    takes it and says nothing
 OnUpgrade: TypeAlias = Literal["pass", "strip", "refuse", "reset", "hang"]
 
+# The way through it:
+#   up    bytes pass
+#   cut   every connection is reset, and so is each new one
+#   deaf  bytes vanish and nobody is told, as in a tunnel; what lost some is reset when it is over
+Network: TypeAlias = Literal["up", "cut", "deaf"]
+
 HOP_BY_HOP: Final = (b"upgrade:", b"connection:")
 FILTER_PAGE: Final = (
     b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nContent-Length: 16\r\n"
@@ -22,6 +26,16 @@ FILTER_PAGE: Final = (
 )
 BAD_GATEWAY: Final = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 STOP_SECONDS: Final = 5.0
+
+
+class Address(Protocol):
+    """Where a server is."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
 
 
 class Proxy:
@@ -37,7 +51,7 @@ class Proxy:
             unless told otherwise.
     """
 
-    def __init__(self, server: Server, *on_upgrade: OnUpgrade, host: str | None = None) -> None:
+    def __init__(self, server: Address, *on_upgrade: OnUpgrade, host: str | None = None) -> None:
         self.on_upgrade = list(on_upgrade)
         self.upgrades = 0
         self._server = server
@@ -47,6 +61,24 @@ class Proxy:
         self._done = asyncio.Event()
         self._port = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._network: Network = "up"
+        self._up = asyncio.Event()
+        self._up.set()
+        self._pages: set[asyncio.StreamWriter] = set()
+
+    def set_network(self, network: Network) -> None:
+        """Cut the way through it off, or open it again."""
+        self._loop.call_soon_threadsafe(self._set_network, network)
+
+    def _set_network(self, network: Network) -> None:
+        self._network = network
+        if network == "up":
+            self._up.set()
+        else:
+            self._up.clear()
+        if network != "deaf":
+            for page in self._pages:
+                page.transport.abort()
 
     @property
     def url(self) -> str:
@@ -71,11 +103,17 @@ class Proxy:
                 task.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._pages.add(writer)
         try:
+            if self._network == "cut":
+                writer.transport.abort()
+                return
+            await self._up.wait()
             await self._answer(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # one of the two is gone; so is the connection
         finally:
+            self._pages.discard(writer)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,9 +140,19 @@ class Proxy:
             return
         there[1].write(handed_on)
         try:
-            await asyncio.gather(copy(reader, there[1]), copy(there[0], writer))
+            await asyncio.gather(self._copy(reader, there[1]), self._copy(there[0], writer))
         finally:
             there[1].close()
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass bytes on until one side ends, and then end the other."""
+        try:
+            while chunk := await reader.read(65536):
+                if self._network != "deaf":
+                    writer.write(chunk)
+                    await writer.drain()
+        finally:
+            writer.close()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -119,16 +167,6 @@ class Proxy:
     ) -> None:
         self._loop.call_soon_threadsafe(self._done.set)
         self._thread.join(STOP_SECONDS)
-
-
-async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass bytes on until one side ends, and then end the other."""
-    try:
-        while chunk := await reader.read(65536):
-            writer.write(chunk)
-            await writer.drain()
-    finally:
-        writer.close()
 
 
 def rewritten(head: bytes, host: str | None, keep: tuple[bytes, ...] = ()) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from examples.chat import AWAY_SECONDS
 from tests.browser.windows import OpenWindow
 from tests.servers import Server
 
@@ -54,8 +55,37 @@ def test_closing_a_window_removes_its_person_from_the_other(
     bea = open_window().enter("Bea", via)
     ann.expect_people("Ann (you)", "Bea")
     bea.page.close()
-    ann.expect_people("Ann (you)")
+    # She might have been about to come back.
+    ann.expect_people("Ann (you)", within=2 * AWAY_SECONDS)
     expect(ann.log).to_contain_text("Bea left.")
+
+
+@BOTH
+def test_who_leaves_is_gone_at_once(open_window: OpenWindow, via: str) -> None:
+    ann = open_window().enter("Ann", "websocket")
+    bea = open_window().enter("Bea", via)
+    ann.expect_people("Ann (you)", "Bea")
+    bea.page.get_by_role("link", name="Leave").click()
+    expect(ann.log).to_contain_text("Bea left.", timeout=AWAY_SECONDS * 500)
+    expect(bea.page.get_by_role("heading", name="Join the chat")).to_be_visible()
+
+
+@BOTH
+def test_a_reload_is_the_same_person_and_nobody_sees_it(open_window: OpenWindow, via: str) -> None:
+    ann = open_window().enter("Ann", "websocket")
+    bea = open_window().enter("Bea", via)
+    bea.say("About to reload.")
+    expect(ann.bubble("About to reload.")).to_have_count(1)
+    bea.page.reload()
+    bea.expect_here(via)
+    bea.expect_people("Bea (you)", "Ann")
+    expect(bea.earlier).to_contain_text("You")
+    expect(bea.earlier.get_by_text("About to reload.")).to_have_count(1)
+    bea.say("And back.")
+    expect(ann.texts).to_have_text(["About to reload.", "And back."])
+    ann.expect_people("Ann (you)", "Bea")
+    notes = ann.log.locator(".note")
+    expect(notes).to_have_text(["Bea is here."])
 
 
 @pytest.mark.parametrize("graceful", [True, False], ids=["terminated", "killed"])
@@ -138,8 +168,7 @@ def test_hostile_text_is_shown_as_text(open_window: OpenWindow, via: str) -> Non
         assert window.page.locator("img, #log b b, #log script, li i, h1 i").count() == 0
         assert window.page.evaluate("'broken' in window") is False
     ann.expect_people("Ann (you)", name)
-    mallory.page.reload()
-    expect(ann.log).to_contain_text(f"{name} left.")
+    expect(ann.log).to_contain_text(f"{name} is here.")
 
 
 @BOTH

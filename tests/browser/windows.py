@@ -55,6 +55,16 @@ class Window:
         return self.page.get_by_role("list", name=re.compile("^Here now")).get_by_role("listitem")
 
     @property
+    def earlier(self) -> Locator:
+        """What was said before this window came."""
+        return self.page.get_by_role("list", name="Earlier in this room")
+
+    @property
+    def texts(self) -> Locator:
+        """The texts of all messages in the log."""
+        return self.log.locator(".text")
+
+    @property
     def message_box(self) -> Locator:
         return self.page.get_by_label("Message", exact=True)
 
@@ -86,8 +96,9 @@ class Window:
     def expect_chosen(self, via: str) -> None:
         expect(self.page.get_by_role("radio", name=WORDS[via])).to_be_checked()
 
-    def expect_people(self, *names: str) -> None:
-        expect(self.people).to_have_text([re.compile(rf"^{re.escape(name)}$") for name in names])
+    def expect_people(self, *names: str, within: float = 10.0) -> None:
+        lines = [re.compile(rf"^{re.escape(name)}$") for name in names]
+        expect(self.people).to_have_text(lines, timeout=within * 1000)
 
     def expect_no_sideways_scroll(self) -> None:
         widths = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
