@@ -148,10 +148,11 @@ def test_another_transport_goes_on_where_the_first_one_ended(
 
 @BOTH
 def test_without_history_the_page_says_that_messages_may_be_missing(
-    open_window: OpenWindow, via: str
+    open_window: OpenWindow, pictures: Path, via: str
 ) -> None:
     with Demo("--no-history") as demo, Proxy(demo, "pass") as proxy:
-        ann = open_window(base=proxy.url).enter("Ann", via)
+        width, is_dark = (360, True) if via == "sse" else (1000, False)
+        ann = open_window(base=proxy.url, width=width, dark=is_dark).enter("Ann", via)
         bea = open_window(base=demo.url).enter("Bea", via)
         bea.say("Before.")
         expect(ann.texts).to_have_text(["Before."])
@@ -164,6 +165,8 @@ def test_without_history_the_page_says_that_messages_may_be_missing(
         expect(ann.texts).to_have_text(["Before.", "After."])
         expect(ann.page.get_by_text(MISSING)).to_have_count(1)
         expect(bea.page.get_by_text(MISSING)).to_have_count(0)
+        ann.expect_no_sideways_scroll()
+        ann.keep_picture(pictures, "phone-missing-dark" if is_dark else "desktop-missing")
 
 
 def test_who_comes_later_sees_what_was_said_last(open_window: OpenWindow) -> None:
