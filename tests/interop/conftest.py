@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.peers import APP, BEAT_SECONDS
+from tests.interop.peers import APP, BEAT_SECONDS, expect_positions
 from tests.servers import Server
 
 
@@ -12,6 +12,14 @@ from tests.servers import Server
 def server() -> Iterator[Server]:
     """One server for all scenarios of a module: each has rooms of its own."""
     with Server(APP) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def remembering_server() -> Iterator[Server]:
+    """The same server, whose rooms have a history; that shows, or the tests would prove nothing."""
+    with Server(APP, env={"POND_HISTORY": "1"}) as server:
+        expect_positions(server)
         yield server
 
 

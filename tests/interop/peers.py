@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
+import httpx
 from websockets.sync.client import connect
 
 from tests.servers import Server
@@ -39,6 +40,7 @@ SCENARIOS: Final = [
 # Nobody has asked for them, and no client says that it has seen them.
 HEARTBEATS: Final = "is not disturbed by heartbeats"
 BEAT_SECONDS: Final = 0.2
+LATE: Final = "hears what was said before it came"
 MANY_BEATS: Final = 6
 RESTART: Final = "rejoins after a restart"
 
@@ -156,6 +158,28 @@ def expect_heartbeats(server: Server, count: int) -> None:
             expected = {"action": "SYSTEM", "event": "PONG", "channelName": "GATEWAY"}
             assert beat == {**expected, "payload": {}}
     assert len(ids) == count
+
+
+def expect_positions(server: Server) -> None:
+    """See that this server's messages say where they stand, and its streams as well."""
+    url, channel = f"{server.http_url}/socket?token=secret", "/room/witness"
+    join = {"action": "JOIN_CHANNEL", "event": "join", "channelName": channel, "requestId": "1"}
+    say = {**join, "action": "BROADCAST", "event": "say", "payload": {}}
+    with httpx.stream("GET", url, headers={"accept": "text/event-stream"}, timeout=5) as stream:
+        known = {"x-connection-id": stream.headers["x-connection-id"]}
+        httpx.post(url, json=[{**join, "payload": {}}, say], headers=known).raise_for_status()
+        lines = iter(stream.iter_lines())
+        frames: list[dict[str, Any]] = []
+        while not frames or frames[-1]["action"] != "BROADCAST":
+            line = next(lines)
+            if line.startswith("data: "):
+                frames.append(json.loads(line.removeprefix("data: ")))
+        next(line for line in lines if line.startswith("id: "))
+    connected, acknowledged, said = frames[0], frames[1], frames[-1]
+    assert connected["payload"]["supports"] == ["history"]
+    assert acknowledged["payload"]["offset"] == 0
+    assert said["offset"] == 1
+    assert said["epoch"] == acknowledged["payload"]["epoch"]
 
 
 def run_with_restart(command: list[str], server: Server, restart: Callable[[], None]) -> None:

@@ -3,12 +3,22 @@
 import os
 from typing import Final
 
-from pondsocket import ConnectionContext, EventContext, JoinContext, Options, PondSocket
+from pondsocket import (
+    ConnectionContext,
+    EventContext,
+    History,
+    JoinContext,
+    Options,
+    PondSocket,
+)
 from pondsocket_asgi import PondASGIApp
 
 # Seconds between the signs of life of an idle connection, on both transports.
 BEAT: Final = os.environ.get("POND_BEAT")
 DEPARTURE_SECONDS: Final = 1.5
+# With it every message has a position, and event streams have cursors; the clients know neither.
+HISTORY: Final = History(size=50) if "POND_HISTORY" in os.environ else None
+LATEST: Final = 2
 
 
 async def admit(ctx: ConnectionContext) -> None:
@@ -25,6 +35,11 @@ async def enter(ctx: JoinContext) -> None:
         return
     await ctx.accept({"name": name})
     await ctx.track({"name": name, "status": "online"})
+
+
+async def enter_late(ctx: JoinContext) -> None:
+    await ctx.accept({"name": ctx.join_params.get("name")}, history=LATEST)
+    await ctx.track({"name": ctx.join_params.get("name"), "status": "online"})
 
 
 async def say(ctx: EventContext) -> None:
@@ -56,10 +71,12 @@ def options() -> Options:
 
 pond = PondSocket(options=options())
 endpoint = pond.create_endpoint("/socket", admit)
-rooms = endpoint.create_channel("/room/:room_id", enter)
+rooms = endpoint.create_channel("/room/:room_id", enter, history=HISTORY)
 rooms.on_message("say", say)
 rooms.on_message("where", where)
 rooms.on_message("status", status)
 rooms.on_message("restart", restart)
+if HISTORY is not None:
+    endpoint.create_channel("/late/:room_id", enter_late, history=HISTORY).on_message("say", say)
 
 app = PondASGIApp(pond)

@@ -8,6 +8,7 @@ from tests.interop.peers import (
     APP,
     HEARTBEATS,
     HERE,
+    LATE,
     RESTART,
     RESTART_TEST_SECONDS,
     SCENARIOS,
@@ -37,6 +38,15 @@ def node() -> str:
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
 def test_npm_client(node: str, server: Server, transport: str, scenario: str) -> None:
     run([node, str(PEER), f"{server.http_url}/socket", transport, scenario], server)
+
+
+@pytest.mark.parametrize("scenario", [*SCENARIOS, LATE])
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_npm_client_is_not_disturbed_by_history(
+    node: str, remembering_server: Server, transport: str, scenario: str
+) -> None:
+    url = f"{remembering_server.http_url}/socket"
+    run([node, str(PEER), url, transport, scenario], remembering_server)
 
 
 @pytest.mark.parametrize(

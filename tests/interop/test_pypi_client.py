@@ -9,6 +9,7 @@ from tests.interop.peers import (
     APP,
     HEARTBEATS,
     HERE,
+    LATE,
     RESTART,
     RESTART_TEST_SECONDS,
     SCENARIOS,
@@ -35,6 +36,14 @@ def python() -> str:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_pypi_client(python: str, server: Server, scenario: str) -> None:
     run([python, str(PEER), f"{server.http_url}/socket", scenario], server)
+
+
+@pytest.mark.parametrize("scenario", [*SCENARIOS, LATE])
+def test_pypi_client_is_not_disturbed_by_history(
+    python: str, remembering_server: Server, scenario: str
+) -> None:
+    url = f"{remembering_server.http_url}/socket"
+    run([python, str(PEER), url, scenario], remembering_server)
 
 
 def test_pypi_client_is_not_disturbed_by_heartbeats(python: str, beating_server: Server) -> None:

@@ -63,6 +63,11 @@ class Member {
     return this.#seen.slice(after).find((entry) => entry.kind === kind && test(entry.value, entry));
   }
 
+  /** The values of all entries of that kind. */
+  all(kind) {
+    return this.#seen.filter((entry) => entry.kind === kind).map((entry) => entry.value);
+  }
+
   /** The value of the first entry of that kind that passes, seen already or within the limit. */
   until(kind, test = () => true, { after = 0, limit = WAIT_MS } = {}) {
     const found = this.saw(kind, test, { after });
@@ -270,6 +275,23 @@ const scenarios = {
     hers.sendMessage("say", { text: "after" });
     await bob.until("said", (payload) => payload.text === "after");
     await ann.until("said", (payload) => payload.text === "after");
+  },
+
+  async "hears what was said before it came"() {
+    const channel = room("late").replace("/room/", "/late/");
+    const [[ann, hers]] = await together(channel, "ann");
+    for (const number of [1, 2, 3]) {
+      hers.sendMessage("say", { number });
+      await ann.until("said", (payload) => payload.number === number); // its POSTs have no order
+    }
+    const [[bob, his]] = await together(channel, "bob");
+    his.sendMessage("say", { number: 4 });
+    for (const [member, numbers] of [[ann, [1, 2, 3, 4]], [bob, [2, 3, 4]]]) {
+      await member.until("said", (payload) => payload.number === 4);
+      const said = member.all("said").map((payload) => payload.number);
+      assert.deepEqual(said, numbers);
+      assert(!member.saw("error"));
+    }
   },
 
   async "is not disturbed by heartbeats"() {

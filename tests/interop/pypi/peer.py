@@ -272,6 +272,20 @@ async def works_on_between_a_goodbye_and_the_end() -> None:
         await member.until("said", lambda payload: payload.get("text") == "after", after=after)
 
 
+async def hears_what_was_said_before_it_came() -> None:
+    channel = room("late").replace("/room/", "/late/")
+    ann, hers = await joined("ann", channel)
+    for number in (1, 2, 3):
+        hers.send_message("say", {"number": number})
+    await ann.until("said", lambda payload: payload["number"] == 3)
+    bob, his = await joined("bob", channel)
+    his.send_message("say", {"number": 4})
+    for member, numbers in ((ann, [1, 2, 3, 4]), (bob, [2, 3, 4])):
+        await member.until("said", lambda payload: payload["number"] == 4)
+        assert [payload["number"] for payload in member.saw("said")] == numbers
+        assert not member.saw("error")
+
+
 async def is_not_disturbed_by_heartbeats() -> None:
     ann, hers = await joined("ann", room("idle"))
     bob, his = await joined("bob", room("idle"))
@@ -325,6 +339,7 @@ SCENARIOS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
         is_declined_by_one_channel_and_joins_another,
         hears_nothing_after_it_left,
         works_on_between_a_goodbye_and_the_end,
+        hears_what_was_said_before_it_came,
         is_not_disturbed_by_heartbeats,
         rejoins_after_a_restart,
     )
