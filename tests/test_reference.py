@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Final
 
 import pytest
-from pondsocket import Options
+from pondsocket import History, Options
 
 from tests.servers import ROOT
 
@@ -122,11 +122,21 @@ def test_every_public_name_and_method_has_a_docstring(module: str) -> None:
     assert [name for name in silent if name != "__version__"] == []
 
 
-def test_every_option_stands_in_the_limits_with_its_default() -> None:
-    text = section("limits.md", "## All of them")
-    table = {name: row.split("|")[0].strip(" `") for name, row in ROW.findall(text)}
+@pytest.mark.parametrize(
+    ("options", "page", "heading"),
+    [
+        (Options, "limits.md", "## All of them"),
+        (History, "history.md", "## What is kept, and for how long"),
+    ],
+)
+def test_every_option_stands_on_its_page_with_its_default(
+    options: type[Options | History], page: str, heading: str
+) -> None:
+    table = {
+        name: row.split("|")[0].strip(" `") for name, row in ROW.findall(section(page, heading))
+    }
     assert {name: ast.literal_eval(default) for name, default in table.items()} == {
-        each.name: each.default for each in fields(Options) if each.default is not MISSING
+        each.name: each.default for each in fields(options) if each.default is not MISSING
     }
 
 
