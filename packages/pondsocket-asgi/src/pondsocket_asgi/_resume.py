@@ -74,8 +74,11 @@ class Positions:
             if name not in session.memberships and name not in session.resuming:
                 cursor.leave(name)
                 self._entered.pop(name, None)
-        # A block without data dispatches nothing.
-        return b"id: %b\n\n" % cursor.say(time.time()) if cursor.is_changed else b""
+        if not cursor.is_changed:
+            return b""
+        cursor.is_changed = False
+        # A block without data dispatches nothing. An empty id takes back the last one.
+        return b"id: %b\n\n" % (cursor.say(time.time()) if len(cursor) else b"")
 
     def _move(self, cursor: StreamCursor, name: str, position: Position) -> None:
         member = self._session.memberships.get(name)

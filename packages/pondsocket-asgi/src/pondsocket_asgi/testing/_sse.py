@@ -33,6 +33,11 @@ class SSESession(Session):
         self._decoder = SSEDecoder()
         self._events: deque[dict[str, Any]] = deque()
 
+    @property
+    def last_event_id(self) -> str:
+        """What a browser would send back as `Last-Event-ID`, after what was received so far."""
+        return self._decoder.last_event_id
+
     async def connect(self) -> None:
         """Ask for the stream: returns with its headers, or with the whole refusal."""
         self._running.feed({"type": "http.request", "body": b"", "more_body": False})

@@ -1,0 +1,295 @@
+"""An event stream that goes on where another ended, through the driver."""
+
+import contextlib
+import logging
+from typing import Any, Final, NamedTuple
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import ConnectionContext, History, JoinContext, Options, PondSocket
+from pondsocket_asgi import PondASGIApp
+from pondsocket_asgi.testing import ASGITestDriver, SSESession
+from pondsocket_common import SSEDecoder
+
+KEY: Final = "a key that all the workers share"
+
+
+class House(NamedTuple):
+    pond: PondSocket
+    joins: list[tuple[str, dict[str, Any]]]
+
+    def driver(self, **options: Any) -> ASGITestDriver:
+        return ASGITestDriver(PondASGIApp(self.pond, **{"cursor_key": KEY, **options}))
+
+    async def say(self, name: str, *numbers: int) -> None:
+        for number in numbers:
+            await self.pond.channel("/socket", name).broadcast("said", {"n": number})
+
+
+def build(options: Options | None = None, **history: int) -> House:
+    """Rooms with a history, halls without, and a list of who asked to join what."""
+    pond = PondSocket(options=options)
+    joins: list[tuple[str, dict[str, Any]]] = []
+
+    @pond.endpoint("/socket")
+    async def socket(ctx: ConnectionContext) -> None:
+        if ctx.query.get("user") == "nobody":
+            ctx.decline(401, "No.")
+        else:
+            ctx.accept(user_id=ctx.query.get("user"))
+
+    async def join(ctx: JoinContext) -> None:
+        joins.append((ctx.message.channel_name, dict(ctx.join_params)))
+        await anyio.lowlevel.checkpoint()
+        if ctx.join_params.get("password") == "wrong" or ctx.user.id == "banned":
+            await ctx.decline(403, "No.")
+        else:
+            await ctx.accept()
+
+    socket.create_channel("/room/:id", join, history=History(**history))
+    socket.create_channel("/hall/:id", join)
+    return House(pond, joins)
+
+
+async def connected(
+    driver: ASGITestDriver, last_event_id: str = "", user: str = "ann", query: str = ""
+) -> tuple[SSESession, dict[str, Any]]:
+    headers = [("last-event-id", last_event_id)] if last_event_id else []
+    stream = await driver.connect_sse(
+        "/socket", query_string=f"user={user}{query}", headers=headers
+    )
+    return stream, (await stream.receive_event())["payload"]
+
+
+async def join(
+    stream: SSESession, name: str, payload: dict[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
+    message = {
+        "action": "JOIN_CHANNEL",
+        "event": "join",
+        "channelName": name,
+        "requestId": "r1",
+        "payload": payload or {},
+        **more,
+    }
+    await stream.send_json(message)
+    return await stream.receive_event()
+
+
+async def numbers(stream: SSESession, count: int) -> list[int]:
+    return [(await stream.receive_event())["payload"]["n"] for _ in range(count)]
+
+
+async def left_at(stream: SSESession) -> str:
+    """Close a stream of which every event is read; what the browser would bring back."""
+    await stream.disconnect()
+    return stream.last_event_id
+
+
+async def test_a_stream_that_comes_back_is_joined_again_and_gets_what_it_missed() -> None:
+    house = build()
+    driver = house.driver()
+    stream, payload = await connected(driver)
+    assert payload["supports"] == ["history"]
+    assert "resumed" not in payload
+    await join(stream, "/room/1", {"name": "Ann"})
+    await house.say("/room/1", 1, 2)
+    assert await numbers(stream, 2) == [1, 2]
+    cursor = await left_at(stream)
+    await house.say("/room/1", 3, 4)
+
+    stream, payload = await connected(driver, cursor)
+    assert (payload["resumed"], payload["notResumed"]) == (["/room/1"], [])
+    answer = await stream.receive_event()
+    assert (answer["event"], answer["channelName"]) == ("ACKNOWLEDGE", "/room/1")
+    assert (answer["payload"]["recovered"], answer["payload"]["offset"]) == (True, 2)
+    assert answer["requestId"] != "r1"
+    await house.say("/room/1", 5)
+    assert await numbers(stream, 3) == [3, 4, 5]
+    assert house.joins == [("/room/1", {"name": "Ann"})] * 2
+    await stream.disconnect()
+
+
+async def test_the_cursor_may_come_in_the_query() -> None:
+    house = build()
+    stream, _ = await connected(house.driver())
+    await join(stream, "/room/1")
+    cursor = await left_at(stream)
+    stream, payload = await connected(house.driver(), query=f"&lastEventId={cursor}")
+    assert payload["resumed"] == ["/room/1"]
+    await stream.disconnect()
+
+
+async def test_the_id_stands_in_a_block_of_its_own_behind_what_was_written_at_once() -> None:
+    house = build()
+    stream, _ = await connected(house.driver())
+    await join(stream, "/room/1")
+    await house.say("/room/1", 1, 2)
+    chunk = await stream.receive_frame_bytes()
+    *events, last = chunk.split(b"\n\n")[:-1]
+    assert [event.startswith(b"event: said\ndata: ") for event in events] == [True, True]
+    assert last.startswith(b"id: ")
+    assert b"\n" not in last
+    decoder = SSEDecoder()
+    assert [event.id for event in decoder.feed(chunk)] == ["", ""]
+    assert decoder.last_event_id == last[4:].decode()
+    await stream.disconnect()
+
+
+async def test_a_stream_without_a_history_carries_no_ids() -> None:
+    house = build()
+    stream, _ = await connected(house.driver())
+    await join(stream, "/hall/1")
+    await house.say("/hall/1", 1)
+    assert await numbers(stream, 1) == [1]
+    assert await left_at(stream) == ""
+
+
+async def test_presence_diffs_are_asked_for_again() -> None:
+    house = build()
+    driver = house.driver()
+    stream, _ = await connected(driver)
+    answer = await join(stream, "/room/1", presence="diff")
+    assert "presence" in answer["payload"]
+    cursor = await left_at(stream)
+    stream, _ = await connected(driver, cursor)
+    assert "presence" in (await stream.receive_event())["payload"]
+    await stream.disconnect()
+
+
+@pytest.mark.parametrize("other", ["bogus", "A" * 60, "A" * 5_000])
+async def test_what_is_no_cursor_is_a_fresh_start_and_said(other: str) -> None:
+    stream, payload = await connected(build().driver(), other)
+    assert (payload["resumed"], payload["notResumed"]) == ([], [])
+    await stream.disconnect()
+
+
+async def test_a_cursor_of_another_key_is_a_fresh_start_and_said_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "pondsocket.asgi.transport")
+    house = build()
+    stream, _ = await connected(house.driver(cursor_key=()))
+    await join(stream, "/room/1")
+    cursor = await left_at(stream)
+    stream, payload = await connected(house.driver(), cursor)
+    assert (payload["resumed"], payload["notResumed"]) == ([], [])
+    assert "signed with a key that is not known here" in caplog.text
+    assert cursor not in caplog.text
+    await stream.disconnect()
+
+
+async def test_a_new_key_still_reads_cursors_of_the_old_one() -> None:
+    house = build()
+    stream, _ = await connected(house.driver())
+    await join(stream, "/room/1")
+    cursor = await left_at(stream)
+    stream, payload = await connected(
+        house.driver(cursor_key=["the new key of them all", KEY]), cursor
+    )
+    assert payload["resumed"] == ["/room/1"]
+    await stream.disconnect()
+
+
+async def test_the_cursor_grants_nothing() -> None:
+    house = build()
+    driver = house.driver()
+    stream, _ = await connected(driver)
+    await join(stream, "/room/1")
+    await join(stream, "/room/2")
+    cursor = await left_at(stream)
+    await house.say("/room/1", 1)
+
+    refused = await driver.connect_sse(
+        "/socket", query_string="user=nobody", headers=[("last-event-id", cursor)]
+    )
+    assert refused.status == 401
+    stream, payload = await connected(driver, cursor, user="banned")
+    assert payload["resumed"] == ["/room/1", "/room/2"]  # asked for, and both refused
+    answers = [await stream.receive_event() for _ in range(2)]
+    assert [answer["event"] for answer in answers] == ["UNAUTHORIZED"] * 2
+    assert await left_at(stream) == ""
+
+
+async def test_a_channel_that_was_left_or_refused_is_not_joined_again() -> None:
+    house = build()
+    driver = house.driver()
+    stream, _ = await connected(driver)
+    for name in ("/room/1", "/room/2", "/room/3"):
+        await join(stream, name)
+    await stream.send_client_message(action="LEAVE_CHANNEL", channel_name="/room/1", event="leave")
+    assert (await stream.receive_event())["event"] == "EXIT_ACKNOWLEDGE"
+    await house.pond.channel("/socket", "/room/2").evict_user("ann")
+    assert (await stream.receive_event())["event"] == "EVICTED"
+    assert (await join(stream, "/room/4", {"password": "wrong"}))["event"] == "UNAUTHORIZED"
+    cursor = await left_at(stream)
+    stream, payload = await connected(driver, cursor)
+    assert (payload["resumed"], payload["notResumed"]) == (["/room/3"], [])
+    await stream.disconnect()
+
+
+async def test_what_cannot_be_joined_any_more_is_listed() -> None:
+    house = build()
+    stream, _ = await connected(house.driver())
+    for name in ("/room/1", "/room/2", "/room/3"):
+        await join(stream, name)
+    cursor = await left_at(stream)
+    smaller = build(Options(max_channels=2))
+    stream, payload = await connected(smaller.driver(), cursor)
+    assert (payload["resumed"], payload["notResumed"]) == (["/room/1", "/room/2"], ["/room/3"])
+    answers = [(await stream.receive_event())["payload"]["recovered"] for _ in range(2)]
+    assert answers == [False, False]  # another process, with histories of its own
+    await stream.disconnect()
+
+
+async def test_a_stream_that_is_cut_while_it_comes_back_loses_nothing() -> None:
+    house = build()
+    driver = house.driver()
+    stream, _ = await connected(driver)
+    for name in ("/room/1", "/room/2"):
+        await join(stream, name)
+    first = await left_at(stream)
+    await house.say("/room/1", 1)
+    await house.say("/room/2", 2)
+    cut, _ = await connected(driver, first)
+    got: list[dict[str, Any]] = []
+    with contextlib.suppress(TimeoutError):
+        while True:
+            got.append(await cut.receive_event(wait=0))
+    await cut.disconnect()
+    stream, payload = await connected(driver, cut.last_event_id or first)
+    assert sorted(payload["resumed"]) == ["/room/1", "/room/2"]
+    with contextlib.suppress(TimeoutError):
+        while True:
+            got.append(await stream.receive_event(wait=0.1))
+    assert sorted(each["payload"]["n"] for each in got if each["event"] == "said") == [1, 2]
+    await stream.disconnect()
+
+
+async def test_a_channel_joined_again_with_other_parameters_is_resumed_with_those() -> None:
+    house = build()
+    driver = house.driver()
+    stream, _ = await connected(driver)
+    await join(stream, "/room/1", {"name": "Ann"})
+    await join(stream, "/room/1", {"name": "Änne"})
+    cursor = await left_at(stream)
+    stream, _ = await connected(driver, cursor)
+    await stream.receive_event()
+    assert house.joins[-1] == ("/room/1", {"name": "Änne"})
+    await stream.disconnect()
+
+
+async def test_a_long_history_reaches_a_stream_with_a_short_outbox() -> None:
+    house = build(Options(outbox_frames=8), size=300)
+    driver = house.driver()
+    stream, _ = await connected(driver)
+    await join(stream, "/room/1")
+    cursor = await left_at(stream)
+    await house.say("/room/1", *range(300))
+    stream, _ = await connected(driver, cursor)
+    assert (await stream.receive_event())["payload"]["recovered"] is True
+    assert await numbers(stream, 300) == [*range(300)]
+    await house.say("/room/1", 300)
+    assert await numbers(stream, 1) == [300]
+    await stream.disconnect()
