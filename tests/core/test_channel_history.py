@@ -1,76 +1,24 @@
 """A channel that keeps what was said: positions, and joins that recover what they missed."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import anyio.lowlevel
 import pytest
 from pondsocket import (
-    CloseCode,
     EventContext,
     History,
     JoinContext,
     Lobby,
-    OutgoingContext,
     PondSocket,
     Position,
-    ServerMessage,
     SyncEventContext,
     UsageError,
     conflate,
 )
-from pondsocket.testing import MemoryPeer, connect
-from pondsocket_common import Acknowledged
+from pondsocket.testing import connect
 
-from tests.core.ponds import ROOM, House, admit, let_in, member, relay, settled
-
-
-def remembering(
-    join: Any = let_in, clock: Callable[[], float] | None = None, **options: int
-) -> House:
-    """A pond whose rooms keep what is said."""
-    pond = PondSocket() if clock is None else PondSocket(clock=clock)
-    endpoint = pond.create_endpoint("/socket", admit)
-    lobby = endpoint.create_channel("/room/:id", join, history=History(**options))
-    lobby.on_message("say", relay)
-    return House(pond, endpoint, lobby)
-
-
-async def say(house: House, *numbers: int, **options: Any) -> None:
-    for number in numbers:
-        await house.pond.channel("/socket", ROOM).broadcast("said", {"n": number}, **options)
-
-
-def heard(peer: MemoryPeer) -> list[object]:
-    """The numbers that were said, or the events' names."""
-    return [said(message) for message in peer.drain()]
-
-
-def said(message: ServerMessage) -> object:
-    payload = message.payload
-    return payload.get("n", message.event) if isinstance(payload, dict) else message.event
-
-
-async def position_of(house: House) -> Position:
-    """The top."""
-    async with connect(house.pond, "/socket?user=nobody") as peer:
-        payload = (await peer.join(ROOM)).payload
-    assert isinstance(payload, Acknowledged)
-    assert payload.epoch is not None
-    assert payload.offset is not None
-    return Position(payload.epoch, payload.offset)
-
-
-def back(house: House, user: str = "ann", capacity: int = 100_000) -> Any:
-    return connect(house.pond, f"/socket?user={user}", capacity=capacity)
-
-
-async def rejoin(peer: MemoryPeer, since: Position, **more: Any) -> ServerMessage:
-    """Join where one was, and give the acknowledgement; what else has come is unread."""
-    peer.drain()
-    return await peer.join(ROOM, since=since, **more)
-
+from tests.core.ponds import ROOM, admit, let_in, member
+from tests.core.remembering import back, heard, position_of, rejoin, remembering, said, say
 
 # --- positions ------------------------------------------------------------------------------------
 
@@ -346,123 +294,3 @@ async def test_to_ask_for_a_history_where_there_is_none_is_an_error() -> None:
         ann.drain()
         await ann.join(ROOM)
     assert len(errors) == 2
-
-
-# --- slowly ---------------------------------------------------------------------------------------
-
-
-async def test_a_history_larger_than_the_outbox_neither_closes_nor_blocks_who_asks_for_it() -> None:
-    house = remembering()
-    since = await position_of(house)
-    await say(house, *range(1, 91))
-    async with back(house, capacity=6) as ann:
-        ann.drain()
-        answer = await ann.join(ROOM, since=since)
-        assert answer.payload.recovered is True
-        assert 0 < ann.pending <= 3
-        await say(house, 91)
-        await say(house, 92, history=False)
-        ann.send("BROADCAST", ROOM, "say", {"n": 93})
-        await settled()
-        assert ann.pending <= 3
-        assert [said(await ann.receive()) for _ in range(93)] == [*range(1, 94)]
-        await say(house, 94)
-        assert heard(ann) == [94]
-        assert ann.closed is None
-
-
-async def test_a_member_so_slow_that_the_history_outruns_it_is_closed_and_may_come_back() -> None:
-    house = remembering(size=16)
-    since = await position_of(house)
-    await say(house, *range(1, 11))
-    async with back(house, capacity=4) as ann:
-        ann.drain()
-        await ann.join(ROOM, since=since)
-        await say(house, *range(11, 41))
-        got = [said(await ann.receive()) for _ in range(ann.pending)]
-        assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
-    assert got == [*range(1, len(got) + 1)]
-
-
-async def test_a_member_that_leaves_while_it_is_behind_is_told_so_and_gets_no_more() -> None:
-    house = remembering()
-    since = await position_of(house)
-    await say(house, *range(1, 51))
-    async with back(house, capacity=4) as ann, member(house, "bob") as bob:
-        ann.drain()
-        await ann.join(ROOM, since=since)
-        ann.send("LEAVE_CHANNEL", ROOM, "leave")
-        await settled()
-        got = heard(ann)
-        assert got[-1] == "EXIT_ACKNOWLEDGE"
-        assert got[:-1] == [*range(1, len(got))]
-        await say(house, 51)
-        assert (heard(ann), heard(bob)) == ([], [51])
-
-
-async def test_a_member_that_is_evicted_while_it_is_behind_is_told_so() -> None:
-    house = remembering()
-    since = await position_of(house)
-    await say(house, *range(1, 51))
-    async with back(house, capacity=4) as ann:
-        ann.drain()
-        await ann.join(ROOM, since=since)
-        await house.pond.channel("/socket", ROOM).evict_user("ann", "Enough.")
-        assert heard(ann)[-1] == "EVICTED"
-
-
-async def test_whoever_joins_again_while_it_is_behind_begins_where_it_asks_to() -> None:
-    house = remembering()
-    since = await position_of(house)
-    await say(house, *range(1, 51))
-    async with back(house, capacity=6) as ann:
-        ann.drain()
-        await ann.join(ROOM, since=since)
-        again = ann.send("JOIN_CHANNEL", ROOM, "join", since=Position(since.epoch, 48))
-        await settled()
-        got = []
-        while (message := await ann.receive()).request_id != again:
-            got.append(said(message))
-        assert got == [*range(1, len(got) + 1)]
-        assert [said(await ann.receive()) for _ in range(2)] == [49, 50]
-        await say(house, 51)
-        assert heard(ann) == [51]
-
-
-# --- outgoing handlers ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("is_late", [False, True])
-@pytest.mark.parametrize("capacity", [6, 1_000])
-async def test_what_is_replayed_passes_the_outgoing_handlers_as_what_is_live(
-    is_late: bool, capacity: int
-) -> None:
-    house = remembering()
-
-    def look(ctx: OutgoingContext) -> None:
-        number = ctx.get_payload()["n"]
-        if number % 3 == 0:
-            ctx.block()
-        elif number % 3 == 1:
-            ctx.transform({"n": f"{number} for {ctx.get_user().id}"})
-
-    async def look_later(ctx: OutgoingContext) -> None:
-        await anyio.lowlevel.checkpoint()
-        look(ctx)
-
-    house.lobby.on_outgoing("said", look_later if is_late else look)
-    since = await position_of(house)
-    await say(house, *range(1, 31))
-    async with back(house, capacity=capacity) as ann:
-        ann.drain()
-        await ann.join(ROOM, since=since)
-        await say(house, 31, 32)
-        await say(house, 34, history=False)
-        await say(house, 35)
-        expected = [n if n % 3 == 2 else f"{n} for ann" for n in range(1, 36) if n % 3]
-        messages = [await ann.receive() for _ in expected]
-        await settled()
-        assert ann.pending == 0
-    assert [said(message) for message in messages] == expected
-    positions = [message.position.offset for message in messages if message.position is not None]
-    assert positions == [n for n in range(1, 33) if n % 3] + [33]

@@ -1,0 +1,61 @@
+"""What the tests of histories have in common: a pond whose rooms keep what is said."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pondsocket import (
+    History,
+    PondSocket,
+    Position,
+    ServerMessage,
+)
+from pondsocket.testing import MemoryPeer, connect
+from pondsocket_common import Acknowledged
+
+from tests.core.ponds import ROOM, House, admit, let_in, relay
+
+
+def remembering(
+    join: Any = let_in, clock: Callable[[], float] | None = None, **options: int
+) -> House:
+    """A pond whose rooms keep what is said."""
+    pond = PondSocket() if clock is None else PondSocket(clock=clock)
+    endpoint = pond.create_endpoint("/socket", admit)
+    lobby = endpoint.create_channel("/room/:id", join, history=History(**options))
+    lobby.on_message("say", relay)
+    return House(pond, endpoint, lobby)
+
+
+async def say(house: House, *numbers: int, **options: Any) -> None:
+    for number in numbers:
+        await house.pond.channel("/socket", ROOM).broadcast("said", {"n": number}, **options)
+
+
+def heard(peer: MemoryPeer) -> list[object]:
+    """The numbers that were said, or the events' names."""
+    return [said(message) for message in peer.drain()]
+
+
+def said(message: ServerMessage) -> object:
+    payload = message.payload
+    return payload.get("n", message.event) if isinstance(payload, dict) else message.event
+
+
+async def position_of(house: House) -> Position:
+    """The top."""
+    async with connect(house.pond, "/socket?user=nobody") as peer:
+        payload = (await peer.join(ROOM)).payload
+    assert isinstance(payload, Acknowledged)
+    assert payload.epoch is not None
+    assert payload.offset is not None
+    return Position(payload.epoch, payload.offset)
+
+
+def back(house: House, user: str = "ann", capacity: int = 100_000) -> Any:
+    return connect(house.pond, f"/socket?user={user}", capacity=capacity)
+
+
+async def rejoin(peer: MemoryPeer, since: Position, **more: Any) -> ServerMessage:
+    """Join where one was, and give the acknowledgement; what else has come is unread."""
+    peer.drain()
+    return await peer.join(ROOM, since=since, **more)
