@@ -207,6 +207,7 @@ class SSEClient(Client):
         self.event_names: list[str] = []
         self.comments = 0
         self.retry_ms: int | None = None
+        self.last_event_id = ""
         self.is_torn = False
 
     async def texts(self) -> AsyncIterator[str | bytes]:
@@ -220,6 +221,7 @@ class SSEClient(Client):
                     self.event_names.append(event.event)
                     yield event.data
                 self.retry_ms = decoder.retry
+                self.last_event_id = decoder.last_event_id
                 await self._reading.wait()
         except (httpx.ReadError, httpx.RemoteProtocolError, httpx.StreamClosed):
             self.is_torn = True

@@ -1,0 +1,101 @@
+"""Coming back to a real server over real connections: nothing is missed, and what is, is said."""
+
+import pytest
+
+from tests.integration.clients import Client, SSEClient, Transport
+from tests.integration.conftest import Shared
+from tests.integration.dialing import Dialer
+from tests.servers import Server
+
+ROOM = "/room/1"
+
+
+@pytest.fixture
+def rooms(shared: Shared) -> Server:
+    """The server of `tests/integration/history_app.py`."""
+    return shared("tests.integration.history_app:app", "--log-level", "warning")
+
+
+class Visitor:
+    """Somebody who comes back where it was, as either transport does it."""
+
+    def __init__(self, dial: Dialer, transport: Transport, server: Server, room: str) -> None:
+        self._dial = dial
+        self._transport = transport
+        self._url = f"{server.http_url}/socket?user=ann"
+        self.room = room
+        self.client: Client
+        self.since: dict[str, object] | None = None
+        self.cursor = ""
+
+    async def come(self) -> dict[str, object]:
+        """Connect and be a member; gives the acknowledgement."""
+        again = f"&lastEventId={self.cursor}" if self.cursor else ""
+        self.client = await self._dial(self._transport, self._url + again)
+        if self.cursor:
+            assert self.client.hello["payload"]["resumed"] == [self.room]
+        else:
+            more = {} if self.since is None else {"since": self.since}
+            await self.client.send("JOIN_CHANNEL", self.room, "join", **more)
+        answer = await self.client.receive_event("SYSTEM", "ACKNOWLEDGE")
+        payload: dict[str, object] = answer["payload"]
+        self.since = {"epoch": payload["epoch"], "offset": payload["offset"]}
+        return payload
+
+    async def hear(self, count: int) -> list[int]:
+        """The next numbers that are said."""
+        numbers = []
+        for _ in range(count):
+            message = await self.client.receive_event("BROADCAST", "said")
+            self.since = {"epoch": message["epoch"], "offset": message["offset"]}
+            numbers.append(message["payload"]["n"])
+        return numbers
+
+    async def go(self, *, reset: bool = True) -> None:
+        """Be cut off."""
+        await self.client.abort(reset=reset)
+        if isinstance(self.client, SSEClient):
+            self.cursor = self.client.last_event_id
+
+
+async def speaker(dial: Dialer, server: Server, room: str) -> Client:
+    client = await dial.websocket(f"{server.http_url}/socket?user=bob")
+    await client.join(room)
+    return client
+
+
+async def test_whoever_was_cut_off_gets_what_it_missed_and_then_what_is_new(
+    dial: Dialer, rooms: Server, transport: Transport
+) -> None:
+    bob = await speaker(dial, rooms, f"{ROOM}-{transport}")
+    ann = Visitor(dial, transport, rooms, f"{ROOM}-{transport}")
+    assert "recovered" not in await ann.come()
+    await bob.send("BROADCAST", ann.room, "say", {"from": 1, "to": 3})
+    assert await ann.hear(3) == [1, 2, 3]
+    for first in (4, 104, 204):
+        await ann.go()
+        await bob.send("BROADCAST", ann.room, "say", {"from": first, "to": first + 99})
+        for _ in range(100):
+            await bob.receive_event("BROADCAST", "said")
+        assert (await ann.come())["recovered"] is True
+        assert await ann.hear(100) == [*range(first, first + 100)]
+    await bob.send("BROADCAST", ann.room, "say", {"from": 304, "to": 304})
+    assert await ann.hear(1) == [304]
+
+
+async def test_whoever_missed_too_much_is_told_so_and_gets_none_of_it(
+    dial: Dialer, rooms: Server, transport: Transport
+) -> None:
+    bob = await speaker(dial, rooms, f"/room/2-{transport}")
+    ann = Visitor(dial, transport, rooms, f"/room/2-{transport}")
+    await ann.come()
+    await bob.send("BROADCAST", ann.room, "say", {"from": 1, "to": 1})
+    assert await ann.hear(1) == [1]
+    await ann.go()
+    await bob.send("BROADCAST", ann.room, "say", {"from": 2, "to": 302})
+    for _ in range(302):
+        await bob.receive_event("BROADCAST", "said")
+    answer = await ann.come()
+    assert (answer["recovered"], answer["offset"]) == (False, 302)
+    await bob.send("BROADCAST", ann.room, "say", {"from": 303, "to": 303})
+    assert await ann.hear(1) == [303]
