@@ -99,8 +99,8 @@ class HistoryLog:
     """
 
     __slots__ = (
-        "_audiences", "_events", "_left_at", "_max_size", "_members", "_options", "_said_at",
-        "_texts", "_times", "byte_count", "epoch", "top",
+        "_audiences", "_cut_at", "_events", "_left_at", "_max_bytes", "_members", "_options",
+        "_said_at", "_texts", "_times", "byte_count", "epoch", "top",
     )  # fmt: skip
 
     def __init__(self, options: History, epoch: str, now: float) -> None:
@@ -108,7 +108,9 @@ class HistoryLog:
         self.top = 0  # the offset of the latest message, kept or not
         self.byte_count = 0  # of what is kept
         self._options = options
-        self._max_size = options.size + options.size // 8
+        self._max_bytes = options.max_bytes
+        # From this offset on there is an eighth too many.
+        self._cut_at = 1 + options.size + options.size // 8
         # The last place of each column is that of the offset `top`.
         self._texts: list[bytes] = []
         self._events: list[str] = []
@@ -130,19 +132,22 @@ class HistoryLog:
     def append(self, text: bytes, event: str, now: float, audience: Audience | None = None) -> None:
         """Keep a message, whose text says the offset `top + 1`."""
         # Once for every broadcast: see tests/benchmarks/history.py before adding to it.
-        self.top += 1
+        self.top = top = self.top + 1
         # A copy: the encoder's own bytes stand in a block of 4 KiB, however short they are.
         self._texts.append(b"%b" % text)
-        # A name comes anew with every request; this way it is kept once.
-        self._events.append(intern(event) if type(event) is str else str.__str__(event))
+        try:
+            event = intern(event)  # it comes anew with every request; this way it is kept once
+        except TypeError:
+            event = str.__str__(event)  # a StrEnum's
+        self._events.append(event)
         self._times.append(now)
         self.byte_count += len(text)
         if audience is not None:
             if self._audiences is None:
                 self._audiences = {}
-            self._audiences[self.top] = audience
+            self._audiences[top] = audience
             self.byte_count += _BYTES_PER_USER * len(audience.users)
-        if len(self._texts) > self._max_size or self.byte_count > self._options.max_bytes:
+        if top >= self._cut_at or self.byte_count > self._max_bytes:
             self.expire(now)
 
     def expire(self, now: float) -> None:
@@ -166,6 +171,7 @@ class HistoryLog:
     def _cut(self, count: int) -> None:
         first = self.first
         self._said_at = self._times[-1]
+        self._cut_at += count
         self.byte_count -= sum(map(len, self._texts[:count]))
         if self._audiences:
             for offset in range(first, first + count):
