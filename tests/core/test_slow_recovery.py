@@ -63,6 +63,30 @@ async def test_a_member_that_leaves_while_it_is_behind_is_told_so_and_gets_no_mo
         assert (heard(ann), heard(bob)) == ([], [51])
 
 
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_member_that_goes_with_more_waiting_than_it_can_take_is_closed(again: bool) -> None:
+    house = remembering()
+    since = await position_of(house)
+    await say(house, *range(1, 51))
+    async with back(house, capacity=6) as ann, member(house, "bob") as bob:
+        ann.drain()
+        await ann.join(ROOM, since=since)
+        await say(house, *range(10), history=False)
+        bob.drain()
+        if again:
+            ann.send("JOIN_CHANNEL", ROOM, "join", since=since)
+        else:
+            ann.send("LEAVE_CHANNEL", ROOM, "leave")
+        assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
+        await settled()
+        assert await house.pond.channel("/socket", ROOM).user_count() == 1
+        await say(house, 51)
+        assert heard(bob) == [51]
+    log = house.lobby.histories.find(ROOM, 0.0) if house.lobby.histories is not None else None
+    assert log is not None
+    assert not log.is_in_use
+
+
 async def test_a_member_that_is_evicted_while_it_is_behind_is_told_so() -> None:
     house = remembering()
     since = await position_of(house)

@@ -239,8 +239,6 @@ class Channel:
         ref = replaced.ref if replaced is not None else self._new_ref()
         chain = self._chain_to(session)
         member = Member(self, session, assigns, chain, ref, wants_diffs=wants_diffs)
-        if before is not None and before.gate is not None:
-            before.gate.close()
         if self.past is not None and before is None:
             self.past.enter()
         if wants_diffs:
@@ -249,6 +247,8 @@ class Channel:
         session.memberships[self.name] = member
         if before is not None and before.wants_diffs:
             self.presence.unwatch()
+        if before is not None and before.gate is not None:
+            before.gate.close()
         return member
 
     def _new_ref(self) -> str:
@@ -280,11 +280,11 @@ class Channel:
         if not member.is_current:
             return None
         user = member.as_user()
-        if member.gate is not None:
-            member.gate.close()
         self.roster.remove(member)
         if self.past is not None:
             self.past.leave()
+        if member.gate is not None:
+            member.gate.close()  # which may end the connection: it is no member by then
         if member.wants_diffs:
             self.presence.unwatch()
         # Of an ended connection the record stays: its last events are still being handled.

@@ -34,7 +34,7 @@ class Gate:
 
     def push(self, frame: Frame) -> bool:
         """Take a frame that is sent meanwhile: what the history has is read from there."""
-        return frame.position is not None or self._recovery.hold(frame)
+        return frame.position is not None or self._recovery.hold(frame, frame.size)
 
     def push_copy(self, intercept: Intercept, *, is_kept: bool) -> bool:
         """The same for one that outgoing handlers look at."""
@@ -43,7 +43,7 @@ class Gate:
         if intercept.is_late and self._member.chain is not None:
             return self._recovery.hold(intercept.make_late(self._member))
         copy = intercept.make(self._member)
-        return copy is None or self._recovery.hold(copy)
+        return copy is None or self._recovery.hold(copy, copy.size)
 
     def read_on(self) -> None:
         """Pass on as much as there is room for; with the last of it, the member is live."""
@@ -87,8 +87,8 @@ class Gate:
         if self._next is not None and not isinstance(self._next, Kept):
             held.insert(0, self._next)
         self._member.open_gate()
-        for item in held:
-            self._pass_on(item)
+        if not all(map(self._pass_on, held)):
+            self._member.overflow()
 
 
 def _size(item: Item) -> int:

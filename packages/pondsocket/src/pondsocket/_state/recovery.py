@@ -20,8 +20,9 @@ T = TypeVar("T")
 # What one join may recover: the protocol's bounds.
 MAX_MISSED: Final = 300
 MAX_MISSED_BYTES: Final = 1_048_576
-# As many as an outbox holds by default.
+# As much as an outbox holds by default.
 MAX_HELD: Final = 1_024
+MAX_HELD_BYTES: Final = 1_048_576
 
 
 class Verdict(Enum):
@@ -140,7 +141,7 @@ class Recovery(Generic[T]):
         user_id: Whose it is; what went to others is not for it.
     """
 
-    __slots__ = ("_held", "_log", "_max_held", "_user_id", "offset", "state")
+    __slots__ = ("_held", "_held_bytes", "_log", "_max_held", "_user_id", "offset", "state")
 
     def __init__(
         self, log: HistoryLog, offset: int, user_id: str, *, max_held: int = MAX_HELD
@@ -149,7 +150,8 @@ class Recovery(Generic[T]):
         self._user_id = user_id
         self._max_held = max_held
         # Each with the offset that was the top when it came.
-        self._held: deque[tuple[int, T]] = deque()
+        self._held: deque[tuple[int, T, int]] = deque()
+        self._held_bytes = 0
         self.offset = offset
         self.state = Reading.BEHIND
 
@@ -161,11 +163,12 @@ class Recovery(Generic[T]):
         self.state = following
         return True
 
-    def hold(self, item: T) -> bool:
+    def hold(self, item: T, size: int = 0) -> bool:
         """Keep something that the history does not have, in its place; False: it is too much."""
-        if len(self._held) >= self._max_held:
+        if len(self._held) >= self._max_held or self._held_bytes + size > MAX_HELD_BYTES:
             return False
-        self._held.append((self._log.top, item))
+        self._held.append((self._log.top, item, size))
+        self._held_bytes += size
         return True
 
     def take(self) -> Kept | T | None:
@@ -177,7 +180,9 @@ class Recovery(Generic[T]):
             return None
         kept = self._log.next_after(self.offset, self._user_id)
         if self._held and (kept is None or self._held[0][0] < kept.offset):
-            return self._held.popleft()[1]
+            _, item, size = self._held.popleft()
+            self._held_bytes -= size
+            return item
         if kept is None:
             self.offset = self._log.top
             self.advance(ReadingEvent.CAUGHT_UP)
@@ -188,6 +193,6 @@ class Recovery(Generic[T]):
     def leave(self) -> list[T]:
         """The member goes before it has caught up; what waited is given back, in order."""
         self.advance(ReadingEvent.LEFT)
-        held = [item for _, item in self._held]
+        held = [item for _, item, _ in self._held]
         self._held.clear()
         return held
