@@ -118,9 +118,15 @@ class SyncJoinContext(_SyncChannelContext[JoinContext]):
         """The parameters that the client gave."""
         return self._context.join_params
 
-    def accept(self, assigns: Mapping[str, Any] | None = None, *, response: object = None) -> None:
+    def accept(
+        self,
+        assigns: Mapping[str, Any] | None = None,
+        *,
+        response: object = None,
+        history: int | None = None,
+    ) -> None:
         """Let the client in: when this returns, it is a member and has been told so."""
-        _wait(self._context.accept, assigns, response=response)
+        _wait(self._context.accept, assigns, response=response, history=history)
 
     def decline(self, code: int = 403, message: str = "The join was declined.") -> None:
         """Refuse the join; the client is told the code and the message."""
