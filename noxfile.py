@@ -96,6 +96,12 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def servers(session: nox.Session) -> None:
+    """Try every server: doors, deploys, and peers that stall, vanish or lie."""
+    python(session, "-m", "pytest", "-m", "servers", "tests/integration")
+
+
+@nox.session
 def proxies(session: nox.Session) -> None:
     """Speak through a real nginx, configured as docs/deployment.md shows."""
     debian(session, "nginx", "nginx-light")
@@ -112,6 +118,12 @@ def fuzz(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Let a crowd misbehave for a minute (longer: `SOAK_SECONDS=600`)."""
     python(session, "-m", "pytest", "-s", "-m", "soak", "tests/soak")
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Cut, stop and swallow connections: nothing may be missed (`CHAOS_COUNT` messages)."""
+    python(session, "-m", "pytest", "-s", "-m", "chaos", "tests/chaos")
 
 
 @nox.session

@@ -35,8 +35,7 @@ class Line(ABC):
         self._writer.transport.abort()
 
     async def _head(self) -> str:
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        return head
+        return (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
 
 
 class WebSocketLine(Line):

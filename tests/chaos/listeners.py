@@ -10,6 +10,7 @@ import json
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 from typing import Final
 
@@ -173,7 +174,7 @@ class Listener:
 
 
 def _rises(numbers: list[int]) -> bool:
-    return all(later > earlier for earlier, later in zip(numbers, numbers[1:], strict=False))
+    return all(later > earlier for earlier, later in pairwise(numbers))
 
 
 def _fault(numbers: list[int]) -> str:

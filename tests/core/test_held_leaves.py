@@ -89,6 +89,26 @@ async def test_who_comes_back_in_time_was_never_gone(entered: bool) -> None:
     await assert_nothing_left(left.house)
 
 
+@pytest.mark.parametrize("join", [{}, {"silent": True}])
+async def test_who_comes_back_is_told_who_is_here_and_nobody_else_is_told_anything(
+    join: dict[str, Any],
+) -> None:
+    left = holding()
+    async with visitor(left, "ann") as ann:
+        async with visitor(left, "bob"):
+            pass
+        async with visitor(left, "cat"):
+            ann.drain()
+            async with connect(left.house.pond, "/socket?user=bob") as bob:
+                await bob.join(ROOM, join)
+                await settled()
+                listed = [m.payload for m in bob.drain() if isinstance(m.payload, PresenceList)]
+                users = [[shown["user"] for shown in each.presence] for each in listed]
+                assert users == [["ann", "bob", "cat"]]
+                assert listed[0].changed == {"user": "bob"}
+                assert not ann.drain()
+
+
 async def test_who_comes_back_is_shown_as_before_also_without_tracking_again() -> None:
     left = holding()
     async with visitor(left, "bob") as bob:

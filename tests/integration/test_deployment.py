@@ -9,7 +9,7 @@ from pondsocket_common import CloseCode
 from tests.integration.dialing import Dialer
 from tests.servers import RECOMMENDED, Serve, Server, ServerName
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
 APP: Final = "tests.integration.doors_app:app"
 

@@ -10,7 +10,7 @@ from tests.integration.deploys import Crowd, check, exit_seconds, refusals
 from tests.integration.dialing import Dialer, Refused
 from tests.servers import GRANIANS, GUNICORNS, HYPERCORNS, UVICORNS, Serve, Setup
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
 APP = "tests.integration.deploy_app:app"
 

@@ -16,7 +16,7 @@ from tests.integration.deploys import Crowd, check, exit_seconds
 from tests.integration.dialing import Dialer
 from tests.servers import Serve, accepts, comes_true, free_port
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
 STREET = "tests.integration.deploy_street:street"
 HIDDEN = "tests.integration.deploy_street:hidden"

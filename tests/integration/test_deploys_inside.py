@@ -8,7 +8,7 @@ from tests.integration.deploys import Crowd, check
 from tests.integration.dialing import Dialer
 from tests.servers import Serve
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
 APP = "tests.integration.deploy_inside_app:app"
 BOTH = ["SIGTERM", "SIGINT"]

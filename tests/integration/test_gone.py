@@ -23,7 +23,7 @@ from tests.integration.watching import (
 )
 from tests.servers import SINGLES, Server, Setup
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
 APP: Final = "tests.integration.stall_app:app"
 ROOM: Final = "/room/1"

@@ -17,7 +17,7 @@ from tests.integration.raw import RawClient, RawDialer, dialing, socket_states
 from tests.integration.watching import watch
 from tests.servers import SERVERS, Server
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 
 APP: Final = "tests.integration.stall_app:app"
 # From its last word: until it is written to or pinged, and for as long as an answer may take. The

@@ -17,7 +17,7 @@ from tests.integration.dialing import NO_TLS, Dialer
 from tests.integration.secure_app import PAGE, POST_BYTES, POST_SECONDS
 from tests.servers import SERVERS, SINGLES, Serve, Server, ServerName, Setup
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
 APP: Final = "tests.integration.secure_app:app"
 # Logs as talkative as the servers' options make them.

@@ -12,7 +12,7 @@ from tests.integration.clients import Client, Message, Transport, until
 from tests.integration.dialing import Dialer, Refused
 from tests.servers import SERVERS, SINGLES, Server, Setup
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
 APP: Final = "tests.integration.doors_app:app"
 # Enough to keep a server busy, few enough for anybody's backlog.

@@ -11,7 +11,7 @@ from tests.integration.raw import RawClient, RawDialer, dialing
 from tests.integration.watching import resident_bytes, see_end, see_freed, watch
 from tests.servers import UVICORNS, Serve, Setup
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(90)]
 
 APP: Final = "tests.integration.stall_app:app"
 # Streams do not depend on the WebSocket implementation.

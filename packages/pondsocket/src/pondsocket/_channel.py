@@ -239,6 +239,7 @@ class Channel:
         ref = replaced.ref if replaced is not None else self._new_ref()
         chain = self._chain_to(session)
         member = Member(self, session, assigns, chain, ref, wants_diffs=wants_diffs)
+        member.is_returning = before is None and replaced is not None
         if self.past is not None and before is None:
             self.past.enter()
         if wants_diffs:

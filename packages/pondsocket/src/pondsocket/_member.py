@@ -91,6 +91,7 @@ class Member:
         "channel",
         "connection_id",
         "gate",
+        "is_returning",
         "join_params",
         "push",
         "push_through",
@@ -118,6 +119,8 @@ class Member:
         self.ref = ref
         self.wants_diffs = wants_diffs
         self.chain = chain
+        # In the place of one that was lost a moment ago, whose leave was not told.
+        self.is_returning = False
         # What it joined with, where it may have to be said again: see `Session.resume`.
         self.join_params: Payload = {}
         self.gate: Gate | None = None

@@ -73,6 +73,14 @@ class ChannelPresence:
             self._log.hide(ref)
         self._tell(change)
 
+    def show_again(self, watcher: Recipient, user_id: str) -> None:
+        """Tell one member who is here, who comes back before anybody saw that it was away."""
+        shown = self.state.of_user(user_id)
+        if shown is not None:
+            listed = tuple(self.state.listed().values())
+            frame = self._frame(PresenceEventTypes.UPDATE, PresenceList(listed, shown))
+            deliver(frame, [watcher])
+
     def told(self) -> PresenceDiff:
         """The state for a new member that wants diffs, from which its diffs go on."""
         log = self._new_log() if self._log is None else self._log

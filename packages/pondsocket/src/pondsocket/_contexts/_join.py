@@ -136,6 +136,9 @@ class JoinContext(ChannelContext):
             if position is not None:
                 member.join_params = self.join_params
             member.acknowledge(frame)
+            if member.is_returning and not wants_diffs:
+                # It shows what it showed, so nothing will change, and nobody be told.
+                channel.presence.show_again(member, member.user_id)
             if position is not None and channel.past is not None:
                 member.catch_up(channel.past.open(), position.offset)
             _log.info(
