@@ -64,7 +64,8 @@ class Proxy:
         self._network: Network = "up"
         self._up = asyncio.Event()
         self._up.set()
-        self._pages: set[asyncio.StreamWriter] = set()
+        self._pages: list[asyncio.StreamWriter] = []
+        self._servers: list[asyncio.StreamWriter] = []
 
     def set_network(self, network: Network) -> None:
         """Cut the way through it off, or open it again."""
@@ -93,7 +94,10 @@ class Proxy:
             tasks: list[asyncio.Task[None]] = []
 
             def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                tasks.append(connections.create_task(self._serve(reader, writer)))
+                # Here: a task that is cancelled before its first step closes nothing.
+                self._pages.append(writer)
+                if not self._done.is_set():
+                    tasks.append(connections.create_task(self._serve(reader, writer)))
 
             async with await asyncio.start_server(take, "127.0.0.1", 0) as listener:
                 self._port = listener.sockets[0].getsockname()[1]
@@ -101,9 +105,13 @@ class Proxy:
                 await self._done.wait()
             for task in tasks:
                 task.cancel()
+        every = [*self._pages, *self._servers]
+        for writer in every:
+            writer.transport.abort()
+        # The end of a connection takes some turns of the loop.
+        await asyncio.gather(*(writer.wait_closed() for writer in every), return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._pages.add(writer)
         try:
             if self._network == "cut":
                 writer.transport.abort()
@@ -113,7 +121,6 @@ class Proxy:
         except (OSError, asyncio.IncompleteReadError):
             pass  # one of the two is gone; so is the connection
         finally:
-            self._pages.discard(writer)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -138,6 +145,7 @@ class Proxy:
         except OSError:
             writer.write(BAD_GATEWAY)
             return
+        self._servers.append(there[1])
         there[1].write(handed_on)
         try:
             await asyncio.gather(self._copy(reader, there[1]), self._copy(there[0], writer))

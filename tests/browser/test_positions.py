@@ -74,7 +74,8 @@ class PlayedStreams:
     def _serve(self, route: Route) -> None:
         request = route.request
         if request.method == "POST":
-            self.joins += [m for m in request.post_data_json if m["action"] == "JOIN_CHANNEL"]
+            messages: list[Answer] = json.loads(request.post_data or "[]")
+            self.joins += [each for each in messages if each["action"] == "JOIN_CHANNEL"]
             route.fulfill(status=204)
         elif request.method == "GET" and self._streams:
             self.cursors.append(request.headers.get("last-event-id"))
@@ -157,6 +158,24 @@ def test_the_page_says_what_the_server_says_of_what_is_missing(
     place = {key: answer[key] for key in ("epoch", "offset") if key in answer}
     # From where the frames began, or from nowhere.
     assert played.joins[-1].get("since") == (place or None)
+
+
+def test_the_latest_messages_behind_a_gap_are_shown_unless_they_were_already(
+    open_window: OpenWindow,
+) -> None:
+    ann = open_window()
+    known = [said(ann, text, "e", n) for n, text in enumerate(["1", "2", "3", "4"], 1)]
+    lost = acknowledge(ann, epoch="e", offset=2, recovered=False)
+    played = PlayedSocket(
+        ann,
+        [acknowledge(ann, epoch="e", offset=0), *known[:3]],
+        [lost, *known[2:]],
+    )
+    ann.enter("Ann")
+    expect(ann.texts).to_have_text(["1", "2", "3"])
+    played.connections[-1].close(code=1012)
+    expect(ann.texts).to_have_text(["1", "2", "3", "4"])
+    expect(ann.log.get_by_role("listitem").nth(-2)).to_have_text(MISSING)
 
 
 def test_a_stream_resumes_by_the_last_cursor_that_ended_with_a_blank_line(
