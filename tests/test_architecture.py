@@ -24,8 +24,9 @@ FLOORS: Final = {
     ),
     "pondsocket": (
         {"_errors", "_frames", "_functions", "_identity", "_request"},
+        {"_state"},
         {"_answers", "_delivery", "_hooks", "_lanes", "_loop", "_options", "_payloads"}
-        | {"_slow_consumers", "_state"},
+        | {"_slow_consumers"},
         {"_environment"},
         {"_intake", "_session_owner", "_timers"},
         {"_inbox"},

@@ -127,3 +127,105 @@ def test_an_identity_is_a_function_of_the_request(identity: Any) -> None:
 
     with pytest.raises(UsageError, match=r"endpoint '/socket', identity"):
         PondSocket().create_endpoint("/socket", welcome, identity=identity)
+
+
+class Slow:
+    """An identity that is told when the test lets it, for requests with such a header."""
+
+    def __init__(self) -> None:
+        self.gates: dict[str, anyio.Event] = {}
+
+    async def __call__(self, request: ConnectRequest) -> object:
+        gate = self.gates.get(request.headers.get("x-gate") or "")
+        if gate is not None:
+            await gate.wait()
+        return request.cookies.get("user")
+
+
+class Post:
+    """A message whose body comes in two halves, the second when the test lets it."""
+
+    def __init__(self, door: Pond, connection_id: str, text: str, *, user: str = "ann") -> None:
+        message = {
+            "action": "BROADCAST",
+            "event": "say",
+            "channelName": "/chat/1",
+            "requestId": text,
+            "payload": {"text": text},
+        }
+        body = json.dumps(message).encode()
+        self.is_whole = anyio.Event()
+        self.status: int | None = None
+        self._door = door
+        self._halves = [body[:20], body[20:]]
+        self._headers = [
+            (b"content-type", b"application/json"),
+            (b"x-connection-id", connection_id.encode()),
+            (b"cookie", f"user={user}".encode()),
+            (b"x-gate", text.encode()),
+        ]
+
+    async def run(self) -> None:
+        scope = {"type": "http", "method": "POST", "path": "/socket", "headers": self._headers}
+        await self._door.app(scope, self._receive, self._send)
+
+    async def _receive(self) -> Any:
+        half = self._halves.pop(0)
+        if not self._halves:
+            await self.is_whole.wait()
+        return {"type": "http.request", "body": half, "more_body": bool(self._halves)}
+
+    async def _send(self, message: Any) -> None:
+        self.status = message.get("status", self.status)
+
+
+async def test_posts_keep_the_order_of_their_bodies_however_long_an_identity_takes() -> None:
+    identity = Slow()
+    door = Pond(identity=identity)
+    stream = await door.driver.connect_sse("/socket", headers={"Cookie": "user=ann"})
+    await stream.send_client_message(action="JOIN_CHANNEL", channel_name="/chat/1", event="join")
+    await stream.receive_event_named("ACKNOWLEDGE")
+    identity.gates = {"second": anyio.Event(), "strange": anyio.Event()}
+    # In the order in which they begin, which is not the one in which their bodies are there.
+    posts = {text: Post(door, stream.connection_id, text) for text in ("third", "second", "first")}
+    posts["strange"] = Post(door, stream.connection_id, "strange", user="bob")
+    async with anyio.create_task_group() as tasks:
+        for post in posts.values():
+            tasks.start_soon(post.run)
+        await anyio.wait_all_tasks_blocked()
+        for text in ("first", "strange", "second", "third"):
+            posts[text].is_whole.set()
+            await anyio.wait_all_tasks_blocked()
+        assert {text: post.status for text, post in posts.items()} == {
+            "first": 204,
+            "strange": None,
+            "second": None,
+            "third": None,
+        }
+        identity.gates["second"].set()
+        await anyio.wait_all_tasks_blocked()
+        identity.gates["strange"].set()
+    assert [post.status for post in posts.values()] == [204, 204, 204, 404]
+    said = [(await stream.receive_event_named("said"))["payload"]["text"] for _ in range(3)]
+    assert said == ["first", "second", "third"]
+    await stream.disconnect()
+
+
+async def test_whoever_waits_for_an_identity_keeps_no_other_connection_waiting() -> None:
+    identity = Slow()
+    door = Pond(identity=identity)
+    streams = [
+        await door.driver.connect_sse("/socket", headers={"Cookie": "user=ann"}) for _ in range(2)
+    ]
+    identity.gates = {"slow": anyio.Event()}
+    slow = Post(door, streams[0].connection_id, "slow")
+    other = Post(door, streams[1].connection_id, "other")
+    async with anyio.create_task_group() as tasks:
+        for post in (slow, other):
+            post.is_whole.set()
+            tasks.start_soon(post.run)
+        await anyio.wait_all_tasks_blocked()
+        assert (slow.status, other.status) == (None, 204)
+        identity.gates["slow"].set()
+    for stream in streams:
+        await stream.disconnect()

@@ -7,7 +7,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import LeaveContext
 
-from tests.asgi.wires import KINDS, House, Kind, Wire, count_resets, members, turns
+from tests.asgi.wires import KINDS, House, Kind, Wire, count_hurries, count_resets, members, turns
 from tests.virtual import virtual
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
@@ -24,6 +24,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Any]:
 def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Whose socket was asked to be reset; the asking ends no send by itself."""
     return count_resets(monkeypatch)
+
+
+@pytest.fixture
+def hurries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whom the kernel was asked to hurry."""
+    return count_hurries(monkeypatch)
 
 
 # --- a writer that hangs ----------------------------------------------------------------------
@@ -253,3 +259,48 @@ async def test_it_is_reset_after_all_where_the_writer_does_not_let_itself_be_can
         await house.pond.disconnect(user_id="ann")
         await ann.ended.wait()
         assert 6 <= anyio.current_time() - began < 6.5
+
+
+class Transport:
+    """As much of a server's transport as is looked for."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.asked: list[str] = []
+        self._wire = wire
+
+    def get_extra_info(self, name: str) -> None:
+        self.asked.append(name)
+
+    def abort(self) -> None:
+        self.asked.append("abort")
+        self._wire.fail()
+
+
+async def test_the_servers_own_transport_is_asked_before_all_sockets_are_looked_through(
+    kind: Kind, resets: list[str], hurries: list[str]
+) -> None:
+    """The addresses of a scope may be what a client made a proxy say."""
+    house = House(write_timeout=10)
+    async with members(house, kind, "ann") as (ann,):
+        ann.transport = transport = Transport(ann)
+        ann.stall()
+        await house.tell(1)
+        await ann.ended.wait()
+        assert transport.asked == ["socket", "socket", "abort"]
+    assert resets == hurries == []
+
+
+async def test_who_is_given_up_is_hurried_unless_others_share_the_socket(
+    kind: Kind, hurries: list[str]
+) -> None:
+    house = House(write_timeout=10)
+    wires = [Wire(house, kind, "ann"), Wire(house, kind, "bob", http_version="2")]
+    for wire in wires:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wire.run)
+            await turns()
+            await wire.join()
+            wire.stall()
+            await house.tell(1)
+            await wire.ended.wait()
+    assert hurries == ["ann"]

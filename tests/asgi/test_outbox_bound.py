@@ -135,6 +135,30 @@ async def test_only_the_latest_of_a_key_is_kept_while_the_writer_hangs(kind: Kin
         assert len(ann.numbers()) <= 4
 
 
+async def test_as_many_keys_as_there_is_room_for_are_kept_while_the_writer_hangs(
+    kind: Kind,
+) -> None:
+    house = House(policy=conflate("n"), outbox_frames=17, write_timeout=100)
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        await house.tell(-1)
+        await turns()
+        (outbox,) = house.pulse._beating
+        for number in range(200):
+            await house.tell(number % 16)
+            assert outbox._unwritten_frames <= 19  # type: ignore[attr-defined]
+        assert await house.users() == 1
+        ann.resume()
+        await turns(100)
+        assert ann.numbers()[0] == -1
+        assert ann.numbers()[-16:] == [*range(8, 16), *range(8)]
+        ann.stall()
+        await house.tell(-1)
+        await turns()
+        await house.tell(*range(19))
+        assert await house.users() == 0
+
+
 async def test_dropping_does_not_save_a_peer_that_takes_nothing_at_all(
     kind: Kind, resets: list[str]
 ) -> None:

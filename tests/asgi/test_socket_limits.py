@@ -120,17 +120,18 @@ class Protocol:
 class Transport:
     """As much of a transport."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | None) -> None:
         self._socket = sock
 
     def get_extra_info(self, name: str) -> socket.socket | None:
         return self._socket if name == "socket" else None
 
     def abort(self) -> None:
-        self._socket.close()
+        if self._socket is not None:
+            self._socket.close()
 
 
-def test_where_no_descriptor_fits_the_servers_own_transport_is_used(connect: Connect) -> None:
+def test_the_servers_own_transport_is_used_where_it_is_known(connect: Connect) -> None:
     pair = connect()
     receive = Protocol(Transport(pair.accepted)).receive
     assert hurry_transport(receive)
@@ -139,8 +140,22 @@ def test_where_no_descriptor_fits_the_servers_own_transport_is_used(connect: Con
     assert abort_transport(receive)
     with pytest.raises(ConnectionResetError):
         read_to_the_end(pair.client)
-    # It has been closed meanwhile.
-    assert not abort_transport(receive)
+
+
+class Torn(Transport):
+    """asyncio's transport for TLS, when it was closed twice."""
+
+    def get_extra_info(self, name: str) -> socket.socket | None:
+        raise AttributeError(name)
+
+
+def test_a_transport_that_has_ended_is_no_reason_to_look_elsewhere(connect: Connect) -> None:
+    """What is found elsewhere by the same addresses is somebody else."""
+    pair = connect()
+    pair.accepted.close()
+    for ended in (Transport(pair.accepted), Transport(None), Torn(None)):
+        assert hurry_transport(Protocol(ended).receive)
+        assert abort_transport(Protocol(ended).receive)
 
 
 def test_a_server_whose_transport_is_not_known_is_left_alone() -> None:

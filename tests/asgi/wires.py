@@ -61,6 +61,7 @@ class Wire:
 
     Attributes:
         sent: What the app has sent, as ASGI messages.
+        transport: What uvicorn's connections have, where there is one.
         ended: Set when the app has returned.
     """
 
@@ -70,6 +71,7 @@ class Wire:
         self.house = house
         self._http_version = http_version
         self.kind = kind
+        self.transport: object = None
         self.sent: list[Mapping[str, Any]] = []
         self.ended = anyio.Event()
         self.scope = anyio.CancelScope()
@@ -228,6 +230,18 @@ def count_resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return False
 
     monkeypatch.setattr("pondsocket_asgi._outbox.reset_connection", reset_connection)
+    return asked
+
+
+def count_hurries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the kernel hurry nobody; gives whom it was asked to, as it goes on."""
+    asked: list[str] = []
+
+    async def hurry_connection(scope: Any) -> bool:
+        asked.append(scope["client"][0])
+        return True
+
+    monkeypatch.setattr("pondsocket_asgi._outbox.hurry_connection", hurry_connection)
     return asked
 
 

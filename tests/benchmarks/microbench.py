@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 import uvloop
-from pondsocket import Frame, make_room
+from pondsocket import Frame, leeway, make_room
 from pondsocket_common import ClientActions, ServerActions, ServerMessage, decode_client
 
 from tests.benchmarks._machine import machine
@@ -138,8 +138,9 @@ def full(keys: int) -> Prepare:
 
     def push() -> None:
         newcomer = next(newcomers)
-        if len(queued) >= FULL:
-            make_room(queued, newcomer, 1, 0)
+        excess = len(queued) + 1 - FULL
+        if excess > leeway(newcomer, FULL):
+            assert make_room(queued, newcomer, excess, 0).frames >= excess
         queued.append(newcomer)
 
     return calls(push)
@@ -171,6 +172,7 @@ CASES: Final = (
     Case("broadcast to 1,000, per member; core and door", 10, broadcasts(in_app)),
     Case("a broadcast to a full outbox, drop_oldest", 10_000, full(0)),
     Case("a broadcast to a full outbox, conflated to 100", 10_000, full(100)),
+    Case("a broadcast to a full outbox, conflated to 1,024", 10_000, full(FULL)),
     Case("join and leave; core", 500, requests(in_core, JOIN, LEAVE)),
     Case("connect; core", 500, _ready(connect)),
 )

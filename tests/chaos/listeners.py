@@ -39,6 +39,11 @@ class Heard:
             and known["offset"] >= message["offset"]
         )
 
+    def is_at(self, total: int) -> bool:
+        """Whether nothing more is to come; the offset of a channel's nth message is n."""
+        known = 0 if self.position is None else self.position["offset"]
+        return self.numbers[-1:] == [total] or (self.is_told_lost and known >= total)
+
     def take(self, message: Message) -> None:
         self.numbers.append(message["payload"]["n"])
         self.position = {"epoch": message["epoch"], "offset": message["offset"]}
@@ -62,7 +67,7 @@ class Listener:
 
     @property
     def has_all(self) -> bool:
-        return all(heard.numbers[-1:] == [self._total] for heard in self.heard.values())
+        return all(heard.is_at(self._total) for heard in self.heard.values())
 
     async def run(self) -> None:
         """Listen until everything is heard, whatever happens to the connections."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pondsocket import Frame, make_room
+from pondsocket import Frame, leeway, make_room
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,3 +197,73 @@ def test_an_outbox_that_always_makes_room_keeps_its_bound(keys: int, data: st.Da
             assert make_room(queue, newcomer, len(queue) - 4, 0).frames >= 1
         queue.append(newcomer)
         assert len(queue) <= 5
+
+
+# --- with as many keys as there is room for ---------------------------------------------------
+
+
+class Outlet:
+    """The least that one has to do; counts the frames that are looked at."""
+
+    def __init__(self, bound: int) -> None:
+        self.bound = bound
+        self.queue: deque[Waiting] = deque()
+        self.looks = 0
+
+    def push(self, newcomer: Waiting) -> bool:
+        excess = len(self.queue) + 1 - self.bound
+        if excess > leeway(newcomer, self.bound):
+            self.looks += len(self.queue)
+            if make_room(self.queue, newcomer, excess, 0).frames < excess:
+                return False
+        self.queue.append(newcomer)
+        return True
+
+
+def test_only_a_frame_with_a_key_has_leeway() -> None:
+    assert leeway(keyed("x"), 1_024) == 128
+    assert leeway(keyed("x"), 7) == 0
+    assert leeway(plain(), 1_024) == leeway(unkeyed(), 1_024) == leeway(ANSWER, 1_024) == 0
+
+
+@given(st.lists(st.integers(0, 15), max_size=200), st.integers(0, 3))
+def test_as_many_keys_as_there_is_room_for_are_kept_for_a_peer_that_is_slow(
+    numbers: list[int], reads_every: int
+) -> None:
+    outlet, sent, read = Outlet(16), [], []
+    for place, number in enumerate(numbers):
+        sent.append(keyed(number))
+        assert outlet.push(sent[-1])
+        assert len(outlet.queue) <= 18
+        if reads_every and place % (reads_every + 1) == 0:
+            read.append(outlet.queue.popleft())
+    read += outlet.queue
+    assert read == [frame for frame in sent if frame in read]
+    assert {frame.conflate_key: frame for frame in read} == {
+        frame.conflate_key: frame for frame in sent
+    }
+
+
+def test_more_keys_than_there_is_room_for_do_not_fit() -> None:
+    outlet = Outlet(16)
+    assert all(outlet.push(keyed(number)) for number in range(18))
+    assert not outlet.push(keyed(18))
+    assert not outlet.push(ANSWER)
+
+
+def test_a_newcomer_without_leeway_makes_room_down_to_the_bound() -> None:
+    outlet = Outlet(16)
+    assert all(outlet.push(keyed(number % 15)) for number in range(18))
+    assert outlet.push(ANSWER)
+    assert len(outlet.queue) == 16
+
+
+@pytest.mark.parametrize("order", ["in turn", "the same one"])
+def test_not_every_newcomer_to_a_full_outbox_takes_a_look_at_all_of_it(order: str) -> None:
+    """The others wait for it: a millisecond for a thousand frames."""
+    outlet = Outlet(1_024)
+    assert all(outlet.push(keyed(number)) for number in range(1_024))
+    newcomers = 10_000
+    for number in range(newcomers):
+        assert outlet.push(keyed(number % 1_024 if order == "in turn" else 0))
+    assert outlet.looks <= 9.1 * newcomers

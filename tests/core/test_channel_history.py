@@ -71,6 +71,12 @@ def test_what_may_drop_messages_cannot_have_a_history(policy: Any) -> None:
         Lobby("/room/:id", let_in, slow_consumers=policy, history=History())
 
 
+@pytest.mark.parametrize("history", [100, True, History])
+def test_what_is_no_history_is_refused(history: Any) -> None:
+    with pytest.raises(UsageError, match="history is a"):
+        Lobby("/room/:id", let_in, history=history)
+
+
 # --- recovering -----------------------------------------------------------------------------------
 
 
@@ -93,6 +99,17 @@ async def test_a_member_that_comes_back_gets_all_it_missed_in_order_before_anyth
     assert [message.request_id for message in messages[:2]] == [
         each.request_id for each in kept[1:]
     ]
+
+
+async def test_whoever_may_join_may_read_what_is_kept_also_from_before_it_came() -> None:
+    house = remembering()
+    await say(house, 1, 2)
+    await house.pond.channel("/socket", ROOM).broadcast_to("said", {"n": 3}, "bob")
+    async with member(house, "eve") as eve:
+        assert heard(eve) == []
+        epoch = (await position_of(house)).epoch
+        await rejoin(eve, Position(epoch, 0))
+        assert heard(eve) == [1, 2]
 
 
 async def test_a_member_that_missed_nothing_is_told_so() -> None:
@@ -138,6 +155,24 @@ async def test_a_history_that_nobody_asked_for_in_a_day_begins_anew() -> None:
     now += 86_400
     async with back(house) as ann:
         assert (await rejoin(ann, since)).payload.recovered is False  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("comes_by", ["a connection", "a member"])
+async def test_histories_that_nobody_asks_for_end_when_anybody_comes_by(comes_by: str) -> None:
+    now = 0.0
+    house = remembering(clock=lambda: now)
+    histories = house.lobby.histories
+    assert histories is not None
+    async with member(house, "ann", "/room/busy"), back(house, "bob") as bob:
+        await say(house, 1)
+        assert len(histories) == 2
+        now += 90_000
+        if comes_by == "a member":
+            await bob.join("/room/busy")
+        else:
+            async with back(house, "cat"):
+                pass
+        assert len(histories) == 1
 
 
 async def test_whoever_may_not_join_recovers_nothing() -> None:
@@ -258,6 +293,15 @@ async def test_handlers_can_read_what_was_said() -> None:
         ann.send("BROADCAST", ROOM, "all")
         assert (await ann.receive()).payload == {"all": [*range(3, 11)]}
     assert seen == [[9, 10]]
+
+
+async def test_to_read_where_nothing_was_said_leaves_nothing_behind() -> None:
+    house = remembering()
+    channel = house.pond.channel("/socket", ROOM)
+    assert await channel.history() == []
+    assert await channel.history(Position("e1", 0)) is None
+    assert house.lobby.histories is not None
+    assert len(house.lobby.histories) == 0
 
 
 async def test_an_application_reads_on_from_a_position_or_learns_that_it_cannot() -> None:

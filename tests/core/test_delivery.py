@@ -1,14 +1,12 @@
-"""The fan-out loop, chains, and slow consumers."""
+"""The fan-out loop, and slow consumers."""
 
-from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import CloseCode, EventContext, Frame, JoinContext, OutgoingContext
-from pondsocket._delivery import Chain, deliver
+from pondsocket._delivery import deliver
 from pondsocket_common import PresenceEventTypes, PresenceList
 
 from tests.core.ponds import ROOM, build, events, let_in, member, say, settled
@@ -60,81 +58,6 @@ def test_closing_may_take_members_out_of_what_is_iterated() -> None:
     deliver(frame("1"), boxes)
 
     assert [len(box.taken) for box in boxes] == [1, 1]
-
-
-# --- chains -----------------------------------------------------------------------------------
-
-
-class Wire:
-    """What a chain ends in; its tasks run in a group of the test."""
-
-    def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
-        self.tasks = tasks
-        self.sent: list[bytes] = []
-        self.spawned = 0
-
-    def push(self, frame: Frame) -> bool:
-        self.sent.append(frame.json)
-        return True
-
-    def send(self, frame: Frame) -> None:
-        self.push(frame)
-
-    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self.spawned += 1
-        self.tasks.start_soon(work)
-
-
-async def test_a_chain_with_nothing_late_passes_frames_on_at_once() -> None:
-    async with anyio.create_task_group() as tasks:
-        wire = Wire(tasks)
-        assert Chain(wire).push(frame("1"))
-        assert wire.sent == [b"1"]
-        assert wire.spawned == 0
-
-
-async def test_nothing_overtakes_a_late_frame() -> None:
-    opened = anyio.Event()
-
-    async def late() -> Frame:
-        await opened.wait()
-        return frame("1")
-
-    async def withheld() -> None:
-        await anyio.lowlevel.checkpoint()
-
-    async with anyio.create_task_group() as tasks:
-        wire = Wire(tasks)
-        chain = Chain(wire)
-        assert chain.push_late(late)
-        assert chain.push(frame("2"))
-        assert chain.push_late(withheld)
-        assert chain.push(frame("3"))
-        await settled()
-        assert wire.sent == []
-        opened.set()
-        await settled()
-        assert wire.sent == [b"1", b"2", b"3"]
-        assert wire.spawned == 1
-
-        assert chain.push(frame("4"))
-        assert wire.sent[-1] == b"4"
-
-
-async def test_a_chain_over_its_bound_says_so() -> None:
-    async def late() -> None:
-        await anyio.sleep_forever()
-
-    async with anyio.create_task_group() as tasks:
-        chain = Chain(Wire(tasks))
-        chain.push_late(late)
-        await settled()  # it is taken out, and waits
-        pushed = 0
-        while chain.push(frame("x")):
-            pushed += 1
-        assert pushed == 1_024
-        assert not chain.push_late(late)
-        tasks.cancel_scope.cancel()
 
 
 # --- slow consumers ---------------------------------------------------------------------------

@@ -202,6 +202,14 @@ def test_too_many_bytes_that_no_history_keeps_are_refused_until_some_are_taken()
     assert recovery.hold("larger", 1_000_000)
 
 
+def test_one_that_is_larger_than_the_bound_waits_alone() -> None:
+    recovery = Recovery[str](log_of(), 0, "ann")
+    assert recovery.hold("huge", 2_000_000)
+    assert not recovery.hold("small", 1)
+    assert recovery.take() == "huge"
+    assert recovery.hold("small", 1)
+
+
 def test_a_member_that_the_history_outruns_is_told_apart_from_one_that_is_live() -> None:
     log = log_of(None, None, size=2)
     recovery = Recovery[str](log, 0, "ann")

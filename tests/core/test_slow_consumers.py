@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
+import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import (
@@ -13,6 +14,7 @@ from pondsocket import (
     Lobby,
     OutgoingContext,
     PondSocket,
+    SlowConsumers,
     UsageError,
     conflate,
 )
@@ -186,6 +188,53 @@ async def test_late_copies_may_be_dropped_as_the_original(transforms: bool) -> N
         assert ann.closed is None
         await settled()
     assert not congestion(house)._dropped
+
+
+@pytest.mark.parametrize("event", ["tick", "first"])
+@pytest.mark.parametrize("policy", ["drop_oldest", conflate("symbol")])
+async def test_the_policy_applies_behind_an_outgoing_handler_that_hangs(
+    policy: SlowConsumers, event: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether what waits behind it is to be seen by it, or only waits."""
+    house, opened = house_with(policy), anyio.Event()
+
+    @house.lobby.on_outgoing(event)
+    async def hang(ctx: OutgoingContext) -> None:
+        await opened.wait()
+
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 10_000)
+        await house.pond.channel("/socket", ROOM).broadcast(event, {"n": -1})
+        await settled()
+        await tell(house, *({"n": n, "symbol": n % 1_000} for n in range(3_000)))
+        assert ann.closed is None
+        assert caplog.text.count("misses events from now on") == 1
+        opened.set()
+        await settled()
+        heard = [n for n in numbers(ann) if n >= 0]
+        assert 1_000 <= len(heard) <= 1_152
+        assert heard[-1_000:] == list(range(2_000, 3_000))
+        assert counted(house)[Counter.DROPPED] == 3_000 - len(heard)
+        assert f"missed {3_000 - len(heard)} events" in caplog.text
+    assert not congestion(house)._dropped
+
+
+async def test_large_events_behind_a_handler_that_hangs_are_bounded_in_bytes() -> None:
+    house, opened = house_with("drop_oldest"), anyio.Event()
+
+    @house.lobby.on_outgoing("tick")
+    async def hang(ctx: OutgoingContext) -> None:
+        await opened.wait()
+
+    async with connect(house.pond, "/socket") as ann:
+        await stalled(house, ann, 10_000)
+        await tell(house, {"n": -1})
+        await settled()
+        await tell(house, *({"n": n, "text": "x" * 100_000} for n in range(50)))
+        opened.set()
+        await settled()
+        assert numbers(ann) == [-1, *range(40, 50)]  # 1 MiB
+        assert ann.closed is None
 
 
 async def test_a_policy_may_be_given_in_all_three_ways() -> None:

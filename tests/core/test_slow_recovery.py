@@ -1,5 +1,7 @@
 """Members that come back and read slowly, and outgoing handlers that see what is replayed."""
 
+from typing import Any
+
 import anyio.lowlevel
 import pytest
 from pondsocket import (
@@ -8,7 +10,7 @@ from pondsocket import (
     Position,
 )
 
-from tests.core.ponds import ROOM, member, settled
+from tests.core.ponds import ROOM, let_in, member, settled
 from tests.core.remembering import back, heard, position_of, remembering, said, say
 
 # --- slowly ---------------------------------------------------------------------------------------
@@ -45,6 +47,24 @@ async def test_a_member_so_slow_that_the_history_outruns_it_is_closed_and_may_co
         got = [said(await ann.receive()) for _ in range(ann.pending)]
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
     assert got == [*range(1, len(got) + 1)]
+
+
+async def test_a_latest_value_that_changes_does_not_close_who_joins_with_half_an_outbox_full() -> (
+    None
+):
+    house = remembering(size=1)
+    house.endpoint.create_channel("/hall/:id", let_in)
+    await say(house, 1)
+    async with back(house, capacity=10) as ann:
+        ann.drain()
+        await ann.join("/hall/1")
+        for number in range(5):
+            await house.pond.channel("/socket", "/hall/1").broadcast("x", {"n": -number})
+        ann.send("JOIN_CHANNEL", ROOM, "join")
+        await settled()
+        await say(house, 2, 3)
+        assert heard(ann) == [0, -1, -2, -3, -4, "ACKNOWLEDGE", 1, 2, 3]
+        assert ann.closed is None
 
 
 async def test_a_member_that_leaves_while_it_is_behind_is_told_so_and_gets_no_more() -> None:
@@ -153,3 +173,23 @@ async def test_what_is_replayed_passes_the_outgoing_handlers_as_what_is_live(
     assert [said(message) for message in messages] == expected
     positions = [message.position.offset for message in messages if message.position is not None]
     assert positions == [n for n in range(1, 33) if n % 3] + [33]
+
+
+async def test_a_broadcast_nested_deeper_than_a_client_may_leaves_nobody_deaf() -> None:
+    house = remembering()
+    house.lobby.on_outgoing("said", lambda _ctx: None)
+    since = await position_of(house)
+    deep: dict[str, Any] = {"n": 1}
+    for _ in range(100):
+        deep = {"n": 1, "wrapped": deep}
+    await house.pond.channel("/socket", ROOM).broadcast("said", deep)
+    await say(house, 2)
+    async with back(house) as ann:
+        ann.drain()
+        answer = await ann.join(ROOM, since=since)
+        assert answer.payload.recovered is True
+        await say(house, 3)
+        assert heard(ann) == [1, 2, 3]
+    history = await house.pond.channel("/socket", ROOM).history()
+    assert history is not None
+    assert history[0].payload == deep

@@ -27,6 +27,21 @@ async def say(ctx: EventContext) -> None:
             await anyio.sleep(1 / payload["rate"])
 
 
+@room.on_message("whisper")
+async def whisper(ctx: EventContext) -> None:
+    """Say a number to one user."""
+    payload = ctx.get_payload()
+    await ctx.broadcast_to("said", {"n": payload["n"]}, payload["to"])
+
+
+@socket.channel("/price/:symbol", history=History(size=1))
+async def price(ctx: JoinContext) -> None:
+    await ctx.accept()
+
+
+price.on_message("say", say)
+
+
 @socket.channel("/lobby")
 async def lobby(ctx: JoinContext) -> None:
     await ctx.accept()

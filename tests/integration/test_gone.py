@@ -205,3 +205,19 @@ async def test_the_end_of_a_peer_is_noticed_at_once(
         await see_freed(server, client, SOON)
     await see_nothing_left(server, fresh)
     assert "Traceback" not in server.log()
+
+
+async def test_a_stalled_peer_that_names_anothers_address_has_only_itself_reset() -> None:
+    # Whoever lets everybody say where they come from believes even this.
+    trusting = ("--forwarded-allow-ips", "*")
+    with Server(APP, *ONE_OF_EACH[0].arguments, *trusting, env=ENVIRONMENT) as server:
+        async with dialing(server) as dial:
+            driver = await member(dial, "websocket", "driver")
+            host, port = driver.address
+            liars = await stall(dial, "liar", f"X-Forwarded-For: {host}:{port}")
+            await fill(driver)
+            for client in liars:
+                assert await see_end(server, client.user) == "SLOW_CONSUMER"
+                await see_freed(server, client, 1.0 + SOON)
+            await driver.send("BROADCAST", ROOM, "say", {"n": 0})
+            assert (await driver.receive("said"))["payload"]["n"] == 0

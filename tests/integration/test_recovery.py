@@ -99,3 +99,42 @@ async def test_whoever_missed_too_much_is_told_so_and_gets_none_of_it(
     assert (answer["recovered"], answer["offset"]) == (False, 302)
     await bob.send("BROADCAST", ann.room, "say", {"from": 303, "to": 303})
     assert await ann.hear(1) == [303]
+
+
+async def test_what_went_to_some_users_is_replayed_to_them_alone(
+    dial: Dialer, rooms: Server, transport: Transport
+) -> None:
+    bob = await speaker(dial, rooms, f"/room/3-{transport}")
+    ann = Visitor(dial, transport, rooms, f"/room/3-{transport}")
+    await ann.come()
+    await ann.go()
+    for number, user in enumerate(("bob", "ann", "cat", "bob"), start=1):
+        await bob.send("BROADCAST", ann.room, "whisper", {"n": number, "to": user})
+    await bob.send("BROADCAST", ann.room, "say", {"from": 5, "to": 5})
+    for number in (1, 4, 5):
+        message = await bob.receive_event("BROADCAST", "said")
+        assert message["payload"]["n"] == number
+    assert (await ann.come())["recovered"] is True
+    assert await ann.hear(2) == [2, 5]
+
+
+async def test_a_latest_value_comes_first_and_then_its_changes(
+    dial: Dialer, rooms: Server, transport: Transport
+) -> None:
+    bob = await speaker(dial, rooms, f"/price/{transport}")
+    ann = Visitor(dial, transport, rooms, f"/price/{transport}")
+
+    async def say(first: int, last: int) -> None:
+        await bob.send("BROADCAST", ann.room, "say", {"from": first, "to": last})
+        for _ in range(last - first + 1):
+            await bob.receive_event("BROADCAST", "said")
+
+    await say(1, 3)
+    assert (await ann.come())["offset"] == 2
+    await say(4, 4)
+    assert await ann.hear(2) == [3, 4]
+    for first, last, recovered in ((5, 5, True), (6, 9, False)):
+        await ann.go()
+        await say(first, last)
+        assert (await ann.come())["recovered"] is recovered
+        assert await ann.hear(1) == [last]

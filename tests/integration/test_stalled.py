@@ -11,7 +11,7 @@ from tests.integration.raw import RawClient, RawDialer, dialing
 from tests.integration.watching import resident_bytes, see_end, see_freed, watch
 from tests.servers import UVICORNS, Serve, Setup
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 
 APP: Final = "tests.integration.stall_app:app"
 # Streams do not depend on the WebSocket implementation.
@@ -29,7 +29,9 @@ CONTROL: Final = 60
 AHEAD: Final = 2
 GAP_SECONDS: Final = 0.05
 # What a stalled peer does to the others it does every time; what the machine does, now and then.
-ATTEMPTS: Final = 3
+ATTEMPTS: Final = 5
+# Where the others are as uneven as this by themselves, nothing can be told of the stalled one.
+NOISY_SECONDS: Final = 0.1
 GROWN_BYTES: Final = 5_000_000
 RECEIVE_BUFFER: Final = 8_192
 # The server's `send` has a second before the socket is reset; then it is a matter of scheduling.
@@ -82,6 +84,13 @@ async def broadcast(members: Members, pid: int, count: int) -> Run:
     return Run(gaps.worst, most_bytes)
 
 
+def is_even(without: float, with_it: float) -> bool:
+    """Whether the worst gap is none, or one that this machine makes without a stalled member."""
+    if with_it <= GAP_SECONDS:
+        return True
+    return GAP_SECONDS < without <= NOISY_SECONDS and with_it <= without
+
+
 @pytest.mark.parametrize(("setup", "transport"), CASES, ids=str)
 async def test_nineteen_hear_everything_evenly_while_the_twentieth_does_not_read(
     serve: Serve, setup: Setup, transport: Transport
@@ -89,9 +98,9 @@ async def test_nineteen_hear_everything_evenly_while_the_twentieth_does_not_read
     async with dialing(serve(APP, *setup.arguments, server=setup.server)) as dial:
         members = await meet(dial, transport, HEALTHY)
         pid = (await watch(dial.server))["pid"]
-        control = await broadcast(members, pid, CONTROL)
-        limit = max(GAP_SECONDS, 2 * control.worst_gap)
+        gaps: list[tuple[float, float]] = []
         for attempt in range(1, ATTEMPTS + 1):
+            control = await broadcast(members, pid, CONTROL)
             name = f"stalled-{attempt}"
             stalled = await (await dial(transport, name, RECEIVE_BUFFER)).join(ROOM)
             stalled.stall()
@@ -99,9 +108,12 @@ async def test_nineteen_hear_everything_evenly_while_the_twentieth_does_not_read
             await see_freed(dial.server, stalled, GONE_SECONDS)
             assert await see_end(dial.server, name) == "SLOW_CONSUMER"
             assert run.most_bytes - control.most_bytes < GROWN_BYTES
-            if run.worst_gap < limit:
+            gaps.append((control.worst_gap, run.worst_gap))
+            if is_even(*gaps[-1]):
                 break
-        assert run.worst_gap < limit
+        else:
+            seen = ", ".join(f"{with_it:.3f} s ({without:.3f} s)" for without, with_it in gaps)
+            pytest.fail(f"the worst gaps with a stalled member (and without): {seen}")
         state = await watch(dial.server)
         assert state["users"] == {ROOM: HEALTHY}
         assert state["counts"]["slow_consumer"] == attempt

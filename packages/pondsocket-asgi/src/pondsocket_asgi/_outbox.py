@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import anyio
 import anyio.abc
-from pondsocket import Frame, Session, make_room
+from pondsocket import Frame, Session, leeway, make_room
 from pondsocket_common import CloseCode
 
 from ._pulse import Pulse
@@ -167,7 +167,7 @@ class Outbox(ABC):
             max_bytes *= _PATIENCE
         frames = self._unwritten_frames + 1 - max_frames
         size = self._unwritten_bytes + frame.size - max_bytes
-        if frames <= 0 and size <= 0:
+        if frames <= leeway(frame, max_frames) and size <= leeway(frame, max_bytes):
             return True
         freed = make_room(self._queued, frame, frames, size)
         if freed.frames:
@@ -244,8 +244,9 @@ class Outbox(ABC):
     async def _hurry(self) -> None:
         # The last words may get no further than into buffers, the server's and the system's, which
         # then wait for the peer to read. The writer would seem done, and the socket would stay.
-        if not await hurry_connection(self._scope):
-            hurry_transport(self._receive)
+        # Of a socket that is shared this would be a limit for everybody on it.
+        if is_old_http(self._scope) and not hurry_transport(self._receive):
+            await hurry_connection(self._scope)
 
     async def _see_off(self, seconds: float) -> None:
         """Wait for the writer's end, and no longer than this."""
@@ -272,8 +273,10 @@ class Outbox(ABC):
     async def _cut_off(self) -> None:
         if not self._is_cut_off:
             self._is_cut_off = True
-            if not await reset_connection(self._scope):
-                abort_transport(self._receive)
+            # The server's own transport is this connection for certain. By its addresses it is
+            # found among all of the process, and a client whom a proxy lets name them may lie.
+            if not abort_transport(self._receive):
+                await reset_connection(self._scope)
 
     async def _run_writer(self) -> None:
         try:

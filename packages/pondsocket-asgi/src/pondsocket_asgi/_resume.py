@@ -7,9 +7,12 @@ from typing import Final
 from pondsocket import ConnectRequest, Frame, PresenceMode, Session
 from pondsocket_common import Position
 
-from ._cursor import CursorFault, CursorKeys, StreamCursor
+from ._cursor import MAX_AGE_SECONDS, CursorFault, CursorKeys, StreamCursor
 
 _log: Final = logging.getLogger("pondsocket.asgi.transport")
+
+# A stream on which nothing moves for a day must not be cut with a cursor that is too old.
+_SAY_AGAIN_SECONDS: Final = MAX_AGE_SECONDS / 24
 
 
 class Positions:
@@ -21,12 +24,13 @@ class Positions:
         session: The stream's; it says what is still joined.
     """
 
-    __slots__ = ("_cursor", "_entered", "_keys", "_noted", "_session")
+    __slots__ = ("_cursor", "_entered", "_keys", "_noted", "_said_at", "_session")
 
     def __init__(self, session: Session, keys: CursorKeys) -> None:
         self._session = session
         self._keys = keys
         self._cursor: StreamCursor | None = None
+        self._said_at = 0.0
         self._noted: dict[str, Position] = {}
         # By whom each channel is in the cursor: who joins again may do it with other parameters.
         self._entered: dict[str, object] = {}
@@ -51,6 +55,7 @@ class Positions:
     def _make(self) -> StreamCursor:
         if self._cursor is None:
             self._cursor = StreamCursor(self._keys.signer(self._session.path))
+            self._said_at = time.time()
         return self._cursor
 
     def note(self, frame: Frame) -> None:
@@ -74,15 +79,19 @@ class Positions:
             if name not in session.memberships and name not in session.resuming:
                 cursor.leave(name)
                 self._entered.pop(name, None)
-        if not cursor.is_changed:
+        now = time.time()
+        if not cursor.is_changed and (not len(cursor) or now < self._said_at + _SAY_AGAIN_SECONDS):
             return b""
         cursor.is_changed = False
+        self._said_at = now
         # A block without data dispatches nothing. An empty id takes back the last one.
-        return b"id: %b\n\n" % (cursor.say(time.time()) if len(cursor) else b"")
+        return b"id: %b\n\n" % (cursor.say(now) if len(cursor) else b"")
 
     def _move(self, cursor: StreamCursor, name: str, position: Position) -> None:
         member = self._session.memberships.get(name)
         if member is None:
+            if name in self._entered and not self._session.is_open:
+                cursor.move(name, position.offset)  # written out after the end
             return
         if self._entered.get(name) is member:
             cursor.move(name, position.offset)

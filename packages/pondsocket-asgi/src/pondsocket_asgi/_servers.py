@@ -6,17 +6,18 @@ ours, so it is asked in the task that the server runs the app in. Tests against 
 (`tests/integration/test_deploys_inside.py`) fail where one no longer has what is looked for.
 """
 
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final
 
 from ._scope import Message
-from ._sockets import RESET_ON_CLOSE, hurry_socket
+from ._sockets import hurry_socket, reset_when_closed
 
 # Hypercorn cuts off what is left after its graceful_timeout; the last closes need some of it.
 _MARGIN: Final = 0.5
+# asyncio.Transport's, of which uvloop's is no subclass.
+_ASKED_OF_TRANSPORTS: Final = ("get_extra_info", "abort")
 
 
 def is_leaving(handler: object) -> bool:
@@ -66,30 +67,40 @@ def hurry_transport(receive: object) -> bool:
     """What `hurry_connection` does, to the connection that a call's `receive` reads from.
 
     uvicorn's is a method of its protocol, or of its request, and each has the transport. False
-    where it is not known.
+    where it is not known, and only there: whoever is told so looks the connection up elsewhere.
     """
-    try:
-        hurry_socket(_transport(receive).get_extra_info("socket"))
-    except AttributeError:
+    transport = _transport(receive)
+    if transport is None:
         return False
+    if (sock := _socket_of(transport)) is not None:
+        hurry_socket(sock)
     return True
 
 
 def abort_transport(receive: object) -> bool:
     """What `reset_connection` does, likewise; to be called in the event loop."""
     transport = _transport(receive)
-    try:
-        # Else the system keeps what was written until the peer takes it, which it never does.
-        sock = transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        transport.abort()
-    except (AttributeError, OSError):
+    if transport is None:
         return False
+    if (sock := _socket_of(transport)) is not None:
+        # Else the system keeps what was written until the peer takes it, which it never does.
+        reset_when_closed(sock)
+    transport.abort()
     return True
 
 
 def _transport(receive: object) -> Any:
-    return getattr(getattr(receive, "__self__", None), "transport", None)
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    is_known = all(callable(getattr(transport, name, None)) for name in _ASKED_OF_TRANSPORTS)
+    return transport if is_known else None
+
+
+def _socket_of(transport: Any) -> Any:
+    """The socket of a transport; None where it has ended."""
+    try:
+        return transport.get_extra_info("socket")
+    except AttributeError:  # asyncio's for TLS, closed twice
+        return None
 
 
 class HypercornWorker:

@@ -31,7 +31,7 @@ logger = logging.getLogger("pondsocket.asgi.transport")
 
 OWN_DESCRIPTORS: Final = "/proc/self/fd"
 # Linger, for no second: whoever closes the socket now resets it, and nothing queued is kept.
-RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 # Somebody who reads at all takes something within this time, over any network.
 HURRY_SECONDS: Final = 5
 _FAMILIES: Final = {socket.AF_INET, socket.AF_INET6}
@@ -128,9 +128,17 @@ def _each(wanted: Lines, act: Callable[[socket.socket], None]) -> Lines:
     return frozenset(alone)
 
 
-def _reset_socket(sock: socket.socket) -> None:
+def reset_when_closed(sock: socket.socket) -> None:
+    """Have whoever closes this socket reset its connection."""
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    except OSError as error:
+        logger.debug("A connection had ended before its reset: %r", error)
+
+
+def _reset_socket(sock: socket.socket) -> None:
+    reset_when_closed(sock)
+    try:
         # The server's pending write fails and its read ends; it then closes, which is the reset.
         sock.shutdown(socket.SHUT_RDWR)
     except OSError as error:

@@ -1,7 +1,9 @@
 """The Server-Sent Events door: GET opens a stream, POST speaks on it, DELETE ends it."""
 
 from typing import Final
+from weakref import WeakValueDictionary
 
+import anyio
 from pondsocket import ConnectRequest, Refusal, Session
 from pondsocket_common import CONNECTION_ID_HEADER, CloseCode, ErrorTypes
 
@@ -110,44 +112,60 @@ class _Exchange:
         await self._refuse(_invalid(426, message), *upgrade)
 
     async def _take_post(self) -> None:
-        found = await self._find()
-        if isinstance(found, Refusal):
-            await self._refuse_body(self._unless_leaving(found))
-        elif not is_json(self._headers):
-            await self._refuse_body(_invalid(415, "A message is sent as application/json."))
-        elif isinstance(body := await self._body.read(), Refusal):
-            await self._refuse_body(body)
-        elif body is not None:
-            refusal = found.post(body)
-            if refusal is None:
-                await self._respond(204, b"")
-            else:
-                await self._refuse(self._unless_leaving(refusal))
+        named = self._named()
+        if isinstance(named, Refusal):
+            await self._refuse_body(self._unless_leaving(named))
+            return
+        connection_id, request = named
+        if self._pond.find_stream(connection_id, request) is None:
+            await self._refuse_body(self._unless_leaving(_NOT_FOUND))
+            return
+        body = await self._read_message()
+        if body is None:
+            return
+        # Its identity is told only now, and one after another: to be told takes as long as the
+        # application likes, and messages keep the order in which their bodies were there.
+        async with _turn_of(connection_id):
+            found = await self._find(connection_id, request)
+            refusal = found if isinstance(found, Refusal) else _post(found, body)
+        if refusal is None:
+            await self._respond(204, b"")
+        else:
+            await self._refuse_body(self._unless_leaving(refusal))
+
+    async def _read_message(self) -> bytes | Refusal | None:
+        if not is_json(self._headers):
+            return _invalid(415, "A message is sent as application/json.")
+        return await self._body.read()
 
     def _unless_leaving(self, refusal: Refusal) -> Refusal:
         # Whoever is closed in a drain may well be speaking at that moment.
         if refusal.status != 404:
             return refusal
-        return _NOT_FOUND if self._pond.is_ready else _LEAVING
+        return _NOT_FOUND if self._pond.is_ready else Refusal.leaving()
 
     async def _delete(self) -> None:
-        found = await self._find()
+        named = self._named()
+        found = named if isinstance(named, Refusal) else await self._find(*named)
         if isinstance(found, Refusal):
             await self._refuse(found)
         else:
             found.close(CloseCode.NORMAL, "Closed by the client.")
             await self._respond(204, b"")
 
-    async def _find(self) -> Session | Refusal:
+    def _named(self) -> tuple[str, ConnectRequest] | Refusal:
+        """For which connection the request is."""
         request: ConnectRequest | Refusal = connect_request(self._scope, "sse")
         if isinstance(request, Refusal):
             return request
         connection_id = self._headers.get(CONNECTION_ID_HEADER)
         if not connection_id:
             return _invalid(400, "The header X-Connection-ID is missing.")
+        return connection_id, request
+
+    async def _find(self, connection_id: str, request: ConnectRequest) -> Session | Refusal:
         # One answer for an unknown id, another path, transport or identity: it must not tell which.
-        found = await self._pond.find_session(connection_id, request)
-        return found or _NOT_FOUND
+        return await self._pond.find_session(connection_id, request) or _NOT_FOUND
 
     async def _refuse_body(self, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
         """Refuse a request that may have a body, of which nothing or not all was read."""
@@ -167,6 +185,16 @@ class _Exchange:
         await put(self._send, {"type": "http.response.body", "body": body})
 
 
+def _turn_of(connection_id: str) -> anyio.Lock:
+    return _turns.get(connection_id) or _turns.setdefault(
+        connection_id, anyio.Lock(fast_acquire=True)
+    )
+
+
+def _post(session: Session, body: bytes | Refusal) -> Refusal | None:
+    return body if isinstance(body, Refusal) else session.post(body)
+
+
 def _invalid(status: int, message: str) -> Refusal:
     return Refusal(status, ErrorTypes.INVALID_MESSAGE, message)
 
@@ -177,4 +205,5 @@ def _not_found(message: str) -> Refusal:
 
 # One answer for whatever is wrong with a connection.
 _NOT_FOUND: Final = _not_found("Connection not found.")
-_LEAVING: Final = Refusal(503, "UNAVAILABLE", "The server is closing.", retry_after=1)
+# By connection, for as long as any of its messages waits.
+_turns: Final[WeakValueDictionary[str, anyio.Lock]] = WeakValueDictionary()

@@ -345,13 +345,13 @@ def _presence(envelope: dict[str, Any]) -> PresenceMode | None:
 # --- inbound, from a server -------------------------------------------------------------------
 
 
-def decode_server(data: str | bytes) -> ServerMessage:
-    """One message of a server.
+def decode_server(data: str | bytes, *, is_own: bool = False) -> ServerMessage:
+    """One message of a server; `is_own`: of `encode_server`, which measures no payload's depth.
 
     Raises:
         InvalidMessage: Whatever is wrong with it.
     """
-    value = _parse(data)
+    value = _load(data) if is_own else _parse(data)
     if not isinstance(value, dict):
         raise InvalidMessage("A message is a JSON object.")
     envelope = cast(dict[str, Any], value)

@@ -46,7 +46,7 @@ from ._request import ConnectRequest, Refusal
 from ._server import PondSocket
 from ._session import Session
 from ._slow_consumers import Conflate, SlowConsumers, conflate
-from ._state.backlog import make_room
+from ._state.backlog import leeway, make_room
 from ._state.history import History
 from ._state.patterns import Route
 
@@ -108,5 +108,6 @@ __all__ = [
     "User",
     "__version__",
     "conflate",
+    "leeway",
     "make_room",
 ]

@@ -194,7 +194,7 @@ class Channel:
         """The outgoing handlers for a frame of the history."""
         if not self.owner.intercepts(frame.event):
             return None
-        return self.owner.intercept(self, decode_server(frame.json), frame)
+        return self.owner.intercept(self, decode_server(frame.json, is_own=True), frame)
 
     @staticmethod
     def _deliver_copies(intercept: Intercept, recipients: list[Member], *, is_kept: bool) -> None:
@@ -265,7 +265,9 @@ class Channel:
             self._chains = WeakValueDictionary()
         chain = self._chains.get(session.connection_id)
         if chain is None:
-            chain = self._chains[session.connection_id] = Chain(session)
+            chain = self._chains[session.connection_id] = Chain(
+                session, session.options.outbox_bytes
+            )
         return chain
 
     def answer(self, session: Session, frame: Frame) -> None:

@@ -2,13 +2,16 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 from pondsocket_common import CloseCode
 
 from ._frames import Frame
+from ._state.backlog import leeway, make_room
 
 _MAX_CHAINED: Final = 1_024  # as many as an outbox holds by default
+# As an outbox's: what comes in one go, before anybody could work, is not held against the peer.
+_PATIENCE: Final = 16
 
 
 class Outlet(Protocol):
@@ -65,8 +68,20 @@ def deliver(frame: Frame, recipients: Iterable[Recipient]) -> None:
         recipient.overflow()
 
 
-LateFrame: TypeAlias = Callable[[], Awaitable[Frame | None]]
-"""A frame that an asynchronous outgoing handler still has to make, or to withhold."""
+class LateFrame:
+    """A frame that an asynchronous outgoing handler still has to make, or to withhold.
+
+    Until then it is as large as the broadcast that it is made of, and may be dropped like that.
+    """
+
+    __slots__ = ("channel", "conflate_key", "droppable", "make", "size")
+
+    def __init__(self, make: Callable[[], Awaitable[Frame | None]], original: Frame) -> None:
+        self.make = make
+        self.size = original.size
+        self.channel = original.channel
+        self.droppable = original.droppable
+        self.conflate_key = original.conflate_key
 
 
 class Line(Protocol):
@@ -80,6 +95,14 @@ class Line(Protocol):
         """Take a frame, or be closed as a slow consumer."""
         ...
 
+    def dropped(self, frames: int) -> None:
+        """So many frames were dropped on their way to it, which may be."""
+        ...
+
+    def caught_up(self) -> None:
+        """None are waiting any more where some were dropped."""
+        ...
+
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run something in a task that ends with the connection."""
         ...
@@ -90,19 +113,28 @@ class Chain:
 
     An asynchronous outgoing handler must not let later frames of its channel overtake, nor delay
     other channels: so each member has one chain, worked by one task as long as it is not empty.
+    What waits in it is bounded, and dropped where it may be, as in an outbox.
     """
 
-    __slots__ = ("__weakref__", "_line", "_queue", "_running", "_waiting")
+    __slots__ = (
+        "__weakref__", "_bytes", "_excused", "_has_dropped", "_line", "_max_bytes", "_queue",
+        "_running", "_waiting",
+    )  # fmt: skip
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, max_bytes: int) -> None:
         self._line = line
+        self._max_bytes = max_bytes
         self._queue: deque[Frame | LateFrame] = deque()
+        self._bytes = 0
+        self._excused = 0  # bytes that waited before the present frame was begun
+        self._has_dropped = False
         self._running = False
         self._waiting: list[Callable[[], None]] = []
 
-    def wait_for_room(self, callback: Callable[[], None]) -> bool:
+    def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """As an outlet's: False where there is room, else it calls back when it is empty."""
-        if len(self._queue) * 2 < _MAX_CHAINED:
+        frames, held = len(self._queue), self._bytes
+        if not frames or (2 * frames < _MAX_CHAINED and 2 * (held + size) <= self._max_bytes):
             return False
         self._waiting.append(callback)
         return True
@@ -119,22 +151,42 @@ class Chain:
             return False
         if not self._running:
             self._running = True
+            self._excused = self._max_bytes * _PATIENCE
             self._line.spawn(self._work)
         return True
 
     def _append(self, item: Frame | LateFrame) -> bool:
-        if len(self._queue) >= _MAX_CHAINED:
+        if self._queue and not self._has_room_for(item):
             return False
         self._queue.append(item)
+        self._bytes += item.size
         return True
+
+    def _has_room_for(self, item: Frame | LateFrame) -> bool:
+        max_bytes = max(self._max_bytes, self._excused)
+        frames = len(self._queue) + 1 - _MAX_CHAINED
+        size = self._bytes + item.size - max_bytes
+        if frames <= leeway(item, _MAX_CHAINED) and size <= leeway(item, max_bytes):
+            return True
+        freed = make_room(self._queue, item, frames, size)
+        if freed.frames:
+            self._bytes -= freed.bytes
+            self._has_dropped = True
+            self._line.dropped(freed.frames)
+        return not self._queue or (freed.frames >= frames and freed.bytes >= size)
 
     async def _work(self) -> None:
         try:
             while self._queue:
                 item = self._queue.popleft()
-                frame = item if isinstance(item, Frame) else await item()
+                self._bytes -= item.size
+                self._excused = self._bytes
+                frame = item if isinstance(item, Frame) else await item.make()
                 if frame is not None:
                     self._line.send(frame)
+                if self._has_dropped and not self._queue:
+                    self._has_dropped = False
+                    self._line.caught_up()
                 if self._waiting and not self._queue:
                     waiting, self._waiting = self._waiting, []
                     for callback in waiting:

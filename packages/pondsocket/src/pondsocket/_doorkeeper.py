@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 from pondsocket_common import GATEWAY, ErrorTypes
@@ -20,6 +20,7 @@ from ._state.lifecycle import Admission
 from ._state.patterns import Pattern
 
 _log: Final = logging.getLogger("pondsocket.endpoint")
+_T = TypeVar("_T")
 
 Identify: TypeAlias = Callable[[ConnectRequest], object]
 """Who makes a request, as anything that can be compared; `def` or `async def`."""
@@ -63,27 +64,13 @@ class Doorkeeper:
 
     async def decide(self, context: ConnectionContext) -> Refusal | None:
         """Why the connection is refused; None: it is accepted."""
-        timeout, path = self._environment.options.connect_timeout, context.path
-        refusal: Refusal | None = None
-        with anyio.CancelScope() as limit:
-            limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
-            try:
-                await self._connect.call(context)
-            except PondError as error:
-                refusal = refuse_connection(error.code, error.message)
-            except InvalidPayload as error:
-                refusal = refuse_connection(422, str(error))
-            except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
-                if is_cancellation(error):
-                    raise
-                _log.exception("A connection handler failed (path=%r).", path)
-                if self._environment.observer is not None:
-                    self._environment.observer.error(error, GATEWAY, "CONNECT", context.user_id)
-                refusal = Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, answers.INTERNAL)
-        if limit.cancelled_caught:
-            _log.error("A connection handler took over %s s (path=%r).", timeout, path)
-            text = "The connection took too long to decide."
-            return Refusal(504, ErrorTypes.ENDPOINT_ERROR, text)
+        path, observer = context.path, self._environment.observer
+
+        def failed(error: BaseException) -> None:
+            if observer is not None:
+                observer.error(error, GATEWAY, "CONNECT", context.user_id)
+
+        refusal = await self._run("A connection handler", path, self._ask(context), failed)
         if context.declined is not None:
             return refuse_connection(*context.declined)
         if refusal is None and context.decision.state is not Admission.ACCEPTED:
@@ -91,20 +78,46 @@ class Doorkeeper:
             return refuse_connection(401, "Nobody decided about the connection.")
         return refusal
 
+    async def _ask(self, context: ConnectionContext) -> Refusal | None:
+        try:
+            await self._connect.call(context)
+        except PondError as error:
+            return refuse_connection(error.code, error.message)
+        except InvalidPayload as error:
+            return refuse_connection(422, str(error))
+        return None
+
     async def identify(self, request: ConnectRequest) -> object:
         """Who makes a request for an event stream; a Refusal where that cannot be told."""
         if self._identity is None or request.transport != "sse":
             return None
+        told = _tell(self._identity, request)
+        return await self._run("The identity of a request", request.path, told)
+
+    async def _run(
+        self,
+        what: str,
+        path: str,
+        work: Coroutine[Any, Any, _T],
+        failed: Callable[[BaseException], object] | None = None,
+    ) -> _T | Refusal:
+        """Run what the application has to say; a Refusal where it fails or takes too long."""
         timeout = self._environment.options.connect_timeout
         with anyio.CancelScope() as limit:
             limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
             try:
-                identity = self._identity(request)
-                return await identity if isinstance(identity, Awaitable) else identity
+                return await work
             except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a function
                 if is_cancellation(error):
                     raise
-                _log.exception("The identity of a request failed (path=%r).", request.path)
+                _log.exception("%s failed (path=%r).", what, path)
+                if failed is not None:
+                    failed(error)
                 return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, answers.INTERNAL)
-        _log.error("The identity of a request took over %s s (path=%r).", timeout, request.path)
-        return Refusal(504, ErrorTypes.ENDPOINT_ERROR, "The request took too long to decide.")
+        _log.error("%s took over %s s (path=%r).", what, timeout, path)
+        return Refusal(504, ErrorTypes.ENDPOINT_ERROR, "It took too long to decide.")
+
+
+async def _tell(identity: Identify, request: ConnectRequest) -> object:
+    told = identity(request)
+    return await told if isinstance(told, Awaitable) else told

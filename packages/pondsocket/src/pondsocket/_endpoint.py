@@ -228,6 +228,7 @@ class Endpoint(TakesEvents):
     def opened(self, session: Session) -> None:
         """The session is being served."""
         self.sessions.add(session)
+        self._tidy()
         _log.info(
             "connected (path=%r user=%r transport=%r)",
             session.path,
@@ -267,6 +268,7 @@ class Endpoint(TakesEvents):
     def over(self, session: Session) -> list[Work]:
         """End the session's memberships."""
         was_open = self.sessions.remove(session)
+        self._tidy()
         self._congestion.caught_up(session)
         farewells: list[Work] = []
         for member in list(session.memberships.values()):
@@ -282,6 +284,13 @@ class Endpoint(TakesEvents):
                     session.user_id, session.request, session.close_code, seconds
                 )
         return farewells
+
+    def _tidy(self) -> None:
+        # Histories that nobody asks for any more have nobody else to end them.
+        now = self._environment.clock()
+        for lobby in self._lobbies:
+            if lobby.histories is not None:
+                lobby.histories.tidy(now)
 
     def lane(self, session: Session, message: ClientMessage) -> Hashable:
         """The lane of a message: its channel, or one of its own for a concurrent handler."""

@@ -41,7 +41,8 @@ class Gate:
         if is_kept:
             return True
         if intercept.is_late and self._member.chain is not None:
-            return self._recovery.hold(intercept.make_late(self._member))
+            late = intercept.make_late(self._member)
+            return self._recovery.hold(late, late.size)
         copy = intercept.make(self._member)
         return copy is None or self._recovery.hold(copy, copy.size)
 
@@ -53,7 +54,9 @@ class Gate:
             item, self._next = self._next or recovery.take(), None
             if item is None:
                 break
-            if member.wait_for_room(self.read_on, _size(item)):
+            # With no more than this to come, it is no more than a member that is live is sent: a
+            # latest value must not wait, and be outrun, in an outbox that the next one would enter.
+            if not recovery.is_at_top and member.wait_for_room(self.read_on, _size(item)):
                 self._next = item
                 recovery.advance(ReadingEvent.FULL)
             elif not self._pass_on(item):
@@ -92,6 +95,4 @@ class Gate:
 
 
 def _size(item: Item) -> int:
-    if isinstance(item, Kept):
-        return len(item.text)
-    return item.size if isinstance(item, Frame) else 0
+    return len(item.text) if isinstance(item, Kept) else item.size

@@ -74,6 +74,8 @@ class Lobby(TakesEvents):
         self._what = f"channel {pattern!r}"
         check_policy(self._what, slow_consumers)
         self.slow_consumers = slow_consumers
+        if history is not None and not isinstance(history, History):
+            raise UsageError(f"{self._what}: history is a `History(…)`: {history!r}.")
         if history is not None and slow_consumers != "close":
             raise UsageError(
                 f"{self._what}: with a history nothing is dropped, so slow_consumers is 'close'."

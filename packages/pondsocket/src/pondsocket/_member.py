@@ -152,7 +152,7 @@ class Member:
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """As an outlet's."""
-        if self.chain is not None and self.chain.wait_for_room(callback):
+        if self.chain is not None and self.chain.wait_for_room(callback, size):
             return True
         return self.session.wait_for_room(callback, size)
 

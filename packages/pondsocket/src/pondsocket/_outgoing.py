@@ -84,7 +84,7 @@ class BoundOutgoing:
 
     def make_late(self, member: Member) -> LateFrame:
         """The same, to be awaited."""
-        return partial(self._make_late, member)
+        return LateFrame(partial(self._make_late, member), self._frame)
 
     async def _make_late(self, member: Member) -> Frame | None:
         context = self._context(member)

@@ -39,8 +39,9 @@ class Past:
 
     def leave(self) -> None:
         """One member less."""
-        log = self.open()
-        log.leave(self.clock())
+        log, now = self.open(), self.clock()
+        log.leave(now)
+        self._histories.tidy(now)
         self._members -= 1
         if not self._members:
             self.log = None
@@ -49,16 +50,21 @@ class Past:
         self, since: Position | None, user_id: str, latest: int | None, *, is_user_known: bool
     ) -> Splice:
         """Where a member's frames begin; without `latest`, with the value of a latest value."""
-        log = self.open()
-        log.expire(self.clock())
+        log, now = self.open(), self.clock()
+        log.expire(now)
+        self._histories.tidy(now)
         if latest is None:
             latest = int(self._histories.options.size == 1)
         return splice(log, since, user_id, is_user_known=is_user_known, latest=latest)
 
     def read(self, since: Position | None, limit: int) -> list[ServerMessage] | None:
         """The last few messages, or the first few since a position; None: not all are kept."""
-        log = self.open()
-        log.expire(self.clock())
+        # Whoever asks and is refused the join then leaves nothing behind.
+        now = self.clock()
+        log = self._histories.find(self._name, now) if self.log is None else self.log
+        if log is None:
+            return [] if since is None else None
+        log.expire(now)
         if since is None:
             offset = log.before_last(limit)
         elif splice(
@@ -72,4 +78,4 @@ class Past:
 
 def as_message(kept: Kept) -> ServerMessage:
     """A kept message as it went out."""
-    return decode_server(kept.text)
+    return decode_server(kept.text, is_own=True)

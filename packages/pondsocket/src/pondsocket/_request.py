@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from pondsocket_common import ErrorTypes, Headers, QueryParams, dump_json, parse_cookies
 
@@ -52,6 +52,11 @@ class Refusal:
         # What UTF-8 cannot say, such as half of a path's name, must not get in the answer's way.
         readable = str(self.message).encode(errors="replace").decode()
         object.__setattr__(self, "message", readable)
+
+    @classmethod
+    def leaving(cls) -> Self:
+        """What a server says that is closing."""
+        return cls(503, "UNAVAILABLE", "The server is closing.", retry_after=1)
 
     def body(self) -> bytes:
         """The JSON body of the HTTP response."""

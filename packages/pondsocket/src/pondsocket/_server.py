@@ -172,8 +172,7 @@ class PondSocket:
         if not self._advance(PhaseEvent.DRAIN):
             return
         sessions = self._sessions()
-        longest = self.options.drain_seconds if seconds is None else max(0.0, seconds)
-        window = min(longest, len(sessions) / _ENDS_PER_SECOND)
+        window = min(self._longest_window(seconds), len(sessions) / _ENDS_PER_SECOND)
         random.shuffle(sessions)
         for place, session in enumerate(sessions):
             session.depart(window * (place + random.random()) / len(sessions))  # noqa: S311
@@ -182,8 +181,10 @@ class PondSocket:
         """`begin_drain`, and wait until the last connection has ended."""
         sessions = self._sessions()
         self.begin_drain(seconds)
-        longest = self.options.drain_seconds if seconds is None else max(0.0, seconds)
-        await self._wait_ended(sessions, longest)
+        await self._wait_ended(sessions, self._longest_window(seconds))
+
+    def _longest_window(self, seconds: float | None) -> float:
+        return self.options.drain_seconds if seconds is None else max(0.0, seconds)
 
     async def close(self) -> None:
         """Close every connection, with code 1001: clients reconnect. New ones are refused."""
@@ -266,7 +267,15 @@ class PondSocket:
             outcome = await endpoint.admit(request, route)
             if self.is_ready or isinstance(outcome, Refusal):
                 return outcome
-        return Refusal(503, "UNAVAILABLE", "The server is closing.", retry_after=1)
+        return Refusal.leaving()
+
+    def find_stream(self, connection_id: str, request: ConnectRequest) -> Session | None:
+        """The event stream with this secret id at the very path of a request, whoever asks."""
+        endpoint = self.find_endpoint(request.path)
+        session = endpoint.sessions.get(connection_id) if endpoint is not None else None
+        if session is None or session.path != request.path or session.request.transport != "sse":
+            return None
+        return session
 
     async def find_session(
         self, connection_id: str, request: ConnectRequest
@@ -279,11 +288,9 @@ class PondSocket:
             None where there is no such stream, without saying what was wrong; a Refusal where the
             request's identity could not be told.
         """
+        session = self.find_stream(connection_id, request)
         endpoint = self.find_endpoint(request.path)
-        session = endpoint.sessions.get(connection_id) if endpoint is not None else None
-        if endpoint is None or session is None or session.path != request.path:
-            return None
-        if session.request.transport != "sse":
+        if endpoint is None or session is None:
             return None
         identity = await endpoint.doorkeeper.identify(request)
         if isinstance(identity, Refusal):

@@ -79,7 +79,8 @@ class Session:
         self.options = environment.options
         self.opened_at = environment.clock()
         self.memberships: dict[str, Membership] = {}
-        # Channels that are joined on behalf of a client that came back, and not decided yet.
+        # Besides `memberships`, what a client that comes back is to be joined to: what is being
+        # joined for one that did, and, when all is over, what was joined at the end.
         self.resuming: set[str] = set()
         self._to_resume: Sequence[ClientMessage] | None = None
         # Cancelled when the connection ends: joins that are not decided, and the like.
@@ -147,6 +148,7 @@ class Session:
             self._tasks = None
             self._reading_is_over()
             await self._say_farewells()
+            self.resuming.update(self.memberships)  # a door may still write, and say where it is
             self.memberships.clear()  # a cycle that would keep channels until the next collection
             self._ended.set()
 
@@ -234,8 +236,9 @@ class Session:
         self.send(answers.heartbeat())
 
     def dropped(self, frames: int) -> None:
-        """The outlet has dropped so many frames, which it may."""
-        self._owner.dropped(self, frames)
+        """So many frames were dropped on their way to the peer, which may be."""
+        if self._life is Life.OPEN:  # what is not sent any more is not missed
+            self._owner.dropped(self, frames)
 
     def caught_up(self) -> None:
         """The outlet that dropped frames is empty again."""
@@ -352,4 +355,5 @@ class Session:
         try:
             await self._inbox.lanes.run(*entered)
         finally:
-            self.resuming.discard(entered[1].channel_name)
+            if self.is_open:  # else nobody was asked, and whoever comes next is
+                self.resuming.discard(entered[1].channel_name)

@@ -9,7 +9,7 @@ async with connect(pond, "/socket?token=secret") as peer:
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
@@ -32,13 +32,13 @@ from ._frames import Frame
 from ._request import ConnectRequest, Refusal, Transport
 from ._server import PondSocket
 from ._session import Session
-from ._state.backlog import make_room
+from ._state.backlog import leeway, make_room
 
 __all__ = ["ConnectionRefusedByPond", "MemoryPeer", "connect"]
 
 
 # A broadcast to a thousand peers is one frame: read it once.
-_decode = lru_cache(maxsize=1_024)(decode_server)
+_decode = lru_cache(maxsize=1_024)(partial(decode_server, is_own=True))
 
 
 class ConnectionRefusedByPond(Exception):  # noqa: N818 - an answer, not a failure of the test
@@ -86,7 +86,7 @@ class MemoryPeer:
 
     def _has_room_for(self, frame: Frame) -> bool:
         excess = len(self._frames) + 1 - self.capacity
-        if excess <= 0:
+        if excess <= leeway(frame, self.capacity):
             return True
         dropped = make_room(self._frames, frame, excess, 0).frames
         if dropped:

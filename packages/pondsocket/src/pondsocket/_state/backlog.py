@@ -5,12 +5,17 @@ then those of others. A plain droppable frame may go when it is the oldest; one 
 key only when a later one of the same channel and key waits behind it, or is the newcomer.
 
 A stalled member of a busy room is asked for room at every broadcast, which the others wait for
-(tests/benchmarks/microbench.py): so what its own channel frees is found without looking further.
+(tests/benchmarks/microbench.py): so what its own channel frees is found without looking further,
+and where keys have to be compared, which takes a look at everything, there is a `leeway` first.
 """
 
 from collections import deque
 from collections.abc import Hashable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+# With nearly as many keys as there is room for, each newcomer replaces one frame and no more. After
+# an eighth more of them a look at everything frees at least that eighth, or the peer does not fit.
+_LEEWAY: Final = 8
 
 
 class Droppable(Protocol):
@@ -34,6 +39,11 @@ class Room(NamedTuple):
 
 
 F = TypeVar("F", bound=Droppable)
+
+
+def leeway(newcomer: Droppable, bound: int) -> int:
+    """By how much a newcomer may exceed a bound, in frames or bytes, before room is made for it."""
+    return 0 if newcomer.conflate_key is None else bound // _LEEWAY
 
 
 def make_room(queued: deque[F], newcomer: F, frames: int, size: int) -> Room:
@@ -76,7 +86,10 @@ def _drop_oldest(
     if len(places) == 1:
         del queued[places[0]]
     elif places:
-        _delete(queued, places)
+        gone = set(places)
+        kept = [frame for place, frame in enumerate(queued) if place not in gone]
+        queued.clear()
+        queued.extend(kept)
     return Room(freed_frames, freed_bytes)
 
 
@@ -85,32 +98,24 @@ def _drop_superseded(queued: deque[F], freed: Room, newcomer: F, channel: str | 
 
     All of it at once: a pass over the queue for each newcomer would be paid by the others.
     """
-    seen: set[Hashable] = set()
+    seen: set[Hashable] = set()  # keys; of any channel, with the channel, which costs to hash
     if newcomer.droppable and newcomer.conflate_key is not None:
-        seen.add((newcomer.channel, newcomer.conflate_key))
-    places: list[int] = []
+        key = newcomer.conflate_key
+        seen.add(key if channel is not None else (newcomer.channel, key))
+    kept: deque[F] = deque()
     freed_frames, freed_bytes = freed
-    place = len(queued)
     for frame in reversed(queued):
-        place -= 1
-        if frame.conflate_key is None or not frame.droppable:
-            continue
-        if channel is not None and frame.channel != channel:
-            continue
-        key = (frame.channel, frame.conflate_key)
-        if key in seen:
-            places.append(place)
-            freed_frames += 1
-            freed_bytes += frame.size
-        else:
+        key = frame.conflate_key
+        if key is not None and frame.droppable and (channel is None or frame.channel == channel):
+            if channel is None:
+                key = (frame.channel, key)
+            if key in seen:
+                freed_frames += 1
+                freed_bytes += frame.size
+                continue
             seen.add(key)
-    if places:
-        _delete(queued, places)
+        kept.appendleft(frame)
+    if len(kept) < len(queued):
+        queued.clear()
+        queued.extend(kept)
     return Room(freed_frames, freed_bytes)
-
-
-def _delete(queued: deque[F], places: list[int]) -> None:
-    gone = set(places)
-    kept = [frame for place, frame in enumerate(queued) if place not in gone]
-    queued.clear()
-    queued.extend(kept)

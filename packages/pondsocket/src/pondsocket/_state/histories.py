@@ -2,7 +2,7 @@
 
 A channel is gone with its last member; its history stays by its name. Nobody waits for a history
 to end: whoever asks for one looks at its age, and takes a moment, now and then, to look at some
-of the others.
+of the others; and so does whoever connects, joins or goes.
 """
 
 from collections import deque
@@ -43,9 +43,7 @@ class Histories:
 
     def open(self, name: str, now: float) -> HistoryLog:
         """The history of a channel; a new life of it where there is none, or none any more."""
-        if now >= self._sweep_at:
-            self._sweep_at = now + _SWEEP_SECONDS
-            self.sweep(now)
+        self.tidy(now)
         log = self._logs.get(name)
         if log is None:
             log = self._logs[name] = HistoryLog(self.options, self._new_epoch(), now)
@@ -64,6 +62,12 @@ class Histories:
             return None
         log.expire(now)
         return log
+
+    def tidy(self, now: float) -> None:
+        """`sweep`, unless that was a moment ago; for whoever comes by."""
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_SECONDS
+            self.sweep(now)
 
     def sweep(self, now: float) -> None:
         """Look at some, in turn: drop what is too old of them, and those that are over."""

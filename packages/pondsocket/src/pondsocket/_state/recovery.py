@@ -155,6 +155,11 @@ class Recovery(Generic[T]):
         self.offset = offset
         self.state = Reading.BEHIND
 
+    @property
+    def is_at_top(self) -> bool:
+        """Whether nothing comes after what was taken."""
+        return self.offset == self._log.top and not self._held
+
     def advance(self, event: ReadingEvent) -> bool:
         """Something happens to it; False: nothing that changes anything."""
         following = READINGS.get((self.state, event))
@@ -165,7 +170,9 @@ class Recovery(Generic[T]):
 
     def hold(self, item: T, size: int = 0) -> bool:
         """Keep something that the history does not have, in its place; False: it is too much."""
-        if len(self._held) >= self._max_held or self._held_bytes + size > MAX_HELD_BYTES:
+        # One that is larger than the bound passes alone, as in an outbox: no reading would help it.
+        is_large = bool(self._held) and self._held_bytes + size > MAX_HELD_BYTES
+        if is_large or len(self._held) >= self._max_held:
             return False
         self._held.append((self._log.top, item, size))
         self._held_bytes += size

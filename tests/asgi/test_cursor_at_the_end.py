@@ -1,0 +1,129 @@
+"""The cursor of a stream that ends, comes to a closed door, or on which nothing moves for long."""
+
+import json
+from types import SimpleNamespace
+from typing import Any, Final
+
+import anyio
+import pytest
+from pondsocket import History
+from pondsocket_asgi import _resume
+from pondsocket_asgi._cursor import MAX_AGE_SECONDS, CursorEntry, CursorKeys
+from pondsocket_asgi._resume import Positions
+from pondsocket_common import Position, SSEDecoder
+
+from tests.asgi.wires import House, Wire, turns
+
+NAME: Final = "/kept/1"
+
+
+def keeping() -> House:
+    """A house with a room that has a history."""
+    house = House()
+    house.endpoint.create_channel("/kept/:id", house.on_join, history=History())
+    return house
+
+
+def last_id(wire: Wire) -> str:
+    """What a browser would come back with."""
+    decoder = SSEDecoder()
+    for body in wire.bodies():
+        decoder.feed(body)
+    return decoder.last_event_id
+
+
+def read(house: House, cursor: str) -> list[CursorEntry]:
+    found = house.app._door.cursor_keys.signer("/socket").read(cursor, 0.0)
+    assert isinstance(found, list)
+    return found
+
+
+async def joined(house: House) -> None:
+    await turns()
+    message = {"action": "JOIN_CHANNEL", "event": "join", "channelName": NAME}
+    body = json.dumps({**message, "requestId": "r", "payload": {}}).encode()
+    (session,) = house.endpoint.sessions
+    assert session.post(body) is None
+    await turns()
+
+
+async def test_what_is_written_out_after_the_end_does_not_take_the_cursor_back() -> None:
+    house = keeping()
+    channel = house.pond.channel("/socket", NAME)
+    ann = Wire(house, "sse")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ann.run)
+        await joined(house)
+        ann.stall()
+        await channel.broadcast("tick", {"n": 1})
+        await turns()
+        await channel.broadcast("tick", {"n": 2})
+        house.pond.begin_drain()
+        await anyio.sleep(0.05)  # its place in the drain: of one connection, at once
+        ann.resume()
+        await ann.ended.wait()
+    assert ann.numbers() == [1, 2]
+    (entry,) = read(house, last_id(ann))
+    assert (entry.name, entry.position.offset) == (NAME, 2)
+
+
+async def test_whoever_comes_back_and_is_sent_away_at_once_keeps_its_cursor() -> None:
+    house = keeping()
+    ann = Wire(house, "sse")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ann.run)
+        await joined(house)
+        ann.leave()
+    cursor = last_id(ann)
+    (entry,) = read(house, cursor)
+
+    opened, app = house.endpoint.opened, house.app
+
+    def drain_first(session: Any) -> None:
+        house.pond.begin_drain()  # after it was admitted, before it is served
+        opened(session)
+
+    async def with_cursor(scope: Any, receive: Any, send: Any) -> None:
+        named = [*scope["headers"], (b"last-event-id", cursor.encode())]
+        await app({**scope, "headers": named}, receive, send)
+
+    house.endpoint.opened = drain_first  # type: ignore[method-assign]
+    house.app = with_cursor  # type: ignore[assignment]
+    again = Wire(house, "sse")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(again.run)
+        await again.ended.wait()
+    house.app = app
+    assert again.messages()[0]["payload"]["resumed"] == [NAME]
+    assert again.farewells() == [1012]
+    assert b"\nid: \n" not in b"".join(again.bodies())
+    assert [*map(read, [house] * 2, [cursor, last_id(again) or cursor])] == [[entry]] * 2
+
+
+def test_a_stream_on_which_nothing_moves_says_its_cursor_again_before_it_is_too_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1_000_000.0
+    monkeypatch.setattr(_resume, "time", SimpleNamespace(time=lambda: now))
+    keys = CursorKeys()
+    signer = keys.signer("/socket")
+    member = SimpleNamespace(wants_diffs=False, join_params={})
+    session: Any = SimpleNamespace(
+        path="/socket", is_open=True, memberships={NAME: member}, resuming=set()
+    )
+    positions = Positions(session, keys)
+    frame: Any = SimpleNamespace(channel=NAME, position=Position("e1", 7))
+    positions.note(frame)
+    first = positions.block()
+    assert first.startswith(b"id: ")
+    said = 0
+    for _ in range(3 * MAX_AGE_SECONDS // 900):
+        now += 900.0
+        block = positions.block()
+        if block:
+            said += 1
+            first = block
+        cursor = first.decode().removeprefix("id: ").rstrip()
+        (entry,) = signer.read(cursor, now + MAX_AGE_SECONDS - 3_600)  # type: ignore[misc]
+        assert entry.position == Position("e1", 7)
+    assert said == 3 * 24

@@ -1,0 +1,186 @@
+"""Chains: what waits for asynchronous outgoing handlers, in its order and within its bounds."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import Frame
+from pondsocket._delivery import Chain, LateFrame
+
+from tests.core.ponds import ROOM, settled
+
+
+def frame(text: str) -> Frame:
+    return Frame(text.encode(), "say")
+
+
+class Wire:
+    """What a chain ends in; its tasks run in a group of the test."""
+
+    def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
+        self.tasks = tasks
+        self.sent: list[bytes] = []
+        self.spawned = 0
+        self.missed: list[int | str] = []
+
+    def push(self, frame: Frame) -> bool:
+        self.sent.append(frame.json)
+        return True
+
+    def send(self, frame: Frame) -> None:
+        self.push(frame)
+
+    def dropped(self, frames: int) -> None:
+        self.missed.append(frames)
+
+    def caught_up(self) -> None:
+        self.missed.append("all told")
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.spawned += 1
+        self.tasks.start_soon(work)
+
+
+async def test_a_chain_with_nothing_late_passes_frames_on_at_once() -> None:
+    async with anyio.create_task_group() as tasks:
+        wire = Wire(tasks)
+        assert Chain(wire, 100).push(frame("1"))
+        assert wire.sent == [b"1"]
+        assert wire.spawned == 0
+
+
+async def test_nothing_overtakes_a_late_frame() -> None:
+    opened = anyio.Event()
+
+    async def late() -> Frame:
+        await opened.wait()
+        return frame("1")
+
+    async def withheld() -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        wire = Wire(tasks)
+        chain = Chain(wire, 100)
+        assert chain.push_late(LateFrame(late, frame("1")))
+        assert chain.push(frame("2"))
+        assert chain.push_late(LateFrame(withheld, frame("?")))
+        assert chain.push(frame("3"))
+        await settled()
+        assert wire.sent == []
+        opened.set()
+        await settled()
+        assert wire.sent == [b"1", b"2", b"3"]
+        assert wire.spawned == 1
+
+        assert chain.push(frame("4"))
+        assert wire.sent[-1] == b"4"
+
+
+async def test_a_chain_over_its_bound_says_so() -> None:
+    async with anyio.create_task_group() as tasks:
+        chain = Chain(Wire(tasks), 10_000)
+        chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
+        await settled()  # it is taken out, and waits
+        pushed = 0
+        while chain.push(frame("x")):
+            pushed += 1
+        assert pushed == 1_024
+        assert not chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_chain_is_bounded_in_bytes_of_what_is_ready_and_what_is_late() -> None:
+    async with anyio.create_task_group() as tasks:
+        chain = Chain(Wire(tasks), 100)
+        chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
+        await settled()
+        assert chain.push(frame("x" * 60))
+        assert chain.push_late(LateFrame(anyio.sleep_forever, frame("x" * 40)))
+        assert not chain.push(frame("x"))
+        assert not chain.push_late(LateFrame(anyio.sleep_forever, frame("x")))
+        tasks.cancel_scope.cancel()
+
+
+async def test_one_frame_that_is_larger_than_the_bound_is_let_through_alone() -> None:
+    async with anyio.create_task_group() as tasks:
+        chain = Chain(Wire(tasks), 100)
+        chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
+        await settled()
+        assert chain.push(frame("x" * 200))
+        assert not chain.push(frame("x"))
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_comes_before_a_chains_first_turn_may_be_sixteen_times_as_large() -> None:
+    opened = anyio.Event()
+
+    async def late() -> Frame:
+        await opened.wait()
+        return frame("1")
+
+    async with anyio.create_task_group() as tasks:
+        wire = Wire(tasks)
+        chain = Chain(wire, 100)
+        chain.push_late(LateFrame(late, frame("1" * 100)))
+        assert all(chain.push(frame("x" * 100)) for _ in range(15))
+        assert not chain.push(frame("x"))
+        await settled()
+        # What is there then is no longer held against it; the next is.
+        assert not chain.push(frame("x"))
+        opened.set()
+        await settled()
+        assert len(wire.sent) == 16
+        opened = anyio.Event()
+        chain.push_late(LateFrame(late, frame("1")))
+        await settled()
+        assert chain.push(frame("x" * 100))
+        assert not chain.push(frame("x"))
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("key", [None, "x"])
+async def test_a_full_chain_drops_what_may_be_dropped_ready_or_late(key: str | None) -> None:
+    def droppable(text: str) -> Frame:
+        made = frame(text)
+        made.channel, made.droppable, made.conflate_key = ROOM, True, key
+        return made
+
+    opened = anyio.Event()
+    made: list[int] = []
+
+    async def late() -> Frame:
+        made.append(len(made))
+        await opened.wait()
+        return frame("late")
+
+    async with anyio.create_task_group() as tasks:
+        wire = Wire(tasks)
+        chain = Chain(wire, 40)
+        chain.push_late(LateFrame(late, droppable("1")))
+        await settled()
+        assert chain.push(frame("an answer" * 2))
+        assert chain.push_late(LateFrame(late, droppable("2" * 10)))
+        assert chain.push(droppable("3" * 10))
+        assert wire.missed == []
+        assert chain.push_late(LateFrame(late, droppable("4" * 20)))
+        assert wire.missed == [2]
+        opened.set()
+        await settled()
+        assert wire.sent == [b"late", b"an answer" * 2, b"late"]
+        assert len(made) == 2
+        assert wire.missed == [2, "all told"]
+
+
+async def test_who_waits_for_a_chain_leaves_half_of_its_bytes_to_others() -> None:
+    async with anyio.create_task_group() as tasks:
+        chain = Chain(Wire(tasks), 100)
+        assert not chain.wait_for_room(lambda: None, 1_000)
+        chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
+        await settled()
+        chain.push(frame("x" * 30))
+        assert not chain.wait_for_room(lambda: None, 20)
+        assert chain.wait_for_room(lambda: None, 21)
+        tasks.cancel_scope.cancel()
