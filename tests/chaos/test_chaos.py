@@ -22,8 +22,8 @@ from tests.chaos.proxy import SwallowingProxy
 from tests.servers import ROOT, Serve
 
 COUNT: Final = int(os.environ.get("CHAOS_COUNT", "20000"))
-# Slow enough that nobody misses more than a join may recover, which are 300 of each channel: what is
-# said in 12 s. And that two cores can deliver it, ten thousand times a second.
+# Slow enough that nobody misses more than a join may recover, which are 300 of each channel, said
+# in 12 s; and that two cores can deliver it, ten thousand times a second.
 RATE: Final = float(os.environ.get("CHAOS_RATE", "200"))
 SEED: Final = int(os.environ.get("CHAOS_SEED", "1"))
 SECONDS: Final = COUNT / RATE
