@@ -6,6 +6,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 from anyio.from_thread import start_blocking_portal
+from pondsocket import ConnectionContext, History, JoinContext, Options, PondSocket
+from pondsocket_asgi import PondASGIApp
+from pondsocket_asgi.testing import ASGITestDriver
 
 from tests.asgi.conftest import Pond
 from tests.asgi.wires import House, Wire
@@ -54,3 +57,29 @@ def test_connections_in_several_event_loops_do_not_share_a_clock() -> None:
         later.call(told, second, "PONG")
         later.call(second.leave)
         lasting.result(5)
+
+
+@pytest.mark.parametrize("drain_on_signals", [True, False])
+async def test_old_histories_end_while_a_single_connection_is_quiet(drain_on_signals: bool) -> None:
+    now = 0.0
+    pond = PondSocket(options=Options(write_timeout=0.04), clock=lambda: now)
+
+    async def accept(ctx: ConnectionContext) -> None:
+        ctx.accept()
+
+    async def nobody(ctx: JoinContext) -> None:
+        await ctx.decline()
+
+    endpoint = pond.create_endpoint("/socket", accept)
+    lobby = endpoint.create_channel("/room/:id", nobody, history=History())
+    assert lobby.histories is not None
+    driver = ASGITestDriver(PondASGIApp(pond, drain_on_signals=drain_on_signals))
+    quiet = await driver.connect_websocket("/socket")
+    for number in range(3):
+        await pond.channel("/socket", f"/room/{number}").broadcast("news", {})
+    assert len(lobby.histories) == 3
+    now += 90_000  # more than a day
+    with anyio.fail_after(5):
+        while len(lobby.histories):
+            await anyio.lowlevel.checkpoint()
+    await quiet.disconnect()

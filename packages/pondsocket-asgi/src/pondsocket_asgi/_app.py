@@ -41,12 +41,11 @@ class PondASGIApp:
     ) -> None:
         self.pond = pond
         self._drain_on_signals = drain_on_signals
-        asking = hook.ask_server if drain_on_signals else None
         # Until the first connection: only then do all servers listen.
         self._unset_timeout = pond.options.tcp_user_timeout
         given = [cursor_key] if isinstance(cursor_key, str | bytes) else cursor_key
         keys = CursorKeys(*given)
-        self._door = Door(pond, Doorman(pond), keys, asking)
+        self._door = Door(pond, Doorman(pond), keys, self._each_second)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket, one HTTP request or one lifespan."""
@@ -68,6 +67,11 @@ class PondASGIApp:
                 raise ValueError(
                     f"PondASGIApp serves http, websocket and lifespan scopes, not {unknown!r}."
                 )
+
+    def _each_second(self) -> None:
+        self.pond.tidy()
+        if self._drain_on_signals:
+            hook.ask_server()
 
     def _signals_held(self) -> AbstractContextManager[None]:
         return hook.connection(self.pond) if self._drain_on_signals else nullcontext()

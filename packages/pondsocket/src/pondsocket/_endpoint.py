@@ -228,7 +228,7 @@ class Endpoint(TakesEvents):
     def opened(self, session: Session) -> None:
         """The session is being served."""
         self.sessions.add(session)
-        self._tidy()
+        self.tidy()
         _log.info(
             "connected (path=%r user=%r transport=%r)",
             session.path,
@@ -268,7 +268,7 @@ class Endpoint(TakesEvents):
     def over(self, session: Session) -> list[Work]:
         """End the session's memberships."""
         was_open = self.sessions.remove(session)
-        self._tidy()
+        self.tidy()
         self._congestion.caught_up(session)
         farewells: list[Work] = []
         for member in list(session.memberships.values()):
@@ -285,8 +285,8 @@ class Endpoint(TakesEvents):
                 )
         return farewells
 
-    def _tidy(self) -> None:
-        # Histories that nobody asks for any more have nobody else to end them.
+    def tidy(self) -> None:
+        """Drop what is too old of histories: those that nobody asks for have nobody else to."""
         now = self._environment.clock()
         for lobby in self._lobbies:
             if lobby.histories is not None:

@@ -248,6 +248,14 @@ class PondSocket:
 
     # --- for adapters -------------------------------------------------------------------------
 
+    def tidy(self) -> None:
+        """Drop what is too old of histories; to be called now and then, and costs next to nothing.
+
+        Whoever connects, joins, speaks or goes does it as well, and some ponds are quiet for long.
+        """
+        for endpoint in self._endpoints:
+            endpoint.tidy()
+
     def find_endpoint(self, path: str) -> Endpoint | None:
         """The endpoint that serves a path."""
         found = self._find(path)
