@@ -37,8 +37,8 @@ def server(serve: Serve) -> Iterator[Server]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-# What a loop makes the first time that a socket must be reset, and keeps.
-ONCE: Final = ("_Desk", "_Scan")
+# What a loop makes the first time that it has a connection, or must reset one, and keeps.
+ONCE: Final = ("Pulse", "_Desk", "_Scan")
 # Messages that no loopback socket's buffers hold: tens of MiB, where a kernel takes about four.
 MUCH: Final = 1000
 
