@@ -1,0 +1,89 @@
+"""A pond that keeps what is said behind doors that may be shut, and talks from a desk outside."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import anyio
+from pondsocket import (
+    ConnectionContext,
+    Endpoint,
+    EventContext,
+    History,
+    JoinContext,
+    Options,
+    PondSocket,
+)
+from pondsocket_asgi import PondASGIApp
+
+# Written by the test, since a server that is restarted has the environment that it had.
+KEY_FILE: Final = os.environ.get("CURSOR_KEYS")
+
+pond = PondSocket(options=Options(outbox_frames=8))
+# Who may not pass which door any more: a channel, or an endpoint's path.
+shut: set[tuple[str, str]] = set()
+
+
+async def connect(ctx: ConnectionContext) -> None:
+    user = ctx.query["user"]
+    if (user, "/socket") in shut:
+        ctx.decline(401, "Not any more.")
+    else:
+        ctx.accept(user_id=user)
+
+
+async def enter(ctx: JoinContext) -> None:
+    if (ctx.user.id, ctx.message.channel_name) in shut:
+        await ctx.decline(403, "Not any more.")
+    else:
+        await ctx.accept()
+
+
+def furnish(endpoint: Endpoint) -> None:
+    endpoint.create_channel("/room/:id", enter, history=History(size=300))
+    endpoint.create_channel("/brief/:id", enter, history=History(ttl=0.05))
+
+
+socket = pond.create_endpoint("/socket", connect)
+furnish(socket)
+furnish(pond.create_endpoint("/other", connect))
+desk = socket.create_channel("/desk", enter)
+
+
+@desk.on_message("say")
+async def say(ctx: EventContext) -> None:
+    """Say numbers in a room, where whoever sits at the desk does not hear them."""
+    payload = ctx.get_payload()
+    room = pond.channel("/socket", payload["room"])
+    for number in range(payload["from"], payload["to"] + 1):
+        await room.broadcast("said", {"n": number}, history=payload.get("history", True))
+    await ctx.reply("done", {})
+
+
+@desk.on_message("shut")
+async def shut_door(ctx: EventContext) -> None:
+    """Have a user pass a door no more."""
+    payload = ctx.get_payload()
+    shut.add((payload["user"], payload["door"]))
+    await ctx.reply("done", {})
+
+
+@desk.on_message("open")
+async def open_door(ctx: EventContext) -> None:
+    """Have a user pass it again."""
+    payload = ctx.get_payload()
+    shut.discard((payload["user"], payload["door"]))
+    await ctx.reply("done", {})
+
+
+@desk.on_message("state")
+async def state(ctx: EventContext) -> None:
+    """Tell how a room is, and on which loop all this runs."""
+    room = pond.channel("/socket", ctx.get_payload()["room"])
+    kept = await room.history() or []
+    loop = anyio.get_cancelled_exc_class().__module__.partition(".")[0]
+    members = await room.user_count()
+    await ctx.reply("state", {"kept": len(kept), "members": members, "loop": loop})
+
+
+app = PondASGIApp(pond, cursor_key=Path(KEY_FILE).read_text().split() if KEY_FILE else ())
