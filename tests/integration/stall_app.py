@@ -3,6 +3,7 @@
 Runs on asyncio and on trio. `POND_OPTIONS` holds options as JSON.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -30,6 +31,9 @@ from pondsocket_common import CloseCode
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+
+_give_back = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)
 
 
 class Ends(Hooks):
@@ -107,6 +111,8 @@ scopes: dict[str, anyio.CancelScope] = {}
 async def state() -> dict[str, object]:
     """What there is: seen by the application, the loop, the system and the garbage collector."""
     gc.collect()
+    # glibc keeps tens of MiB at the heap's end for whoever has once had them.
+    _give_back(0)
     kinds = Tally(type(thing).__name__ for thing in gc.get_objects())
     return {
         "pid": os.getpid(),
