@@ -216,9 +216,10 @@ class Channel:
         """Send an event to every member but this connection."""
         mine, user_id = session.connection_id, session.user_id
         others = [member for member in self.roster if member.connection_id != mine]
-        # Other connections of the user are meant; if some are, it is replayed to the user, too.
-        is_alone = all(member.user_id != user_id for member in others)
-        audience = Audience((user_id,), is_exclusion=True) if is_alone else None
+        audience = None
+        if keep and self.past is not None and all(other.user_id != user_id for other in others):
+            # Other connections of the user are meant; if some are, it is replayed to the user, too.
+            audience = Audience((user_id,), is_exclusion=True)
         self.publish(event, payload, others, audience, keep=keep)
 
     def all_but_user(self, user_id: str) -> list[Member]:
