@@ -25,6 +25,8 @@ ClientT = TypeVar("ClientT", bound=Client)
 
 # By default httpx loads all authorities of the world, which takes longer than most tests.
 NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+# Well before uvicorn drops an idle connection, after 5 s: a request would meet that on its way.
+LIMITS: Final = httpx.Limits(max_keepalive_connections=20, keepalive_expiry=1.0)
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error
@@ -51,7 +53,9 @@ class Dialer:
 
     @staticmethod
     def _http() -> httpx.AsyncClient:
-        return httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=WAIT_SECONDS)
+        return httpx.AsyncClient(
+            verify=NO_TLS, trust_env=False, timeout=WAIT_SECONDS, limits=LIMITS
+        )
 
     async def __call__(self, transport: Transport, url: str) -> Client:
         """Connect to an `http://` address and wait for the first message.
