@@ -20,13 +20,14 @@ FLOORS: Final = {
         {"_enums", "_headers", "_ids", "_origins"},
         {"_errors"},
         {"_messages"},
-        {"_codec", "_sse"},
+        {"_codec", "_sse", "_websocket"},
     ),
     "pondsocket": (
         {"_errors", "_frames", "_functions", "_identity", "_request"},
         {"_state"},
         {"_answers", "_delivery", "_hooks", "_lanes", "_loop", "_options", "_payloads"}
         | {"_slow_consumers"},
+        {"_gathering"},
         {"_environment"},
         {"_intake", "_session_owner", "_timers"},
         {"_inbox"},
@@ -46,8 +47,8 @@ FLOORS: Final = {
         {"testing"},
     ),
     "pondsocket_asgi": (
-        {"_cursor", "_redact", "_scope", "_wakeup"},
-        {"_body", "_pulse", "_security", "_sockets"},
+        {"_backlog", "_cursor", "_redact", "_scope", "_wakeup"},
+        {"_body", "_pulse", "_security", "_sockets", "_stepping"},
         {"_servers"},
         {"_door", "_signals"},
         {"_outbox", "_lifespan", "_resume"},

@@ -146,7 +146,7 @@ async def test_as_many_keys_as_there_is_room_for_are_kept_while_the_writer_hangs
         (outbox,) = house.pulse._beating
         for number in range(200):
             await house.tell(number % 16)
-            assert outbox._unwritten_frames <= 19  # type: ignore[attr-defined]
+            assert outbox._backlog.frames <= 19  # type: ignore[attr-defined]
         assert await house.users() == 1
         ann.resume()
         await turns(100)
@@ -186,11 +186,11 @@ async def test_an_outbox_is_bounded_whatever_is_pushed(kind: Kind) -> None:
         (outbox,) = house.pulse._beating
         for number in range(1, 200):
             await house.tell(number, size=number % 7 * 100)
-            assert outbox._unwritten_frames <= 8  # type: ignore[attr-defined]
-            assert outbox._unwritten_bytes <= 3_000  # type: ignore[attr-defined]
+            assert outbox._backlog.frames <= 8  # type: ignore[attr-defined]
+            assert outbox._backlog.bytes <= 3_000  # type: ignore[attr-defined]
         ann.resume()
         await turns(100)
-        assert outbox._unwritten_frames == outbox._unwritten_bytes == 0  # type: ignore[attr-defined]
+        assert outbox._backlog.frames == outbox._backlog.bytes == 0  # type: ignore[attr-defined]
         assert ann.numbers()[-1] == 199
 
 

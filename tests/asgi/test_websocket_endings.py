@@ -215,8 +215,10 @@ async def test_a_peer_whose_writer_is_stuck_is_slow_at_the_bound(make_pond: Make
     await anyio.wait_all_tasks_blocked()  # the writer waits in `send` with it
     for number in range(1, 8):
         await channel.broadcast("said", {"n": number})
+    await anyio.wait_all_tasks_blocked()
     assert await channel.user_count() == 1
     await channel.broadcast("said", {"n": 8})
+    await anyio.wait_all_tasks_blocked()
     assert await channel.user_count() == 0
     await session.wait_ended()
 

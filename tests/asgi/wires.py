@@ -44,6 +44,8 @@ class House:
         channel = self.pond.channel("/socket", ROOM)
         for number in numbers:
             await channel.broadcast("tick", {"n": number} | ({"x": "x" * size} if size else {}))
+            # One by one, as if each were told in a turn of its own.
+            self.pond._environment.turn.flush()
 
     @property
     def pulse(self) -> Pulse:

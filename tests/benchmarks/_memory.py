@@ -5,7 +5,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pondsocket import Channel, ConnectRequest, Frame, Headers, PondSocket, QueryParams, Session
+from pondsocket import (
+    Batch,
+    Channel,
+    ConnectRequest,
+    Frame,
+    Headers,
+    PondSocket,
+    QueryParams,
+    Session,
+)
 from pondsocket_asgi import PondASGIApp
 from pondsocket_common import ClientActions, ClientMessage, CloseCode, encode_client
 
@@ -50,6 +59,10 @@ class Peer:
         """Hear a frame."""
         self.heard += 1
         return True
+
+    def push_batch(self, batch: Batch) -> bool:
+        """Take several."""
+        return all(map(self.push, batch.frames))
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """There is always room."""

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import anyio
 import anyio.lowlevel
 from pondsocket import (
+    Batch,
     ConnectionContext,
     ConnectRequest,
     Frame,
@@ -70,6 +71,10 @@ class User:
         self.bytes_sent += frame.size
         self.frames += 1
         return True
+
+    def push_batch(self, batch: Batch) -> bool:
+        """Take several."""
+        return all(map(self.push, batch.frames))
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """There is always room."""

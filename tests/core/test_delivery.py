@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import CloseCode, EventContext, Frame, JoinContext, OutgoingContext
+from pondsocket import Batch, CloseCode, EventContext, Frame, JoinContext, OutgoingContext
 from pondsocket._delivery import deliver
 from pondsocket_common import PresenceEventTypes, PresenceList
 
@@ -26,6 +26,9 @@ class Box:
             return False
         self.taken.append(frame)
         return True
+
+    def push_batch(self, batch: Batch) -> bool:
+        return all(map(self.push, batch.frames))
 
     def overflow(self) -> None:
         self.closed = True

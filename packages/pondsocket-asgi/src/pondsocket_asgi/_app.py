@@ -13,6 +13,7 @@ from ._security import Doorman
 from ._signals import hook
 from ._sockets import limit_unacknowledged
 from ._sse import serve_http
+from ._stepping import running_asyncio
 from ._websocket import serve_websocket
 
 
@@ -45,6 +46,7 @@ class PondASGIApp:
         self._unset_timeout = pond.options.tcp_user_timeout
         given = [cursor_key] if isinstance(cursor_key, str | bytes) else cursor_key
         keys = CursorKeys(*given)
+        pond.gather_turns(running_asyncio)
         self._door = Door(pond, Doorman(pond), keys, self._each_second)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,35 +1,33 @@
 """What waits to be written to one peer, and the life of its connection around it.
 
-Any code may `push`, which never waits. One writer takes what is queued, and sleeps while there is
-nothing. Frames count against the bound until they are written, so a writer that is stuck in the
-server's `send` fills this outbox and delays nobody else.
+Any code may `push`, which never waits. Where the server allows it (`_stepping`), and nothing is
+queued, a frame is written there and then, and there is no writer. Else one writer takes what is
+queued, and sleeps while there is nothing. Frames count against the bound until they are written, so
+a `send` that is stuck fills this outbox and delays nobody else.
 """
 
 import logging
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Final, NamedTuple
 
 import anyio
 import anyio.abc
-from pondsocket import Frame, Session, leeway, make_room
+from pondsocket import Batch, Frame, Session
 from pondsocket_common import CloseCode
 
+from ._backlog import Backlog
 from ._pulse import Pulse
 from ._scope import Message, Receive, Scope, Send, is_old_http
 from ._servers import abort_transport, hurry_transport
 from ._sockets import hurry_connection, reset_connection
+from ._stepping import Sending, can_step, go_on
 
 logger = logging.getLogger("pondsocket.asgi.transport")
 
 # A peer that reads at all takes a full outbox in this time; waiting longer only holds memory.
 WRITE_OUT_SECONDS: Final = 5.0
-# A writer that is not in `send` has only not had its turn of the event loop: a busy room, or a
-# handler that blocks, fills an outbox before anybody could have written, and the peer is not slow
-# for it. So it may hold this many times as much until then; and what it holds then is not counted
-# while it is written: on some servers every `send` waits, however quickly the peer reads.
-_PATIENCE: Final = 16
 # Room for a close frame to a peer that was given up, most likely because it does not read.
 ABORT_SECONDS: Final = 1.0
 
@@ -49,6 +47,15 @@ async def put(send: Send, message: Message) -> None:
         await send(message)
     except Exception as error:
         raise PeerGone from error
+
+
+class Begun(NamedTuple):
+    """A `send` that somebody began, and the writer is to go on with."""
+
+    work: Sending
+    waits_for: object
+    frames: int
+    bytes: int
 
 
 class Closing(NamedTuple):
@@ -82,27 +89,24 @@ class Outbox(ABC):
         self._send = send
         self._session = session
         self._pulse = pulse
-        self._max_frames = options.outbox_frames
-        self._max_bytes = options.outbox_bytes
+        self._backlog: Backlog | None = None  # made when something has to wait
         self._write_timeout = options.write_timeout
         self._quiet_limit = quiet_seconds
-        self._queued: deque[Frame] = deque()
-        self._unwritten_frames = 0
-        self._unwritten_bytes = 0
-        self._excused_frames = 0
-        self._excused_bytes = 0
         self._wake: anyio.Event | None = None
+        self._can_step = can_step(send)
+        # Whether a frame may be written by whoever has it: nothing is before it, nor ends it.
+        self._is_free = False
+        self._begun: Begun | None = None
+        self._failure: Exception | None = None
         self._closing: Closing | None = None
         self._lost = False
-        self._has_dropped = False
-        self._waiting: list[Callable[[], None]] = []
         self._tasks: anyio.abc.TaskGroup | None = None
         # For the pulse, which sees by them whether anything was written since it last looked.
-        self._is_writing = False
         self._writes = 0
         self._writes_seen = -1
         self._quiet_since = 0.0
-        self._writer = anyio.CancelScope()
+        self._context = copy_context()
+        self._writer: anyio.CancelScope | None = None
         self._written: anyio.Event | None = None
         self._has_ended = False
         self._is_cut_off = False
@@ -110,73 +114,74 @@ class Outbox(ABC):
     @property
     def pending(self) -> int:
         """How many frames are not written yet."""
-        return self._unwritten_frames
+        return 0 if self._backlog is None else self._backlog.frames
 
     def push(self, frame: Frame) -> bool:
-        """Queue a frame; False where the outbox is full or the connection is ending."""
-        # Once for every recipient of every broadcast, so nothing here is a call that need not be.
-        if self._lost or self._closing is not None:
+        """Write or queue a frame; False where the outbox is full or the connection is ending."""
+        if self._is_free:
+            self._begin(self._write_frame(frame), 1, frame.size)
+            return True
+        return self._queue(frame)
+
+    def push_batch(self, batch: Batch) -> bool:
+        """Write or queue several; False where not all of them are taken."""
+        return all(map(self.push, batch.frames))
+
+    def _begin(self, work: Sending, frames: int, size: int) -> None:
+        """Begin a `send`, for which it must be free; if it waits, the writer goes on with it."""
+        self._writes += 1
+        try:
+            waits_for = work.send(None)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - boundary: a server's send
+            self._fail(error)
+        else:
+            self._hand_over(Begun(work, waits_for, frames, size))
+
+    def _hand_over(self, begun: Begun) -> None:
+        self._is_free = False
+        backlog = self._made_backlog()
+        backlog.frames += begun.frames
+        backlog.bytes += begun.bytes
+        self._begun = begun
+        self._start_writer()
+
+    def _fail(self, error: Exception) -> None:
+        # Nothing is closed here: whoever pushes goes through a roster, from which that would take.
+        self._is_free = False
+        self._failure = error
+        self._start_writer()
+
+    def _start_writer(self) -> None:
+        """Let the writer do what there is to do."""
+        if self._writer is None:
+            if (tasks := self._tasks) is not None:
+                self._writer = anyio.CancelScope()
+                # In the connection's context, not in that of whoever has something to send.
+                self._context.copy().run(tasks.start_soon, self._run_writer, self._writer)
+        elif self._wake is not None:
+            self._wake.set()
+            self._wake = None
+
+    def _queue(self, frame: Frame) -> bool:
+        if self._is_ending or not self._made_backlog().append(frame):
             return False
-        size = self._unwritten_bytes + frame.size
-        if self._unwritten_frames and (
-            size > self._max_bytes or self._unwritten_frames >= self._max_frames
-        ):
-            if not self._has_room_for(frame):
-                return False
-            size = self._unwritten_bytes + frame.size
-        self._unwritten_frames += 1
-        self._unwritten_bytes = size
-        self._queued.append(frame)
         if self._wake is not None:
             self._wake.set()
             self._wake = None
         return True
 
+    def _made_backlog(self) -> Backlog:
+        if self._backlog is None:
+            self._backlog = Backlog(self._session.options, self._session.dropped)
+        return self._backlog
+
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """Whether it is half full, or would be with so many bytes more; then it calls back."""
-        if self._lost or self._closing is not None:
+        if self._is_ending:
             return True  # and never: nothing is sent any more
-        frames, held = self._unwritten_frames, self._unwritten_bytes
-        if not frames or (2 * frames < self._max_frames and 2 * (held + size) <= self._max_bytes):
-            return False
-        self._waiting.append(callback)
-        return True
-
-    def _offer_room(self) -> None:
-        # At a quarter, so that whoever waits has room for more than a frame.
-        if self._waiting and (
-            not self._unwritten_frames
-            or (
-                4 * self._unwritten_frames < self._max_frames
-                and 4 * self._unwritten_bytes < self._max_bytes
-            )
-        ):
-            waiting, self._waiting = self._waiting, []
-            for callback in waiting:
-                callback()
-            # Who came first filled it most likely: next time it comes last.
-            self._waiting = self._waiting[1:] + self._waiting[:1]
-
-    def _has_room_for(self, frame: Frame) -> bool:
-        max_frames, max_bytes = self._max_frames, self._max_bytes
-        if self._is_writing:
-            max_frames += self._excused_frames
-            max_bytes += self._excused_bytes
-        else:
-            max_frames *= _PATIENCE
-            max_bytes *= _PATIENCE
-        frames = self._unwritten_frames + 1 - max_frames
-        size = self._unwritten_bytes + frame.size - max_bytes
-        if frames <= leeway(frame, max_frames) and size <= leeway(frame, max_bytes):
-            return True
-        freed = make_room(self._queued, frame, frames, size)
-        if freed.frames:
-            self._unwritten_frames -= freed.frames
-            self._unwritten_bytes -= freed.bytes
-            self._has_dropped = True
-            self._session.dropped(freed.frames)
-        # One frame that is larger than the whole bound passes alone: no reading would help it.
-        return not self._unwritten_frames or (freed.frames >= frames and freed.bytes >= size)
+        return self._backlog is not None and self._backlog.wait_for_room(callback, size)
 
     def end(
         self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
@@ -184,20 +189,26 @@ class Outbox(ABC):
         """Close after what is queued, or (abort) without it; only the first call counts."""
         if self._closing is None:
             self._closing = Closing(code, reason, farewell)
-            if abort:
-                self._queued.clear()
+            self._is_free = False
+            if abort and self._backlog is not None:
+                self._backlog.queued.clear()
+            if self._lost:
+                self._nudge()
+                return
             # Not after `run`: handlers of a connection may take their time.
-            if self._tasks is not None and not self._lost:
+            if self._tasks is not None:
                 if abort:
                     self._tasks.start_soon(self._give_up)
-                elif self._is_writing:
+                elif self._is_in_send:
                     self._tasks.start_soon(self._hurry)
-            self._nudge()
+            self._start_writer()
 
     def lose(self) -> None:
         """The peer is gone: nothing is written any more."""
         self._lost = True
-        self._queued.clear()
+        self._is_free = False
+        if self._backlog is not None:
+            self._backlog.queued.clear()
         self._nudge()
 
     def beat(self, now: float, interval: float) -> None:
@@ -207,7 +218,7 @@ class Outbox(ABC):
             self._quiet_since = now
             return
         quiet = now - self._quiet_since
-        if self._is_writing:
+        if self._backlog is not None and self._backlog.is_writing:
             if quiet >= self._write_timeout and self._session.is_open:
                 self._session.overflow()
         # The last write was up to a beat before it was seen, and the next beat may be too late:
@@ -227,13 +238,17 @@ class Outbox(ABC):
             self._tasks = tasks
             self._pulse.add(self, tasks)
             try:
-                tasks.start_soon(self._run_writer)
+                if self._can_step:
+                    self._begin(self._open(), 0, 0)
+                    self._is_free = self._begun is None and self._failure is None
+                else:
+                    self._start_writer()
                 await self._session.run(self, self.pull)
                 await self._see_off(WRITE_OUT_SECONDS)
             finally:
                 self._pulse.remove(self)
                 # Cancelled, by the server or by the host application, in the middle of a write.
-                if self._is_writing and is_old_http(self._scope):
+                if self._is_in_send and is_old_http(self._scope):
                     with anyio.CancelScope(shield=True):
                         await self._cut_off()
 
@@ -254,21 +269,25 @@ class Outbox(ABC):
             return
         if not is_old_http(self._scope):
             # The socket carries other requests too, behind some proxies those of other peers.
-            self._writer.cancel()
+            self._cancel_writer()
             if await self._has_ended_within(ABORT_SECONDS):
                 return
         # First the socket: some servers' `send` cannot be cancelled while it is stuck, and none
         # frees the socket of a peer that does not read.
         await self._cut_off()
-        self._writer.cancel()
+        self._cancel_writer()
+
+    def _cancel_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.cancel()
 
     async def _has_ended_within(self, seconds: float) -> bool:
-        if not self._has_ended:
+        if self._writer is not None and not self._has_ended:
             if self._written is None:
                 self._written = anyio.Event()
             with anyio.move_on_after(seconds):
                 await self._written.wait()
-        return self._has_ended
+        return self._writer is None or self._has_ended
 
     async def _cut_off(self) -> None:
         if not self._is_cut_off:
@@ -278,13 +297,14 @@ class Outbox(ABC):
             if not abort_transport(self._receive):
                 await reset_connection(self._scope)
 
-    async def _run_writer(self) -> None:
+    async def _run_writer(self, scope: anyio.CancelScope) -> None:
+        backlog = self._made_backlog()
         try:
-            with self._writer:
-                await self._write()
-            self._is_writing = False
+            with scope:
+                await self._write(backlog)
+            backlog.is_writing = False
         except PeerGone as gone:
-            self._is_writing = False
+            backlog.is_writing = False
             logger.debug("A peer left while it was written to: %r", gone.__cause__)
             self.lose()
             self._session.close(CloseCode.NORMAL, "The peer is gone.")
@@ -293,50 +313,70 @@ class Outbox(ABC):
             if self._written is not None:
                 self._written.set()
 
-    async def _write(self) -> None:
+    async def _write(self, backlog: Backlog) -> None:
         """Write what is queued until the connection ends; then close it if it is still there."""
-        self._is_writing = True
-        self._writes += 1
-        await self._open()
-        self._is_writing = False
-        while self._queued or not self._is_ending:
-            if not self._queued:
+        if not self._can_step:
+            backlog.begin_writing()
+            self._writes += 1
+            await self._open()
+            backlog.is_writing = False
+        while True:
+            if self._failure is not None:
+                raise PeerGone from self._failure.__cause__ or self._failure
+            if self._begun is not None:
+                await self._go_on(self._begun, backlog)
+            elif backlog.queued:
+                backlog.begin_writing()
+                await self._write_queued(backlog)
+                backlog.is_writing = False
+                if backlog.has_dropped and not backlog.queued:
+                    backlog.has_dropped = False
+                    self._session.caught_up()
+            elif self._is_ending:
+                break
+            else:
                 # An event is made only to sleep on: it costs more than writing a frame.
                 self._wake = anyio.Event()
+                self._is_free = self._can_step
                 await self._wake.wait()
-            if self._queued:
-                self._excuse()
-                self._is_writing = True
-                await self._write_queued()
-                self._is_writing = False
-                if self._has_dropped and not self._queued:
-                    self._has_dropped = False
-                    self._session.caught_up()
         if self._closing is not None and not self._lost:
-            self._is_writing = True
+            backlog.is_writing = True
             self._writes += 1
             await self._close(self._closing)
 
-    def _excuse(self) -> None:
-        """Do not hold against the peer what has come before the writer's turn, if it is much."""
-        frames, size = self._unwritten_frames, self._unwritten_bytes
-        is_much = frames > self._max_frames or size > self._max_bytes
-        self._excused_frames = frames if is_much else 0
-        self._excused_bytes = size if is_much else 0
+    async def _go_on(self, begun: Begun, backlog: Backlog) -> None:
+        backlog.begin_writing()
+        self._begun = None
+        try:
+            await go_on(begun.work, begun.waits_for)
+        except Exception as error:
+            raise PeerGone from error
+        backlog.is_writing = False
+        backlog.wrote(begun.frames, begun.bytes)
 
     @property
     def _is_ending(self) -> bool:
         return self._lost or self._closing is not None
+
+    @property
+    def _is_in_send(self) -> bool:
+        is_writing = self._backlog is not None and self._backlog.is_writing
+        return is_writing or self._begun is not None
 
     @abstractmethod
     async def pull(self) -> str | bytes | None:
         """The next message of the peer; None when it is gone."""
 
     @abstractmethod
-    async def _open(self) -> None: ...
+    async def _open(self) -> None:
+        """Accept the connection."""
 
     @abstractmethod
-    async def _write_queued(self) -> None:
+    def _write_frame(self, frame: Frame, /) -> Sending:
+        """The server's `send` of one frame, not yet begun."""
+
+    @abstractmethod
+    async def _write_queued(self, backlog: Backlog, /) -> None:
         """Write the whole queue, counting each write in `_writes` when it begins."""
 
     @abstractmethod

@@ -2,9 +2,9 @@
 
 import random
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
-from pondsocket import Frame, Session
+from pondsocket import Batch, Frame, Session
 from pondsocket_common import (
     CONNECTION_ID_HEADER,
     EVENT_STREAM,
@@ -13,10 +13,12 @@ from pondsocket_common import (
     sse_retry,
 )
 
+from ._backlog import Backlog
 from ._outbox import Closing, Outbox, put
 from ._pulse import Pulse
 from ._resume import Positions
 from ._scope import Receive, Scope, Send
+from ._stepping import Sending
 
 # What is written at once. 64 KiB: asyncio's default high-water mark, above which servers wait.
 _CHUNK_BYTES: Final = 65_536
@@ -61,6 +63,8 @@ class SSEStream(Outbox):
         self._positions = positions
         self._is_unnamed = is_unnamed
         self._headers = headers
+        # Proxies hold back a response until there is something of its body.
+        self._first = sse_comment()
 
     async def pull(self) -> None:
         """Return when the peer is gone; what it says comes by POST."""
@@ -77,17 +81,39 @@ class SSEStream(Outbox):
             *self._headers,
         ]
         await put(self._send, {"type": "http.response.start", "status": 200, "headers": named})
-        # Proxies hold back a response without a body.
-        self._queued.appendleft(_COMMENT)
-        self._unwritten_frames += 1
-        await self._write_queued()
 
-    async def _write_queued(self) -> None:
-        while self._queued:
-            blocks: list[bytes] = []
+    def _write_frame(self, frame: Frame, /) -> Sending:
+        if frame.position is not None:
+            self._positions.note(frame)
+        return self._sending(frame.sse_unnamed if self._is_unnamed else frame.sse)
+
+    def push_batch(self, batch: Batch) -> bool:
+        """Write several in one piece, or queue them; False where not all of them are taken."""
+        if not self._is_free:
+            return super().push_batch(batch)
+        if batch.has_positions:
+            for frame in batch.frames:
+                self._positions.note(frame)
+        blocks = batch.sse_unnamed if self._is_unnamed else batch.sse
+        self._begin(self._sending(blocks), len(batch.frames), batch.size)
+        return True
+
+    def _sending(self, blocks: bytes) -> Sending:
+        body = self._take_first() + blocks + self._positions.block()
+        message = {"type": "http.response.body", "body": body, "more_body": True}
+        return cast(Sending, self._send(message))
+
+    def _take_first(self) -> bytes:
+        first, self._first = self._first, b""
+        return first
+
+    async def _write_queued(self, backlog: Backlog, /) -> None:
+        queued = backlog.queued
+        while queued:
+            blocks = [self._take_first()]
             size = frames = 0
-            while self._queued and size < _CHUNK_BYTES:
-                frame = self._queued.popleft()
+            while queued and size < _CHUNK_BYTES:
+                frame = queued.popleft()
                 blocks.append(frame.sse_unnamed if self._is_unnamed else frame.sse)
                 if frame.position is not None:
                     self._positions.note(frame)
@@ -96,9 +122,7 @@ class SSEStream(Outbox):
             blocks.append(self._positions.block())
             self._writes += 1
             await self._put_body(b"".join(blocks), more=True)
-            self._unwritten_frames -= frames
-            self._unwritten_bytes -= size
-            self._offer_room()
+            backlog.wrote(frames, size)
 
     def _keep_alive(self) -> None:
         self.push(_COMMENT)

@@ -1,14 +1,15 @@
 """The WebSocket door: refuse or accept, then frames in and frames out."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import anyio
-from pondsocket import Options, Refusal, Session
+from pondsocket import Frame, Options, Refusal, Session
 from pondsocket_common import CloseCode
 
+from ._backlog import Backlog
 from ._door import Door
-from ._outbox import Closing, Outbox, PeerGone, logger, put
+from ._outbox import Begun, Closing, Outbox, PeerGone, logger, put
 from ._pulse import Pulse
 from ._scope import (
     Receive,
@@ -20,6 +21,7 @@ from ._scope import (
     relative_path,
 )
 from ._servers import is_restart, ping_seconds, says_restart
+from ._stepping import Sending
 
 # RFC 6455, section 5.5: a control frame holds 125 bytes, two of which are the close code.
 MAX_REASON_BYTES: Final = 123
@@ -101,13 +103,15 @@ class ASGIWebSocketTransport(Outbox):
     ) -> None:
         super().__init__(scope, receive, send, session, pulse, quiet_seconds=quiet_seconds)
         self._on_restart = on_restart
-        self._accepted: anyio.Event | None = anyio.Event()
+        self._is_accepted = False
+        self._accepted: anyio.Event | None = None
         self._max_message_bytes = session.options.max_message_bytes
 
     async def pull(self) -> str | bytes | None:
         """The next message; None when the peer is gone or sent more than it may."""
-        if self._accepted is not None:
+        if not self._is_accepted:
             # Asked before the accept, some servers give the connect message a second time.
+            self._accepted = anyio.Event()
             await self._accepted.wait()
             self._accepted = None
         message = await self._receive()
@@ -136,21 +140,39 @@ class ASGIWebSocketTransport(Outbox):
         try:
             await put(self._send, accept)
         finally:
+            self._is_accepted = True
             if self._accepted is not None:
                 self._accepted.set()
 
-    async def _write_queued(self) -> None:
+    def push(self, frame: Frame) -> bool:
+        """Write or queue a frame; False where the outbox is full or the connection is ending."""
+        if not self._is_free:
+            return self._queue(frame)
+        # Once for every recipient of every broadcast, so there is no call that need not be.
+        self._writes += 1
+        work = cast(Sending, self._send({"type": "websocket.send", "text": frame.text}))
+        try:
+            waits_for = work.send(None)
+        except StopIteration:
+            return True
+        except Exception as error:  # noqa: BLE001 - boundary: a server's send
+            self._fail(error)
+        else:
+            self._hand_over(Begun(work, waits_for, 1, frame.size))
+        return True
+
+    def _write_frame(self, frame: Frame, /) -> Sending:
+        return cast(Sending, self._send({"type": "websocket.send", "text": frame.text}))
+
+    async def _write_queued(self, backlog: Backlog, /) -> None:
         # What `put` does, without a call for each frame.
-        send, queued = self._send, self._queued
+        send, queued = self._send, backlog.queued
         try:
             while queued:
                 frame = queued.popleft()
                 self._writes += 1
                 await send({"type": "websocket.send", "text": frame.text})
-                self._unwritten_frames -= 1
-                self._unwritten_bytes -= frame.size
-                if self._waiting:
-                    self._offer_room()
+                backlog.wrote(1, frame.size)
         except Exception as error:
             raise PeerGone from error
 

@@ -50,6 +50,7 @@ from ._messages import (
 )
 from ._origins import AllowedOrigins, Origin, is_own_origin, parse_origin
 from ._sse import SSEDecoder, SSEEvent, sse_comment, sse_frame, sse_retry
+from ._websocket import websocket_frame
 
 __version__ = "0.1.0"
 
@@ -114,4 +115,5 @@ __all__ = [
     "sse_comment",
     "sse_frame",
     "sse_retry",
+    "websocket_frame",
 ]

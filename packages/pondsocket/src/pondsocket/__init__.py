@@ -35,7 +35,7 @@ from ._delivery import Outlet
 from ._depends import Depends
 from ._endpoint import Endpoint
 from ._errors import InvalidPayload, PondError, UsageError
-from ._frames import Frame
+from ._frames import Batch, Frame
 from ._handlers import Handler, Middleware, Next
 from ._hooks import Counter, Hooks, Metrics
 from ._identity import LeaveReason, User
@@ -53,6 +53,7 @@ from ._state.patterns import Route
 __version__ = "0.1.0"
 
 __all__ = [
+    "Batch",
     "Channel",
     "ChannelHandle",
     "ChannelReceiver",

@@ -29,8 +29,9 @@ from ._delivery import Chain, deliver
 from ._environment import Environment, Work, run_all
 from ._errors import UsageError
 from ._frames import Frame
+from ._gathering import Gathering
 from ._identity import LeaveReason
-from ._member import ChannelOwner, Departure, Intercept, Member
+from ._member import ChannelOwner, Departure, Intercept, Member, deliver_copies
 from ._past import Past
 from ._payloads import as_payload, check_event
 from ._presence import ChannelPresence
@@ -52,6 +53,7 @@ class Channel:
         "_held",
         "_refs",
         "_timers",
+        "gathering",
         "name",
         "owner",
         "params",
@@ -70,7 +72,10 @@ class Channel:
         self._refs: set[str] = set()
         # Of the roster, not of the channel, which would be a cycle.
         self._timers = Timers(partial(_find_host, owner.environment, self.roster))
-        self.presence = ChannelPresence(name, self.roster, self._timers, owner.environment)
+        self.gathering = Gathering(self.roster.everyone, owner.environment.turn)
+        self.presence = ChannelPresence(
+            name, self.roster, self._timers, owner.environment, self.gathering
+        )
         # Users whose last connection was lost a moment ago, and how they would have left.
         self._held: dict[str, tuple[Member, Departure]] = {}
         # By connection, as long as a member or a frame on its way holds one: whoever leaves and
@@ -92,7 +97,7 @@ class Channel:
             UsageError: The event's name is empty, too long or reserved, or the payload no object.
             EncodingError: The payload cannot be written as JSON.
         """
-        self.publish(event, payload, self.roster.everyone(), keep=history)
+        self.publish(event, payload, keep=history)
 
     async def broadcast_to(
         self, event: str, payload: object, *user_ids: str, history: bool = True
@@ -154,15 +159,18 @@ class Channel:
         self,
         event: str,
         payload: object,
-        recipients: Iterable[Member],
+        recipients: Iterable[Member] | None = None,
         audience: Audience | None = None,
         *,
+        but: Member | None = None,
         keep: bool = True,
     ) -> None:
         """Encode a broadcast once, keep it if there is a history, and deliver it.
 
         Args:
+            recipients: Who gets it; None: everyone.
             audience: To whom it is replayed; None: to all.
+            but: Of everyone, who does not get it.
         """
         check_event(event)
         shown = as_payload(payload)
@@ -185,10 +193,15 @@ class Channel:
             log.append(frame.json, event, past.clock(), audience)
         mark(frame, self.owner.slow_consumers, self.name, event, shown)
         intercept = self.owner.intercept(self, message, frame)
+        if intercept is None and recipients is None and self.gathering.add(frame, but):
+            return
+        self.gathering.flush()
+        if recipients is None:
+            recipients = [member for member in self.roster if member is not but]
         if intercept is None:
             deliver(frame, recipients)
         else:
-            self._deliver_copies(intercept, list(recipients), is_kept=position is not None)
+            deliver_copies(intercept, recipients, is_kept=position is not None)
 
     def intercept_kept(self, frame: Frame) -> Intercept | None:
         """The outgoing handlers for a frame of the history."""
@@ -196,31 +209,15 @@ class Channel:
             return None
         return self.owner.intercept(self, decode_server(frame.json, is_own=True), frame)
 
-    @staticmethod
-    def _deliver_copies(intercept: Intercept, recipients: list[Member], *, is_kept: bool) -> None:
-        slow: list[Member] = []
-        for member in recipients:
-            if member.gate is not None:
-                taken = member.gate.push_copy(intercept, is_kept=is_kept)
-            elif intercept.is_late and member.chain is not None:
-                taken = member.chain.push_late(intercept.make_late(member))
-            else:
-                copy = intercept.make(member)
-                taken = copy is None or member.push(copy)
-            if not taken:
-                slow.append(member)
-        for member in slow:
-            member.overflow()
-
     def publish_from(self, event: str, payload: object, session: Session, *, keep: bool) -> None:
         """Send an event to every member but this connection."""
-        mine, user_id = session.connection_id, session.user_id
-        others = [member for member in self.roster if member.connection_id != mine]
+        sender, user_id = self.roster.get(session.connection_id), session.user_id
         audience = None
-        if keep and self.past is not None and all(other.user_id != user_id for other in others):
+        mine = self.roster.of_user(user_id)
+        if keep and self.past is not None and all(each is sender for each in mine):
             # Other connections of the user are meant; if some are, it is replayed to the user, too.
             audience = Audience((user_id,), is_exclusion=True)
-        self.publish(event, payload, others, audience, keep=keep)
+        self.publish(event, payload, None, audience, but=sender, keep=keep)
 
     def all_but_user(self, user_id: str) -> list[Member]:
         """Every membership that is not this user's."""
@@ -234,6 +231,7 @@ class Channel:
         A membership that takes the place of another goes on under its ref: what it showed is
         still shown, and nobody sees a leave.
         """
+        self.gathering.flush()
         before = replaced = self.roster.get(session.connection_id)
         if replaced is None and session.user_id in self._held:
             replaced, _ = self._held.pop(session.user_id)
@@ -284,7 +282,9 @@ class Channel:
         if not member.is_current:
             return None
         user = member.as_user()
+        self.gathering.flush()
         self.roster.remove(member)
+        member.depart()
         if self.past is not None:
             self.past.leave()
         if member.gate is not None:

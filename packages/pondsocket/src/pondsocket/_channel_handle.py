@@ -70,7 +70,7 @@ class ChannelHandle:
 
     def broadcast_nowait(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """`broadcast` from any thread; errors in the arguments are raised here."""
-        self._publish(event, payload, lambda channel: channel.roster.everyone(), None, history)
+        self._publish(event, payload, lambda _channel: None, None, history)
 
     def broadcast_to_nowait(
         self, event: str, payload: object, *user_ids: str, history: bool = True

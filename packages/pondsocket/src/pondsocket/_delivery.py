@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from pondsocket_common import CloseCode
 
-from ._frames import Frame
+from ._frames import Batch, Frame
 from ._state.backlog import leeway, make_room
 
 _MAX_CHAINED: Final = 1_024  # as many as an outbox holds by default
@@ -27,6 +27,10 @@ class Outlet(Protocol):
 
         Full it is only after it has dropped what may be dropped (`make_room`).
         """
+        ...
+
+    def push_batch(self, batch: Batch) -> bool:
+        """Take all of its frames, as if each were pushed; False: not all of them."""
         ...
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
@@ -55,6 +59,10 @@ class Recipient(Protocol):
         """Take a frame; False: it cannot, and is a slow consumer."""
         ...
 
+    def push_batch(self, batch: Batch) -> bool:
+        """Take several; False: not all of them."""
+        ...
+
     def overflow(self) -> None:
         """End the connection of a slow consumer."""
         ...
@@ -66,6 +74,18 @@ def deliver(frame: Frame, recipients: Iterable[Recipient]) -> None:
     # Only now: closing takes members out of the very roster that was iterated.
     for recipient in slow:
         recipient.overflow()
+
+
+def deliver_batch(batch: Batch, recipients: Iterable[Recipient]) -> None:
+    """The same for frames that leave together."""
+    slow = [recipient for recipient in recipients if not recipient.push_batch(batch)]
+    for recipient in slow:
+        recipient.overflow()
+
+
+def push_each(push: Callable[[Frame], bool], batch: Batch) -> bool:
+    """Push the frames of a batch one by one, until one is not taken."""
+    return all(map(push, batch.frames))
 
 
 class LateFrame:
@@ -144,6 +164,10 @@ class Chain:
         if not self._running:
             return self._line.push(frame)
         return self._append(frame)
+
+    def push_batch(self, batch: Batch) -> bool:
+        """Take several."""
+        return push_each(self.push, batch)
 
     def push_late(self, late: LateFrame) -> bool:
         """Take a frame that is still to be made."""

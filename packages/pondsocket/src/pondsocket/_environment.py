@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import anyio
 import anyio.abc
 
+from ._gathering import Turn
 from ._hooks import Observer
 from ._loop import Loop
 from ._options import Options
@@ -47,3 +48,4 @@ class Environment:
     observer: Observer | None = None
     background: Background = field(default_factory=Background)
     loop: Loop = field(default_factory=Loop)
+    turn: Turn = field(default_factory=Turn)

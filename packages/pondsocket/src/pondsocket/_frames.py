@@ -1,22 +1,38 @@
 """Encoded messages."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Final
 
-from pondsocket_common import Position, ServerMessage, encode_server, sse_frame
+from pondsocket_common import (
+    Position,
+    ServerMessage,
+    encode_server,
+    sse_frame,
+    websocket_frame,
+)
 
 
 class Frame:
     """One message, encoded once; each transport's form is made on first demand and shared.
 
-    `droppable`: an outbox that is full may drop it, for another of the same `channel` first. With
-    a `conflate_key` only if a later frame of the same channel has the same key. `position`: where
-    it leaves its reader in the history of `channel`, if there is one.
+    Args:
+        json: The text.
+        event: The event's name, which event streams say outside of it.
+
+    Attributes:
+        size: In bytes.
+        channel: In whose history, if it has one, `position` is.
+        position: Where it leaves its reader there.
+        droppable: An outbox that is full may drop it, for another of the same channel first.
+        conflate_key: If not None, it may be dropped only if a later frame of the same channel has
+            the same key.
+        text: The payload of a WebSocket text frame.
+        wire: The whole WebSocket frame, header and payload.
+        sse: The block of an event stream, with the event's name.
+        sse_unnamed: The same without a name, for readers that listen to unnamed events alone.
     """
 
     __slots__ = (
-        "_sse",
-        "_sse_unnamed",
-        "_text",
         "channel",
         "conflate_key",
         "droppable",
@@ -24,19 +40,35 @@ class Frame:
         "json",
         "position",
         "size",
+        "sse",
+        "sse_unnamed",
+        "text",
+        "wire",
     )
+
+    # A slot that was never set is looked up by `__getattr__`, once; after that it is read for each
+    # recipient without a call, as no property is (tests/benchmarks/microbench.py, "push").
+    text: str
+    wire: bytes
+    sse: bytes
+    sse_unnamed: bytes
 
     def __init__(self, json: bytes, event: str) -> None:
         self.json = json
         self.event = event
-        self.size = len(json)  # in bytes
+        self.size = len(json)
         self.channel: str | None = None
         self.droppable = False
         self.conflate_key: Hashable = None
         self.position: Position | None = None
-        self._text: str | None = None
-        self._sse: bytes | None = None
-        self._sse_unnamed: bytes | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        make = _FORMS.get(name)
+        if make is None:
+            raise AttributeError(f"a frame has no {name!r}", name=name, obj=self)
+        form = make(self)
+        setattr(self, name, form)
+        return form
 
     @classmethod
     def of(cls, message: ServerMessage) -> "Frame":
@@ -55,23 +87,41 @@ class Frame:
         self.position = original.position
         return self
 
-    @property
-    def text(self) -> str:
-        """The payload of a WebSocket text frame."""
-        if self._text is None:
-            self._text = self.json.decode()
-        return self._text
 
-    @property
-    def sse(self) -> bytes:
-        """The block of an event stream, with the event's name."""
-        if self._sse is None:
-            self._sse = sse_frame(self.json, self.event)
-        return self._sse
+_FORMS: Final[dict[str, Callable[[Frame], str | bytes]]] = {
+    "text": lambda frame: frame.json.decode(),
+    "wire": lambda frame: websocket_frame(frame.json),
+    "sse": lambda frame: sse_frame(frame.json, frame.event),
+    "sse_unnamed": lambda frame: sse_frame(frame.json),
+}
 
-    @property
-    def sse_unnamed(self) -> bytes:
-        """The same without a name, for readers that listen to unnamed events alone."""
-        if self._sse_unnamed is None:
-            self._sse_unnamed = sse_frame(self.json)
-        return self._sse_unnamed
+
+class Batch:
+    """Frames that leave together: what each transport writes is joined once, and shared.
+
+    Attributes:
+        frames: In their order.
+        size: In bytes, together.
+        has_positions: Whether some are of a history.
+        wire: All of them as WebSocket frames.
+        sse: All of them as blocks of an event stream, with names.
+        sse_unnamed: The same without.
+    """
+
+    __slots__ = ("frames", "has_positions", "size", "sse", "sse_unnamed", "wire")
+
+    wire: bytes
+    sse: bytes
+    sse_unnamed: bytes
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frames = frames
+        self.size = sum([frame.size for frame in frames])
+        self.has_positions = any(frame.position is not None for frame in frames)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("wire", "sse", "sse_unnamed"):
+            raise AttributeError(f"a batch has no {name!r}", name=name, obj=self)
+        form = b"".join([getattr(frame, name) for frame in self.frames])
+        setattr(self, name, form)
+        return form

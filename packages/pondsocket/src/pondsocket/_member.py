@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pondsocket_common import Payload, ServerMessage
 
-from ._delivery import Chain, LateFrame
+from ._delivery import Chain, LateFrame, push_each
 from ._environment import Environment, Work
-from ._frames import Frame
+from ._frames import Batch, Frame
 from ._gate import Gate
 from ._identity import LeaveReason, User
 from ._session import Session
+from ._session_owner import Line
 from ._slow_consumers import SlowConsumers
 from ._state.histories import Histories
 from ._state.history import HistoryLog
@@ -94,6 +95,7 @@ class Member:
         "is_returning",
         "join_params",
         "push",
+        "push_batch",
         "push_through",
         "ref",
         "session",
@@ -124,31 +126,56 @@ class Member:
         # What it joined with, where it may have to be said again: see `Session.resume`.
         self.join_params: Payload = {}
         self.gate: Gate | None = None
-        self.push_through: Callable[[Frame], bool] = chain.push if chain else session.push
+        self.push_through: Callable[[Frame], bool] = self._line.push
         self.push: Callable[[Frame], bool] = self.push_through
+        self.push_batch: Callable[[Batch], bool] = self._line.push_batch
+
+    @property
+    def _line(self) -> Line:
+        return self.session.line if self.chain is None else self.chain
 
     def send(self, frame: Frame) -> None:
         """Send a frame of this channel, behind those already on their way."""
         self.channel.presence.flush()
+        gathering = self.channel.gathering
+        if self.is_current and gathering.add_own(frame, self):
+            return
+        gathering.flush()
         if not self.push(frame):
             self.overflow()
 
     def acknowledge(self, frame: Frame) -> None:
         """Send the acknowledgement; presence that waits to be told is told after it."""
+        self.channel.owner.environment.turn.flush()
         if not self.push(frame):
             self.overflow()
 
     def catch_up(self, log: HistoryLog, offset: int) -> None:
         """Send what the history has after an offset, and only then what is sent from now on."""
         if offset < log.top:
+            self.channel.gathering.hold()
             self.gate = Gate(self, log, offset)
             self.push = self.gate.push
+            self.push_batch = self._push_each
             self.gate.read_on()
+
+    def _push_each(self, batch: Batch) -> bool:
+        return push_each(self.push, batch)
 
     def open_gate(self) -> None:
         """It is not behind any more."""
-        self.gate = None
-        self.push = self.push_through
+        if self.gate is not None:
+            self.gate = None
+            self.push = self.push_through
+            self.push_batch = self._line.push_batch
+            self.channel.gathering.release()
+
+    def depart(self) -> None:
+        """It is no member any more: of what is still sent to it, nothing reaches an ended peer."""
+        if self.chain is None:
+            self.push_through = self.session.push
+            if self.gate is None:
+                self.push = self.push_through
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """As an outlet's."""
@@ -175,3 +202,20 @@ class Member:
         # Read-only: it is the very object that everybody is shown.
         presence = None if shown is None else MappingProxyType(dict(shown))
         return User(self.user_id, self.all_assigns(), presence)
+
+
+def deliver_copies(intercept: Intercept, recipients: Iterable[Member], *, is_kept: bool) -> None:
+    """The same as `deliver`, where outgoing handlers make a copy for each of them."""
+    slow: list[Member] = []
+    for member in list(recipients):
+        if member.gate is not None:
+            taken = member.gate.push_copy(intercept, is_kept=is_kept)
+        elif intercept.is_late and member.chain is not None:
+            taken = member.chain.push_late(intercept.make_late(member))
+        else:
+            copy = intercept.make(member)
+            taken = copy is None or member.push(copy)
+        if not taken:
+            slow.append(member)
+    for member in slow:
+        member.overflow()

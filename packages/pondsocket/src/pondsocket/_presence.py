@@ -23,6 +23,7 @@ from pondsocket_common import (
 from ._delivery import Recipient, deliver
 from ._environment import Environment
 from ._frames import Frame
+from ._gathering import Gathering
 from ._state.presence import Presence, PresenceChange
 from ._state.presence_log import PresenceLog
 from ._timers import Timers
@@ -40,17 +41,34 @@ class ChannelPresence:
 
     Args:
         watchers: The members, as they are at the moment of the call.
+        gathering: What waits to be sent to them.
     """
 
-    __slots__ = ("_log", "_name", "_tick", "_ticking", "_timers", "_watchers", "_watching", "state")
+    __slots__ = (
+        "_gathering",
+        "_log",
+        "_name",
+        "_tick",
+        "_ticking",
+        "_timers",
+        "_watchers",
+        "_watching",
+        "state",
+    )
 
     def __init__(
-        self, name: str, watchers: Iterable[Watcher], timers: Timers, environment: Environment
+        self,
+        name: str,
+        watchers: Iterable[Watcher],
+        timers: Timers,
+        environment: Environment,
+        gathering: Gathering,
     ) -> None:
         self.state = Presence()
         self._name = name
         self._watchers = watchers
         self._timers = timers
+        self._gathering = gathering
         self._tick = environment.options.presence_tick
         self._ticking = False
         # Kept only as long as a member wants diffs, and so many do.
@@ -78,8 +96,7 @@ class ChannelPresence:
         shown = self.state.of_user(user_id)
         if shown is not None:
             listed = tuple(self.state.listed().values())
-            frame = self._frame(PresenceEventTypes.UPDATE, PresenceList(listed, shown))
-            deliver(frame, [watcher])
+            self._deliver(PresenceEventTypes.UPDATE, PresenceList(listed, shown), [watcher])
 
     def told(self) -> PresenceDiff:
         """The state for a new member that wants diffs, from which its diffs go on."""
@@ -109,14 +126,14 @@ class ChannelPresence:
             diff = self._log.take()
             if diff.joins or diff.updates or diff.leaves:
                 watchers = [each for each in self._watchers if each.wants_diffs]
-                deliver(self._frame(PresenceEventTypes.DIFF, diff), watchers)
+                self._deliver(PresenceEventTypes.DIFF, diff, watchers)
 
     def _tell(self, change: PresenceChange | None) -> None:
         if change is not None:
             watchers = [each for each in self._watchers if not each.wants_diffs]
             if watchers:
                 listed = tuple(self.state.listed().values())
-                deliver(self._frame(change.kind, PresenceList(listed, change.changed)), watchers)
+                self._deliver(change.kind, PresenceList(listed, change.changed), watchers)
         if self._log and not self._ticking:
             self._ticking = self._timers.after(self._tick, self._tick_over)
             if not self._ticking:
@@ -126,9 +143,11 @@ class ChannelPresence:
         self._ticking = False
         self.flush()
 
-    def _frame(self, kind: PresenceEventTypes, payload: ServerPayload) -> Frame:
+    def _deliver(
+        self, kind: PresenceEventTypes, payload: ServerPayload, watchers: Iterable[Recipient]
+    ) -> None:
         # It answers no request, and goes to everybody at every change: a short id will do.
         request_id = fresh_ref()
-        return Frame.of(
-            ServerMessage(ServerActions.PRESENCE, kind, self._name, request_id, payload)
-        )
+        message = ServerMessage(ServerActions.PRESENCE, kind, self._name, request_id, payload)
+        self._gathering.flush()
+        deliver(Frame.of(message), watchers)

@@ -19,6 +19,7 @@ from ._doorkeeper import Identify
 from ._endpoint import Endpoint
 from ._environment import Environment
 from ._errors import UsageError
+from ._gathering import EventLoop
 from ._handlers import Handler, Middleware
 from ._hooks import Hooks, Metrics, Observer
 from ._options import Options
@@ -255,6 +256,14 @@ class PondSocket:
         """
         for endpoint in self._endpoints:
             endpoint.tidy()
+
+    def gather_turns(self, find_loop: Callable[[], EventLoop | None]) -> None:
+        """Have what is broadcast in one turn of an event loop leave together.
+
+        Args:
+            find_loop: Finds the running loop, if it calls back before it waits; else None.
+        """
+        self._environment.turn.lend(find_loop)
 
     def find_endpoint(self, path: str) -> Endpoint | None:
         """The endpoint that serves a path."""

@@ -6,10 +6,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pondsocket_common import ClientMessage, Payload
 
 from ._environment import Work
-from ._frames import Frame
+from ._frames import Batch, Frame
 
 if TYPE_CHECKING:
     from ._session import Session
+
+
+class Line(Protocol):
+    """What takes the frames of a member."""
+
+    def push(self, frame: Frame) -> bool:
+        """Take a frame; False: it cannot."""
+        ...
+
+    def push_batch(self, batch: Batch) -> bool:
+        """Take several; False: not all of them."""
+        ...
 
 
 class Membership(Protocol):

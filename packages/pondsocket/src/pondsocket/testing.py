@@ -28,7 +28,7 @@ from pondsocket_common import (
     fresh_id,
 )
 
-from ._frames import Frame
+from ._frames import Batch, Frame
 from ._request import ConnectRequest, Refusal, Transport
 from ._server import PondSocket
 from ._session import Session
@@ -83,6 +83,10 @@ class MemoryPeer:
         self._frames.append(frame)
         self._notify()
         return True
+
+    def push_batch(self, batch: Batch) -> bool:
+        """Take several."""
+        return all(map(self.push, batch.frames))
 
     def _has_room_for(self, frame: Frame) -> bool:
         excess = len(self._frames) + 1 - self.capacity
