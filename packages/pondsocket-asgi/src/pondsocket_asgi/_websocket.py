@@ -150,15 +150,16 @@ class ASGIWebSocketTransport(Outbox):
             return self._queue(frame)
         # Once for every recipient of every broadcast, so there is no call that need not be.
         self._writes += 1
-        work = cast(Sending, self._send({"type": "websocket.send", "text": frame.text}))
+        message = frame.message
+        if message is None:
+            message = frame.message = {"type": "websocket.send", "text": frame.text}
+        work = cast(Sending, self._send(message))
         try:
-            waits_for = work.send(None)
-        except StopIteration:
-            return True
+            for waits_for in work.__await__():
+                self._hand_over(Begun(work, waits_for, 1, frame.size))
+                break
         except Exception as error:  # noqa: BLE001 - boundary: a server's send
             self._fail(error)
-        else:
-            self._hand_over(Begun(work, waits_for, 1, frame.size))
         return True
 
     def _write_frame(self, frame: Frame, /) -> Sending:

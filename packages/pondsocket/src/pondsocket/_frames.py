@@ -26,6 +26,7 @@ class Frame:
         droppable: An outbox that is full may drop it, for another of the same channel first.
         conflate_key: If not None, it may be dropped only if a later frame of the same channel has
             the same key.
+        message: What a door makes of it, to be shared by all who are sent it through that door.
         text: The payload of a WebSocket text frame.
         wire: The whole WebSocket frame, header and payload.
         sse: The block of an event stream, with the event's name.
@@ -38,6 +39,7 @@ class Frame:
         "droppable",
         "event",
         "json",
+        "message",
         "position",
         "size",
         "sse",
@@ -61,6 +63,7 @@ class Frame:
         self.droppable = False
         self.conflate_key: Hashable = None
         self.position: Position | None = None
+        self.message: object = None
 
     def __getattr__(self, name: str) -> Any:
         make = _FORMS.get(name)
