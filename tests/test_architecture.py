@@ -17,10 +17,10 @@ MAX_LINES: Final = 400
 # Bottom up. A module, or a folder of them, imports from the floors below its own.
 FLOORS: Final = {
     "pondsocket_common": (
-        {"_enums", "_headers", "_ids", "_origins"},
+        {"_enums", "_headers", "_ids", "_origins", "_websocket"},
         {"_errors"},
         {"_messages"},
-        {"_codec", "_sse", "_websocket"},
+        {"_codec", "_sse"},
     ),
     "pondsocket": (
         {"_errors", "_frames", "_functions", "_identity", "_request"},
@@ -47,8 +47,8 @@ FLOORS: Final = {
         {"testing"},
     ),
     "pondsocket_asgi": (
-        {"_backlog", "_cursor", "_redact", "_scope", "_wakeup"},
-        {"_body", "_pulse", "_security", "_sockets", "_stepping"},
+        {"_backlog", "_cursor", "_framewalk", "_redact", "_scope", "_wakeup"},
+        {"_body", "_pulse", "_security", "_sockets", "_stepping", "fastlane"},
         {"_servers"},
         {"_door", "_signals"},
         {"_outbox", "_lifespan", "_resume"},

@@ -21,6 +21,7 @@ MODULES: Final = (
     "pondsocket",
     "pondsocket.testing",
     "pondsocket_asgi",
+    "pondsocket_asgi.fastlane",
     "pondsocket_asgi.testing",
     "pondsocket_common",
 )

@@ -1,18 +1,20 @@
-"""WebSocket framing, of what a server sends (RFC 6455, section 5.2)."""
+"""WebSocket frames as a server writes them (RFC 6455, section 5.2)."""
 
-# FIN and the opcode of a text frame.
-_TEXT = 0x81
+import struct
+from typing import Final
+
+# FIN and the opcode of text.
+_TEXT: Final = 0x81
+_SHORT: Final = tuple(bytes((_TEXT, size)) for size in range(126))
+_MEDIUM: Final = struct.Struct("!BBH").pack
+_LONG: Final = struct.Struct("!BBQ").pack
 
 
 def websocket_frame(text: bytes) -> bytes:
-    """A whole text frame of a server: unmasked, not compressed, not fragmented.
-
-    It is valid also where permessage-deflate was negotiated (RFC 7692, section 6: a bit of each
-    message says whether it is compressed).
-    """
+    """One whole text frame from a server, which masks nothing; `text` is UTF-8."""
     size = len(text)
     if size < 126:
-        return bytes((_TEXT, size)) + text
+        return _SHORT[size] + text
     if size < 65_536:
-        return bytes((_TEXT, 126)) + size.to_bytes(2) + text
-    return bytes((_TEXT, 127)) + size.to_bytes(8) + text
+        return _MEDIUM(_TEXT, 126, size) + text
+    return _LONG(_TEXT, 127, size) + text

@@ -1,0 +1,380 @@
+"""uvicorn's WebSockets with less between the socket and the app; opt-in, by uvicorn's own option:
+
+    uvicorn --ws pondsocket_asgi.fastlane:Protocol app
+
+Handshakes, control frames, limits, close codes and whatever else is unusual stay those of uvicorn
+and of websockets, from which this inherits. Past them go three things that happen many times a
+second:
+
+* a text that the app has framed before, once for all who get it: `scope["extensions"]` has a lane;
+* whole, plain messages of the peer, which are cut out of what the socket gave. All other bytes go
+  through the parser of websockets, which for that must stand between two frames: so they are
+  followed, frame by frame, until it does again;
+* the way of a message to the app: a deque in place of an asyncio.Queue, and reading is paused where
+  much is waiting, not at each message.
+
+It knows its base class from the inside. What it needs of that is asked for when this is imported.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, Final
+
+import uvicorn
+from pondsocket_common import websocket_frame
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+from uvicorn.config import Config
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.http11 import Request
+from websockets.protocol import Protocol as WebSocketProtocol
+from websockets.protocol import State
+
+from ._framewalk import FrameWalk
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # where websockets was built without a compiler
+    from websockets.utils import apply_mask
+
+__all__ = ["Lane", "Protocol"]
+
+# The lane of a connection in its scope's "extensions".
+_EXTENSION: Final = "pondsocket.fastlane"
+
+# Characters of texts and bytes of others that wait for the app before reading is paused; what one
+# read of the socket brings, 256 KiB at most on both event loops, may come on top.
+_MOST_HELD: Final = 256 * 1024
+
+_TEXT: Final = 0x81
+_BINARY: Final = 0x82
+_HEAD_OF_REQUEST: Final = b"\r\n\r\n"
+# The first size that does not stand in a frame's second byte.
+_NOT_SHORT: Final = 126
+
+# What is overridden or used of the base class, and of the one of websockets behind it.
+_METHODS: Final = frozenset(
+    {"connection_made", "connection_lost", "pause_writing", "resume_writing", "shutdown"}
+    | {"data_received", "handle_connect", "handle_close", "handle_parser_exception", "receive"}
+    | {"keepalive_timeout", "run_asgi", "send", "send_receive_event_to_app"}
+)
+_ATTRIBUTES: Final = frozenset(
+    {"close_sent", "conn", "disconnected", "handshake_complete", "handshake_initiated", "loop"}
+    | {"queue", "read_paused", "transport", "writable"}
+)
+_BELOW: Final = frozenset({"debug", "extensions", "parser", "parser_exc", "state"})
+
+
+class Lane:
+    """The way of ready-made frames to one peer.
+
+    Attributes:
+        is_open: Whether `write` may be called: after the handshake and before any close frame, and
+            not while the peer is behind. Whoever aborts the transport sets it to False.
+        write: Writes one or several whole frames of a server.
+    """
+
+    __slots__ = ("is_open", "write")
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self.is_open = False
+        self.write = write
+
+
+class Protocol(WebSocketsSansIOProtocol):
+    """One WebSocket connection of uvicorn's."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # All that the base class does with its queue, beside `receive`, is `put_nowait`.
+        self.queue = self._inbox = _Inbox()  # type: ignore[assignment]
+        self._most_messages = max(1, config.ws_max_queue)
+        self._largest = config.ws_max_size
+        self._walk: FrameWalk | None = None
+        self._lane = Lane(_nowhere)
+        self._is_certain = False
+        self._is_direct = False
+        self._is_plain = False
+        self._is_clear = False
+
+    # --- what opens and closes the lane, and the direct way in ----------------------------------
+
+    def _settle(self) -> None:
+        """Find out what is allowed; after everything that may have changed it."""
+        lives = (
+            self.handshake_complete
+            and not self.close_sent
+            and not self.disconnected
+            and self.conn.state is State.OPEN
+            and not self.transport.is_closing()
+        )
+        self._is_direct = lives and self._is_certain
+        self._lane.is_open = lives and self._is_clear and self.writable.is_set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; the transport is there."""
+        super().connection_made(transport)
+        self._lane.write = self.transport.write
+        # The transport has served requests before. Where their answers still fill it, it has told
+        # somebody else that writing is paused, and would not tell it again.
+        low, _ = self.transport.get_write_buffer_limits()
+        self._is_clear = self.transport.get_write_buffer_size() <= low
+
+    def handle_connect(self, event: Request) -> None:
+        """Begin the app's task, and give it the lane."""
+        super().handle_connect(event)
+        if not self.close_sent:
+            # The app's task begins a turn later.
+            self.scope["extensions"][_EXTENSION] = self._lane  # type: ignore[assignment]
+            # Whoever wants to see frames in the log sees them all.
+            self._is_certain &= not self.conn.debug and all(
+                isinstance(extension, PerMessageDeflate) for extension in self.conn.extensions
+            )
+            self._is_plain = not self.conn.debug and not self.conn.extensions
+
+    def pause_writing(self) -> None:
+        """The peer is behind."""
+        super().pause_writing()
+        self._lane.is_open = False
+
+    def resume_writing(self) -> None:
+        """The peer has caught up."""
+        super().resume_writing()
+        self._settle()
+
+    def handle_close(self, event: Any) -> None:
+        """The peer closes."""
+        super().handle_close(event)
+        self._settle()
+
+    def handle_parser_exception(self) -> None:
+        """The peer has broken the protocol."""
+        super().handle_parser_exception()
+        self._settle()
+
+    def keepalive_timeout(self) -> None:
+        """The peer has not answered a ping."""
+        super().keepalive_timeout()
+        self._settle()
+
+    def shutdown(self) -> None:
+        """The server ends."""
+        super().shutdown()
+        self._settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is no more."""
+        super().connection_lost(exc)
+        self._settle()
+        # For an app that keeps it, and so the transport.
+        self._lane.write = _nowhere
+        # The parser is a generator of the very object that holds it, and the traceback of what
+        # stopped it holds both: without this, the garbage collector would have to find them.
+        self.conn.parser.close()
+        self.conn.parser_exc = None
+
+    async def run_asgi(self) -> None:
+        """Run the app; its end is that of the connection."""
+        try:
+            await super().run_asgi()
+        finally:
+            self._settle()
+
+    # --- out ------------------------------------------------------------------------------------
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """The app's `send`."""
+        if message["type"] == "websocket.send":
+            text = message.get("text")
+            if self._is_plain and text is not None and message.get("bytes") is None:
+                lane = self._lane
+                if lane.is_open:
+                    lane.write(websocket_frame(text.encode()))
+                    return
+            await super().send(message)
+            return
+        try:
+            await super().send(message)
+        finally:
+            self._settle()
+
+    # --- in -------------------------------------------------------------------------------------
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The app's `receive`."""
+        inbox = self._inbox
+        messages = inbox.messages
+        while not messages:
+            before = inbox.waiter
+            inbox.waiter = waiter = self.loop.create_future()
+            try:
+                await waiter
+            finally:
+                # Of several who wait, each wakes the one before it.
+                if before is not None and not before.done():
+                    before.set_result(None)
+        message, size = messages.popleft()
+        inbox.held -= size
+        if (
+            self.read_paused
+            and 2 * len(messages) < self._most_messages
+            and 2 * inbox.held < _MOST_HELD
+        ):
+            self.read_paused = False
+            self.transport.resume_reading()
+        return message
+
+    def send_receive_event_to_app(self) -> None:
+        """Queue a message that came the usual way."""
+        # The base class pauses reading here unless it is paused.
+        is_paused, self.read_paused = self.read_paused, True
+        super().send_receive_event_to_app()
+        self.read_paused = is_paused
+        self._bound()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the socket gave."""
+        if self._is_direct:
+            size = len(data)
+            # One short text and nothing else is what nearly all clients send.
+            if (
+                6 <= size < _NOT_SHORT + 6
+                and data[0] == _TEXT
+                and data[1] == size + 122  # the mask's bit, and the size without six bytes
+                and self._walk is None
+            ):
+                try:
+                    text = apply_mask(data[6:], data[2:6]).decode()
+                except UnicodeDecodeError:
+                    pass  # the base class tells the peer, and the log
+                else:
+                    # `_Inbox.put`, without the call.
+                    inbox = self._inbox
+                    inbox.messages.append(({"type": "websocket.receive", "text": text}, size))
+                    inbox.held += size
+                    waiter = inbox.waiter
+                    if waiter is None:
+                        self._bound()
+                    else:
+                        inbox.waiter = None
+                        if not waiter.done():
+                            waiter.set_result(None)
+                    return
+            self._take(data)
+            return
+        if not self.handshake_complete:
+            # The request comes alone, as uvicorn hands it on, and nothing may come before the
+            # answer. Else nobody knows here where frames begin.
+            self._is_certain = not self.handshake_initiated and data.find(_HEAD_OF_REQUEST) == len(
+                data
+            ) - len(_HEAD_OF_REQUEST)
+        super().data_received(data)
+
+    def _take(self, data: bytes) -> None:
+        """Take what is whole and plain; the rest is for the base class, one frame at a time."""
+        position, end = 0, len(data)
+        while position < end and self._is_direct:
+            if self._walk is None:
+                position = self._take_plain(data, position, end)
+                if position == end:
+                    break
+                self._walk = FrameWalk()
+            start, position = position, self._walk.on(data, position)
+            if self._walk.has_ended:
+                self._walk = None
+            super().data_received(data[start:position])
+        self._bound()
+
+    def _take_plain(self, data: bytes, position: int, end: int) -> int:
+        """Take one frame after the other; gives where the first one begins that is another's."""
+        inbox, largest = self._inbox, self._largest
+        while position + 6 <= end:
+            opcode, size, body = data[position], data[position + 1] - 128, position + 6
+            if size == 126:
+                size, body = int.from_bytes(data[position + 2 : position + 4]), position + 8
+            elif size == 127:
+                size, body = int.from_bytes(data[position + 2 : position + 10]), position + 14
+            stop = body + size
+            if size < 0 or size > largest or stop > end:
+                break
+            if opcode == _TEXT:
+                try:
+                    text = apply_mask(data[body:stop], data[body - 4 : body]).decode()
+                except UnicodeDecodeError:
+                    break
+                inbox.put({"type": "websocket.receive", "text": text}, size)
+            elif opcode == _BINARY:
+                payload = apply_mask(data[body:stop], data[body - 4 : body])
+                inbox.put({"type": "websocket.receive", "bytes": payload}, size)
+            else:
+                break
+            position = stop
+        return position
+
+    def _bound(self) -> None:
+        """Read no more while this much waits for the app."""
+        inbox = self._inbox
+        if not self.read_paused and (
+            len(inbox.messages) >= self._most_messages or inbox.held >= _MOST_HELD
+        ):
+            self.read_paused = True
+            self.transport.pause_reading()
+
+
+class _Inbox:
+    """What waits for the app, and who waits for it."""
+
+    __slots__ = ("held", "messages", "waiter")
+
+    def __init__(self) -> None:
+        self.messages: deque[tuple[ASGIReceiveEvent, int]] = deque()
+        self.held = 0
+        self.waiter: asyncio.Future[None] | None = None
+
+    def put(self, message: ASGIReceiveEvent, size: int) -> None:
+        """Queue a message."""
+        self.messages.append((message, size))
+        self.held += size
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def put_nowait(self, message: ASGIReceiveEvent) -> None:
+        """Queue a message of the base class, as in an asyncio.Queue."""
+        size = 0
+        if message["type"] == "websocket.receive":
+            size = len(message.get("text") or message.get("bytes") or "")
+        self.put(message, size)
+
+
+def _nowhere(_frames: bytes) -> None:
+    """Where frames go before and after the connection."""
+
+
+def _missing(base: type[WebSocketsSansIOProtocol], below: type[object]) -> list[str]:
+    """What this relies on, and uvicorn's class, or that of websockets below it, does not have."""
+    return sorted(
+        {name for name in _METHODS if not callable(getattr(base, name, None))}
+        # Attributes that `__init__` sets: no object needs to be made to see them.
+        | (_ATTRIBUTES - set(base.__init__.__code__.co_names))
+        | (_BELOW - set(below.__init__.__code__.co_names))
+    )
+
+
+if _lost := _missing(WebSocketsSansIOProtocol, WebSocketProtocol):
+    raise ImportError(
+        f"pondsocket_asgi.fastlane knows uvicorn 0.52.4 to 0.54 from the inside, and misses "
+        f"{', '.join(_lost)} in uvicorn {uvicorn.__version__} with websockets "
+        f"{version('websockets')}: start it with `--ws websockets-sansio`, which serves the same."
+    )
