@@ -1,10 +1,10 @@
 """The WebSocket door: refuse or accept, then frames in and frames out."""
 
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final, Protocol, cast
 
 import anyio
-from pondsocket import Frame, Options, Refusal, Session
+from pondsocket import Batch, Frame, Options, Refusal, Session
 from pondsocket_common import CloseCode
 
 from ._backlog import Backlog
@@ -36,7 +36,9 @@ async def serve_websocket(door: Door, scope: Scope, receive: Receive, send: Send
         await _refuse(outcome, scope, send)
     else:
         quiet_seconds = _quiet_seconds(door.pond.options)
-        await ASGIWebSocketTransport(
+        lane = (scope.get("extensions") or {}).get("pondsocket.fastlane")
+        transport = ASGIWebSocketTransport if lane is None else FastWebSocketTransport
+        await transport(
             scope,
             receive,
             send,
@@ -85,6 +87,13 @@ async def _start_response(status: int, named: list[tuple[bytes, bytes]], send: S
         if not isinstance(gone.__cause__, ValueError):
             raise
         await put(send, start | {"status": status // 100 * 100})
+
+
+class Lane(Protocol):
+    """What `pondsocket_asgi.fastlane` lends, in a scope's extensions."""
+
+    is_open: bool
+    write: Callable[[bytes], object]
 
 
 class ASGIWebSocketTransport(Outbox):
@@ -184,6 +193,37 @@ class ASGIWebSocketTransport(Outbox):
         if closing.farewell is not None:
             await put(self._send, {"type": "websocket.send", "text": closing.farewell.text})
         await put(self._send, _close_message(closing.code, closing.reason))
+
+
+class FastWebSocketTransport(ASGIWebSocketTransport):
+    """One accepted WebSocket of `pondsocket_asgi.fastlane`, as a session's outlet.
+
+    While the peer keeps up, ready frames go straight to its socket. When it does not, they wait
+    here, and are sent as to any server.
+    """
+
+    def __init__(self, scope: Scope, *arguments: Any, **options: Any) -> None:
+        super().__init__(scope, *arguments, **options)
+        self._lane: Lane = scope["extensions"]["pondsocket.fastlane"]
+
+    def push(self, frame: Frame) -> bool:
+        """Write or queue a frame; False where the outbox is full or the connection is ending."""
+        if self._is_free:
+            if self._lane.is_open:
+                self._writes += 1
+                self._lane.write(frame.wire)
+                return True
+            self._is_free = False
+            self._start_writer()
+        return self._queue(frame)
+
+    def push_batch(self, batch: Batch) -> bool:
+        """Write several in one piece, or queue them; False where not all of them are taken."""
+        if not self._is_free or not self._lane.is_open:
+            return super().push_batch(batch)
+        self._writes += 1
+        self._lane.write(batch.wire)
+        return True
 
 
 def _is_longer(data: str | bytes, max_bytes: int | None) -> bool:
