@@ -73,6 +73,13 @@ class Outbox(ABC):
         quiet_seconds: After how long without a write the peer is to hear something; None: never.
     """
 
+    __slots__ = (
+        "_backlog", "_begun", "_can_step", "_closing", "_context", "_failure", "_has_ended",
+        "_is_cut_off", "_is_free", "_lost", "_pulse", "_quiet_limit", "_quiet_since", "_receive",
+        "_scope", "_send", "_session", "_tasks", "_wake", "_write_timeout", "_writer", "_writes",
+        "_writes_seen", "_written",
+    )  # fmt: skip
+
     def __init__(
         self,
         scope: Scope,

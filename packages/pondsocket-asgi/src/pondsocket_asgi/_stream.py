@@ -46,6 +46,8 @@ class SSEStream(Outbox):
         headers: What the response says besides.
     """
 
+    __slots__ = ("_first", "_headers", "_is_unnamed", "_positions")
+
     def __init__(
         self,
         scope: Scope,

@@ -99,6 +99,8 @@ class Lane(Protocol):
 class ASGIWebSocketTransport(Outbox):
     """One accepted WebSocket as a session's outlet."""
 
+    __slots__ = ("_accepted", "_is_accepted", "_max_message_bytes", "_on_restart")
+
     def __init__(
         self,
         scope: Scope,
@@ -201,6 +203,8 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
     While the peer keeps up, ready frames go straight to its socket. When it does not, they wait
     here, and are sent as to any server.
     """
+
+    __slots__ = ("_lane",)
 
     def __init__(self, scope: Scope, *arguments: Any, **options: Any) -> None:
         super().__init__(scope, *arguments, **options)
