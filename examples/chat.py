@@ -196,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             create_app(None) if options.no_history else app,
             log_level="warning",
             timeout_graceful_shutdown=2,
+            ws="pondsocket_asgi.fastlane:Protocol",
             ws_max_size=MESSAGE_LIMIT,
         )
         try:

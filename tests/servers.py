@@ -46,7 +46,7 @@ BIND: Final[dict[ServerName, tuple[str, ...]]] = {
 # tests behind nginx run these very options.
 RECOMMENDED: Final[dict[ServerName, tuple[str, ...]]] = {
     "uvicorn": (
-        "--ws", "websockets-sansio", "--ws-max-size", "65536",
+        "--ws", "pondsocket_asgi.fastlane:Protocol", "--ws-max-size", "65536",
         "--ws-ping-interval", "15", "--ws-ping-timeout", "15",
         # What is still open after a drain is the host's own.
         "--timeout-graceful-shutdown", "10",
