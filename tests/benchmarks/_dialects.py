@@ -1,0 +1,147 @@
+"""How a client speaks with each contender: texts, and no I/O.
+
+Nearly all speak the same JSON; where a framework has a protocol of its own, it is that one.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+CHANNEL: Final = "/room/1"
+# Of a payload object around its one text.
+_AROUND: Final = len('{"text":""}')
+_CONNECTION_ID: Final = re.compile(rb"\r\nx-connection-id: *([^\r]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """PondSocket's messages, which other servers can be taught.
+
+    Args:
+        path: Where the WebSockets are.
+        stream_path: Where the event streams are.
+        stream_joins: Whether a stream joins by a request of its own; else it is a member at once.
+        presence: How a member wants to hear of the others: `diff`, or None for whole lists.
+    """
+
+    path: str = "/socket"
+    stream_path: str = "/socket"
+    stream_joins: bool = True
+    presence: str | None = None
+
+    def answer(self, text: bytes) -> bytes | None:
+        """What the protocol wants a client to send as soon as it hears this."""
+        return None
+
+    def is_connected(self, text: bytes) -> bool:
+        """Whether a client that has heard this may join."""
+        return b'"CONNECTION"' in text
+
+    def is_joined(self, text: bytes) -> bool:
+        """Whether this is the answer to a join; of a stream, any bytes that hold it."""
+        return b'"ACKNOWLEDGE"' in text
+
+    def join(self, token: str, channel: str = CHANNEL) -> bytes:
+        """Ask to become a member."""
+        envelope = self._envelope("JOIN_CHANNEL", "join", token, channel, {})
+        if self.presence is not None:
+            envelope["presence"] = self.presence
+        return compact(envelope)
+
+    def say(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
+        """What every member hears, the sender as well.
+
+        Args:
+            size: Bytes of the payload, within which the token is.
+        """
+        return compact(self._envelope("BROADCAST", "say", token, channel, payload(token, size)))
+
+    def echo(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
+        """What is answered with the same payload, to the sender alone."""
+        return compact(self._envelope("BROADCAST", "echo", token, channel, payload(token, size)))
+
+    def stream_request(self) -> bytes:
+        """The request that opens an event stream."""
+        return (
+            f"GET {self.stream_path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            "Accept: text/event-stream\r\n\r\n"
+        ).encode()
+
+    def stream_join(self, head: bytes, token: str) -> bytes | None:
+        """The request that makes a stream a member, if there has to be one.
+
+        Args:
+            head: Status line and headers of the stream's response.
+
+        Raises:
+            ValueError: They do not say which stream it is.
+        """
+        if not self.stream_joins:
+            return None
+        found = _CONNECTION_ID.search(head)
+        if found is None:
+            raise ValueError(f"no connection id: {head!r}")
+        body = self.join(token)
+        return (
+            b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Connection-ID: %b\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        ) % (self.stream_path.encode(), found[1], len(body), body)
+
+    def _envelope(
+        self, action: str, event: str, token: str, channel: str, payload: dict[str, str]
+    ) -> dict[str, Any]:
+        return {
+            "action": action,
+            "event": event,
+            "channelName": channel,
+            "requestId": token,
+            "payload": payload,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SocketIO(Dialect):
+    """Engine.IO 4 and Socket.IO 5, on a WebSocket from the start.
+
+    A packet is `4` (a message) and `2` (an event), an acknowledgement's number where one is asked
+    for, and a JSON array of the event's name and its arguments.
+    """
+
+    path: str = "/socket.io/?EIO=4&transport=websocket"
+
+    def answer(self, text: bytes) -> bytes | None:
+        """Open the namespace when the transport is open, and answer pings."""
+        if text[:1] == b"0":
+            return b"40"
+        return b"3" if text == b"2" else None
+
+    def is_connected(self, text: bytes) -> bool:
+        """Whether the namespace is open."""
+        return text[:2] == b"40"
+
+    def is_joined(self, text: bytes) -> bool:
+        """Whether this is the acknowledgement of a join."""
+        return text[:3] == b"430"
+
+    def join(self, token: str, channel: str = CHANNEL) -> bytes:
+        """Ask to become a member of a room."""
+        return b"420" + compact(["join", channel])
+
+    def say(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
+        """What everybody in the room hears."""
+        return b"42" + compact(["say", channel, payload(token, size)])
+
+    def echo(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
+        """What is acknowledged with the same payload."""
+        return b"421" + compact(["echo", payload(token, size)])
+
+
+def payload(token: str, size: int) -> dict[str, str]:
+    """A payload object of so many bytes; a token that needs more gets it."""
+    return {"text": token.ljust(size - _AROUND, "x")}
+
+
+def compact(value: object) -> bytes:
+    """JSON without spaces."""
+    return json.dumps(value, separators=(",", ":")).encode()
