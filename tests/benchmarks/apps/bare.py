@@ -4,47 +4,94 @@ No users, no order, no bounds, no slow consumers, no validation. It encodes a br
 awaits `send` for one member after the other.
 """
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 
-members: dict[Send, None] = {}
+HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+
+# By channel.
+sockets: dict[str, dict[Send, None]] = defaultdict(dict)
+streams: dict[str, dict[Send, None]] = defaultdict(dict)
 
 
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Serve one WebSocket; every channel is the same one."""
-    if scope["type"] != "websocket":
-        raise ValueError("only WebSockets are served here")
+    """Serve one WebSocket, or at `/sse/<channel>` one event stream."""
+    if scope["type"] == "websocket":
+        await serve_socket(receive, send)
+    elif scope["type"] == "http":
+        await serve_stream(scope["path"].removeprefix("/sse"), receive, send)
+    else:
+        raise ValueError("only WebSockets and streams are served here")
+
+
+async def serve_socket(receive: Receive, send: Send) -> None:
+    """Serve one WebSocket."""
+    joined: list[str] = []
     await receive()
     await send({"type": "websocket.accept"})
-    await send(answer("CONNECT", "CONNECTION", {}, {"channelName": "GATEWAY", "requestId": "0"}))
-    while (message := await receive())["type"] == "websocket.receive":
-        request = orjson.loads(message["text"])
+    await send(message(answer("CONNECT", "CONNECTION", {}, "GATEWAY", "0")))
+    while (heard := await receive())["type"] == "websocket.receive":
+        # A server may give the keys of both forms, one of them as None.
+        request = orjson.loads(heard.get("text") or heard["bytes"])
+        channel, number = request["channelName"], request["requestId"]
         if request["action"] == "JOIN_CHANNEL":
-            members[send] = None
-            await send(answer("SYSTEM", "ACKNOWLEDGE", {}, request))
+            joined.append(channel)
+            sockets[channel][send] = None
+            await send(message(answer("SYSTEM", "ACKNOWLEDGE", {}, channel, number)))
         elif request["event"] == "echo":
-            await send(answer("SYSTEM", "echo", request["payload"], request))
+            await send(message(answer("SYSTEM", "echo", request["payload"], channel, number)))
         else:
-            heard = answer("BROADCAST", request["event"], request["payload"], request)
-            for member in list(members):
-                await member(heard)
-    members.pop(send, None)
+            text = answer("BROADCAST", request["event"], request["payload"], channel, number)
+            await broadcast(channel, text)
+    for channel in joined:
+        sockets[channel].pop(send, None)
 
 
-def answer(
-    action: str, event: str, payload: dict[str, Any], request: dict[str, Any]
-) -> dict[str, Any]:
-    """The ASGI message that says it."""
+async def broadcast(channel: str, text: bytes) -> None:
+    """Send it to every member."""
+    if members := sockets[channel]:
+        said = message(text)
+        for send in list(members):
+            await send(said)
+    if members := streams[channel]:
+        said = block(text)
+        for send in list(members):
+            await send(said)
+
+
+async def serve_stream(channel: str, receive: Receive, send: Send) -> None:
+    """Serve one event stream, which is a member from its beginning to its end."""
+    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    streams[channel][send] = None
+    await send(block(answer("SYSTEM", "ACKNOWLEDGE", {}, channel, "0")))
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    streams[channel].pop(send, None)
+
+
+def answer(action: str, event: str, payload: object, channel: str, number: str) -> bytes:
+    """The message as JSON."""
     envelope = {
         "action": action,
         "event": event,
-        "channelName": request["channelName"],
-        "requestId": request["requestId"],
+        "channelName": channel,
+        "requestId": number,
         "payload": payload,
     }
-    return {"type": "websocket.send", "text": orjson.dumps(envelope).decode()}
+    return orjson.dumps(envelope)
+
+
+def message(text: bytes) -> dict[str, Any]:
+    """The ASGI message that says it on a WebSocket."""
+    return {"type": "websocket.send", "text": text.decode()}
+
+
+def block(text: bytes) -> dict[str, Any]:
+    """The ASGI message that says it on a stream."""
+    return {"type": "http.response.body", "body": b"data: %b\n\n" % text, "more_body": True}
