@@ -3,8 +3,13 @@
 Ours runs it, and PyPI's `pondsocket-asgi` in an environment of its own: the very same handlers.
 """
 
+from collections.abc import Awaitable, Callable
+
 from pondsocket import ConnectionContext, EventContext, JoinContext, Lobby, Options, PondSocket
 from pondsocket_asgi import PondASGIApp
+
+# Texts of 64 KiB are measured, and the envelope comes on top; the default is 64 KiB in all.
+MESSAGE_BYTES = 131_072
 
 
 async def admit(ctx: ConnectionContext) -> None:
@@ -30,19 +35,24 @@ async def nothing(ctx: EventContext) -> None:
 def unlimited() -> Options | None:
     """No limit on how often a client may send; the peer's package has none to switch off."""
     try:
-        return Options(event_rate=None, control_rate=None)
+        return Options(event_rate=None, control_rate=None, max_message_bytes=MESSAGE_BYTES)
     except TypeError:
         return None
 
 
-def build() -> tuple[PondSocket, Lobby]:
-    """A pond, and the lobby of its rooms."""
-    pond = PondSocket(options=unlimited())
-    lobby = pond.create_endpoint("/socket", admit).create_channel("/room/:room_id", enter)
+def handle(lobby: Lobby) -> Lobby:
+    """Have a lobby repeat and echo."""
     lobby.on_message("say", say)
     lobby.on_message("echo", echo)
     lobby.on_message("nothing", nothing)
-    return pond, lobby
+    return lobby
+
+
+def build(enter: Callable[[JoinContext], Awaitable[None]] = enter) -> tuple[PondSocket, Lobby]:
+    """A pond, and the lobby of its rooms, which are joined by this handler."""
+    pond = PondSocket(options=unlimited())
+    endpoint = pond.create_endpoint("/socket", admit)
+    return pond, handle(endpoint.create_channel("/room/:room_id", enter))
 
 
 pond, _ = build()
