@@ -1,78 +1,283 @@
-"""Who is measured, and in which environment."""
+"""Who is measured, with what, and in which environment."""
 
-import os
-import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ROOT, Server
+from tests.benchmarks._dialects import Dialect, SocketIO
+from tests.benchmarks._environments import (
+    CARRIERS as CARRIERS,
+)
+from tests.benchmarks._environments import (
+    ContenderMissing as ContenderMissing,
+)
+from tests.benchmarks._environments import Environment, Node, Own, Python
+from tests.servers import ALWAYS, BIND, ROOT, Server, ServerName
 
 PEER: Final = "0.0.6"
-# What carries every contender, and so must be the same for all.
-CARRIERS: Final = ("uvicorn", "uvloop", "httptools", "websockets")
+WS: Final = "8.23.0"
+# With what each of them spends its time in.
+_PYPI_PINS: Final = (
+    f"pondsocket-asgi=={PEER}",
+    "pondsocket==0.0.7",
+    "pondsocket-common==0.0.6",
+    "pydantic==2.14.3",
+)
+_SOCKETIO_PINS: Final = ("python-socketio==5.18.1", "python-engineio==4.15.1")
+_DJANGO_PINS: Final = ("channels==4.3.2", "django==5.2.19", "asgiref==3.13.0")
+_LITESTAR_PINS: Final = ("litestar==2.25.0", "msgspec==0.22.0")
 
-_UVICORN: Final = [
-    "--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio",
-    "--log-level", "warning", "--no-access-log",
-    # Longer than a run: the pings of idle connections are not what is measured.
-    "--ws-ping-interval", "3600",
-]  # fmt: skip
+_APPS: Final = "tests.benchmarks.apps"
+_LANE: Final = "pondsocket_asgi.fastlane"
+# Longer than a run: the pings of idle connections are not what is measured.
+_NO_PINGS: Final = "3600"
+_UVICORN: Final = (
+    "--loop", "uvloop", "--http", "httptools", "--log-level", "warning", "--no-access-log",
+    "--ws-ping-interval", _NO_PINGS,
+)  # fmt: skip
+_SANSIO: Final = ("--ws", "websockets-sansio")
+_HYPERCORN: Final = (
+    # In the process itself.
+    "--worker-class", "uvloop", "--workers", "0", "--log-level", "warning",
+    "--error-logfile", "-", "--websocket-ping-interval", _NO_PINGS, "--backlog", "2048",
+)  # fmt: skip
+_GRANIAN: Final = (
+    "--loop", "uvloop", "--workers", "1", "--log-level", "warning",
+    # An open stream is a request, of which it serves 1,024 at once by default.
+    "--backpressure", "50000",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
+class Kind(StrEnum):
+    """What a contender can be measured with."""
+
+    WEBSOCKET = "websocket"
+    SSE = "sse"
+    PRESENCE = "presence"
+
+
+_BOTH: Final = frozenset({Kind.WEBSOCKET, Kind.SSE})
+_SOCKETS: Final = frozenset({Kind.WEBSOCKET})
+_PRESENCE: Final = frozenset({Kind.PRESENCE})
+
+
+class Process(Server):
+    """Any program that serves on a loopback port.
+
+    Args:
+        command: Its words, of which `{host}` and `{port}` are filled in.
+        folder: Where it is started.
+    """
+
+    def __init__(self, *command: str, folder: Path = ROOT) -> None:
+        super().__init__(app="", folder=folder)
+        self._command = [word.format(host=self.host, port=self.port) for word in command]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contender:
     """A server to be measured.
 
     Args:
         key: Its name on the command line.
-        path: Where its WebSockets are.
-        peer: Whether it runs PyPI's package instead of this repository's.
+        environment: Where it runs.
+        command: What the environment's program is told; see `Process`.
+        tells: The packages whose versions a report gives.
+        folder: Where it is started.
+        needs: A module of this project without which it cannot be.
+        peer: Whether it is somebody else's; else it is ours, or a floor.
     """
 
     key: str
     label: str
-    app: str
-    path: str = "/socket"
+    command: tuple[str, ...]
+    environment: Environment
+    tells: tuple[str, ...] = ()
+    dialect: Dialect = Dialect()  # noqa: RUF009 - frozen
+    kinds: frozenset[Kind] = _BOTH
+    folder: Path = ROOT
+    needs: str | None = None
     peer: bool = False
 
-    def server(self) -> Server:
-        """The server, not yet started. What it needs is installed first."""
-        python = peer_python() if self.peer else sys.executable
-        return Server(self.app, *_UVICORN, python=python)
+    @property
+    def path(self) -> str:
+        """Where its WebSockets are."""
+        return self.dialect.path
+
+    def missing(self) -> str | None:
+        """Why it cannot run here, as far as can be told at once."""
+        if self.needs is not None and find_spec(self.needs) is None:
+            return f"there is no module {self.needs}"
+        return self.environment.missing()
+
+    def prepare(self) -> None:
+        """Install what it needs, if that is not done yet.
+
+        Raises:
+            ContenderMissing: It cannot run here.
+        """
+        if (why := self.missing()) is not None:
+            raise ContenderMissing(f"{self.label}: {why}")
+        self.environment.prepare()
+
+    def versions(self) -> dict[str, str]:
+        """What it runs; once it is prepared."""
+        return self.environment.versions(*self.tells)
+
+    def server(self) -> Process:
+        """The server, not yet started. What it needs is installed first.
+
+        Raises:
+            ContenderMissing: It cannot run here.
+        """
+        self.prepare()
+        return Process(str(self.environment.program), *self.command, folder=self.folder)
 
 
-BARE: Final = Contender("bare", "bare ASGI app (the floor)", "tests.benchmarks.apps.bare:app")
-OURS: Final = Contender(
-    "ours", f"pondsocket-asgi {version('pondsocket-asgi')} (ours)", "tests.benchmarks.apps.pond:app"
-)
-PYPI: Final = Contender(
-    "pypi", f"pondsocket-asgi {PEER} (PyPI)", "tests.benchmarks.apps.pond:app", peer=True
-)
-CONTENDERS: Final = {contender.key: contender for contender in (BARE, OURS, PYPI)}
+def _on(server: ServerName, app: str, *arguments: str) -> tuple[str, ...]:
+    """How an interpreter is told to serve this app."""
+    return ("-m", server, *ALWAYS[server], *BIND[server], *arguments, f"{_APPS}.{app}")
 
 
-def peer_python() -> Path:
-    """The interpreter of PyPI's package, with the same carriers as here.
+def _on_uvicorn(app: str) -> tuple[str, ...]:
+    return _on("uvicorn", app, *_UVICORN, *_SANSIO)
 
-    Raises:
-        SystemExit: It cannot be set up.
-    """
-    uv = os.environ.get("UV") or shutil.which("uv")
-    if uv is None:
-        sys.exit("Start it with `uv run nox -s bench`, or without the peer: --only bare ours")
-    env = ROOT / ".cache" / f"bench-pondsocket-asgi-{PEER}"
-    python = env / "bin" / "python"
-    wanted = [f"pondsocket-asgi=={PEER}", *(f"{name}=={version(name)}" for name in CARRIERS)]
-    # Afresh every time: a second with uv's cache, and never another interpreter's leavings.
-    make = [uv, "venv", "-q", "--clear", "--python", sys.executable, str(env)]
-    fill = [uv, "pip", "install", "-q", "--python", str(python), *wanted]
-    try:
-        subprocess.run(make, check=True, timeout=60)
-        subprocess.run(fill, check=True, timeout=300)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        sys.exit(f"The peer cannot be installed; go without it by --only bare ours. ({error})")
-    return python
+
+_OWN: Final = Own()
+_BARE: Final = Dialect(stream_path="/sse/room/1", stream_joins=False)
+_OURS: Final = f"pondsocket-asgi {version('pondsocket-asgi')} (ours)"
+_OURS_TELL: Final = ("pondsocket-asgi", "anyio", "orjson")
+_ORJSON: Final = f"orjson=={version('orjson')}"
+_NODE: Final = Node("ws", WS)
+
+
+def _floors() -> Iterator[Contender]:
+    yield Contender(
+        key="limit",
+        label="bare uvloop server (the limit)",
+        command=("-m", f"{_APPS}.limit", "--port", "{port}"),
+        environment=_OWN,
+        tells=("uvloop", "orjson"),
+        dialect=_BARE,
+    )
+    yield Contender(
+        key="bare",
+        label="bare ASGI app (the floor)",
+        command=_on_uvicorn("bare:app"),
+        environment=_OWN,
+        tells=(*CARRIERS, "orjson"),
+        dialect=_BARE,
+    )
+    for server, arguments in _OTHER_SERVERS.items():
+        yield Contender(
+            key=f"bare-{server}",
+            label=f"bare ASGI app on {server}",
+            command=_on(server, "bare:app", *arguments),
+            environment=_OWN,
+            tells=(server, "uvloop", "orjson"),
+            dialect=_BARE,
+        )
+
+
+def _ours() -> Iterator[Contender]:
+    def ours(
+        key: str,
+        also: str = "",
+        app: str = "pond:app",
+        *,
+        command: tuple[str, ...] = (),
+        kinds: frozenset[Kind] = _BOTH,
+        carriers: tuple[str, ...] = CARRIERS,
+        dialect: Dialect = Dialect(),  # noqa: B008 - frozen
+        needs: str | None = None,
+    ) -> Contender:
+        return Contender(
+            key=key,
+            label=f"{_OURS}{also and ', '}{also}",
+            command=command or _on_uvicorn(app),
+            environment=_OWN,
+            tells=(*_OURS_TELL, *carriers),
+            dialect=dialect,
+            kinds=kinds,
+            needs=needs,
+        )
+
+    def lane(key: str, also: str, app: str) -> Contender:
+        command = _on("uvicorn", app, *_UVICORN, "--ws", f"{_LANE}:Protocol")
+        return ours(key, also, command=command, kinds=_SOCKETS, needs=_LANE)
+
+    yield ours("ours")
+    yield lane("ours-lane", "fast lane", "pond:app")
+    for server, arguments in _OTHER_SERVERS.items():
+        command = _on(server, "pond:app", *arguments)
+        yield ours(f"ours-{server}", server, command=command, carriers=(server, "uvloop"))
+    yield ours("ours-gc", "GC tuned", "pond_tuned:app", kinds=_SOCKETS)
+    yield lane("ours-lane-gc", "fast lane, GC tuned", "pond_tuned:app")
+    yield ours("ours-limited", "rate limit on", "pond_variants:limited", kinds=_SOCKETS)
+    yield ours("ours-history", "history", "pond_variants:remembering")
+    seen = "pond_presence:app"
+    yield ours("ours-presence", "whole lists", seen, kinds=_PRESENCE)
+    diffs = Dialect(presence="diff")
+    yield ours("ours-presence-diff", "diffs", seen, kinds=_PRESENCE, dialect=diffs)
+
+
+def _peers() -> Iterator[Contender]:
+    def peer(
+        key: str,
+        label: str,
+        app: str,
+        pins: tuple[str, ...],
+        *,
+        dialect: Dialect = Dialect(),  # noqa: B008 - frozen
+        kinds: frozenset[Kind] = _SOCKETS,
+    ) -> Contender:
+        name, _, number = pins[0].partition("==")
+        return Contender(
+            key=key,
+            label=label.format(number),
+            command=_on_uvicorn(app),
+            # With the JSON that all our apps use; none of the frameworks is told of it.
+            environment=Python(f"{name}-{number}", (*pins, _ORJSON)),
+            tells=(*(pin.partition("==")[0] for pin in pins), *CARRIERS),
+            dialect=dialect,
+            kinds=kinds,
+            peer=True,
+        )
+
+    pypi = "pondsocket-asgi {} (PyPI)"
+    yield peer("pypi", pypi, "pond:app", _PYPI_PINS, kinds=_BOTH)
+    lists = f"{pypi}, whole lists"
+    yield peer("pypi-presence", lists, "pond_presence:app", _PYPI_PINS, kinds=_PRESENCE)
+    yield peer(
+        "socketio", "python-socketio {}", "socketio_app:app", _SOCKETIO_PINS, dialect=SocketIO()
+    )
+    yield peer("django", "Django Channels {}", "django_app:app", _DJANGO_PINS)
+    yield peer(
+        "litestar",
+        "Litestar {} channels",
+        "litestar_app:app",
+        _LITESTAR_PINS,
+        dialect=_BARE,
+        kinds=_BOTH,
+    )
+    yield Contender(
+        key="node",
+        label=f"Node ws {WS}",
+        command=(str(ROOT / "tests" / "benchmarks" / "apps" / "node_ws.mjs"), "{port}"),
+        environment=_NODE,
+        dialect=_BARE,
+        folder=_NODE.folder,
+        peer=True,
+    )
+
+
+_OTHER_SERVERS: Final[dict[ServerName, tuple[str, ...]]] = {
+    "hypercorn": _HYPERCORN,
+    "granian": _GRANIAN,
+}
+# In the order of a report.
+CONTENDERS: Final = {contender.key: contender for contender in (*_floors(), *_ours(), *_peers())}

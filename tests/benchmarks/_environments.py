@@ -1,0 +1,198 @@
+"""Where contenders run: this project's environment, or one of their own that is made on demand."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, Protocol
+
+from tests.servers import ROOT
+
+# What carries the contenders on uvicorn, and so must be the same for all.
+CARRIERS: Final = ("uvicorn", "uvloop", "httptools", "websockets")
+
+_CACHE: Final = ROOT / ".cache"
+# Seconds. Downloads are a few megabytes; a second time nothing is done at all.
+_MAKE: Final = 60.0
+_FILL: Final = 300.0
+# What an environment was made of; written last, so that half of one is never used.
+_STAMP: Final = "made-of.json"
+_TELL: Final = (
+    "import importlib.metadata as m, json, sys; "
+    "print(json.dumps({name: m.version(name) for name in sys.argv[1:]}))"
+)
+
+
+class ContenderMissing(Exception):  # noqa: N818 - the sentence that stands in its place
+    """A contender cannot run here."""
+
+
+class Environment(Protocol):
+    """Where a contender runs."""
+
+    @property
+    def program(self) -> Path:
+        """What starts it."""
+
+    def missing(self) -> str | None:
+        """Why it cannot be here, as far as can be told at once."""
+
+    def prepare(self) -> None:
+        """Make it, if that is not done yet.
+
+        Raises:
+            ContenderMissing: It cannot be made.
+        """
+
+    def versions(self, *names: str) -> dict[str, str]:
+        """Which versions of these are in it."""
+
+
+class Own:
+    """The environment that runs the benchmark."""
+
+    program: Final = Path(sys.executable)
+
+    def missing(self) -> None:
+        """It is always there."""
+
+    def prepare(self) -> None:
+        """It is always there."""
+
+    def versions(self, *names: str) -> dict[str, str]:
+        """Which versions of these packages are installed here."""
+        return {name: version(name) for name in names}
+
+
+@dataclass(frozen=True)
+class Python:
+    """A Python environment: the same interpreter, the same carriers, and others' packages.
+
+    Args:
+        name: Of its folder.
+        pins: Packages with versions, such as `litestar==2.25.0`.
+    """
+
+    name: str
+    pins: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return _CACHE / f"bench-{self.name}"
+
+    @property
+    def program(self) -> Path:
+        """The interpreter."""
+        return self.folder / "bin" / "python"
+
+    def missing(self) -> str | None:
+        """Whether there is nothing to install it with."""
+        if self._is_made() or _uv() is not None:
+            return None
+        return "there is no uv to install it with; start with `uv run nox -s bench`"
+
+    def prepare(self) -> None:
+        """Install it, unless that is done.
+
+        Raises:
+            ContenderMissing: It cannot be installed.
+        """
+        if self._is_made():
+            return
+        uv = _uv()
+        if uv is None:
+            raise ContenderMissing(f"{self.name}: {self.missing()}")
+        # Afresh: a second with uv's cache, and never another interpreter's leavings.
+        _run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(self.folder)], _MAKE)
+        fill = [uv, "pip", "install", "-q", "--python", str(self.program)]
+        _run([*fill, *self._all_pins()], _FILL)
+        (self.folder / _STAMP).write_text(self._stamp())
+
+    def versions(self, *names: str) -> dict[str, str]:
+        """Which versions of these packages are installed there."""
+        told: dict[str, str] = json.loads(_run([str(self.program), "-c", _TELL, *names], _MAKE))
+        return told
+
+    def _all_pins(self) -> tuple[str, ...]:
+        return (*self.pins, *(f"{name}=={version(name)}" for name in CARRIERS))
+
+    def _stamp(self) -> str:
+        return json.dumps([*self._all_pins(), sys.executable, platform.python_version()])
+
+    def _is_made(self) -> bool:
+        stamp = self.folder / _STAMP
+        return stamp.exists() and stamp.read_text() == self._stamp() and self.program.exists()
+
+
+@dataclass(frozen=True)
+class Node:
+    """A folder with one package of npm, for the Node that is on the PATH.
+
+    Args:
+        package: Its name.
+        version: Exactly this one; it must depend on no other.
+    """
+
+    package: str
+    version: str
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return _CACHE / f"bench-node-{self.package}-{self.version}"
+
+    @property
+    def program(self) -> Path:
+        """Node."""
+        return Path(shutil.which("node") or "node")
+
+    def missing(self) -> str | None:
+        """Whether Node is not installed."""
+        absent = [name for name in ("node", "npm") if shutil.which(name) is None]
+        return f"there is no `{absent[0]}` on the PATH" if absent else None
+
+    def prepare(self) -> None:
+        """Install the package, unless that is done.
+
+        Raises:
+            ContenderMissing: It cannot be installed.
+        """
+        if (why := self.missing()) is not None:
+            raise ContenderMissing(f"{self.package}: {why}")
+        if self._manifest.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--loglevel=error")
+        wanted = f"{self.package}@{self.version}"
+        _run(["npm", "install", *quiet, "--prefix", str(self.folder), wanted], _FILL)
+
+    def versions(self, *names: str) -> dict[str, str]:
+        """Node's, and the package's."""
+        node = _run([str(self.program), "--version"], _MAKE).strip().removeprefix("v")
+        return {"node": node, self.package: json.loads(self._manifest.read_text())["version"]}
+
+    @property
+    def _manifest(self) -> Path:
+        return self.folder / "node_modules" / self.package / "package.json"
+
+
+def _uv() -> str | None:
+    return os.environ.get("UV") or shutil.which("uv")
+
+
+def _run(command: list[str], seconds: float) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds, check=True, cwd=ROOT
+        )
+    except subprocess.CalledProcessError as error:
+        raise ContenderMissing(f"{' '.join(command)} failed: {error.stderr.strip()}") from error
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise ContenderMissing(f"{' '.join(command)} failed: {error}") from error
+    return done.stdout

@@ -1,0 +1,72 @@
+"""Django Channels: one consumer, groups, and the layer in memory."""
+
+from typing import Any
+
+import django
+import orjson
+from django.conf import settings
+
+settings.configure(
+    ALLOWED_HOSTS=["127.0.0.1"],
+    INSTALLED_APPS=["channels"],
+    CHANNEL_LAYERS={
+        "default": {
+            "BACKEND": "channels.layers.InMemoryChannelLayer",
+            # Above the default of 100, over which it drops messages in silence.
+            "CONFIG": {"capacity": 10_000},
+        }
+    },
+)
+django.setup()
+
+# Only after the settings are there.
+from channels.generic.websocket import (  # type: ignore[import-untyped]  # noqa: E402
+    AsyncWebsocketConsumer,
+)
+from channels.routing import (  # type: ignore[import-untyped]  # noqa: E402
+    ProtocolTypeRouter,
+    URLRouter,
+)
+from django.urls import path  # noqa: E402
+
+from tests.benchmarks.apps.bare import answer  # noqa: E402
+
+
+class Member(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """One WebSocket."""
+
+    async def connect(self) -> None:
+        """Accept, and greet."""
+        self.joined: list[str] = []
+        await self.accept()
+        await self.send(text_data=answer("CONNECT", "CONNECTION", {}, "GATEWAY", "0").decode())
+
+    async def disconnect(self, code: int) -> None:
+        """Leave all groups."""
+        for group in self.joined:
+            await self.channel_layer.group_discard(group, self.channel_name)
+
+    async def receive(self, text_data: str) -> None:
+        """Join, repeat or echo."""
+        request: dict[str, Any] = orjson.loads(text_data)
+        channel, number = request["channelName"], request["requestId"]
+        group = channel.strip("/").replace("/", ".")
+        if request["action"] == "JOIN_CHANNEL":
+            await self.channel_layer.group_add(group, self.channel_name)
+            self.joined.append(group)
+            heard = answer("SYSTEM", "ACKNOWLEDGE", {}, channel, number)
+            await self.send(text_data=heard.decode())
+        elif request["event"] == "echo":
+            heard = answer("SYSTEM", "echo", request["payload"], channel, number)
+            await self.send(text_data=heard.decode())
+        else:
+            heard = answer("BROADCAST", request["event"], request["payload"], channel, number)
+            event = {"type": "room.said", "text": heard.decode()}
+            await self.channel_layer.group_send(group, event)
+
+    async def room_said(self, event: dict[str, str]) -> None:
+        """Pass on what somebody said."""
+        await self.send(text_data=event["text"])
+
+
+app = ProtocolTypeRouter({"websocket": URLRouter([path("socket", Member.as_asgi())])})
