@@ -10,6 +10,9 @@ from pondsocket_asgi import PondASGIApp
 
 # Texts of 64 KiB are measured, and the envelope comes on top; the default is 64 KiB in all.
 MESSAGE_BYTES = 131_072
+# Longer than a run: what idle connections are told is not what is measured, of no server. It is
+# not switched off, so that to keep the time costs what it costs.
+HOUR = 3_600.0
 
 
 async def admit(ctx: ConnectionContext) -> None:
@@ -35,7 +38,13 @@ async def nothing(ctx: EventContext) -> None:
 def unlimited() -> Options | None:
     """No limit on how often a client may send; the peer's package has none to switch off."""
     try:
-        return Options(event_rate=None, control_rate=None, max_message_bytes=MESSAGE_BYTES)
+        return Options(
+            event_rate=None,
+            control_rate=None,
+            max_message_bytes=MESSAGE_BYTES,
+            heartbeat_seconds=HOUR,
+            sse_keepalive_seconds=HOUR,
+        )
     except TypeError:
         return None
 
