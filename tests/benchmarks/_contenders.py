@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -110,8 +110,11 @@ class Contender:
 
     def missing(self) -> str | None:
         """Why it cannot run here, as far as can be told at once."""
-        if self.needs is not None and find_spec(self.needs) is None:
-            return f"there is no module {self.needs}"
+        if self.needs is not None:
+            try:
+                import_module(self.needs)
+            except ImportError as error:
+                return f"its module cannot be imported: {error}"
         return self.environment.missing()
 
     def prepare(self) -> None:

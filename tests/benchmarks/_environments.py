@@ -154,7 +154,8 @@ class Node:
 
     def missing(self) -> str | None:
         """Whether Node is not installed."""
-        absent = [name for name in ("node", "npm") if shutil.which(name) is None]
+        wanted = ("node",) if self._manifest.exists() else ("node", "npm")
+        absent = [name for name in wanted if shutil.which(name) is None]
         return f"there is no `{absent[0]}` on the PATH" if absent else None
 
     def prepare(self) -> None:
