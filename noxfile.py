@@ -83,8 +83,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the server's CPU time for a fan-out and an echo."""
-    python(session, "-m", "tests.benchmarks.fanout")
+    """Measure ours beside others and write docs/benchmarks.md (a look: `-- --quick`)."""
+    whole = [] if session.posargs else ["--out", "docs"]
+    python(session, "-m", "tests.benchmarks", *whole)
 
 
 @nox.session

@@ -7,8 +7,10 @@ import asyncio
 import base64
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeAlias, cast
+
+from tests.benchmarks._dialects import Dialect
 
 # RFC 6455, section 1.3.
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -17,9 +19,13 @@ _CLOSE: Final = 0x88
 _PING: Final = 0x89
 _PONG: Final = 0x8A
 # Enough to fill a server's accept queue, not to overflow it.
-_CONNECTING_AT_ONCE: Final = 50
+CONNECTING_AT_ONCE: Final = 50
+# A token that no message holds, in whose place others are put.
+BLANK: Final = "<00000000>"
 
 OnText: TypeAlias = Callable[["Client", bytes], None]
+
+_next_number = 1
 
 
 class BenchmarkFailed(Exception):  # noqa: N818 - the sentence that ends the run
@@ -36,6 +42,36 @@ def client_frame(text: bytes, opcode: int = _TEXT) -> bytes:
     return bytes((opcode, 0x80 | 127)) + size.to_bytes(8) + bytes(4) + text
 
 
+def reserve(count: int) -> int:
+    """The first of so many numbers that no earlier message had."""
+    global _next_number
+    first, _next_number = _next_number, _next_number + count
+    return first
+
+
+def fresh_token() -> str:
+    """A word that no earlier message held; always of the same length."""
+    return f"<{reserve(1):08}>"
+
+
+class Phrase:
+    """A message said over and over, each time with another token.
+
+    Args:
+        make: Gives the message's text for a token.
+    """
+
+    def __init__(self, make: Callable[[str], bytes]) -> None:
+        self.frame: Final = client_frame(make(BLANK))
+        if BLANK.encode() not in self.frame:
+            raise ValueError(f"the message does not hold its token: {self.frame!r}")
+
+    def fresh(self) -> tuple[bytes, bytes]:
+        """A new token, and the frame that holds it."""
+        token = fresh_token().encode()
+        return token, self.frame.replace(BLANK.encode(), token)
+
+
 class Client(asyncio.Protocol):
     """One connection.
 
@@ -44,35 +80,61 @@ class Client(asyncio.Protocol):
         on_fault: Told why the connection ended, or what came that should not.
     """
 
-    __slots__ = ("_handshake", "_key", "_on_fault", "_path", "_rest", "_transport", "on_text")
+    __slots__ = (
+        "_is_over", "_is_shaken", "_key", "_on_fault", "_path", "_rest", "_waiting", "on_text",
+        "transport",
+    )  # fmt: skip
 
     def __init__(self, path: str, on_fault: Callable[[str], None]) -> None:
         self._path = path
         self._on_fault = on_fault
         self._key = base64.b64encode(os.urandom(16))
-        self._handshake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._is_shaken = False
+        self._is_over = False
         self._rest = b""
-        self._transport: asyncio.Transport
+        self._waiting: asyncio.Future[None] | None = None
+        self.transport: asyncio.Transport
         self.on_text: OnText = _ignore
-
-    async def opened(self) -> None:
-        """Wait for the handshake.
-
-        Raises:
-            BenchmarkFailed: The server refused it.
-        """
-        await self._handshake
 
     def send(self, frame: bytes) -> None:
         """Send a frame made by `client_frame`."""
-        self._transport.write(frame)
+        self.transport.write(frame)
+
+    def expect(
+        self,
+        is_it: Callable[[bytes], bool],
+        answer: Callable[[bytes], bytes | None] | None = None,
+    ) -> Awaitable[None]:
+        """What ends when such a text has come; meanwhile the protocol's own texts get an answer.
+
+        Raises:
+            BenchmarkFailed: The connection ended instead; raised by what is returned.
+        """
+        future = self._waiting = asyncio.get_running_loop().create_future()
+
+        def on_text(_client: Client, text: bytes) -> None:
+            due = None if answer is None else answer(text)
+            if due is not None:
+                self.send(client_frame(due))
+            if is_it(text) and not future.done():
+                future.set_result(None)
+                self.on_text = _ignore
+
+        self.on_text = on_text
+        return future
+
+    def close(self) -> None:
+        """End it, politely and without waiting for an answer."""
+        self._is_over = True
+        self.transport.write(client_frame((1000).to_bytes(2), _CLOSE))
+        self.transport.close()
 
     # --- asyncio.Protocol ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(
             b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n"
             % (self._path.encode(), self._key)
@@ -84,11 +146,25 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Cut frames out; nearly always there is exactly one, and whole."""
+        if self._is_shaken and not self._rest and data[0] == _TEXT and len(data) > 3:
+            size = data[1]
+            if size < 126:
+                if size + 2 == len(data):
+                    self.on_text(self, data[2:])
+                    return
+            elif size == 126 and (data[2] << 8 | data[3]) + 4 == len(data):
+                self.on_text(self, data[4:])
+                return
+        self._cut(data)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _cut(self, data: bytes) -> None:
         if self._rest:
             data = self._rest + data
-        start = 0 if self._handshake.done() else self._shake_hands(data)
+        start = 0 if self._is_shaken else self._shake_hands(data)
         end = len(data)
-        while self._handshake.done() and end - start >= 2:
+        while self._is_shaken and end - start >= 2:
             opcode, size = data[start], data[start + 1]
             body = start + 2
             if size >= 126:
@@ -105,15 +181,13 @@ class Client(asyncio.Protocol):
                 self._take_control(opcode, data[body:start])
         self._rest = data[start:]
 
-    # --- inside -------------------------------------------------------------------------------
-
     def _shake_hands(self, data: bytes) -> int:
         head, found, _ = data.partition(b"\r\n\r\n")
         if not found:
             return 0
         accept = base64.b64encode(hashlib.sha1(self._key + _GUID).digest())  # noqa: S324
         if head.startswith(b"HTTP/1.1 101 ") and accept in head:
-            self._handshake.set_result(None)
+            self._is_shaken = True
         else:
             self._fail(f"the handshake was answered with {head!r}")
         return len(head) + 4
@@ -127,8 +201,11 @@ class Client(asyncio.Protocol):
             self._fail(f"a frame of kind {opcode:#x} came")
 
     def _fail(self, fault: str) -> None:
-        if not self._handshake.done():
-            self._handshake.set_exception(BenchmarkFailed(fault))
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(BenchmarkFailed(fault))
         self._on_fault(fault)
 
 
@@ -140,22 +217,28 @@ class Crowd:
         self._fault: str | None = None
         self._turn: asyncio.Future[None] | None = None
 
-    async def connect(self, port: int, path: str, size: int) -> None:
-        """Connect this many more.
+    async def connect(
+        self,
+        port: int,
+        dialect: Dialect,
+        size: int,
+        channel: str | None = None,
+    ) -> None:
+        """Connect this many more, and have each join the channel as soon as it may.
 
         Raises:
             BenchmarkFailed: The server refused one.
         """
-        loop = asyncio.get_running_loop()
-        for first in range(0, size, _CONNECTING_AT_ONCE):
-            count = min(_CONNECTING_AT_ONCE, size - first)
-            opening = [
-                loop.create_connection(lambda: Client(path, self.fail), "127.0.0.1", port)
-                for _ in range(count)
-            ]
-            opened = [client for _, client in await asyncio.gather(*opening)]
-            self.clients += opened
-            await asyncio.gather(*(client.opened() for client in opened))
+        numbers = iter(range(size))
+        workers = [
+            asyncio.create_task(self._connect_each(numbers, port, dialect, channel))
+            for _ in range(min(size, CONNECTING_AT_ONCE))
+        ]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
 
     def listen(self, on_text: OnText) -> None:
         """Hear every client with this function; it may call `finish` or `fail`."""
@@ -183,6 +266,28 @@ class Crowd:
         """Something is there that should not be; the first fault is the one that is told."""
         self._fault = self._fault or fault
         self.finish()
+
+    def close(self) -> None:
+        """End all connections."""
+        for client in self.clients:
+            client.close()
+        self.clients.clear()
+
+    async def _connect_each(
+        self, numbers: Iterator[int], port: int, dialect: Dialect, channel: str | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in numbers:
+            client = Client(dialect.path, self.fail)
+            # Before the first byte can come: a greeting may be in the same packet as the handshake.
+            connected = client.expect(dialect.is_connected, dialect.answer)
+            await loop.create_connection(lambda made=client: made, "127.0.0.1", port)  # type: ignore[misc]
+            await connected
+            if channel is not None:
+                joined = client.expect(dialect.is_joined, dialect.answer)
+                client.send(client_frame(dialect.join(fresh_token(), channel)))
+                await joined
+            self.clients.append(client)
 
 
 def _ignore(_client: Client, _text: bytes) -> None:

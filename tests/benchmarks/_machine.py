@@ -18,6 +18,7 @@ def machine(*packages: str) -> str:
     milliseconds = (time.process_time() - started) * 1_000
     return (
         f"Python {platform.python_version()}, {versions}\n"
-        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f};"
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs,"
+        f" load {os.getloadavg()[0]:.1f};"
         f" a million empty loops take {milliseconds:.0f} ms of CPU time"
     )

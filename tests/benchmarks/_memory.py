@@ -11,6 +11,8 @@ from pondsocket import (
     ConnectRequest,
     Frame,
     Headers,
+    Lobby,
+    Options,
     PondSocket,
     QueryParams,
     Session,
@@ -18,7 +20,7 @@ from pondsocket import (
 from pondsocket_asgi import PondASGIApp
 from pondsocket_common import ClientActions, ClientMessage, CloseCode, encode_client
 
-from tests.benchmarks.apps.pond import build
+from tests.benchmarks.apps.pond import admit, build, enter, handle
 
 ROOM: Final = "/room/1"
 PAYLOAD: Final = {"text": "x" * 88}
@@ -110,6 +112,13 @@ async def admitted(pond: PondSocket) -> Session:
     return outcome
 
 
+def limited(options: Options) -> tuple[PondSocket, Lobby]:
+    """The same pond with these limits."""
+    pond = PondSocket(options=options)
+    endpoint = pond.create_endpoint("/socket", admit)
+    return pond, handle(endpoint.create_channel("/room/:room_id", enter))
+
+
 @asynccontextmanager
 async def in_core(members: int) -> AsyncIterator[Room]:
     """A room whose members are sessions without a door."""
@@ -123,9 +132,9 @@ async def in_core(members: int) -> AsyncIterator[Room]:
 
 
 @asynccontextmanager
-async def in_app(members: int) -> AsyncIterator[Room]:
-    """A room whose members are WebSockets of the ASGI app."""
-    pond, lobby = build()
+async def in_app(members: int, options: Options | None = None) -> AsyncIterator[Room]:
+    """A room whose members are WebSockets of the ASGI app; with options, other limits."""
+    pond, lobby = build() if options is None else limited(options)
     app = PondASGIApp(pond)
     peers = [Peer() for _ in range(members)]
     runs = [app(_scope(), _connecting(peer), peer.send) for peer in peers]

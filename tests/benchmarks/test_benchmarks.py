@@ -7,7 +7,7 @@ import pytest
 
 from tests.servers import ROOT
 
-# Two servers, one after the other, for each of two scenarios; far less on an idle machine.
+# Servers one after the other for each of several scenarios; far less on an idle machine.
 SECONDS = 90
 
 
@@ -26,10 +26,19 @@ def run(*arguments: str) -> str:
 
 @pytest.mark.integration
 @pytest.mark.timeout(SECONDS)
-def test_fan_out_and_echo_are_measured_for_us_and_the_floor() -> None:
-    printed = run("tests.benchmarks.fanout", "--quick", "--only", "bare", "ours")
-    assert printed.count("bare ASGI app") == 2
-    assert printed.count("(ours)") == 2
+def test_scenarios_are_measured_for_us_and_the_floor() -> None:
+    chosen = ("--scenarios", "fan-out", "echo", "sse", "--only", "bare", "ours", "--rounds", "1")
+    printed = run("tests.benchmarks", "--quick", *chosen)
+    assert printed.count("| bare ASGI app") == 3
+    assert printed.count("(ours) |") == 3
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(SECONDS)
+def test_an_open_loop_is_measured_and_every_delivery_checked() -> None:
+    chosen = ("--scenarios", "open-250", "--only", "limit", "--rounds", "1")
+    printed = run("tests.benchmarks", *chosen)
+    assert "| bare uvloop server" in printed
 
 
 @pytest.mark.timeout(SECONDS)

@@ -7,11 +7,13 @@ from typing import cast
 
 import pytest
 
-from tests.benchmarks._client import BenchmarkFailed, Client, Crowd, client_frame
-from tests.benchmarks._scenarios import echo, fan_out
+from tests.benchmarks._client import BenchmarkFailed, Client, Crowd, Phrase, client_frame
+from tests.benchmarks._dialects import Dialect
+from tests.benchmarks._scenarios.scenario import echo, fan_out
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXTS = [b"", b"x" * 125, b"y" * 126, b"z" * 65_535, b"w" * 65_536]
+SAY = Phrase(str.encode).fresh
 
 
 @pytest.fixture
@@ -76,8 +78,17 @@ async def test_frames_are_found_wherever_the_stream_is_cut(step: int) -> None:
     stream = handshake(wire) + b"".join(map(unmasked, texts))
     for start in range(0, len(stream), step):
         client.data_received(stream[start : start + step])
-    await client.opened()
     assert heard == texts
+
+
+async def test_a_frame_that_comes_alone_is_found_like_any_other() -> None:
+    wire, crowd, heard = Wire(), Crowd(), list[bytes]()
+    client = connected(wire, crowd)
+    client.on_text = lambda _, text: heard.append(text)
+    client.data_received(handshake(wire))
+    for text in TEXTS:
+        client.data_received(unmasked(text))
+    assert heard == TEXTS
 
 
 async def test_a_ping_is_answered_and_a_close_is_a_fault() -> None:
@@ -91,24 +102,46 @@ async def test_a_ping_is_answered_and_a_close_is_a_fault() -> None:
 
 
 async def test_a_refused_handshake_fails() -> None:
-    crowd = Crowd()
-    client = connected(Wire(), crowd)
+    client = connected(Wire(), Crowd())
+    expected = client.expect(Dialect().is_connected)
     client.data_received(b"HTTP/1.1 403 Forbidden\r\n\r\n")
     with pytest.raises(BenchmarkFailed, match="403"):
-        await client.opened()
+        await expected
+
+
+async def test_what_the_protocol_wants_to_be_answered_is_answered() -> None:
+    wire = Wire()
+    client = crowd_of(wire, 1).clients[0]
+    expected = client.expect(
+        lambda text: text == b"in", lambda text: b"pong" if text == b"ping" else None
+    )
+    client.data_received(unmasked(b"ping"))
+    assert wire.written[-1] == client_frame(b"pong")
+    client.data_received(unmasked(b"in"))
+    await expected
 
 
 async def test_deliveries_and_answers_are_counted() -> None:
-    assert await fan_out(crowd_of(Wire(), 5), 3) == 15
-    assert await echo(crowd_of(Wire(), 1), 3) == 3
+    assert await fan_out(crowd_of(Wire(), 5), SAY, 3) == 15
+    assert await echo(crowd_of(Wire(), 1), SAY, 3) == 3
 
 
 @pytest.mark.parametrize("wire", [Wire(times=2), Wire(token=b"<wrong-1.>")])
 async def test_a_double_or_a_foreign_delivery_fails(wire: Wire) -> None:
     with pytest.raises(BenchmarkFailed, match="something else, or something twice"):
-        await fan_out(crowd_of(wire, 2), 3)
+        await fan_out(crowd_of(wire, 2), SAY, 3)
 
 
 async def test_an_answer_to_somebody_else_fails() -> None:
     with pytest.raises(BenchmarkFailed, match="another answer"):
-        await echo(crowd_of(Wire(), 2), 3)
+        await echo(crowd_of(Wire(), 2), SAY, 3)
+
+
+def test_a_phrase_holds_another_token_each_time() -> None:
+    phrase = Phrase(lambda token: b"say " + token.encode())
+    (one, first), (two, second) = phrase.fresh(), phrase.fresh()
+    assert one != two
+    assert first == client_frame(b"say " + one)
+    assert second == client_frame(b"say " + two)
+    with pytest.raises(ValueError, match="token"):
+        Phrase(lambda _: b"nothing")

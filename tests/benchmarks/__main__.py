@@ -1,0 +1,174 @@
+"""Server CPU time and memory for what a channel server does, ours beside others.
+
+`nox -s bench` runs everything and writes docs/benchmarks.md with its pictures and figures;
+`nox -s bench -- --quick` takes two minutes and fails where a ratio to the bare ASGI app is far off.
+Only ratios within one run mean anything: the machine's load moves single figures by 15 %.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from tests.benchmarks._client import BenchmarkFailed
+from tests.benchmarks._contenders import CARRIERS, CONTENDERS, Contender, ContenderMissing
+from tests.benchmarks._environments import Python
+from tests.benchmarks._figures import Result, result_of, rounded
+from tests.benchmarks._machine import machine
+from tests.benchmarks._report import page, section
+from tests.benchmarks._rounds import estimate, measure
+from tests.benchmarks._scenarios.catalogue import quick, whole
+from tests.benchmarks._scenarios.scenario import Scenario
+from tests.benchmarks._verdict import complaints
+from tests.servers import ROOT
+
+ROUNDS: Final = 7
+QUICK_ROUNDS: Final = 5
+FIGURES: Final = "benchmarks.json"
+PAGE: Final = "benchmarks.md"
+PLOTS: Final = Python("plots", ("matplotlib==3.11.2",))
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(prog="tests.benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small, and with a verdict")
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="CONTENDER")
+    parser.add_argument("--scenarios", nargs="+", metavar="PREFIX", help="such as `fan-out open`")
+    parser.add_argument("--rounds", type=int, help=f"{ROUNDS}, or {QUICK_ROUNDS} with --quick")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the page there")
+    parser.add_argument("--render", action="store_true", help="write the page of a former run")
+    parser.add_argument("--list", action="store_true", help="say what there is, and end")
+    chosen = parser.parse_args(words)
+    if chosen.render and chosen.out is None:
+        parser.error("--render needs --out, where the figures are")
+    return chosen
+
+
+def scenarios(chosen: argparse.Namespace) -> list[Scenario]:
+    """Those that were asked for."""
+    prefixes = tuple(chosen.scenarios or ("",))
+    return [own for own in (quick() if chosen.quick else whole()) if own.key.startswith(prefixes)]
+
+
+def prepared(keys: Iterable[str], missing: list[str]) -> dict[str, Contender]:
+    """Those contenders that can run here; why the others cannot is added to `missing`."""
+    ready = {}
+    for key in keys:
+        try:
+            CONTENDERS[key].prepare()
+        except ContenderMissing as why:
+            missing.append(cleaned(str(why)))
+            print(f"without {key}: {missing[-1]}", flush=True)
+        else:
+            ready[key] = CONTENDERS[key]
+    return ready
+
+
+def run(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Measure, and give what is kept."""
+    planned = scenarios(chosen)
+    wanted = {key for scenario in planned for key in scenario.contenders}
+    if chosen.only is not None:
+        wanted &= set(chosen.only)
+    missing: list[str] = []
+    ready = prepared((key for key in CONTENDERS if key in wanted), missing)
+    rounds = chosen.rounds or (QUICK_ROUNDS if chosen.quick else ROUNDS)
+    playing = {own.key: [ready[k] for k in own.contenders if k in ready] for own in planned}
+    planned = [own for own in planned if playing[own.key]]
+    seconds = sum(estimate(own, len(playing[own.key]), rounds) for own in planned)
+    where = machine(*CARRIERS, "orjson")
+    print(f"{where}\nabout {seconds / 60:.0f} minutes", flush=True)
+    labels = {key: own.label for key, own in CONTENDERS.items()}
+    results, started = [], time.monotonic()
+    for scenario in planned:
+        began = time.monotonic()
+        print(f"\n{scenario.title} …", flush=True)
+        lines = measure(scenario, playing[scenario.key], rounds, lambda line: print(line))
+        for line in lines.values():
+            line.fault = None if line.fault is None else cleaned(line.fault)
+        result = Result(
+            key=scenario.key, title=scenario.title, unit=scenario.unit, kind=scenario.kind,
+            conditions=scenario.conditions, series=scenario.series, x=scenario.x, lines=lines,
+        )  # fmt: skip
+        results.append(result)
+        print(f"{section(result, labels)}({time.monotonic() - began:.0f} s)", flush=True)
+    command = shlex.join(["python", "-m", "tests.benchmarks", *sys.argv[1:]])
+    return {
+        "made": {
+            "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            "machine": where.replace("\n", "; "),
+            "command": command,
+            "minutes": (time.monotonic() - started) / 60,
+            "rounds": rounds,
+        },
+        "missing": missing,
+        "contenders": {
+            key: {"label": own.label, "versions": own.versions()} for key, own in ready.items()
+        },
+        "results": [rounded(asdict(result)) for result in results],
+    }
+
+
+def cleaned(text: str) -> str:
+    """The same without this machine's paths."""
+    return text.replace(f"{sys.prefix}/", "").replace(f"{ROOT}/", "")
+
+
+def write(kept: dict[str, Any], folder: Path) -> None:
+    """The figures, the page and its pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = folder / FIGURES
+    figures.write_text(json.dumps(kept, indent=1) + "\n")
+    (folder / PAGE).write_text(page(kept))
+    PLOTS.prepare()
+    script = Path(__file__).with_name("_plots.py")
+    subprocess.run([str(PLOTS.program), str(script), str(figures), str(folder)], check=True)
+
+
+def main() -> None:
+    """Measure or render what the command line asks for."""
+    chosen = arguments()
+    if chosen.list:
+        for scenario in scenarios(chosen):
+            print(f"{scenario.key:24}{scenario.title}: {' '.join(scenario.contenders)}")
+        return
+    if chosen.render:
+        write(json.loads((chosen.out / FIGURES).read_text()), chosen.out)
+        return
+    try:
+        kept = run(chosen)
+    except BenchmarkFailed as fault:
+        sys.exit(str(fault))
+    if chosen.out is not None:
+        write(kept, chosen.out)
+    judge(kept, is_quick=chosen.quick and not chosen.scenarios)
+
+
+def judge(kept: dict[str, Any], *, is_quick: bool) -> None:
+    """End with an error where something went wrong that is ours."""
+    results = [result_of(own) for own in kept["results"]]
+    if is_quick:
+        wrong = list(complaints(results))
+    else:
+        wrong = [
+            f"{result.key}, {key}: {line.fault}"
+            for result in results
+            for key, line in result.lines.items()
+            if line.fault is not None and not CONTENDERS[key].peer
+        ]
+    if wrong:
+        sys.exit("\n".join(["", *wrong]))
+    if is_quick:
+        print("\nNo ratio is far off.")
+
+
+if __name__ == "__main__":
+    main()

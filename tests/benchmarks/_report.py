@@ -1,0 +1,184 @@
+"""The page and the terminal's tables, from what a run has kept."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tests.benchmarks._figures import BUSY, FLOOR, Line, Result, difference, ratio, result_of
+
+# What a server's own bare app is.
+_FLOORS: Final = {"ours-hypercorn": "bare-hypercorn", "ours-granian": "bare-granian"}
+_TWICE: Final = "²"  # a client that was too busy
+_COLUMNS: Final = {
+    "delivered": "delivered",
+    "kept_up": "kept up",
+    "p50_ms": "p50, ms",
+    "p99_ms": "p99, ms",
+    "p99_us": "p99, us",
+    "server_us": "server CPU, us",
+}
+_GROWTH: Final = """\
+## Growth
+
+Server CPU time per delivery, in us, as more members listen to one channel, as payloads grow, \
+and as there are more channels with five members each.
+
+![Cost per delivery as things grow](growth.svg)
+"""
+_INTRO: Final = Path(__file__).with_name("page.md")
+
+
+def page(kept: Mapping[str, Any]) -> str:
+    """The page in Markdown."""
+    results = [result_of(own) for own in kept["results"]]
+    labels = {key: own["label"] for key, own in kept["contenders"].items()}
+    parts = [_INTRO.read_text().format(busy=BUSY, mark=_TWICE)]
+    parts += [section(result, labels) for result in results if result.kind != "growth"]
+    growing = [result for result in results if result.kind == "growth"]
+    if growing:
+        parts.append(_growth(growing, labels))
+    parts.append(_machine(kept))
+    return "\n".join(parts)
+
+
+def section(result: Result, labels: Mapping[str, str]) -> str:
+    """A scenario: its title, its conditions and its table."""
+    title = f"## {result.title}\n\n{_sentence(result)}\n"
+    rows = {"rate": _rate_rows, "difference": _cost_rows}.get(result.kind, _cost_rows)
+    table = _table(*rows(result, labels))
+    faults = [
+        f"* {labels.get(key, key)}: {_one_line(line.fault)}"
+        for key, line in result.lines.items()
+        if line.fault is not None
+    ]
+    told = "\n" + "\n".join(["Without a figure, or with fewer rounds:", "", *faults, ""])
+    extra = _difference(result, labels) if result.kind == "difference" else ""
+    return f"{title}\n{table}{extra}{told if faults else ''}"
+
+
+def _sentence(result: Result) -> str:
+    rounds = max((len(line.samples) for line in result.lines.values()), default=0)
+    played = f"{rounds} rounds" if rounds != 1 else "One round"
+    return f"{result.conditions} {played}; {result.unit}."
+
+
+def _cost_rows(result: Result, labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
+    played = {key: line for key, line in result.lines.items() if line.samples}
+    seen = {name for line in played.values() for sample in line.samples for name in sample.extras}
+    columns = {name: title for name, title in _COLUMNS.items() if name in seen}
+    has_client = any(line.client for line in played.values())
+    head = ["", "median", "min", "max", "ratio", *(["client"] if has_client else [])]
+    rows = []
+    for key, line in played.items():
+        values = [sample.value for sample in line.samples]
+        row = [labels.get(key, key), *map(_number, (line.median, min(values), max(values)))]
+        row.append(_ratio(key, played))
+        if has_client:
+            row.append(_number(line.client) + (_TWICE if line.busy > BUSY else ""))
+        rows.append(row + [_extra(line, name) for name in columns])
+    return [*head, *columns.values()], rows
+
+
+def _rate_rows(result: Result, labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for key, line in result.lines.items():
+        for sample in line.samples:
+            fails = sample.extras.get("fails_at")
+            mark = _TWICE if sample.busy > BUSY else ""
+            rows.append(
+                [
+                    labels.get(key, key),
+                    f"{sample.value:,.0f}" if sample.value else "none that was tried",
+                    f"{fails:,.0f}{mark}" if fails is not None else "",
+                    *(_extra(line, name) for name in ("p50_ms", "p99_ms")),
+                ]
+            )
+    return ["", "keeps up to", "not with", "p50, ms", "p99, ms"], rows
+
+
+def _extra(line: Line, name: str) -> str:
+    if not any(name in sample.extras for sample in line.samples):
+        return ""
+    value = line.median_of(name)
+    if name == "delivered":
+        return f"{value / line.median_of('offered'):.1%}"
+    if name == "kept_up":
+        return "yes" if value >= 0.5 else "**no**"
+    return _number(value)
+
+
+def _ratio(key: str, played: Mapping[str, Line]) -> str:
+    floor = played.get(_FLOORS.get(key, FLOOR))
+    found = None if floor is None else ratio(played[key], floor)
+    return "" if found is None else f"{found:.2f}"
+
+
+def _difference(result: Result, labels: Mapping[str, str]) -> str:
+    off, on = (result.lines[key] for key in ("ours", "ours-limited"))
+    if not off.samples or not on.samples:
+        return ""
+    return (
+        f"\nThe median of the rounds' own differences is {difference(on, off):.2f} {result.unit}.\n"
+    )
+
+
+def _growth(results: list[Result], labels: Mapping[str, str]) -> str:
+    parts = [_GROWTH]
+    for series in dict.fromkeys(result.series for result in results):
+        points = [result for result in results if result.series == series]
+        keys = list(dict.fromkeys(key for point in points for key in point.lines))
+        rows = []
+        for point in points:
+            lines = (point.lines.get(key) for key in keys)
+            cells = [_number(line.median) if line and line.samples else "" for line in lines]
+            rows.append([f"{point.x:,.0f}", *cells])
+        parts.append(_table([series, *(labels.get(key, key) for key in keys)], rows))
+    return "\n".join(parts)
+
+
+def _machine(kept: Mapping[str, Any]) -> str:
+    made = kept["made"]
+    lines = [
+        "## On what, and with what",
+        "",
+        f"{made['date']}: {made['machine']}",
+        "",
+        f"`{made['command']}`, {made['minutes']:.0f} minutes.",
+        "",
+    ]
+    rows = [
+        [own["label"], ", ".join(f"{name} {version}" for name, version in own["versions"].items())]
+        for own in kept["contenders"].values()
+    ]
+    absent = [f"* {why}" for why in kept["missing"]]
+    if absent:
+        absent = ["", "Not measured:", "", *absent, ""]
+    return "\n".join([*lines, _table(["", "versions"], rows), *absent])
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> str:
+    """A Markdown table, its columns aligned for those who read it as text."""
+    cells = [head, *rows]
+    widths = [max(3, *(len(row[place]) for row in cells)) for place in range(len(head))]
+    return "\n".join([*_lines(cells, widths), ""])
+
+
+def _lines(cells: list[list[str]], widths: list[int]) -> Iterator[str]:
+    for number, row in enumerate(cells):
+        padded = [
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield f"| {' | '.join(padded)} |"
+        if number == 0:
+            rules = ["-" * width if not place else "-" * (width - 1) + ":"
+                     for place, width in enumerate(widths)]  # fmt: skip
+            yield f"| {' | '.join(rules)} |"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.2f}" if abs(value) < 1_000 else f"{value:,.0f}"
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())[:300]

@@ -1,0 +1,71 @@
+"""All that is measured: in a whole run, and in the two minutes of a quick one."""
+
+from collections.abc import Callable
+from typing import Final
+
+from tests.benchmarks._contenders import CONTENDERS, Contender, Kind
+from tests.benchmarks._scenarios.closed import echo_of, echo_of_one, fan_out_to
+from tests.benchmarks._scenarios.growth import (
+    most_members,
+    with_channels,
+    with_members,
+    with_payload,
+)
+from tests.benchmarks._scenarios.joining import idle, join_of
+from tests.benchmarks._scenarios.limit import rate_limit
+from tests.benchmarks._scenarios.open import keeps_up, open_loop
+from tests.benchmarks._scenarios.presence import presence_of
+from tests.benchmarks._scenarios.scenario import Scenario
+from tests.benchmarks._scenarios.streams import streams_of
+
+# Ours with something switched on, which only some scenarios are about.
+_VARIANTS: Final = {"ours-gc", "ours-lane-gc", "ours-limited", "ours-history"}
+_OTHER_SERVERS: Final = ("-hypercorn", "-granian")
+_GROWING: Final = ("bare", "ours", "ours-lane")
+_QUICK: Final = ("bare", "ours", "ours-lane")
+_QUICK_SECONDS: Final = 0.3
+
+
+def _keys(kind: Kind, choose: Callable[[Contender], bool]) -> tuple[str, ...]:
+    return tuple(key for key, own in CONTENDERS.items() if kind in own.kinds and choose(own))
+
+
+def _is_plain(contender: Contender) -> bool:
+    return contender.key not in _VARIANTS
+
+
+def _is_on_first_server(contender: Contender) -> bool:
+    return _is_plain(contender) and not contender.key.endswith(_OTHER_SERVERS)
+
+
+def whole() -> tuple[Scenario, ...]:
+    """What the page shows, in its order."""
+    sockets = _keys(Kind.WEBSOCKET, _is_plain)
+    first = _keys(Kind.WEBSOCKET, _is_on_first_server)
+    tuned = _keys(Kind.WEBSOCKET, lambda own: _is_plain(own) or own.key.endswith("-gc"))
+    streams = _keys(Kind.SSE, lambda own: _is_plain(own) or own.key == "ours-history")
+    return (
+        fan_out_to(1_000, sockets),
+        *(open_loop(rate, 100, first) for rate in (250, 1_000, 5_000)),
+        keeps_up(100, first),
+        echo_of(100, sockets),
+        echo_of_one(("limit", "bare", "ours", "ours-lane", "node")),
+        join_of(300, tuned),
+        idle(5_000, first),
+        streams_of(1_000, streams),
+        presence_of(200, _keys(Kind.PRESENCE, lambda _: True)),
+        rate_limit(),
+        *(with_members(count, _GROWING) for count in (10, 100, 1_000, most_members())),
+        *(with_payload(size, _GROWING) for size in (100, 1_024, 8_192, 65_536)),
+        *(with_channels(count, _GROWING) for count in (1, 100, 10_000)),
+    )
+
+
+def quick() -> tuple[Scenario, ...]:
+    """The same in small, for ratios that are far off."""
+    return (
+        fan_out_to(200, _QUICK, _QUICK_SECONDS),
+        echo_of(50, _QUICK, _QUICK_SECONDS),
+        join_of(100, _QUICK),
+        streams_of(200, ("bare", "ours"), _QUICK_SECONDS),
+    )

@@ -1,0 +1,139 @@
+"""Closed loops: the next message follows when the last one has been answered."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests.benchmarks._client import Client, Phrase
+from tests.benchmarks._contenders import Contender
+from tests.benchmarks._dialects import CHANNEL
+from tests.benchmarks._figures import Sample, percentile
+from tests.benchmarks._meter import MICROSECONDS, group_seconds, metered
+from tests.benchmarks._scenarios.scenario import (
+    ROUND_SECONDS,
+    Play,
+    Scenario,
+    Stage,
+    echo,
+    fan_out,
+    repeats_for,
+    stage_of,
+)
+
+
+def fan_out_to(
+    members: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS
+) -> Scenario:
+    """One member speaks to all."""
+
+    @asynccontextmanager
+    async def enter(contender: Contender) -> AsyncIterator[Play]:
+        async with stage_of(contender, members) as stage:
+            yield await fan_out_play(contender, stage, 100, seconds)
+
+    return Scenario(
+        key="fan-out",
+        title=f"Fan-out to {members:,} WebSocket members",
+        unit="us per delivery",
+        contenders=contenders,
+        enter=enter,
+        connections=members,
+        seconds=seconds * 1.1,
+        ready_seconds=2 + members / 300,
+        conditions="One member speaks at a time; payloads of 100 bytes.",
+    )
+
+
+async def fan_out_play(
+    contender: Contender, stage: Stage, size: int, seconds: float, channel: str = CHANNEL
+) -> Play:
+    """Rounds of one member speaking to all."""
+    process, crowd = stage
+    phrase = Phrase(lambda token: contender.dialect.say(token, size, channel))
+    async with asyncio.timeout(60):
+        repeats = await repeats_for(lambda count: fan_out(crowd, phrase.fresh, count), seconds)
+
+    async def play() -> Sample:
+        return await metered(
+            process.pid, lambda: fan_out(crowd, phrase.fresh, repeats), MICROSECONDS
+        )
+
+    return play
+
+
+def echo_of(clients: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> Scenario:
+    """Requests and answers, each client on its own."""
+
+    @asynccontextmanager
+    async def enter(contender: Contender) -> AsyncIterator[Play]:
+        async with stage_of(contender, clients) as (process, crowd):
+            phrase = Phrase(contender.dialect.echo)
+            async with asyncio.timeout(60):
+                repeats = await repeats_for(lambda count: echo(crowd, phrase.fresh, count), seconds)
+
+            async def play() -> Sample:
+                return await metered(
+                    process.pid, lambda: echo(crowd, phrase.fresh, repeats), MICROSECONDS
+                )
+
+            yield play
+
+    return Scenario(
+        key="echo",
+        title=f"Echo, {clients} connections",
+        unit="us per request",
+        contenders=contenders,
+        enter=enter,
+        connections=clients,
+        seconds=seconds * 1.1,
+        conditions="Each asks again as soon as it has its answer; payloads of 100 bytes.",
+    )
+
+
+def echo_of_one(contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> Scenario:
+    """What a lone request waits; by the clock on the wall."""
+
+    @asynccontextmanager
+    async def enter(contender: Contender) -> AsyncIterator[Play]:
+        async with stage_of(contender, 1) as (process, crowd):
+            phrase = Phrase(contender.dialect.echo)
+            client = crowd.clients[0]
+            count = await repeats_for(lambda times: echo(crowd, phrase.fresh, times), seconds)
+
+            async def play() -> Sample:
+                before = group_seconds(process.pid)
+                waits = await _waits(client, phrase, count)
+                cost = (group_seconds(process.pid) - before) / count * MICROSECONDS
+                return Sample(
+                    value=percentile(waits, 0.5) * MICROSECONDS,
+                    extras={
+                        "p99_us": percentile(waits, 0.99) * MICROSECONDS,
+                        "server_us": cost,
+                    },
+                )
+
+            yield play
+
+    return Scenario(
+        key="echo-one",
+        title="Echo of one client: what it waits",
+        unit="us, p50 by the clock",
+        contenders=contenders,
+        enter=enter,
+        connections=1,
+        seconds=seconds * 1.1,
+        conditions="One connection, one request at a time: what a lone message waits in all.",
+    )
+
+
+async def _waits(client: Client, phrase: Phrase, count: int) -> list[float]:
+    waits = []
+    for _ in range(count):
+        token, frame = phrase.fresh()
+        answered = client.expect(lambda text, due=token: due in text)  # type: ignore[misc]
+        started = time.perf_counter()
+        client.send(frame)
+        await answered
+        waits.append(time.perf_counter() - started)
+    return waits

@@ -1,0 +1,138 @@
+"""A scenario, and what all of them stand on."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
+
+from tests.benchmarks._client import Client, Crowd
+from tests.benchmarks._contenders import Contender, Process
+from tests.benchmarks._dialects import CHANNEL
+from tests.benchmarks._figures import Sample
+
+# Long enough that the clocks' steps and one collection of garbage do not show.
+ROUND_SECONDS: Final = 0.6
+# For a step that takes one or two on a slow machine.
+STEP_SECONDS: Final = 120.0
+
+Play: TypeAlias = Callable[[], Awaitable[Sample]]
+"""One round of one contender."""
+
+Enter: TypeAlias = Callable[[Contender], AbstractAsyncContextManager[Play]]
+"""Gets a contender ready, warmed up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """Something that clients do, over and over.
+
+    Args:
+        unit: What is measured, such as `us per delivery`.
+        contenders: Who takes part, by their keys.
+        connections: How many stay open between a contender's rounds.
+        seconds: What a round of one contender takes, for the estimate.
+        ready_seconds: What getting one ready takes.
+        most_rounds: Where more would only take longer.
+        kind: How the page shows it: `cost`, `rate`, `difference` or `growth`.
+        series: What grows, where it is a point of a plot, and how far: `x`.
+    """
+
+    key: str
+    title: str
+    unit: str
+    contenders: tuple[str, ...]
+    enter: Enter
+    connections: int = 0
+    seconds: float = ROUND_SECONDS * 1.1
+    ready_seconds: float = 3.0
+    most_rounds: int = 1_000
+    kind: str = "cost"
+    conditions: str = ""
+    series: str = ""
+    x: float = 0
+
+
+class Stage(NamedTuple):
+    """A server, and those who are connected to it."""
+
+    process: Process
+    crowd: Crowd
+
+
+@asynccontextmanager
+async def stage_of(
+    contender: Contender, members: int, channel: str | None = CHANNEL
+) -> AsyncIterator[Stage]:
+    """A server of the contender's with so many members of a channel."""
+    with contender.server() as process:
+        crowd = Crowd()
+        try:
+            async with asyncio.timeout(STEP_SECONDS):
+                await crowd.connect(process.port, contender.dialect, members, channel)
+            yield Stage(process, crowd)
+        finally:
+            crowd.close()
+
+
+async def repeats_for(play: Callable[[int], Awaitable[int]], seconds: float) -> int:
+    """How often it fits into so many seconds; found by playing, which is the warm-up as well."""
+    repeats = 1
+    while True:
+        started = time.perf_counter()
+        await play(repeats)
+        took = time.perf_counter() - started
+        if took > seconds / 4:
+            return max(1, int(repeats * seconds / took))
+        repeats *= 2
+
+
+async def fan_out(crowd: Crowd, phrase: Callable[[], tuple[bytes, bytes]], repeats: int) -> int:
+    """One member speaks; the next message follows when everybody has heard this one, once."""
+    token = b""
+    waiting: set[Client] = set()
+
+    def on_text(client: Client, text: bytes) -> None:
+        if token not in text or client not in waiting:
+            crowd.fail(f"a member heard something else, or something twice: {text[:500]!r}")
+            return
+        waiting.remove(client)
+        if not waiting:
+            crowd.finish()
+
+    crowd.listen(on_text)
+    for _ in range(repeats):
+        token, frame = phrase()
+        waiting.update(crowd.clients)
+        crowd.clients[0].send(frame)
+        await crowd.finished()
+    return repeats * len(crowd.clients)
+
+
+async def echo(crowd: Crowd, phrase: Callable[[], tuple[bytes, bytes]], repeats: int) -> int:
+    """Every client asks, and asks again as soon as it has its own answer."""
+    asked: dict[Client, bytes] = {}
+    left = dict.fromkeys(crowd.clients, repeats)
+
+    def ask(client: Client) -> None:
+        asked[client], frame = phrase()
+        client.send(frame)
+
+    def on_text(client: Client, text: bytes) -> None:
+        if asked[client] not in text or client not in left:
+            crowd.fail(f"a client had another answer than its own: {text[:500]!r}")
+            return
+        left[client] -= 1
+        if left[client]:
+            ask(client)
+            return
+        del left[client]
+        if not left:
+            crowd.finish()
+
+    crowd.listen(on_text)
+    for client in crowd.clients:
+        ask(client)
+    await crowd.finished()
+    return repeats * len(crowd.clients)

@@ -1,0 +1,134 @@
+"""What members hear while many speak: kept as it came, and looked through afterwards.
+
+Hundreds of thousands of frames a second cannot be read as they come by a client that should be
+cheaper than the server. So a member's segments go into a list, which costs no line of Python; a few
+members note the time as well. What was heard is cut into frames when the clock has stopped.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final, TypeAlias
+
+from tests.benchmarks._client import BenchmarkFailed
+
+_TOKEN: Final = re.compile(rb"<(\d{8})>")
+_CONTROL: Final = 0x08
+
+OnLost: TypeAlias = Callable[[str], None]
+
+
+class Tap(asyncio.Protocol):
+    """Takes the place of a `Client` on its transport."""
+
+    def __init__(self, on_lost: OnLost) -> None:
+        self.segments: list[bytes] = []
+        self._on_lost = on_lost
+        # The list's own method, called by the loop without a frame of Python between.
+        self.data_received = self.segments.append  # type: ignore[method-assign, assignment]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell that there will be no more."""
+        self._on_lost(f"a connection was lost ({exc!r})")
+
+
+class TimedTap(asyncio.Protocol):
+    """The same, with the times; counts tokens, so that somebody can wait for the last."""
+
+    def __init__(self, on_lost: OnLost) -> None:
+        self.segments: list[bytes] = []
+        self.times: list[float] = []
+        self.tokens = 0
+        self._on_lost = on_lost
+
+    def data_received(self, data: bytes) -> None:
+        """Keep it."""
+        self.times.append(monotonic())
+        self.segments.append(data)
+        self.tokens += data.count(b"<")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell that there will be no more."""
+        self._on_lost(f"a connection was lost ({exc!r})")
+
+
+@dataclass(kw_only=True)
+class Heard:
+    """What came to one member: numbers of messages in their order, and where each one ended."""
+
+    numbers: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    other: list[bytes] = field(default_factory=list)
+    rest: int = 0
+
+
+def cut(stream: bytes) -> Heard:
+    """Find a server's frames in what came; what is not whole at the end is the rest."""
+    heard, start, end = Heard(), 0, len(stream)
+    while end - start >= 2:
+        size, body = stream[start + 1], start + 2
+        if size >= 126:
+            body += 2 if size == 126 else 8
+            size = int.from_bytes(stream[start + 2 : body])
+        if body + size > end:
+            break
+        found = _TOKEN.search(stream, body, body + size)
+        if found is not None and not stream[start] & _CONTROL:
+            heard.numbers.append(int(found[1]))
+            heard.ends.append(body + size)
+        else:
+            heard.other.append(stream[start : body + size])
+        start = body + size
+    heard.rest = end - start
+    return heard
+
+
+def check(heard: Heard, first: int, speakers: Sequence[int]) -> None:
+    """See that every message came exactly once, and each speaker's in their order.
+
+    Args:
+        first: The first message's number.
+        speakers: Who said it, and each one after it.
+
+    Raises:
+        BenchmarkFailed: It did not.
+    """
+    if sorted(heard.numbers) != list(range(first, first + len(speakers))):
+        missing = len(speakers) - len(set(heard.numbers))
+        raise BenchmarkFailed(
+            f"a member heard {len(heard.numbers)} of {len(speakers)} messages, {missing} missing"
+        )
+    latest: dict[int, int] = {}
+    for number in heard.numbers:
+        speaker = speakers[number - first]
+        if latest.get(speaker, 0) > number:
+            raise BenchmarkFailed(f"a member heard speaker {speaker} out of order")
+        latest[speaker] = number
+    if heard.rest:
+        raise BenchmarkFailed(f"{heard.rest} bytes of a frame came, and not the others")
+
+
+def check_all(streams: Sequence[bytes], first: int, speakers: Sequence[int]) -> None:
+    """The same for many members, most of which heard the very same bytes.
+
+    Raises:
+        BenchmarkFailed: One of them did not hear all, once, in order.
+    """
+    checked: list[bytes] = []
+    for stream in streams:
+        if stream not in checked:
+            check(cut(stream), first, speakers)
+            checked.append(stream)
+
+
+def delays(tap: TimedTap, heard: Heard, first: int, due: Sequence[float]) -> list[float]:
+    """The seconds from when each message was due until all of it was here."""
+    seconds, segment, arrived = [], -1, 0
+    for number, end in zip(heard.numbers, heard.ends, strict=True):
+        while arrived < end:
+            segment += 1
+            arrived += len(tap.segments[segment])
+        seconds.append(tap.times[segment] - due[number - first])
+    return seconds

@@ -1,0 +1,97 @@
+"""The page is made of what a run has kept, and holds its figures."""
+
+from dataclasses import asdict
+from typing import Any
+
+from tests.benchmarks._figures import Line, Result, Sample
+from tests.benchmarks._report import page
+
+
+def line(*values: float, busy: float = 0.1, **extras: float) -> Line:
+    samples = [Sample(value=own, client=2.5, busy=busy, extras=extras) for own in values]
+    return Line(samples=samples)
+
+
+def kept(*results: Result) -> dict[str, Any]:
+    """As a run keeps it."""
+    return {
+        "made": {"date": "today", "machine": "a Linux", "command": "bench -x", "minutes": 3},
+        "missing": ["there is no `node` on the PATH"],
+        "contenders": {
+            key: {"label": key.upper(), "versions": {"uvicorn": "1.2"}}
+            for key in ("bare", "ours", "ours-limited", "bare-granian", "ours-granian", "django")
+        },
+        "results": [asdict(result) for result in results],
+    }
+
+
+def rows(text: str, first: str) -> list[list[str]]:
+    """The cells of each table row that begins so."""
+    cells = [[cell.strip() for cell in own.strip("| ").split("|")] for own in text.splitlines()]
+    return [row for row in cells if row[0] == first]
+
+
+def test_a_line_has_medians_ratios_and_the_clients_cost() -> None:
+    text = page(
+        kept(
+            Result(
+                key="fan-out",
+                title="Fan-out to all",
+                unit="us per delivery",
+                conditions="One speaks.",
+                lines={
+                    "bare": line(10, 20, 12),
+                    "ours": line(11, 24, 12, busy=0.95),
+                    "bare-granian": line(20, 40, 24),
+                    "ours-granian": line(30, 60, 36),
+                    "django": Line(fault="a connection\nwas lost"),
+                },
+            )
+        )
+    )
+    assert "## Fan-out to all\n\nOne speaks. 3 rounds; us per delivery." in text
+    assert rows(text, "OURS")[0] == ["OURS", "12.00", "11.00", "24.00", "1.10", "2.50²"]
+    assert rows(text, "OURS-GRANIAN")[0][4] == "1.50"
+    assert rows(text, "BARE-GRANIAN")[0][4] == "2.00"
+    assert "* DJANGO: a connection was lost" in text
+
+
+def test_an_open_loop_says_whether_it_was_kept_up_with() -> None:
+    extras = {"offered": 1_000.0, "delivered": 250.0, "kept_up": 0.0, "p50_ms": 3.0}
+    lines = {"bare": line(10, **extras)}
+    text = page(kept(Result(key="open-250", title="Open", unit="us", lines=lines)))
+    assert rows(text, "BARE")[0][-3:] == ["25.0%", "**no**", "3.00"]
+
+
+def test_a_rate_a_difference_and_growth_have_tables_of_their_own() -> None:
+    text = page(
+        kept(
+            Result(
+                key="keeps-up", title="Up to", unit="messages a second", kind="rate",
+                lines={"bare": line(400, fails_at=480, busy=0.9), "ours": line(0, fails_at=15)},
+            ),
+            Result(
+                key="rate-limit", title="Limit", unit="us per message", kind="difference",
+                lines={"ours": line(10, 12, 11), "ours-limited": line(10.5, 13, 11.25)},
+            ),
+            *(
+                Result(
+                    key=f"growth-members-{x}", title="", unit="us", kind="growth",
+                    series="members", x=x, lines={"bare": line(x / 10), "ours": line(x / 5)},
+                )
+                for x in (10, 1_000)
+            ),
+        )
+    )  # fmt: skip
+    assert rows(text, "BARE")[0][1:3] == ["400", "480²"]
+    assert rows(text, "OURS")[0][1:3] == ["none that was tried", "15"]
+    assert "differences is 0.50 us per message." in text
+    assert rows(text, "members")[0] == ["members", "BARE", "OURS"]
+    assert rows(text, "1,000")[0] == ["1,000", "100.00", "200.00"]
+
+
+def test_the_page_says_on_what_and_with_what_it_was_measured() -> None:
+    text = page(kept())
+    assert "today: a Linux\n\n`bench -x`, 3 minutes." in text
+    assert rows(text, "OURS") == [["OURS", "uvicorn 1.2"]]
+    assert "* there is no `node` on the PATH" in text
