@@ -103,11 +103,6 @@ class Contender:
     needs: str | None = None
     peer: bool = False
 
-    @property
-    def path(self) -> str:
-        """Where its WebSockets are."""
-        return self.dialect.path
-
     def missing(self) -> str | None:
         """Why it cannot run here, as far as can be told at once."""
         if self.needs is not None:
