@@ -14,7 +14,7 @@ from tests.benchmarks._figures import percentile
 from tests.benchmarks._meter import MICROSECONDS, group_seconds
 from tests.benchmarks._scenarios.scenario import Stage
 from tests.benchmarks._speaker import Order, poisson, speakers
-from tests.benchmarks._taps import Tap, TimedTap, check_all, cut, delays
+from tests.benchmarks._taps import Tap, TimedTap, arrived, check_all, cut
 
 # A queue of a moment, not one that grows: a twentieth of the shortest run's time.
 BACKLOG_SECONDS: Final = 0.1
@@ -33,6 +33,9 @@ class Run:
     Args:
         offered: Deliveries that were asked for.
         delivered: Those that happened, until all had or nobody waited any longer.
+        in_time: The part of them that was there as soon as the last message had been said, or at
+            most `BACKLOG_SECONDS` later.
+        per_second: Deliveries, from the first message to the last delivery.
         late_seconds: How long after the last message was due the last delivery came.
         busy: How much of a core the client used; 1 where it could not speak in time.
         said_late_ms: How late the latest message was said.
@@ -40,6 +43,8 @@ class Run:
 
     offered: int
     delivered: int
+    in_time: float
+    per_second: float
     late_seconds: float
     server_us: float
     client_us: float
@@ -106,16 +111,20 @@ async def run_open(
         raise BenchmarkFailed(f"{offered} deliveries were asked for, {delivered} came")
     if is_whole:
         check_all(streams, first, who)
-    waits = [
-        wait
+    arrivals = [
+        (number, at)
         for tap, stream in zip(timed, streams, strict=False)
-        for wait in delays(tap, cut(stream), first, [starts_at + at for at in due])
+        for number, at in arrived(tap, cut(stream))
     ]
+    waits = [at - starts_at - due[number - first] for number, at in arrivals]
+    in_time = sum(at <= ends_at + BACKLOG_SECONDS for _, at in arrivals)
     latest = max((tap.times[-1] for tap in timed if tap.times), default=starts_at)
     count = max(1, delivered)
     return Run(
         offered=offered,
         delivered=delivered,
+        in_time=in_time / len(due) / len(timed),
+        per_second=delivered / max(latest - starts_at, _LOOK_SECONDS),
         late_seconds=max(0.0, latest - ends_at) if is_whole else patience,
         server_us=server / count * MICROSECONDS,
         client_us=(own + saying) / count * MICROSECONDS,

@@ -10,8 +10,9 @@ from tests.benchmarks._figures import BUSY, FLOOR, Line, Result, difference, rat
 _FLOORS: Final = {"ours-hypercorn": "bare-hypercorn", "ours-granian": "bare-granian"}
 _TWICE: Final = "²"  # a client that was too busy
 _COLUMNS: Final = {
-    "delivered": "delivered",
     "kept_up": "kept up",
+    "in_time": "in time",
+    "per_second": "deliveries/s",
     "p50_ms": "p50, ms",
     "p99_ms": "p99, ms",
     "p99_us": "p99, us",
@@ -100,8 +101,10 @@ def _extra(line: Line, name: str) -> str:
     if not any(name in sample.extras for sample in line.samples):
         return ""
     value = line.median_of(name)
-    if name == "delivered":
-        return f"{value / line.median_of('offered'):.1%}"
+    if name == "in_time":
+        return f"{value:.0%}"
+    if name == "per_second":
+        return f"{value:,.0f}"
     if name == "kept_up":
         return "yes" if value >= 0.5 else "**no**"
     return _number(value)

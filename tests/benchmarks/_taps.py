@@ -7,7 +7,7 @@ members note the time as well. What was heard is cut into frames when the clock 
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final, TypeAlias
@@ -123,12 +123,11 @@ def check_all(streams: Sequence[bytes], first: int, speakers: Sequence[int]) -> 
             checked.append(stream)
 
 
-def delays(tap: TimedTap, heard: Heard, first: int, due: Sequence[float]) -> list[float]:
-    """The seconds from when each message was due until all of it was here."""
-    seconds, segment, arrived = [], -1, 0
+def arrived(tap: TimedTap, heard: Heard) -> Iterator[tuple[int, float]]:
+    """The numbers of the messages, and when all of each was here."""
+    segment, size = -1, 0
     for number, end in zip(heard.numbers, heard.ends, strict=True):
-        while arrived < end:
+        while size < end:
             segment += 1
-            arrived += len(tap.segments[segment])
-        seconds.append(tap.times[segment] - due[number - first])
-    return seconds
+            size += len(tap.segments[segment])
+        yield number, tap.times[segment]

@@ -57,10 +57,10 @@ def test_a_line_has_medians_ratios_and_the_clients_cost() -> None:
 
 
 def test_an_open_loop_says_whether_it_was_kept_up_with() -> None:
-    extras = {"offered": 1_000.0, "delivered": 250.0, "kept_up": 0.0, "p50_ms": 3.0}
+    extras = {"in_time": 0.25, "per_second": 12_345.6, "kept_up": 0.0, "p50_ms": 3.0}
     lines = {"bare": line(10, **extras)}
     text = page(kept(Result(key="open-250", title="Open", unit="us", lines=lines)))
-    assert rows(text, "BARE")[0][-3:] == ["25.0%", "**no**", "3.00"]
+    assert rows(text, "BARE")[0][-4:] == ["**no**", "25%", "12,346", "3.00"]
 
 
 def test_a_rate_a_difference_and_growth_have_tables_of_their_own() -> None:
