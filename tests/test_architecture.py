@@ -19,7 +19,7 @@ FLOORS: Final = {
     "pondsocket_common": (
         {"_enums", "_headers", "_ids", "_origins", "_websocket"},
         {"_errors"},
-        {"_messages"},
+        {"_messages", "_values"},
         {"_codec", "_sse"},
     ),
     "pondsocket": (

@@ -7,7 +7,7 @@ and tests only, where pydantic does it.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Final, NoReturn, cast
 
@@ -44,14 +44,11 @@ from ._messages import (
     ServerMessage,
     ServerPayload,
 )
+from ._values import holds_huge, measure, parse_int
 
 MAX_NAME_CHARS: Final = 255
-MAX_DEPTH: Final = 64
 MAX_BATCH: Final = 64
 """How many messages one POST may carry."""
-_INT_MIN: Final = -(2**63)
-_INT_MAX: Final = 2**64 - 1
-_HUGE: Final = object()
 
 # With lone surrogates, which UTF-8 cannot say; they never come in, but an application has them.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -188,7 +185,7 @@ def _parse(data: str | bytes) -> object:
     for message in value if type(value) is list else (value,):
         if type(message) is dict or type(message) is list:
             try:
-                suspect = _check(message, 1) or suspect
+                suspect = measure(message, 1) or suspect
             except InvalidMessage as exc:
                 _refuse(message, None, exc.reason)
     if suspect:
@@ -207,41 +204,12 @@ def _load(data: str | bytes, *, is_second_try: bool = False) -> object:
         raise InvalidMessage(f"The message is not valid JSON: {exc.msg}.") from None
 
 
-def _check(container: dict[str, Any] | list[Any], depth: int) -> bool:
-    """Refuse deep nesting; True if a float may have been an integer outside 64 bits."""
-    if depth > MAX_DEPTH:
-        raise InvalidMessage(f"The message is nested deeper than {MAX_DEPTH} levels.")
-    suspect = False
-    items: Iterable[Any] = container.values() if type(container) is dict else container
-    for item in items:
-        kind = type(item)
-        if kind is str:
-            continue
-        if kind is float:
-            # orjson silently reads 2^64 as a float.
-            suspect = suspect or not _INT_MIN < item < 2**63
-        elif (kind is dict or kind is list) and _check(item, depth + 1):
-            suspect = True
-    return suspect
-
-
 def _refuse_huge_integers(data: str | bytes) -> None:
     """Read again with the standard library, which shows integers as they were written."""
-    value: object = json.loads(data, parse_int=_parse_int)
+    value: object = json.loads(data, parse_int=parse_int)
     for message in value if type(value) is list else (value,):
-        if _holds_huge(message):
+        if holds_huge(message):
             _refuse(message, None, "The message holds an integer outside -2^63 .. 2^64-1.")
-
-
-def _parse_int(digits: str) -> object:
-    # 20 digits and a sign hold every 64-bit integer; a longer one is not worth converting.
-    return 0 if len(digits) <= 21 and _INT_MIN <= int(digits) <= _INT_MAX else _HUGE
-
-
-def _holds_huge(value: object) -> bool:
-    if type(value) is dict:
-        return any(map(_holds_huge, value.values()))
-    return any(map(_holds_huge, value)) if type(value) is list else value is _HUGE
 
 
 def _client_message(value: object) -> ClientMessage | Ping:

@@ -1,0 +1,49 @@
+"""What a value may hold that came as JSON: so many levels, and integers of 64 bits."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ._errors import InvalidMessage
+
+MAX_DEPTH: Final = 64
+_INT_MIN: Final = -(2**63)
+_INT_MAX: Final = 2**64 - 1
+_HUGE: Final = object()
+
+
+def measure(container: dict[str, Any] | list[Any], depth: int) -> bool:
+    """Refuse deep nesting; True if a float may have been an integer outside 64 bits.
+
+    Args:
+        depth: How deep the container itself stands; a message's is 1.
+
+    Raises:
+        InvalidMessage: It is nested too deep.
+    """
+    if depth > MAX_DEPTH:
+        raise InvalidMessage(f"The message is nested deeper than {MAX_DEPTH} levels.")
+    suspect = False
+    items: Iterable[Any] = container.values() if type(container) is dict else container
+    for item in items:
+        kind = type(item)
+        if kind is str:
+            continue
+        if kind is float:
+            # orjson silently reads 2^64 as a float.
+            suspect = suspect or not _INT_MIN < item < 2**63
+        elif (kind is dict or kind is list) and measure(item, depth + 1):
+            suspect = True
+    return suspect
+
+
+def parse_int(digits: str) -> object:
+    """An integer of 64 bits as some integer, any other as what `holds_huge` finds."""
+    # 20 digits and a sign hold every 64-bit integer; a longer one is not worth converting.
+    return 0 if len(digits) <= 21 and _INT_MIN <= int(digits) <= _INT_MAX else _HUGE
+
+
+def holds_huge(value: object) -> bool:
+    """Whether a value that was read with `parse_int` holds an integer outside 64 bits."""
+    if type(value) is dict:
+        return any(map(holds_huge, value.values()))
+    return any(map(holds_huge, value)) if type(value) is list else value is _HUGE
