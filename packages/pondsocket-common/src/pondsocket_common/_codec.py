@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from operator import itemgetter
 from typing import Any, Final, NoReturn, cast
 
 import orjson
@@ -44,7 +45,7 @@ from ._messages import (
     ServerMessage,
     ServerPayload,
 )
-from ._values import holds_huge, measure, parse_int
+from ._values import holds_huge, is_tame, measure, parse_int
 
 MAX_NAME_CHARS: Final = 255
 MAX_BATCH: Final = 64
@@ -52,6 +53,9 @@ MAX_BATCH: Final = 64
 
 # With lone surrogates, which UTF-8 cannot say; they never come in, but an application has them.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_FIELDS: Final = itemgetter("action", "event", "channelName", "requestId", "payload")
+_BROADCAST: Final = ClientActions.BROADCAST
+_tuple: Final = tuple.__new__
 _ACTIONS: Final = {action.value: action for action in ClientActions}
 
 # Which type a payload has, by action and event; everything else is the application's.
@@ -156,7 +160,33 @@ def decode_client(data: str | bytes) -> ClientMessage | Ping:
     Raises:
         InvalidMessage: Whatever is wrong with it.
     """
-    return _client_message(_parse(data))
+    value: Any = _load(data)
+    try:
+        action, event, channel_name, request_id, payload = _FIELDS(value)
+    except (KeyError, TypeError):  # something else, or something that `_client_message` refuses
+        return _client_message(_checked(value, data))
+    # An event as nearly all are, judged in place: tests/benchmarks/microbench.py, 5 of 13 us. It
+    # lets nothing through that the long way, which has the last word, would refuse.
+    if (
+        action == "BROADCAST"
+        and len(value) == 5  # no other field, in which anything might be nested
+        and type(event) is type(channel_name) is type(request_id) is str
+        and 0 < len(event) <= MAX_NAME_CHARS
+        and 0 < len(channel_name) <= MAX_NAME_CHARS
+        and 0 < len(request_id) <= MAX_NAME_CHARS
+        and (event + channel_name + request_id).isprintable()
+        and channel_name[0] == "/"
+        and channel_name[-1] != "/"
+        and "//" not in channel_name
+        and event not in RESERVED_EVENTS
+        and type(payload) is dict
+        and is_tame(payload)
+    ):
+        # As `ClientMessage(…)`, at half the cost.
+        return _tuple(
+            ClientMessage, (_BROADCAST, event, channel_name, request_id, payload, None, None)
+        )
+    return _client_message(_checked(value, data))
 
 
 def decode_client_batch(data: str | bytes) -> list[ClientMessage | Ping]:
@@ -165,7 +195,7 @@ def decode_client_batch(data: str | bytes) -> list[ClientMessage | Ping]:
     Raises:
         InvalidMessage: Whatever is wrong with any of them.
     """
-    value = _parse(data)
+    value = _checked(_load(data), data)
     if not isinstance(value, list):
         return [_client_message(value)]
     if not 1 <= len(value) <= MAX_BATCH:
@@ -178,8 +208,7 @@ def message_bytes(message: ClientMessage | Ping) -> int:
     return len(encode_client(message)) if isinstance(message, ClientMessage) else 0
 
 
-def _parse(data: str | bytes) -> object:
-    value = _load(data)
+def _checked(value: object, data: str | bytes) -> object:
     suspect = False
     # The messages of an array are measured like one that comes alone: the array is no level.
     for message in value if type(value) is list else (value,):
@@ -319,7 +348,7 @@ def decode_server(data: str | bytes, *, is_own: bool = False) -> ServerMessage:
     Raises:
         InvalidMessage: Whatever is wrong with it.
     """
-    value = _load(data) if is_own else _parse(data)
+    value = _load(data) if is_own else _checked(_load(data), data)
     if not isinstance(value, dict):
         raise InvalidMessage("A message is a JSON object.")
     envelope = cast(dict[str, Any], value)
