@@ -111,13 +111,14 @@ class Pattern:
 class PatternMap(Generic[V]):
     """Values by pattern."""
 
-    __slots__ = ("_entries", "_literals", "_open")
+    __slots__ = ("_entries", "_exact", "_open")
 
     def __init__(self) -> None:
         self._entries: list[tuple[Pattern, V]] = []
-        # Index only: the order of registration decides, whichever list an entry stands in.
-        self._literals: dict[str, tuple[int, V, Route]] = {}
-        self._open: list[tuple[int, Pattern, V]] = []
+        # Index only: the order of registration decides. A name is here if nothing that was
+        # registered before matches it; what is registered later cannot change that.
+        self._exact: dict[str, tuple[V, Route]] = {}
+        self._open: list[tuple[Pattern, V]] = []
 
     def add(self, text: str, value: V) -> None:
         """Register `value` under a pattern.
@@ -126,22 +127,21 @@ class PatternMap(Generic[V]):
             UsageError: The pattern cannot be one.
         """
         pattern = Pattern(text)
-        order = len(self._entries)
         self._entries.append((pattern, value))
-        if pattern.literal is None:
-            self._open.append((order, pattern, value))
-        else:
-            self._literals.setdefault(pattern.literal, (order, value, Route(text)))
+        literal = pattern.literal
+        if literal is None:
+            self._open.append((pattern, value))
+        elif literal not in self._exact and self.match(literal) is None:
+            self._exact[literal] = value, Route(text)
 
     def match(self, name: str) -> tuple[V, Route] | None:
         """The value whose pattern was registered first of those that match, and how."""
-        exact = self._literals.get(name)
-        for order, pattern, value in self._open:
-            if exact is not None and exact[0] < order:
-                break
+        if (exact := self._exact.get(name)) is not None:
+            return exact
+        for pattern, value in self._open:
             if (route := pattern.match(name)) is not None:
                 return value, route
-        return None if exact is None else (exact[1], exact[2])
+        return None
 
     def matches(self, name: str) -> Iterator[tuple[V, Route]]:
         """Every value whose pattern matches, in the order of registration, and how."""
