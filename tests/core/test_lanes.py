@@ -1,9 +1,12 @@
 """Leader and follower, by themselves; `test_lanes_of_a_session` shows what they are for."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket._lanes import Lanes, lead
+from pondsocket._lanes import Lanes, lead, resume
 from pondsocket_common import ClientActions, ClientMessage
 
 
@@ -121,3 +124,96 @@ async def test_a_lane_works_through_its_queue_in_order() -> None:
 
     assert handled == ["1", "2", "3"]
     assert waits == ["waits"]
+
+
+async def test_what_is_handled_at_once_leaves_nothing_behind() -> None:
+    handled: list[str] = []
+
+    def handle(message: ClientMessage) -> None:
+        handled.append(message.payload["text"])
+
+    lanes = Lanes(handle, 1, 9)
+    for text in "12":
+        assert lanes.begin("/a", message("/a", text), 9) is None
+
+    assert handled == ["1", "2"]
+    assert lanes.idle
+    assert lanes.has_room(1, 9)
+
+
+async def test_what_begins_goes_on_before_what_comes_behind_it() -> None:
+    handled: list[str] = []
+
+    def handle(message: ClientMessage) -> Coroutine[Any, Any, None]:
+        handled.append(f"{message.payload['text']} begins")
+
+        async def go_on() -> None:
+            await anyio.lowlevel.checkpoint()
+            handled.append(f"{message.payload['text']} ends")
+
+        return go_on()
+
+    lanes = Lanes(handle, 9, 99)
+    begun = lanes.begin("/a", message("/a", "1"), 1)
+    assert begun is not None
+    assert lanes.begin("/a", message("/a", "2"), 1) is None
+    assert handled == ["1 begins"]
+
+    assert await lanes.finish(*begun)
+    assert handled == ["1 begins", "1 ends", "2 begins", "2 ends"]
+    assert lanes.idle
+    assert lanes.has_room(9, 99)
+
+
+async def test_what_breaks_off_at_once_frees_its_lane() -> None:
+    def handle(message: ClientMessage) -> None:
+        raise KeyboardInterrupt
+
+    lanes = Lanes(handle, 9, 99)
+    with pytest.raises(KeyboardInterrupt):
+        lanes.begin("/a", message("/a"), 1)
+    assert lanes.idle
+    assert lanes.enter("/a", message("/a"), 1)
+    with pytest.raises(KeyboardInterrupt):
+        await lanes.run("/a", message("/a"), 1)
+    assert lanes.idle
+
+
+async def test_work_that_was_begun_goes_on_where_it_waits() -> None:
+    seen: list[str] = []
+
+    async def work() -> str:
+        for name in "12":
+            try:
+                with anyio.CancelScope() as scope:
+                    if name == "2":
+                        scope.cancel()
+                    await anyio.lowlevel.checkpoint()
+                    seen.append(name)
+            finally:
+                seen.append("left")
+        return "done"
+
+    begun = work()
+    assert await resume(begun, begun.send(None)) == "done"
+    assert seen == ["1", "left", "left"]
+
+
+async def test_work_that_was_begun_and_is_abandoned_is_closed() -> None:
+    seen: list[str] = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            seen.append("closed")
+
+    async def drive() -> None:
+        begun = work()
+        await resume(begun, begun.send(None))
+
+    driver = drive()
+    driver.send(None)
+    driver.close()
+
+    assert seen == ["closed"]

@@ -8,7 +8,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import ErrorTypes, EventContext, JoinContext, Options, ServerActions
 from pondsocket.testing import connect
-from pondsocket_common import Fault, Refused
+from pondsocket_common import Fault, Refused, encode_client
 
 from tests.core.ponds import ROOM, UNLIMITED, build, events, let_in, member, say, settled
 
@@ -333,3 +333,39 @@ async def test_a_handler_whose_wait_is_over_is_not_held_up_by_what_queues_behind
     # At the limit of 256 a message is refused, but those taken are handled all the while.
     assert len(handled) + len(refused) == 1_000
     assert len(handled) > 256
+
+
+async def test_what_a_handler_posts_to_its_own_connection_comes_behind_it() -> None:
+    order: list[str] = []
+
+    async def handler(ctx: EventContext) -> None:
+        text = ctx.get_payload()["text"]
+        order.append(f"{text} begins")
+        if text == "1":
+            assert (
+                ctx.session.post(encode_client(ctx.message._replace(payload={"text": "2"}))) is None
+            )
+        order.append(f"{text} ends")
+
+    house = build()
+    house.lobby.on_message("again", handler)
+    async with member(house, "ann") as ann:
+        say(ann, "1", event="again")
+        await settled()
+
+    assert order == ["1 begins", "1 ends", "2 begins", "2 ends"]
+
+
+async def test_a_handler_may_return_after_a_wait_and_without_one() -> None:
+    async def handler(ctx: EventContext) -> dict[str, str] | None:
+        text: str = ctx.get_payload()["text"]
+        if text == "waits":
+            await anyio.lowlevel.checkpoint()
+        return {"text": text}
+
+    house = build()
+    house.lobby.on_message("tell", handler)
+    async with member(house, "ann") as ann:
+        for text in ("waits", "does not"):
+            say(ann, text, event="tell")
+            assert (await ann.receive_event("tell")).payload == {"text": text}

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Collection, Coroutine, Hashable, Sequence
-from functools import partial
 from typing import Any, Final, TypeVar, assert_never
 
 from pondsocket_common import (
@@ -90,6 +89,8 @@ class Endpoint(TakesEvents):
         self._is_said_full = False
         self._lobbies: PatternMap[Lobby] = PatternMap()
         self._events = Events(f"endpoint {path!r}", self._names, ErrorTypes.ENDPOINT_ERROR)
+        self.any_concurrent = False
+        self._events.watch(self._expect_concurrent)
         self.sessions: Roster[Session] = Roster()
 
     # --- for applications ---------------------------------------------------------------------
@@ -144,7 +145,7 @@ class Endpoint(TakesEvents):
         Raises:
             UsageError: It is part of an endpoint already.
         """
-        lobby.attach(self._environment)
+        lobby.attach(self._environment, self._expect_concurrent)
         self._lobbies.add(lobby.pattern, lobby)
 
     async def connection_count(self) -> int:
@@ -298,6 +299,9 @@ class Endpoint(TakesEvents):
             return object()
         return message.channel_name
 
+    def _expect_concurrent(self) -> None:
+        self.any_concurrent = True
+
     def _is_concurrent(self, session: Session, message: ClientMessage) -> bool:
         if message.channel_name == GATEWAY:
             return self._events.is_concurrent(message.event, session.params)
@@ -306,8 +310,8 @@ class Endpoint(TakesEvents):
             return member.channel.owner.is_concurrent(member, message)
         return False
 
-    def handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None]:
-        """Handle one message, in its lane."""
+    def handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
+        """Handle one message, in its lane, as far as it goes; gives what is left to do."""
         member = session.memberships.get(message.channel_name)
         lobby = member.channel.owner if isinstance(member, Member) else None
         match message.action:
@@ -353,22 +357,20 @@ class Endpoint(TakesEvents):
         else:
             found[0].answer(session, name, frame)
 
-    async def _other_event(self, session: Session, message: ClientMessage) -> None:
+    def _other_event(
+        self, session: Session, message: ClientMessage
+    ) -> Coroutine[Any, Any, None] | None:
         if message.channel_name == GATEWAY:
-            await self._events.handle(
-                message,
-                session.params,
-                partial(GatewayContext, session, message),
-                session.send,
-                session.user_id,
-                self._environment,
+            return self._events.handle(
+                session, message, GatewayContext, session.params, self._environment
             )
-        elif (found := self._find_lobby(message.channel_name)) is None:
+        if (found := self._find_lobby(message.channel_name)) is None:
             session.send(answers.not_found(message))
         else:
             text = f"Join {message.channel_name} before sending events to it."
             frame = answers.fault(message, ErrorTypes.UNAUTHORIZED_BROADCAST, 403, text)
             found[0].answer(session, message.channel_name, frame)
+        return None
 
 
 def _checked(path: str, subprotocols: object) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """The event handlers of a lobby, or of an endpoint itself."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar, overload
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from types import CoroutineType
+from typing import Any, Final, Protocol, TypeVar, overload
 
 import anyio
 from pondsocket_common import RESERVED_EVENTS, ClientMessage, EncodingError, ErrorTypes
@@ -14,6 +15,7 @@ from ._errors import InvalidPayload, PondError, UsageError
 from ._frames import Frame
 from ._handlers import Handler, Middleware, Registration, find
 from ._kinds import EVENT
+from ._lanes import resume
 from ._loop import is_cancellation
 from ._state.patterns import Pattern, PatternMap, Route
 
@@ -21,6 +23,17 @@ _log: Final = logging.getLogger("pondsocket.events")
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Speaker(Protocol):
+    """Who sends an event: a member, or the connection itself."""
+
+    @property
+    def user_id(self) -> str: ...
+    def send(self, frame: Frame) -> None: ...
+
+
+S = TypeVar("S", bound=Speaker)
 
 
 class Events:
@@ -38,6 +51,7 @@ class Events:
         self._failure = failure
         self._table: PatternMap[Registration[EventContext]] = PatternMap()
         self.any_concurrent = False
+        self._on_concurrent: Callable[[], object] = bool
 
     def add(
         self,
@@ -59,7 +73,15 @@ class Events:
         names = self._outer_names | own.names
         registration = Registration(what, handler, middlewares, EVENT, names, concurrent=concurrent)
         self._table.add(pattern, registration)
-        self.any_concurrent = self.any_concurrent or concurrent
+        if concurrent:
+            self.any_concurrent = True
+            self._on_concurrent()
+
+    def watch(self, on_concurrent: Callable[[], object]) -> None:
+        """Have it told that there is a concurrent handler, also if there is one already."""
+        self._on_concurrent = on_concurrent
+        if self.any_concurrent:
+            on_concurrent()
 
     def is_concurrent(self, event: str, params: Mapping[str, str]) -> bool:
         """Whether the event's handler asked to be called out of turn."""
@@ -68,30 +90,64 @@ class Events:
         found = find(self._table, event, params)
         return found is not None and found[0].concurrent
 
-    async def handle(
+    def handle(
         self,
+        speaker: S,
         message: ClientMessage,
+        make_context: Callable[[S, ClientMessage, Route], EventContext],
         params: Mapping[str, str],
-        make_context: Callable[[Route], EventContext],
-        send: Callable[[Frame], None],
-        user_id: str,
         environment: Environment,
-    ) -> None:
-        """Have the first handler that matches and fits deal with an event. Never raises."""
-        found = find(self._table, message.event, params)
+    ) -> Coroutine[Any, Any, None] | None:
+        """Have the first handler that matches and fits deal with an event. Never raises.
+
+        Returns:
+            What is left to do where the handler waits.
+        """
+        found = self._table.match(message.event)
+        if found is not None and found[0].is_selective:
+            found = find(self._table, message.event, params)
         if found is None:
             text = f"Nobody handles the event {message.event} here."
-            send(answers.fault(message, ErrorTypes.HANDLER_NOT_FOUND, 404, text))
-            return
+            speaker.send(answers.fault(message, ErrorTypes.HANDLER_NOT_FOUND, 404, text))
+            return None
         registration, route = found
         if environment.observer is not None:
-            environment.observer.message(message.channel_name, message.event, user_id)
+            environment.observer.message(message.channel_name, message.event, speaker.user_id)
+        rest: Awaitable[object]
         try:
-            await registration.call(make_context(route))
+            context = make_context(speaker, message, route)
+            rest = registration.begin(context)
+            if type(rest) is CoroutineType:
+                # Driven here and now, without a coroutine of our own around it, which most never
+                # need: tests/benchmarks/microbench.py, 6 us.
+                rest = resume(rest, rest.send(None))
+        except StopIteration as done:
+            if done.value is None or registration.finish is None:
+                return None
+            rest = registration.finish(context, done.value)
         except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
             if is_cancellation(error):
                 raise
-            send(self._answer(message, error, user_id, environment))
+            speaker.send(self._answer(message, error, speaker.user_id, environment))
+            return None
+        return self._see_through(rest, registration, context, speaker, environment)
+
+    async def _see_through(
+        self,
+        rest: Awaitable[object],
+        registration: Registration[EventContext],
+        context: EventContext,
+        speaker: Speaker,
+        environment: Environment,
+    ) -> None:
+        try:
+            returned = await rest
+            if returned is not None and registration.finish is not None:
+                await registration.finish(context, returned)
+        except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
+            if is_cancellation(error):
+                raise
+            speaker.send(self._answer(context.message, error, speaker.user_id, environment))
 
     def _answer(
         self, message: ClientMessage, error: BaseException, user_id: str, environment: Environment

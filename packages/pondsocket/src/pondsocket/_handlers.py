@@ -16,6 +16,8 @@ C_contra = TypeVar("C_contra", contravariant=True)
 Handler: TypeAlias = Callable[..., Any]
 """`async def handler(ctx, …)` or `def handler(ctx, …)`; see the page on typed handlers."""
 
+Finish: TypeAlias = Callable[[C, object], Awaitable[None]]
+
 Next: TypeAlias = Callable[[], Awaitable[Any]]
 """What middleware calls to go on."""
 
@@ -39,7 +41,7 @@ class Registration(Generic[C]):
         UsageError: One of them cannot work; the message says what to write.
     """
 
-    __slots__ = ("call", "concurrent", "fits", "is_selective")
+    __slots__ = ("begin", "call", "concurrent", "finish", "fits", "is_selective")
 
     def __init__(
         self,
@@ -62,6 +64,11 @@ class Registration(Generic[C]):
             if not is_async(middleware):
                 raise UsageError(f"{what}: write `async def {name_of(middleware)}(ctx, next)`.")
             self.call = _around(middleware, self.call)
+        # `call` in two steps, where that saves a coroutine around the handler's own: what `begin`
+        # gives, if it is not None, is for `finish`.
+        is_bare = typed.is_plain and not middlewares
+        self.begin: Callable[[C], Awaitable[Any]] = handler if is_bare else self.call
+        self.finish: Finish[C] | None = kind.finish if is_bare else None
 
 
 def _around(

@@ -18,7 +18,7 @@ from . import _answers as answers
 from ._environment import Environment
 from ._frames import Frame
 from ._intake import Intake
-from ._lanes import Lanes
+from ._lanes import Begun, Lanes
 from ._request import Refusal
 from ._session_owner import SessionOwner
 
@@ -42,11 +42,11 @@ class Inbox:
         limits = options.max_pending_messages, options.max_pending_bytes
         self.lanes = Lanes(self._handle, *limits)
 
-    def _handle(self, message: ClientMessage) -> Coroutine[Any, Any, None]:
+    def _handle(self, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
         return self._owner.handle(self._session, message)
 
-    def take(self, data: str | bytes) -> Entered | None:
-        """Take one message, or refuse it with an answer."""
+    def take(self, data: str | bytes) -> Begun | None:
+        """Take one message, or refuse it with an answer; gives what of it is not done yet."""
         try:
             message = self._intake.read(data)
         except InvalidMessage as fault:
@@ -64,10 +64,15 @@ class Inbox:
             self._refuse(answers.busy(message), message)
             self._strike()
             return None
-        return self._enter(message, size)
+        return self.lanes.begin(self._lane(message), message, size)
+
+    def _lane(self, message: ClientMessage) -> Hashable:
+        if self._owner.any_concurrent:
+            return self._owner.lane(self._session, message)
+        return message.channel_name
 
     def _enter(self, message: ClientMessage, size: int) -> Entered | None:
-        lane = self._owner.lane(self._session, message)
+        lane = self._lane(message)
         return (lane, message, size) if self.lanes.enter(lane, message, size) else None
 
     def resume(self, joins: Sequence[ClientMessage]) -> tuple[list[Entered], tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar, overload
 from weakref import WeakValueDictionary
@@ -181,8 +181,11 @@ class Lobby(TakesEvents):
 
     # --- for the endpoint ---------------------------------------------------------------------
 
-    def attach(self, environment: Environment) -> None:
+    def attach(self, environment: Environment, on_concurrent: Callable[[], object]) -> None:
         """Become part of an endpoint.
+
+        Args:
+            on_concurrent: Called once some handler is to be called out of turn.
 
         Raises:
             UsageError: It is part of one already.
@@ -191,6 +194,7 @@ class Lobby(TakesEvents):
             raise UsageError(f"{self._what} is part of an endpoint already; make another lobby.")
         self.is_attached = True
         self.environment = environment
+        self._events.watch(on_concurrent)
 
     def fits(self, route: Route) -> bool:
         """Whether the parameters have the types that the join handler asks for."""
@@ -268,16 +272,12 @@ class Lobby(TakesEvents):
         if farewell is not None:
             await farewell()
 
-    async def handle_event(self, member: Member, message: ClientMessage) -> None:
-        """Have the first handler that matches deal with an event."""
-        await self._events.handle(
-            message,
-            member.channel.params,
-            partial(EventContext, member, message),
-            member.send,
-            member.user_id,
-            self.environment,
-        )
+    def handle_event(
+        self, member: Member, message: ClientMessage
+    ) -> Coroutine[Any, Any, None] | None:
+        """Have the first handler that matches deal with an event; gives what is left to do."""
+        params = member.channel.params
+        return self._events.handle(member, message, EventContext, params, self.environment)
 
     def is_concurrent(self, member: Member, message: ClientMessage) -> bool:
         """Whether the event's handler asked to be called out of turn."""

@@ -293,17 +293,17 @@ class Session:
                 self._reading_is_over()
 
     async def _read_on(self) -> None:
+        pull, take, finish = self._pull, self._inbox.take, self._inbox.lanes.finish
         unturned = 0
         while self._life is Life.OPEN:
-            data = await self._pull()
+            data = await pull()
             if data is None or self._life is not Life.OPEN:
                 return
-            entered = self._inbox.take(data)
-            if entered is not None:
-                self._leading = True
-                if await self._inbox.lanes.run(*entered, self._hand_over):
-                    return  # somebody else reads now
-                self._leading = False
+            self._leading = True
+            begun = take(data)
+            if begun is not None and await finish(*begun, self._hand_over):
+                return  # somebody else reads now
+            self._leading = False
             unturned += 1
             if unturned == _MESSAGES_PER_TURN:
                 unturned = 0

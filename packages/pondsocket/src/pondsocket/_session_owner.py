@@ -38,12 +38,23 @@ class Membership(Protocol):
 class SessionOwner(Protocol):
     """What a session asks of the endpoint that admitted it."""
 
+    @property
+    def any_concurrent(self) -> bool:
+        """Whether any message may have another lane than that of its channel's name."""
+        ...
+
     def lane(self, session: "Session", message: ClientMessage) -> Hashable:
         """The lane of a message: what shares a lane is handled in order, one at a time."""
         ...
 
-    def handle(self, session: "Session", message: ClientMessage) -> Coroutine[Any, Any, None]:
-        """Handle one message, in its lane. Never raises."""
+    def handle(
+        self, session: "Session", message: ClientMessage
+    ) -> Coroutine[Any, Any, None] | None:
+        """Handle one message, in its lane, as far as it goes without waiting. Never raises.
+
+        Returns:
+            What is left to do, to be awaited by the same task.
+        """
         ...
 
     @property

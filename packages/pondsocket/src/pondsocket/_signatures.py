@@ -59,7 +59,7 @@ class TypedHandler(Generic[C]):
         self._callee = callee = inspector.handler(handler)
         # The dependencies before whoever depends on them, the handler last.
         self._callees = inspector.callees
-        self._is_plain = callee.form is Form.ASYNC and callee.takes_context_alone
+        self.is_plain = callee.form is Form.ASYNC and callee.takes_context_alone
         self._selective = [
             path for each in self._callees for path in each.paths if path.adapter is not None
         ]
@@ -88,7 +88,7 @@ class TypedHandler(Generic[C]):
         Raises:
             InvalidPayload: The payload does not fit.
         """
-        if self._is_plain:
+        if self.is_plain:
             returned = await self._handler(context)
         else:
             returned = await self._call(context)
