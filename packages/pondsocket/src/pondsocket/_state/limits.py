@@ -16,18 +16,22 @@ class TokenBucket:
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
         self._rate = rate
-        self._burst = burst
+        self._burst = float(burst)
         self._tokens = float(burst)
         self._updated = now
 
     def take(self, now: float, tokens: int = 1) -> float:
         """Take tokens, all or none; 0 if they were there, else the seconds until they will be."""
-        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
+        # Once for every message: tests/benchmarks/microbench.py, 0.7 us; with `min` 1 us.
+        there = self._tokens + (now - self._updated) * self._rate
+        if there > self._burst:
+            there = self._burst
         self._updated = now
-        if self._tokens >= tokens:
-            self._tokens -= tokens
+        if there >= tokens:
+            self._tokens = there - tokens
             return 0.0
-        return (tokens - self._tokens) / self._rate
+        self._tokens = there
+        return (tokens - there) / self._rate
 
     def give_back(self, tokens: int) -> None:
         """Undo a `take`."""
