@@ -115,24 +115,26 @@ def encode_server(message: ServerMessage) -> bytes:
     Raises:
         EncodingError: The application's payload cannot be written as JSON.
     """
-    payload: object = message.payload
-    if isinstance(payload, ServerPayload):
+    action, event, channel_name, request_id, payload, position = message
+    if type(payload) is not dict and isinstance(payload, ServerPayload):
         payload = {
             wire: value
             for name, wire in _WIRE_NAMES[type(payload)]
             if (value := getattr(payload, name)) is not None
         }
-    envelope = {
-        "action": message.action,
-        "event": message.event,
-        "channelName": message.channel_name,
-        "requestId": message.request_id,
+    envelope: dict[str, object] = {
+        "action": action,
+        "event": event,
+        "channelName": channel_name,
+        "requestId": request_id,
         "payload": payload,
     }
-    if message.position is not None:
-        envelope["epoch"] = message.position.epoch
-        envelope["offset"] = message.position.offset
-    return dump_json(envelope)
+    if position is not None:
+        envelope["epoch"], envelope["offset"] = position
+    try:  # as `dump_json`, without the call: 0.3 us of every message
+        return orjson.dumps(envelope, _dump_model)
+    except TypeError:
+        return dump_json(envelope)  # which says what is wrong
 
 
 def encode_client(message: ClientMessage) -> bytes:
@@ -160,11 +162,11 @@ def decode_client(data: str | bytes) -> ClientMessage | Ping:
     Raises:
         InvalidMessage: Whatever is wrong with it.
     """
-    value: Any = _load(data)
     try:
+        value = orjson.loads(data)
         action, event, channel_name, request_id, payload = _FIELDS(value)
-    except (KeyError, TypeError):  # something else, or something that `_client_message` refuses
-        return _client_message(_checked(value, data))
+    except (KeyError, TypeError, orjson.JSONDecodeError):  # a ping, or nothing good
+        return _client_message(_checked(_load(data), data))
     # An event as nearly all are, judged in place: tests/benchmarks/microbench.py, 5 of 13 us. It
     # lets nothing through that the long way, which has the last word, would refuse.
     if (

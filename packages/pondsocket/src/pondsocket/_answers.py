@@ -5,6 +5,7 @@ from typing import Final
 
 from pondsocket_common import (
     GATEWAY,
+    RESERVED_EVENTS,
     ClientActions,
     ClientMessage,
     CloseCode,
@@ -23,10 +24,16 @@ from pondsocket_common import (
     ServerMessage,
     ServerPayload,
     SystemEvents,
+    encode_server,
     fresh_id,
 )
 
 from ._frames import Frame
+from ._payloads import as_payload, check_event
+
+# Enum members by a name of their own: before Python 3.12 reading one of its class costs 0.3 us.
+_SYSTEM: Final = ServerActions.SYSTEM
+_tuple: Final = tuple.__new__
 
 BUSY: Final = "Too many messages of this connection wait to be handled."
 TOO_FAST: Final = "This connection sends too fast."
@@ -45,6 +52,23 @@ def system(
     return Frame.of(
         ServerMessage(ServerActions.SYSTEM, event, channel_name, request_id or fresh_id(), payload)
     )
+
+
+def reply(request: ClientMessage, event: str, payload: object) -> Frame:
+    """The application's answer to a request.
+
+    Raises:
+        UsageError: The event's name is reserved or no name, or the payload no object.
+        EncodingError: The payload cannot be written as JSON.
+    """
+    _, asked, channel_name, request_id, _, _, _ = request
+    # A client may send no name that an application may not; most handlers reply under that name.
+    if event is not asked or event in RESERVED_EVENTS:
+        check_event(event)
+    shown = payload if type(payload) is dict else as_payload(payload)
+    # As `system`, in one step: tests/benchmarks/microbench.py, 2 us.
+    message = _tuple(ServerMessage, (_SYSTEM, event, channel_name, request_id, shown, None))
+    return Frame(encode_server(message), event)
 
 
 def connected(

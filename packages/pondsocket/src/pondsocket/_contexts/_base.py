@@ -8,10 +8,8 @@ from pondsocket_common import ClientMessage, Payload, Position, ServerMessage
 
 from pondsocket import _answers as answers
 from pondsocket._channel import Channel
-from pondsocket._frames import Frame
 from pondsocket._identity import User
 from pondsocket._member import Member
-from pondsocket._payloads import as_payload, check_event
 from pondsocket._session import Session
 from pondsocket._state.patterns import Route
 
@@ -53,12 +51,7 @@ class ChannelContext(ABC):
             UsageError: The event's name is reserved or no name, or the payload no object.
             EncodingError: The payload cannot be written as JSON.
         """
-        check_event(event)
-        name = self.message.channel_name
-        self._answer(answers.system(event, name, as_payload(payload), self.request_id))
-
-    def _answer(self, frame: Frame) -> None:
-        self.member.send(frame)
+        self.member.send(answers.reply(self.message, event, payload))
 
     async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Send an event to every member; all else as `Channel.broadcast`."""

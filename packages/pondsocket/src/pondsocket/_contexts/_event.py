@@ -6,8 +6,8 @@ from typing import Final
 
 from pondsocket_common import ClientMessage, Payload
 
+from pondsocket import _answers as answers
 from pondsocket._channel import Channel
-from pondsocket._frames import Frame
 from pondsocket._identity import User
 from pondsocket._member import Member
 from pondsocket._session import Session
@@ -22,8 +22,12 @@ class EventContext(ChannelContext):
     """A member has sent an event; or, to a handler of the endpoint's own, a client."""
 
     def __init__(self, member: Member, message: ClientMessage, route: Route) -> None:
-        super().__init__(member.session, message, route)
+        # Without a call of the base's: one is made for every event.
+        self.session = member.session
+        self.message = message
+        self.route = route
         self._member = member
+        self._line: Member | Session = member
         self._replied = False
 
     @property
@@ -59,7 +63,10 @@ class EventContext(ChannelContext):
         """What the client sent."""
         return self.message.payload
 
-    def _answer(self, frame: Frame) -> None:
+    async def reply(self, event: str, payload: object = None) -> None:
+        """Answer the client that asked, and nobody else; all else as `ChannelContext.reply`."""
+        # Here once more to save a call: it is what most handlers do.
+        frame = answers.reply(self.message, event, payload)
         if self._replied:
             _log.error(
                 "A handler replied twice to the event %r; the first reply stands.",
@@ -69,10 +76,6 @@ class EventContext(ChannelContext):
             return
         self._replied = True
         self._line.send(frame)
-
-    @property
-    def _line(self) -> Member | Session:
-        return self.member
 
     async def update_presence(self, presence: object, *user_ids: str) -> None:
         """Show another object; the same as `track`."""

@@ -22,6 +22,7 @@ class GatewayContext(EventContext):
     def __init__(self, session: Session, message: ClientMessage, route: Route) -> None:
         # Not EventContext's own, which has a member.
         ChannelContext.__init__(self, session, message, route)
+        self._line = session
         self._replied = False
 
     @property
@@ -47,10 +48,6 @@ class GatewayContext(EventContext):
     def get_user(self) -> User:
         """The sender, with the connection's assigns."""
         return self.user
-
-    @property
-    def _line(self) -> Session:
-        return self.session
 
     async def get_all_presence(self) -> dict[str, Payload]:
         """There is none."""
