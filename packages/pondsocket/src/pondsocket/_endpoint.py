@@ -38,6 +38,7 @@ from ._state.patterns import Pattern, PatternMap, Route
 from ._state.roster import Roster
 
 _log: Final = logging.getLogger("pondsocket.endpoint")
+_BROADCAST: Final = ClientActions.BROADCAST
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -314,11 +315,11 @@ class Endpoint(TakesEvents):
         """Handle one message, in its lane, as far as it goes; gives what is left to do."""
         member = session.memberships.get(message.channel_name)
         lobby = member.channel.owner if isinstance(member, Member) else None
+        if message.action is _BROADCAST:  # before the others, whose names cost 0.3 us each
+            if isinstance(member, Member) and isinstance(lobby, Lobby):
+                return lobby.handle_event(member, message)
+            return self._other_event(session, message)
         match message.action:
-            case ClientActions.BROADCAST:
-                if isinstance(member, Member) and isinstance(lobby, Lobby):
-                    return lobby.handle_event(member, message)
-                return self._other_event(session, message)
             case ClientActions.JOIN_CHANNEL:
                 return self._join(session, message)
             case ClientActions.LEAVE_CHANNEL:

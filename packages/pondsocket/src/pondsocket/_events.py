@@ -50,6 +50,7 @@ class Events:
         self._outer_names = outer_names
         self._failure = failure
         self._table: PatternMap[Registration[EventContext]] = PatternMap()
+        self._exact = self._table.exact
         self.any_concurrent = False
         self._on_concurrent: Callable[[], object] = bool
 
@@ -103,8 +104,8 @@ class Events:
         Returns:
             What is left to do where the handler waits.
         """
-        found = self._table.match(message.event)
-        if found is not None and found[0].is_selective:
+        found = self._exact.get(message.event)
+        if found is None or found[0].is_selective:
             found = find(self._table, message.event, params)
         if found is None:
             text = f"Nobody handles the event {message.event} here."

@@ -1,8 +1,9 @@
 """What a connection is sent, on its way to the lanes: taken, or refused with an answer."""
 
 import math
-from collections.abc import Callable, Coroutine, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pondsocket_common import (
     ClientActions,
@@ -11,6 +12,7 @@ from pondsocket_common import (
     ErrorTypes,
     InvalidMessage,
     Ping,
+    decode_client,
     message_bytes,
 )
 
@@ -24,6 +26,8 @@ from ._session_owner import SessionOwner
 
 if TYPE_CHECKING:
     from ._session import Session
+
+_BROADCAST: Final = ClientActions.BROADCAST
 
 Entered: TypeAlias = tuple[Hashable, ClientMessage, int]
 """A message whose lane was idle: it is to be run now."""
@@ -40,19 +44,22 @@ class Inbox:
         self._owner = owner
         self._intake = Intake(environment)
         limits = options.max_pending_messages, options.max_pending_bytes
-        self.lanes = Lanes(self._handle, *limits)
-
-    def _handle(self, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
-        return self._owner.handle(self._session, message)
+        self.lanes = Lanes(partial(owner.handle, session), *limits)
 
     def take(self, data: str | bytes) -> Begun | None:
         """Take one message, or refuse it with an answer; gives what of it is not done yet."""
+        # No call that need not be, since all of a client's messages come by here.
+        intake = self._intake
         try:
-            message = self._intake.read(data)
+            message = decode_client(data)
+            if intake.limits_names:
+                intake.check_names(message)
         except InvalidMessage as fault:
             self._refuse_invalid(fault)
             return None
-        if wait := self._intake.wait_for(message):
+        is_event = type(message) is ClientMessage and message.action is _BROADCAST
+        bucket = intake.events if is_event else intake.controls
+        if bucket is not None and (wait := bucket.take(intake.clock())):
             self._refuse(answers.rate_limited(message, wait), message)
             self._strike()
             return None
@@ -60,19 +67,18 @@ class Inbox:
             self._session.send(answers.pong(message))
             return None
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-        if not self.lanes.has_room(1, size):
+        lanes = self.lanes
+        if lanes.messages >= lanes.max_messages or lanes.bytes + size > lanes.max_bytes:
             self._refuse(answers.busy(message), message)
             self._strike()
             return None
-        return self.lanes.begin(self._lane(message), message, size)
-
-    def _lane(self, message: ClientMessage) -> Hashable:
-        if self._owner.any_concurrent:
-            return self._owner.lane(self._session, message)
-        return message.channel_name
+        owner = self._owner
+        if owner.any_concurrent:
+            return lanes.begin(owner.lane(self._session, message), message, size)
+        return lanes.begin(message.channel_name, message, size)
 
     def _enter(self, message: ClientMessage, size: int) -> Entered | None:
-        lane = self._lane(message)
+        lane = self._owner.lane(self._session, message)
         return (lane, message, size) if self.lanes.enter(lane, message, size) else None
 
     def resume(self, joins: Sequence[ClientMessage]) -> tuple[list[Entered], tuple[str, ...]]:

@@ -8,7 +8,6 @@ from pondsocket_common import (
     ClientMessage,
     InvalidMessage,
     Ping,
-    decode_client,
     decode_client_batch,
     message_bytes,
 )
@@ -23,42 +22,39 @@ class Intake:
     """The limits on one connection's messages."""
 
     __slots__ = (
-        "_clock",
-        "_controls",
-        "_events",
         "_max_message_bytes",
         "_max_name_chars",
         "_refusals",
+        "clock",
+        "controls",
+        "events",
+        "limits_names",
     )
 
     def __init__(self, environment: Environment) -> None:
         options = environment.options
-        self._clock = environment.clock
+        self.clock = environment.clock
         now = environment.clock()
         self._max_message_bytes = options.max_message_bytes
         limit = options.max_name_chars
         # The codec refuses longer names than 255 in any case.
         self._max_name_chars = None if limit is None or limit >= 255 else limit
-        self._events = _bucket(options.event_rate, options.event_burst, now)
-        self._controls = _bucket(options.control_rate, options.control_burst, now)
+        self.limits_names = self._max_name_chars is not None
+        # The rates of events and of all else; None: unlimited.
+        self.events = _bucket(options.event_rate, options.event_burst, now)
+        self.controls = _bucket(options.control_rate, options.control_burst, now)
         limit = options.max_refusals
         self._refusals = None if limit is None else Strikes(limit, _REFUSALS_WINDOW)
 
-    def read(self, data: str | bytes) -> ClientMessage | Ping:
-        """Decode one message.
+    def read_batch(self, body: bytes) -> list[tuple[ClientMessage | Ping, int]]:
+        """Decode a message or an array of them, each with its bytes.
 
         Raises:
-            InvalidMessage: It breaks the protocol, or a name in it is too long.
+            InvalidMessage: One breaks the protocol, or a name in it is too long.
         """
-        message = decode_client(data)
-        self._check_names(message)
-        return message
-
-    def read_batch(self, body: bytes) -> list[tuple[ClientMessage | Ping, int]]:
-        """Decode a message or an array of them, each with its bytes; errors as `read`."""
         messages = decode_client_batch(body)
         for message in messages:
-            self._check_names(message)
+            self.check_names(message)
         if len(messages) == 1:
             return [(messages[0], len(body))]
         return [(message, message_bytes(message)) for message in messages]
@@ -68,7 +64,12 @@ class Intake:
         limit = self._max_message_bytes
         return limit if limit is not None and any(size > limit for _, size in batch) else None
 
-    def _check_names(self, message: ClientMessage | Ping) -> None:
+    def check_names(self, message: ClientMessage | Ping) -> None:
+        """Refuse a message with too long a name; needed only where `limits_names`.
+
+        Raises:
+            InvalidMessage: With the reason.
+        """
         limit = self._max_name_chars
         if limit is None or isinstance(message, Ping):
             return
@@ -82,23 +83,18 @@ class Intake:
                     message.request_id,
                 )
 
-    def wait_for(self, message: ClientMessage | Ping) -> float:
-        """0 if the message may come now; else the seconds until it may."""
-        bucket = self._controls if _is_control(message) else self._events
-        return 0.0 if bucket is None else bucket.take(self._clock())
-
     def wait_for_all(self, messages: Sequence[ClientMessage | Ping]) -> float:
-        """The same for several messages, of which all may come or none."""
+        """0 if the messages may come now, all of them or none; else the seconds until they may."""
         controls = sum(map(_is_control, messages))
         events = len(messages) - controls
-        now = self._clock()
+        now = self.clock()
         wait = 0.0
-        if controls and self._controls is not None:
-            wait = self._controls.take(now, controls)
-        if events and self._events is not None and not wait:
-            wait = self._events.take(now, events)
-            if wait and controls and self._controls is not None:
-                self._controls.give_back(controls)
+        if controls and self.controls is not None:
+            wait = self.controls.take(now, controls)
+        if events and self.events is not None and not wait:
+            wait = self.events.take(now, events)
+            if wait and controls and self.controls is not None:
+                self.controls.give_back(controls)
         return wait
 
     def count_nonsense(self) -> bool:
@@ -106,11 +102,11 @@ class Intake:
 
         Or whoever sends nonsense could go on for ever.
         """
-        return self._events is None or not self._events.take(self._clock())
+        return self.events is None or not self.events.take(self.clock())
 
     def strike(self) -> bool:
         """Count a refusal; True if the connection has had too many of them."""
-        return self._refusals is not None and self._refusals.add(self._clock())
+        return self._refusals is not None and self._refusals.add(self.clock())
 
 
 def _is_control(message: ClientMessage | Ping) -> bool:

@@ -83,7 +83,7 @@ class Lanes:
         max_messages, max_bytes: What may be taken and not yet handled.
     """
 
-    __slots__ = ("_bytes", "_handle", "_lanes", "_max_bytes", "_max_messages", "_messages")
+    __slots__ = ("_handle", "_lanes", "bytes", "max_bytes", "max_messages", "messages")
 
     def __init__(
         self,
@@ -92,12 +92,13 @@ class Lanes:
         max_bytes: int,
     ) -> None:
         self._handle = handle
-        self._max_messages = max_messages
-        self._max_bytes = max_bytes
+        self.max_messages = max_messages
+        self.max_bytes = max_bytes
         # A key stands for a lane at work; its queue is made when a second message comes.
         self._lanes: dict[Hashable, deque[tuple[ClientMessage, int]] | None] = {}
-        self._messages = 0
-        self._bytes = 0
+        # What is taken and not yet handled.
+        self.messages = 0
+        self.bytes = 0
 
     @property
     def idle(self) -> bool:
@@ -106,15 +107,12 @@ class Lanes:
 
     def has_room(self, messages: int, size: int) -> bool:
         """Whether this much more may be taken."""
-        return (
-            self._messages + messages <= self._max_messages
-            and self._bytes + size <= self._max_bytes
-        )
+        return self.messages + messages <= self.max_messages and self.bytes + size <= self.max_bytes
 
     def enter(self, lane: Hashable, message: ClientMessage, size: int) -> bool:
         """Take a message into its lane; True if the lane was idle and must be `run` now."""
-        self._messages += 1
-        self._bytes += size
+        self.messages += 1
+        self.bytes += size
         if lane not in self._lanes:
             self._lanes[lane] = None
             return True
@@ -135,8 +133,8 @@ class Lanes:
             self.enter(lane, message, size)
             return None
         lanes[lane] = None
-        self._messages += 1
-        self._bytes += size
+        self.messages += 1
+        self.bytes += size
         context = copy_context()
         is_done = False
         try:
@@ -149,8 +147,8 @@ class Lanes:
         if not is_done:
             return lane, size, context, rest
         del lanes[lane]
-        self._messages -= 1
-        self._bytes -= size
+        self.messages -= 1
+        self.bytes -= size
         return None
 
     async def run(
@@ -187,8 +185,8 @@ class Lanes:
             while True:
                 if rest is not None:
                     waited |= await lead(rest, None if waited else on_wait, context)
-                self._messages -= 1
-                self._bytes -= size
+                self.messages -= 1
+                self.bytes -= size
                 queue = self._lanes[lane]
                 if not queue:
                     return waited

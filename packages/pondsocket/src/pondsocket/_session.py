@@ -39,6 +39,8 @@ _log: Final = logging.getLogger("pondsocket.session")
 # somebody has to: before one client's burst, told to a room, fills the outboxes of its members,
 # whose writers wait for that turn.
 _MESSAGES_PER_TURN: Final = 16
+# By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_OPEN: Final = Life.OPEN
 _RESTARTS: Final = "the server restarts"
 
 
@@ -295,9 +297,9 @@ class Session:
     async def _read_on(self) -> None:
         pull, take, finish = self._pull, self._inbox.take, self._inbox.lanes.finish
         unturned = 0
-        while self._life is Life.OPEN:
+        while self._life is _OPEN:
             data = await pull()
-            if data is None or self._life is not Life.OPEN:
+            if data is None or self._life is not _OPEN:
                 return
             self._leading = True
             begun = take(data)

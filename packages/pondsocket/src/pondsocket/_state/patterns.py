@@ -111,13 +111,13 @@ class Pattern:
 class PatternMap(Generic[V]):
     """Values by pattern."""
 
-    __slots__ = ("_entries", "_exact", "_open")
+    __slots__ = ("_entries", "_open", "exact")
 
     def __init__(self) -> None:
         self._entries: list[tuple[Pattern, V]] = []
         # Index only: the order of registration decides. A name is here if nothing that was
         # registered before matches it; what is registered later cannot change that.
-        self._exact: dict[str, tuple[V, Route]] = {}
+        self.exact: dict[str, tuple[V, Route]] = {}
         self._open: list[tuple[Pattern, V]] = []
 
     def add(self, text: str, value: V) -> None:
@@ -131,12 +131,12 @@ class PatternMap(Generic[V]):
         literal = pattern.literal
         if literal is None:
             self._open.append((pattern, value))
-        elif literal not in self._exact and self.match(literal) is None:
-            self._exact[literal] = value, Route(text)
+        elif literal not in self.exact and self.match(literal) is None:
+            self.exact[literal] = value, Route(text)
 
     def match(self, name: str) -> tuple[V, Route] | None:
         """The value whose pattern was registered first of those that match, and how."""
-        if (exact := self._exact.get(name)) is not None:
+        if (exact := self.exact.get(name)) is not None:
             return exact
         for pattern, value in self._open:
             if (route := pattern.match(name)) is not None:
