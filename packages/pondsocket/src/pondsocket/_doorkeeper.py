@@ -1,8 +1,8 @@
 """Who may connect: an endpoint's connection handler, asked and bounded."""
 
 import logging
-import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
@@ -18,6 +18,7 @@ from ._loop import is_cancellation
 from ._request import ConnectRequest, Refusal, refuse_connection
 from ._state.lifecycle import Admission
 from ._state.patterns import Pattern
+from ._waiting import noticing
 
 _log: Final = logging.getLogger("pondsocket.endpoint")
 _T = TypeVar("_T")
@@ -103,10 +104,9 @@ class Doorkeeper:
     ) -> _T | Refusal:
         """Run what the application has to say; a Refusal where it fails or takes too long."""
         timeout = self._environment.options.connect_timeout
-        with anyio.CancelScope() as limit:
-            limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
+        with self._environment.loop.new_scope() as limit:
             try:
-                return await work
+                return await noticing(work, partial(_limit, limit, timeout))
             except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a function
                 if is_cancellation(error):
                     raise
@@ -116,6 +116,11 @@ class Doorkeeper:
                 return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, answers.INTERNAL)
         _log.error("%s took over %s s (path=%r).", what, timeout, path)
         return Refusal(504, ErrorTypes.ENDPOINT_ERROR, "It took too long to decide.")
+
+
+def _limit(scope: anyio.CancelScope, seconds: float | None) -> None:
+    if seconds is not None:
+        scope.deadline = anyio.current_time() + seconds
 
 
 async def _tell(identity: Identify, request: ConnectRequest) -> object:

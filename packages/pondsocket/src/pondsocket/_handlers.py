@@ -1,7 +1,7 @@
 """Registration: a handler with its middleware, checked and composed once, never per message."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ._errors import UsageError
@@ -58,7 +58,7 @@ class Registration(Generic[C]):
         self.fits = typed.fits
         self.is_selective = typed.is_selective
         self.concurrent = concurrent
-        self.call: Callable[[C], Awaitable[Any]] = typed
+        self.call: Callable[[C], Coroutine[Any, Any, Any]] = typed
         for middleware in reversed(middlewares):
             check_callable(f"{what}, middleware", middleware, arguments=2)
             if not is_async(middleware):
@@ -72,8 +72,8 @@ class Registration(Generic[C]):
 
 
 def _around(
-    middleware: Middleware[C], inner: Callable[[C], Awaitable[Any]]
-) -> Callable[[C], Awaitable[Any]]:
+    middleware: Middleware[C], inner: Callable[[C], Coroutine[Any, Any, Any]]
+) -> Callable[[C], Coroutine[Any, Any, Any]]:
     async def call(ctx: C) -> object:
         return await middleware(ctx, lambda: inner(ctx))
 

@@ -36,6 +36,7 @@ from ._state.histories import Histories
 from ._state.history import History
 from ._state.lifecycle import Admission
 from ._state.patterns import Pattern, PatternMap, Route
+from ._waiting import noticing
 
 _log: Final = logging.getLogger("pondsocket.lobby")
 
@@ -220,14 +221,12 @@ class Lobby(TakesEvents):
         if not session.is_open:
             return
         timeout = self.environment.options.join_timeout
-        with anyio.CancelScope() as limit:
+        with self.environment.loop.new_scope() as limit:
             find_channel = partial(self.open_channel, message.channel_name, route.params)
             context = JoinContext(session, message, route, find_channel, limit)
             session.scopes[limit] = message.channel_name
-            if timeout is not None:
-                limit.deadline = anyio.current_time() + timeout
             try:
-                await self._join.call(context)
+                await noticing(self._join.call(context), partial(_limit, context, limit, timeout))
             except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
                 if is_cancellation(error):
                     raise
@@ -321,6 +320,12 @@ class Lobby(TakesEvents):
 
     def _live(self) -> list[Channel]:
         return list(self._channels.values())
+
+
+def _limit(context: JoinContext, scope: anyio.CancelScope, seconds: float | None) -> None:
+    """Let the time run of a handler that waits and has not decided."""
+    if seconds is not None and context.decision.state is Admission.PENDING:
+        scope.deadline = anyio.current_time() + seconds
 
 
 def _where(context: JoinContext) -> str:

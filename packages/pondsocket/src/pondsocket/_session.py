@@ -137,9 +137,9 @@ class Session:
         self._outlet = outlet
         self._pull = pull
         self._context = copy_context()
-        self._ended = anyio.Event()
+        self._ended = self.environment.loop.new_event()
         try:
-            async with anyio.create_task_group() as tasks:
+            async with self.environment.loop.new_group() as tasks:
                 self._tasks = tasks
                 if self._advance(LifeEvent.OPEN):
                     self._greet()
@@ -266,7 +266,7 @@ class Session:
     def spawn(self, work: Work) -> None:
         """Run something in a task that is cancelled when the connection ends."""
         if self._life is Life.OPEN:
-            scope = anyio.CancelScope()
+            scope = self.environment.loop.new_scope()
             self.scopes[scope] = None
             self._start(self._run_within, scope, work)
 
@@ -285,7 +285,7 @@ class Session:
     # --- reading ------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        scope = self._reader = anyio.CancelScope()
+        scope = self._reader = self.environment.loop.new_scope()
         try:
             with scope:
                 await self._read_on()

@@ -197,5 +197,6 @@ class JoinContext(ChannelContext):
 
     def _settle(self) -> None:
         # The time limit runs to the decision only.
-        self._limit.deadline = math.inf
+        if self._limit.deadline != math.inf:
+            self._limit.deadline = math.inf
         self.session.scopes.pop(self._limit, None)
