@@ -6,7 +6,7 @@ host may stand before the mount in `root_path` though not in `path`.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from pondsocket import ConnectRequest, Refusal
@@ -20,11 +20,14 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
 Transport: TypeAlias = Literal["websocket", "sse"]
 
+_NO_QUERY: Final = QueryParams()
+
 
 def connect_request(scope: Scope, transport: Transport) -> ConnectRequest | Refusal:
     """The request of one peer to connect; a Refusal where its query cannot be read."""
+    query_string = scope.get("query_string")
     try:
-        query = QueryParams(_query_pairs(scope.get("query_string") or b""))
+        query = QueryParams(_query_pairs(query_string)) if query_string else _NO_QUERY
     except UnicodeDecodeError:
         return Refusal(400, ErrorTypes.INVALID_MESSAGE, "The query is not valid UTF-8.")
     return ConnectRequest(
@@ -61,9 +64,10 @@ def _is_below(path: str, prefix: str) -> bool:
 
 
 def headers(scope: Scope) -> Headers:
-    """The request headers; latin-1 gives every byte a character (RFC 9110, section 5.5)."""
+    """The request headers."""
     raw: Iterable[tuple[bytes, bytes]] = scope.get("headers") or ()
-    return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw)
+    # Some servers give an iterator, which can be read but once.
+    return Headers.of_bytes(raw if isinstance(raw, list | tuple) else list(raw))
 
 
 def _query_pairs(query_string: bytes) -> Iterator[tuple[str, str]]:

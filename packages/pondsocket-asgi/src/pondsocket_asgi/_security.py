@@ -29,6 +29,8 @@ logger = logging.getLogger("pondsocket.asgi.security")
 
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
+# Without these, nothing tells of a page: see `whose_page`.
+_TELLING: Final = frozenset({b"origin", b"sec-fetch-mode"})
 _METHODS: Final = b"GET, POST, DELETE"
 _EXPOSED: Final = b"X-Connection-ID, Retry-After"
 # What streams and POSTs need, and what applications know their users by.
@@ -95,7 +97,7 @@ class Doorman:
         Pages that are listed get CORS headers with every answer, errors included, for they could
         not read it otherwise (Fetch Standard, section 3.2). Pages of the host itself need none.
         """
-        if "origin" not in headers and "sec-fetch-mode" not in headers:
+        if not headers.has_any(_TELLING):
             return Verdict(None, [])
         owner = self._pond.find_endpoint(path) or self._pond.options
         match whose_page(headers, _compiled(tuple(owner.allowed_origins))):
