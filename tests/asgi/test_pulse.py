@@ -248,7 +248,7 @@ async def test_heartbeats_may_be_switched_off() -> None:
 async def test_a_server_that_pings_often_enough_needs_no_heartbeats(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pondsocket_asgi._websocket.ping_seconds", lambda: 20.0)
+    monkeypatch.setattr("pondsocket_asgi._websocket.ping_seconds", lambda receive: 20.0)
     house = House(heartbeat_seconds=25)
     async with members(house, "websocket", "ann") as (ann,):
         await anyio.sleep(300)

@@ -227,7 +227,7 @@ async def test_the_servers_own_restart_makes_nobody_slow(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """uvicorn closes all WebSockets at once, and the first one that says so begins the drain."""
-    monkeypatch.setattr(_websocket, "says_restart", lambda: True)
+    monkeypatch.setattr(_websocket, "says_restart", lambda receive: True)
     house = House()
     async with members(house, "websocket", "ann", "bob") as wires:
         sessions = list(house.endpoint.sessions)

@@ -16,6 +16,7 @@ from ._sockets import hurry_socket, reset_when_closed
 
 # Hypercorn cuts off what is left after its graceful_timeout; the last closes need some of it.
 _MARGIN: Final = 0.5
+_UVICORN_WEBSOCKETS: Final = "uvicorn.protocols.websockets."
 # asyncio.Transport's, of which uvloop's is no subclass.
 _ASKED_OF_TRANSPORTS: Final = ("get_extra_info", "abort")
 
@@ -36,9 +37,9 @@ def is_leaving(handler: object) -> bool:
         return False
 
 
-def says_restart() -> bool:
+def says_restart(receive: object = None) -> bool:
     """Whether the WebSocket that is being opened tells by `is_restart` that the server ends it."""
-    return _uvicorn() is not None
+    return _uvicorn(receive) is not None
 
 
 def is_restart(disconnect: Message) -> bool:
@@ -50,9 +51,9 @@ def is_restart(disconnect: Message) -> bool:
     return disconnect.get("code") == 1012 and "reason" not in disconnect
 
 
-def ping_seconds() -> float | None:
+def ping_seconds(receive: object = None) -> float | None:
     """How often the server pings the WebSocket that is being opened; None: never, or unknown."""
-    if (uvicorn := _uvicorn()) is not None:
+    if (uvicorn := _uvicorn(receive)) is not None:
         # Of the connection, not of the configuration: until 0.44 and 0.46, two of the three
         # implementations ignored `--ws-ping-interval`, and have no such attribute.
         interval = getattr(uvicorn, "ping_interval", None)
@@ -150,9 +151,14 @@ class _Notice:
             await self._original()
 
 
-def _uvicorn() -> Any:
+def _uvicorn(receive: object) -> Any:
     """The protocol object of uvicorn that runs the calling task for a WebSocket."""
-    for frame in _frames("uvicorn.protocols.websockets.", "run_asgi"):
+    # Its own method, unless a middleware wraps it. To look at the calls makes objects of them,
+    # which stay as long as the calls do: 1 KiB a connection.
+    owner = getattr(receive, "__self__", None)
+    if type(owner).__module__.startswith(_UVICORN_WEBSOCKETS):
+        return owner
+    for frame in _frames(_UVICORN_WEBSOCKETS, "run_asgi"):
         return frame.f_locals.get("self")
     return None
 

@@ -35,7 +35,7 @@ async def serve_websocket(door: Door, scope: Scope, receive: Receive, send: Send
     if isinstance(outcome, Refusal):
         await _refuse(outcome, scope, send)
     else:
-        quiet_seconds = _quiet_seconds(door.pond.options)
+        quiet_seconds = _quiet_seconds(door.pond.options, receive)
         lane = (scope.get("extensions") or {}).get("pondsocket.fastlane")
         transport = ASGIWebSocketTransport if lane is None else FastWebSocketTransport
         await transport(
@@ -45,22 +45,26 @@ async def serve_websocket(door: Door, scope: Scope, receive: Receive, send: Send
             outcome,
             door.pulse,
             quiet_seconds=quiet_seconds,
-            on_restart=door.pond.begin_drain if says_restart() else None,
+            on_restart=door.pond.begin_drain if says_restart(receive) else None,
         ).run()
 
 
 async def _admit(door: Door, scope: Scope) -> Session | Refusal:
     """Have the origin judged, and then the endpoint decide."""
-    refusal, _ = door.doorman.check(relative_path(scope), headers(scope))
+    request = connect_request(scope, "websocket")
+    if isinstance(request, Refusal):
+        path, named = relative_path(scope), headers(scope)
+    else:
+        path, named = request.path, request.headers
+    refusal, _ = door.doorman.check(path, named)
     if refusal is not None:
         return refusal
-    request = connect_request(scope, "websocket")
     return request if isinstance(request, Refusal) else await door.pond.connect(request)
 
 
-def _quiet_seconds(options: Options) -> float | None:
+def _quiet_seconds(options: Options, receive: Receive) -> float | None:
     """After how long without a write a heartbeat is due; None where the server's pings do."""
-    heartbeat, ping = options.heartbeat_seconds, ping_seconds()
+    heartbeat, ping = options.heartbeat_seconds, ping_seconds(receive)
     is_pinged = heartbeat is not None and ping is not None and ping <= heartbeat
     return None if is_pinged else heartbeat
 
