@@ -11,8 +11,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing import parent_process
 from types import FrameType
 from typing import Any, Final, TypeAlias
@@ -57,18 +56,9 @@ class SignalHook:
         """Whether the process is ending; other frameworks look for it at the signal's handler."""
         return self._held is not None or is_leaving(self._replaced.get(signal.SIGTERM))
 
-    @contextmanager
-    def connection(self, pond: PondSocket) -> Iterator[None]:
+    def connection(self, pond: PondSocket) -> "_Connection":
         """Hold the signals while this connection of a pond is served."""
-        if not _is_main_thread():
-            # The server is not the main program, which alone has signals and ends it its own way.
-            yield
-            return
-        self._enter(pond)
-        try:
-            yield
-        finally:
-            self._leave()
+        return _Connection(self, pond)
 
     def ask_server(self) -> bool:
         """Begin the drain if the server has begun to end without a signal; whether it is so."""
@@ -93,8 +83,13 @@ class SignalHook:
 
     # --- connections come and go --------------------------------------------------------------
 
-    def _enter(self, pond: PondSocket) -> None:
-        self._ponds.add(pond)
+    def enter(self, pond: PondSocket) -> bool:
+        """A connection begins; False where the signals are not for us to hold."""
+        if not _is_main_thread():
+            # The server is not the main program, which alone has signals and ends it its own way.
+            return False
+        if pond not in self._ponds:
+            self._ponds.add(pond)
         self._connections += 1
         if self._connections == 1 and not self._replaced:
             self._install()
@@ -103,8 +98,10 @@ class SignalHook:
             worker.when_it_ends(self.drain)
         if self.ask_server():
             self._drain(pond)
+        return True
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """It has ended."""
         self._connections -= 1
         if self._connections:
             return
@@ -221,6 +218,24 @@ class SignalHook:
         self._parting = self._draining = False
         if held is not None:
             signal.raise_signal(held)
+
+
+class _Connection:
+    """One connection, for `with`; a generator would cost and hold several times as much."""
+
+    __slots__ = ("_hook", "_is_counted", "_pond")
+
+    def __init__(self, hook: SignalHook, pond: PondSocket) -> None:
+        self._hook = hook
+        self._pond = pond
+        self._is_counted = False
+
+    def __enter__(self) -> None:
+        self._is_counted = self._hook.enter(self._pond)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._is_counted:
+            self._hook.leave()
 
 
 class _MainLoop:
