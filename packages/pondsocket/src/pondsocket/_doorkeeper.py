@@ -65,28 +65,15 @@ class Doorkeeper:
 
     async def decide(self, context: ConnectionContext) -> Refusal | None:
         """Why the connection is refused; None: it is accepted."""
-        path, observer = context.path, self._environment.observer
-
-        def failed(error: BaseException) -> None:
-            if observer is not None:
-                observer.error(error, GATEWAY, "CONNECT", context.user_id)
-
-        refusal = await self._run("A connection handler", path, self._ask(context), failed)
+        path = context.path
+        work = self._connect.call(context)
+        refusal = await self._run("A connection handler", path, work, context)
         if context.declined is not None:
             return refuse_connection(*context.declined)
         if refusal is None and context.decision.state is not Admission.ACCEPTED:
             _log.error("A connection handler neither accepted nor declined (path=%r).", path)
             return refuse_connection(401, "Nobody decided about the connection.")
         return refusal
-
-    async def _ask(self, context: ConnectionContext) -> Refusal | None:
-        try:
-            await self._connect.call(context)
-        except PondError as error:
-            return refuse_connection(error.code, error.message)
-        except InvalidPayload as error:
-            return refuse_connection(422, str(error))
-        return None
 
     async def identify(self, request: ConnectRequest) -> object:
         """Who makes a request for an event stream; a Refusal where that cannot be told."""
@@ -100,19 +87,27 @@ class Doorkeeper:
         what: str,
         path: str,
         work: Coroutine[Any, Any, _T],
-        failed: Callable[[BaseException], object] | None = None,
-    ) -> _T | Refusal:
+        context: ConnectionContext | None = None,
+    ) -> _T | Refusal | None:
         """Run what the application has to say; a Refusal where it fails or takes too long."""
         timeout = self._environment.options.connect_timeout
         with self._environment.loop.new_scope() as limit:
             try:
-                return await noticing(work, partial(_limit, limit, timeout))
+                told = await noticing(work, partial(_limit, limit, timeout))
+                # What a connection handler's middleware returns means nothing.
+                return told if context is None else None
             except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a function
                 if is_cancellation(error):
                     raise
+                if context is not None:
+                    if isinstance(error, PondError):
+                        return refuse_connection(error.code, error.message)
+                    if isinstance(error, InvalidPayload):
+                        return refuse_connection(422, str(error))
                 _log.exception("%s failed (path=%r).", what, path)
-                if failed is not None:
-                    failed(error)
+                observer = self._environment.observer
+                if context is not None and observer is not None:
+                    observer.error(error, GATEWAY, "CONNECT", context.user_id)
                 return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, answers.INTERNAL)
         _log.error("%s took over %s s (path=%r).", what, timeout, path)
         return Refusal(504, ErrorTypes.ENDPOINT_ERROR, "It took too long to decide.")

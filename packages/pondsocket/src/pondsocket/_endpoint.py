@@ -32,6 +32,7 @@ from ._options import check_origins
 from ._request import ConnectRequest, Refusal
 from ._session import Session
 from ._slow_consumers import SlowConsumers
+from ._state.histories import Histories
 from ._state.history import History
 from ._state.lifecycle import Phase
 from ._state.patterns import Pattern, PatternMap, Route
@@ -89,6 +90,7 @@ class Endpoint(TakesEvents):
         self._congestion = Congestion(environment)
         self._is_said_full = False
         self._lobbies: PatternMap[Lobby] = PatternMap()
+        self._histories: list[Histories] = []  # of those lobbies that have one
         self._events = Events(f"endpoint {path!r}", self._names, ErrorTypes.ENDPOINT_ERROR)
         self.any_concurrent = False
         self._events.watch(self._expect_concurrent)
@@ -148,6 +150,8 @@ class Endpoint(TakesEvents):
         """
         lobby.attach(self._environment, self._expect_concurrent)
         self._lobbies.add(lobby.pattern, lobby)
+        if lobby.histories is not None:
+            self._histories.append(lobby.histories)
 
     async def connection_count(self) -> int:
         """How many connections are open."""
@@ -185,9 +189,11 @@ class Endpoint(TakesEvents):
         refusal = await self.doorkeeper.decide(context)
         if refusal is not None:
             return refusal
-        identity = await self.doorkeeper.identify(request)
-        if isinstance(identity, Refusal):
-            return identity
+        identity: object = None
+        if request.transport == "sse":
+            identity = await self.doorkeeper.identify(request)
+            if isinstance(identity, Refusal):
+                return identity
         return Session(
             self,
             request,
@@ -198,8 +204,11 @@ class Endpoint(TakesEvents):
             assigns=context.assigns,
             greeting=context.replies,
             identity=identity,
-            subprotocol=next((p for p in request.subprotocols if p in self.subprotocols), None),
+            subprotocol=self._chosen(request.subprotocols) if self.subprotocols else None,
         )
+
+    def _chosen(self, offered: tuple[str, ...]) -> str | None:
+        return next((name for name in offered if name in self.subprotocols), None)
 
     def _is_full(self, extra: int = 0) -> bool:
         limit = self._environment.options.max_connections
@@ -216,8 +225,7 @@ class Endpoint(TakesEvents):
     @property
     def supports(self) -> tuple[str, ...] | None:
         """What clients are told that it can do."""
-        has_history = any(lobby.history is not None for lobby in self._lobbies)
-        return ("history",) if has_history else None
+        return ("history",) if self._histories else None
 
     def can_resume(self, channel_name: str, others: int) -> bool:
         """Whether a channel may be joined for a client that comes back, besides some others."""
@@ -289,10 +297,10 @@ class Endpoint(TakesEvents):
 
     def tidy(self) -> None:
         """Drop what is too old of histories: those that nobody asks for have nobody else to."""
-        now = self._environment.clock()
-        for lobby in self._lobbies:
-            if lobby.histories is not None:
-                lobby.histories.tidy(now)
+        if self._histories:
+            now = self._environment.clock()
+            for histories in self._histories:
+                histories.tidy(now)
 
     def lane(self, session: Session, message: ClientMessage) -> Hashable:
         """The lane of a message: its channel, or one of its own for a concurrent handler."""
@@ -330,6 +338,9 @@ class Endpoint(TakesEvents):
                 assert_never(unreachable)
 
     def _find_lobby(self, name: str) -> tuple[Lobby, Route] | None:
+        found = self._lobbies.match(name)
+        if found is None or found[0].fits(found[1]):
+            return found
         return next(
             ((lobby, route) for lobby, route in self._lobbies.matches(name) if lobby.fits(route)),
             None,
@@ -342,11 +353,12 @@ class Endpoint(TakesEvents):
             return
         lobby, route = found
         limit = self._environment.options.max_channels
-        channels = {*session.memberships, *session.scopes.values()}
-        if limit is not None and len(channels - {message.channel_name, None}) >= limit:
-            frame = answers.too_many_channels(message, limit)
-            lobby.answer(session, message.channel_name, frame)
-            return
+        if limit is not None and len(session.memberships) + len(session.scopes) >= limit:
+            channels = {*session.memberships, *session.scopes.values()}
+            if len(channels - {message.channel_name, None}) >= limit:
+                frame = answers.too_many_channels(message, limit)
+                lobby.answer(session, message.channel_name, frame)
+                return
         await lobby.handle_join(session, message, route)
 
     async def _leave_nothing(self, session: Session, message: ClientMessage) -> None:

@@ -271,6 +271,9 @@ class PondSocket:
         return None if found is None else found[0]
 
     def _find(self, path: str) -> tuple[Endpoint, Route] | None:
+        found = self._endpoints.match(path)
+        if found is None or found[0].fits(found[1]):
+            return found
         return next((each for each in self._endpoints.matches(path) if each[0].fits(each[1])), None)
 
     async def connect(self, request: ConnectRequest) -> Session | Refusal:

@@ -15,6 +15,8 @@ class Admission(Enum):
     ACCEPTED = auto()
     REFUSED = auto()
     ABANDONED = auto()
+    # Members are looked up often, and Enum's own hash, that of the name, is written in Python.
+    __hash__ = object.__hash__
 
 
 class AdmissionEvent(Enum):
@@ -23,6 +25,7 @@ class AdmissionEvent(Enum):
     ACCEPT = auto()
     DECLINE = auto()
     VANISH = auto()
+    __hash__ = object.__hash__
 
 
 ADMISSIONS: Final = {
@@ -39,6 +42,7 @@ class Life(Enum):
     OPEN = auto()
     CLOSING = auto()
     OVER = auto()
+    __hash__ = object.__hash__
 
 
 class LifeEvent(Enum):
@@ -47,6 +51,7 @@ class LifeEvent(Enum):
     OPEN = auto()
     CLOSE = auto()
     END = auto()
+    __hash__ = object.__hash__
 
 
 LIVES: Final = {
