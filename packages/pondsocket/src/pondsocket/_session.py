@@ -8,8 +8,8 @@ a grace period; then `run` returns and nothing of the connection is left.
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextvars import copy_context
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -41,6 +41,7 @@ _log: Final = logging.getLogger("pondsocket.session")
 _MESSAGES_PER_TURN: Final = 16
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _OPEN: Final = Life.OPEN
+_NOBODY: Final[frozenset[str]] = frozenset()
 _RESTARTS: Final = "the server restarts"
 
 
@@ -49,10 +50,10 @@ class Session:
 
     __slots__ = (
         "_close", "_context", "_counting", "_ended", "_farewells", "_goodbye", "_greeting",
-        "_inbox", "_is_departing", "_leading", "_life", "_outlet", "_owner", "_pull",
-        "_reader", "_tasks", "_to_resume", "_turn", "assigns", "connection_id", "environment",
-        "identity", "is_user_known", "memberships", "opened_at", "options", "params", "request",
-        "resuming", "scopes", "subprotocol", "user_id",
+        "_has_ended", "_has_grace", "_inbox", "_is_departing", "_leading", "_life", "_outlet",
+        "_owner", "_pull", "_reader", "_tasks", "_to_resume", "_turn", "assigns", "connection_id",
+        "environment", "identity", "is_user_known", "memberships", "opened_at", "options",
+        "params", "request", "resuming", "scopes", "subprotocol", "user_id",
     )  # fmt: skip
 
     def __init__(
@@ -83,24 +84,26 @@ class Session:
         self.memberships: dict[str, Membership] = {}
         # Besides `memberships`, what a client that comes back is to be joined to: what is being
         # joined for one that did, and, when all is over, what was joined at the end.
-        self.resuming: set[str] = set()
+        self.resuming: Set[str] = _NOBODY
         self._to_resume: Sequence[ClientMessage] | None = None
         # Cancelled when the connection ends: joins that are not decided, and the like.
         self.scopes: dict[anyio.CancelScope, str | None] = {}
         self._owner = owner
-        self._greeting = greeting
+        self._greeting: Sequence[Frame] = greeting
         self._life = Life.ADMITTED
         self._outlet: Outlet | None = None
         self._pull: Pull  # lent by `run`
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._context = copy_context()
+        self._context: Context  # that of `run`
         self._reader: anyio.CancelScope | None = None
         self._leading = False
         self._close = (CloseCode.NORMAL, "", True)
         self._goodbye: Frame | None = None
         self._is_departing = False
-        self._farewells: list[Work] = []
-        self._ended: anyio.Event | None = None
+        self._has_grace = False
+        self._farewells: Sequence[Work] = ()
+        self._has_ended = False
+        self._ended: anyio.Event | None = None  # made by whoever waits for it
         self._inbox = Inbox(self, owner, environment)
         self._turn = environment.turn
         observer = environment.observer
@@ -137,23 +140,31 @@ class Session:
         self._outlet = outlet
         self._pull = pull
         self._context = copy_context()
-        self._ended = self.environment.loop.new_event()
+        # Only a WebSocket's messages all come by its reader, so that while it reads nothing runs
+        # here that may go on after the end: it needs no scope of its own.
+        reads_alone = self.request.transport == "websocket" and self._to_resume is None
         try:
             async with self.environment.loop.new_group() as tasks:
                 self._tasks = tasks
                 if self._advance(LifeEvent.OPEN):
                     self._greet()
-                await self._read()
-            if tasks.cancel_scope.cancelled_caught:
+                if reads_alone:
+                    await self._read_within(tasks.cancel_scope)
+                else:
+                    await self._read()
+            if self._has_grace and tasks.cancel_scope.cancelled_caught:
                 grace = self.options.handler_grace
                 _log.warning("Handlers ran %s s past their connection and were cancelled.", grace)
         finally:
             self._tasks = None
             self._reading_is_over()
             await self._say_farewells()
-            self.resuming.update(self.memberships)  # a door may still write, and say where it is
+            if self.memberships:  # a door may still write, and say where it is
+                self.resuming = self.resuming | self.memberships.keys()
             self.memberships.clear()  # a cycle that would keep channels until the next collection
-            self._ended.set()
+            self._has_ended = True
+            if self._ended is not None:
+                self._ended.set()
 
     def post(self, body: bytes) -> Refusal | None:
         """Take a message, or a JSON array of up to 64, that came by another way than `pull`.
@@ -201,7 +212,9 @@ class Session:
 
     async def wait_ended(self) -> None:
         """Wait until nothing of the connection is left."""
-        if self._ended is not None:
+        if self._life is not Life.ADMITTED and not self._has_ended:
+            if self._ended is None:
+                self._ended = self.environment.loop.new_event()
             await self._ended.wait()
 
     # --- the handlers' side -------------------------------------------------------------------
@@ -285,31 +298,34 @@ class Session:
     # --- reading ------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        scope = self._reader = self.environment.loop.new_scope()
+        with self.environment.loop.new_scope() as scope:
+            await self._read_within(scope)
+
+    async def _read_within(self, scope: anyio.CancelScope) -> None:
+        self._reader = scope
+        pull, take, finish = self._pull, self._inbox.take, self._inbox.lanes.finish
+        unturned = 0
         try:
-            with scope:
-                await self._read_on()
+            while self._life is _OPEN:
+                data = await pull()
+                if data is None or self._life is not _OPEN:
+                    return
+                self._leading = True
+                begun = take(data)
+                data = None  # not to be kept while the next one is waited for
+                if begun is not None:
+                    if await finish(*begun, self._hand_over):
+                        return  # somebody else reads now
+                    begun = None
+                self._leading = False
+                unturned += 1
+                if unturned == _MESSAGES_PER_TURN:
+                    unturned = 0
+                    await anyio.lowlevel.checkpoint()
         finally:
             # Also where it is cancelled or `pull` fails, but not where somebody else reads by now.
             if self._reader is scope:
                 self._reading_is_over()
-
-    async def _read_on(self) -> None:
-        pull, take, finish = self._pull, self._inbox.take, self._inbox.lanes.finish
-        unturned = 0
-        while self._life is _OPEN:
-            data = await pull()
-            if data is None or self._life is not _OPEN:
-                return
-            self._leading = True
-            begun = take(data)
-            if begun is not None and await finish(*begun, self._hand_over):
-                return  # somebody else reads now
-            self._leading = False
-            unturned += 1
-            if unturned == _MESSAGES_PER_TURN:
-                unturned = 0
-                await anyio.lowlevel.checkpoint()
 
     def _hand_over(self) -> None:
         self._leading = False
@@ -336,11 +352,12 @@ class Session:
             if not self._inbox.lanes.idle:
                 grace = self.options.handler_grace
                 self._tasks.cancel_scope.deadline = anyio.current_time() + grace
+                self._has_grace = True
 
     async def _say_farewells(self) -> None:
         """Run leave handlers, also where the server cancels us: nobody else will."""
         while self._farewells:
-            farewells, self._farewells = self._farewells, []
+            farewells, self._farewells = self._farewells, ()
             with anyio.CancelScope(shield=True):
                 await run_all(farewells)
 
@@ -354,16 +371,17 @@ class Session:
     def _greet(self) -> None:
         entered, left = self._inbox.resume(self._to_resume or ())
         names = tuple(join.channel_name for _, join, _ in entered)
-        self.resuming.update(names)
+        if names:
+            self.resuming = {*names}
         resumed = None if self._to_resume is None else names
         not_resumed = None if self._to_resume is None else left
         supports = self._owner.supports
         self.send(
             answers.connected(self.user_id, self.connection_id, resumed, not_resumed, supports)
         )
-        for frame in self._greeting:
+        greeting, self._greeting = self._greeting, ()
+        for frame in greeting:
             self.send(frame)
-        self._greeting = []
         if self.is_open:
             self._owner.opened(self)
         self._to_resume = None
@@ -375,4 +393,4 @@ class Session:
             await self._inbox.lanes.run(*entered)
         finally:
             if self.is_open:  # else nobody was asked, and whoever comes next is
-                self.resuming.discard(entered[1].channel_name)
+                self.resuming = self.resuming - {entered[1].channel_name}

@@ -51,11 +51,14 @@ class Strikes:
     def __init__(self, limit: int, window: float) -> None:
         self._limit = limit
         self._window = window
-        self._times: deque[float] = deque()
+        self._times: deque[float] | None = None  # an empty one is larger than all the rest
 
     def add(self, now: float) -> bool:
         """Count one; True if that is one too many."""
-        self._times.append(now)
-        while self._times[0] <= now - self._window:
-            self._times.popleft()
-        return len(self._times) >= self._limit
+        times = self._times
+        if times is None:
+            times = self._times = deque()
+        times.append(now)
+        while times[0] <= now - self._window:
+            times.popleft()
+        return len(times) >= self._limit
