@@ -224,7 +224,6 @@ class Lobby(TakesEvents):
         with self.environment.loop.new_scope() as limit:
             find_channel = partial(self.open_channel, message.channel_name, route.params)
             context = JoinContext(session, message, route, find_channel, limit)
-            session.scopes[limit] = message.channel_name
             try:
                 await noticing(self._join.call(context), partial(_limit, context, limit, timeout))
             except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
@@ -323,9 +322,11 @@ class Lobby(TakesEvents):
 
 
 def _limit(context: JoinContext, scope: anyio.CancelScope, seconds: float | None) -> None:
-    """Let the time run of a handler that waits and has not decided."""
-    if seconds is not None and context.decision.state is Admission.PENDING:
-        scope.deadline = anyio.current_time() + seconds
+    """Let the time run of a handler that waits and has not decided, and the end come to it."""
+    if context.decision.state is Admission.PENDING:
+        context.session.scopes[scope] = context.message.channel_name
+        if seconds is not None:
+            scope.deadline = anyio.current_time() + seconds
 
 
 def _where(context: JoinContext) -> str:

@@ -1,7 +1,6 @@
 """What a door knows of somebody who knocks, and the answer that lets nobody in."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Literal, Self, TypeAlias
 
 from pondsocket_common import ErrorTypes, Headers, QueryParams, dump_json, parse_cookies
@@ -9,7 +8,7 @@ from pondsocket_common import ErrorTypes, Headers, QueryParams, dump_json, parse
 Transport: TypeAlias = Literal["websocket", "sse"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectRequest:
     """A request for a connection.
 
@@ -25,11 +24,14 @@ class ConnectRequest:
     address: str | None
     transport: Transport
     subprotocols: tuple[str, ...] = ()
+    _cookies: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def cookies(self) -> dict[str, str]:
         """The cookies by name."""
-        return parse_cookies(self.headers)
+        if self._cookies is None:
+            object.__setattr__(self, "_cookies", parse_cookies(self.headers))
+        return self._cookies or {}
 
 
 @dataclass(frozen=True, slots=True)
