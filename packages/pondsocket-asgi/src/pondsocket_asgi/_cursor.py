@@ -42,6 +42,7 @@ _MAC: Final = 16
 _TIME: Final = 5
 _MAX_ENTRY_BYTES: Final = MAX_CURSOR_CHARS * 3 // 4 - _KEY_ID - _MAC - _TIME
 _MIN_SECRET_BYTES: Final = 16
+_MAX_SIGNERS: Final = 256
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _PLAIN: Final = bytes.maketrans(b"-_", b"+/")
 # Another form of cursor gets another name, and so other keys: nobody reads one as the other.
@@ -102,18 +103,28 @@ class CursorKeys:
         # Of two that share an id (one in 65,536), the newer counts.
         self._keys = dict(reversed([*zip(ids, keys, strict=True)]))
         self._newest = ids[0]
+        self._signers: dict[str, CursorSigner] = {}
 
     def signer(self, path: str) -> "CursorSigner":
         """For the streams of one path; a cursor of another path is none here."""
-        return CursorSigner(self._keys, self._newest, path)
+        signer = self._signers.get(path)
+        if signer is None:
+            if len(self._signers) >= _MAX_SIGNERS:  # of paths with parameters there are many
+                self._signers.clear()
+            signer = self._signers[path] = CursorSigner(self._keys, self._newest, path)
+        return signer
 
 
 class CursorSigner:
     """Cursors of one path, to and from text."""
 
-    __slots__ = ("_newest", "_seeds")
+    __slots__ = ("_newest", "_seeds", "_signed", "_text")
 
     def __init__(self, keys: dict[bytes, bytes], newest: bytes, path: str) -> None:
+        # What it has signed last. The streams of a room mostly stand at the same place in the same
+        # channels: then one signature is good for all of them.
+        self._signed = b""
+        self._text = b""
         self._newest = newest
         # Copied for each cursor: the key and the path go in once.
         self._seeds = {
@@ -128,11 +139,14 @@ class CursorSigner:
             now: Seconds since 1970, as other workers count them.
         """
         body = int(now).to_bytes(_TIME) + entries
+        if body == self._signed:
+            return self._text
         mac = self._seeds[self._newest].copy()
         mac.update(body)
         raw = self._newest + mac.digest() + body
         text = binascii.b2a_base64(raw, newline=False)
-        return text.translate(_URL_SAFE).rstrip(b"=")
+        self._signed, self._text = body, text.translate(_URL_SAFE).rstrip(b"=")
+        return self._text
 
     def read(
         self, cursor: str, now: float, max_age: float = MAX_AGE_SECONDS
@@ -236,6 +250,10 @@ class StreamCursor:
         self._size += len(entry) - (-1 if former is None else len(former))
         self._entries[name] = entry
         self.is_changed = True
+
+    def around(self, name: str) -> bytes:
+        """What a channel's offset stands in."""
+        return b"\x1f".join(self._fixed[name])
 
     def leave(self, name: str) -> None:
         """The stream is no longer in a channel."""

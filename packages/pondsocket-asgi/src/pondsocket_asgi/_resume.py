@@ -24,16 +24,51 @@ class Positions:
         session: The stream's; it says what is still joined.
     """
 
-    __slots__ = ("_cursor", "_entered", "_keys", "_noted", "_said_at", "_session")
+    __slots__ = (
+        "_alone",
+        "_departures",
+        "_entered",
+        "_keys",
+        "_marked",
+        "_noted",
+        "_said_at",
+        "_session",
+        "cursor",
+    )
 
     def __init__(self, session: Session, keys: CursorKeys) -> None:
         self._session = session
         self._keys = keys
-        self._cursor: StreamCursor | None = None
+        self.cursor: StreamCursor | None = None
         self._said_at = 0.0
+        # The one channel that is in the cursor, where there is one, by whom, and its `mark`.
+        self._alone: tuple[str, object, bytes] | None = None
+        # Where it stands there, if `mark` has noted that since.
+        self._marked: Position | None = None
+        self._departures = 0
         self._noted: dict[str, Position] = {}
         # By whom each channel is in the cursor: who joins again may do it with other parameters.
         self._entered: dict[str, object] = {}
+
+    def mark(self, frame: Frame) -> bytes | None:
+        """Note a frame, and tell the streams apart for which `block` is not the same after it.
+
+        Nearly all streams of a room are in this room alone, or in no room with a history. Then what
+        is written is made once for all of them, which is told by the same mark; None: not so.
+        """
+        position = frame.position
+        if position is None or self._alone is None or self._noted:
+            return None
+        name, member, mark = self._alone
+        session = self._session
+        if (
+            name != frame.channel
+            or session.memberships.get(name) is not member
+            or session.departures != self._departures
+        ):
+            return None
+        self._marked = position
+        return mark
 
     def resume(self, request: ConnectRequest) -> None:
         """Have the session go on where the cursor of the request says, if it has one."""
@@ -48,15 +83,15 @@ class Positions:
         # know of them just the same.
         for entry in found:
             self._make().enter(*entry)
-        if self._cursor is not None:
-            self._cursor.is_changed = False
+        if self.cursor is not None:
+            self.cursor.is_changed = False
         self._session.resume([entry.as_join() for entry in found])
 
     def _make(self) -> StreamCursor:
-        if self._cursor is None:
-            self._cursor = StreamCursor(self._keys.signer(self._session.path))
+        if self.cursor is None:
+            self.cursor = StreamCursor(self._keys.signer(self._session.path))
             self._said_at = time.time()
-        return self._cursor
+        return self.cursor
 
     def note(self, frame: Frame) -> None:
         """A frame is about to be written."""
@@ -65,25 +100,34 @@ class Positions:
 
     def block(self) -> bytes:
         """What moves the reader's last event id, to be written with the frames noted."""
+        if self._marked is not None and self._alone is not None and self.cursor is not None:
+            self.cursor.move(self._alone[0], self._marked.offset)
+            self._marked, self.cursor.is_changed = None, False
         if self._noted:
             cursor, noted = self._make(), self._noted
             self._noted = {}
             for name, position in noted.items():
                 self._move(cursor, name, position)
-        elif self._cursor is None:
+        elif self.cursor is None:
             return b""
         else:
-            cursor = self._cursor
+            cursor = self.cursor
         session = self._session
-        for name in cursor.names():
-            if name not in session.memberships and name not in session.resuming:
-                cursor.leave(name)
-                self._entered.pop(name, None)
+        if self._departures != session.departures:
+            self._departures = session.departures
+            for name in cursor.names():
+                if name not in session.memberships and name not in session.resuming:
+                    cursor.leave(name)
+                    self._entered.pop(name, None)
         now = time.time()
         if not cursor.is_changed and (not len(cursor) or now < self._said_at + _SAY_AGAIN_SECONDS):
             return b""
         cursor.is_changed = False
         self._said_at = now
+        self._alone = None
+        if len(cursor) == 1:
+            (name,) = cursor.names()
+            self._alone = (name, self._entered.get(name), cursor.around(name))
         # A block without data dispatches nothing. An empty id takes back the last one.
         return b"id: %b\n\n" % (cursor.say(now) if len(cursor) else b"")
 

@@ -14,7 +14,7 @@ from pondsocket_common import (
 )
 
 from ._backlog import Backlog
-from ._outbox import Closing, Outbox, put
+from ._outbox import Begun, Closing, Outbox, put
 from ._pulse import Pulse
 from ._resume import Positions
 from ._scope import Receive, Scope, Send
@@ -46,7 +46,7 @@ class SSEStream(Outbox):
         headers: What the response says besides.
     """
 
-    __slots__ = ("_first", "_headers", "_is_unnamed", "_positions")
+    __slots__ = ("_first", "_headers", "_is_plain", "_is_unnamed", "_positions")
 
     def __init__(
         self,
@@ -67,6 +67,8 @@ class SSEStream(Outbox):
         self._headers = headers
         # Proxies hold back a response until there is something of its body.
         self._first = sse_comment()
+        # Whether what is written of a frame is what most streams are written.
+        self._is_plain = False
 
     async def pull(self) -> None:
         """Return when the peer is gone; what it says comes by POST."""
@@ -83,6 +85,34 @@ class SSEStream(Outbox):
             *self._headers,
         ]
         await put(self._send, {"type": "http.response.start", "status": 200, "headers": named})
+
+    def push(self, frame: Frame) -> bool:
+        """Write or queue a frame; False where the outbox is full or the connection is ending."""
+        # Once for every stream that a broadcast goes to, so there is no call that need not be.
+        if not self._is_free or not self._is_plain:
+            return super().push(frame)
+        mark: bytes | None = b""
+        if frame.position is not None or self._positions.cursor is not None:
+            mark = self._positions.mark(frame)
+            if mark is None:
+                return super().push(frame)
+        message = frame.stream_message
+        if frame.stream_mark != mark:
+            block = b""
+            if frame.position is not None:
+                self._positions.note(frame)
+                block = self._positions.block()
+            message = frame.stream_message = self._message(frame.sse + block)
+            frame.stream_mark = mark
+        self._writes += 1
+        work = cast(Sending, self._send(message))
+        try:
+            for waits_for in work.__await__():
+                self._hand_over(Begun(work, waits_for, 1, frame.size))
+                break
+        except Exception as error:  # noqa: BLE001 - boundary: a server's send
+            self._fail(error)
+        return True
 
     def _write_frame(self, frame: Frame, /) -> Sending:
         if frame.position is not None:
@@ -102,11 +132,15 @@ class SSEStream(Outbox):
 
     def _sending(self, blocks: bytes) -> Sending:
         body = self._take_first() + blocks + self._positions.block()
-        message = {"type": "http.response.body", "body": body, "more_body": True}
-        return cast(Sending, self._send(message))
+        return cast(Sending, self._send(self._message(body)))
+
+    @staticmethod
+    def _message(body: bytes) -> dict[str, object]:
+        return {"type": "http.response.body", "body": body, "more_body": True}
 
     def _take_first(self) -> bytes:
         first, self._first = self._first, b""
+        self._is_plain = not self._is_unnamed
         return first
 
     async def _write_queued(self, backlog: Backlog, /) -> None:

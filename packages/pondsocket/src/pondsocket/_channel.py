@@ -293,7 +293,7 @@ class Channel:
             self.presence.unwatch()
         # Of an ended connection the record stays: its last events are still being handled.
         if member.session.is_open and member.session.memberships.get(self.name) is member:
-            del member.session.memberships[self.name]
+            member.session.left(self.name)
         environment = self.owner.environment
         if environment.observer is not None:
             environment.observer.left(self.name, user, reason)

@@ -26,7 +26,8 @@ class Frame:
         droppable: An outbox that is full may drop it, for another of the same channel first.
         conflate_key: If not None, it may be dropped only if a later frame of the same channel has
             the same key.
-        message: What a door makes of it, to be shared by all who are sent it through that door.
+        message: What the WebSocket door makes of it, to be shared by all who are sent it there.
+        stream_message, stream_mark: The same of the event streams' door, and for which of them.
         text: The payload of a WebSocket text frame.
         wire: The whole WebSocket frame, header and payload.
         sse: The block of an event stream, with the event's name.
@@ -44,6 +45,8 @@ class Frame:
         "size",
         "sse",
         "sse_unnamed",
+        "stream_mark",
+        "stream_message",
         "text",
         "wire",
     )
@@ -64,6 +67,8 @@ class Frame:
         self.conflate_key: Hashable = None
         self.position: Position | None = None
         self.message: object = None
+        self.stream_mark: bytes | None = None
+        self.stream_message: object = None
 
     def __getattr__(self, name: str) -> Any:
         make = _FORMS.get(name)

@@ -264,7 +264,7 @@ class Lobby(TakesEvents):
         name = message.channel_name
         frame = answers.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), message.request_id)
         # Also where the connection has ended: what was sent behind a leave is no member's.
-        del member.session.memberships[name]
+        member.session.left(name)
         farewell = member.channel.remove(member, LeaveReason.EXPLICIT_LEAVE)
         member.send(frame)
         if farewell is not None:

@@ -52,8 +52,8 @@ class Session:
         "_close", "_context", "_counting", "_ended", "_farewells", "_goodbye", "_greeting",
         "_has_ended", "_has_grace", "_inbox", "_is_departing", "_leading", "_life", "_outlet",
         "_owner", "_pull", "_reader", "_tasks", "_to_resume", "_turn", "assigns", "connection_id",
-        "environment", "identity", "is_user_known", "memberships", "opened_at", "options",
-        "params", "request", "resuming", "scopes", "subprotocol", "user_id",
+        "departures", "environment", "identity", "is_user_known", "memberships", "opened_at",
+        "options", "params", "request", "resuming", "scopes", "subprotocol", "user_id",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +82,7 @@ class Session:
         self.options = environment.options
         self.opened_at = environment.clock()
         self.memberships: dict[str, Membership] = {}
+        self.departures = 0  # so many names have ceased to be in `memberships` or in `resuming`
         # Besides `memberships`, what a client that comes back is to be joined to: what is being
         # joined for one that did, and, when all is over, what was joined at the end.
         self.resuming: Set[str] = _NOBODY
@@ -276,6 +277,11 @@ class Session:
         """The outlet that dropped frames is empty again."""
         self._owner.caught_up(self)
 
+    def left(self, channel_name: str) -> None:
+        """It is no member any more."""
+        del self.memberships[channel_name]
+        self.departures += 1
+
     def spawn(self, work: Work) -> None:
         """Run something in a task that is cancelled when the connection ends."""
         if self._life is Life.OPEN:
@@ -371,8 +377,9 @@ class Session:
     def _greet(self) -> None:
         entered, left = self._inbox.resume(self._to_resume or ())
         names = tuple(join.channel_name for _, join, _ in entered)
-        if names:
+        if self._to_resume is not None:
             self.resuming = {*names}
+            self.departures += 1
         resumed = None if self._to_resume is None else names
         not_resumed = None if self._to_resume is None else left
         supports = self._owner.supports
@@ -394,3 +401,4 @@ class Session:
         finally:
             if self.is_open:  # else nobody was asked, and whoever comes next is
                 self.resuming = self.resuming - {entered[1].channel_name}
+                self.departures += 1
