@@ -140,7 +140,9 @@ class ASGIWebSocketTransport(Outbox):
         data: str | bytes | None = message.get("text")
         if data is None:
             data = message.get("bytes") or b""
-        if _is_longer(data, self._max_message_bytes):
+        # No character of UTF-8 is longer than 4 bytes, so nearly every message is decided by this.
+        most = self._max_message_bytes
+        if most is not None and len(data) * 4 > most and _is_longer(data, most):
             limit = f"A message may have {self._max_message_bytes} bytes."
             self._session.close(CloseCode.TOO_BIG, limit)
             return None
@@ -234,12 +236,7 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
         return True
 
 
-def _is_longer(data: str | bytes, max_bytes: int | None) -> bool:
-    if max_bytes is None:
-        return False
-    # No character of UTF-8 is longer than 4 bytes, so nearly every message is decided by this.
-    if len(data) * 4 <= max_bytes:
-        return False
+def _is_longer(data: str | bytes, max_bytes: int) -> bool:
     if isinstance(data, str) and not data.isascii():
         return len(data.encode("utf-8", "surrogatepass")) > max_bytes
     return len(data) > max_bytes
