@@ -81,11 +81,11 @@ class Gathering:
         everyone: The members, as they are at the moment of the call.
     """
 
-    __slots__ = ("_everyone", "_frames", "_holds", "_own", "_size", "_turn")
+    __slots__ = ("_everyone", "_frames", "_holds", "_own", "_size", "turn")
 
     def __init__(self, everyone: Callable[[], Iterable[Recipient]], turn: Turn) -> None:
         self._everyone = everyone
-        self._turn = turn
+        self.turn = turn
         self._frames: list[Frame] = []
         self._size = 0
         # What a member gets instead, who is sent something of its own, or not everything.
@@ -94,7 +94,7 @@ class Gathering:
 
     def add(self, frame: Frame, but: Recipient | None = None) -> bool:
         """Have a frame wait for all members, or for all but one; False: it must not wait."""
-        if self._holds or not self._turn.enter(self):
+        if self._holds or not self.turn.enter(self):
             return False
         if but is not None:
             self._own_of(but)
@@ -109,11 +109,11 @@ class Gathering:
 
     def add_own(self, frame: Frame, member: Recipient) -> bool:
         """Have a frame wait behind what waits for this member; False: nothing does."""
-        if not self._turn.rooms:
+        if not self.turn.rooms:
             return False
-        if not self._frames or len(self._turn.rooms) > 1:
+        if not self._frames or len(self.turn.rooms) > 1:
             # The member may be in those rooms, too.
-            self._turn.flush()
+            self.turn.flush()
             return False
         self._own_of(member).append(frame)
         self._size += frame.size
@@ -140,7 +140,7 @@ class Gathering:
             return
         frames, own = self._frames, self._own
         self._frames, self._own, self._size = [], {}, 0
-        self._turn.rooms.pop(self, None)
+        self.turn.rooms.pop(self, None)
         everyone = self._everyone()
         if own:
             everyone = [member for member in everyone if member not in own]

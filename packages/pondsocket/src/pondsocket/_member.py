@@ -136,11 +136,13 @@ class Member:
 
     def send(self, frame: Frame) -> None:
         """Send a frame of this channel, behind those already on their way."""
-        self.channel.presence.flush()
-        gathering = self.channel.gathering
-        if self.is_current and gathering.add_own(frame, self):
-            return
-        gathering.flush()
+        channel = self.channel
+        channel.presence.flush()
+        gathering = channel.gathering
+        if gathering.turn.rooms:  # else nothing waits here either, and there is nothing to ask
+            if self.is_current and gathering.add_own(frame, self):
+                return
+            gathering.flush()
         if not self.push(frame):
             self.overflow()
 

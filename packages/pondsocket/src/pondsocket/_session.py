@@ -240,7 +240,7 @@ class Session:
         if self._turn.rooms:
             self._turn.flush()
         outlet = self._outlet
-        if self._life is not Life.OPEN or outlet is None:
+        if self._life is not _OPEN or outlet is None:
             return True
         if not outlet.push(frame):
             return False
