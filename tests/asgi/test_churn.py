@@ -1,9 +1,16 @@
 """Many come and go, in any order and some of them rudely; nothing of them is left."""
 
+import gc
 import random
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
+from pondsocket import ConnectionContext, ConnectRequest, PondSocket
+from pondsocket import Session as CoreSession
+from pondsocket_asgi import PondASGIApp
+from pondsocket_asgi._websocket import ASGIWebSocketTransport
 
 from tests.asgi.conftest import Pond, Session, join
 
@@ -41,3 +48,40 @@ async def leave(session: Session, order: random.Random) -> None:
     )
     session.cancel()
     await session.wait_ended()
+
+
+async def test_an_ended_websocket_is_gone_without_a_collection() -> None:
+    pond = PondSocket()
+
+    @pond.endpoint("/socket")
+    async def socket(ctx: ConnectionContext) -> None:
+        ctx.accept()
+
+    messages: list[dict[str, Any]] = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.disconnect", "code": 1000},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        await anyio.lowlevel.checkpoint()
+        return messages.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    scope = {"type": "websocket", "path": "/socket", "headers": [], "query_string": b""}
+    app = PondASGIApp(pond)
+    gc.collect()
+    gc.disable()
+    try:
+        before = {id(thing) for thing in ours()}
+        await app(scope, receive, send)
+        assert [thing for thing in ours() if id(thing) not in before] == []
+    finally:
+        gc.enable()
+
+
+def ours() -> list[object]:
+    """What a connection is made of."""
+    kinds = CoreSession | ConnectRequest | ASGIWebSocketTransport
+    return [thing for thing in gc.get_objects() if isinstance(thing, kinds)]

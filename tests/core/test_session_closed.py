@@ -343,3 +343,31 @@ async def test_a_channel_goes_with_its_last_member_without_a_collection() -> Non
         assert len(house.lobby._channels) == 0
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("ending", ["by the peer", "by us"])
+async def test_a_session_goes_with_its_connection_without_a_collection(ending: str) -> None:
+    house = build()
+
+    async def live() -> str:
+        async with member(house, "ann") as ann:
+            say(ann, "x")
+            await settled()
+            if ending == "by us":
+                ann.session.close(CloseCode.DISCONNECTED)
+                await ann.session.wait_ended()
+            return ann.session.connection_id
+
+    gc.collect()
+    gc.disable()
+    try:
+        connection_id = await live()
+        await settled()
+        left = [
+            thing
+            for thing in gc.get_objects()
+            if isinstance(thing, Session) and thing.connection_id == connection_id
+        ]
+        assert left == []
+    finally:
+        gc.enable()

@@ -46,6 +46,10 @@ class Inbox:
         limits = options.max_pending_messages, options.max_pending_bytes
         self.lanes = Lanes(partial(owner.handle, session), *limits)
 
+    def end(self) -> None:
+        """Nothing comes any more, and nothing runs."""
+        del self.lanes  # which refer to the session
+
     def take(self, data: str | bytes) -> Begun | None:
         """Take one message, or refuse it with an answer; gives what of it is not done yet."""
         # No call that need not be, since all of a client's messages come by here.

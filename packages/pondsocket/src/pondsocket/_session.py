@@ -166,6 +166,10 @@ class Session:
             self._has_ended = True
             if self._ended is not None:
                 self._ended.set()
+            # They refer to the session: what is left is freed now, not at the next collection.
+            self._outlet = self._reader = None
+            self._inbox.end()
+            del self._pull, self._inbox
 
     def post(self, body: bytes) -> Refusal | None:
         """Take a message, or a JSON array of up to 64, that came by another way than `pull`.
