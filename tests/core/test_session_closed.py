@@ -371,3 +371,11 @@ async def test_a_session_goes_with_its_connection_without_a_collection(ending: s
         assert left == []
     finally:
         gc.enable()
+
+
+async def test_nobody_waits_for_a_session_that_never_ran() -> None:
+    house = build()
+    session = await admitted(house.pond)
+    session.close(CloseCode.DISCONNECTED)
+    with anyio.fail_after(5):
+        await session.wait_ended()

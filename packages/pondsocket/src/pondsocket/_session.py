@@ -50,10 +50,10 @@ class Session:
 
     __slots__ = (
         "_close", "_context", "_counting", "_ended", "_farewells", "_goodbye", "_greeting",
-        "_has_ended", "_has_grace", "_inbox", "_is_departing", "_leading", "_life", "_outlet",
-        "_owner", "_pull", "_reader", "_tasks", "_to_resume", "_turn", "assigns", "connection_id",
-        "departures", "environment", "identity", "is_user_known", "memberships", "opened_at",
-        "options", "params", "request", "resuming", "scopes", "subprotocol", "user_id",
+        "_has_grace", "_inbox", "_is_departing", "_leading", "_life", "_outlet", "_owner", "_pull",
+        "_reader", "_tasks", "_to_resume", "_turn", "assigns", "connection_id", "departures",
+        "environment", "identity", "is_user_known", "memberships", "opened_at", "options",
+        "params", "request", "resuming", "scopes", "subprotocol", "user_id",
     )  # fmt: skip
 
     def __init__(
@@ -103,7 +103,6 @@ class Session:
         self._is_departing = False
         self._has_grace = False
         self._farewells: Sequence[Work] = ()
-        self._has_ended = False
         self._ended: anyio.Event | None = None  # made by whoever waits for it
         self._inbox = Inbox(self, owner, environment)
         self._turn = environment.turn
@@ -163,7 +162,6 @@ class Session:
             if self.memberships:  # a door may still write, and say where it is
                 self.resuming = self.resuming | self.memberships.keys()
             self.memberships.clear()  # a cycle that would keep channels until the next collection
-            self._has_ended = True
             if self._ended is not None:
                 self._ended.set()
             # They refer to the session: what is left is freed now, not at the next collection.
@@ -217,7 +215,7 @@ class Session:
 
     async def wait_ended(self) -> None:
         """Wait until nothing of the connection is left."""
-        if self._life is not Life.ADMITTED and not self._has_ended:
+        if self._outlet is not None:  # it runs
             if self._ended is None:
                 self._ended = self.environment.loop.new_event()
             await self._ended.wait()
