@@ -16,11 +16,7 @@ from typing import Any, Final, TypeAlias
 import anyio
 import anyio.abc
 import anyio.lowlevel
-from pondsocket_common import (
-    ClientMessage,
-    CloseCode,
-    fresh_id,
-)
+from pondsocket_common import ClientMessage, CloseCode, fresh_id
 
 from . import _answers as answers
 from ._delivery import Outlet, push_each
@@ -229,11 +225,7 @@ class Session:
 
     @property
     def line(self) -> Line:
-        """What takes broadcasts for it while it is open.
-
-        Where nothing lies between, they go straight to the outlet, which is a call less for each
-        recipient (tests/benchmarks/microbench.py, "deliver").
-        """
+        """What takes broadcasts for it while it is open: the outlet itself, if nobody counts."""
         outlet = self._outlet
         return self if outlet is None or self._counting is not None else outlet
 
