@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 _LOOPS = 1_000_000
 
@@ -18,7 +19,17 @@ def machine(*packages: str) -> str:
     milliseconds = (time.process_time() - started) * 1_000
     return (
         f"Python {platform.python_version()}, {versions}\n"
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs,"
+        f"{platform.system()}, {_processor()}, {os.cpu_count()} CPUs,"
         f" load {os.getloadavg()[0]:.1f};"
         f" a million empty loops take {milliseconds:.0f} ms of CPU time"
     )
+
+
+def _processor() -> str:
+    """The processor's name, where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -94,7 +94,7 @@ def idle(members: int, contenders: tuple[str, ...]) -> Scenario:
         enter=enter,
         seconds=4 + members / 450,
         ready_seconds=0,
-        most_rounds=2,
+        most_rounds=1,
         conditions=(
             f"Resident memory of the server's processes with {members:,} members of one channel,"
             f" less that before they came, when {_FIRST} others were already there."
