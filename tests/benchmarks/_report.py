@@ -60,7 +60,7 @@ def section(result: Result, labels: Mapping[str, str]) -> str:
 def _sentence(result: Result) -> str:
     rounds = max((len(line.samples) for line in result.lines.values()), default=0)
     played = f"{rounds} rounds" if rounds != 1 else "One round"
-    return f"{result.conditions} {played}; {result.unit}."
+    return f"{result.conditions} {played}; {result.unit}.".strip()
 
 
 def _cost_rows(result: Result, labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
@@ -68,12 +68,14 @@ def _cost_rows(result: Result, labels: Mapping[str, str]) -> tuple[list[str], li
     seen = {name for line in played.values() for sample in line.samples for name in sample.extras}
     columns = {name: title for name, title in _COLUMNS.items() if name in seen}
     has_client = any(line.client for line in played.values())
-    head = ["", "median", "min", "max", "ratio", *(["client"] if has_client else [])]
+    has_ratio = FLOOR in played
+    head = ["", "median", "min", "max", *(["ratio"] if has_ratio else [])]
+    head += ["client"] if has_client else []
     rows = []
     for key, line in played.items():
         values = [sample.value for sample in line.samples]
         row = [labels.get(key, key), *map(_number, (line.median, min(values), max(values)))]
-        row.append(_ratio(key, played))
+        row += [_ratio(key, played)] if has_ratio else []
         if has_client:
             row.append(_number(line.client) + (_TWICE if line.busy > BUSY else ""))
         rows.append(row + [_extra(line, name) for name in columns])
