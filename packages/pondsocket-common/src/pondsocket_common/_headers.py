@@ -64,7 +64,6 @@ class Headers(QueryParams):
 
     def has_any(self, names: frozenset[bytes]) -> bool:
         """Whether one of these lower-case names is there; does not read the rest."""
-        # tests/benchmarks/microbench.py, "connect": 12 us less than to read them all.
         try:
             raw = self._raw
         except AttributeError:

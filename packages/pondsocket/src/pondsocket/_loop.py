@@ -50,7 +50,8 @@ class Loop:
         self._native: object = None
         self._soon: Callable[[Callable[[], object]], object] | None = None
         # anyio's own functions ask each time which library runs, which takes longer than all the
-        # rest: these are asked once. tests/benchmarks/microbench.py: a scope 8.3 -> 1.3 us.
+        # rest: these are asked once. A scope: 10.2 -> 2.8 us; "connect; core" of
+        # tests/benchmarks/microbench.py makes one.
         self.new_scope: Callable[[], anyio.CancelScope] = anyio.CancelScope
         self.new_group: Callable[[], anyio.abc.TaskGroup] = anyio.create_task_group
         self.new_event: Callable[[], anyio.Event] = anyio.Event
