@@ -17,7 +17,15 @@ from typing import Final, NamedTuple, TypeAlias
 import orjson
 import uvloop
 from pondsocket import Frame, leeway, make_room
-from pondsocket_common import ClientActions, ServerActions, ServerMessage, decode_client
+from pondsocket._state.limits import TokenBucket
+from pondsocket_common import (
+    ClientActions,
+    ClientMessage,
+    ServerActions,
+    ServerMessage,
+    decode_client,
+    encode_client,
+)
 
 from tests.benchmarks._machine import machine
 from tests.benchmarks._memory import (
@@ -40,6 +48,9 @@ JOIN: Final = text_of(ClientActions.JOIN_CHANNEL, "join")
 LEAVE: Final = text_of(ClientActions.LEAVE_CHANNEL, "leave")
 NOTHING: Final = text_of(ClientActions.BROADCAST, "nothing")
 ECHO: Final = text_of(ClientActions.BROADCAST, "echo")
+NUMBERS: Final = encode_client(
+    ClientMessage(ClientActions.BROADCAST, "echo", ROOM, "0" * 32, {"of": list(range(100))})
+)
 
 Play: TypeAlias = Callable[[int], Awaitable[int]]
 """Does something this many times; gives the number of operations."""
@@ -122,6 +133,12 @@ def yardstick() -> bytes:
     return orjson.dumps(orjson.loads(ECHO))
 
 
+def token() -> Callable[[], object]:
+    """What a message's rate costs, the look at the clock included."""
+    bucket, clock = TokenBucket(1e9, 500, 0.0), time.monotonic
+    return lambda: bucket.take(clock())
+
+
 def encode() -> str:
     """A broadcast as text, from scratch."""
     return Frame.of(ServerMessage(ServerActions.BROADCAST, "say", ROOM, "0" * 32, PAYLOAD)).text
@@ -163,6 +180,8 @@ def _ready(play: Play) -> Prepare:
 CASES: Final = (
     Case("orjson.loads and dumps of a message: the yardstick", 10_000, calls(yardstick)),
     Case("decode_client", 10_000, calls(lambda: decode_client(ECHO))),
+    Case("decode_client, 100 numbers in the payload", 5_000, calls(lambda: decode_client(NUMBERS))),
+    Case("a token of a rate limit", 10_000, calls(token())),
     Case("encode a broadcast as text", 10_000, calls(encode)),
     Case("event, the handler does nothing; core", 2_000, requests(in_core, NOTHING)),
     Case("event, the handler does nothing; core and door", 2_000, requests(in_app, NOTHING)),
