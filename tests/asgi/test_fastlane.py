@@ -135,6 +135,17 @@ async def test_the_lane_stays_closed_on_a_transport_that_was_full_before() -> No
     await ended(connection)
 
 
+async def test_the_lane_stays_closed_where_the_answer_itself_fills_the_transport() -> None:
+    connection = await Connection(Protocol, silent).open()
+    wire = connection.wire
+    wire.takes_all, wire.unsent = False, HIGH
+    await connection.send({"type": "websocket.accept"})
+    assert not connection.lane.is_open
+    wire.drain()
+    assert connection.lane.is_open
+    await ended(connection)
+
+
 async def app_closes(connection: Connection) -> None:
     await connection.send({"type": "websocket.close", "code": 1000})
 
@@ -264,6 +275,24 @@ async def test_a_bound_of_one_message_pauses_and_resumes() -> None:
     await ended(connection)
 
 
+async def test_a_peer_whose_frames_all_go_through_uvicorn_is_paused_too() -> None:
+    connection = Connection(Protocol, idle, ws_max_queue=4)
+    connection.protocol.connection_made(connection.wire)
+    # What comes before the answer.
+    connection.protocol.data_received(REQUEST % b"")
+    connection.protocol.data_received(masked(PING, b""))
+    await turns()
+    for count in range(1, 7):
+        assert connection.wire.is_paused == (count > 4)
+        connection.feed(masked(TEXT, b"x"))
+    assert connection.wire.pauses == 1
+    for _ in range(5):
+        assert connection.wire.is_paused
+        await connection.receive()
+    assert not connection.wire.is_paused
+    await ended(connection)
+
+
 async def test_an_app_that_closes_reads_on_for_the_peers_close() -> None:
     connection = await Connection(Protocol, idle).open()
     connection.feed(masked(TEXT, b"x") * 40)
@@ -293,6 +322,12 @@ async def test_several_may_wait_to_receive_and_one_of_them_may_give_up() -> None
     connection.feed(masked(TEXT, b"a") + masked(TEXT, b"b"))
     await turns()
     assert {waiting[0].result()["text"], waiting[2].result()["text"]} == {"a", "b"}
+    given_up = asyncio.ensure_future(connection.receive())
+    await turns()
+    given_up.cancel()
+    await turns()
+    connection.feed(masked(TEXT, b"not lost"))
+    assert (await connection.receive())["text"] == "not lost"
     last = asyncio.ensure_future(connection.receive())
     await turns()
     connection.feed(masked(TEXT, b"c"))

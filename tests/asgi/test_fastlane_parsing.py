@@ -29,6 +29,9 @@ from tests.asgi.uvicorns import (
 LARGEST: Final = 3_000
 WORDS: Final = ("", "a", "hello", "žluťoučký kůň", "\N{GRINNING FACE}" * 31, "x" * 125, "y" * 126)
 
+# In the place of a payload, this is no frame.
+LOOKALIKE: Final = masked(TEXT, b"alike")
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -227,14 +230,51 @@ async def test_plain_frames_need_no_parser(monkeypatch: pytest.MonkeyPatch) -> N
     await turns()
 
 
+@pytest.mark.parametrize(
+    "stream",
+    [
+        [masked(BINARY, LOOKALIKE, bytes(4))[:6], LOOKALIKE, masked(TEXT, b"and on")],
+        [masked(TEXT & 0x7F, b"half"), LOOKALIKE],
+        [masked(TEXT & 0x7F, b"half"), masked(CONT & 0x7F, b""), LOOKALIKE],
+        [masked(TEXT & 0x7F, b"half"), masked(PING, b""), LOOKALIKE],
+        [bytes((TEXT, 0x80 | 126, 0, 124)) + bytes(4) + b"z" * 124],
+        [bytes((TEXT, 0x80 | 127)) + (5).to_bytes(8) + bytes(4) + b"z" * 5, LOOKALIKE],
+        [bytes((TEXT, 20)) + bytes(20)],
+        [bytes((TEXT, 0x80 | 127)) + b"\xff" * 8 + bytes(20)],
+    ],
+    ids=["payload", "message", "more", "ping", "126", "127", "unmasked", "endless"],
+)
+async def test_what_looks_like_a_whole_frame_and_is_none_is_taken_for_none(
+    stream: list[bytes],
+) -> None:
+    expected = await by_bytes(b"".join(stream))
+    assert await told(Protocol, stream) == expected
+    assert await told(Protocol, [b"".join(stream)]) == expected
+
+
 async def test_bytes_before_the_answer_leave_everything_to_uvicorn() -> None:
-    early = [masked(TEXT, b"early")[:5], masked(TEXT, b"early")[5:] + masked(TEXT, b"and on")]
+    frame = masked(BINARY, LOOKALIKE, bytes(4))
     connection = Connection(Protocol)
     connection.protocol.connection_made(connection.wire)
-    connection.protocol.data_received(REQUEST % b"" + early[0])
+    connection.protocol.data_received(REQUEST % b"")
+    connection.protocol.data_received(frame[:6])
     await turns()
-    connection.feed(early[1])
+    connection.feed(frame[6:], LOOKALIKE)
     await turns()
-    assert connection.texts == ["early", "and on"]
+    first, second = connection.received
+    assert (first["bytes"], second["text"]) == (LOOKALIKE, "alike")
+    connection.wire.close()
+    await turns()
+
+
+async def test_bytes_that_come_with_the_request_leave_everything_to_uvicorn() -> None:
+    frame = masked(BINARY, LOOKALIKE, bytes(4))
+    connection = Connection(Protocol)
+    connection.protocol.connection_made(connection.wire)
+    connection.protocol.data_received(REQUEST % b"" + frame[:6])
+    await turns()
+    connection.feed(frame[6:])
+    await turns()
+    assert connection.received[0]["bytes"] == LOOKALIKE
     connection.wire.close()
     await turns()

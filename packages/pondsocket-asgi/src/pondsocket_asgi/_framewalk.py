@@ -47,8 +47,8 @@ def _size_of_head(head: bytes) -> int:
     """How many bytes stand before the payload, as far as the first ones tell."""
     if len(head) < 2:
         return 2
-    mask = 4 if head[1] & 0x80 else 0
-    return 2 + {126: 2, 127: 8}.get(head[1] & 0x7F, 0) + mask
+    # With the mask, which every frame of a client has.
+    return 6 + {126: 2, 127: 8}.get(head[1] & 0x7F, 0)
 
 
 def _size_of_body(head: bytes) -> int:

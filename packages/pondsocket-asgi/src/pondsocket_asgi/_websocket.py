@@ -169,7 +169,7 @@ class ASGIWebSocketTransport(Outbox):
         self._writes += 1
         message = frame.message
         if message is None:
-            message = frame.message = {"type": "websocket.send", "text": frame.text}
+            message = frame.message = {"type": "websocket.send", "text": frame.json.decode()}
         work = cast(Sending, self._send(message))
         try:
             for waits_for in work.__await__():
@@ -221,7 +221,7 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
         if self._is_free:
             if self._lane.is_open:
                 self._writes += 1
-                self._lane.write(frame.wire)
+                self._lane.write(frame.wire or frame.make_wire())
                 return True
             self._is_free = False
             self._start_writer()

@@ -13,6 +13,8 @@ second:
 * the way of a message to the app: a deque in place of an asyncio.Queue, and reading is paused where
   much is waiting, not at each message.
 
+What each is worth, tests/benchmarks/lane.py tells.
+
 It knows its base class from the inside. What it needs of that is asked for when this is imported.
 """
 
@@ -62,9 +64,11 @@ _METHODS: Final = frozenset(
     | {"keepalive_timeout", "run_asgi", "send", "send_receive_event_to_app"}
 )
 _ATTRIBUTES: Final = frozenset(
-    {"close_sent", "conn", "disconnected", "handshake_complete", "handshake_initiated", "loop"}
-    | {"queue", "read_paused", "transport", "writable"}
+    {"close_sent", "conn", "handshake_complete", "handshake_initiated", "loop", "queue"}
+    | {"read_paused", "transport", "writable"}
 )
+# What asyncio's own class has is not enough.
+_NO_USE: Final = asyncio.Protocol
 _BELOW: Final = frozenset({"debug", "extensions", "parser", "parser_exc", "state"})
 
 
@@ -110,13 +114,8 @@ class Protocol(WebSocketsSansIOProtocol):
 
     def _settle(self) -> None:
         """Find out what is allowed; after everything that may have changed it."""
-        lives = (
-            self.handshake_complete
-            and not self.close_sent
-            and not self.disconnected
-            and self.conn.state is State.OPEN
-            and not self.transport.is_closing()
-        )
+        # Between the answer to the handshake and the first close frame, whoever sends it.
+        lives = self.conn.state is State.OPEN and not self.transport.is_closing()
         self._is_direct = lives and self._is_certain
         self._lane.is_open = lives and self._is_clear and self.writable.is_set()
 
@@ -245,7 +244,8 @@ class Protocol(WebSocketsSansIOProtocol):
         """Take what the socket gave."""
         if self._is_direct:
             size = len(data)
-            # One short text and nothing else is what nearly all clients send.
+            # One short text and nothing else is what nearly all clients send
+            # (tests/benchmarks/lane.py: 0.5 of the base class's echo).
             if (
                 6 <= size < _NOT_SHORT + 6
                 and data[0] == _TEXT
@@ -365,7 +365,7 @@ def _nowhere(_frames: bytes) -> None:
 def _missing(base: type[WebSocketsSansIOProtocol], below: type[object]) -> list[str]:
     """What this relies on, and uvicorn's class, or that of websockets below it, does not have."""
     return sorted(
-        {name for name in _METHODS if not callable(getattr(base, name, None))}
+        {name for name in _METHODS if getattr(base, name, None) is getattr(_NO_USE, name, None)}
         # Attributes that `__init__` sets: no object needs to be made to see them.
         | (_ATTRIBUTES - set(base.__init__.__code__.co_names))
         | (_BELOW - set(below.__init__.__code__.co_names))

@@ -1,7 +1,6 @@
 """Encoded messages."""
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Final
+from collections.abc import Hashable, Sequence
 
 from pondsocket_common import (
     Position,
@@ -26,15 +25,16 @@ class Frame:
         droppable: An outbox that is full may drop it, for another of the same channel first.
         conflate_key: If not None, it may be dropped only if a later frame of the same channel has
             the same key.
+        wire: The whole WebSocket frame, header and payload; None until `make_wire`.
         message: What the WebSocket door makes of it, to be shared by all who are sent it there.
         stream_message, stream_mark: The same of the event streams' door, and for which of them.
-        text: The payload of a WebSocket text frame.
-        wire: The whole WebSocket frame, header and payload.
-        sse: The block of an event stream, with the event's name.
-        sse_unnamed: The same without a name, for readers that listen to unnamed events alone.
     """
 
+    # What is read for each recipient is no property, which would be a call.
     __slots__ = (
+        "_sse",
+        "_sse_unnamed",
+        "_text",
         "channel",
         "conflate_key",
         "droppable",
@@ -43,20 +43,10 @@ class Frame:
         "message",
         "position",
         "size",
-        "sse",
-        "sse_unnamed",
         "stream_mark",
         "stream_message",
-        "text",
         "wire",
     )
-
-    # A slot that was never set is looked up by `__getattr__`, once; after that it is read for each
-    # recipient without a call, as no property is (tests/benchmarks/microbench.py, "push").
-    text: str
-    wire: bytes
-    sse: bytes
-    sse_unnamed: bytes
 
     def __init__(self, json: bytes, event: str) -> None:
         self.json = json
@@ -66,17 +56,13 @@ class Frame:
         self.droppable = False
         self.conflate_key: Hashable = None
         self.position: Position | None = None
+        self.wire: bytes | None = None
         self.message: object = None
         self.stream_mark: bytes | None = None
         self.stream_message: object = None
-
-    def __getattr__(self, name: str) -> Any:
-        make = _FORMS.get(name)
-        if make is None:
-            raise AttributeError(f"a frame has no {name!r}", name=name, obj=self)
-        form = make(self)
-        setattr(self, name, form)
-        return form
+        self._text: str | None = None
+        self._sse: bytes | None = None
+        self._sse_unnamed: bytes | None = None
 
     @classmethod
     def of(cls, message: ServerMessage) -> "Frame":
@@ -95,13 +81,31 @@ class Frame:
         self.position = original.position
         return self
 
+    def make_wire(self) -> bytes:
+        """Make `wire`."""
+        self.wire = wire = websocket_frame(self.json)
+        return wire
 
-_FORMS: Final[dict[str, Callable[[Frame], str | bytes]]] = {
-    "text": lambda frame: frame.json.decode(),
-    "wire": lambda frame: websocket_frame(frame.json),
-    "sse": lambda frame: sse_frame(frame.json, frame.event),
-    "sse_unnamed": lambda frame: sse_frame(frame.json),
-}
+    @property
+    def text(self) -> str:
+        """The payload of a WebSocket text frame."""
+        if self._text is None:
+            self._text = self.json.decode()
+        return self._text
+
+    @property
+    def sse(self) -> bytes:
+        """The block of an event stream, with the event's name."""
+        if self._sse is None:
+            self._sse = sse_frame(self.json, self.event)
+        return self._sse
+
+    @property
+    def sse_unnamed(self) -> bytes:
+        """The same without a name, for readers that listen to unnamed events alone."""
+        if self._sse_unnamed is None:
+            self._sse_unnamed = sse_frame(self.json)
+        return self._sse_unnamed
 
 
 class Batch:
@@ -111,25 +115,35 @@ class Batch:
         frames: In their order.
         size: In bytes, together.
         has_positions: Whether some are of a history.
-        wire: All of them as WebSocket frames.
-        sse: All of them as blocks of an event stream, with names.
-        sse_unnamed: The same without.
     """
 
-    __slots__ = ("frames", "has_positions", "size", "sse", "sse_unnamed", "wire")
-
-    wire: bytes
-    sse: bytes
-    sse_unnamed: bytes
+    __slots__ = ("_sse", "_sse_unnamed", "_wire", "frames", "has_positions", "size")
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = frames
         self.size = sum([frame.size for frame in frames])
         self.has_positions = any(frame.position is not None for frame in frames)
+        self._wire: bytes | None = None
+        self._sse: bytes | None = None
+        self._sse_unnamed: bytes | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("wire", "sse", "sse_unnamed"):
-            raise AttributeError(f"a batch has no {name!r}", name=name, obj=self)
-        form = b"".join([getattr(frame, name) for frame in self.frames])
-        setattr(self, name, form)
-        return form
+    @property
+    def wire(self) -> bytes:
+        """All of them as WebSocket frames."""
+        if self._wire is None:
+            self._wire = b"".join([frame.wire or frame.make_wire() for frame in self.frames])
+        return self._wire
+
+    @property
+    def sse(self) -> bytes:
+        """All of them as blocks of an event stream, with names."""
+        if self._sse is None:
+            self._sse = b"".join([frame.sse for frame in self.frames])
+        return self._sse
+
+    @property
+    def sse_unnamed(self) -> bytes:
+        """The same without."""
+        if self._sse_unnamed is None:
+            self._sse_unnamed = b"".join([frame.sse_unnamed for frame in self.frames])
+        return self._sse_unnamed

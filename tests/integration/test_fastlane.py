@@ -1,0 +1,216 @@
+"""The fast lane in a real uvicorn, on both of its event loops, to clients of other people's."""
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from typing import Final, Literal
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.asgi.uvicorns import CLOSE, PING, REQUEST, TEXT, masked
+from tests.integration.clients import WAIT_SECONDS
+from tests.integration.conftest import Shared
+from tests.servers import ROOT, Serve, Server
+
+pytestmark = pytest.mark.integration
+
+APP: Final = "tests.integration.fastlane_app:app"
+FAST: Final = ("--ws", "pondsocket_asgi.fastlane:Protocol", "--log-level", "warning")
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop(request: pytest.FixtureRequest) -> str:
+    """Run a test on each event loop."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def fast(shared: Shared, loop: str) -> Server:
+    """A server with the fast lane."""
+    return shared(APP, "--loop", loop, *FAST)
+
+
+class Bare:
+    """A connection by hand, of a peer that answers nothing by itself."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, server: Server, path: str) -> "Bare":
+        """Shake hands, with a small buffer for what the server sends."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        await asyncio.get_running_loop().sock_connect(sock, (server.host, server.port))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=16_384)
+        writer.write((REQUEST % b"").replace(b"/socket", path.encode()))
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        return cls(reader, writer)
+
+    async def frame(self) -> tuple[int, bytes]:
+        """The next frame."""
+        opcode, size = await self.reader.readexactly(2)
+        if size >= 126:
+            size = int.from_bytes(await self.reader.readexactly(2 if size == 126 else 8))
+        return opcode, await self.reader.readexactly(size)
+
+
+async def asked(server: Server, path: str) -> str:
+    """The first text that a path sends."""
+    async with connect(f"{server.ws_url}{path}") as client:
+        return str(await client.recv())
+
+
+@pytest.mark.parametrize("compression", ["deflate", None])
+async def test_prepared_frames_keep_their_place_between_sends(
+    fast: Server, compression: Literal["deflate"] | None
+) -> None:
+    async with (
+        asyncio.timeout(WAIT_SECONDS),
+        connect(f"{fast.ws_url}/mixed", compression=compression) as client,
+    ):
+        texts = [str(size) + "ž" * size for size in (1, 62, 63, 20_000, 40_000)]
+        for text in texts:
+            await client.send(text)
+        await client.send(iter(["in ", "three ", "parts"]))
+        for text in [*texts, "in three parts"]:
+            assert [await client.recv() for _ in range(5)] == [f"{text} {n}" for n in range(5)]
+
+
+@pytest.mark.parametrize("compression", ["deflate", None])
+async def test_bytes_and_texts_come_back_and_pings_are_answered(
+    fast: Server, compression: Literal["deflate"] | None
+) -> None:
+    async with (
+        asyncio.timeout(WAIT_SECONDS),
+        connect(f"{fast.ws_url}/echo", compression=compression) as client,
+    ):
+        for message in ("text", b"\x00\xff" * 40_000, "", b"", "x" * 70_000):
+            await client.send(message)
+            await (await client.ping())
+            assert await client.recv() == message
+
+
+async def test_closing_is_agreed_upon_from_both_sides(fast: Server) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        async with connect(f"{fast.ws_url}/echo") as client:
+            await client.send("close")
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.recv()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "as you say")
+        assert closed.value.rcvd_then_sent
+        async with connect(f"{fast.ws_url}/echo") as client:
+            await client.close(4002, "enough")
+        assert client.close_code == 4002
+        assert "'code': 4002, 'reason': 'enough'" in await asked(fast, "/told")
+
+
+async def test_a_peer_that_never_answers_a_ping_is_found(serve: Serve, loop: str) -> None:
+    pings = ("--ws-ping-interval", "0.2", "--ws-ping-timeout", "0.2")
+    server = serve(APP, "--loop", loop, *FAST, *pings)
+    async with asyncio.timeout(WAIT_SECONDS):
+        bare = await Bare.connect(server, "/echo")
+        bare.writer.write(masked(TEXT, b"here"))
+        assert await bare.frame() == (TEXT, b"here")
+        assert (await bare.frame())[0] == PING
+        opcode, body = await bare.frame()
+        assert (opcode, int.from_bytes(body[:2])) == (CLOSE, 1011)
+        assert await bare.reader.read() == b""
+        bare.writer.close()
+
+
+async def test_the_end_of_the_server_is_told_as_1012(serve: Serve, loop: str) -> None:
+    server = serve(APP, "--loop", loop, *FAST)
+    async with asyncio.timeout(WAIT_SECONDS), connect(f"{server.ws_url}/mixed") as client:
+        await client.send("hello")
+        assert await client.recv() == "hello 0"
+        server.signal(signal.SIGTERM)
+        await client.wait_closed()
+    assert client.close_code == 1012
+    server.wait_exit(WAIT_SECONDS)
+
+
+async def test_the_lane_closes_for_a_peer_that_does_not_read_and_opens_when_it_does(
+    fast: Server,
+) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        bare = await Bare.connect(fast, "/flood")
+        bare.writer.write(masked(TEXT, b"go"))
+        await asyncio.sleep(0.2)  # so long it does not read
+        read = 0
+        while (frame := await bare.frame())[1] == b"x" * 10_000:
+            read += 10_000
+        assert frame == (TEXT, b"%d" % read)
+        assert 0 < read < 50_000_000
+        bare.writer.close()
+
+
+@pytest.mark.parametrize("size", [100, 2_000, 60_000])
+async def test_a_client_that_is_faster_than_the_app_is_held_up(
+    serve: Serve, loop: str, size: int
+) -> None:
+    server = serve(APP, "--loop", loop, *FAST)
+    async with asyncio.timeout(WAIT_SECONDS):
+        bare = await Bare.connect(server, "/sleepy")
+        frame = masked(TEXT, b"y" * size)
+        packet = frame * max(1, 60_000 // len(frame))
+        sent = 0
+        # Until nobody has read for a while: the buffers of both systems are full.
+        while sent < 64 * 1024 * 1024:
+            bare.writer.write(packet)
+            sent += len(packet)
+            try:
+                async with asyncio.timeout(0.5):
+                    await bare.writer.drain()
+            except TimeoutError:
+                break
+        assert sent < 32 * 1024 * 1024
+        await asked_nothing(server, "/wake")
+        bare.writer.write(masked(TEXT, b"last"))
+        assert await bare.frame() == (TEXT, b"%d" % (sent // len(frame) + 1))
+        bare.writer.close()
+
+
+async def asked_nothing(server: Server, path: str) -> None:
+    async with connect(f"{server.ws_url}{path}"):
+        pass
+
+
+async def test_connections_leave_nothing_to_the_garbage_collector(serve: Serve, loop: str) -> None:
+    server = serve(APP, "--loop", loop, *FAST)
+    async with asyncio.timeout(WAIT_SECONDS):
+        for compression in ("deflate", None) * 5:
+            async with connect(f"{server.ws_url}/echo", compression=compression) as client:
+                await client.send("hello")
+                await client.recv()
+        for last_words in (b"", b"\x81\x00", masked(TEXT, b"\xff"), masked(TEXT, b"half")[:-1]):
+            bare = await Bare.connect(server, "/echo")
+            bare.writer.write(last_words)
+            bare.writer.close()
+            await bare.writer.wait_closed()
+        # Itself, and until it has noticed the last end, those before.
+        found = {await asked(server, "/alive") for _ in range(20)}
+    assert "1 1" in found
+
+
+def test_a_uvicorn_that_is_too_different_is_refused_by_a_sentence() -> None:
+    program = (
+        "from uvicorn.protocols.websockets.websockets_sansio_impl import"
+        " WebSocketsSansIOProtocol as base\n"
+        "del base.keepalive_timeout\n"
+        "import pondsocket_asgi.fastlane"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode != 0
+    assert "misses keepalive_timeout in uvicorn" in done.stderr.splitlines()[-1]
+    assert "--ws websockets-sansio" in done.stderr.splitlines()[-1]
