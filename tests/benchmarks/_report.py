@@ -53,7 +53,7 @@ def section(result: Result, labels: Mapping[str, str]) -> str:
         if line.fault is not None
     ]
     told = "\n" + "\n".join(["Without a figure, or with fewer rounds:", "", *faults, ""])
-    extra = _difference(result, labels) if result.kind == "difference" else ""
+    extra = _difference(result) if result.kind == "difference" else ""
     return f"{title}\n{table}{extra}{told if faults else ''}"
 
 
@@ -118,8 +118,8 @@ def _ratio(key: str, played: Mapping[str, Line]) -> str:
     return "" if found is None else f"{found:.2f}"
 
 
-def _difference(result: Result, labels: Mapping[str, str]) -> str:
-    off, on = (result.lines[key] for key in ("ours", "ours-limited"))
+def _difference(result: Result) -> str:
+    off, on = (result.lines.get(key, Line()) for key in ("ours", "ours-limited"))
     if not off.samples or not on.samples:
         return ""
     return (
