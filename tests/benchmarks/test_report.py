@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from tests.benchmarks.__main__ import arguments, command, scenarios
 from tests.benchmarks._figures import Line, Result, Sample
 from tests.benchmarks._report import page
 
@@ -95,3 +96,15 @@ def test_the_page_says_on_what_and_with_what_it_was_measured() -> None:
     assert "today: a Linux\n\n`bench -x`, 3 minutes." in text
     assert rows(text, "OURS") == [["OURS", "uvicorn 1.2"]]
     assert "* there is no `node` on the PATH" in text
+
+
+def test_the_command_line_chooses_scenarios_and_is_told_without_the_folder() -> None:
+    assert command(["--rounds", "3", "--out", "elsewhere", "--quick"]) == (
+        "python -m tests.benchmarks --rounds 3 --quick"
+    )
+    chosen = arguments(["--scenarios", "open", "echo-one"])
+    assert [own.key for own in scenarios(chosen)] == [
+        "open-250", "open-1000", "open-5000", "echo-one",
+    ]  # fmt: skip
+    keys = [own.key for own in scenarios(arguments([]))]
+    assert len(keys) == len(set(keys))
