@@ -137,7 +137,6 @@ def write(kept: dict[str, Any], folder: Path) -> None:
     figures = folder / FIGURES
     figures.write_text(json.dumps(kept, indent=1) + "\n")
     (folder / PAGE).write_text(page(kept))
-    PLOTS.prepare()
     script = Path(__file__).with_name("_plots.py")
     subprocess.run([str(PLOTS.program), str(script), str(figures), str(folder)], check=True)
 
@@ -149,6 +148,11 @@ def main() -> None:
         for scenario in scenarios(chosen):
             print(f"{scenario.key:24}{scenario.title}: {' '.join(scenario.contenders)}")
         return
+    if chosen.out is not None:
+        try:
+            PLOTS.prepare()  # before half an hour of measuring, and not after it
+        except ContenderMissing as why:
+            sys.exit(f"The pictures cannot be drawn: {why}")
     if chosen.render:
         write(json.loads((chosen.out / FIGURES).read_text()), chosen.out)
         return
