@@ -106,7 +106,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
             "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             "machine": where.replace("\n", "; "),
             "command": command(sys.argv[1:]),
-            "minutes": (time.monotonic() - started) / 60,
+            "minutes": round((time.monotonic() - started) / 60, 1),
             "rounds": rounds,
         },
         "missing": missing,

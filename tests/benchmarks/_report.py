@@ -1,6 +1,6 @@
 """The page and the terminal's tables, from what a run has kept."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -158,27 +158,27 @@ def _machine(kept: Mapping[str, Any]) -> str:
     absent = [f"* {why}" for why in kept["missing"]]
     if absent:
         absent = ["", "Not measured:", "", *absent, ""]
-    return "\n".join([*lines, _table(["", "versions"], rows), *absent])
+    return "\n".join([*lines, _table(["", "versions"], rows, words=True), *absent])
 
 
-def _table(head: list[str], rows: Iterable[list[str]]) -> str:
-    """A Markdown table, its columns aligned for those who read it as text."""
+def _table(head: list[str], rows: Iterable[list[str]], *, words: bool = False) -> str:
+    """A Markdown table, its columns aligned for those who read it as text.
+
+    Args:
+        words: Whether its cells are no numbers, which stand on the right.
+    """
     cells = [head, *rows]
     widths = [max(3, *(len(row[place]) for row in cells)) for place in range(len(head))]
-    return "\n".join([*_lines(cells, widths), ""])
-
-
-def _lines(cells: list[list[str]], widths: list[int]) -> Iterator[str]:
-    for number, row in enumerate(cells):
-        padded = [
-            cell.rjust(width) if place else cell.ljust(width)
+    first, *others = widths
+    rules = ["-" * first, *("-" * width if words else "-" * (width - 1) + ":" for width in others)]
+    lines = [
+        [
+            cell.rjust(width) if place and not words else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        yield f"| {' | '.join(padded)} |"
-        if number == 0:
-            rules = ["-" * width if not place else "-" * (width - 1) + ":"
-                     for place, width in enumerate(widths)]  # fmt: skip
-            yield f"| {' | '.join(rules)} |"
+        for row in cells
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [lines[0], rules, *lines[1:]])
 
 
 def _number(value: float) -> str:
