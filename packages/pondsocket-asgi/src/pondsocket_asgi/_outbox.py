@@ -22,7 +22,7 @@ from ._pulse import Pulse
 from ._scope import Message, Receive, Scope, Send, is_old_http
 from ._servers import abort_transport, hurry_transport
 from ._sockets import hurry_connection, reset_connection
-from ._stepping import Sending, can_step, go_on
+from ._stepping import Sending, can_step, go_on, is_cancelled, is_stray
 
 logger = logging.getLogger("pondsocket.asgi.transport")
 
@@ -104,7 +104,7 @@ class Outbox(ABC):
         # Whether a frame may be written by whoever has it: nothing is before it, nor ends it.
         self._is_free = False
         self._begun: Begun | None = None
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._closing: Closing | None = None
         self._lost = False
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -142,7 +142,7 @@ class Outbox(ABC):
             for waits_for in work.__await__():
                 self._hand_over(Begun(work, waits_for, frames, size))
                 break
-        except Exception as error:  # noqa: BLE001 - boundary: a server's send
+        except BaseException as error:  # noqa: BLE001 - boundary: a server's send
             self._fail(error)
 
     def _hand_over(self, begun: Begun) -> None:
@@ -153,7 +153,9 @@ class Outbox(ABC):
         self._begun = begun
         self._start_writer()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, Exception) and not is_cancelled(error):
+            raise error
         # Nothing is closed here: whoever pushes goes through a roster, from which that would take.
         self._is_free = False
         self._failure = error
@@ -309,7 +311,9 @@ class Outbox(ABC):
             with scope:
                 await self._write(backlog)
             backlog.is_writing = False
-        except PeerGone as gone:
+        except BaseException as gone:
+            if not isinstance(gone, PeerGone) and not is_stray(gone):
+                raise
             backlog.is_writing = False
             logger.debug("A peer left while it was written to: %r", gone.__cause__)
             self.lose()

@@ -40,6 +40,9 @@ def can_step(send: Send) -> bool:
     inner: Any = send
     for _ in range(_MAX_WRAPPERS):
         function = getattr(inner, "__func__", inner)
+        # `functools.wraps` lends a wrapper the name of its module, too.
+        if hasattr(function, "__wrapped__"):
+            return False
         module = getattr(function, "__module__", None) or ""
         if module.startswith(_SERVERS):
             return True
@@ -50,6 +53,24 @@ def can_step(send: Send) -> bool:
             return False
         inner = function.__closure__[names.index("send")].cell_contents
     return False
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether this is asyncio's cancellation.
+
+    Of a `send` that has not waited it is never that of the task which drove it there: somebody has
+    cancelled the future for which it was to wait.
+    """
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+
+
+def is_stray(error: BaseException) -> bool:
+    """Whether this is asyncio's cancellation, but not of the running task."""
+    if not is_cancelled(error):
+        return False
+    task = sys.modules["asyncio"].current_task()
+    return task is None or not task.cancelling()
 
 
 @types.coroutine

@@ -229,9 +229,8 @@ class Channel:
         """Make a connection a member, in place of the membership that it may have already.
 
         A membership that takes the place of another goes on under its ref: what it showed is
-        still shown, and nobody sees a leave.
+        still shown, and nobody sees a leave. Nothing may wait here: it is not for a new member.
         """
-        self.gathering.flush()
         before = replaced = self.roster.get(session.connection_id)
         if replaced is None and session.user_id in self._held:
             replaced, _ = self._held.pop(session.user_id)
@@ -272,6 +271,7 @@ class Channel:
     def answer(self, session: Session, frame: Frame) -> None:
         """Send a frame to somebody who is no member, behind those from when it may have been."""
         chain = None if self._chains is None else self._chains.get(session.connection_id)
+        self.owner.environment.turn.flush()
         if chain is None:
             session.send(frame)
         elif not chain.push(frame):
@@ -279,10 +279,10 @@ class Channel:
 
     def remove(self, member: Member, reason: LeaveReason) -> Work | None:
         """End a membership; what is left to do after it is given back, to be awaited."""
+        self.gathering.flush()  # for which it may be too slow, and then it is out by that
         if not member.is_current:
             return None
         user = member.as_user()
-        self.gathering.flush()
         self.roster.remove(member)
         member.depart()
         if self.past is not None:

@@ -76,9 +76,15 @@ def deliver(frame: Frame, recipients: Iterable[Recipient]) -> None:
         recipient.overflow()
 
 
-def deliver_batch(batch: Batch, recipients: Iterable[Recipient]) -> None:
-    """The same for frames that leave together."""
-    slow = [recipient for recipient in recipients if not recipient.push_batch(batch)]
+def deliver_batches(batches: Iterable[tuple[Batch, Iterable[Recipient]]]) -> None:
+    """The same for frames that leave together, of which not everyone gets the same."""
+    slow = [
+        recipient
+        for batch, recipients in batches
+        for recipient in recipients
+        if not recipient.push_batch(batch)
+    ]
+    # Only when all have theirs: that somebody is closed is told to the others.
     for recipient in slow:
         recipient.overflow()
 

@@ -7,7 +7,8 @@ it waits again, and the batch grows with the load alone.
 
 Whatever else is sent must not overtake: it is put behind what waits for the same member, or what
 waits is handed out first. Who joins or leaves finds nothing waiting, so that the recipients of a
-broadcast are those who were members when it was made.
+broadcast are those who were members when it was made. A reply waits only while nothing waits in
+other rooms: these are handed out one after the other, and in none of them may it be overtaken.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from ._delivery import Recipient, deliver, deliver_batch
+from ._delivery import Recipient, deliver, deliver_batches
 from ._frames import Batch, Frame
 
 # Held only until the loop comes to it, so the bound is for handlers that broadcast without end.
@@ -35,14 +36,19 @@ class Turn:
     """The rooms of a pond in which something waits for the end of this turn of the loop.
 
     Where no loop is lent nothing ever waits.
+
+    Attributes:
+        replying: The one in which a reply waits; then nothing does in others.
     """
 
-    __slots__ = ("_find_loop", "_loop", "rooms")
+    __slots__ = ("_find_loop", "_is_called", "_loop", "replying", "rooms")
 
     def __init__(self) -> None:
         self._find_loop: Callable[[], EventLoop | None] | None = None
         self._loop: EventLoop | None = None
+        self._is_called = False  # or will be, by that loop
         self.rooms: dict[Gathering, None] = {}
+        self.replying: Gathering | None = None
 
     def lend(self, find_loop: Callable[[], EventLoop | None]) -> None:
         """Gather from now on; `find_loop` finds the running loop, if it is of that kind."""
@@ -51,22 +57,29 @@ class Turn:
     def enter(self, room: Gathering) -> bool:
         """Something is to wait in a room; False: it cannot."""
         loop = None if self._find_loop is None else self._find_loop()
+        if loop is not self._loop:
+            self.flush()  # which a loop that has ended was to call
+            self._loop, self._is_called = loop, False
         if loop is None:
             return False
-        if loop is not self._loop:
-            self.flush()  # what a loop that has ended was to call
-            self._loop = loop
-        if not self.rooms:
-            loop.call_soon(self._end)
+        if self.replying is not None and self.replying is not room:
+            self.flush()
+        if not self._is_called:
+            self._call(loop)
         self.rooms[room] = None
         return True
 
+    def _call(self, loop: EventLoop) -> None:
+        loop.call_soon(self._end)
+        self._is_called = True
+
     def _end(self) -> None:
+        self._is_called = False
         try:
             self.flush()
         finally:
             if self.rooms and self._loop is not None:  # the fault of one room is not the others'
-                self._loop.call_soon(self._end)
+                self._call(self._loop)
 
     def flush(self) -> None:
         """Hand out everything that waits."""
@@ -116,7 +129,10 @@ class Gathering:
             self.turn.flush()
             return False
         self._own_of(member).append(frame)
+        self.turn.replying = self
         self._size += frame.size
+        if self._size >= _MAX_BYTES:
+            self.flush()
         return True
 
     def hold(self) -> None:
@@ -135,18 +151,22 @@ class Gathering:
         return own
 
     def flush(self) -> None:
-        """Hand out what waits; nothing, mostly."""
+        """Hand out what waits, here and before it; nothing, mostly."""
+        turn = self.turn
+        if turn.replying is not None and turn.replying is not self:
+            turn.replying.flush()
         if not self._frames:
             return
         frames, own = self._frames, self._own
         self._frames, self._own, self._size = [], {}, 0
-        self.turn.rooms.pop(self, None)
-        everyone = self._everyone()
+        turn.rooms.pop(self, None)
+        turn.replying = None
         if own:
-            everyone = [member for member in everyone if member not in own]
-        if len(frames) == 1:
-            deliver(frames[0], everyone)
+            others = [member for member in self._everyone() if member not in own]
+            # Whoever is sent nothing is not written to.
+            mine = [(Batch(each), (member,)) for member, each in own.items() if each]
+            deliver_batches([(Batch(frames), others), *mine])
+        elif len(frames) == 1:
+            deliver(frames[0], self._everyone())
         else:
-            deliver_batch(Batch(frames), everyone)
-        for member, mine in own.items():
-            deliver_batch(Batch(mine), (member,))
+            deliver_batches([(Batch(frames), self._everyone())])

@@ -138,23 +138,23 @@ class Member:
         """Send a frame of this channel, behind those already on their way."""
         channel = self.channel
         channel.presence.flush()
-        gathering = channel.gathering
-        if gathering.turn.rooms:  # else nothing waits here either, and there is nothing to ask
-            if self.is_current and gathering.add_own(frame, self):
+        turn = channel.gathering.turn
+        if turn.rooms:  # else nothing waits anywhere, and there is nothing to ask
+            if self.is_current and channel.gathering.add_own(frame, self):
                 return
-            gathering.flush()
+            turn.flush()
         if not self.push(frame):
             self.overflow()
 
     def acknowledge(self, frame: Frame) -> None:
         """Send the acknowledgement; presence that waits to be told is told after it."""
-        self.channel.owner.environment.turn.flush()
         if not self.push(frame):
             self.overflow()
 
     def catch_up(self, log: HistoryLog, offset: int) -> None:
         """Send what the history has after an offset, and only then what is sent from now on."""
-        if offset < log.top:
+        # It may have been too slow for its acknowledgement.
+        if offset < log.top and self.is_current:
             self.channel.gathering.hold()
             self.gate = Gate(self, log, offset)
             self.push = self.gate.push

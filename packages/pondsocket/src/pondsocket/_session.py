@@ -184,6 +184,8 @@ class Session:
         The peer is told with a GOODBYE, except for NORMAL: then it asked for it.
         """
         code = CloseCode(code)  # a plain number would fail half-way
+        if self._turn.rooms:
+            self._turn.flush()  # while it is still sent something
         if not self._advance(LifeEvent.CLOSE):
             return
         self._close = (code, reason, code is CloseCode.SLOW_CONSUMER)
@@ -219,7 +221,9 @@ class Session:
     # --- the handlers' side -------------------------------------------------------------------
 
     def send(self, frame: Frame) -> None:
-        """Send a frame to this peer; to one that is gone, or about to be, nothing."""
+        """Send a frame to this peer behind whatever waits for it; to one that is gone, nothing."""
+        if self._turn.rooms:
+            self._turn.flush()
         if not self.push(frame):
             self.overflow()
 
@@ -230,9 +234,10 @@ class Session:
         return self if outlet is None or self._counting is not None else outlet
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame, behind whatever waits for this peer; False: the outbox is full."""
-        if self._turn.rooms:
-            self._turn.flush()
+        """Take a frame; False: the outbox is full.
+
+        For those who have handed out what waits for this peer, or do so now.
+        """
         outlet = self._outlet
         if self._life is not _OPEN or outlet is None:
             return True

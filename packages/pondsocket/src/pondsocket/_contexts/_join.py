@@ -106,6 +106,9 @@ class JoinContext(ChannelContext):
         Raises:
             EncodingError: The response cannot be written as JSON; the client is not let in.
         """
+        # What was sent before is not for this member, but may be for this connection: for which it
+        # may be too slow, and that must be known before anything is decided.
+        self.session.environment.turn.flush()
         if self.decision.state is Admission.PENDING and not self.session.is_open:
             self.decision.advance(AdmissionEvent.VANISH)
             # Nobody is there to be let in, so nothing of the handler is of use any more.
