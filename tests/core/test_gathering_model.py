@@ -1,0 +1,20 @@
+"""Random programs, with what is broadcast gathered and without: no peer can tell the difference."""
+
+import pytest
+
+from tests.core.gatherings import differences, random_program
+
+PROGRAMS = 300
+BLOCK = 100
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """One will do: nothing of this knows what it runs on, and the tests beside it run on both."""
+    return "asyncio"
+
+
+@pytest.mark.parametrize("first", range(0, PROGRAMS, BLOCK))
+async def test_no_peer_can_tell_whether_frames_were_gathered(first: int) -> None:
+    for seed in range(first, first + BLOCK):
+        assert await differences(random_program(seed)) == [], f"program {seed}"
