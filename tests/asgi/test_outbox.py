@@ -7,17 +7,28 @@ import anyio.lowlevel
 import pytest
 from pondsocket import LeaveContext
 
-from tests.asgi.wires import KINDS, House, Kind, Wire, count_hurries, count_resets, members, turns
-from tests.virtual import virtual
+from tests.asgi.wires import (
+    KINDS,
+    LOOPS,
+    House,
+    Kind,
+    Wire,
+    count_hurries,
+    count_resets,
+    loop_of,
+    members,
+    turns,
+)
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Any]:
+@pytest.fixture(params=LOOPS)
+def anyio_backend(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, Any]:
     """Loops whose time jumps: ten seconds of hanging take none."""
-    name: str = request.param
-    return virtual(name)
+    return loop_of(request.param, monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -245,6 +256,7 @@ async def test_it_is_reset_after_all_where_the_writer_does_not_let_itself_be_can
         return True
 
     async def stubborn(message: Any) -> None:
+        await anyio.lowlevel.checkpoint()  # the first step may be another task's
         with anyio.CancelScope(shield=True):
             await asked.wait()
 

@@ -10,15 +10,15 @@ import pytest
 from pondsocket import Options
 from pondsocket_asgi._pulse import BEAT_SECONDS, Pulse
 
-from tests.asgi.wires import KINDS, House, Kind, Wire, members, turns
-from tests.virtual import virtual
+from tests.asgi.wires import KINDS, LOOPS, House, Kind, Wire, loop_of, members, turns
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Any]:
-    """Loops whose time jumps: a minute of silence takes none."""
-    name: str = request.param
-    return virtual(name)
+@pytest.fixture(params=LOOPS)
+def anyio_backend(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, Any]:
+    """Loops whose time jumps: ten seconds of hanging take none."""
+    return loop_of(request.param, monkeypatch)
 
 
 class Guest:

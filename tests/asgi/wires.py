@@ -14,6 +14,8 @@ from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi._pulse import Pulse
 from pondsocket_common import SSEDecoder
 
+from tests.virtual import virtual
+
 Kind = Literal["websocket", "sse"]
 KINDS: tuple[Kind, ...] = ("websocket", "sse")
 ROOM = "/room/1"
@@ -62,10 +64,14 @@ class Wire:
     """One connection as the server sees it.
 
     Attributes:
+        is_trusted: Whether it may be sent to without a writer, which then is there only where a
+            send waits; set for all of a test by `loop_of`.
         sent: What the app has sent, as ASGI messages.
         transport: What uvicorn's connections have, where there is one.
         ended: Set when the app has returned.
     """
+
+    is_trusted = False
 
     def __init__(
         self, house: House, kind: Kind, user: str = "ann", *, http_version: str = "1.1"
@@ -108,7 +114,8 @@ class Wire:
         }
         try:
             with self.scope:
-                await self.house.app(scope, self._receive, self._send)
+                send = self._send_here if self.is_trusted else self._send
+                await self.house.app(scope, self._receive, send)
         except BaseException as error:
             self.error = error
             raise
@@ -129,10 +136,18 @@ class Wire:
         finally:
             self.sending -= 1
 
+    async def _send_here(self, message: Mapping[str, Any]) -> None:
+        await self._send(message)
+
+    # Whoever asks is told that it is one of our own.
+    _send_here.__module__ = "pondsocket_asgi.testing"
+
     async def take(self, message: Mapping[str, Any]) -> None:
         """What `send` does, unless the test has something else in mind."""
-        await anyio.lowlevel.checkpoint()
-        await self._open.wait()
+        if not self.is_trusted:
+            await anyio.lowlevel.checkpoint()
+        if not self._open.is_set():
+            await self._open.wait()
         if self.fault is not None:
             raise self.fault
         self.sent.append(message)
@@ -214,6 +229,18 @@ class Wire:
         if self.kind == "websocket":
             return bool(last["type"] == "websocket.close")
         return last["type"] == "http.response.body" and not last["more_body"]
+
+
+# asyncio twice: sends are made by a writer, or by whoever has something to send.
+LOOPS = ("asyncio", "stepped", "trio")
+
+
+def loop_of(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
+    """One of `LOOPS`, whose time jumps: ten seconds of hanging take none."""
+    if name == "stepped":
+        monkeypatch.setattr(Wire, "is_trusted", True)
+        name = "asyncio"
+    return virtual(name)
 
 
 async def turns(count: int = 30) -> None:

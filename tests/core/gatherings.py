@@ -21,7 +21,7 @@ from pondsocket import (
     ServerMessage,
 )
 from pondsocket.testing import MemoryPeer, connect
-from pondsocket_common import Position, encode_server
+from pondsocket_common import Position, PresenceMode, encode_server
 
 from tests.core.ponds import UNLIMITED, admit
 
@@ -171,7 +171,7 @@ class Player:
                     connect(self.pond, f"/socket?user={user}")
                 )
                 self.peers.append(peer)
-                peer.wait_for_room = self._waits_for(place)  # type: ignore[method-assign]
+                peer.wait_for_room = self._waits_for(place)  # type: ignore[assignment,method-assign]
             for op in program.ops:
                 await self._carry_out(op)
                 for _ in range(12):
@@ -193,7 +193,7 @@ class Player:
                 if self.loop is not None:
                     self.loop.turn()
             case ("join", peer, room, missed):
-                mode = "diff" if peer == 1 else None
+                mode = PresenceMode.DIFF if peer == 1 else None
                 position = self._position(room, missed)
                 self.peers[peer].send("JOIN_CHANNEL", room, "join", {"greet": 7},
                     presence=mode, since=position)  # fmt: skip
@@ -229,7 +229,7 @@ class Player:
 
 
 def _make(ctx: OutgoingContext) -> None:
-    ctx.transform(ctx.get_payload() | {"for": ctx.get_user().id})
+    ctx.transform({**ctx.get_payload(), "for": ctx.get_user().id})
 
 
 async def _make_late(ctx: OutgoingContext) -> None:
