@@ -52,13 +52,16 @@ async def test_the_same_in_bytes(kind: Kind) -> None:
     house = House(outbox_bytes=1_000)
     async with members(house, kind, "ann", "bob") as (ann, bob):
         await turns()
-        ann.stall(), bob.stall()
+        for wire in (ann, bob):
+            wire.stall()
         await house.tell(*range(25), size=400)  # about 550 bytes each
         assert await house.users() == 2
-        ann.resume(), bob.resume()
+        for wire in (ann, bob):
+            wire.resume()
         await turns(100)
         assert ann.numbers() == bob.numbers() == list(range(25))
-        ann.stall(), bob.stall()
+        for wire in (ann, bob):
+            wire.stall()
         await house.tell(*range(40), size=400)
         assert await house.users() == 0
 

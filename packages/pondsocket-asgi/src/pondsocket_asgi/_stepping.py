@@ -20,7 +20,11 @@ Sending: TypeAlias = Coroutine[Any, Any, None]
 # and no time-out before they do, and call nobody: driven by one task and finished by another, they
 # could not. Any other is called by the writer alone.
 _SERVERS: Final = ("uvicorn.protocols.", "hypercorn.protocol.", "pondsocket_asgi.")
-_WRAPPERS: Final = ("starlette._exception_handler", "starlette.middleware.errors")
+_WRAPPERS: Final = (
+    "starlette._exception_handler",
+    "starlette.middleware.errors",
+    "litestar.middleware._internal.exceptions.middleware",
+)
 _MAX_WRAPPERS: Final = 8
 
 

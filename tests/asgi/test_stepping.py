@@ -1,0 +1,350 @@
+"""Sends that are made by whoever has something to send, and by the writer only where they wait."""
+
+import asyncio
+import functools
+import gc
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from fastapi import FastAPI
+from litestar import Litestar, asgi
+from litestar.types import Receive as LitestarReceive
+from litestar.types import Scope as LitestarScope
+from litestar.types import Send as LitestarSend
+from pondsocket_asgi._outbox import Outbox
+from pondsocket_asgi._stepping import can_step
+from pondsocket_asgi.testing import ASGITestDriver
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.routing import Mount
+
+from tests.asgi.conftest import Pond, join, say
+from tests.asgi.wires import KINDS, House, Kind, Wire, count_resets, loop_of, members, turns
+
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+@pytest.fixture
+def anyio_backend(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
+    """The loop on which sends can be stepped, and wires that let themselves be."""
+    return loop_of("stepped", monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Nothing is reset here."""
+    return count_resets(monkeypatch)
+
+
+def outbox_of(house: House, user: str) -> Outbox:
+    (session,) = (each for each in house.endpoint.sessions if each.user_id == user)
+    assert isinstance(session._outlet, Outbox)
+    return session._outlet
+
+
+def tell_at_once(house: House, *numbers: int) -> None:
+    """Broadcast in a callback of the loop, which is no task of anybody."""
+    done: list[int] = []
+    channel = house.pond.channel("/socket", "/room/1")
+
+    def call() -> None:
+        assert asyncio.current_task() is None
+        for number in numbers:
+            channel.broadcast_nowait("tick", {"n": number})
+            house.pond._environment.turn.flush()
+            done.append(number)
+
+    asyncio.get_running_loop().call_soon(call)
+
+
+# --- one connection, from state to state ------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_who_never_waited_has_no_writer(kind: Kind) -> None:
+    house = House()
+    before = len(asyncio.all_tasks())
+    async with members(house, kind, "ann", "bob") as (ann, bob):
+        settled = len(asyncio.all_tasks())
+        await house.tell(*range(100))
+        assert ann.numbers() == bob.numbers() == [*range(100)]
+        assert len(asyncio.all_tasks()) == settled
+        assert outbox_of(house, "ann")._writer is None
+        assert outbox_of(house, "ann").pending == 0
+        # The server's own task of each connection, and the clock of all.
+        assert settled - before == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("in_callback", [False, True])
+async def test_frames_keep_their_order_through_every_state(kind: Kind, in_callback: bool) -> None:
+    house = House()
+
+    async def tell(*numbers: int) -> None:
+        if in_callback:
+            tell_at_once(house, *numbers)
+            await turns(2)
+        else:
+            await house.tell(*numbers)
+
+    async with members(house, kind, "ann", "bob") as (ann, bob):
+        for begin in (0, 100, 200):
+            await tell(begin, begin + 1)
+            assert outbox_of(house, "ann").pending == 0
+            ann.stall()
+            await tell(begin + 2)  # begun, and waiting
+            assert ann.sending == 1
+            assert outbox_of(house, "ann").pending == 1
+            await tell(begin + 3)  # queued
+            await turns()
+            await tell(begin + 4)
+            assert ann.numbers()[-1] == begin + 1
+            assert bob.numbers()[-1] == begin + 4
+            assert outbox_of(house, "ann").pending == 3
+            ann.resume()
+            await turns()
+            assert outbox_of(house, "ann").pending == 0
+            await tell(begin + 5)  # without the writer again, which sleeps
+        expected = [begin + number for begin in (0, 100, 200) for number in range(6)]
+        assert ann.numbers() == bob.numbers() == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("in_callback", [False, True])
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize(
+    "error", [OSError("gone"), RuntimeError("closing"), asyncio.CancelledError()]
+)
+async def test_a_send_that_fails_ends_its_connection_and_nobody_elses(
+    kind: Kind, in_callback: bool, waits: bool, error: BaseException
+) -> None:
+    house = House()
+
+    async def failing(message: Any) -> None:
+        if waits:
+            await anyio.lowlevel.checkpoint()
+        raise error
+
+    async with members(house, kind, "ann", "bob") as (ann, bob):
+        ann.send_with(failing)
+        if in_callback:
+            tell_at_once(house, 1, 2)
+        else:
+            await house.tell(1, 2)
+            assert await house.users() == 2  # nobody is closed by whoever sends
+        await ann.ended.wait()
+        assert await house.users() == 1
+        assert bob.numbers() == [1, 2]
+        assert ann.error is None
+
+
+async def test_what_is_to_end_the_process_is_not_kept_from_it() -> None:
+    house = House()
+
+    async def interrupted(message: Any) -> None:
+        raise KeyboardInterrupt
+
+    async with members(house, "websocket", "ann") as (ann,):
+        ann.send_with(interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            outbox_of(house, "ann").push(_frame())
+        ann.send_with(ann.take)
+
+
+def _frame() -> Any:
+    from pondsocket import Frame
+
+    return Frame(b"{}", "tick")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("state", ["free", "begun", "queued"])
+@pytest.mark.parametrize("end", ["leave", "close", "overflow", "cancel", "disconnect"])
+async def test_every_state_ends_clean(kind: Kind, state: str, end: str) -> None:
+    house = House(outbox_frames=4, write_timeout=100)
+    async with members(house, kind, "ann", "bob") as (ann, bob):
+        if state != "free":
+            ann.stall()
+            await house.tell(1)
+            if state == "queued":
+                await turns()
+                await house.tell(2)
+        (session,) = (each for each in house.endpoint.sessions if each.user_id == "ann")
+        match end:
+            case "leave":
+                ann.leave()
+            case "overflow":
+                session.overflow()
+            case "cancel":
+                ann.scope.cancel()
+            case "disconnect":
+                await house.pond.disconnect(user_id="ann")
+            case _:
+                session.close(session.close_code)
+        await ann.ended.wait()
+        assert ann.sending == 0
+        assert ann.error is None
+        assert await house.users() == 1
+        await house.tell(9)
+        assert bob.numbers()[-1] == 9
+        assert 9 not in ann.numbers()
+    del session
+    gc.collect()  # what was never awaited is said now, and fails the test
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_send_that_waits_too_long_is_given_up(kind: Kind, resets: list[str]) -> None:
+    house = House(write_timeout=10)
+    async with members(house, kind, "ann", "bob") as (ann, bob):
+        ann.stall()
+        tell_at_once(house, 1)
+        await turns()
+        began = anyio.current_time()
+        await ann.ended.wait()
+        assert 10 <= anyio.current_time() - began <= 13.5
+        assert resets == ["ann"]
+        assert bob.numbers() == [1]
+
+
+async def test_the_writer_runs_in_the_connections_context_and_not_in_that_of_who_sends() -> None:
+    import contextvars
+
+    who = contextvars.ContextVar[str]("who", default="nobody")
+    house, seen = House(), list[str]()
+
+    async def watching(message: Any) -> None:
+        await anyio.lowlevel.checkpoint()
+        seen.append(who.get())
+
+    async with members(house, "websocket", "ann") as (ann,):
+        ann.send_with(watching)
+        who.set("a publisher")
+        await house.tell(1, 2)
+        await turns()
+        assert seen == ["nobody", "nobody"]
+
+
+# --- whose sends may be stepped ---------------------------------------------------------------
+
+
+async def test_a_wrapper_that_bears_anothers_name_is_not_taken_for_it() -> None:
+    house = House()
+    send = Wire(house, "websocket")._send_here
+    assert can_step(send)
+
+    @functools.wraps(send)
+    async def wrapped(message: Any) -> None:
+        with anyio.fail_after(1):
+            await send(message)
+
+    async def plain(message: Any) -> None:
+        await send(message)
+
+    assert not can_step(wrapped)
+    assert not can_step(plain)
+    assert not can_step(functools.partial(send))
+    assert not can_step(object())  # type: ignore[arg-type]
+
+
+def test_without_a_loop_of_asyncio_none_may() -> None:
+    async def send(message: Any) -> None: ...
+
+    send.__module__ = "uvicorn.protocols.utils"
+    assert not can_step(send)
+
+
+def limited(app: ASGIApp) -> ASGIApp:
+    """A middleware that limits each send, as anyio does it."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            with anyio.fail_after(5):
+                await anyio.lowlevel.checkpoint()
+                await send(message)
+
+        await app(scope, receive, sending)
+
+    return wrapped
+
+
+def timed(app: ASGIApp) -> ASGIApp:
+    """The same as asyncio does it."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            async with asyncio.timeout(5):
+                await asyncio.sleep(0)
+                await send(message)
+
+        await app(scope, receive, sending)
+
+    return wrapped
+
+
+def mounted(host: Any, app: ASGIApp) -> ASGIApp:
+    application = host()
+    application.mount("/rt", app)
+    return application  # type: ignore[no-any-return]
+
+
+def in_litestar(app: ASGIApp) -> ASGIApp:
+    @asgi("/rt", is_mount=True, copy_scope=True)
+    async def serve(scope: LitestarScope, receive: LitestarReceive, send: LitestarSend) -> None:
+        await app(scope, receive, send)
+
+    return Litestar(route_handlers=[serve], openapi_config=None)
+
+
+async def leave_alone(request: Any, call_next: Any) -> Any:
+    return await call_next(request)
+
+
+def behind_base_middleware(app: ASGIApp) -> ASGIApp:
+    return Starlette(
+        routes=[Mount("/rt", app)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=leave_alone)],
+    )
+
+
+HOSTS: dict[str, tuple[Callable[[ASGIApp], ASGIApp], str, dict[Kind, bool]]] = {
+    "none": (lambda app: app, "", {"websocket": True, "sse": True}),
+    "starlette": (functools.partial(mounted, Starlette), "/rt", {"websocket": True, "sse": True}),
+    "fastapi": (functools.partial(mounted, FastAPI), "/rt", {"websocket": True, "sse": True}),
+    "litestar": (in_litestar, "/rt", {"websocket": True, "sse": True}),
+    "base": (behind_base_middleware, "/rt", {"websocket": True, "sse": False}),
+    "limited": (limited, "", {"websocket": False, "sse": False}),
+    "timed": (timed, "", {"websocket": False, "sse": False}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("host", HOSTS)
+async def test_hosts_and_their_middlewares_are_served(host: str, kind: Kind) -> None:
+    around, prefix, stepped = HOSTS[host]
+    pond = Pond()
+    driver = ASGITestDriver(around(pond.app))
+    dial = driver.connect_websocket if kind == "websocket" else driver.connect_sse
+    async with AsyncExitStack() as connections:
+        sessions = [await dial(f"{prefix}/socket") for _ in "ab"]
+        for session in sessions:
+            connections.push_async_callback(session.disconnect)
+            await join(session)
+        for each in pond.endpoint.sessions:
+            assert isinstance(each._outlet, Outbox)
+            assert each._outlet._can_step is stepped[kind]
+        await say(sessions[0], "1")
+        for session in sessions:
+            assert (await session.receive_event_named("said"))["payload"] == {"text": "1"}
+        channel = pond.pond.channel("/socket", "/chat/1")
+        for number in range(3):
+            asyncio.get_running_loop().call_soon(
+                functools.partial(channel.broadcast_nowait, "tick", {"n": number})
+            )
+        for session in sessions:
+            numbers = [(await session.receive_event_named("tick"))["payload"]["n"] for _ in "123"]
+            assert numbers == [0, 1, 2]
