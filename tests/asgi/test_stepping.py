@@ -297,7 +297,7 @@ def in_litestar(app: ASGIApp) -> ASGIApp:
     async def serve(scope: LitestarScope, receive: LitestarReceive, send: LitestarSend) -> None:
         await app(scope, receive, send)
 
-    return Litestar(route_handlers=[serve], openapi_config=None)
+    return Litestar(route_handlers=[serve], openapi_config=None, logging_config=None)
 
 
 async def leave_alone(request: Any, call_next: Any) -> Any:

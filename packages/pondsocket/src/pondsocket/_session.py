@@ -379,12 +379,9 @@ class Session:
         if self._to_resume is not None:
             self.resuming = {*names}
             self.departures += 1
-        resumed = None if self._to_resume is None else names
-        not_resumed = None if self._to_resume is None else left
+        resumed, others = (None, None) if self._to_resume is None else (names, left)
         supports = self._owner.supports
-        self.send(
-            answers.connected(self.user_id, self.connection_id, resumed, not_resumed, supports)
-        )
+        self.send(answers.connected(self.user_id, self.connection_id, resumed, others, supports))
         greeting, self._greeting = self._greeting, ()
         for frame in greeting:
             self.send(frame)
