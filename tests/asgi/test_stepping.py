@@ -348,3 +348,36 @@ async def test_hosts_and_their_middlewares_are_served(host: str, kind: Kind) -> 
         for session in sessions:
             numbers = [(await session.receive_event_named("tick"))["payload"]["n"] for _ in "123"]
             assert numbers == [0, 1, 2]
+
+
+def test_a_callback_of_a_plain_loop_may_find_a_peer_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`anyio.run` says which library is running also where no task does; servers do not."""
+    monkeypatch.setattr(Wire, "is_trusted", True)
+
+    async def main() -> None:
+        house = House(outbox_frames=4)
+        async with members(house, "websocket", "ann", "bob") as (ann, bob):
+            ann.stall()
+            channel = house.pond.channel("/socket", "/room/1")
+            await channel.broadcast("tick", {"n": 1})
+            await channel.broadcast("tick", {"n": 2})
+            await turns(5)  # the turn has ended, and somebody waits
+            outbox = outbox_of(house, "ann")
+            assert outbox._backlog is not None
+            assert outbox._backlog.is_writing
+            for number in range(3, 9):
+                await channel.broadcast("tick", {"n": number})
+            await turns(5)  # and now is too slow
+            assert await house.users() == 1
+            ann.resume()
+            await ann.ended.wait()
+            assert ann.farewells() == [4408]
+            threads = [channel.broadcast_nowait] * 2
+            for number, call in enumerate(threads, 9):
+                await asyncio.to_thread(call, "tick", {"n": number})
+            await turns(5)
+            assert bob.numbers() == [*range(1, 11)]
+
+    asyncio.run(main())

@@ -8,7 +8,9 @@ import json
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from contextvars import Context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import anyio.lowlevel
@@ -34,9 +36,9 @@ class HandLoop:
     def __init__(self) -> None:
         self.calls: list[Callable[[], object]] = []
 
-    def call_soon(self, callback: Callable[[], object], /) -> None:
+    def call_soon(self, callback: Callable[[], object], /, *, context: Context) -> None:
         """Have a function called in the next turn."""
-        self.calls.append(callback)
+        self.calls.append(partial(context.run, callback))
 
     def turn(self) -> None:
         """Call everything that was there before."""

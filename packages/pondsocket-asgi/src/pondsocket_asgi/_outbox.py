@@ -113,7 +113,8 @@ class Outbox(ABC):
         self._writes_seen = -1
         self._quiet_since = 0.0
         self._context = copy_context()
-        self._writer: anyio.CancelScope | None = None
+        self._has_writer = False
+        self._writer: anyio.CancelScope | None = None  # made by itself
         self._written: anyio.Event | None = None
         self._has_ended = False
         self._is_cut_off = False
@@ -163,11 +164,12 @@ class Outbox(ABC):
 
     def _start_writer(self) -> None:
         """Let the writer do what there is to do."""
-        if self._writer is None:
+        if not self._has_writer:
             if (tasks := self._tasks) is not None:
-                self._writer = anyio.CancelScope()
-                # In the connection's context, not in that of whoever has something to send.
-                self._context.copy().run(tasks.start_soon, self._run_writer, self._writer)
+                self._has_writer = True
+                # In the connection's context, not in that of whoever has something to send: which
+                # may be no task but a callback of the loop, where anyio makes no scope.
+                self._context.copy().run(tasks.start_soon, self._run_writer)
         elif self._wake is not None:
             self._wake.set()
             self._wake = None
@@ -290,12 +292,12 @@ class Outbox(ABC):
             self._writer.cancel()
 
     async def _has_ended_within(self, seconds: float) -> bool:
-        if self._writer is not None and not self._has_ended:
+        if self._has_writer and not self._has_ended:
             if self._written is None:
                 self._written = anyio.Event()
             with anyio.move_on_after(seconds):
                 await self._written.wait()
-        return self._writer is None or self._has_ended
+        return not self._has_writer or self._has_ended
 
     async def _cut_off(self) -> None:
         if not self._is_cut_off:
@@ -305,10 +307,10 @@ class Outbox(ABC):
             if not abort_transport(self._receive):
                 await reset_connection(self._scope)
 
-    async def _run_writer(self, scope: anyio.CancelScope) -> None:
+    async def _run_writer(self) -> None:
         backlog = self._made_backlog()
         try:
-            with scope:
+            with anyio.CancelScope() as self._writer:
                 await self._write(backlog)
             backlog.is_writing = False
         except BaseException as gone:

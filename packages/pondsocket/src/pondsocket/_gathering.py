@@ -14,10 +14,12 @@ other rooms: these are handed out one after the other, and in none of them may i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextvars import Context
 from typing import Any, Final, Protocol
 
 from ._delivery import Recipient, deliver, deliver_batches
 from ._frames import Batch, Frame
+from ._loop import callback_context
 
 # Held only until the loop comes to it, so the bound is for handlers that broadcast without end.
 _MAX_FRAMES: Final = 64
@@ -27,7 +29,7 @@ _MAX_BYTES: Final = 65_536
 class EventLoop(Protocol):
     """An event loop that calls back before it waits for anything: asyncio's."""
 
-    def call_soon(self, callback: Callable[[], object], /) -> Any:
+    def call_soon(self, callback: Callable[[], object], /, *, context: Context) -> Any:
         """Call a function in the next turn."""
         ...
 
@@ -41,12 +43,13 @@ class Turn:
         replying: The one in which a reply waits; then nothing does in others.
     """
 
-    __slots__ = ("_find_loop", "_is_called", "_loop", "replying", "rooms")
+    __slots__ = ("_context", "_find_loop", "_is_called", "_loop", "replying", "rooms")
 
     def __init__(self) -> None:
         self._find_loop: Callable[[], EventLoop | None] | None = None
         self._loop: EventLoop | None = None
         self._is_called = False  # or will be, by that loop
+        self._context = Context()
         self.rooms: dict[Gathering, None] = {}
         self.replying: Gathering | None = None
 
@@ -60,6 +63,7 @@ class Turn:
         if loop is not self._loop:
             self.flush()  # which a loop that has ended was to call
             self._loop, self._is_called = loop, False
+            self._context = callback_context()
         if loop is None:
             return False
         if self.replying is not None and self.replying is not room:
@@ -70,7 +74,8 @@ class Turn:
         return True
 
     def _call(self, loop: EventLoop) -> None:
-        loop.call_soon(self._end)
+        # Not in the context of whoever happens to be the first to broadcast something.
+        loop.call_soon(self._end, context=self._context)
         self._is_called = True
 
     def _end(self) -> None:

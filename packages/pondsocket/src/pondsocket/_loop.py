@@ -4,6 +4,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Final
 
 import anyio
@@ -40,12 +41,25 @@ def _running_loop() -> object:
         return False
 
 
+def callback_context() -> Context:
+    """A context for callbacks of asyncio, which are no tasks, but may close a connection.
+
+    Without a task anyio asks sniffio, where that is installed, which library is running.
+    """
+    context = Context()
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:
+        context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    return context
+
+
 class Loop:
     """Where a pond runs, as of its latest connection."""
 
-    __slots__ = ("_native", "_soon", "_thread", "new_event", "new_group", "new_scope")
+    __slots__ = ("_context", "_native", "_soon", "_thread", "new_event", "new_group", "new_scope")
 
     def __init__(self) -> None:
+        self._context: Context | None = None
         self._thread: int | None = None
         self._native: object = None
         self._soon: Callable[[Callable[[], object]], object] | None = None
@@ -58,12 +72,17 @@ class Loop:
 
     def enter(self) -> None:
         """The running event loop is the pond's."""
-        thread = threading.get_ident()
-        if self._thread == thread and self._native is _running_loop():
+        thread, running = threading.get_ident(), _running_loop()
+        # For tasks that a callback starts in the context of a connection.
+        if running is not False and (sniffio := sys.modules.get("sniffio")) is not None:
+            sniffio.current_async_library_cvar.set("asyncio")
+        if self._thread == thread and self._native is running:
             return
         # The loop's own way in, asyncio's or trio's, without naming either library.
         native: Any = anyio.lowlevel.current_token().native_token
-        self._soon = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
+        soon = getattr(native, "call_soon_threadsafe", None)
+        self._soon = native.run_sync_soon if soon is None else soon
+        self._context = None if soon is None else callback_context()
         self._thread = thread
         self._native = native
         self.new_scope = type(anyio.CancelScope())
@@ -88,7 +107,10 @@ class Loop:
 
         def call() -> None:
             try:
-                function()
+                if self._context is None:
+                    function()
+                else:
+                    self._context.run(function)
             except Exception:  # noqa: BLE001 - boundary: on trio it would end the program
                 _log.exception("A call from another thread failed.")
 
