@@ -1,0 +1,62 @@
+"""What the tests of gathering share: a house that gathers, and a handler of many things."""
+
+from typing import Any
+
+from pondsocket import EventContext, PondSocket
+from pondsocket.testing import MemoryPeer
+
+from tests.core.gatherings import HandLoop, lend
+from tests.core.ponds import ROOM, UNLIMITED, House, admit, let_in, settled
+
+OTHER = "/room/2"
+
+
+async def tell(house: House, *numbers: int, name: str = ROOM, size: int = 0) -> None:
+    channel = house.pond.channel("/socket", name)
+    for number in numbers:
+        await channel.broadcast("tick", {"n": number} | ({"x": "x" * size} if size else {}))
+
+
+def heard(peer: MemoryPeer) -> list[Any]:
+    """The numbers of what was broadcast, and the names of everything else; received by this."""
+    return [
+        message.payload["n"]  # type: ignore[index]
+        if message.event == "tick"
+        else message.event
+        for message in peer.drain()
+    ]
+
+
+async def do(peer: MemoryPeer, *acts: str, name: str = ROOM) -> None:
+    """Have a handler do all of this at once."""
+    peer.send("BROADCAST", name, "do", {"acts": list(acts)})
+    await settled()
+
+
+async def on_do(ctx: EventContext) -> None:
+    for act in ctx.get_payload()["acts"]:
+        verb, _, argument = act.partition(" ")
+        match verb:
+            case "reply":
+                await ctx.reply("answer")
+            case "track":
+                await ctx.track({"shown": argument})
+            case "evict":
+                await ctx.evict("out", argument)
+            case "from":
+                await ctx.broadcast_from("tick", {"n": int(argument)})
+            case "to":
+                number, user = argument.split()
+                await ctx.broadcast_to("tick", {"n": int(number)}, user)
+            case "shout":
+                await ctx.broadcast("shout", {"n": int(argument)})
+            case _:
+                await ctx.broadcast("tick", {"n": int(act)})
+
+
+def gathering_house(**lobby: Any) -> tuple[House, HandLoop]:
+    pond = PondSocket(options=UNLIMITED)
+    endpoint = pond.create_endpoint("/socket", admit)
+    room = endpoint.create_channel("/room/:id", let_in, **lobby)
+    room.on_message("do", on_do)
+    return House(pond, endpoint, room), lend(pond)

@@ -1,0 +1,195 @@
+"""Gathering where members are behind, come back, or are too slow."""
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import (
+    CloseCode,
+    History,
+    JoinContext,
+    OutgoingContext,
+    PondSocket,
+)
+from pondsocket_common import Position
+
+from tests.core.gathered import OTHER, do, gathering_house, heard, tell
+from tests.core.gatherings import lend
+from tests.core.ponds import ROOM, House, admit, build, let_in, member, settled
+from tests.core.stalls import Tallies
+
+
+async def make_late(ctx: OutgoingContext) -> None:
+    await anyio.lowlevel.checkpoint()
+    ctx.transform({"for": ctx.get_user().id})
+
+
+# --- histories --------------------------------------------------------------------------------
+
+
+async def test_what_waits_when_somebody_comes_back_is_neither_missed_nor_doubled() -> None:
+    house, loop = gathering_house(history=History(size=99))
+    async with member(house, "bob") as bob, member(house, "ann") as ann:
+        await tell(house, 1, 2)
+        loop.turn()
+        since = ann.drain()[-1].position
+        await tell(house, 3)  # kept, and waiting
+        ann.send("JOIN_CHANNEL", ROOM, "join", since=since)
+        await settled()
+        await tell(house, 4)
+        loop.turn()
+        # The old membership was there for 3; the new one asked for what came after 2.
+        assert heard(ann) == [3, "ACKNOWLEDGE", 3, 4]
+        assert heard(bob) == [1, 2, 3, 4]
+
+
+async def test_a_member_that_is_behind_has_nothing_wait_and_afterwards_it_does() -> None:
+    house, loop = gathering_house(history=History(size=99))
+    async with member(house, "bob") as bob:
+        await tell(house, 0)
+        loop.turn()
+        since = bob.drain()[-1].position
+        assert isinstance(since, Position)
+        await tell(house, *range(1, 21))
+        async with member(house, "ann", OTHER, capacity=8) as ann:
+            await ann.join(ROOM, since=since)
+            await tell(house, 21)  # goes out, and into the history where she reads it
+            assert heard(bob) == [*range(1, 22)]
+            got: list[Any] = []
+            while len(got) < 21:
+                came = heard(ann)
+                assert came
+                got += came
+            assert got == [*range(1, 22)]
+            await tell(house, 22)
+            assert (heard(ann), heard(bob)) == ([], [])
+            loop.turn()
+            assert (heard(ann), heard(bob)) == ([22], [22])
+
+
+# --- peers that are too slow ------------------------------------------------------------------
+
+
+async def test_who_cannot_take_it_is_closed_and_the_others_get_all() -> None:
+    house, loop = gathering_house()
+    async with (
+        member(house, "ann") as ann,
+        member(house, "slow", capacity=2) as slow,
+        member(house, "bob") as bob,
+    ):
+        await tell(house, 1, 2, 3)
+        assert slow.closed is None
+        loop.turn()
+        assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
+        assert (heard(ann), heard(bob)) == ([1, 2, 3], [1, 2, 3])
+
+
+async def test_that_somebody_was_too_slow_is_told_after_what_it_was_too_slow_for() -> None:
+    house, loop = gathering_house()
+    async with (
+        member(house, "ann") as ann,
+        member(house, "slow") as slow,
+        member(house, "bob") as bob,
+    ):
+        await do(slow, "track here")
+        heard(ann), heard(bob), heard(slow)
+        slow.capacity = 1
+        await do(ann, "1", "2", "reply")
+        loop.turn()
+        assert heard(ann) == [1, 2, "answer", "LEAVE"]
+        assert heard(bob) == [1, 2, "LEAVE"]
+
+
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("outgoing", [False, True])
+async def test_one_that_is_too_slow_in_one_room_goes_from_the_others(
+    counted: bool, outgoing: bool
+) -> None:
+    pond = PondSocket(metrics=Tallies() if counted else None)
+    endpoint = pond.create_endpoint("/socket", admit)
+    lobby = endpoint.create_channel("/room/:id", let_in)
+    if outgoing:
+        lobby.on_outgoing("shout", make_late)
+    house, loop = House(pond, endpoint, lobby), lend(pond)
+    async with AsyncExitStack() as connections:
+        peers = [
+            await connections.enter_async_context(member(house, user))
+            for user in ("ann", "slow", "bob")
+        ]
+        for peer in peers:
+            await peer.join(OTHER)
+        peers[1].capacity = 0
+        for number in (1, 2):
+            await tell(house, number)
+            await tell(house, -number, name=OTHER)
+        loop.turn()
+        assert await peers[1].wait_closed() is CloseCode.SLOW_CONSUMER
+        assert heard(peers[0]) == heard(peers[2])
+        await settled()
+        assert await house.pond.channel("/socket", OTHER).user_count() == 2
+
+
+async def test_who_is_too_slow_for_what_waits_is_out_when_it_leaves_and_counted_once() -> None:
+    house, _ = gathering_house(history=History(size=9))
+    async with member(house, "ann") as ann, member(house, "slow") as slow:
+        slow.capacity = 1
+        await tell(house, 1, 2)
+        slow.send("LEAVE_CHANNEL", ROOM, "leave")
+        assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
+        await settled()
+        assert await house.pond.channel("/socket", ROOM).user_count() == 1
+        assert heard(ann) == [1, 2]
+    assert house.lobby.histories is not None
+    log = house.lobby.histories.find(ROOM, 0.0)
+    assert log is not None
+    assert not log.is_in_use
+
+
+@pytest.mark.parametrize("evicts", [False, True])
+async def test_who_is_too_slow_for_what_waits_does_not_come_in_again(evicts: bool) -> None:
+    accepted: list[JoinContext] = []
+
+    async def join(ctx: JoinContext) -> None:
+        await ctx.accept()
+        accepted.append(ctx)
+
+    house = build(join)
+    loop = lend(house.pond)
+    async with member(house, "ann") as ann, member(house, "slow") as slow:
+        slow.capacity = 1
+        await tell(house, 1, 2)
+        if evicts:
+            await house.pond.channel("/socket", ROOM).evict_user("slow")
+        else:
+            slow.send("JOIN_CHANNEL", ROOM, "join")
+        assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
+        await settled()
+        assert await house.pond.channel("/socket", ROOM).user_count() == 1
+        assert len(accepted) == 2
+        assert heard(ann) == [1, 2]
+        await tell(house, 3)
+        loop.turn()
+        assert heard(ann) == [3]
+
+
+async def test_who_is_too_slow_for_its_acknowledgement_leaves_the_room_as_it_was() -> None:
+    house, loop = gathering_house(history=History(size=9))
+    async with member(house, "ann") as ann:
+        await tell(house, 1)
+        loop.turn()
+        since = ann.drain()[-1].position
+        assert isinstance(since, Position)
+        await tell(house, 2)
+        loop.turn()
+        async with member(house, "slow", OTHER) as slow:
+            slow.capacity = 0
+            slow.send("JOIN_CHANNEL", ROOM, "join", since=since)
+            assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
+            await settled()
+        heard(ann)
+        await tell(house, 3)
+        assert heard(ann) == []  # it waits as ever
+        loop.turn()
+        assert heard(ann) == [3]

@@ -1,0 +1,135 @@
+"""Nobody can tell by the order whether what is sent in one turn was gathered."""
+
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import (
+    OutgoingContext,
+    PondSocket,
+)
+
+from tests.core.gathered import OTHER, do, gathering_house, heard, on_do, tell
+from tests.core.gatherings import lend
+from tests.core.ponds import ROOM, UNLIMITED, House, admit, let_in, member, settled
+from tests.core.stalls import Tallies
+
+# --- in which order ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("acts", "mine", "others"),
+    [
+        (["1", "reply", "2"], [1, "answer", 2], [1, 2]),
+        (["reply", "1", "2"], ["answer", 1, 2], [1, 2]),
+        (["1", "from 2", "3"], [1, 3], [1, 2, 3]),
+        (["from 1", "reply"], ["answer"], [1]),
+        (["1", "to 2 ann", "3"], [1, 2, 3], [1, 3]),
+        (["1", "to 2 bob", "reply", "3"], [1, "answer", 3], [1, 2, 3]),
+        (["1", "evict bob", "2"], [1, 2], [1, "EVICTED"]),
+        (["1", "evict ann"], [1, "EVICTED"], [1]),
+        (["1", "track a", "2"], [1, "JOIN", 2], [1, "JOIN", 2]),
+        (["1", "reply", "from 2", "track a"], [1, "answer", "JOIN"], [1, 2, "JOIN"]),
+        (["1", "shout 2", "3"], [1, "shout", 3], [1, "shout", 3]),
+        (["shout 1", "reply", "2"], ["shout", "answer", 2], ["shout", 2]),
+    ],
+)
+@pytest.mark.parametrize("outgoing", ["none", "at once", "late"])
+async def test_one_turn_keeps_its_order(
+    acts: list[str], mine: list[Any], others: list[Any], outgoing: str
+) -> None:
+    house, loop = gathering_house()
+    if outgoing == "at once":
+        house.lobby.on_outgoing("shout", lambda ctx: ctx.transform({"for": ctx.get_user().id}))
+    elif outgoing == "late":
+        house.lobby.on_outgoing("shout", make_late)
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        await do(ann, *acts)
+        loop.turn()
+        await settled()
+        assert (heard(ann), heard(bob)) == (mine, others)
+
+
+async def make_late(ctx: OutgoingContext) -> None:
+    await anyio.lowlevel.checkpoint()
+    ctx.transform({"for": ctx.get_user().id})
+
+
+async def test_who_wants_diffs_gets_them_between_what_was_said_before_and_after() -> None:
+    house, loop = gathering_house()
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        await bob.join(ROOM, presence="diff")  # type: ignore[arg-type]
+        heard(ann)
+        await do(ann, "1", "track a", "2", "reply")
+        loop.turn()
+        assert heard(bob) == [1, "DIFF", 2]
+        assert heard(ann) == [1, "JOIN", 2, "answer"]
+
+
+async def test_an_answer_of_the_connection_comes_after_all_rooms() -> None:
+    house, loop = gathering_house()
+    async with member(house, "ann") as ann:
+        await ann.join(OTHER)
+        await tell(house, 1)
+        await tell(house, 2, name=OTHER)
+        ann.send_raw('{"action": "ping"}')
+        await settled()
+        assert heard(ann) == [1, 2, "PONG"]
+        await tell(house, 3)
+        ann.send("BROADCAST", "/room/none", "do")
+        await settled()
+        assert heard(ann) == [3, "UNAUTHORIZED_BROADCAST"]
+        await tell(house, 4)
+        ann.send("BROADCAST", ROOM, "nobody's")
+        await settled()
+        loop.turn()
+        assert heard(ann) == [4, "HANDLER_NOT_FOUND"]
+
+
+@pytest.mark.parametrize("flushed", [ROOM, OTHER, None])
+async def test_a_reply_keeps_its_place_among_other_rooms(flushed: str | None) -> None:
+    house, loop = gathering_house()
+    async with member(house, "ann") as ann:
+        await ann.join(OTHER)
+        await tell(house, 1)
+        await do(ann, "reply")
+        await tell(house, 2, name=OTHER)
+        if flushed is not None:
+            async with member(house, "bob", flushed):
+                assert heard(ann) == [1, "answer", 2]
+        await tell(house, 3, name=OTHER)
+        await do(ann, "reply")
+        await tell(house, 4)
+        loop.turn()
+        assert heard(ann) == [1, "answer", 2, 3, "answer", 4][3 if flushed else 0 :]
+
+
+async def test_presence_and_others_of_another_room_do_not_overtake_a_reply() -> None:
+    house, loop = gathering_house()
+    house.lobby.on_outgoing("shout", lambda ctx: None)
+    async with member(house, "ann") as ann:
+        await ann.join(OTHER)
+        await do(ann, "1", "reply")
+        await do(ann, "track a", name=OTHER)
+        assert heard(ann) == [1, "answer", "JOIN"]
+        await do(ann, "1", "reply")
+        await do(ann, "shout 2", name=OTHER)
+        assert heard(ann) == [1, "answer", "shout"]
+        loop.turn()
+        assert heard(ann) == []
+
+
+async def test_frames_that_are_counted_keep_their_order_too() -> None:
+    pond = PondSocket(metrics=Tallies(), options=UNLIMITED)
+    endpoint = pond.create_endpoint("/socket", admit)
+    lobby = endpoint.create_channel("/room/:id", let_in)
+    lobby.on_message("do", on_do)
+    house, loop = House(pond, endpoint, lobby), lend(pond)
+    async with member(house, "ann") as ann:
+        await ann.join(OTHER)
+        await do(ann, "1", "reply")
+        await tell(house, 2, name=OTHER)
+        await tell(house, 3)
+        loop.turn()
+        assert heard(ann)[:2] == [1, "answer"]
