@@ -75,9 +75,9 @@ class Outbox(ABC):
 
     __slots__ = (
         "_backlog", "_begun", "_can_step", "_closing", "_context", "_failure", "_has_ended",
-        "_is_cut_off", "_is_free", "_lost", "_pulse", "_quiet_limit", "_quiet_since", "_receive",
-        "_scope", "_send", "_session", "_tasks", "_wake", "_write_timeout", "_writer", "_writes",
-        "_writes_seen", "_written",
+        "_has_writer", "_is_cut_off", "_is_free", "_lost", "_pulse", "_quiet_limit",
+        "_quiet_since", "_receive", "_scope", "_send", "_session", "_tasks", "_wake",
+        "_write_timeout", "_writer", "_writes", "_writes_seen", "_written",
     )  # fmt: skip
 
     def __init__(
