@@ -110,7 +110,7 @@ class SSEStream(Outbox):
             for waits_for in work.__await__():
                 self._hand_over(Begun(work, waits_for, 1, frame.size))
                 break
-        except Exception as error:  # noqa: BLE001 - boundary: a server's send
+        except BaseException as error:  # noqa: BLE001 - boundary: a server's send
             self._fail(error)
         return True
 

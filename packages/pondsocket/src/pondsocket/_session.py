@@ -234,10 +234,7 @@ class Session:
         return self if outlet is None or self._counting is not None else outlet
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame; False: the outbox is full.
-
-        For those who have handed out what waits for this peer, or do so now.
-        """
+        """Take a frame that nothing waits before, in no room; False: the outbox is full."""
         outlet = self._outlet
         if self._life is not _OPEN or outlet is None:
             return True
@@ -298,7 +295,7 @@ class Session:
     def _start(self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> None:
         """Start a task in the connection's context, not in that of whoever caused it."""
         if (tasks := self._tasks) is not None:
-            self._context.copy().run(lambda: tasks.start_soon(work, *arguments))
+            self._context.copy().run(tasks.start_soon, work, *arguments)
 
     # --- reading ------------------------------------------------------------------------------
 
