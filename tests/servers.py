@@ -76,10 +76,15 @@ class Setup:
         return self.name
 
 
-UVICORNS: Final = tuple(
-    Setup(f"uvicorn-{loop}-{ws}", "uvicorn", ("--loop", loop, "--ws", ws))
-    for loop in ("asyncio", "uvloop")
-    for ws in ("websockets", "websockets-sansio", "wsproto")
+# The option by which uvicorn takes our own protocol.
+FAST_LANE: Final = ("--ws", "pondsocket_asgi.fastlane:Protocol")
+UVICORNS: Final = (
+    *(
+        Setup(f"uvicorn-{loop}-{ws}", "uvicorn", ("--loop", loop, "--ws", ws))
+        for loop in ("asyncio", "uvloop")
+        for ws in ("websockets", "websockets-sansio", "wsproto")
+    ),
+    Setup("uvicorn-uvloop-fastlane", "uvicorn", ("--loop", "uvloop", *FAST_LANE)),
 )
 # `--workers 0` serves in the process itself; 1, the default, in a child of it.
 HYPERCORNS: Final = tuple(

@@ -10,7 +10,7 @@ from pondsocket_common import fresh_id
 from tests.integration.clients import TRANSPORTS, Transport
 from tests.integration.dialing import Dialer
 from tests.integration.house import House
-from tests.servers import Server
+from tests.servers import FAST_LANE, Server
 
 Shared: TypeAlias = Callable[..., Server]
 
@@ -45,9 +45,8 @@ def shared() -> Iterator[Shared]:
 @pytest.fixture
 def server(shared: Shared) -> Server:
     """The server of `tests/integration/app.py`."""
-    # The one that sends any status from 400 to 599; uvicorn's older one knows registered ones only.
-    ws = ("--ws", "websockets-sansio")
-    return shared("tests.integration.app:app", "--log-level", "warning", *ws)
+    # Which sends any status from 400 to 599, as its base class does, the protocol of `engine`.
+    return shared("tests.integration.app:app", "--log-level", "warning", *FAST_LANE)
 
 
 @pytest.fixture
