@@ -48,19 +48,9 @@ class Channel:
     """A named room. It exists while somebody refers to it; its state is who is in it."""
 
     __slots__ = (
-        "__weakref__",
-        "_chains",
-        "_held",
-        "_refs",
-        "_timers",
-        "gathering",
-        "name",
-        "owner",
-        "params",
-        "past",
-        "presence",
-        "roster",
-    )
+        "__weakref__", "_chains", "_held", "_refs", "_timers", "gathering", "name", "owner",
+        "params", "past", "presence", "roster",
+    )  # fmt: skip
 
     def __init__(self, name: str, params: Mapping[str, str], owner: ChannelOwner) -> None:
         self.name = name
@@ -175,6 +165,15 @@ class Channel:
         check_event(event)
         shown = as_payload(payload)
         self.presence.flush()
+        gathering = self.gathering
+        # Not once it has its position: somebody may be too slow for what waits, and whoever is
+        # told of that, a hook, may broadcast here himself.
+        if (
+            recipients is not None
+            or gathering.turn.replying not in (None, gathering)
+            or self.owner.intercepts(event)
+        ):
+            gathering.flush()
         past = self.past if keep else None
         if past is None:
             log = position = None
@@ -193,9 +192,8 @@ class Channel:
             log.append(frame.json, event, past.clock(), audience)
         mark(frame, self.owner.slow_consumers, self.name, event, shown)
         intercept = self.owner.intercept(self, message, frame)
-        if intercept is None and recipients is None and self.gathering.add(frame, but):
+        if intercept is None and recipients is None and gathering.add(frame, but):
             return
-        self.gathering.flush()
         if recipients is None:
             recipients = [member for member in self.roster if member is not but]
         if intercept is None:
@@ -358,6 +356,7 @@ class Channel:
             UsageError: It is no object, or the member has left.
             EncodingError: It cannot be written as JSON.
         """
+        self.gathering.flush()  # for which it may be too slow, and then it is out by that
         if not member.is_current:
             if member.session.is_open:
                 raise UsageError(f"User {member.user_id} has left {self.name}: nothing to track.")
@@ -368,6 +367,7 @@ class Channel:
 
     def untrack_member(self, member: Member) -> None:
         """Show nothing for a member any more; for one that is none any more, it is so already."""
+        self.gathering.flush()
         if not member.is_current:
             return  # its place, and what is shown there, may be another's by now
         self.presence.untrack(member.user_id, member.ref)

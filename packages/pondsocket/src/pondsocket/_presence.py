@@ -39,6 +39,9 @@ class Watcher(Recipient, Protocol):
 class ChannelPresence:
     """What the members of a channel show.
 
+    What waits for them is handed out before anything changes: somebody may be too slow for it, and
+    must not be in a list that was made before, and arrives after everybody was told of the end.
+
     Args:
         watchers: The members, as they are at the moment of the call.
         gathering: What waits to be sent to them.
@@ -77,6 +80,7 @@ class ChannelPresence:
 
     def track(self, user_id: str, ref: str, shown: Payload) -> None:
         """A membership shows an object."""
+        self._gathering.flush()
         change = self.state.track(user_id, ref, shown)
         if self._log is not None:
             self._log.show(PresenceEntry(user_id, ref, shown))
@@ -84,6 +88,7 @@ class ChannelPresence:
 
     def untrack(self, user_id: str, ref: str) -> None:
         """A membership shows nothing any more."""
+        self._gathering.flush()
         if not self.state.is_tracked(user_id, ref):
             return
         change = self.state.untrack(user_id, ref)
@@ -93,6 +98,7 @@ class ChannelPresence:
 
     def show_again(self, watcher: Recipient, user_id: str) -> None:
         """Tell one member who is here, who comes back before anybody saw that it was away."""
+        self._gathering.flush()
         shown = self.state.of_user(user_id)
         if shown is not None:
             listed = tuple(self.state.listed().values())
@@ -149,5 +155,4 @@ class ChannelPresence:
         # It answers no request, and goes to everybody at every change: a short id will do.
         request_id = fresh_ref()
         message = ServerMessage(ServerActions.PRESENCE, kind, self._name, request_id, payload)
-        self._gathering.flush()
         deliver(Frame.of(message), watchers)

@@ -1,0 +1,112 @@
+"""What waits is handed out, and somebody is too slow for it: the others learn of it in order."""
+
+from typing import Any
+
+import pytest
+from pondsocket import Frame, History, Hooks, LeaveReason, PondSocket, User
+from pondsocket.testing import MemoryPeer
+
+from tests.core.gatherings import HandLoop, lend
+from tests.core.ponds import ROOM, UNLIMITED, House, admit, let_in, member, relay, settled
+
+
+class Farewells(Hooks):
+    """Tells a room who has left it, at once."""
+
+    def __init__(self) -> None:
+        self.pond: PondSocket | None = None
+
+    def left(self, channel_name: str, user: User, reason: LeaveReason) -> None:
+        assert self.pond is not None
+        self.pond.channel("/socket", channel_name).broadcast_nowait("left", {"n": user.id})
+
+
+def gathering_house(hooks: Farewells | None = None, **lobby: Any) -> tuple[House, HandLoop]:
+    pond = PondSocket(options=UNLIMITED, hooks=hooks)
+    if hooks is not None:
+        hooks.pond = pond
+    endpoint = pond.create_endpoint("/socket", admit)
+    room = endpoint.create_channel("/room/:id", let_in, **lobby)
+    room.on_message("say", relay)
+    return House(pond, endpoint, room), lend(pond)
+
+
+def shown(peer: MemoryPeer) -> list[Any]:
+    """What the last list of presences holds."""
+    last = [message for message in peer.drain() if message.action == "PRESENCE"][-1]
+    return [each["name"] for each in last.payload.presence]  # type: ignore[union-attr]
+
+
+async def track(house: House, user: str, mood: str = "") -> None:
+    channel = await house.lobby.get_channel(ROOM)
+    assert channel is not None
+    (one,) = channel.roster.of_user(user)
+    channel.track_member(one, {"name": user, "mood": mood})
+
+
+@pytest.mark.parametrize("who", ["ann", "bob"])
+async def test_nobody_is_shown_who_was_too_slow_for_what_waited(who: str) -> None:
+    house, _ = gathering_house()
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        await track(house, "bob")
+        ann.drain()
+        bob.drain()
+        bob.capacity = 0
+        await house.pond.channel("/socket", ROOM).broadcast("tick")
+        await track(house, who, "anew")
+        await settled()
+        assert not bob.session.is_open
+        assert shown(ann) == (["ann"] if who == "ann" else [])
+
+
+async def test_nothing_is_shown_for_who_is_too_slow_for_what_was_said_before_it() -> None:
+    house, _ = gathering_house()
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        bob.capacity = 0
+        await house.pond.channel("/socket", ROOM).broadcast("tick")
+        await track(house, "bob")
+        await settled()
+        channel = await house.lobby.get_channel(ROOM)
+        assert channel is not None
+        assert await channel.get_presence() == {}
+        assert [message.event for message in ann.drain()] == ["tick"]
+
+
+async def test_a_reply_that_waits_elsewhere_is_out_before_a_position_is_taken() -> None:
+    house, loop = gathering_house(Farewells(), history=History(size=9))
+    other = "/room/2"
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        for peer in (ann, bob):
+            assert (await peer.join(other)).event == "ACKNOWLEDGE"
+        bob.capacity = 0
+        await house.pond.channel("/socket", other).broadcast("tick")
+        ann.session.memberships[other].send(Frame(b"{}", "answer"))  # type: ignore[attr-defined]
+        await house.pond.channel("/socket", ROOM).broadcast("tock")
+        loop.turn()
+        await settled()
+        frames = [frame for frame in ann._frames if frame.channel == ROOM]
+        assert [frame.event for frame in frames] == ["left", "tock"]
+        assert [frame.position.offset for frame in frames if frame.position] == [1, 2]
+        ann._frames.clear()
+
+
+@pytest.mark.parametrize("how", ["all", "to"])
+@pytest.mark.parametrize("outgoing", [False, True])
+async def test_positions_keep_their_order_where_a_hook_speaks(how: str, outgoing: bool) -> None:
+    house, loop = gathering_house(Farewells(), history=History(size=9))
+    if outgoing:
+        house.lobby.on_outgoing("shout", lambda _ctx: None)
+        house.lobby.on_outgoing("left", lambda _ctx: None)
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        bob.capacity = 0
+        channel = house.pond.channel("/socket", ROOM)
+        await channel.broadcast("tick")
+        if how == "all":
+            await channel.broadcast("shout")
+        else:
+            await channel.broadcast_to("shout", {}, "ann", "bob")
+        loop.turn()
+        await settled()
+        offsets = [message.position.offset for message in ann.drain() if message.position]
+        assert offsets == sorted(offsets)
+        assert len(offsets) == 3
