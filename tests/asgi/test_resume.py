@@ -293,3 +293,37 @@ async def test_a_long_history_reaches_a_stream_with_a_short_outbox() -> None:
     await house.say("/room/1", 300)
     assert await numbers(stream, 1) == [300]
     await stream.disconnect()
+
+
+@pytest.mark.parametrize("keys", [(KEY, KEY), (KEY, "a key of another app's own")])
+async def test_streams_of_a_room_get_cursors_for_their_own_path_and_key(
+    keys: tuple[str, str],
+) -> None:
+    pond = PondSocket()
+
+    @pond.endpoint("/of/:tenant/socket")
+    async def socket(ctx: ConnectionContext) -> None:
+        ctx.accept()
+
+    @socket.channel("/room/:id", history=History())
+    async def room(ctx: JoinContext) -> None:
+        await ctx.accept()
+
+    drivers = [ASGITestDriver(PondASGIApp(pond, cursor_key=key)) for key in keys]
+    paths = ["/of/ann/socket", "/of/bob/socket" if keys[0] == keys[1] else "/of/ann/socket"]
+    doors = [*zip(drivers, paths, strict=True)]
+    streams = [await driver.connect_sse(path) for driver, path in doors]
+    for stream in streams:
+        await stream.receive_event()
+        await join(stream, "/room/1")
+    channel = await room.get_channel("/room/1")
+    assert channel is not None
+    for number in range(2):  # the second is written once for all who stand at the same place
+        await channel.broadcast("said", {"n": number})
+        assert [await numbers(stream, 1) for stream in streams] == [[number], [number]]
+    for stream, (driver, path) in zip(streams, doors, strict=True):
+        headers = [("last-event-id", await left_at(stream))]
+        again = await driver.connect_sse(path, headers=headers)
+        assert (await again.receive_event())["payload"]["resumed"] == ["/room/1"]
+        assert (await again.receive_event())["payload"]["offset"] == 2
+        await again.disconnect()

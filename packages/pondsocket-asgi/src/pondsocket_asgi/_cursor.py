@@ -118,7 +118,7 @@ class CursorKeys:
 class CursorSigner:
     """Cursors of one path, to and from text."""
 
-    __slots__ = ("_newest", "_seeds", "_signed", "_text")
+    __slots__ = ("_newest", "_seeds", "_signed", "_text", "tag")
 
     def __init__(self, keys: dict[bytes, bytes], newest: bytes, path: str) -> None:
         # What it has signed last. The streams of a room mostly stand at the same place in the same
@@ -131,6 +131,8 @@ class CursorSigner:
             key_id: blake2b(path.encode() + b"\0", key=key, digest_size=_MAC)
             for key_id, key in keys.items()
         }
+        # Tells its cursors from those of other paths and keys; in none of them.
+        self.tag = self._seeds[newest].digest()
 
     def sign(self, entries: bytes, now: float) -> bytes:
         """The cursor's text.
@@ -252,8 +254,8 @@ class StreamCursor:
         self.is_changed = True
 
     def around(self, name: str) -> bytes:
-        """What a channel's offset stands in."""
-        return b"\x1f".join(self._fixed[name])
+        """Besides a channel's offset and the time, all on which its text depends."""
+        return self._signer.tag + b"\x1f".join(self._fixed[name])
 
     def leave(self, name: str) -> None:
         """The stream is no longer in a channel."""
