@@ -10,6 +10,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from tests.asgi.uvicorns import (
     BINARY,
+    BOTH,
     CLOSE,
     CONT,
     DEFLATE,
@@ -198,6 +199,18 @@ async def test_a_fault_has_its_close_code(frame: bytes, code: int) -> None:
     assert [message.get("code") for message in received] == [None, code]  # type: ignore[attr-defined]
     ((opcode, body),) = written
     assert (opcode, int.from_bytes(body[:2])) == (CLOSE, code)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+async def test_a_limit_may_be_less_than_what_a_short_frame_holds(kind: Kind) -> None:
+    connection = await Connection(kind, ws_max_size=10).open()
+    connection.feed(masked(TEXT, b"x" * 10), masked(TEXT, b"y" * 11))
+    await turns()
+    assert connection.texts == ["x" * 10]
+    ((opcode, body),) = bodies(connection.written)
+    assert (opcode, int.from_bytes(body[:2])) == (CLOSE, 1009)
+    connection.wire.close()
+    await turns()
 
 
 @pytest.mark.parametrize("count", [2, 5_000])

@@ -54,8 +54,8 @@ _MOST_HELD: Final = 256 * 1024
 _TEXT: Final = 0x81
 _BINARY: Final = 0x82
 _HEAD_OF_REQUEST: Final = b"\r\n\r\n"
-# The first size that does not stand in a frame's second byte.
-_NOT_SHORT: Final = 126
+# The largest size that stands in a frame's second byte.
+_SHORT: Final = 125
 
 # What is overridden or used of the base class, and of the one of websockets behind it.
 _METHODS: Final = frozenset(
@@ -103,6 +103,8 @@ class Protocol(WebSocketsSansIOProtocol):
         self.queue = self._inbox = _Inbox()  # type: ignore[assignment]
         self._most_messages = max(1, config.ws_max_queue)
         self._largest = config.ws_max_size
+        # Of a read that is one short text, with its two bytes and the mask.
+        self._longest_short = min(_SHORT, self._largest) + 6
         self._walk: FrameWalk | None = None
         self._lane = Lane(_nowhere)
         self._is_certain = False
@@ -247,7 +249,7 @@ class Protocol(WebSocketsSansIOProtocol):
             # One short text and nothing else is what nearly all clients send
             # (tests/benchmarks/lane.py: 0.5 of the base class's echo).
             if (
-                6 <= size < _NOT_SHORT + 6
+                6 <= size <= self._longest_short
                 and data[0] == _TEXT
                 and data[1] == size + 122  # the mask's bit, and the size without six bytes
                 and self._walk is None
