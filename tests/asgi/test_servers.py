@@ -87,6 +87,22 @@ def test_pings_are_those_of_the_server(interval: object, seconds: float | None) 
     assert called_by_hypercorn(_servers.ping_seconds, config=config) == seconds
 
 
+def test_the_protocol_that_receives_is_asked_and_so_is_one_made_of_it() -> None:
+    class Uvicorns:
+        __module__ = "uvicorn.protocols.websockets.fake_impl"
+        ping_interval = 7
+
+        def receive(self) -> None: ...
+
+    class Made(Uvicorns):
+        __module__ = "somebody.else"
+
+    # No call of uvicorn's is about, in which it would be found otherwise.
+    assert _servers.ping_seconds(Uvicorns().receive) == 7
+    assert _servers.ping_seconds(Made().receive) == 7
+    assert _servers.ping_seconds(print) is None
+
+
 def test_a_uvicorn_that_is_told_to_ping_and_cannot_does_not_ping() -> None:
     protocol = SimpleNamespace(config=SimpleNamespace(ws_ping_interval=20.0))
     assert called_by_uvicorn(_servers.ping_seconds, protocol) is None

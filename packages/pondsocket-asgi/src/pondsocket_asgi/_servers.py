@@ -156,7 +156,8 @@ def _uvicorn(receive: object) -> Any:
     # Its own method, unless a middleware wraps it. To look at the calls makes objects of them,
     # which stay as long as the calls do: 1 KiB a connection.
     owner = getattr(receive, "__self__", None)
-    if type(owner).__module__.startswith(_UVICORN_WEBSOCKETS):
+    # One of its classes, or one made of it, as the fast lane's.
+    if any(each.__module__.startswith(_UVICORN_WEBSOCKETS) for each in type(owner).__mro__):
         return owner
     for frame in _frames(_UVICORN_WEBSOCKETS, "run_asgi"):
         return frame.f_locals.get("self")
