@@ -88,7 +88,8 @@ class SSEStream(Outbox):
 
     def push(self, frame: Frame) -> bool:
         """Write or queue a frame; False where the outbox is full or the connection is ending."""
-        # Once for every stream that a broadcast goes to, so there is no call that need not be.
+        # Once for every stream that a broadcast goes to, so there is no call that need not be
+        # (`python -m tests.benchmarks`, "Fan-out to event streams").
         if not self._is_free or not self._is_plain:
             return super().push(frame)
         mark: bytes | None = b""

@@ -13,7 +13,7 @@ second:
 * the way of a message to the app: a deque in place of an asyncio.Queue, and reading is paused where
   much is waiting, not at each message.
 
-What each is worth, tests/benchmarks/lane.py tells.
+`python -m tests.benchmarks` has it as `ours-lane`: "Fan-out", "Echo", "members all sending".
 
 It knows its base class from the inside. What it needs of that is asked for when this is imported.
 """
@@ -247,7 +247,7 @@ class Protocol(WebSocketsSansIOProtocol):
         if self._is_direct:
             size = len(data)
             # One short text and nothing else is what nearly all clients send
-            # (tests/benchmarks/lane.py: 0.5 of the base class's echo).
+            # (`python -m tests.benchmarks`, "Echo").
             if (
                 6 <= size <= self._longest_short
                 and data[0] == _TEXT

@@ -131,7 +131,8 @@ def encode_server(message: ServerMessage) -> bytes:
     }
     if position is not None:
         envelope["epoch"], envelope["offset"] = position
-    try:  # as `dump_json`, without the call: 0.3 us of every message
+    # As `dump_json`, without the call: microbench.py, "encode a broadcast as text".
+    try:
         return orjson.dumps(envelope, _dump_model)
     except TypeError:
         return dump_json(envelope)  # which says what is wrong
@@ -167,7 +168,7 @@ def decode_client(data: str | bytes) -> ClientMessage | Ping:
         action, event, channel_name, request_id, payload = _FIELDS(value)
     except (KeyError, TypeError, orjson.JSONDecodeError):  # a ping, or nothing good
         return _client_message(_checked(_load(data), data))
-    # An event as nearly all are, judged in place: tests/benchmarks/microbench.py, 5 of 13 us. It
+    # An event as nearly all are, judged in place: microbench.py, "decode_client", 5 of 13 us. It
     # lets nothing through that the long way, which has the last word, would refuse.
     if (
         action == "BROADCAST"

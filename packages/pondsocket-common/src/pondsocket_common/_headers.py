@@ -56,7 +56,8 @@ class Headers(QueryParams):
     def of_bytes(cls, raw: Iterable[tuple[bytes, bytes]]) -> Self:
         """Headers as servers have them, which must not change: they are read on first use.
 
-        Most connections ask for none of theirs, and are kept for long.
+        Most connections ask for none of theirs, and are kept for long: `python -m
+        tests.benchmarks`, "Memory of an idle member", 1.4 KiB.
         """
         headers = cls.__new__(cls)
         headers._raw = raw

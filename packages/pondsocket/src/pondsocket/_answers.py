@@ -66,7 +66,7 @@ def reply(request: ClientMessage, event: str, payload: object) -> Frame:
     if event is not asked or event in RESERVED_EVENTS:
         check_event(event)
     shown = payload if type(payload) is dict else as_payload(payload)
-    # As `system`, in one step: tests/benchmarks/microbench.py, 2 us.
+    # As `system`, in one step: microbench.py, "event, the handler replies; core", 2 us.
     message = _tuple(ServerMessage, (_SYSTEM, event, channel_name, request_id, shown, None))
     return Frame(encode_server(message), event)
 

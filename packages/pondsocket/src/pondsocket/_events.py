@@ -120,7 +120,7 @@ class Events:
             rest = registration.begin(context)
             if type(rest) is CoroutineType:
                 # Driven here and now, without a coroutine of our own around it, which most never
-                # need: tests/benchmarks/microbench.py, 6 us.
+                # need: microbench.py, "event, the handler does nothing; core", 6 us.
                 rest = resume(rest, rest.send(None))
         except StopIteration as done:
             if done.value is None or registration.finish is None:

@@ -4,7 +4,8 @@ Leader and follower. The task that reads drives the handler itself. If the handl
 waiting, as most do, there was no task, no turn of the event loop and no coroutine but the handler's
 own. At its first wait a fresh task takes over the reading, and this one stays with the handler to
 its end: the handler never moves to another task, so its cancel scopes, locks and timeouts stay
-valid on asyncio and trio alike. A task for each message would cost more than handling it does.
+valid on asyncio and trio alike. A task for each message would cost more than handling it does
+(tests/benchmarks/microbench.py, "event, the handler does nothing; core").
 
 Every message is handled in a copy of the connection's context, so that a context variable which a
 handler sets is seen by nothing but that handler.

@@ -22,7 +22,8 @@ class EventContext(ChannelContext):
     """A member has sent an event; or, to a handler of the endpoint's own, a client."""
 
     def __init__(self, member: Member, message: ClientMessage, route: Route) -> None:
-        # Without a call of the base's: one is made for every event.
+        # Without a call of the base's: one is made for every event
+        # (tests/benchmarks/microbench.py, "event, the handler does nothing; core").
         self.session = member.session
         self.message = message
         self.route = route
@@ -65,7 +66,7 @@ class EventContext(ChannelContext):
 
     async def reply(self, event: str, payload: object = None) -> None:
         """Answer the client that asked, and nobody else; all else as `ChannelContext.reply`."""
-        # Here once more to save a call: it is what most handlers do.
+        # Here once more to save a call: it is what most handlers do (the same, "replies").
         frame = answers.reply(self.message, event, payload)
         if self._replied:
             _log.error(

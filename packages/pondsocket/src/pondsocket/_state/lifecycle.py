@@ -15,7 +15,8 @@ class Admission(Enum):
     ACCEPTED = auto()
     REFUSED = auto()
     ABANDONED = auto()
-    # Members are looked up often, and Enum's own hash, that of the name, is written in Python.
+    # Members are looked up often, and Enum's own hash, that of the name, is written in Python
+    # (tests/benchmarks/microbench.py, "connect; core").
     __hash__ = object.__hash__
 
 
