@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,16 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loops_of_servers() -> Iterator[None]:
+    """Let loops be as servers start them, of which anyio knows only by their tasks.
+
+    In what the loop itself calls, at the end of a turn or for another thread, it finds none there.
+    """
+    with patch("anyio.pytest_plugin.set_current_async_library", lambda _: None):
+        yield
 
 
 @pytest.fixture(params=["asyncio", "trio"])
