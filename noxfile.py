@@ -16,6 +16,7 @@ import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import gettempdir
 
 import nox
 
@@ -42,10 +43,13 @@ def debian(session: nox.Session, program: str, package: str) -> None:
         return
     if shutil.which("apt-get") is None:
         session.error(f"Install `{program}` so that it is on the PATH, and start again.")
-    root = [] if os.geteuid() == 0 else ["sudo"]
-    session.run(*root, "apt-get", "update", "-q", silent=True)
+    # A session beside this one may be at it, and apt-get does not wait for another.
+    apt = ["flock", f"{gettempdir()}/pondsocket-apt-get", "apt-get"]
+    if os.geteuid() != 0:
+        apt.insert(0, "sudo")
+    session.run(*apt, "update", "-q", silent=True)
     session.run(
-        *root, "apt-get", "install", "-q", "-y", "--no-install-recommends", package,
+        *apt, "install", "-q", "-y", "--no-install-recommends", package,
         silent=True, env={"DEBIAN_FRONTEND": "noninteractive"},
     )  # fmt: skip
 
