@@ -30,7 +30,8 @@ from tests.core.model_script import (
 )
 from tests.core.model_world import World, settled, world
 
-EXAMPLES = 250
+# On each of the two loops, and others on the other.
+EXAMPLES = 125
 # Seven seconds of an idle machine, and a busy one has shown 25.
 LIMIT = 120
 
@@ -208,12 +209,17 @@ async def assert_settled(pond: World, setting: Setting) -> None:
                 assert view.listed == sorted(shown.values())
 
 
+def own(seed: int, backend: str) -> int:
+    """Hypothesis gives the same examples to both loops: make others of them for trio."""
+    return seed if backend == "asyncio" else seed + 2**32
+
+
 @pytest.mark.timeout(LIMIT)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @examples
 @given(st.integers(0, 2**32 - 1))
 def test_whatever_peers_do_each_hears_what_the_model_says(backend: str, seed: int) -> None:
-    run(backend, follow, seed, racy=False)
+    run(backend, follow, own(seed, backend), racy=False)
 
 
 @pytest.mark.timeout(LIMIT)
@@ -221,6 +227,7 @@ def test_whatever_peers_do_each_hears_what_the_model_says(backend: str, seed: in
 @examples
 @given(st.integers(0, 2**32 - 1))
 def test_whatever_races_every_peer_is_told_in_order(backend: str, seed: int) -> None:
+    seed = own(seed, backend)
     turns = random.Random(seed).choices(range(4), k=7)
     run(backend, partial(race, turns=turns), seed, racy=True)
 
