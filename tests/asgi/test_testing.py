@@ -9,6 +9,13 @@ import pytest
 from pondsocket_asgi.testing import ASGITestDriver
 
 from tests.asgi.conftest import Pond, join
+from tests.virtual import virtual
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """Loops whose time jumps: on a busy machine, too, an answer comes before its limit."""
+    return virtual(request.param)
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
