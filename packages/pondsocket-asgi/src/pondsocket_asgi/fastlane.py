@@ -77,7 +77,7 @@ class Lane:
 
     Attributes:
         is_open: Whether `write` may be called: after the handshake and before any close frame, and
-            not while the peer is behind. Whoever aborts the transport sets it to False.
+            not while the peer is behind. An aborted transport takes nothing, open or not.
         write: Writes one or several whole frames of a server.
     """
 

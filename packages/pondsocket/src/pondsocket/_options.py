@@ -27,8 +27,8 @@ class Options:
         UsageError: A value is no number, or negative.
 
     Args:
-        connect_timeout: How long a connection handler may take; then the answer is 504.
-        join_timeout: How long a join handler may take to decide; then the answer is 408.
+        connect_timeout: How long a connection handler may take once it waits; then it is 504.
+        join_timeout: The same of a join handler, until it decides; then it is 408.
         leave_timeout: How long a leave handler may take.
         handler_grace: How long event handlers go on after their connection has ended.
         max_connections: Open connections of one endpoint; one more is refused with 503.
