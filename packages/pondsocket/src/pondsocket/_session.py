@@ -168,6 +168,8 @@ class Session:
     def post(self, body: bytes) -> Refusal | None:
         """Take a message, or a JSON array of up to 64, that came by another way than `pull`.
 
+        Not for a WebSocket: its end leaves no time to what did not come by `pull`.
+
         Returns:
             None if all of it is taken; handlers may still run. Else why nothing of it is.
         """
