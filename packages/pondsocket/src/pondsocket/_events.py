@@ -15,9 +15,9 @@ from ._errors import InvalidPayload, PondError, UsageError
 from ._frames import Frame
 from ._handlers import Handler, Middleware, Registration, find
 from ._kinds import EVENT
-from ._lanes import resume
 from ._loop import is_cancellation
 from ._state.patterns import Pattern, PatternMap, Route
+from ._waiting import resume
 
 _log: Final = logging.getLogger("pondsocket.events")
 

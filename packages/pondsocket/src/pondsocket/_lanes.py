@@ -57,25 +57,6 @@ def lead(
             return True
 
 
-@types.coroutine
-def resume(work: Coroutine[Any, Any, Any], waited_for: object) -> Generator[Any, Any, Any]:
-    """Go on with `work`, which was driven until it waited for this; gives what it returns."""
-    while True:
-        try:
-            value = yield waited_for
-        except GeneratorExit:
-            work.close()
-            raise
-        except BaseException as exc:  # noqa: BLE001 - as above
-            step = partial(work.throw, exc)
-        else:
-            step = partial(work.send, value)
-        try:
-            waited_for = step()
-        except StopIteration as done:
-            return done.value
-
-
 class Lanes:
     """The lanes of one connection, and the bound on what they hold together.
 

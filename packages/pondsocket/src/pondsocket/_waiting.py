@@ -1,7 +1,8 @@
-"""To notice that a coroutine waits: what only matters then need not be got ready before.
+"""Coroutines that are driven by hand up to their first wait, and what is done about it.
 
-Most handlers never wait, and a timer costs more than they do (tests/benchmarks/microbench.py,
-"connect; core" and "join and leave; core").
+What only matters to those that wait need not be got ready before. Most handlers never wait, and a
+timer costs more than they do (tests/benchmarks/microbench.py, "connect; core" and "join and leave;
+core").
 """
 
 import types
@@ -21,6 +22,12 @@ def noticing(work: Coroutine[Any, Any, T], on_wait: Callable[[], object]) -> Gen
         result: T = done.value
         return result
     on_wait()
+    return (yield from resume(work, waited_for))
+
+
+@types.coroutine
+def resume(work: Coroutine[Any, Any, T], waited_for: object) -> Generator[Any, Any, T]:
+    """Go on with `work`, which was driven until it waited for this; gives what it returns."""
     while True:
         try:
             value = yield waited_for
@@ -34,5 +41,5 @@ def noticing(work: Coroutine[Any, Any, T], on_wait: Callable[[], object]) -> Gen
         try:
             waited_for = step()
         except StopIteration as done:
-            result = done.value
+            result: T = done.value
             return result
