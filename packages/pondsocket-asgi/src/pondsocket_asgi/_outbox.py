@@ -207,10 +207,9 @@ class Outbox(ABC):
                 return
             # Not after `run`: handlers of a connection may take their time.
             if self._tasks is not None:
-                if abort:
-                    self._tasks.start_soon(self._give_up)
-                elif self._is_in_send:
-                    self._tasks.start_soon(self._hurry)
+                work = self._give_up if abort else self._hurry if self._is_in_send else None
+                if work is not None:  # in the connection's context, as the writer
+                    self._context.copy().run(self._tasks.start_soon, work)
             self._start_writer()
 
     def lose(self) -> None:
