@@ -78,11 +78,16 @@ class Setup:
 
 # The option by which uvicorn takes our own protocol.
 FAST_LANE: Final = ("--ws", "pondsocket_asgi.fastlane:Protocol")
+# What most people run on both loops, and the older implementations on one each.
 UVICORNS: Final = (
     *(
         Setup(f"uvicorn-{loop}-{ws}", "uvicorn", ("--loop", loop, "--ws", ws))
-        for loop in ("asyncio", "uvloop")
-        for ws in ("websockets", "websockets-sansio", "wsproto")
+        for loop, ws in (
+            ("asyncio", "websockets-sansio"),
+            ("asyncio", "wsproto"),
+            ("uvloop", "websockets"),
+            ("uvloop", "websockets-sansio"),
+        )
     ),
     Setup("uvicorn-uvloop-fastlane", "uvicorn", ("--loop", "uvloop", *FAST_LANE)),
 )

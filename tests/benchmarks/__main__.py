@@ -31,7 +31,7 @@ from tests.servers import ROOT
 
 # A whole run then takes about 25 minutes.
 ROUNDS: Final = 5
-QUICK_ROUNDS: Final = 5
+QUICK_ROUNDS: Final = 3
 FIGURES: Final = "benchmarks.json"
 PAGE: Final = "benchmarks.md"
 PLOTS: Final = Python("plots", ("matplotlib==3.11.2",))

@@ -4,8 +4,8 @@ import pytest
 
 from tests.core.gatherings import differences, random_program
 
-PROGRAMS = 300
-BLOCK = 100
+PROGRAMS = 120
+BLOCK = 60
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ SETUPS: Final = tuple(
     for setup in SINGLES
     if setup.name
     in {
-        "uvicorn-asyncio-websockets",
+        "uvicorn-uvloop-fastlane",
         "uvicorn-uvloop-websockets-sansio",
         "uvicorn-asyncio-wsproto",
         "hypercorn-asyncio-1",

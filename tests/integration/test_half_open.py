@@ -57,12 +57,12 @@ class Case:
 
 CASES: Final = (
     # A ping that is not answered ends a WebSocket on uvicorn, and says nothing of a stream.
-    Case("uvicorn-uvloop-websockets-sansio", ("websocket",), PINGS),
+    Case("uvicorn-uvloop-fastlane", ("websocket",), PINGS),
     Case("uvicorn-asyncio-wsproto", ("websocket",), PINGS),
     # With the kernel's help, whatever is written to a vanished peer ends its connection.
     Case("uvicorn-asyncio-websockets-sansio", TRANSPORTS, PINGS, KERNEL),
     # By itself this older one takes its time: it says goodbye, and waits for an answer to that.
-    Case("uvicorn-asyncio-websockets", TRANSPORTS, PINGS, KERNEL),
+    Case("uvicorn-uvloop-websockets", TRANSPORTS, PINGS, KERNEL),
     Case("hypercorn-asyncio-1", TRANSPORTS, HYPERCORN_PINGS, KERNEL),
     Case("hypercorn-trio-0", TRANSPORTS, (), KERNEL),
     # It does not ping by itself, so that there are the heartbeats, every 25 s.
