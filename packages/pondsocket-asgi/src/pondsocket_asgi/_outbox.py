@@ -124,12 +124,9 @@ class Outbox(ABC):
         """How many frames are not written yet."""
         return 0 if self._backlog is None else self._backlog.frames
 
+    @abstractmethod
     def push(self, frame: Frame) -> bool:
         """Write or queue a frame; False where the outbox is full or the connection is ending."""
-        if self._is_free:
-            self._begin(self._write_frame(frame), 1, frame.size)
-            return True
-        return self._queue(frame)
 
     def push_batch(self, batch: Batch) -> bool:
         """Write or queue several; False where not all of them are taken."""
@@ -170,16 +167,13 @@ class Outbox(ABC):
                 # In the connection's context, not in that of whoever has something to send: which
                 # may be no task but a callback of the loop, where anyio makes no scope.
                 self._context.copy().run(tasks.start_soon, self._run_writer)
-        elif self._wake is not None:
-            self._wake.set()
-            self._wake = None
+        else:
+            self._nudge()
 
     def _queue(self, frame: Frame) -> bool:
         if self._is_ending or not self._made_backlog().append(frame):
             return False
-        if self._wake is not None:
-            self._wake.set()
-            self._wake = None
+        self._nudge()
         return True
 
     def _made_backlog(self) -> Backlog:
@@ -381,10 +375,6 @@ class Outbox(ABC):
     @abstractmethod
     async def _open(self) -> None:
         """Accept the connection."""
-
-    @abstractmethod
-    def _write_frame(self, frame: Frame, /) -> Sending:
-        """The server's `send` of one frame, not yet begun."""
 
     @abstractmethod
     async def _write_queued(self, backlog: Backlog, /) -> None:

@@ -20,6 +20,9 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
 Transport: TypeAlias = Literal["websocket", "sse"]
 
+# The extension by which `fastlane` lends its lane to a WebSocket's transport.
+FAST_LANE: Final = "pondsocket.fastlane"
+
 _NO_QUERY: Final = QueryParams()
 
 

@@ -91,12 +91,12 @@ class SSEStream(Outbox):
         # Once for every stream that a broadcast goes to, so there is no call that need not be
         # (`python -m tests.benchmarks`, "Fan-out to event streams").
         if not self._is_free or not self._is_plain:
-            return super().push(frame)
+            return self._push_own(frame)
         mark: bytes | None = b""
         if frame.position is not None or self._positions.cursor is not None:
             mark = self._positions.mark(frame)
             if mark is None:
-                return super().push(frame)
+                return self._push_own(frame)
         message = frame.stream_message
         if frame.stream_mark != mark:
             block = b""
@@ -115,10 +115,15 @@ class SSEStream(Outbox):
             self._fail(error)
         return True
 
-    def _write_frame(self, frame: Frame, /) -> Sending:
+    def _push_own(self, frame: Frame) -> bool:
+        """The same where what is written is of this stream alone."""
+        if not self._is_free:
+            return self._queue(frame)
         if frame.position is not None:
             self._positions.note(frame)
-        return self._sending(frame.sse_unnamed if self._is_unnamed else frame.sse)
+        block = frame.sse_unnamed if self._is_unnamed else frame.sse
+        self._begin(self._sending(block), 1, frame.size)
+        return True
 
     def push_batch(self, batch: Batch) -> bool:
         """Write several in one piece, or queue them; False where not all of them are taken."""

@@ -12,6 +12,7 @@ from ._door import Door
 from ._outbox import Begun, Closing, Outbox, PeerGone, logger, put
 from ._pulse import Pulse
 from ._scope import (
+    FAST_LANE,
     Receive,
     Scope,
     Send,
@@ -36,7 +37,7 @@ async def serve_websocket(door: Door, scope: Scope, receive: Receive, send: Send
         await _refuse(outcome, scope, send)
     else:
         quiet_seconds = _quiet_seconds(door.pond.options, receive)
-        lane = (scope.get("extensions") or {}).get("pondsocket.fastlane")
+        lane = (scope.get("extensions") or {}).get(FAST_LANE)
         transport = ASGIWebSocketTransport if lane is None else FastWebSocketTransport
         await transport(
             scope,
@@ -181,9 +182,6 @@ class ASGIWebSocketTransport(Outbox):
             self._fail(error)
         return True
 
-    def _write_frame(self, frame: Frame, /) -> Sending:
-        return cast(Sending, self._send({"type": "websocket.send", "text": frame.text}))
-
     async def _write_queued(self, backlog: Backlog, /) -> None:
         # What `put` does, without a call for each frame.
         send, queued = self._send, backlog.queued
@@ -216,7 +214,7 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
 
     def __init__(self, scope: Scope, *arguments: Any, **options: Any) -> None:
         super().__init__(scope, *arguments, **options)
-        self._lane: Lane = scope["extensions"]["pondsocket.fastlane"]
+        self._lane: Lane = scope["extensions"][FAST_LANE]
 
     def push(self, frame: Frame) -> bool:
         """Write or queue a frame; False where the outbox is full or the connection is ending."""

@@ -36,6 +36,7 @@ from websockets.protocol import Protocol as WebSocketProtocol
 from websockets.protocol import State
 
 from ._framewalk import FrameWalk
+from ._scope import FAST_LANE
 
 try:
     from websockets.speedups import apply_mask
@@ -43,9 +44,6 @@ except ImportError:  # where websockets was built without a compiler
     from websockets.utils import apply_mask
 
 __all__ = ["Lane", "Protocol"]
-
-# The lane of a connection in its scope's "extensions".
-_EXTENSION: Final = "pondsocket.fastlane"
 
 # Characters of texts and bytes of others that wait for the app before reading is paused; what one
 # read of the socket brings, 256 KiB at most on both event loops, may come on top.
@@ -135,7 +133,7 @@ class Protocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if not self.close_sent:
             # The app's task begins a turn later.
-            self.scope["extensions"][_EXTENSION] = self._lane  # type: ignore[assignment]
+            self.scope["extensions"][FAST_LANE] = self._lane  # type: ignore[assignment]
             # Whoever wants to see frames in the log sees them all.
             self._is_certain &= not self.conn.debug and all(
                 isinstance(extension, PerMessageDeflate) for extension in self.conn.extensions
