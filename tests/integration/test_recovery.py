@@ -5,7 +5,7 @@ import pytest
 from tests.integration.clients import Client, SSEClient, Transport
 from tests.integration.conftest import Shared
 from tests.integration.dialing import Dialer
-from tests.servers import Server
+from tests.servers import FAST_LANE, Server
 
 ROOM = "/room/1"
 
@@ -13,7 +13,7 @@ ROOM = "/room/1"
 @pytest.fixture
 def rooms(shared: Shared) -> Server:
     """The server of `tests/integration/history_app.py`."""
-    return shared("tests.integration.history_app:app", "--log-level", "warning")
+    return shared("tests.integration.history_app:app", "--log-level", "warning", *FAST_LANE)
 
 
 class Visitor:
