@@ -5,6 +5,8 @@ import threading
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self, TypeAlias
 
+from tests.listening import stop_listening
+
 # What a proxy does with a WebSocket handshake:
 #   pass    hands it on
 #   strip   hands it on without the headers that make it one, as nginx does unless told otherwise
@@ -96,13 +98,13 @@ class Proxy:
             def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 # Here: a task that is cancelled before its first step closes nothing.
                 self._pages.append(writer)
-                if not self._done.is_set():
-                    tasks.append(connections.create_task(self._serve(reader, writer)))
+                tasks.append(connections.create_task(self._serve(reader, writer)))
 
-            async with await asyncio.start_server(take, "127.0.0.1", 0) as listener:
-                self._port = listener.sockets[0].getsockname()[1]
-                self._ready.set()
-                await self._done.wait()
+            listener = await asyncio.start_server(take, "127.0.0.1", 0)
+            self._port = listener.sockets[0].getsockname()[1]
+            self._ready.set()
+            await self._done.wait()
+            await stop_listening(listener)
             for task in tasks:
                 task.cancel()
         every = [*self._pages, *self._servers]

@@ -5,6 +5,8 @@ from random import Random
 from types import TracebackType
 from typing import Final, Self
 
+from tests.listening import stop_listening
+
 SWALLOW_SECONDS: Final = 0.5
 
 
@@ -85,7 +87,7 @@ class SwallowingProxy:
         if self._chaos is not None:
             self._chaos.cancel()
         if self._server is not None:
-            self._server.close()
+            await stop_listening(self._server)
         for pair in list(self._pairs.items()):
             for each in pair:
                 each.transport.abort()
