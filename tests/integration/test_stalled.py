@@ -35,7 +35,7 @@ NOISY_SECONDS: Final = 0.1
 GROWN_BYTES: Final = 5_000_000
 RECEIVE_BUFFER: Final = 8_192
 # The server's `send` has a second before the socket is reset; then it is a matter of scheduling.
-GONE_SECONDS: Final = 1.0 + 1.5
+GONE_SECONDS: Final = 1.0 + 5.0
 
 
 class Members(NamedTuple):

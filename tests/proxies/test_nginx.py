@@ -17,7 +17,7 @@ from tests.servers import Server
 pytestmark = [pytest.mark.proxies, pytest.mark.timeout(60)]
 
 # An event is there in milliseconds, and one that is held back not before the stream ends.
-AT_ONCE_SECONDS: Final = 1.0
+AT_ONCE_SECONDS: Final = 3.0
 
 
 # --- events -----------------------------------------------------------------------------------
