@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from tests.browser.proxies import Proxy
 from tests.browser.windows import OpenWindow, Window, new_window
 from tests.servers import ROOT, Serve, Server
 
@@ -64,6 +65,13 @@ def lasting_server() -> Iterator[Server]:
     """The chat for all tests that leave the server alone: each has a room of its own."""
     with Server(CHAT) as server:
         yield server
+
+
+@pytest.fixture
+def proxy(lasting_server: Server) -> Iterator[Proxy]:
+    """The way to the chat that all tests share."""
+    with Proxy(lasting_server, "pass") as proxy:
+        yield proxy
 
 
 @pytest.fixture

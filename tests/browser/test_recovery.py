@@ -1,9 +1,6 @@
 """The network goes away for some seconds while the others go on talking."""
 
 import re
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -11,47 +8,15 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.demo import Demo
+from tests.browser.networks import cut_off, talk
 from tests.browser.proxies import Network, Proxy
 from tests.browser.windows import OpenWindow, Window
-from tests.servers import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 BOTH = pytest.mark.parametrize("via", ["websocket", "sse"])
 AWAY_SECONDS: Final = 5.0
 MISSING: Final = "Some messages may be missing."
-
-
-@pytest.fixture
-def proxy(lasting_server: Server) -> Iterator[Proxy]:
-    """The way to the chat that all tests share."""
-    with Proxy(lasting_server, "pass") as proxy:
-        yield proxy
-
-
-@contextmanager
-def cut_off(window: Window, proxy: Proxy, network: Network = "cut") -> Iterator[None]:
-    """A network that goes away and comes back, and a browser that knows of it.
-
-    What the browser's own switch leaves alone are connections that are open already.
-    """
-    window.page.context.set_offline(True)
-    proxy.set_network(network)
-    yield
-    proxy.set_network("up")
-    window.page.context.set_offline(False)
-
-
-def talk(window: Window, seconds: float) -> list[str]:
-    """Have somebody say something again and again; what it was."""
-    said: list[str] = []
-    end = time.monotonic() + seconds
-    while time.monotonic() < end or not said:
-        said.append(f"number {len(said)}")
-        window.say(said[-1])
-        expect(window.bubble(said[-1])).to_have_count(1)
-        window.page.wait_for_timeout(200)
-    return said
 
 
 def watch_people(window: Window) -> None:
