@@ -338,3 +338,25 @@ async def test_to_ask_for_a_history_where_there_is_none_is_an_error() -> None:
         ann.drain()
         await ann.join(ROOM)
     assert len(errors) == 2
+
+
+async def test_a_negative_number_of_messages_is_an_error_and_lets_nobody_in() -> None:
+    errors: list[str] = []
+
+    async def join(ctx: JoinContext) -> None:
+        for ask in (partial(ctx.history, limit=-1), partial(ctx.accept, history=-1)):
+            with pytest.raises(UsageError) as caught:
+                await ask()
+            errors.append(str(caught.value))
+        await ctx.accept(history=0)
+
+    house = remembering(join)
+    await say(house, 1)
+    async with back(house) as ann:
+        ann.drain()
+        await ann.join(ROOM)
+        assert heard(ann) == []
+    assert errors == [
+        "history: limit is a number of messages, and not -1.",
+        "accept: history is a number of messages, and not -1.",
+    ]

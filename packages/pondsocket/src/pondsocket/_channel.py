@@ -112,7 +112,7 @@ class Channel:
             None where not all after the position is kept any more.
 
         Raises:
-            UsageError: Its lobby keeps no history.
+            UsageError: Its lobby keeps no history, or the limit is negative.
         """
         if self.past is None:
             raise UsageError(f"{self.name} has no history: give its lobby history=History().")

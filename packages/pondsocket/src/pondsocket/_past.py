@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from pondsocket_common import Position, ServerMessage, decode_server
 
+from ._errors import UsageError
 from ._state.histories import Histories
 from ._state.history import HistoryLog, Kept
 from ._state.recovery import Splice, Verdict, splice
@@ -49,7 +50,13 @@ class Past:
     def find_start(
         self, since: Position | None, user_id: str, latest: int | None, *, is_user_known: bool
     ) -> Splice:
-        """Where a member's frames begin; without `latest`, with the value of a latest value."""
+        """Where a member's frames begin; without `latest`, with the value of a latest value.
+
+        Raises:
+            UsageError: `latest` is negative.
+        """
+        if latest is not None and latest < 0:
+            raise UsageError(f"accept: history is a number of messages, and not {latest}.")
         log, now = self.open(), self.clock()
         log.expire(now)
         self._histories.tidy(now)
@@ -58,7 +65,13 @@ class Past:
         return splice(log, since, user_id, is_user_known=is_user_known, latest=latest)
 
     def read(self, since: Position | None, limit: int) -> list[ServerMessage] | None:
-        """The last few messages, or the first few since a position; None: not all are kept."""
+        """The last few messages, or the first few since a position; None: not all are kept.
+
+        Raises:
+            UsageError: `limit` is negative.
+        """
+        if limit < 0:
+            raise UsageError(f"history: limit is a number of messages, and not {limit}.")
         # Whoever asks and is refused the join then leaves nothing behind.
         now = self.clock()
         log = self._histories.find(self._name, now) if self.log is None else self.log

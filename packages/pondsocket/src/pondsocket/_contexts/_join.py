@@ -105,6 +105,7 @@ class JoinContext(ChannelContext):
 
         Raises:
             EncodingError: The response cannot be written as JSON; the client is not let in.
+            UsageError: `history` is negative, or the channel has none.
         """
         # What was sent before is not for this member, but may be for this connection: for which it
         # may be too slow, and that must be known before anything is decided.
