@@ -13,6 +13,9 @@ from pondsocket_common import SSEDecoder
 Message: TypeAlias = dict[str, Any]
 
 _READ: Final = 65_536
+# Twice as long as the server is ever silent: it says something every two seconds, to a stream that
+# has nothing to hear a comment.
+_SILENCE_SECONDS: Final = 5.0
 
 
 class Line(ABC):
@@ -33,6 +36,10 @@ class Line(ABC):
     def cut(self) -> None:
         """End it without a word."""
         self._writer.transport.abort()
+
+    async def _read(self) -> bytes:
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            return await self._reader.read(_READ)
 
     async def _head(self) -> str:
         return (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -59,7 +66,7 @@ class WebSocketLine(Line):
     async def messages(self) -> AsyncIterator[Message]:
         """The text frames; pings are answered."""
         buffer = b""
-        while data := await self._reader.read(_READ):
+        while data := await self._read():
             buffer += data
             place = 0
             while (end := _frame_end(buffer, place)) is not None:
@@ -134,7 +141,7 @@ class EventStreamLine(Line):
     async def messages(self) -> AsyncIterator[Message]:
         """The events."""
         buffer = b""
-        while data := await self._reader.read(_READ):
+        while data := await self._read():
             buffer += data
             while (head := buffer.find(b"\r\n")) >= 0:
                 size = int(buffer[:head], 16)

@@ -5,7 +5,7 @@ import pytest
 from tests.fuzz.manners import GRANIAN, HYPERCORN, LEGACY, SANSIO, TRIO, WSPROTO, Manners
 from tests.fuzz.range import Range
 from tests.fuzz.tally import Tallies, share
-from tests.servers import Serve, Setup
+from tests.servers import FAST_LANE, Serve, Setup
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1_800)]
 
@@ -20,6 +20,7 @@ OTHERS = (
         Setup("uvicorn-wsproto", "uvicorn", ("--ws", "wsproto", "--loop", "asyncio", *QUIET)),
         WSPROTO,
     ),
+    (Setup("uvicorn-fastlane", "uvicorn", (*FAST_LANE, "--loop", "uvloop", *QUIET)), SANSIO),
     (Setup("hypercorn-asyncio", "hypercorn", ("-w", "0", "--error-logfile", "-")), HYPERCORN),
     (
         Setup("hypercorn-trio", "hypercorn", ("-w", "0", "-k", "trio", "--error-logfile", "-")),
