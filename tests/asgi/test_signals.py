@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import FrameType, SimpleNamespace
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ import pytest
 from pondsocket import Options, PondSocket
 from pondsocket_asgi import PondASGIApp, _signals
 from pondsocket_asgi._signals import SignalHook
+
+from tests.asgi.holding import connection
 
 TERM: Final = signal.SIGTERM
 INT: Final = signal.SIGINT
@@ -68,8 +70,8 @@ async def until(condition: Callable[[], object]) -> None:
 async def test_signals_are_held_from_the_first_connection_to_the_end_of_the_last(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with hook.connection(pond):
-        with hook.connection(pond):
+    with connection(hook, pond):
+        with connection(hook, pond):
             assert signal.getsignal(TERM) != server.handle_exit
         assert signal.getsignal(TERM) == signal.getsignal(INT) != server.handle_exit
     assert signal.getsignal(TERM) == signal.getsignal(INT) == server.handle_exit
@@ -78,7 +80,7 @@ async def test_signals_are_held_from_the_first_connection_to_the_end_of_the_last
 async def test_first_signal_drains_and_comes_back_when_the_last_connection_has_ended(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with hook.connection(pond):
+    with connection(hook, pond):
         signal.raise_signal(TERM)
         await until(lambda: pond.is_draining)
         signal.raise_signal(TERM)  # as a parent process sends it again
@@ -93,12 +95,12 @@ async def test_every_pond_is_drained_and_one_that_comes_later_too(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
     other, late = PondSocket(), PondSocket()
-    with hook.connection(pond):
-        with hook.connection(other):
+    with connection(hook, pond):
+        with connection(hook, other):
             pass
         signal.raise_signal(INT)
         await until(lambda: pond.is_draining and other.is_draining)
-        with hook.connection(late):
+        with connection(hook, late):
             assert late.is_draining
         assert server.got == []
     await until(lambda: server.got == [INT])
@@ -107,7 +109,7 @@ async def test_every_pond_is_drained_and_one_that_comes_later_too(
 async def test_second_interrupt_ends_at_once(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with hook.connection(pond):
+    with connection(hook, pond):
         signal.raise_signal(TERM)
         await until(lambda: pond.is_draining)
         signal.raise_signal(INT)
@@ -126,7 +128,7 @@ async def test_what_is_nobodys_server_is_left_alone(hook: SignalHook, pond: Pond
     ):
         signal.signal(TERM, term)
         signal.signal(INT, interrupt)
-        with hook.connection(pond):
+        with connection(hook, pond):
             assert (signal.getsignal(TERM), signal.getsignal(INT)) == (term, interrupt)
 
 
@@ -134,7 +136,7 @@ async def test_handlers_that_others_have_put_over_ours_stay(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
     foreign = FakeServer()
-    with hook.connection(pond):
+    with connection(hook, pond):
         signal.signal(TERM, foreign.handle_exit)
     assert signal.getsignal(TERM) == foreign.handle_exit
     assert signal.getsignal(INT) == server.handle_exit
@@ -145,7 +147,7 @@ async def test_handlers_that_call_ours_reach_the_server(
     hook: SignalHook, pond: PondSocket, server: FakeServer, is_connected: bool
 ) -> None:
     passed: list[int] = []
-    with hook.connection(pond):
+    with connection(hook, pond):
         ours: Any = signal.getsignal(TERM)
 
         def foreign(number: int, frame: FrameType | None) -> None:
@@ -168,12 +170,12 @@ async def test_handlers_that_call_ours_reach_the_server(
 async def test_a_handler_of_ours_that_others_put_back_late_reaches_the_server(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with hook.connection(pond):
+    with connection(hook, pond):
         ours = signal.signal(TERM, signal.SIG_IGN)
     signal.signal(TERM, ours)
     signal.raise_signal(TERM)
     assert server.got == [TERM]
-    with hook.connection(pond):
+    with connection(hook, pond):
         signal.raise_signal(TERM)
         await until(lambda: pond.is_draining)
     await until(lambda: server.got == [TERM, TERM])
@@ -183,7 +185,7 @@ async def test_a_handler_of_ours_that_others_put_back_late_reaches_the_server(
 async def test_other_frameworks_see_that_the_process_ends(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with hook.connection(pond):
+    with connection(hook, pond):
         seen: Any = signal.getsignal(TERM)
         assert seen.__self__.should_exit is False
         signal.raise_signal(TERM)
@@ -194,7 +196,7 @@ async def test_other_frameworks_see_that_the_process_ends(
 async def test_a_server_that_ends_without_a_signal_is_noticed_when_it_is_asked(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with hook.connection(pond):
+    with connection(hook, pond):
         assert not hook.ask_server()
         server.should_exit = True
         assert hook.ask_server()
@@ -208,7 +210,7 @@ async def test_a_server_that_listens_no_more_is_ending(
 ) -> None:
     serving = [True]
     server.servers = [SimpleNamespace(is_serving=lambda: serving[0])]
-    with hook.connection(pond):
+    with connection(hook, pond):
         assert not hook.ask_server()
         serving[0] = False
         assert hook.ask_server()
@@ -218,7 +220,7 @@ async def test_nothing_is_held_in_other_threads(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
     def serve() -> None:
-        with hook.connection(pond):
+        with connection(hook, pond):
             assert signal.getsignal(TERM) == server.handle_exit
 
     await anyio.to_thread.run_sync(serve)
@@ -229,7 +231,7 @@ async def test_a_connection_that_never_ends_does_not_hold_the_signal_for_ever(
     hook: SignalHook, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_signals, "_OVERTIME_SECONDS", 0.05)
-    with hook.connection(PondSocket(options=Options(drain_seconds=0))):
+    with connection(hook, PondSocket(options=Options(drain_seconds=0))):
         signal.raise_signal(TERM)
         await until(lambda: server.got)
         assert signal.getsignal(TERM) == server.handle_exit
@@ -253,7 +255,7 @@ async def test_a_signal_that_kills_is_raised_when_the_server_had_time_to_end_by_
 
     monkeypatch.setattr(threading, "Timer", note)
     signal.signal(TERM, signal.SIG_DFL)
-    with hook.connection(pond):
+    with connection(hook, pond):
         signal.raise_signal(TERM)
         await until(lambda: pond.is_draining)
         monkeypatch.setattr(signal, "raise_signal", raised.append)
@@ -270,7 +272,7 @@ def test_a_signal_after_the_loops_end_goes_to_the_server_at_once(
     with ExitStack() as stack:
 
         async def run() -> None:
-            stack.enter_context(hook.connection(pond))
+            stack.enter_context(connection(hook, pond))
 
         anyio.run(run, backend=anyio_backend)
         signal.raise_signal(TERM)
@@ -288,7 +290,7 @@ async def test_a_drain_that_fails_does_not_lose_the_signal(
         raise ValueError("of the core's")
 
     monkeypatch.setattr(pond, "begin_drain", fail)
-    with hook.connection(pond):
+    with connection(hook, pond):
         signal.raise_signal(TERM)
         await until(lambda: "The drain of a pond failed." in caplog.text)
     await until(lambda: server.got)
@@ -298,7 +300,7 @@ async def test_a_drain_that_fails_does_not_lose_the_signal(
 async def test_a_forked_child_has_its_signals_for_itself(
     pond: PondSocket, server: FakeServer
 ) -> None:
-    with _signals.hook.connection(pond):
+    with connection(_signals.hook, pond):
         child = os.fork()
         if not child:
             os._exit(signal.getsignal(TERM) != server.handle_exit)
@@ -324,3 +326,23 @@ async def test_an_app_holds_signals_unless_it_is_told_not_to(
 
     await app({"type": "websocket", "path": "/socket", "headers": []}, receive, send)
     assert [handler == server.handle_exit for handler in seen] == [not held]
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "held"),
+    [("websocket", "", True), ("http", "GET", True), ("http", "POST", False)],
+)
+async def test_an_app_holds_signals_for_what_may_last_and_no_longer_though_it_fails(
+    pond: PondSocket, server: FakeServer, kind: str, method: str, held: bool
+) -> None:
+    seen = []
+
+    async def fail(_message: Any = None) -> Any:
+        seen.append(signal.getsignal(TERM))
+        raise BrokenPipeError  # a server's own mistake
+
+    scope = {"type": kind, "method": method, "path": "/socket", "headers": []}
+    with suppress(BrokenPipeError):
+        await PondASGIApp(pond)(scope, fail, fail)
+    assert [handler == server.handle_exit for handler in seen] == [not held]
+    assert signal.getsignal(TERM) == server.handle_exit

@@ -1,7 +1,6 @@
 """The ASGI app: which function serves which scope, and nothing else."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 from pondsocket import PondSocket
 
@@ -14,7 +13,7 @@ from ._signals import hook
 from ._sockets import limit_unacknowledged
 from ._sse import serve_http
 from ._stepping import running_asyncio
-from ._websocket import serve_websocket
+from ._websocket import open_websocket
 
 
 class PondASGIApp:
@@ -54,26 +53,31 @@ class PondASGIApp:
         if self._unset_timeout is not None and scope["type"] != "lifespan":
             seconds, self._unset_timeout = self._unset_timeout, None
             await limit_unacknowledged(seconds)
-        match scope["type"]:
-            case "websocket":
-                with self._signals_held():
-                    await serve_websocket(self._door, scope, receive, send)
-            case "http" if scope["method"] == "GET":  # it may become a connection
-                with self._signals_held():
+        kind = scope["type"]
+        # A GET may become a connection. Not by `with`, which would keep two objects for as long as
+        # that lasts, nor by one call around all: `python -m tests.benchmarks`, "Memory of an idle
+        # member", 0.4 KiB.
+        may_last = kind == "websocket" or (kind == "http" and scope["method"] == "GET")
+        is_held = may_last and self._drain_on_signals and hook.enter(self.pond)
+        try:
+            match kind:
+                case "websocket":
+                    transport = await open_websocket(self._door, scope, receive, send)
+                    if transport is not None:
+                        await transport.run()
+                case "http":
                     await serve_http(self._door, scope, receive, send)
-            case "http":
-                await serve_http(self._door, scope, receive, send)
-            case "lifespan":
-                await serve_lifespan(self.pond, receive, send)
-            case unknown:
-                raise ValueError(
-                    f"PondASGIApp serves http, websocket and lifespan scopes, not {unknown!r}."
-                )
+                case "lifespan":
+                    await serve_lifespan(self.pond, receive, send)
+                case unknown:
+                    raise ValueError(
+                        f"PondASGIApp serves http, websocket and lifespan scopes, not {unknown!r}."
+                    )
+        finally:
+            if is_held:
+                hook.leave()
 
     def _each_second(self) -> None:
         self.pond.tidy()
         if self._drain_on_signals:
             hook.ask_server()
-
-    def _signals_held(self) -> AbstractContextManager[None]:
-        return hook.connection(self.pond) if self._drain_on_signals else nullcontext()

@@ -1,6 +1,7 @@
 """What all connections of one app share."""
 
 from collections.abc import Callable
+from typing import Final
 
 from anyio.lowlevel import RunVar
 from pondsocket import PondSocket
@@ -28,6 +29,8 @@ class Door:
         self.doorman = doorman
         self.cursor_keys = cursor_keys
         self._also = also
+        # One object for all connections, which keep it.
+        self.begin_drain: Final = pond.begin_drain
         self._pulse: RunVar[Pulse] = RunVar("_pulse")
 
     @property

@@ -237,7 +237,7 @@ class Outbox(ABC):
 
     async def run(self) -> None:
         """Run the session over this outlet until both have ended."""
-        async with anyio.create_task_group() as tasks:
+        async with self._session.environment.loop.new_group() as tasks:
             self._tasks = tasks
             self._pulse.add(self, tasks)
             try:
@@ -246,7 +246,7 @@ class Outbox(ABC):
                     self._is_free = self._begun is None and self._failure is None
                 else:
                     self._start_writer()
-                await self._session.run(self, self.pull)
+                await self._session.run(self, self.pull, self._context)
                 await self._see_off(WRITE_OUT_SECONDS)
             finally:
                 self._pulse.remove(self)

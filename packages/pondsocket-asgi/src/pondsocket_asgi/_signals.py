@@ -56,10 +56,6 @@ class SignalHook:
         """Whether the process is ending; other frameworks look for it at the signal's handler."""
         return self._held is not None or is_leaving(self._replaced.get(signal.SIGTERM))
 
-    def connection(self, pond: PondSocket) -> "_Connection":
-        """Hold the signals while this connection of a pond is served."""
-        return _Connection(self, pond)
-
     def ask_server(self) -> bool:
         """Begin the drain if the server has begun to end without a signal; whether it is so."""
         if not self._draining and self.should_exit and _is_main_thread():
@@ -218,27 +214,6 @@ class SignalHook:
         self._parting = self._draining = False
         if held is not None:
             signal.raise_signal(held)
-
-
-class _Connection:
-    """One connection, for `with`; a generator would cost and hold several times as much.
-
-    `python -m tests.benchmarks`: "Connect and join", "Memory of an idle member".
-    """
-
-    __slots__ = ("_hook", "_is_counted", "_pond")
-
-    def __init__(self, hook: SignalHook, pond: PondSocket) -> None:
-        self._hook = hook
-        self._pond = pond
-        self._is_counted = False
-
-    def __enter__(self) -> None:
-        self._is_counted = self._hook.enter(self._pond)
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._is_counted:
-            self._hook.leave()
 
 
 class _MainLoop:

@@ -28,26 +28,25 @@ from ._stepping import Sending
 MAX_REASON_BYTES: Final = 123
 
 
-async def serve_websocket(door: Door, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve one WebSocket scope from its handshake to its end."""
+async def open_websocket(door: Door, scope: Scope, receive: Receive, send: Send) -> Outbox | None:
+    """What is to be run for one WebSocket scope; None where nobody is let in."""
     if (await receive())["type"] != "websocket.connect":
-        return
+        return None
     outcome = await _admit(door, scope)
     if isinstance(outcome, Refusal):
         await _refuse(outcome, scope, send)
-    else:
-        quiet_seconds = _quiet_seconds(door.pond.options, receive)
-        lane = (scope.get("extensions") or {}).get(FAST_LANE)
-        transport = ASGIWebSocketTransport if lane is None else FastWebSocketTransport
-        await transport(
-            scope,
-            receive,
-            send,
-            outcome,
-            door.pulse,
-            quiet_seconds=quiet_seconds,
-            on_restart=door.pond.begin_drain if says_restart(receive) else None,
-        ).run()
+        return None
+    lane = (scope.get("extensions") or {}).get(FAST_LANE)
+    transport = ASGIWebSocketTransport if lane is None else FastWebSocketTransport
+    return transport(
+        scope,
+        receive,
+        send,
+        outcome,
+        door.pulse,
+        quiet_seconds=_quiet_seconds(door.pond.options, receive),
+        on_restart=door.begin_drain if says_restart(receive) else None,
+    )
 
 
 async def _admit(door: Door, scope: Scope) -> Session | Refusal:

@@ -49,3 +49,9 @@ class Environment:
     background: Background = field(default_factory=Background)
     loop: Loop = field(default_factory=Loop)
     turn: Turn = field(default_factory=Turn)
+
+    @property
+    def counting(self) -> Observer | None:
+        """The observer, if it wants to know of every frame."""
+        observer = self.observer
+        return observer if observer is not None and observer.counts_frames else None

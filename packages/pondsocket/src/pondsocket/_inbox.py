@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pondsocket_common import (
@@ -20,7 +20,7 @@ from . import _answers as answers
 from ._environment import Environment
 from ._frames import Frame
 from ._intake import Intake
-from ._lanes import Begun, Lanes
+from ._lanes import Begun, Handle, Lanes
 from ._request import Refusal
 from ._session_owner import SessionOwner
 
@@ -44,7 +44,9 @@ class Inbox:
         self._owner = owner
         self._intake = Intake(environment)
         limits = options.max_pending_messages, options.max_pending_bytes
-        self.lanes = Lanes(partial(owner.handle, session), *limits)
+        # Bound by hand, as a method is: a `partial` has a tuple and a dict besides.
+        handle: Handle = MethodType(owner.handle, session)
+        self.lanes = Lanes(handle, *limits)
 
     def end(self) -> None:
         """Nothing comes any more, and nothing runs."""

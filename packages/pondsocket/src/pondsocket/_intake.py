@@ -24,6 +24,7 @@ class Intake:
     __slots__ = (
         "_max_message_bytes",
         "_max_name_chars",
+        "_max_refusals",
         "_refusals",
         "clock",
         "controls",
@@ -43,8 +44,8 @@ class Intake:
         # The rates of events and of all else; None: unlimited.
         self.events = _bucket(options.event_rate, options.event_burst, now)
         self.controls = _bucket(options.control_rate, options.control_burst, now)
-        limit = options.max_refusals
-        self._refusals = None if limit is None else Strikes(limit, _REFUSALS_WINDOW)
+        self._max_refusals = options.max_refusals
+        self._refusals: Strikes | None = None  # made with the first
 
     def read_batch(self, body: bytes) -> list[tuple[ClientMessage | Ping, int]]:
         """Decode a message or an array of them, each with its bytes.
@@ -106,7 +107,11 @@ class Intake:
 
     def strike(self) -> bool:
         """Count a refusal; True if the connection has had too many of them."""
-        return self._refusals is not None and self._refusals.add(self.clock())
+        if self._max_refusals is None:
+            return False
+        if self._refusals is None:
+            self._refusals = Strikes(self._max_refusals, _REFUSALS_WINDOW)
+        return self._refusals.add(self.clock())
 
 
 def _is_control(message: ClientMessage | Ping) -> bool:

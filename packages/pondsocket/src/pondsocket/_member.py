@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pondsocket_common import Payload, ServerMessage
 
@@ -83,6 +83,10 @@ class ChannelOwner(Protocol):
         ...
 
 
+# One object for all who joined with none, or need not come back; nobody changes it.
+_NO_PARAMS: Final[Payload] = {}
+
+
 class Member:
     """One connection's membership in one channel."""
 
@@ -124,11 +128,12 @@ class Member:
         # In the place of one that was lost a moment ago, whose leave was not told.
         self.is_returning = False
         # What it joined with, where it may have to be said again: see `Session.resume`.
-        self.join_params: Payload = {}
+        self.join_params = _NO_PARAMS
         self.gate: Gate | None = None
-        self.push_through: Callable[[Frame], bool] = self._line.push
+        line = self._line
+        self.push_through: Callable[[Frame], bool] = line.push
         self.push: Callable[[Frame], bool] = self.push_through
-        self.push_batch: Callable[[Batch], bool] = self._line.push_batch
+        self.push_batch: Callable[[Batch], bool] = line.push_batch
 
     @property
     def _line(self) -> Line:

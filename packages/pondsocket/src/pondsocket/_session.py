@@ -39,6 +39,7 @@ _MESSAGES_PER_TURN: Final = 16
 _OPEN: Final = Life.OPEN
 _NOBODY: Final[frozenset[str]] = frozenset()
 _RESTARTS: Final = "the server restarts"
+_NO_CLOSE: Final = (CloseCode.NORMAL, "", True)
 
 
 class Session:
@@ -91,10 +92,10 @@ class Session:
         self._outlet: Outlet | None = None
         self._pull: Pull  # lent by `run`
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._context: Context  # that of `run`
+        self._context: Context  # where tasks of the connection run: a copy of it each
         self._reader: anyio.CancelScope | None = None
         self._leading = False
-        self._close = (CloseCode.NORMAL, "", True)
+        self._close = _NO_CLOSE
         self._goodbye: Frame | None = None
         self._is_departing = False
         self._has_grace = False
@@ -102,8 +103,7 @@ class Session:
         self._ended: anyio.Event | None = None  # made by whoever waits for it
         self._inbox = Inbox(self, owner, environment)
         self._turn = environment.turn
-        observer = environment.observer
-        self._counting = observer if observer is not None and observer.counts_frames else None
+        self._counting = environment.counting
 
     @property
     def path(self) -> str:
@@ -123,7 +123,7 @@ class Session:
     @property
     def is_open(self) -> bool:
         """Whether it is being served: neither ended nor told to."""
-        return self._life is Life.OPEN
+        return self._life is _OPEN
 
     # --- the door's side ----------------------------------------------------------------------
 
@@ -131,11 +131,11 @@ class Session:
         """Before `run`: have these joins asked for, where that is possible, and say so."""
         self._to_resume = joins
 
-    async def run(self, outlet: Outlet, pull: Pull) -> None:
-        """Serve the connection until `pull` gives None or somebody closes it."""
+    async def run(self, outlet: Outlet, pull: Pull, context: Context | None = None) -> None:
+        """Serve it, in a context if not the caller's, until `pull` gives None or it is closed."""
         self._outlet = outlet
         self._pull = pull
-        self._context = copy_context()
+        self._context = copy_context() if context is None else context
         # Only a WebSocket's messages all come by its reader, so that while it reads nothing runs
         # here that may go on after the end: it needs no scope of its own.
         reads_alone = self.request.transport == "websocket" and self._to_resume is None
@@ -307,7 +307,7 @@ class Session:
 
     async def _read_within(self, scope: anyio.CancelScope) -> None:
         self._reader = scope
-        pull, take, finish = self._pull, self._inbox.take, self._inbox.lanes.finish
+        pull, inbox = self._pull, self._inbox
         unturned = 0
         try:
             while self._life is _OPEN:
@@ -315,10 +315,10 @@ class Session:
                 if data is None or self._life is not _OPEN:
                     return
                 self._leading = True
-                begun = take(data)
+                begun = inbox.take(data)
                 data = None  # not to be kept while the next one is waited for
                 if begun is not None:
-                    if await finish(*begun, self._hand_over):
+                    if await inbox.lanes.finish(*begun, self._hand_over):
                         return  # somebody else reads now
                     begun = None
                 self._leading = False
