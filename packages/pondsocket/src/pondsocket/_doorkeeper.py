@@ -66,8 +66,10 @@ class Doorkeeper:
     async def decide(self, context: ConnectionContext) -> Refusal | None:
         """Why the connection is refused; None: it is accepted."""
         path = context.path
-        work = self._connect.call(context)
-        refusal = await self._run("A connection handler", path, work, context)
+        # A handler that cannot wait needs no time limit, whose scope costs more than it does
+        # (tests/benchmarks/microbench.py, "connect; core").
+        run = self._run if self._connect.may_wait else self._tell
+        refusal = await run("A connection handler", path, self._connect.call(context), context)
         if context.declined is not None:
             return refuse_connection(*context.declined)
         if refusal is None and context.decision.state is not Admission.ACCEPTED:
@@ -79,7 +81,7 @@ class Doorkeeper:
         """Who makes a request for an event stream; a Refusal where that cannot be told."""
         if self._identity is None or request.transport != "sse":
             return None
-        told = _tell(self._identity, request)
+        told = _identity(self._identity, request)
         return await self._run("The identity of a request", request.path, told)
 
     async def _run(
@@ -92,25 +94,36 @@ class Doorkeeper:
         """Run what the application has to say; a Refusal where it fails or takes too long."""
         timeout = self._environment.options.connect_timeout
         with self._environment.loop.new_scope() as limit:
-            try:
-                told = await noticing(work, partial(_limit, limit, timeout))
-                # What a connection handler's middleware returns means nothing.
-                return told if context is None else None
-            except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a function
-                if is_cancellation(error):
-                    raise
-                if context is not None:
-                    if isinstance(error, PondError):
-                        return refuse_connection(error.code, error.message)
-                    if isinstance(error, InvalidPayload):
-                        return refuse_connection(422, str(error))
-                _log.exception("%s failed (path=%r).", what, path)
-                observer = self._environment.observer
-                if context is not None and observer is not None:
-                    observer.error(error, GATEWAY, "CONNECT", context.user_id)
-                return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, answers.INTERNAL)
+            noticed = noticing(work, partial(_limit, limit, timeout))
+            return await self._tell(what, path, noticed, context)
         _log.error("%s took over %s s (path=%r).", what, timeout, path)
         return Refusal(504, ErrorTypes.ENDPOINT_ERROR, "It took too long to decide.")
+
+    async def _tell(
+        self,
+        what: str,
+        path: str,
+        work: Awaitable[_T],
+        context: ConnectionContext | None = None,
+    ) -> _T | Refusal | None:
+        """The same for as long as it takes."""
+        try:
+            told = await work
+            # What a connection handler's middleware returns means nothing.
+            return told if context is None else None
+        except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a function
+            if is_cancellation(error):
+                raise
+            if context is not None:
+                if isinstance(error, PondError):
+                    return refuse_connection(error.code, error.message)
+                if isinstance(error, InvalidPayload):
+                    return refuse_connection(422, str(error))
+            _log.exception("%s failed (path=%r).", what, path)
+            observer = self._environment.observer
+            if context is not None and observer is not None:
+                observer.error(error, GATEWAY, "CONNECT", context.user_id)
+            return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, answers.INTERNAL)
 
 
 def _limit(scope: anyio.CancelScope, seconds: float | None) -> None:
@@ -118,6 +131,6 @@ def _limit(scope: anyio.CancelScope, seconds: float | None) -> None:
         scope.deadline = anyio.current_time() + seconds
 
 
-async def _tell(identity: Identify, request: ConnectRequest) -> object:
+async def _identity(identity: Identify, request: ConnectRequest) -> object:
     told = identity(request)
     return await told if isinstance(told, Awaitable) else told

@@ -1,11 +1,12 @@
 """What functions say of themselves: how they are called, and with what types."""
 
 import collections.abc
+import dis
 import inspect
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
-from types import MethodType, UnionType
+from types import FunctionType, MethodType, UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 _LISTS: Final = (
@@ -38,6 +39,21 @@ class Form(Enum):
 def is_async(function: object) -> bool:
     """Whether calling it gives a coroutine; also of an object with an `async def __call__`."""
     return _is(inspect.iscoroutinefunction, function)
+
+
+def may_wait(function: object) -> bool:
+    """Whether a coroutine function could wait for anything; False: certainly not."""
+    while isinstance(function, partial | MethodType):
+        function = function.func if isinstance(function, partial) else function.__func__
+    if not isinstance(function, FunctionType):
+        return True
+    code = function.__code__
+    # Whatever a coroutine waits for, it hands to the event loop by a yield of its own code; of a
+    # mere function that gives an awaitable, the code says nothing.
+    is_coroutine = bool(code.co_flags & inspect.CO_COROUTINE)
+    return not is_coroutine or any(
+        step.opname.startswith("YIELD") for step in dis.get_instructions(code)
+    )
 
 
 def name_of(function: object) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ._errors import UsageError
-from ._functions import is_async, name_of
+from ._functions import is_async, may_wait, name_of
 from ._parameters import Kind
 from ._signatures import TypedHandler
 from ._state.patterns import PatternMap, Route
@@ -41,7 +41,7 @@ class Registration(Generic[C]):
         UsageError: One of them cannot work; the message says what to write.
     """
 
-    __slots__ = ("begin", "call", "concurrent", "finish", "fits", "is_selective")
+    __slots__ = ("begin", "call", "concurrent", "finish", "fits", "is_selective", "may_wait")
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Registration(Generic[C]):
         is_bare = typed.is_plain and not middlewares
         self.begin: Callable[[C], Awaitable[Any]] = handler if is_bare else self.call
         self.finish: Finish[C] | None = kind.finish if is_bare else None
+        self.may_wait = not is_bare or may_wait(handler)
 
 
 def _around(
