@@ -9,6 +9,7 @@ from pondsocket import PondSocket
 from ._cursor import CursorKeys
 from ._pulse import Pulse
 from ._security import Doorman
+from ._stepping import running_asyncio
 
 
 class Door:
@@ -32,14 +33,22 @@ class Door:
         # One object for all connections, which keep it.
         self.begin_drain: Final = pond.begin_drain
         self._pulse: RunVar[Pulse] = RunVar("_pulse")
+        # The loop of asyncio that was asked for last, and its clock: a RunVar asks each time which
+        # library runs (`python -m tests.benchmarks`, "Connect and join").
+        self._latest: tuple[object, Pulse] | None = None
 
     @property
     def pulse(self) -> Pulse:
         """The clock of the connections in this event loop."""
         # Of the loop, not of the app: test clients run every WebSocket in a loop of its own, and
         # a task that one loop is given by another keeps both of them.
+        running, latest = running_asyncio(), self._latest
+        if latest is not None and latest[0] is running:
+            return latest[1]
         pulse = self._pulse.get(None)
         if pulse is None:
             pulse = Pulse(self.pond.options, self._also)
             self._pulse.set(pulse)
+        if running is not None:
+            self._latest = running, pulse
         return pulse

@@ -46,10 +46,11 @@ def connect_request(scope: Scope, transport: Transport) -> ConnectRequest | Refu
 def relative_path(scope: Scope) -> str:
     """The path below the mount, without a trailing slash; never percent-decoded again."""
     path: str = scope["path"]
-    for mount in _mounts(scope):
-        if _is_below(path, mount):
-            path = path[len(mount) :]
-            break
+    if scope.get("root_path"):
+        for mount in _mounts(scope):
+            if _is_below(path, mount):
+                path = path[len(mount) :]
+                break
     return path.removesuffix("/") or "/"
 
 

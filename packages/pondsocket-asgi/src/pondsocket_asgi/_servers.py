@@ -158,8 +158,9 @@ def _uvicorn(receive: object) -> Any:
     # "Memory of an idle member").
     owner = getattr(receive, "__self__", None)
     # One of its classes, or one made of it, as the fast lane's.
-    if any(each.__module__.startswith(_UVICORN_WEBSOCKETS) for each in type(owner).__mro__):
-        return owner
+    for each in type(owner).__mro__:
+        if each.__module__.startswith(_UVICORN_WEBSOCKETS):
+            return owner
     for frame in _frames(_UVICORN_WEBSOCKETS, "run_asgi"):
         return frame.f_locals.get("self")
     return None

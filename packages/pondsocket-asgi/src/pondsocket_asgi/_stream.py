@@ -106,10 +106,10 @@ class SSEStream(Outbox):
             message = frame.stream_message = self._message(frame.sse + block)
             frame.stream_mark = mark
         self._writes += 1
-        work = cast(Sending, self._send(message))
+        work = self._send(message)
         try:
             for waits_for in work.__await__():
-                self._hand_over(Begun(work, waits_for, 1, frame.size))
+                self._hand_over(Begun(cast(Sending, work), waits_for, 1, frame.size))
                 break
         except BaseException as error:  # noqa: BLE001 - boundary: a server's send
             self._fail(error)

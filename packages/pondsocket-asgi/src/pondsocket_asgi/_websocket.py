@@ -172,10 +172,10 @@ class ASGIWebSocketTransport(Outbox):
         message = frame.message
         if message is None:
             message = frame.message = {"type": "websocket.send", "text": frame.json.decode()}
-        work = cast(Sending, self._send(message))
+        work = self._send(message)
         try:
             for waits_for in work.__await__():
-                self._hand_over(Begun(work, waits_for, 1, frame.size))
+                self._hand_over(Begun(cast(Sending, work), waits_for, 1, frame.size))
                 break
         except BaseException as error:  # noqa: BLE001 - boundary: a server's send
             self._fail(error)

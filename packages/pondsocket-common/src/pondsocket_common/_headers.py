@@ -69,7 +69,7 @@ class Headers(QueryParams):
             raw = self._raw
         except AttributeError:
             return any(name.decode("latin-1") in self._values for name in names)
-        return any(key.lower() in names for key, _ in raw)
+        return not names.isdisjoint([key.lower() for key, _ in raw])
 
     def __getattr__(self, name: str) -> dict[str, list[str]]:
         # Called only for what is not there (yet).

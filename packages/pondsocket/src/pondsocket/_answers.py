@@ -33,6 +33,8 @@ from ._payloads import as_payload, check_event
 
 # Enum members by a name of their own: before Python 3.12 reading one of its class costs 0.3 us.
 _SYSTEM: Final = ServerActions.SYSTEM
+_CONNECT: Final = ServerActions.CONNECT
+_CONNECTION: Final = SystemEvents.CONNECTION
 _tuple: Final = tuple.__new__
 
 BUSY: Final = "Too many messages of this connection wait to be handled."
@@ -49,9 +51,7 @@ def system(
     request_id: str | None = None,
 ) -> Frame:
     """A SYSTEM message; without a request that it answers, it gets a fresh id."""
-    return Frame.of(
-        ServerMessage(ServerActions.SYSTEM, event, channel_name, request_id or fresh_id(), payload)
-    )
+    return Frame.of(ServerMessage(_SYSTEM, event, channel_name, request_id or fresh_id(), payload))
 
 
 def reply(request: ClientMessage, event: str, payload: object) -> Frame:
@@ -81,8 +81,8 @@ def connected(
     """The first message of every connection."""
     return Frame.of(
         ServerMessage(
-            ServerActions.CONNECT,
-            SystemEvents.CONNECTION,
+            _CONNECT,
+            _CONNECTION,
             GATEWAY,
             fresh_id(),
             Connected(user_id, connection_id, resumed, not_resumed, supports),

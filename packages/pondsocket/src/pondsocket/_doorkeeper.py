@@ -21,6 +21,8 @@ from ._state.patterns import Pattern
 from ._waiting import noticing
 
 _log: Final = logging.getLogger("pondsocket.endpoint")
+# By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_ACCEPTED: Final = Admission.ACCEPTED
 _T = TypeVar("_T")
 
 Identify: TypeAlias = Callable[[ConnectRequest], object]
@@ -72,7 +74,7 @@ class Doorkeeper:
         refusal = await run("A connection handler", path, self._connect.call(context), context)
         if context.declined is not None:
             return refuse_connection(*context.declined)
-        if refusal is None and context.decision.state is not Admission.ACCEPTED:
+        if refusal is None and context.decision.state is not _ACCEPTED:
             _log.error("A connection handler neither accepted nor declined (path=%r).", path)
             return refuse_connection(401, "Nobody decided about the connection.")
         return refusal

@@ -39,7 +39,10 @@ from ._state.patterns import Pattern, PatternMap, Route
 from ._state.roster import Roster
 
 _log: Final = logging.getLogger("pondsocket.endpoint")
+# By names of their own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _BROADCAST: Final = ClientActions.BROADCAST
+_JOIN: Final = ClientActions.JOIN_CHANNEL
+_OPEN: Final = Phase.OPEN
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -248,11 +251,13 @@ class Endpoint(TakesEvents):
         if self._environment.observer is not None:
             self._environment.observer.connected(session.user_id, session.request)
         phase = self._find_phase()
+        if phase is _OPEN and not self._is_full(1):
+            return
         if phase is Phase.CLOSED:  # since it was admitted, so that nobody has told it
             session.close(CloseCode.GOING_AWAY, "the server is closing")
         elif phase is Phase.DRAINING:
             session.close(CloseCode.RESTART, "the server restarts")
-        elif self._is_full(1):  # the same: a crowd that comes at once is decided about at once
+        else:  # the same: a crowd that comes at once is decided about at once
             session.close(CloseCode.NO_CAPACITY, "there are too many connections")
 
     def join_refused(self, session: Session, channel_name: str) -> None:
@@ -323,13 +328,13 @@ class Endpoint(TakesEvents):
         """Handle one message, in its lane, as far as it goes; gives what is left to do."""
         member = session.memberships.get(message.channel_name)
         lobby = member.channel.owner if isinstance(member, Member) else None
-        if message.action is _BROADCAST:  # before the others, whose names cost 0.3 us each
+        if message.action is _BROADCAST:
             if isinstance(member, Member) and isinstance(lobby, Lobby):
                 return lobby.handle_event(member, message)
             return self._other_event(session, message)
+        if message.action is _JOIN:
+            return self._join(session, message)
         match message.action:
-            case ClientActions.JOIN_CHANNEL:
-                return self._join(session, message)
             case ClientActions.LEAVE_CHANNEL:
                 if isinstance(member, Member) and isinstance(lobby, Lobby):
                     return lobby.handle_leave(member, message)

@@ -39,6 +39,8 @@ from ._state.patterns import Pattern, PatternMap, Route
 from ._waiting import noticing
 
 _log: Final = logging.getLogger("pondsocket.lobby")
+# By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_PENDING: Final = Admission.PENDING
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -232,7 +234,7 @@ class Lobby(TakesEvents):
                 self._join_failed(context, error)
             finally:
                 session.scopes.pop(limit, None)
-        if context.decision.state is Admission.PENDING and session.is_open:
+        if context.decision.state is _PENDING and session.is_open:
             if limit.cancelled_caught:
                 _log.warning("A join handler took over %s s (%s).", timeout, _where(context))
                 context.refuse(408, "The join took too long to decide.")
@@ -243,7 +245,7 @@ class Lobby(TakesEvents):
 
     def _join_failed(self, context: JoinContext, error: BaseException) -> None:
         # After it has decided, a failure changes nothing: the answer is given.
-        undecided = context.decision.state is Admission.PENDING
+        undecided = context.decision.state is _PENDING
         expected = isinstance(error, PondError | InvalidPayload)
         if not undecided or not expected:
             _log.error("A join handler failed (%s).", _where(context), exc_info=error)
@@ -323,7 +325,7 @@ class Lobby(TakesEvents):
 
 def _limit(context: JoinContext, scope: anyio.CancelScope, seconds: float | None) -> None:
     """Let the time run of a handler that waits and has not decided, and the end come to it."""
-    if context.decision.state is Admission.PENDING:
+    if context.decision.state is _PENDING:
         context.session.scopes[scope] = context.message.channel_name
         if seconds is not None:
             scope.deadline = anyio.current_time() + seconds

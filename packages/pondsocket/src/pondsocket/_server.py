@@ -31,6 +31,8 @@ from ._state.patterns import PatternMap, Route
 # As many clients a second can connect and join again elsewhere on one core (about 1 ms each),
 # with room for what that core does besides.
 _ENDS_PER_SECOND: Final = 100
+# By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_OPEN: Final = Phase.OPEN
 
 
 class PondSocket:
@@ -151,7 +153,7 @@ class PondSocket:
     @property
     def is_ready(self) -> bool:
         """Whether new connections are let in; for the readiness probe of a load balancer."""
-        return self._phase is Phase.OPEN
+        return self._phase is _OPEN
 
     @property
     def is_draining(self) -> bool:

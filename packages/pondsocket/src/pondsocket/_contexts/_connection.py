@@ -1,7 +1,7 @@
 """What a connection handler is given."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pondsocket_common import GATEWAY, Headers, QueryParams, fresh_id, is_name
 
@@ -14,6 +14,9 @@ from pondsocket._state.lifecycle import AdmissionEvent
 from pondsocket._state.patterns import Route
 
 from ._decision import Decision
+
+# By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_ACCEPT: Final = AdmissionEvent.ACCEPT
 
 
 class ConnectionContext:
@@ -70,7 +73,7 @@ class ConnectionContext:
         """
         given = assigns.get("user_id")
         user_id = self.user_id if given is None else _user_id(given)
-        if self.decision.advance(AdmissionEvent.ACCEPT):
+        if self.decision.advance(_ACCEPT):
             self.set_assigns(**assigns)
             self.user_id = user_id
             self.is_user_known = given is not None

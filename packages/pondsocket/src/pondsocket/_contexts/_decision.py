@@ -6,13 +6,17 @@ from typing import Final
 from pondsocket._state.lifecycle import ADMISSIONS, Admission, AdmissionEvent
 
 _log: Final = logging.getLogger("pondsocket.contexts")
+# By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_PENDING: Final = Admission.PENDING
 
 
 class Decision:
     """A decision that is made once."""
 
+    __slots__ = ("state",)
+
     def __init__(self) -> None:
-        self.state = Admission.PENDING
+        self.state = _PENDING
 
     def advance(self, event: AdmissionEvent) -> bool:
         """Decide; False, and a line in the log, if it was decided before."""

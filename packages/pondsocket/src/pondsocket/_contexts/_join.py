@@ -31,6 +31,11 @@ from ._base import ChannelContext
 from ._decision import Decision
 
 _log: Final = logging.getLogger("pondsocket.lobby")
+# By names of their own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_ACCEPT: Final = AdmissionEvent.ACCEPT
+_ACKNOWLEDGE: Final = SystemEvents.ACKNOWLEDGE
+_DIFF: Final = PresenceMode.DIFF
+_PENDING: Final = Admission.PENDING
 
 
 class JoinContext(ChannelContext):
@@ -110,7 +115,7 @@ class JoinContext(ChannelContext):
         # What was sent before is not for this member, but may be for this connection: for which it
         # may be too slow, and that must be known before anything is decided.
         self.session.environment.turn.flush()
-        if self.decision.state is Admission.PENDING and not self.session.is_open:
+        if self.decision.state is _PENDING and not self.session.is_open:
             self.decision.advance(AdmissionEvent.VANISH)
             # Nobody is there to be let in, so nothing of the handler is of use any more.
             self._limit.cancel()
@@ -119,7 +124,7 @@ class JoinContext(ChannelContext):
         # Everything that may fail stands before the decision: one taken is one answered.
         own_assigns = {**self._assigns, **(assigns or {})}
         channel = self.channel
-        wants_diffs = self.message.presence is PresenceMode.DIFF
+        wants_diffs = self.message.presence is _DIFF
         state = channel.presence.told() if wants_diffs else None
         found = self._find_start(channel, history)
         position = found.position if found is not None else None
@@ -131,9 +136,9 @@ class JoinContext(ChannelContext):
             presence=state,
         )
         name, request_id = self.message.channel_name, self.request_id
-        frame = answers.system(SystemEvents.ACKNOWLEDGE, name, acknowledged, request_id)
+        frame = answers.system(_ACKNOWLEDGE, name, acknowledged, request_id)
         frame.channel, frame.position = name, position
-        if self.decision.advance(AdmissionEvent.ACCEPT):
+        if self.decision.advance(_ACCEPT):
             self._settle()
             member = channel.admit(self.session, own_assigns, wants_diffs=wants_diffs)
             self._member = member
