@@ -1,5 +1,6 @@
 """The clock of an app's connections: who is asked when, and who hosts it."""
 
+import asyncio
 import itertools
 from typing import Any
 
@@ -7,8 +8,11 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 import pytest
-from pondsocket import Options
+from pondsocket import Options, PondSocket
+from pondsocket_asgi._cursor import CursorKeys
+from pondsocket_asgi._door import Door
 from pondsocket_asgi._pulse import BEAT_SECONDS, Pulse
+from pondsocket_asgi._security import Doorman
 
 from tests.asgi.wires import KINDS, LOOPS, House, Kind, Wire, loop_of, members, turns
 
@@ -338,3 +342,18 @@ async def test_leaving_in_a_crowd_leaves_nothing(kind: Kind) -> None:
     assert not house.pulse._beating
     assert house.pulse._host is None
     assert await house.endpoint.connection_count() == 0
+
+
+def test_each_loop_has_a_clock_of_its_own_whichever_was_asked_last() -> None:
+    pond = PondSocket()
+    door = Door(pond, Doorman(pond), CursorKeys())
+
+    async def ask() -> Pulse:
+        assert door.pulse is door.pulse
+        return door.pulse
+
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        first, second = one.run(ask()), other.run(ask())
+        third = anyio.run(ask, backend="trio")
+        assert len({first, second, third}) == 3
+        assert [one.run(ask()), other.run(ask())] == [first, second]
