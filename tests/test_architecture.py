@@ -18,7 +18,7 @@ MAX_LINES: Final = 400
 FLOORS: Final = {
     "pondsocket_common": (
         {"_enums", "_headers", "_ids", "_origins", "_websocket"},
-        {"_errors"},
+        {"_errors", "_names"},
         {"_messages", "_values"},
         {"_codec", "_sse"},
     ),

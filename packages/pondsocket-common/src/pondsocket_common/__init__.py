@@ -8,8 +8,6 @@ from ._codec import (
     dump_json,
     encode_client,
     encode_server,
-    is_channel_name,
-    is_name,
     message_bytes,
 )
 from ._enums import (
@@ -48,6 +46,7 @@ from ._messages import (
     ServerMessage,
     ServerPayload,
 )
+from ._names import is_channel_name, is_name
 from ._origins import AllowedOrigins, Origin, is_own_origin, parse_origin
 from ._sse import SSEDecoder, SSEEvent, sse_comment, sse_frame, sse_retry
 from ._websocket import websocket_frame

@@ -6,7 +6,6 @@ and tests only, where pydantic does it.
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from operator import itemgetter
@@ -45,14 +44,12 @@ from ._messages import (
     ServerMessage,
     ServerPayload,
 )
+from ._names import MAX_NAME_CHARS, channel_name_fault, is_channel_name, is_name, readable
 from ._values import holds_huge, is_tame, measure, parse_int
 
-MAX_NAME_CHARS: Final = 255
 MAX_BATCH: Final = 64
 """How many messages one POST may carry."""
 
-# With lone surrogates, which UTF-8 cannot say; they never come in, but an application has them.
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _FIELDS: Final = itemgetter("action", "event", "channelName", "requestId", "payload")
 _BROADCAST: Final = ClientActions.BROADCAST
 _tuple: Final = tuple.__new__
@@ -252,7 +249,7 @@ def _client_message(value: object) -> ClientMessage | Ping:
     action, event, channel_name = get("action"), get("event"), get("channelName")
     request_id, payload = get("requestId"), get("payload")
     if action == "ping":
-        return Ping(request_id=_readable(request_id))
+        return Ping(request_id=readable(request_id))
     known = _ACTIONS.get(action) if type(action) is str else None
     if (
         known is None
@@ -265,7 +262,7 @@ def _client_message(value: object) -> ClientMessage | Ping:
     if not is_channel_name(channel_name) and (
         channel_name != GATEWAY or known is not ClientActions.BROADCAST
     ):
-        _refuse(envelope, "channelName", _channel_name_fault(channel_name))
+        _refuse(envelope, "channelName", channel_name_fault(channel_name))
     if known is ClientActions.BROADCAST:
         if event in RESERVED_EVENTS:
             _refuse(envelope, "event", f"{event} is a name of the server's own.")
@@ -274,31 +271,6 @@ def _client_message(value: object) -> ClientMessage | Ping:
             known, event, channel_name, request_id, payload, _since(envelope), _presence(envelope)
         )
     return ClientMessage(known, event, channel_name, request_id, payload)
-
-
-def is_name(value: object) -> bool:
-    """Whether this may stand in the envelope: 1 to 255 characters, none a control character."""
-    return (
-        isinstance(value, str)  # an application's names may be a StrEnum
-        and 0 < len(value) <= MAX_NAME_CHARS
-        # isprintable is three times as fast as the search and true for nearly every name.
-        and (value.isprintable() or not _CONTROL.search(value))
-    )
-
-
-def is_channel_name(name: str) -> bool:
-    """Whether a well-formed name may name a channel: `/a/b`, no empty segment, no last slash."""
-    return name[0] == "/" and name[-1] != "/" and "//" not in name
-
-
-def _readable(value: object) -> str | None:
-    return cast(str, value) if is_name(value) else None
-
-
-def _channel_name_fault(name: str) -> str:
-    if name == GATEWAY:
-        return "GATEWAY is the endpoint itself; it can be neither joined nor left."
-    return "A channel name starts with '/' and has no empty segment and no '/' at its end."
 
 
 def _refuse_envelope(envelope: dict[str, Any]) -> NoReturn:
@@ -319,8 +291,8 @@ def _refuse(message: object, field: str | None, reason: str) -> NoReturn:
         reason,
         field=field,
         action=_ACTIONS.get(action) if isinstance(action, str) else None,
-        channel_name=_readable(envelope.get("channelName")),
-        request_id=_readable(envelope.get("requestId")),
+        channel_name=readable(envelope.get("channelName")),
+        request_id=readable(envelope.get("requestId")),
     )
 
 

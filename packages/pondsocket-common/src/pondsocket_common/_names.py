@@ -1,0 +1,38 @@
+"""What may stand in an envelope as a name."""
+
+import re
+from typing import Final, cast
+
+from ._enums import GATEWAY
+
+MAX_NAME_CHARS: Final = 255
+
+# With lone surrogates, which UTF-8 cannot say; they never come in, but an application has them.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def is_name(value: object) -> bool:
+    """Whether this may stand in the envelope: 1 to 255 characters, none a control character."""
+    return (
+        isinstance(value, str)  # an application's names may be a StrEnum
+        and 0 < len(value) <= MAX_NAME_CHARS
+        # isprintable is three times as fast as the search and true for nearly every name.
+        and (value.isprintable() or not _CONTROL.search(value))
+    )
+
+
+def is_channel_name(name: str) -> bool:
+    """Whether a well-formed name may name a channel: `/a/b`, no empty segment, no last slash."""
+    return name[0] == "/" and name[-1] != "/" and "//" not in name
+
+
+def readable(value: object) -> str | None:
+    """The value, if it is a name; for answers to what may be anything."""
+    return cast(str, value) if is_name(value) else None
+
+
+def channel_name_fault(name: str) -> str:
+    """What is wrong with a name that names no channel."""
+    if name == GATEWAY:
+        return "GATEWAY is the endpoint itself; it can be neither joined nor left."
+    return "A channel name starts with '/' and has no empty segment and no '/' at its end."
