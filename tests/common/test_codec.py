@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pondsocket_common
@@ -281,3 +282,39 @@ def test_segments_joined_by_slashes_are_a_channel_name(name: str) -> None:
     assert is_channel_name(name)
     for broken in (name[1:], name + "/", "/" + name, name.replace("/", "//", 1)):
         assert not is_channel_name(broken)
+
+
+# --- the short way ----------------------------------------------------------------------------
+
+ODD: tuple[object, ...] = (
+    *("a", "", "/", "//", "/a", "a/", "/a/", "/a/b", "/a//b", "//a", "/a\n", "/\u0085", "/\u2028"),
+    *("/" + "x" * 250, "/" + "x" * 254, "/" + "x" * 255, "GATEWAY", "PONG", "INTERNAL_ERROR"),
+    *(None, True, 1, 1.5, [], ["a"], {}, {"a": "/b"}),
+)
+PAYLOADS: tuple[object, ...] = (
+    *({}, {"a": None, "b": True, "c": 1, "d": "x"}, {"a": 1.5}, {"a": 2**63}, {"a": 2**64}),
+    *({"a": 1, "b": [2**64]}, {"a": [], "b": {}}, {"a": -(2**63) - 1}, None, "a", 1, [], [{}]),
+)
+
+
+def decoded(data: str) -> object:
+    try:
+        return decode_client(data)
+    except InvalidMessage as fault:
+        return repr(fault), str(fault), fault.field, fault.channel_name, fault.request_id
+
+
+@pytest.mark.parametrize("action", ["BROADCAST", "broadcast", "JOIN_CHANNEL", None, ["BROADCAST"]])
+def test_event_is_judged_alike_with_a_field_that_nobody_knows(action: object) -> None:
+    # With another field, a message goes the long way.
+    names = ((), *product(ODD, ODD[:15], ("/a", "/a//b", "a", 1)), *product("a", ODD, ODD))
+    envelopes = [
+        dict(zip(("event", "channelName", "requestId"), each, strict=False)) for each in names
+    ]
+    messages = [{"payload": {}, **each} for each in envelopes]
+    messages += [
+        {"event": "a", "channelName": "/a", "requestId": "1", "payload": each} for each in PAYLOADS
+    ]
+    for message in messages:
+        text = json.dumps({"action": action, **message})
+        assert decoded(text) == decoded(text[:-1] + ',"unknown":0}'), text
