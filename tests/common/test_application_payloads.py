@@ -1,5 +1,6 @@
 """What an application may send, and what it is told where JSON cannot say it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -11,10 +12,13 @@ from pondsocket_common import (
     ClientMessage,
     EncodingError,
     Ping,
+    ServerActions,
+    ServerMessage,
     decode_client,
     decode_server,
     dump_json,
     encode_client,
+    encode_reply,
     encode_server,
     is_name,
     message_bytes,
@@ -100,3 +104,33 @@ def test_message_bytes_counts_the_whole_message() -> None:
     assert isinstance(message, ClientMessage)
     assert message_bytes(message) == len(encode_client(message))
     assert message_bytes(Ping()) == 0
+
+
+ASKED = ClientMessage(ClientActions.BROADCAST, "ask", '/chat/"1"', "r\u00e9", {"q": 1})
+
+
+@pytest.mark.parametrize("event", ["ask", 'a "b"', Event.SAID])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"said": Said(text="hi", sender_id=7), "at": [Point(1, 2)]},
+        MappingProxyType({"deep": {"deeper": MappingProxyType({"n": 2**64 - 1})}}),
+        {"a": float("nan")},
+        *({"a": object()}, {"a": 2**64}, {1: 2}, {"a": "\ud800"}, {"a": Unwritable()}),
+    ],
+)
+def test_a_reply_is_written_as_the_message_that_it_is(event: str, payload: Any) -> None:
+    message = ServerMessage(
+        ServerActions.SYSTEM, event, ASKED.channel_name, ASKED.request_id, payload
+    )
+    assert written(lambda: encode_reply(ASKED, event, payload)) == written(
+        lambda: encode_server(message)
+    )
+
+
+def written(encode: Callable[[], bytes]) -> bytes | str:
+    try:
+        return encode()
+    except EncodingError as error:
+        return str(error)

@@ -296,7 +296,7 @@ async def test_an_accept_that_fails_keeps_no_track_of_presence_for_nobody() -> N
         answer = await ann.join(ROOM, presence=PresenceMode.DIFF)
         assert isinstance(answer.payload, Refused)
         channel = house.lobby.open_channel(ROOM, {})
-        assert channel.presence._log is None
+        assert channel.presence.log is None
 
 
 async def test_messages_that_are_too_long_count_as_refusals() -> None:

@@ -258,7 +258,7 @@ async def test_nobody_asks_for_diffs_and_nothing_is_kept() -> None:
     async with watcher(house, "ann", {"n": 1}, diff=False):
         channel = await house.lobby.get_channel(ROOM)
         assert channel is not None
-        assert channel.presence._log is None
+        assert channel.presence.log is None
 
 
 async def test_the_tick_goes_on_where_the_connection_that_waited_for_it_ends() -> None:

@@ -7,6 +7,7 @@ from ._codec import (
     decode_server,
     dump_json,
     encode_client,
+    encode_reply,
     encode_server,
     message_bytes,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "decode_server",
     "dump_json",
     "encode_client",
+    "encode_reply",
     "encode_server",
     "fresh_epoch",
     "fresh_id",

@@ -327,16 +327,15 @@ class Endpoint(TakesEvents):
     def handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
         """Handle one message, in its lane, as far as it goes; gives what is left to do."""
         member = session.memberships.get(message.channel_name)
-        lobby = member.channel.owner if isinstance(member, Member) else None
         if message.action is _BROADCAST:
-            if isinstance(member, Member) and isinstance(lobby, Lobby):
+            if isinstance(member, Member) and isinstance(lobby := member.channel.owner, Lobby):
                 return lobby.handle_event(member, message)
             return self._other_event(session, message)
         if message.action is _JOIN:
             return self._join(session, message)
         match message.action:
             case ClientActions.LEAVE_CHANNEL:
-                if isinstance(member, Member) and isinstance(lobby, Lobby):
+                if isinstance(member, Member) and isinstance(lobby := member.channel.owner, Lobby):
                     return lobby.handle_leave(member, message)
                 return self._leave_nothing(session, message)
             case _ as unreachable:

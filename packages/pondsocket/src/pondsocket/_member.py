@@ -142,7 +142,9 @@ class Member:
     def send(self, frame: Frame) -> None:
         """Send a frame of this channel, behind those already on their way."""
         channel = self.channel
-        channel.presence.flush()
+        # No call where nothing waits: microbench.py, "event, the handler replies; core".
+        if channel.presence.log:
+            channel.presence.flush()
         turn = channel.gathering.turn
         if turn.rooms:  # else nothing waits anywhere, and there is nothing to ask
             if self.is_current and channel.gathering.add_own(frame, self):

@@ -49,13 +49,13 @@ class ChannelPresence:
 
     __slots__ = (
         "_gathering",
-        "_log",
         "_name",
         "_tick",
         "_ticking",
         "_timers",
         "_watchers",
         "_watching",
+        "log",
         "state",
     )
 
@@ -76,14 +76,14 @@ class ChannelPresence:
         self._ticking = False
         # Kept only as long as a member wants diffs, and so many do.
         self._watching = 0
-        self._log: PresenceLog | None = None
+        self.log: PresenceLog | None = None
 
     def track(self, user_id: str, ref: str, shown: Payload) -> None:
         """A membership shows an object."""
         self._gathering.flush()
         change = self.state.track(user_id, ref, shown)
-        if self._log is not None:
-            self._log.show(PresenceEntry(user_id, ref, shown))
+        if self.log is not None:
+            self.log.show(PresenceEntry(user_id, ref, shown))
         self._tell(change)
 
     def untrack(self, user_id: str, ref: str) -> None:
@@ -92,8 +92,8 @@ class ChannelPresence:
         if not self.state.is_tracked(user_id, ref):
             return
         change = self.state.untrack(user_id, ref)
-        if self._log is not None:
-            self._log.hide(ref)
+        if self.log is not None:
+            self.log.hide(ref)
         self._tell(change)
 
     def show_again(self, watcher: Recipient, user_id: str) -> None:
@@ -106,14 +106,14 @@ class ChannelPresence:
 
     def told(self) -> PresenceDiff:
         """The state for a new member that wants diffs, from which its diffs go on."""
-        log = self._new_log() if self._log is None else self._log
+        log = self._new_log() if self.log is None else self.log
         return log.state()
 
     def watch(self) -> None:
         """One member more wants diffs."""
         self._watching += 1
-        if self._log is None:
-            self._log = self._new_log()
+        if self.log is None:
+            self.log = self._new_log()
 
     def _new_log(self) -> PresenceLog:
         return PresenceLog(
@@ -124,12 +124,12 @@ class ChannelPresence:
         """One member less wants diffs; with the last one, nobody keeps track of them."""
         self._watching -= 1
         if not self._watching:
-            self._log = None
+            self.log = None
 
     def flush(self) -> None:
         """Tell of the changes now; due before any other frame of the channel."""
-        if self._log:
-            diff = self._log.take()
+        if self.log:
+            diff = self.log.take()
             if diff.joins or diff.updates or diff.leaves:
                 watchers = [each for each in self._watchers if each.wants_diffs]
                 self._deliver(PresenceEventTypes.DIFF, diff, watchers)
@@ -140,7 +140,7 @@ class ChannelPresence:
             if watchers:
                 listed = tuple(self.state.listed().values())
                 self._deliver(change.kind, PresenceList(listed, change.changed), watchers)
-        if self._log and not self._ticking:
+        if self.log and not self._ticking:
             self._ticking = self._timers.after(self._tick, self._tick_over)
             if not self._ticking:
                 self.flush()
