@@ -8,7 +8,6 @@ and tests only, where pydantic does it.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from operator import itemgetter
 from typing import Any, Final, NoReturn, cast
 
 import orjson
@@ -46,12 +45,11 @@ from ._messages import (
     ServerPayload,
 )
 from ._names import MAX_NAME_CHARS, channel_name_fault, is_channel_name, is_name, readable
-from ._values import holds_huge, is_flat, is_tame, measure, parse_int
+from ._values import holds_huge, is_tame, measure, parse_int
 
 MAX_BATCH: Final = 64
 """How many messages one POST may carry."""
 
-_FIELDS: Final = itemgetter("action", "event", "channelName", "requestId", "payload")
 _BROADCAST: Final = ClientActions.BROADCAST
 _slashed: Final = "/".join
 _tuple: Final = tuple.__new__
@@ -184,12 +182,14 @@ def decode_client(data: str | bytes) -> ClientMessage | Ping:
     """
     try:
         value = orjson.loads(data)
-        action, event, channel_name, request_id, payload = _FIELDS(value)
+        # One by one, which is faster than an `itemgetter`.
+        action, event, payload = value["action"], value["event"], value["payload"]
+        channel_name, request_id = value["channelName"], value["requestId"]
         names = _slashed((channel_name, event, request_id))  # or TypeError: one is no string
     except (KeyError, TypeError, orjson.JSONDecodeError):  # a ping, or nothing good
         return _client_message(_checked(_load(data), data))
     # An event as nearly all are, judged in place and its names together: microbench.py,
-    # "decode_client", 7 of 15 us. It lets nothing through that the long way, which has the last
+    # "decode_client", 10 of 17 us. It lets nothing through that the long way, which has the last
     # word, would refuse; names of which two slashes come together, for instance, it leaves to that.
     if (
         action == "BROADCAST"
@@ -202,7 +202,7 @@ def decode_client(data: str | bytes) -> ClientMessage | Ping:
         and names.isprintable()
         and event not in RESERVED_EVENTS
         and type(payload) is dict
-        and (is_flat(map(type, payload.values())) or is_tame(payload))
+        and is_tame(payload)
     ):
         # As `ClientMessage(…)`, at half the cost.
         return _tuple(

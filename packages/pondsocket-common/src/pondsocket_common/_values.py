@@ -12,9 +12,6 @@ _HUGE: Final = object()
 # What nests, and what an integer outside 64 bits becomes; of all else there is nothing to say.
 _RISKY: Final = frozenset({dict, list, float})
 
-is_flat: Final = _RISKY.isdisjoint
-"""Whether nothing of these types nests, or may have been an integer outside 64 bits."""
-
 
 def is_tame(payload: dict[str, Any]) -> bool:
     """Whether a payload is of no more depth and no other integers than it may be, for certain."""
@@ -42,7 +39,7 @@ def measure(container: dict[str, Any] | list[Any], depth: int) -> bool:
     items: Iterable[Any] = container.values() if type(container) is dict else container
     # tests/benchmarks/microbench.py, "100 numbers in the payload": in a third of the time; of fewer
     # than this, it is no faster than the loop.
-    if len(container) > 8 and is_flat(map(type, items)):
+    if len(container) > 8 and _RISKY.isdisjoint(map(type, items)):
         return False
     for item in items:
         kind = type(item)
