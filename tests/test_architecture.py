@@ -27,7 +27,7 @@ FLOORS: Final = {
         {"_payloads", "_state"},
         {"_answers", "_delivery", "_hooks", "_lanes", "_loop", "_options", "_waiting"}
         | {"_slow_consumers"},
-        {"_gathering"},
+        {"_gathering", "_threads"},
         {"_environment"},
         {"_intake", "_session_owner", "_timers"},
         {"_inbox"},

@@ -188,7 +188,7 @@ class Endpoint(TakesEvents):
         """Have the connection handler decide."""
         if self._is_full():
             return Refusal(503, "NO_CAPACITY", "There are too many connections.", retry_after=5)
-        context = ConnectionContext(request, route)
+        context = ConnectionContext(request, route, self._environment)
         refusal = await self.doorkeeper.decide(context)
         if refusal is not None:
             return refusal

@@ -12,6 +12,7 @@ from ._gathering import Turn
 from ._hooks import Observer
 from ._loop import Loop
 from ._options import Options
+from ._threads import Threads
 
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Something to be awaited later."""
@@ -49,6 +50,10 @@ class Environment:
     background: Background = field(default_factory=Background)
     loop: Loop = field(default_factory=Loop)
     turn: Turn = field(default_factory=Turn)
+    threads: Threads = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "threads", Threads(self.options, self.loop))
 
     @property
     def counting(self) -> Observer | None:

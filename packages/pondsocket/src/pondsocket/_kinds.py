@@ -67,6 +67,7 @@ CONNECTION: Final = Kind[ConnectionContext](
     params=_connection_params,
     fields=lambda ctx: ctx.query,
     finish=_fail_or_ignore,
+    place=lambda ctx: (ctx.environment, ctx),
     abandon=True,
 )
 JOIN: Final = Kind[JoinContext](
@@ -77,6 +78,7 @@ JOIN: Final = Kind[JoinContext](
     params=lambda ctx: ctx.route.params,
     fields=lambda ctx: ctx.join_params,
     finish=_accept,
+    place=lambda ctx: (ctx.session.environment, ctx.session),
     abandon=True,
 )
 EVENT: Final = Kind[EventContext](
@@ -87,6 +89,7 @@ EVENT: Final = Kind[EventContext](
     params=_event_params,
     fields=lambda ctx: ctx.get_payload(),
     finish=_reply,
+    place=lambda ctx: (ctx.session.environment, ctx.session),
 )
 LEAVE: Final = Kind[LeaveContext](
     name="leave",
@@ -96,4 +99,6 @@ LEAVE: Final = Kind[LeaveContext](
     params=lambda ctx: ctx.channel.params,
     fields=None,
     finish=_fail_or_ignore,
+    # The connection is gone; all leaves of its user have one share.
+    place=lambda ctx: (ctx.channel.owner.environment, ctx.user.id),
 )

@@ -16,6 +16,9 @@ _POSITIVE: Final = {
     "write_timeout",
     "post_timeout",
     "tcp_user_timeout",
+    "max_threads",
+    "max_connection_threads",
+    "max_kept_threads",
 }
 
 
@@ -41,6 +44,10 @@ class Options:
         event_rate, event_burst: Events a second and at once, of one connection.
         control_rate, control_burst: The same for joins, leaves and pings.
         max_refusals: As many answers of 429 within 10 s close the connection with 4429.
+        max_threads: Plain functions that run at once, in worker threads; one more waits.
+        max_connection_threads: As many of these may be of one connection; the same for kept ones.
+        max_kept_threads: Threads that stay with a message, whose `async` and plain functions take
+            turns; one more message is refused with 503.
         outbox_frames: What may wait to be written to one connection.
         outbox_bytes: The same, in bytes.
         write_timeout: How long one write to a connection may hang until it counts as slow.
@@ -84,6 +91,12 @@ class Options:
     control_burst: int = 256
     # Ten a second: a client that backs off as it is told never gets there.
     max_refusals: int | None = 100
+    # As many as anyio's own default, and FastAPI's.
+    max_threads: int = 40
+    # A fifth of them, so that one client with slow requests leaves most to the others.
+    max_connection_threads: int = 8
+    # They mostly wait: a thread costs some 100 KiB of memory then, and no processor time.
+    max_kept_threads: int = 256
     # A second of a busy room; a thousand stalled peers then hold 1 GiB at the worst.
     outbox_frames: int = 1_024
     outbox_bytes: int = 1_048_576

@@ -4,7 +4,7 @@ All of it happens at registration; `_signatures` does the calling.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Final, Generic, NoReturn, TypeVar, Union, get_args, get_origin
@@ -24,6 +24,7 @@ from ._contexts import (
     SyncLeaveContext,
 )
 from ._depends import Dependency
+from ._environment import Environment
 from ._errors import InvalidPayload, UsageError
 from ._functions import (
     Form,
@@ -63,6 +64,7 @@ class Kind(Generic[C]):
         params: The pattern's parameters at a call.
         fields: The payload at a call; None: there is none.
         finish: What to do with a value that the handler returned.
+        place: What the parts of the pond share, and whose share of its worker threads is used.
         abandon: Whether a thread may be left behind when a time limit ends the handler.
     """
 
@@ -73,6 +75,7 @@ class Kind(Generic[C]):
     params: Callable[[C], Mapping[str, str]]
     fields: Callable[[C], Mapping[str, Any]] | None
     finish: Callable[[C, object], Awaitable[None]]
+    place: Callable[[C], tuple[Environment, Hashable]]
     abandon: bool = False
 
 

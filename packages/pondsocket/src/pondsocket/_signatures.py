@@ -6,36 +6,35 @@ A handler that asks for its context alone is called as it is.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
+    ExitStack,
     asynccontextmanager,
     contextmanager,
 )
 from functools import partial
+from types import TracebackType
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import anyio
-import anyio.lowlevel
-import anyio.to_thread
 from pondsocket_common import Detail
 from pydantic import ValidationError
 
 from ._errors import InvalidPayload, UsageError
 from ._functions import Form
 from ._parameters import PAYLOAD, Callee, Inspector, Kind, validated
+from ._threads import PlainCalls
 
 C = TypeVar("C")
 
 Arguments: TypeAlias = dict[str, Any]
 
-_log: Final = logging.getLogger("pondsocket.handlers")
+Step: TypeAlias = tuple[Form, Callable[[], Any]]
+"""A call to be made; of a generator it gives the context manager to be entered."""
 
-# As many as anyio's own default. A limiter of our own, so that handlers that block cannot take
-# the threads of the application that we are mounted in.
-_MAX_THREADS: Final = 40
-_limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("pond_threads")
+_log: Final = logging.getLogger("pondsocket.handlers")
 
 
 class TypedHandler(Generic[C]):
@@ -60,6 +59,15 @@ class TypedHandler(Generic[C]):
         # The dependencies before whoever depends on them, the handler last.
         self._callees = inspector.callees
         self.is_plain = callee.form is Form.ASYNC and callee.takes_context_alone
+        forms = {each.form for each in self._callees}
+        is_plain = {form for form in forms if not form.in_loop}
+        self._stays_in_loop = not is_plain
+        self._is_one_call = forms == is_plain
+        # What a generator holds, others may wait for in their threads: its message must not wait
+        # for one.
+        self._keeps_thread = bool(
+            is_plain and forms != is_plain and forms & {Form.GENERATOR, Form.ASYNC_GENERATOR}
+        )
         self._selective = [
             path for each in self._callees for path in each.paths if path.adapter is not None
         ]
@@ -97,12 +105,50 @@ class TypedHandler(Generic[C]):
 
     async def _call(self, context: C) -> object:
         read = self._read(context)
-        if not self._callee.dependencies:
-            return await self._invoke(self._callee, context, read[self._callee])
+        if self._stays_in_loop:
+            return await self._run(context, read, None)
+        kind = self._kind
+        environment, owner = kind.place(context)
+        threads, abandon = environment.threads, kind.abandon
+        if self._keeps_thread:
+            async with threads.keep(owner, abandon=abandon) as kept:
+                return await self._run(context, read, PlainCalls(kept.call))
+        plain = PlainCalls(partial(threads.run, owner, abandon=abandon))
+        if self._is_one_call:
+            return await plain.call(partial(self._run_plain, context, read))
+        return await self._run(context, read, plain)
+
+    async def _run(
+        self, context: C, read: dict[Callee, Arguments], plain: PlainCalls | None
+    ) -> object:
+        """Take one step after the other: `async` ones here, plain ones by `plain`."""
         async with AsyncExitStack() as stack:
-            arguments = await self._solve(self._callee, context, read, {}, stack)
-            return await self._invoke(self._callee, context, arguments)
-        raise UsageError(
+            steps = self._steps(self._callee, context, read, {})
+            form, call = next(steps)
+            while True:
+                try:
+                    form, call = steps.send(await _take(form, call, plain, stack))
+                except StopIteration as done:
+                    return done.value
+        raise self._swallowed()
+
+    def _run_plain(self, context: C, read: dict[Callee, Arguments]) -> object:
+        """Take one step after the other, all of which are plain."""
+        with ExitStack() as stack:
+            steps = self._steps(self._callee, context, read, {})
+            form, call = next(steps)
+            while True:
+                result = call()
+                if form is Form.GENERATOR:
+                    result = stack.enter_context(result)
+                try:
+                    form, call = steps.send(result)
+                except StopIteration as done:
+                    return done.value
+        raise self._swallowed()
+
+    def _swallowed(self) -> UsageError:
+        return UsageError(
             f"{self._what}: a dependency has swallowed an exception of the handler, which then"
             " has no answer; raise it again, or a PondError in its place."
         )
@@ -128,51 +174,38 @@ class TypedHandler(Generic[C]):
             raise InvalidPayload(tuple(faults.values()))
         return read
 
-    async def _solve(
+    def _steps(
         self,
         callee: Callee,
         context: C,
         read: dict[Callee, Arguments],
         cache: dict[Callee, Any],
-        stack: AsyncExitStack,
-    ) -> Arguments:
-        """All that a function is called with; each sees its own parameters, and no others."""
+    ) -> Generator[Step, Any, Any]:
+        """What is to be called, dependencies first; is sent what each call gives.
+
+        Each function sees its own parameters, and no others.
+
+        Returns:
+            What the function itself gives.
+        """
         arguments = read[callee]
-        if not callee.dependencies:
-            return arguments
-        arguments = dict(arguments)
+        if callee.dependencies:
+            arguments = dict(arguments)
         for name, dependency, use_cache in callee.dependencies:
             if use_cache and dependency in cache:
                 arguments[name] = cache[dependency]
                 continue
-            inner = await self._solve(dependency, context, read, cache, stack)
-            value = await self._give(dependency, context, inner, stack)
+            value = yield from self._steps(dependency, context, read, cache)
             arguments[name] = value
             if use_cache:
                 cache[dependency] = value
-        return arguments
-
-    async def _give(
-        self, callee: Callee, context: C, arguments: Arguments, stack: AsyncExitStack
-    ) -> object:
-        if callee.form in (Form.PLAIN, Form.ASYNC):
-            return await self._invoke(callee, context, arguments)
         by_position = self._shown(callee, context, arguments)
-        if callee.form is Form.ASYNC_GENERATOR:
-            manager = asynccontextmanager(callee.function)(*by_position, **arguments)
-            return await stack.enter_async_context(manager)
-        blocking = contextmanager(callee.function)(*by_position, **arguments)
-        return await stack.enter_async_context(_in_threads(blocking))
-
-    async def _invoke(self, callee: Callee, context: C, arguments: Arguments) -> object:
-        by_position = self._shown(callee, context, arguments)
-        if callee.form is Form.ASYNC:
-            return await callee.function(*by_position, **arguments)
-        return await anyio.to_thread.run_sync(
-            partial(callee.function, *by_position, **arguments),
-            abandon_on_cancel=self._kind.abandon,
-            limiter=_threads(),
-        )
+        function = callee.function
+        if callee.form is Form.GENERATOR:
+            function = contextmanager(function)
+        elif callee.form is Form.ASYNC_GENERATOR:
+            function = asynccontextmanager(function)
+        return (yield callee.form, partial(function, *by_position, **arguments))
 
     def _shown(self, callee: Callee, context: C, arguments: Arguments) -> tuple[Any, ...]:
         """Add the context; by position, if it is to be passed so."""
@@ -185,28 +218,29 @@ class TypedHandler(Generic[C]):
         return ()
 
 
-@asynccontextmanager
-async def _in_threads(manager: AbstractContextManager[Any]) -> AsyncIterator[Any]:
-    value = await anyio.to_thread.run_sync(manager.__enter__, limiter=_threads())
-    # Beside the limit: whoever waits for what this gives back may hold all of its threads.
-    one = anyio.CapacityLimiter(1)
-    try:
-        yield value
-    except BaseException as exc:  # a cancellation is cleaned up after as well
-        leave = partial(manager.__exit__, type(exc), exc, exc.__traceback__)
-        with anyio.CancelScope(shield=True):
-            is_handled = await anyio.to_thread.run_sync(leave, limiter=one)
-        if not is_handled or not isinstance(exc, Exception):
-            raise
-    else:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(manager.__exit__, None, None, None, limiter=one)
+async def _take(
+    form: Form, call: Callable[[], Any], plain: PlainCalls | None, stack: AsyncExitStack
+) -> object:
+    if form is Form.ASYNC_GENERATOR:
+        return await stack.enter_async_context(call())
+    if form is Form.ASYNC or plain is None:
+        return await call()
+    if form is Form.PLAIN:
+        return await plain.call(call)
+    manager: AbstractContextManager[Any] = call()
+    value = await plain.call(manager.__enter__)
+    stack.push_async_exit(partial(_leave, plain, manager))
+    return value
 
 
-def _threads() -> anyio.CapacityLimiter:
-    try:
-        return _limiter.get()
-    except LookupError:
-        limiter = anyio.CapacityLimiter(_MAX_THREADS)
-        _limiter.set(limiter)
-        return limiter
+async def _leave(
+    plain: PlainCalls,
+    manager: AbstractContextManager[Any],
+    exc_type: type[BaseException] | None,
+    exc: BaseException | None,
+    traceback: TracebackType | None,
+) -> bool:
+    # A cancellation is cleaned up after as well, and no generator ends it.
+    with anyio.CancelScope(shield=True):
+        is_handled = await plain.call(partial(manager.__exit__, exc_type, exc, traceback))
+    return bool(is_handled) and isinstance(exc, Exception)

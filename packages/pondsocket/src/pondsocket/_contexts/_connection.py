@@ -6,6 +6,7 @@ from typing import Any, Final
 from pondsocket_common import GATEWAY, Headers, QueryParams, fresh_id, is_name
 
 from pondsocket import _answers as answers
+from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
 from pondsocket._frames import Frame
 from pondsocket._payloads import as_payload, check_event
@@ -22,9 +23,10 @@ _ACCEPT: Final = AdmissionEvent.ACCEPT
 class ConnectionContext:
     """Somebody asks to connect. Decide with `accept` or `decline`; neither waits."""
 
-    def __init__(self, request: ConnectRequest, route: Route) -> None:
+    def __init__(self, request: ConnectRequest, route: Route, environment: Environment) -> None:
         self.request = request
         self.route = route
+        self.environment = environment
         self.decision = Decision()
         self.declined: tuple[int, str] | None = None
         self.replies: list[Frame] = []

@@ -1,0 +1,221 @@
+"""Worker threads: how many at once, and how many of one connection."""
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+from pondsocket import (
+    ConnectionContext,
+    Depends,
+    EventContext,
+    JoinContext,
+    LeaveContext,
+    Options,
+    SyncEventContext,
+    SyncJoinContext,
+    UsageError,
+)
+from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
+from pondsocket_common import Fault, Refused
+
+from tests.core.ponds import ROOM, build, member, settled
+
+WAIT = 5.0
+
+
+class Gate:
+    """Plain calls that block until the test lets them go on."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self.entered = threading.Semaphore(0)
+
+    def wait(self) -> None:
+        self.entered.release()
+        assert self._open.wait(WAIT)
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def until(self, count: int) -> None:
+        for _ in range(count):
+            assert await anyio.to_thread.run_sync(partial(self.entered.acquire, timeout=WAIT))
+
+
+async def send_to_many(peer: MemoryPeer, count: int) -> None:
+    for number in range(count):
+        await peer.join(f"/room/{number}")
+        peer.send("BROADCAST", f"/room/{number}", "slow")
+
+
+async def test_a_connection_takes_its_share_of_threads_and_no_more() -> None:
+    gate = Gate()
+    house = build(options=Options(max_threads=4, max_connection_threads=2))
+
+    def slow(ctx: SyncEventContext) -> None:
+        gate.wait()
+
+    def quick(ctx: SyncEventContext) -> str:
+        return "done"
+
+    house.lobby.on_message("slow", slow)
+    house.lobby.on_message("quick", quick)
+    try:
+        async with connect(house.pond, "/socket?user=eve") as eve, member(house, "ann") as ann:
+            await send_to_many(eve, 5)
+            await gate.until(2)
+            await settled()
+            assert not gate.entered.acquire(blocking=False)
+            answer = await ann.answer(ann.send("BROADCAST", ROOM, "quick"), wait=WAIT)
+            assert answer.payload == {"result": "done"}
+            gate.open()
+            await gate.until(3)
+    finally:
+        gate.open()
+
+
+async def test_a_connection_that_has_gone_gives_its_threads_back() -> None:
+    gate = Gate()
+    house = build(options=Options(max_threads=2, max_connection_threads=2, handler_grace=0))
+
+    def slow(ctx: SyncEventContext) -> None:
+        gate.wait()
+
+    def quick(ctx: SyncEventContext) -> str:
+        return "done"
+
+    house.lobby.on_message("slow", slow)
+    house.lobby.on_message("quick", quick)
+    try:
+        async with member(house, "ann") as ann:
+            async with connect(house.pond, "/socket?user=eve") as eve:
+                await send_to_many(eve, 5)
+                await gate.until(2)
+                eve.vanish()
+                await settled()
+                request = ann.send("BROADCAST", ROOM, "quick")
+                gate.open()
+            assert (await ann.answer(request, wait=WAIT)).payload == {"result": "done"}
+            assert not gate.entered.acquire(blocking=False)
+    finally:
+        gate.open()
+
+
+async def test_the_thread_of_a_join_that_was_given_up_counts_until_it_ends() -> None:
+    gate = Gate()
+
+    def join(ctx: SyncJoinContext) -> None:
+        if ctx.join_params:
+            gate.wait()
+        else:
+            ctx.accept()
+
+    options = Options(max_threads=1, join_timeout=0.05)
+    house = build(join, options=options)
+    try:
+        async with connect(house.pond, "/socket") as ann:
+            for _ in range(2):  # the second one waits for the thread that the first one has
+                refused = (await ann.join(ROOM, {"slow": True})).payload
+                assert isinstance(refused, Refused)
+                assert refused.code == 408
+            await gate.until(1)
+            gate.open()
+            await settled()
+            with anyio.fail_after(WAIT):
+                while (await ann.join(ROOM)).event != "ACKNOWLEDGE":
+                    await anyio.lowlevel.checkpoint()
+    finally:
+        gate.open()
+
+
+def holds() -> Iterator[None]:
+    yield
+
+
+async def test_one_message_more_than_there_are_kept_threads_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    release = anyio.Event()
+
+    async def slow(ctx: EventContext, _: None = Depends(holds)) -> None:
+        await release.wait()
+
+    async def join(ctx: JoinContext, _: None = Depends(holds)) -> None:
+        await ctx.accept()
+
+    async def admit(ctx: ConnectionContext, user: str = "", _: None = Depends(holds)) -> None:
+        ctx.accept(user_id=user)
+
+    house = build(options=Options(max_kept_threads=2))
+    house.lobby.on_message("slow", slow, concurrent=True)
+    house.endpoint.create_channel("/held/:id", join)
+    house.pond.create_endpoint("/held", admit)
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        for _ in range(2):
+            ann.send("BROADCAST", ROOM, "slow")
+        await settled()
+        for _ in range(2):
+            answer = (await bob.answer(bob.send("BROADCAST", ROOM, "slow"))).payload
+            assert isinstance(answer, Fault)
+            assert answer.code == 503
+        refused = (await bob.join("/held/2")).payload
+        assert isinstance(refused, Refused)
+        assert refused.code == 503
+        with pytest.raises(ConnectionRefusedByPond) as failure:
+            async with connect(house.pond, "/held?user=eve"):
+                pass
+        assert failure.value.refusal.status == 503
+        assert caplog.text.count("Options.max_kept_threads (2)") == 1
+        release.set()
+        with anyio.fail_after(WAIT):
+            while (await bob.join("/held/2")).event != "ACKNOWLEDGE":
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_kept_threads_of_one_connection_are_its_share_and_others_have_theirs() -> None:
+    running: list[str] = []
+    release = anyio.Event()
+
+    async def slow(ctx: EventContext, _: None = Depends(holds)) -> None:
+        running.append(ctx.user.id)
+        await release.wait()
+
+    house = build(options=Options(max_kept_threads=4, max_connection_threads=1))
+    house.lobby.on_message("slow", slow, concurrent=True)
+    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        for peer in (ann, ann, ann, bob):
+            peer.send("BROADCAST", ROOM, "slow")
+        with anyio.fail_after(WAIT):
+            while len(running) < 2:
+                await anyio.lowlevel.checkpoint()
+        await settled()
+        assert sorted(running) == ["ann", "bob"]
+        release.set()
+        with anyio.fail_after(WAIT):
+            while len(running) < 4:
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_a_leave_handler_may_be_plain_beside_a_kept_dependency() -> None:
+    seen: list[str] = []
+
+    async def leave(ctx: LeaveContext, _: None = Depends(holds)) -> None:
+        await anyio.lowlevel.checkpoint()
+        seen.append(ctx.user.id)
+
+    house = build()
+    house.lobby.on_leave(leave)
+    async with member(house, "ann"):
+        pass
+    assert seen == ["ann"]
+
+
+@pytest.mark.parametrize("name", ["max_threads", "max_connection_threads", "max_kept_threads"])
+@pytest.mark.parametrize("value", [0, -1, None, 1.5])
+def test_a_pond_without_threads_is_refused(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=name):
+        Options(**{name: value})  # type: ignore[arg-type]
