@@ -12,7 +12,7 @@ import pytest
 from tests.servers import ROOT
 
 PACKAGES: Final = ("pondsocket_common", "pondsocket", "pondsocket_asgi")
-MAX_LINES: Final = 400
+MAX_LINES: Final = 450
 
 # Bottom up. A module, or a folder of them, imports from the floors below its own.
 FLOORS: Final = {
@@ -25,9 +25,9 @@ FLOORS: Final = {
     "pondsocket": (
         {"_errors", "_frames", "_functions", "_identity", "_request"},
         {"_payloads", "_state"},
-        {"_answers", "_delivery", "_hooks", "_lanes", "_loop", "_options", "_waiting"}
+        {"_answers", "_delivery", "_lanes", "_loop", "_options", "_waiting"}
         | {"_slow_consumers"},
-        {"_gathering", "_threads"},
+        {"_gathering", "_hooks", "_threads"},
         {"_environment"},
         {"_intake", "_session_owner", "_timers"},
         {"_inbox"},

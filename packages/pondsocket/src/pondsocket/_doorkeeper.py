@@ -14,7 +14,7 @@ from ._environment import Environment
 from ._errors import InvalidPayload, PondError
 from ._handlers import Handler, Middleware, Registration, check_callable
 from ._kinds import CONNECTION
-from ._loop import is_cancellation
+from ._loop import failure_of
 from ._request import ConnectRequest, Refusal, refuse_connection
 from ._state.lifecycle import Admission
 from ._state.patterns import Pattern
@@ -113,18 +113,17 @@ class Doorkeeper:
             told = await work
             # What a connection handler's middleware returns means nothing.
             return told if context is None else None
-        except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a function
-            if is_cancellation(error):
-                raise
+        except BaseException as error:  # noqa: BLE001 - boundary: a function
+            failure = failure_of(error)
             if context is not None:
-                if isinstance(error, PondError):
-                    return refuse_connection(error.code, error.message)
-                if isinstance(error, InvalidPayload):
-                    return refuse_connection(422, str(error))
-            _log.exception("%s failed (path=%r).", what, path)
+                if isinstance(failure, PondError):
+                    return refuse_connection(failure.code, failure.message)
+                if isinstance(failure, InvalidPayload):
+                    return refuse_connection(422, str(failure))
+            _log.error("%s failed (path=%r).", what, path, exc_info=failure)
             observer = self._environment.observer
             if context is not None and observer is not None:
-                observer.error(error, GATEWAY, "CONNECT", context.user_id)
+                observer.error(failure, GATEWAY, "CONNECT", context.user_id)
             return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, answers.INTERNAL)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Final, Protocol, TypeVar, overload
 
-import anyio
 from pondsocket_common import RESERVED_EVENTS, ClientMessage, EncodingError, ErrorTypes
 
 from . import _answers as answers
@@ -15,7 +14,7 @@ from ._errors import InvalidPayload, PondError, UsageError
 from ._frames import Frame
 from ._handlers import Handler, Middleware, Registration, find
 from ._kinds import EVENT
-from ._loop import is_cancellation
+from ._loop import failure_of
 from ._state.patterns import Pattern, PatternMap, Route
 from ._waiting import resume
 
@@ -126,10 +125,9 @@ class Events:
             if done.value is None or registration.finish is None:
                 return None
             rest = registration.finish(context, done.value)
-        except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
-            if is_cancellation(error):
-                raise
-            speaker.send(self._answer(message, error, speaker.user_id, environment))
+        except BaseException as error:  # noqa: BLE001 - boundary: a handler
+            failure = failure_of(error)
+            speaker.send(self._answer(message, failure, speaker.user_id, environment))
             return None
         return self._see_through(rest, registration, context, speaker, environment)
 
@@ -145,10 +143,9 @@ class Events:
             returned = await rest
             if returned is not None and registration.finish is not None:
                 await registration.finish(context, returned)
-        except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
-            if is_cancellation(error):
-                raise
-            speaker.send(self._answer(context.message, error, speaker.user_id, environment))
+        except BaseException as error:  # noqa: BLE001 - boundary: a handler
+            failure = failure_of(error)
+            speaker.send(self._answer(context.message, failure, speaker.user_id, environment))
 
     def _answer(
         self, message: ClientMessage, error: BaseException, user_id: str, environment: Environment

@@ -12,6 +12,7 @@ from pondsocket_common import CloseCode
 from ._errors import UsageError
 from ._functions import is_async
 from ._identity import LeaveReason, User
+from ._loop import failure_of
 from ._request import ConnectRequest
 
 _log: Final = logging.getLogger("pondsocket.hooks")
@@ -142,18 +143,18 @@ class Observer:
         if self._metrics is not None:
             try:
                 self._metrics.queue_depth(waiting)
-            except Exception:  # noqa: BLE001 - boundary: the application's metrics
-                _log.exception("Metrics failed (queue_depth).")
+            except BaseException as error:  # noqa: BLE001 - boundary: the application's metrics
+                _log.error("Metrics failed (%s).", "queue_depth", exc_info=failure_of(error))
 
     def _count(self, counter: Counter, amount: int = 1) -> None:
         if self._metrics is not None:
             try:
                 self._metrics.count(counter, amount)
-            except Exception:  # noqa: BLE001 - boundary: the application's metrics
-                _log.exception("Metrics failed (%s).", counter)
+            except BaseException as error:  # noqa: BLE001 - boundary: the application's metrics
+                _log.error("Metrics failed (%s).", counter, exc_info=failure_of(error))
 
     def _tell(self, name: str, *arguments: object) -> None:
         try:
             getattr(self._hooks, name)(*arguments)
-        except Exception:  # noqa: BLE001 - boundary: the application's hook
-            _log.exception("A hook failed (%s).", name)
+        except BaseException as error:  # noqa: BLE001 - boundary: the application's hook
+            _log.error("A hook failed (%s).", name, exc_info=failure_of(error))

@@ -27,7 +27,7 @@ from ._frames import Frame
 from ._handlers import Handler, Middleware, Registration
 from ._identity import LeaveReason
 from ._kinds import JOIN, LEAVE
-from ._loop import is_cancellation
+from ._loop import failure_of
 from ._member import Departure, Intercept, Member
 from ._outgoing import BoundOutgoing, Outgoing, OutgoingHandler, OutgoingMiddleware
 from ._session import Session
@@ -228,10 +228,8 @@ class Lobby(TakesEvents):
             context = JoinContext(session, message, route, find_channel, limit)
             try:
                 await noticing(self._join.call(context), partial(_limit, context, limit, timeout))
-            except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
-                if is_cancellation(error):
-                    raise
-                self._join_failed(context, error)
+            except BaseException as error:  # noqa: BLE001 - boundary: a handler
+                self._join_failed(context, failure_of(error))
             finally:
                 session.scopes.pop(limit, None)
         if context.decision.state is _PENDING and session.is_open:
@@ -310,12 +308,12 @@ class Lobby(TakesEvents):
             limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
             try:
                 await registration.call(LeaveContext(departure))
-            except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
-                if is_cancellation(error):
-                    raise
-                _log.exception("A leave handler failed (channel=%r user=%r).", name, user_id)
+            except BaseException as error:  # noqa: BLE001 - boundary: a handler
+                failure = failure_of(error)
+                text = "A leave handler failed (channel=%r user=%r)."
+                _log.error(text, name, user_id, exc_info=failure)
                 if self.environment.observer is not None:
-                    self.environment.observer.error(error, name, "LEAVE", user_id)
+                    self.environment.observer.error(failure, name, "LEAVE", user_id)
         if limit.cancelled_caught:
             _log.error("A leave handler took over %s s (channel=%r).", timeout, name)
 

@@ -16,20 +16,38 @@ from ._errors import UsageError
 _log: Final = logging.getLogger("pondsocket.loop")
 
 
-def is_cancellation(error: BaseException) -> bool:
-    """Whether this exception, which a handler let out, is a cancellation of this very task.
+def failure_of(error: BaseException) -> BaseException:
+    """The failure of a handler that has let this exception out; raises what its task must get.
 
-    On asyncio the same exception comes of awaiting a task or a future that somebody else has
-    cancelled: a mistake of the handler, which must not end its connection.
+    The task gets its cancellation, alone or in a group; Ctrl-C, which ends the program; and its
+    closing. All else is the handler's failure, `SystemExit` among it: handed on, it would end the
+    process with every client in it. On asyncio a cancellation also comes of awaiting a task or a
+    future that other code has cancelled. That is a failure, too: this task goes on.
     """
     if isinstance(error, Exception):
-        return False
-    asyncio = sys.modules.get("asyncio")
-    try:
-        task = None if asyncio is None else asyncio.current_task()
-    except RuntimeError:
-        return True  # another library's loop, where the exception means only one thing
-    return task is None or task.cancelling() > 0
+        return error
+    passing: tuple[type[BaseException], ...]
+    passing = (KeyboardInterrupt, GeneratorExit, *_cancellation())
+    if not isinstance(error, BaseExceptionGroup):
+        if isinstance(error, passing):
+            raise error
+        return error
+    passed, failure = error.split(passing)
+    if passed is None:
+        return error
+    if failure is not None:
+        _log.error("A handler failed while it was cancelled.", exc_info=failure)
+    raise passed
+
+
+def _cancellation() -> tuple[type[BaseException], ...]:
+    """The cancellation of the running task, if it may be under way."""
+    if _running_loop() is False:
+        trio: Any = sys.modules.get("trio")
+        return () if trio is None else (trio.Cancelled,)  # each of them is the task's own
+    asyncio: Any = sys.modules["asyncio"]
+    task = asyncio.current_task()
+    return (asyncio.CancelledError,) if task is not None and task.cancelling() else ()
 
 
 def _running_loop() -> object:
@@ -111,8 +129,9 @@ class Loop:
                     function()
                 else:
                     self._context.run(function)
-            except Exception:  # noqa: BLE001 - boundary: on trio it would end the program
-                _log.exception("A call from another thread failed.")
+            except BaseException as error:  # noqa: BLE001 - boundary: it would end the program
+                failure = failure_of(error)
+                _log.error("A call from another thread failed.", exc_info=failure)
 
         try:
             self._soon(call)

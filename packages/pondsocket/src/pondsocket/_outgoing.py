@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
-import anyio
 from pondsocket_common import Payload, ServerMessage
 
 from ._channel import Channel
@@ -15,7 +14,7 @@ from ._errors import UsageError
 from ._frames import Frame
 from ._functions import is_async
 from ._handlers import check_callable
-from ._loop import is_cancellation
+from ._loop import failure_of
 from ._member import Member
 
 _log: Final = logging.getLogger("pondsocket.outgoing")
@@ -78,7 +77,7 @@ class BoundOutgoing:
                     outcome.close()  # or Python warns that nobody awaited it
                 raise UsageError("It must be awaited, so write it as `async def`.")
             return self._copy(context)
-        except Exception as error:  # noqa: BLE001 - boundary: an outgoing handler
+        except BaseException as error:  # noqa: BLE001 - boundary: an outgoing handler
             self._withhold(member, error)
             return None
 
@@ -91,9 +90,7 @@ class BoundOutgoing:
         try:
             await cast(Awaitable[object], self._outgoing.run(context))
             return self._copy(context)
-        except (Exception, anyio.get_cancelled_exc_class()) as error:  # boundary: a handler
-            if is_cancellation(error):
-                raise
+        except BaseException as error:  # noqa: BLE001 - boundary: an outgoing handler
             self._withhold(member, error)
             return None
 
@@ -114,16 +111,18 @@ class BoundOutgoing:
     def _withhold(self, member: Member, error: BaseException) -> None:
         # Outgoing handlers are filters as often as not: sending what one failed to filter
         # would be a leak.
-        _log.exception(
+        failure = failure_of(error)
+        _log.error(
             "An outgoing handler failed; the member does not get this event"
             " (channel=%r event=%r user=%r).",
             self._channel.name,
             self._message.event,
             member.user_id,
+            exc_info=failure,
         )
         observer = self._channel.owner.environment.observer
         if observer is not None:
-            observer.error(error, self._channel.name, self._message.event, member.user_id)
+            observer.error(failure, self._channel.name, self._message.event, member.user_id)
 
 
 def _around(middleware: OutgoingMiddleware, inner: OutgoingHandler) -> OutgoingHandler:

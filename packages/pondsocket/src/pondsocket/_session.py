@@ -23,6 +23,7 @@ from ._delivery import Outlet, push_each
 from ._environment import Environment, Work, run_all
 from ._frames import Batch, Frame
 from ._inbox import Entered, Inbox
+from ._loop import failure_of
 from ._request import ConnectRequest, Refusal
 from ._session_owner import Line, Membership, SessionOwner
 from ._state.lifecycle import LIVES, Life, LifeEvent
@@ -297,7 +298,21 @@ class Session:
     def _start(self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> None:
         """Start a task in the connection's context, not in that of whoever caused it."""
         if (tasks := self._tasks) is not None:
-            self._context.copy().run(tasks.start_soon, work, *arguments)
+            self._context.copy().run(tasks.start_soon, self._see_through, work, *arguments)
+
+    async def _see_through(
+        self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
+    ) -> None:
+        try:
+            await work(*arguments)
+        except BaseException as error:  # noqa: BLE001 - boundary: one connection
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """End a connection that cannot go on; raise what its task must get."""
+        failure = failure_of(error)
+        _log.error("A connection failed (user=%r).", self.user_id, exc_info=failure)
+        self.close(CloseCode.INTERNAL, "the server failed")
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -315,12 +330,16 @@ class Session:
                 if data is None or self._life is not _OPEN:
                     return
                 self._leading = True
-                begun = inbox.take(data)
-                data = None  # not to be kept while the next one is waited for
-                if begun is not None:
-                    if await inbox.lanes.finish(*begun, self._hand_over):
-                        return  # somebody else reads now
-                    begun = None
+                try:
+                    begun = inbox.take(data)
+                    data = None  # not to be kept while the next one is waited for
+                    if begun is not None:
+                        if await inbox.lanes.finish(*begun, self._hand_over):
+                            return  # another task reads now
+                        begun = None
+                except BaseException as error:  # noqa: BLE001 - boundary: one connection
+                    self._fail(error)
+                    return
                 self._leading = False
                 unturned += 1
                 if unturned == _MESSAGES_PER_TURN:

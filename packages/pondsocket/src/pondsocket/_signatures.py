@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from ._errors import InvalidPayload, UsageError
 from ._functions import Form
+from ._loop import failure_of
 from ._parameters import PAYLOAD, Callee, Inspector, Kind, validated
 from ._threads import PlainCalls
 
@@ -85,8 +86,9 @@ class TypedHandler(Generic[C]):
                     path.adapter.validate_python(params[path.name])
                 except ValidationError:
                     return False
-                except Exception:  # noqa: BLE001 - boundary: a validator of the application's
-                    _log.exception("A validator of '%s' failed (%s).", path.name, self._what)
+                except BaseException as error:  # noqa: BLE001 - boundary: a validator
+                    text = "A validator of '%s' failed (%s)."
+                    _log.error(text, path.name, self._what, exc_info=failure_of(error))
                     return False
         return True
 

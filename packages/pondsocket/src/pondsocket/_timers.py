@@ -14,6 +14,7 @@ from typing import Final
 import anyio
 
 from ._environment import Work
+from ._loop import failure_of
 
 _log: Final = logging.getLogger("pondsocket.timers")
 
@@ -82,5 +83,5 @@ class Timers:
         work = heapq.heappop(self._due)[2]
         try:
             await work()
-        except Exception:  # noqa: BLE001 - boundary: the host, perhaps the whole pond, goes on
-            _log.exception("What was due in a channel failed.")
+        except BaseException as error:  # noqa: BLE001 - boundary: the host, perhaps the whole pond
+            _log.error("What was due in a channel failed.", exc_info=failure_of(error))
