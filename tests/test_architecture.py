@@ -25,8 +25,7 @@ FLOORS: Final = {
     "pondsocket": (
         {"_errors", "_frames", "_functions", "_identity", "_request"},
         {"_payloads", "_state"},
-        {"_answers", "_delivery", "_lanes", "_loop", "_options", "_waiting"}
-        | {"_slow_consumers"},
+        {"_answers", "_delivery", "_lanes", "_loop", "_options", "_waiting"} | {"_slow_consumers"},
         {"_gathering", "_hooks", "_threads"},
         {"_environment"},
         {"_intake", "_session_owner", "_timers"},

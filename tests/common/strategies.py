@@ -147,6 +147,7 @@ owned: list[tuple[ServerActions, list[str], st.SearchStrategy[ServerPayload]]] =
             message=texts,
             details=st.none() | _details,
             retry_after_ms=st.none() | _milliseconds,
+            error_count=st.none() | st.integers(1, 65_536),
         ),
     ),
     (
@@ -179,6 +180,7 @@ owned: list[tuple[ServerActions, list[str], st.SearchStrategy[ServerPayload]]] =
             message=texts,
             details=st.none() | _details,
             retry_after_ms=st.none() | _milliseconds,
+            error_count=st.none() | st.integers(1, 65_536),
         ),
     ),
 ]

@@ -1,6 +1,7 @@
 """What the tests of the core have in common: a pond with one endpoint and one lobby."""
 
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -56,9 +57,10 @@ def build(
     *middlewares: Middleware[JoinContext],
     connect: Handler = admit,
     options: Options | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> House:
     """A pond with `/socket` and `/room/:id`, where the event `say` is relayed to everybody."""
-    pond = PondSocket(options=options)
+    pond = PondSocket(options=options, clock=clock)
     endpoint = pond.create_endpoint("/socket", connect)
     lobby = endpoint.create_channel("/room/:id", join, *middlewares)
     lobby.on_message("say", relay)

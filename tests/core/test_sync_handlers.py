@@ -35,7 +35,7 @@ from tests.core.typed import fault, result
     ("waiting", "blocking", "missing"),
     [
         (EventContext, SyncEventContext, {"member", "outer_params"}),
-        (JoinContext, SyncJoinContext, {"member", "refuse", "say_farewell"}),
+        (JoinContext, SyncJoinContext, {"member", "refuse", "refuse_unfit", "say_farewell"}),
         (LeaveContext, SyncLeaveContext, set()),
     ],
 )

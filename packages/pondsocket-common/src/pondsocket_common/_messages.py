@@ -104,12 +104,18 @@ class Detail:
 
 @dataclass(frozen=True, slots=True)
 class Refused(ServerPayload):
-    """A join was refused."""
+    """A join was refused.
+
+    Args:
+        details: What of its parameters does not fit, ten of them at most.
+        error_count: How much does not fit in all.
+    """
 
     code: int
     message: str
     details: tuple[Detail, ...] | None = None
     retry_after_ms: int | None = None
+    error_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +149,19 @@ class PresenceList(ServerPayload):
 
 @dataclass(frozen=True, slots=True)
 class Fault(ServerPayload):
-    """A request was not carried out."""
+    """A request was not carried out.
+
+    Args:
+        details: What of its payload does not fit, ten of them at most.
+        error_count: How much does not fit in all.
+    """
 
     error: ErrorTypes
     code: int
     message: str
     details: tuple[Detail, ...] | None = None
     retry_after_ms: int | None = None
+    error_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

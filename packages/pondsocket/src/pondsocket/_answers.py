@@ -10,7 +10,6 @@ from pondsocket_common import (
     ClientMessage,
     CloseCode,
     Connected,
-    Detail,
     ErrorTypes,
     Fault,
     Goodbye,
@@ -28,6 +27,7 @@ from pondsocket_common import (
     fresh_id,
 )
 
+from ._errors import InvalidPayload
 from ._frames import Frame
 from ._payloads import as_payload, check_event
 
@@ -91,10 +91,9 @@ def refused(
     code: int,
     message: str,
     retry_after_ms: int | None = None,
-    details: tuple[Detail, ...] | None = None,
 ) -> Frame:
     """The one answer to a join that was not accepted."""
-    payload = Refused(code, message, details, retry_after_ms)
+    payload = Refused(code, message, retry_after_ms=retry_after_ms)
     return system(SystemEvents.UNAUTHORIZED, request.channel_name, payload, request.request_id)
 
 
@@ -104,14 +103,20 @@ def fault(
     code: int,
     message: str,
     retry_after_ms: int | None = None,
-    details: tuple[Detail, ...] | None = None,
 ) -> Frame:
     """An ERROR in answer to anything but a join."""
-    return _error(
-        Fault(error, code, message, details, retry_after_ms),
-        request.channel_name,
-        request.request_id,
-    )
+    payload = Fault(error, code, message, retry_after_ms=retry_after_ms)
+    return _error(payload, request.channel_name, request.request_id)
+
+
+def unfit(request: ClientMessage, error: InvalidPayload) -> Frame:
+    """The answer to a message whose payload does not fit the handler, or a join's parameters."""
+    name, request_id, text = request.channel_name, request.request_id, str(error)
+    if request.action is ClientActions.JOIN_CHANNEL:
+        payload = Refused(422, text, error.details, error_count=error.count)
+        return system(SystemEvents.UNAUTHORIZED, name, payload, request_id)
+    kind = ErrorTypes.INVALID_MESSAGE
+    return _error(Fault(kind, 422, text, error.details, error_count=error.count), name, request_id)
 
 
 def not_found(request: ClientMessage) -> Frame:

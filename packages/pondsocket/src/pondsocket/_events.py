@@ -30,6 +30,7 @@ class Speaker(Protocol):
     @property
     def user_id(self) -> str: ...
     def send(self, frame: Frame) -> None: ...
+    def charge(self, faults: int) -> None: ...
 
 
 S = TypeVar("S", bound=Speaker)
@@ -127,7 +128,7 @@ class Events:
             rest = registration.finish(context, done.value)
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
             failure = failure_of(error)
-            speaker.send(self._answer(message, failure, speaker.user_id, environment))
+            speaker.send(self._answer(message, failure, speaker, environment))
             return None
         return self._see_through(rest, registration, context, speaker, environment)
 
@@ -145,29 +146,34 @@ class Events:
                 await registration.finish(context, returned)
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
             failure = failure_of(error)
-            speaker.send(self._answer(context.message, failure, speaker.user_id, environment))
+            speaker.send(self._answer(context.message, failure, speaker, environment))
 
     def _answer(
-        self, message: ClientMessage, error: BaseException, user_id: str, environment: Environment
+        self,
+        message: ClientMessage,
+        error: BaseException,
+        speaker: Speaker,
+        environment: Environment,
     ) -> Frame:
         try:
             if isinstance(error, PondError):
                 return answers.fault(message, self._failure, error.code, error.message)
             if isinstance(error, InvalidPayload):
-                kind, details = ErrorTypes.INVALID_MESSAGE, error.details
-                return answers.fault(message, kind, 422, str(error), details=details)
+                speaker.charge(error.count)
+                return answers.unfit(message, error)
         except EncodingError as unsayable:  # a validator's own words may hold anything
             error = unsayable
         _log.error(
             "An event handler failed (channel=%r event=%r user=%r request=%r).",
             message.channel_name,
             message.event,
-            user_id,
+            speaker.user_id,
             message.request_id,
             exc_info=error,
         )
         if environment.observer is not None:
-            environment.observer.error(error, message.channel_name, message.event, user_id)
+            name, event = message.channel_name, message.event
+            environment.observer.error(error, name, event, speaker.user_id)
         return answers.fault(message, ErrorTypes.INTERNAL_SERVER_ERROR, 500, answers.INTERNAL)
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ._session import Session
 
 _BROADCAST: Final = ClientActions.BROADCAST
+# To find so many faults costs about what handling a message does.
+_FAULTS_PER_MESSAGE: Final = 256
 
 Entered: TypeAlias = tuple[Hashable, ClientMessage, int]
 """A message whose lane was idle: it is to be run now."""
@@ -135,6 +137,10 @@ class Inbox:
             elif (entered := self._enter(message, size)) is not None:
                 run(entered)
         return None
+
+    def charge(self, faults: int) -> None:
+        """Count what a message of so many faults has cost against the client's rates."""
+        self._intake.charge(faults // _FAULTS_PER_MESSAGE)
 
     def _too_many(self, text: str, wait: float) -> Refusal:
         self._strike()

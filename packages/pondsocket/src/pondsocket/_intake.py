@@ -105,6 +105,12 @@ class Intake:
         """
         return self.events is None or not self.events.take(self.clock())
 
+    def charge(self, messages: int) -> None:
+        """Count so many messages more, though that may be more than may come."""
+        for bucket in (self.events, self.controls):
+            if bucket is not None and messages:
+                bucket.charge(messages)
+
     def strike(self) -> bool:
         """Count a refusal; True if the connection has had too many of them."""
         if self._max_refusals is None:

@@ -255,7 +255,8 @@ class Lobby(TakesEvents):
         if isinstance(error, PondError):
             context.refuse(error.code, error.message)
         elif isinstance(error, InvalidPayload):
-            context.refuse(422, str(error), error.details)
+            context.session.charge(error.count)
+            context.refuse_unfit(error)
         else:
             context.refuse(500, answers.INTERNAL)
 

@@ -153,6 +153,10 @@ class Member:
         if not self.push(frame):
             self.overflow()
 
+    def charge(self, faults: int) -> None:
+        """Count what a message of so many faults has cost against the client's rates."""
+        self.session.charge(faults)
+
     def acknowledge(self, frame: Frame) -> None:
         """Send the acknowledgement; presence that waits to be told is told after it."""
         if not self.push(frame):

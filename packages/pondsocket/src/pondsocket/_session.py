@@ -281,6 +281,10 @@ class Session:
         del self.memberships[channel_name]
         self.departures += 1
 
+    def charge(self, faults: int) -> None:
+        """Count what a message of so many faults has cost against the client's rates."""
+        self._inbox.charge(faults)
+
     def spawn(self, work: Work) -> None:
         """Run something in a task that is cancelled when the connection ends."""
         if self._life is Life.OPEN:

@@ -160,6 +160,7 @@ class TypedHandler(Generic[C]):
         params = self._kind.params(context)
         values = {} if self._kind.fields is None else self._kind.fields(context)
         faults: dict[tuple[object, ...], Detail] = {}
+        count = 0
         read: dict[Callee, Arguments] = {}
         for callee in self._callees:
             arguments = read[callee] = {path.name: path.read(params) for path in callee.paths}
@@ -171,9 +172,12 @@ class TypedHandler(Generic[C]):
                 try:
                     arguments[each.name] = each.read(values)
                 except InvalidPayload as fault:
+                    known = len(faults)
                     faults.update({(*detail.loc, detail.type): detail for detail in fault.details})
+                    # A field that several functions ask for, each by itself, counts once.
+                    count += fault.count - len(fault.details) + len(faults) - known
         if faults:
-            raise InvalidPayload(tuple(faults.values()))
+            raise InvalidPayload([*faults.values()], count)
         return read
 
     def _steps(

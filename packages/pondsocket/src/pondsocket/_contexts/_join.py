@@ -10,7 +10,6 @@ import anyio.lowlevel
 from pondsocket_common import (
     Acknowledged,
     ClientMessage,
-    Detail,
     Payload,
     PresenceMode,
     SystemEvents,
@@ -19,7 +18,8 @@ from pondsocket_common import (
 from pondsocket import _answers as answers
 from pondsocket._channel import Channel
 from pondsocket._environment import Work
-from pondsocket._errors import UsageError, check_code
+from pondsocket._errors import InvalidPayload, UsageError, check_code
+from pondsocket._frames import Frame
 from pondsocket._identity import LeaveReason, User
 from pondsocket._member import Member
 from pondsocket._session import Session
@@ -172,10 +172,16 @@ class JoinContext(ChannelContext):
         self.refuse(code, message)
         await self.say_farewell()
 
-    def refuse(self, code: int, message: str, details: tuple[Detail, ...] | None = None) -> None:
+    def refuse(self, code: int, message: str) -> None:
         """The same without waiting."""
         check_code(code)
-        frame = answers.refused(self.message, code, message, details=details)
+        self._refuse(answers.refused(self.message, code, message))
+
+    def refuse_unfit(self, error: InvalidPayload) -> None:
+        """Refuse a join whose parameters do not fit."""
+        self._refuse(answers.unfit(self.message, error))
+
+    def _refuse(self, frame: Frame) -> None:
         if not self.decision.advance(AdmissionEvent.DECLINE):
             return
         self._settle()

@@ -37,6 +37,10 @@ class TokenBucket:
         """Undo a `take`."""
         self._tokens += tokens
 
+    def charge(self, tokens: int) -> None:
+        """Take tokens that may not be there: until they are, nothing is let through."""
+        self._tokens -= tokens
+
 
 class Strikes:
     """Counts refusals within a window of time.
