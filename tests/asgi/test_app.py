@@ -7,6 +7,7 @@ import anyio.lowlevel
 import pytest
 from anyio.from_thread import start_blocking_portal
 from pondsocket import ConnectionContext, History, JoinContext, Options, PondSocket
+from pondsocket.testing import FakeClock
 from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi.testing import ASGITestDriver
 
@@ -61,8 +62,8 @@ def test_connections_in_several_event_loops_do_not_share_a_clock() -> None:
 
 @pytest.mark.parametrize("drain_on_signals", [True, False])
 async def test_old_histories_end_while_a_single_connection_is_quiet(drain_on_signals: bool) -> None:
-    now = 0.0
-    pond = PondSocket(options=Options(write_timeout=0.04), clock=lambda: now)
+    clock = FakeClock()
+    pond = PondSocket(options=Options(write_timeout=0.04), clock=clock)
 
     async def accept(ctx: ConnectionContext) -> None:
         ctx.accept()
@@ -78,7 +79,7 @@ async def test_old_histories_end_while_a_single_connection_is_quiet(drain_on_sig
     for number in range(3):
         await pond.channel("/socket", f"/room/{number}").broadcast("news", {})
     assert len(lobby.histories) == 3
-    now += 90_000  # more than a day
+    clock.advance(90_000)  # more than a day
     with anyio.fail_after(5):
         while len(lobby.histories):
             await anyio.lowlevel.checkpoint()

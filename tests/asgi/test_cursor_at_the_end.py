@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import History
+from pondsocket.testing import FakeClock
 from pondsocket_asgi import _resume
 from pondsocket_asgi._cursor import MAX_AGE_SECONDS, CursorEntry, CursorKeys
 from pondsocket_asgi._resume import Positions
@@ -106,8 +107,8 @@ async def test_whoever_comes_back_and_is_sent_away_at_once_keeps_its_cursor() ->
 def test_a_stream_on_which_nothing_moves_says_its_cursor_again_before_it_is_too_old(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = 1_000_000.0
-    monkeypatch.setattr(_resume, "time", SimpleNamespace(time=lambda: now))
+    clock = FakeClock(1_000_000.0)
+    monkeypatch.setattr(_resume, "time", SimpleNamespace(time=clock))
     keys = CursorKeys()
     signer = keys.signer("/socket")
     member = SimpleNamespace(wants_diffs=False, join_params={})
@@ -121,12 +122,12 @@ def test_a_stream_on_which_nothing_moves_says_its_cursor_again_before_it_is_too_
     assert first.startswith(b"id: ")
     said = 0
     for _ in range(3 * MAX_AGE_SECONDS // 900):
-        now += 900.0
+        clock.advance(900.0)
         block = positions.block()
         if block:
             said += 1
             first = block
         cursor = first.decode().removeprefix("id: ").rstrip()
-        (entry,) = signer.read(cursor, now + MAX_AGE_SECONDS - 3_600)  # type: ignore[misc]
+        (entry,) = signer.read(cursor, clock() + MAX_AGE_SECONDS - 3_600)  # type: ignore[misc]
         assert entry.position == Position("e1", 7)
     assert said == 3 * 24

@@ -16,6 +16,7 @@ from pondsocket import (
     PondSocket,
     SyncEventContext,
 )
+from pondsocket.testing import FakeClock
 from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi.testing import ASGITestDriver, SSESession, WebSocketSession
 from pondsocket_common import fresh_id
@@ -29,14 +30,7 @@ class Say(BaseModel):
     text: str
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def make_pond(clock: Clock, **options: Any) -> PondSocket:
+def make_pond(clock: FakeClock, **options: Any) -> PondSocket:
     pond = PondSocket(options=Options(**options), clock=clock)
 
     @pond.endpoint("/socket")
@@ -125,7 +119,7 @@ class Doors:
 
     def __init__(self, transport: str) -> None:
         self.transport = transport
-        self.clock = Clock()
+        self.clock = FakeClock()
         self.driver = ASGITestDriver(PondASGIApp(make_pond(self.clock)))
 
     def limit(self, **options: Any) -> None:
@@ -269,7 +263,7 @@ async def test_an_event_over_the_rate_is_429_on_the_connection(doors: Doors) -> 
         assert refused["requestId"] == "n1"
         assert (refused["payload"]["code"], refused["payload"]["retryAfterMs"]) == (429, 500)
         assert statuses == ([204, 429] if doors.transport == "sse" else [None, None])
-        doors.clock.now += 0.5
+        doors.clock.advance(0.5)
         await ann.put(event(3))
         assert (await ann.hears("said"))["payload"] == {"text": "hi"}
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 from pondsocket import Options
+from pondsocket.testing import FakeClock
 from pondsocket_asgi._security import RefusalLog
 from pondsocket_common import Headers
 
@@ -226,23 +227,23 @@ def refuse(log: RefusalLog, origin: str) -> None:
 
 
 def test_a_stranger_cannot_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    now = 0.0
-    log = RefusalLog(lambda: now)
+    clock = FakeClock()
+    log = RefusalLog(clock)
     for number in range(1_000):
         refuse(log, f"https://{number}.example/" + "o" * 5_000)
     assert len(list(refusals(caplog))) == RefusalLog.LINES
     assert max(map(len, refusals(caplog))) < 700
-    now = RefusalLog.SECONDS - 1
+    clock.advance(RefusalLog.SECONDS - 1)
     refuse(log, "https://later.example")
     assert len(list(refusals(caplog))) == RefusalLog.LINES
-    now = RefusalLog.SECONDS
+    clock.advance(1)
     refuse(log, "https://later.example")
     refuse(log, "https://later.example")
     assert len(list(refusals(caplog))) == RefusalLog.LINES + 1
 
 
 def test_no_origin_can_write_a_line_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
-    log = RefusalLog(lambda: 0.0)
+    log = RefusalLog(FakeClock())
     refuse(log, "x\r\nERROR forged\x1b[31m")
     (line,) = refusals(caplog)
     assert line.isprintable()

@@ -24,7 +24,7 @@ from pondsocket import (
     Session,
     SystemEvents,
 )
-from pondsocket.testing import MemoryPeer, connect
+from pondsocket.testing import FakeClock, MemoryPeer, connect
 from pondsocket_common import Headers, QueryParams
 
 ROOM = "/room/1"
@@ -65,6 +65,12 @@ def build(
     lobby = endpoint.create_channel("/room/:id", join, *middlewares)
     lobby.on_message("say", relay)
     return House(pond, endpoint, lobby)
+
+
+def timed(options: Options) -> tuple[House, FakeClock]:
+    """A pond as `build` makes it, and the clock of its rates."""
+    clock = FakeClock(1_000.0)
+    return build(options=options, clock=clock), clock
 
 
 def request(path: str = "/socket", query: Sequence[tuple[str, str]] = ()) -> ConnectRequest:

@@ -15,7 +15,7 @@ from pondsocket import (
     UsageError,
     conflate,
 )
-from pondsocket.testing import connect
+from pondsocket.testing import FakeClock, connect
 
 from tests.core.ponds import ROOM, admit, let_in, member
 from tests.core.remembering import back, heard, position_of, rejoin, remembering, said, say
@@ -146,27 +146,27 @@ async def test_a_channel_ends_with_its_members_and_its_history_does_not() -> Non
 
 
 async def test_a_history_that_nobody_asked_for_in_a_day_begins_anew() -> None:
-    now = 0.0
-    house = remembering(clock=lambda: now)
+    clock = FakeClock()
+    house = remembering(clock=clock)
     since = await position_of(house)
     await say(house, 1)
-    now = 86_399
+    clock.advance(86_399)
     assert (await position_of(house)).epoch == since.epoch
-    now += 86_400
+    clock.advance(86_400)
     async with back(house) as ann:
         assert (await rejoin(ann, since)).payload.recovered is False  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("comes_by", ["a connection", "a member"])
 async def test_histories_that_nobody_asks_for_end_when_anybody_comes_by(comes_by: str) -> None:
-    now = 0.0
-    house = remembering(clock=lambda: now)
+    clock = FakeClock()
+    house = remembering(clock=clock)
     histories = house.lobby.histories
     assert histories is not None
     async with member(house, "ann", "/room/busy"), back(house, "bob") as bob:
         await say(house, 1)
         assert len(histories) == 2
-        now += 90_000
+        clock.advance(90_000)
         if comes_by == "a member":
             await bob.join("/room/busy")
         else:

@@ -21,7 +21,7 @@ from pondsocket import (
     PondSocket,
     User,
 )
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefusedByPond, FakeClock, connect
 
 from tests.core.ponds import ROOM, admit, let_in, settled
 
@@ -81,17 +81,10 @@ class Numbers:
             raise ValueError("broken depth")
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def watched(
-    hooks: Hooks | None = None, metrics: Metrics | None = None, clock: Clock | None = None
+    hooks: Hooks | None = None, metrics: Metrics | None = None, clock: FakeClock | None = None
 ) -> PondSocket:
-    pond = PondSocket(hooks=hooks, metrics=metrics, clock=clock or Clock())
+    pond = PondSocket(hooks=hooks, metrics=metrics, clock=clock or FakeClock())
     endpoint = pond.create_endpoint("/socket", admit)
 
     @endpoint.on_message("ping_me")
@@ -130,7 +123,7 @@ def watched(
 
 
 async def test_hooks_are_told_of_everything_in_order() -> None:
-    diary, clock = Diary(), Clock()
+    diary, clock = Diary(), FakeClock()
     pond = watched(diary, clock=clock)
     async with connect(pond, "/socket?user=ann") as ann:
         await ann.join(ROOM)
@@ -140,7 +133,7 @@ async def test_hooks_are_told_of_everything_in_order() -> None:
         await settled()
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         await ann.receive_event("EXIT_ACKNOWLEDGE")
-        clock.now += 12.5
+        clock.advance(12.5)
     assert diary.seen == [
         ("connected", "ann", "/socket"),
         ("joined", ROOM, "ann", {"user_id": "ann", "colour": "red"}),

@@ -9,33 +9,13 @@ from pondsocket import (
     CloseCode,
     ConnectionContext,
     Options,
-    PondSocket,
     Refusal,
     UsageError,
 )
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Refused
 
-from tests.core.ponds import ROOM, House, admit, build, let_in, relay, request, settled
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def timed(options: Options) -> tuple[House, Clock]:
-    clock = Clock()
-    pond = PondSocket(options=options, clock=clock)
-    endpoint = pond.create_endpoint("/socket", admit)
-    lobby = endpoint.create_channel("/room/:id", let_in)
-    lobby.on_message("say", relay)
-    return House(pond, endpoint, lobby), clock
+from tests.core.ponds import ROOM, admit, build, request, settled, timed
 
 
 def message(

@@ -11,31 +11,11 @@ from pondsocket import (
     JoinContext,
     Options,
     OutgoingContext,
-    PondSocket,
 )
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged, Fault, Goodbye, PresenceMode, Refused
 
-from tests.core.ponds import ROOM, House, admit, build, let_in, relay, settled
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def timed(options: Options) -> tuple[House, Clock]:
-    clock = Clock()
-    pond = PondSocket(options=options, clock=clock)
-    endpoint = pond.create_endpoint("/socket", admit)
-    lobby = endpoint.create_channel("/room/:id", let_in)
-    lobby.on_message("say", relay)
-    return House(pond, endpoint, lobby), clock
+from tests.core.ponds import ROOM, build, settled, timed
 
 
 async def answer_to_event(peer: MemoryPeer, event: str = "say") -> Fault | str:
@@ -80,7 +60,7 @@ async def test_events_over_the_rate_are_answered_429_with_the_time_to_wait() -> 
         assert isinstance(refused, Fault)
         assert (refused.error, refused.code) == ("RATE_LIMITED", 429)
         assert refused.retry_after_ms == 500
-        clock.now += 0.5
+        clock.advance(0.5)
         assert await answer_to_event(ann) == "say"
         assert isinstance(await answer_to_event(ann), Fault)
 
@@ -96,7 +76,7 @@ async def test_the_default_is_500_events_at_once_and_50_a_second() -> None:
             await settled()
         assert {each.event for each in ann.drain()} == {"say"}
         assert isinstance(await answer_to_event(ann), Fault)
-        clock.now += 1.0
+        clock.advance(1.0)
         answers = [await answer_to_event(ann) for _ in range(51)]
         assert answers[:50] == ["say"] * 50
         assert isinstance(answers[50], Fault)
@@ -240,7 +220,7 @@ async def test_a_hundred_refusals_in_ten_seconds_close_the_connection() -> None:
         assert await answer_to_event(ann) == "say"
         for _ in range(99):
             assert isinstance(await answer_to_event(ann), Fault)
-        clock.now += 0.9
+        clock.advance(0.9)
         assert ann.closed is None
         ann.send("BROADCAST", ROOM, "say")
         assert await ann.wait_closed() == CloseCode.RATE_LIMITED
@@ -258,7 +238,7 @@ async def test_a_hundred_refusals_in_eleven_seconds_do_not() -> None:
         assert await answer_to_event(ann) == "say"
         for _ in range(150):
             assert isinstance(await answer_to_event(ann), Fault)
-            clock.now += 0.11
+            clock.advance(0.11)
         assert ann.closed is None
 
 

@@ -3,11 +3,11 @@
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import CloseCode, ConnectionContext
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket import CloseCode, ConnectionContext, Options, UsageError
+from pondsocket.testing import ConnectionRefusedByPond, FakeClock, connect
 from pondsocket_common import Acknowledged
 
-from tests.core.ponds import ROOM, build, member, say, settled
+from tests.core.ponds import ROOM, build, member, say, settled, timed
 
 
 async def test_the_example_of_the_module_works() -> None:
@@ -115,3 +115,37 @@ async def test_frames_reach_the_peer_as_they_are_on_the_wire() -> None:
             b' "requestId": "1", "payload": {"n": 18446744073709551615}}'
         )
         assert (await ann.receive()).payload == {"n": 2**64 - 1}
+
+
+def test_a_fake_clock_stands_still_until_it_is_advanced() -> None:
+    clock = FakeClock()
+    assert [clock(), clock()] == [0.0, 0.0]
+    clock.advance(1.5)
+    clock.advance(0)
+    clock.advance(2)
+    assert clock() == 3.5
+
+
+def test_a_fake_clock_starts_where_it_is_told() -> None:
+    clock = FakeClock(1_000.0)
+    clock.advance(0.5)
+    assert clock() == 1_000.5
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.001, float("-inf"), float("nan")])
+def test_a_fake_clock_does_not_go_back(seconds: float) -> None:
+    clock = FakeClock(10.0)
+    with pytest.raises(UsageError, match="advance by 0 s or more"):
+        clock.advance(seconds)
+    assert clock() == 10.0
+
+
+async def test_a_pond_goes_by_its_fake_clock() -> None:
+    house, clock = timed(Options(event_rate=1.0, event_burst=1))
+    async with member(house, "ann") as ann:
+        events = []
+        for seconds in (0.0, 0.5, 0.5):
+            clock.advance(seconds)
+            say(ann, "hi")
+            events.append((await ann.receive()).event)
+        assert events == ["say", "RATE_LIMITED", "say"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from pondsocket import EventContext, JoinContext, Options
 from pondsocket._errors import InvalidPayload
-from pondsocket.testing import MemoryPeer, connect
+from pondsocket.testing import FakeClock, MemoryPeer, connect
 from pondsocket_common import Detail, Fault, Refused, ServerMessage, encode_server
 from pydantic import AfterValidator, BaseModel, create_model
 
@@ -171,8 +171,8 @@ async def ask_for(peer: MemoryPeer, faults: int) -> str:
 
 
 async def test_a_message_of_many_faults_counts_as_many_messages() -> None:
-    now = 0.0
-    house = build(options=Options(event_rate=10, event_burst=10), clock=lambda: now)
+    clock = FakeClock()
+    house = build(options=Options(event_rate=10, event_burst=10), clock=clock)
 
     async def ask(payload: Say) -> None: ...
 
@@ -181,16 +181,16 @@ async def test_a_message_of_many_faults_counts_as_many_messages() -> None:
         assert await ask_for(ann, 255) == "INVALID_MESSAGE"
         assert await ask_for(ann, 20 * 256) == "INVALID_MESSAGE"
         assert await ask_for(ann, 1) == "RATE_LIMITED"
-        now = 1.2
+        clock.advance(1.2)
         assert await ask_for(ann, 1) == "RATE_LIMITED"
-        now = 1.4
+        clock.advance(0.2)
         assert await ask_for(ann, 1) == "INVALID_MESSAGE"
         assert ann.closed is None
 
 
 async def test_a_join_of_many_faults_counts_as_many_joins() -> None:
-    now = 0.0
-    house = build(options=Options(control_rate=10, control_burst=10), clock=lambda: now)
+    clock = FakeClock()
+    house = build(options=Options(control_rate=10, control_burst=10), clock=clock)
 
     async def join(ctx: JoinContext, mentions: list[str] = []) -> None:  # noqa: B006
         await ctx.accept()
@@ -203,7 +203,7 @@ async def test_a_join_of_many_faults_counts_as_many_joins() -> None:
             assert isinstance(refused, Refused)
             codes.append(refused.code)
         assert codes == [422, 429]
-        now = 2.0
+        clock.advance(2.0)
         assert (await ann.join("/typed/1")).event == "ACKNOWLEDGE"
 
 

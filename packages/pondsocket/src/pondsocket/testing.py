@@ -28,13 +28,14 @@ from pondsocket_common import (
     fresh_id,
 )
 
+from ._errors import UsageError
 from ._frames import Batch, Frame
 from ._request import ConnectRequest, Refusal, Transport
 from ._server import PondSocket
 from ._session import Session
 from ._state.backlog import leeway, make_room
 
-__all__ = ["ConnectionRefusedByPond", "MemoryPeer", "connect"]
+__all__ = ["ConnectionRefusedByPond", "FakeClock", "MemoryPeer", "connect"]
 
 
 # A broadcast to a thousand peers is one frame: read it once.
@@ -300,3 +301,28 @@ async def connect(
             raise
         (error,) = group.exceptions
         raise error from error.__cause__
+
+
+class FakeClock:
+    """A clock that only a test moves: `PondSocket(clock=FakeClock())`.
+
+    Args:
+        now: Seconds that it starts at.
+    """
+
+    def __init__(self, now: float = 0.0) -> None:
+        self._now = now
+
+    def __call__(self) -> float:
+        """Return the time, in seconds."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward.
+
+        Raises:
+            UsageError: `seconds` is negative or not a number; time does not go back.
+        """
+        if not seconds >= 0:
+            raise UsageError(f"A clock goes forward: advance by 0 s or more, not by {seconds!r}.")
+        self._now += seconds
