@@ -1,13 +1,17 @@
 """What the tests of the core have in common: a pond with one endpoint and one lobby."""
 
+import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.lowlevel
+import pytest
 from pondsocket import (
+    Channel,
     ConnectionContext,
     ConnectRequest,
     Endpoint,
@@ -20,7 +24,9 @@ from pondsocket import (
     Middleware,
     Options,
     PondSocket,
+    Refusal,
     ServerActions,
+    ServerMessage,
     Session,
     SystemEvents,
 )
@@ -28,6 +34,8 @@ from pondsocket.testing import FakeClock, MemoryPeer, connect
 from pondsocket_common import Headers, QueryParams
 
 ROOM = "/room/1"
+# What an application's error says, and no client may read.
+SECRET = "postgres://ann:secret@db"
 
 
 class House(NamedTuple):
@@ -46,6 +54,11 @@ UNLIMITED = Options(event_rate=None, control_rate=None, max_refusals=None)
 
 async def let_in(ctx: JoinContext) -> None:
     await ctx.accept()
+
+
+async def join_and_track(ctx: JoinContext) -> None:
+    await ctx.accept()
+    await ctx.track({"who": ctx.user.id})
 
 
 async def relay(ctx: EventContext) -> None:
@@ -98,12 +111,61 @@ def events(peer: MemoryPeer) -> list[str]:
     return [message.event for message in peer.drain()]
 
 
+def envelope_of(message: ServerMessage) -> tuple[str, str, str, str | None]:
+    """What a message says besides its payload: action, event, channel name, request id."""
+    return message.action, message.event, message.channel_name, message.request_id
+
+
+def error_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What was logged as an error."""
+    return [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 async def settled() -> None:
     """Wait until nothing can go on by itself."""
     # anyio's own way polls every 0.1 s on asyncio, so most of it is done before.
     for _ in range(30):
         await anyio.lowlevel.checkpoint()
     await anyio.wait_all_tasks_blocked()
+
+
+class SlowConnect:
+    """A connection handler that waits until it may decide.
+
+    Args:
+        decide: What it decides.
+    """
+
+    def __init__(self, decide: Callable[[ConnectionContext], None]) -> None:
+        self._decide = decide
+        self.asked = anyio.Event()
+        self.opened = anyio.Event()
+
+    async def __call__(self, ctx: ConnectionContext) -> None:
+        self.asked.set()
+        await self.opened.wait()
+        self._decide(ctx)
+
+
+@asynccontextmanager
+async def connecting(pond: PondSocket) -> AsyncIterator[list[Session | Refusal]]:
+    """Connect while the block runs; afterwards the outcome is in the list."""
+    outcomes: list[Session | Refusal] = []
+
+    async def connect() -> None:
+        outcomes.append(await pond.connect(request()))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(connect)
+        yield outcomes
+
+
+async def served(session: Session) -> MemoryPeer:
+    """Serve a connection until it ends, and give what its client has."""
+    peer = MemoryPeer(session)
+    with anyio.fail_after(2):
+        await session.run(peer, peer.pull)
+    return peer
 
 
 class Leaves:
@@ -126,3 +188,29 @@ async def admitted(pond: PondSocket, user: str = "ann") -> Session:
 async def assert_nothing_left(house: House) -> None:
     assert await house.endpoint.connection_count() == 0
     assert await house.lobby.list_channels() == []
+
+
+async def channel_of(house: House, name: str = ROOM) -> Channel:
+    """The live channel of this name."""
+    channel = await house.lobby.get_channel(name)
+    assert channel is not None
+    return channel
+
+
+def client_message(
+    n: int, action: str = "BROADCAST", event: str = "say", **more: object
+) -> dict[str, Any]:
+    """A message of a client, as its JSON says it."""
+    return {
+        "action": action,
+        "event": event,
+        "channelName": ROOM,
+        "requestId": f"r{n}",
+        "payload": {},
+        **more,
+    }
+
+
+def post_body(*messages: dict[str, Any]) -> bytes:
+    """The body of a POST that holds these messages."""
+    return json.dumps(messages).encode()

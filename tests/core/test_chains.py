@@ -1,6 +1,7 @@
 """Chains: what waits for asynchronous outgoing handlers, in its order and within its bounds."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -79,39 +80,38 @@ async def test_nothing_overtakes_a_late_frame() -> None:
         assert wire.sent[-1] == b"4"
 
 
-async def test_a_chain_over_its_bound_says_so() -> None:
+@asynccontextmanager
+async def waiting_chain(bound: int) -> AsyncIterator[Chain]:
+    """A chain whose first frame is taken out, and waits for ever."""
     async with anyio.create_task_group() as tasks:
-        chain = Chain(Wire(tasks), 10_000)
+        chain = Chain(Wire(tasks), bound)
         chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
-        await settled()  # it is taken out, and waits
+        await settled()
+        yield chain
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_chain_over_its_bound_says_so() -> None:
+    async with waiting_chain(10_000) as chain:
         pushed = 0
         while chain.push(frame("x")):
             pushed += 1
         assert pushed == 1_024
         assert not chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_chain_is_bounded_in_bytes_of_what_is_ready_and_what_is_late() -> None:
-    async with anyio.create_task_group() as tasks:
-        chain = Chain(Wire(tasks), 100)
-        chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
-        await settled()
+    async with waiting_chain(100) as chain:
         assert chain.push(frame("x" * 60))
         assert chain.push_late(LateFrame(anyio.sleep_forever, frame("x" * 40)))
         assert not chain.push(frame("x"))
         assert not chain.push_late(LateFrame(anyio.sleep_forever, frame("x")))
-        tasks.cancel_scope.cancel()
 
 
 async def test_one_frame_that_is_larger_than_the_bound_is_let_through_alone() -> None:
-    async with anyio.create_task_group() as tasks:
-        chain = Chain(Wire(tasks), 100)
-        chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
-        await settled()
+    async with waiting_chain(100) as chain:
         assert chain.push(frame("x" * 200))
         assert not chain.push(frame("x"))
-        tasks.cancel_scope.cancel()
 
 
 async def test_what_comes_before_a_chains_first_turn_may_be_sixteen_times_as_large() -> None:

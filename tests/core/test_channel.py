@@ -6,7 +6,6 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import (
-    Channel,
     EncodingError,
     EventContext,
     JoinContext,
@@ -18,19 +17,16 @@ from pondsocket import (
 from pondsocket_common import Evicted
 from pydantic import BaseModel, Field
 
-from tests.core.ponds import ROOM, House, build, events, member, say, settled
-
-
-async def channel_of(house: House, name: str = ROOM) -> Channel:
-    channel = await house.lobby.get_channel(name)
-    assert channel is not None
-    return channel
-
-
-async def track(ctx: JoinContext) -> None:
-    await ctx.accept()
-    await ctx.track({"who": ctx.user.id})
-
+from tests.core.ponds import (
+    ROOM,
+    build,
+    channel_of,
+    events,
+    join_and_track,
+    member,
+    say,
+    settled,
+)
 
 # --- broadcasts -------------------------------------------------------------------------------
 
@@ -276,7 +272,7 @@ async def test_the_reason_of_a_leave_is_told(how: str, reason: LeaveReason) -> N
 
 
 async def test_an_evicted_user_is_told_on_every_connection_and_stays_connected() -> None:
-    house, leaves = build(track), Leaves()
+    house, leaves = build(join_and_track), Leaves()
     house.lobby.on_leave(leaves)
     async with (
         member(house, "ann") as ann,

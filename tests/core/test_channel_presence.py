@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from pondsocket import (
-    Channel,
     EncodingError,
     EventContext,
     JoinContext,
@@ -14,18 +13,16 @@ from pondsocket import (
 )
 from pondsocket_common import PresenceList
 
-from tests.core.ponds import ROOM, House, build, events, member, say, settled
-
-
-async def channel_of(house: House, name: str = ROOM) -> Channel:
-    channel = await house.lobby.get_channel(name)
-    assert channel is not None
-    return channel
-
-
-async def track(ctx: JoinContext) -> None:
-    await ctx.accept()
-    await ctx.track({"who": ctx.user.id})
+from tests.core.ponds import (
+    ROOM,
+    build,
+    channel_of,
+    events,
+    join_and_track,
+    member,
+    say,
+    settled,
+)
 
 
 async def test_presence_goes_to_every_member_also_those_who_do_not_track() -> None:
@@ -83,7 +80,7 @@ async def test_presence_counts_a_user_once_and_lists_what_was_set_last() -> None
 
 
 async def test_losing_a_tab_that_is_not_listed_is_not_told() -> None:
-    house = build(track)
+    house = build(join_and_track)
     async with member(house, "ann") as tab, member(house, "ann"), member(house, "bob") as bob:
         await settled()
         bob.drain()
@@ -113,7 +110,7 @@ async def test_presence_objects_are_sent_exactly_as_given() -> None:
 
 
 async def test_an_object_that_json_cannot_say_spoils_no_list() -> None:
-    house = build(track)
+    house = build(join_and_track)
     async with member(house, "ann") as ann:
         channel = await channel_of(house)
         (entry,) = channel.roster
@@ -144,7 +141,7 @@ async def test_untracking_is_a_leave_of_the_list_alone() -> None:
         await ctx.untrack()
         await ctx.untrack()
 
-    house = build(track)
+    house = build(join_and_track)
     house.lobby.on_message("hide", untrack)
     async with member(house, "bob") as bob, member(house, "ann") as ann:
         await settled()

@@ -7,7 +7,7 @@ import pytest
 from pondsocket import CloseCode, Counter, OutgoingContext
 from pondsocket.testing import MemoryPeer, connect
 
-from tests.core.ponds import ROOM, settled
+from tests.core.ponds import ROOM, House, settled
 from tests.core.stalls import congestion, counted, house_with, numbers, stalled, tell
 
 
@@ -77,8 +77,8 @@ async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
     assert not congestion(house)._closing
 
 
-async def test_a_chain_whose_member_ended_while_it_was_behind_keeps_nothing() -> None:
-    """Frames that an outgoing handler lets go when the connection has ended are nobody's."""
+def house_that_waits() -> tuple[House, anyio.Event]:
+    """A pond whose outgoing handler of the event `wait` waits for what is returned with it."""
     house = house_with("drop_oldest")
     opened = anyio.Event()
 
@@ -86,6 +86,12 @@ async def test_a_chain_whose_member_ended_while_it_was_behind_keeps_nothing() ->
     async def wait(ctx: OutgoingContext) -> None:
         await opened.wait()
 
+    return house, opened
+
+
+async def test_a_chain_whose_member_ended_while_it_was_behind_keeps_nothing() -> None:
+    """Frames that an outgoing handler lets go when the connection has ended are nobody's."""
+    house, opened = house_that_waits()
     async with connect(house.pond, "/socket") as ann:
         await stalled(house, ann, 1)
         await tell(house, *({"n": n} for n in range(3)))
@@ -100,13 +106,7 @@ async def test_a_chain_whose_member_ended_while_it_was_behind_keeps_nothing() ->
 
 
 async def test_frames_behind_a_late_one_are_dropped_as_any() -> None:
-    house = house_with("drop_oldest")
-    opened = anyio.Event()
-
-    @house.lobby.on_outgoing("wait")
-    async def wait(ctx: OutgoingContext) -> None:
-        await opened.wait()
-
+    house, opened = house_that_waits()
     async with connect(house.pond, "/socket") as ann:
         await stalled(house, ann, 2)
         await house.pond.channel("/socket", ROOM).broadcast("wait", {})

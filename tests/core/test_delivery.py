@@ -5,11 +5,11 @@ from contextlib import AsyncExitStack
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import Batch, CloseCode, EventContext, Frame, JoinContext, OutgoingContext
+from pondsocket import Batch, CloseCode, EventContext, Frame, OutgoingContext
 from pondsocket._delivery import deliver
 from pondsocket_common import PresenceEventTypes, PresenceList
 
-from tests.core.ponds import ROOM, build, events, let_in, member, say, settled
+from tests.core.ponds import ROOM, build, events, join_and_track, let_in, member, say, settled
 
 
 class Box:
@@ -66,11 +66,6 @@ def test_closing_may_take_members_out_of_what_is_iterated() -> None:
 # --- slow consumers ---------------------------------------------------------------------------
 
 
-async def track(ctx: JoinContext) -> None:
-    await ctx.accept()
-    await ctx.track({"who": ctx.user.id})
-
-
 async def test_a_slow_member_is_closed_and_others_keep_receiving() -> None:
     house = build()
     async with (
@@ -110,7 +105,7 @@ async def test_unread_answers_make_a_slow_consumer_too() -> None:
 
 
 async def test_the_others_learn_of_it_after_what_broke_it() -> None:
-    house = build(track)
+    house = build(join_and_track)
     async with (
         member(house, "slow", capacity=4) as slow,
         member(house, "ann") as ann,
@@ -131,7 +126,7 @@ async def test_outgoing_copies_reach_everyone_before_a_slow_one_is_closed() -> N
     def mark(ctx: OutgoingContext) -> None:
         ctx.transform({"for": ctx.get_user().id})
 
-    house = build(track)
+    house = build(join_and_track)
     house.lobby.on_outgoing("say", mark)
     async with (
         member(house, "slow") as slow,
@@ -154,7 +149,7 @@ async def test_a_room_of_stalled_peers_is_closed_one_after_another(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Each that goes is one presence frame more for the rest: nested, it exhausted the stack."""
-    house = build(track)
+    house = build(join_and_track)
     stalled = 150
     async with AsyncExitStack() as stack:
         peers = []
@@ -185,7 +180,7 @@ async def test_a_room_of_stalled_peers_is_closed_one_after_another(
 async def test_peers_that_stall_at_once_are_each_closed_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    house = build(track)
+    house = build(join_and_track)
     async with AsyncExitStack() as stack:
         peers = [
             await stack.enter_async_context(member(house, f"user{number}")) for number in range(10)

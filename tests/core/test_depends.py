@@ -4,12 +4,9 @@
 
 import functools
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-import anyio
-import anyio.lowlevel
-import anyio.to_thread
 from pondsocket import (
     Depends,
     EventContext,
@@ -17,45 +14,13 @@ from pondsocket import (
 )
 from pydantic import BaseModel
 
+from tests.core.dependency_log import DependencyLog
 from tests.core.ponds import ROOM, build, member
 from tests.core.typed import fault, result
 
 
-class Log(list[str]):
-    """What has happened, and dependencies of every form that write it down."""
-
-    def plain(self) -> str:
-        self.append("plain")
-        return "plain"
-
-    async def waits(self) -> str:
-        await anyio.lowlevel.checkpoint()
-        self.append("async")
-        return "async"
-
-    def generates(self) -> Iterator[str]:
-        self.append("open")
-        try:
-            yield "generated"
-        except BaseException as exc:
-            self.append(f"saw {type(exc).__name__}")
-            raise
-        finally:
-            self.append("closed")
-
-    async def generates_async(self) -> AsyncIterator[str]:
-        self.append("open")
-        try:
-            yield "generated"
-        except BaseException as exc:
-            self.append(f"saw {type(exc).__name__}")
-            raise
-        finally:
-            self.append("closed")
-
-
 async def test_dependencies_of_every_form_give_their_value() -> None:
-    log = Log()
+    log = DependencyLog()
 
     async def handler(
         a: str = Depends(log.plain),
@@ -123,7 +88,7 @@ async def test_dependencies_take_parameters_by_the_same_rules() -> None:
 
 
 async def test_what_does_not_fit_is_found_before_any_dependency_is_called() -> None:
-    log = Log()
+    log = DependencyLog()
 
     def needs(a: int) -> int:
         return a

@@ -25,41 +25,9 @@ from pondsocket import (
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Refused
 
+from tests.core.dependency_log import DependencyLog
 from tests.core.ponds import ROOM, build, member, settled
 from tests.core.typed import ask, fault, lobby, result
-
-
-class Log(list[str]):
-    """What has happened, and dependencies of every form that write it down."""
-
-    def plain(self) -> str:
-        self.append("plain")
-        return "plain"
-
-    async def waits(self) -> str:
-        await anyio.lowlevel.checkpoint()
-        self.append("async")
-        return "async"
-
-    def generates(self) -> Iterator[str]:
-        self.append("open")
-        try:
-            yield "generated"
-        except BaseException as exc:
-            self.append(f"saw {type(exc).__name__}")
-            raise
-        finally:
-            self.append("closed")
-
-    async def generates_async(self) -> AsyncIterator[str]:
-        self.append("open")
-        try:
-            yield "generated"
-        except BaseException as exc:
-            self.append(f"saw {type(exc).__name__}")
-            raise
-        finally:
-            self.append("closed")
 
 
 @pytest.mark.parametrize("form", ["generates", "generates_async"])
@@ -67,7 +35,7 @@ class Log(list[str]):
 async def test_a_generator_sees_the_handlers_exception_and_is_cleaned_up(
     form: str, plain: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log = Log()
+    log = DependencyLog()
     dependency = getattr(log, form)
 
     def fails(value: str = Depends(dependency)) -> None:
@@ -84,7 +52,7 @@ async def test_a_generator_sees_the_handlers_exception_and_is_cleaned_up(
 @pytest.mark.parametrize("form", ["generates", "generates_async"])
 async def test_the_clean_up_precedes_the_reply(form: str) -> None:
     house = build()
-    log = Log()
+    log = DependencyLog()
 
     async def handler(ctx: EventContext, value: str = Depends(getattr(log, form))) -> str:
         return value
@@ -107,7 +75,7 @@ async def test_a_clean_up_that_fails_is_the_handlers_failure() -> None:
 
 
 async def test_a_dependency_that_refuses_is_the_answer_and_those_before_it_are_cleaned_up() -> None:
-    log = Log()
+    log = DependencyLog()
 
     async def refuse() -> None:
         raise PondError("Not you.", 403)
@@ -122,7 +90,7 @@ async def test_a_dependency_that_refuses_is_the_answer_and_those_before_it_are_c
 
 @pytest.mark.parametrize("form", ["generates", "generates_async"])
 async def test_a_generator_is_cleaned_up_where_the_join_takes_too_long(form: str) -> None:
-    log = Log()
+    log = DependencyLog()
 
     async def join(ctx: JoinContext, value: str = Depends(getattr(log, form))) -> None:
         await anyio.sleep_forever()

@@ -140,6 +140,13 @@ async def test_a_stream_that_ends_while_the_identity_is_looked_up_is_not_found()
         assert found == [None]
 
 
+async def refusal_of_stream(pond: PondSocket) -> Refusal:
+    with pytest.raises(ConnectionRefusedByPond) as caught:
+        async with connect(pond, "/socket", transport="sse"):
+            pass
+    return caught.value.refusal
+
+
 async def test_an_identity_that_fails_is_answered_500_and_its_text_stays_here(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -148,11 +155,9 @@ async def test_an_identity_that_fails_is_answered_500_and_its_text_stays_here(
 
     pond = PondSocket()
     pond.create_endpoint("/socket", admit, identity=identity)
-    with pytest.raises(ConnectionRefusedByPond) as caught:
-        async with connect(pond, "/socket", transport="sse"):
-            pass
-    assert caught.value.refusal.status == 500
-    assert "secret" not in caught.value.refusal.message
+    refusal = await refusal_of_stream(pond)
+    assert refusal.status == 500
+    assert "secret" not in refusal.message
     assert "the application's secret" in caplog.text
     async with connect(pond, "/socket"):  # no stream, so nobody asks
         pass
@@ -183,10 +188,8 @@ async def test_an_identity_that_takes_too_long_is_answered_504() -> None:
 
     pond = PondSocket(options=Options(connect_timeout=0.01))
     pond.create_endpoint("/socket", admit, identity=identity)
-    with pytest.raises(ConnectionRefusedByPond) as caught:
-        async with connect(pond, "/socket", transport="sse"):
-            pass
-    assert caught.value.refusal.status == 504
+    refusal = await refusal_of_stream(pond)
+    assert refusal.status == 504
 
 
 async def test_whoever_is_declined_is_not_asked_who_they_are() -> None:
@@ -198,10 +201,8 @@ async def test_whoever_is_declined_is_not_asked_who_they_are() -> None:
 
     pond = PondSocket()
     pond.create_endpoint("/socket", decline, identity=identity)
-    with pytest.raises(ConnectionRefusedByPond) as caught:
-        async with connect(pond, "/socket", transport="sse"):
-            pass
-    assert caught.value.refusal.status == 403
+    refusal = await refusal_of_stream(pond)
+    assert refusal.status == 403
 
 
 # --- subprotocols -----------------------------------------------------------------------------

@@ -6,20 +6,23 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import CloseCode, ConnectionContext, EventContext, Options, Refusal, Session
+from pondsocket import CloseCode, ConnectionContext, EventContext, Options, Refusal
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
-from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
+from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Goodbye, ServerMessage
 
 from tests.core.crowds import crowd, goodbyes
 from tests.core.ponds import (
+    SlowConnect,
     admitted,
     assert_nothing_left,
     build,
+    connecting,
     events,
     member,
     request,
     say,
+    served,
     settled,
 )
 from tests.virtual import virtual
@@ -196,13 +199,7 @@ async def test_a_pond_left_while_it_drains_is_closed() -> None:
 
 
 async def test_a_connection_that_is_being_decided_when_the_drain_begins_is_refused() -> None:
-    asked, opened = anyio.Event(), anyio.Event()
-
-    async def slow(ctx: ConnectionContext) -> None:
-        asked.set()
-        await opened.wait()
-        ctx.accept()
-
+    slow = SlowConnect(ConnectionContext.accept)
     house = build(connect=slow)
     async with anyio.create_task_group() as tasks:
         refused = anyio.Event()
@@ -215,9 +212,9 @@ async def test_a_connection_that_is_being_decided_when_the_drain_begins_is_refus
             refused.set()
 
         tasks.start_soon(knock)
-        await asked.wait()
+        await slow.asked.wait()
         await house.pond.drain()
-        opened.set()
+        slow.opened.set()
         await refused.wait()
 
 
@@ -225,9 +222,7 @@ async def test_one_admitted_but_not_yet_served_when_the_drain_begins_is_told_at_
     house = build()
     session = await admitted(house.pond)
     house.pond.begin_drain()
-    peer = MemoryPeer(session)
-    with anyio.fail_after(2):
-        await session.run(peer, peer.pull)
+    peer = await served(session)
 
     assert peer.closed is CloseCode.RESTART
     seen = peer.drain()
@@ -238,24 +233,12 @@ async def test_one_admitted_but_not_yet_served_when_the_drain_begins_is_told_at_
 
 async def test_a_refusal_of_the_application_is_given_also_in_a_drain() -> None:
     """Whoever may not come in at all need not come back."""
-    asked, opened = anyio.Event(), anyio.Event()
-
-    async def slow(ctx: ConnectionContext) -> None:
-        asked.set()
-        await opened.wait()
-        ctx.decline(401, "Who are you?")
-
+    slow = SlowConnect(lambda ctx: ctx.decline(401, "Who are you?"))
     house = build(connect=slow)
-    outcomes: list[Session | Refusal] = []
-
-    async def knock() -> None:
-        outcomes.append(await house.pond.connect(request()))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(knock)
-        await asked.wait()
+    async with connecting(house.pond) as outcomes:
+        await slow.asked.wait()
         house.pond.begin_drain()
-        opened.set()
+        slow.opened.set()
     (outcome,) = outcomes
     assert isinstance(outcome, Refusal)
     assert outcome.status == 401

@@ -1,7 +1,5 @@
 """Who may connect, and where messages go that are no member's."""
 
-import logging
-
 import anyio
 import anyio.lowlevel
 import pytest
@@ -23,9 +21,12 @@ from pondsocket_common import Fault, NotFound
 
 from tests.core.ponds import (
     ROOM,
+    SECRET,
     admit,
     assert_nothing_left,
     build,
+    envelope_of,
+    error_records,
     events,
     let_in,
     member,
@@ -33,8 +34,6 @@ from tests.core.ponds import (
     say,
     settled,
 )
-
-SECRET = "postgres://ann:secret@db"
 
 
 async def refusal_of(handler: Handler, **limits: float) -> Refusal:
@@ -105,7 +104,7 @@ async def test_a_raising_handler_is_500_and_its_text_stays_here(
     refusal = await refusal_of(fail)
     assert refusal.status == 500
     assert SECRET not in refusal.message
-    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    (record,) = error_records(caplog)
     assert record.exc_info is not None
 
 
@@ -340,12 +339,7 @@ async def test_an_event_by_a_non_member_is_403() -> None:
         await settled()
         assert not bob.unread
 
-    assert (answer.action, answer.event, answer.channel_name, answer.request_id) == (
-        ServerActions.ERROR,
-        "UNAUTHORIZED_BROADCAST",
-        ROOM,
-        request_id,
-    )
+    assert envelope_of(answer) == (ServerActions.ERROR, "UNAUTHORIZED_BROADCAST", ROOM, request_id)
     assert isinstance(answer.payload, Fault)
     assert (answer.payload.error, answer.payload.code) == (ErrorTypes.UNAUTHORIZED_BROADCAST, 403)
 

@@ -13,10 +13,11 @@ from pondsocket import (
     OutgoingContext,
     PondSocket,
 )
+from pondsocket.testing import MemoryPeer
 from pondsocket_common import Position
 
 from tests.core.gathered import OTHER, do, gathering_house, heard, tell
-from tests.core.gatherings import lend
+from tests.core.gatherings import HandLoop, lend
 from tests.core.ponds import ROOM, House, admit, build, let_in, member, settled
 from tests.core.stalls import Tallies
 
@@ -45,13 +46,19 @@ async def test_what_waits_when_somebody_comes_back_is_neither_missed_nor_doubled
         assert heard(bob) == [1, 2, 3, 4]
 
 
+async def position_of(house: House, loop: HandLoop, peer: MemoryPeer, number: int) -> Position:
+    """Where a broadcast of this number stands in the history."""
+    await tell(house, number)
+    loop.turn()
+    position = peer.drain()[-1].position
+    assert isinstance(position, Position)
+    return position
+
+
 async def test_a_member_that_is_behind_has_nothing_wait_and_afterwards_it_does() -> None:
     house, loop = gathering_house(history=History(size=99))
     async with member(house, "bob") as bob:
-        await tell(house, 0)
-        loop.turn()
-        since = bob.drain()[-1].position
-        assert isinstance(since, Position)
+        since = await position_of(house, loop, bob, 0)
         await tell(house, *range(1, 21))
         async with member(house, "ann", OTHER, capacity=8) as ann:
             await ann.join(ROOM, since=since)
@@ -177,10 +184,7 @@ async def test_who_is_too_slow_for_what_waits_does_not_come_in_again(evicts: boo
 async def test_who_is_too_slow_for_its_acknowledgement_leaves_the_room_as_it_was() -> None:
     house, loop = gathering_house(history=History(size=9))
     async with member(house, "ann") as ann:
-        await tell(house, 1)
-        loop.turn()
-        since = ann.drain()[-1].position
-        assert isinstance(since, Position)
+        since = await position_of(house, loop, ann, 1)
         await tell(house, 2)
         loop.turn()
         async with member(house, "slow", OTHER) as slow:

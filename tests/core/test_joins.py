@@ -1,7 +1,5 @@
 """Joins: exactly one answer to each, and which."""
 
-import logging
-
 import anyio
 import anyio.lowlevel
 import pytest
@@ -15,13 +13,17 @@ from pondsocket import (
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged, NotFound, Refused
 
-from tests.core.ponds import ROOM, build, events, member, say, settled
-
-SECRET = "postgres://ann:secret@db"
-
-
-def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if record.levelno >= logging.ERROR]
+from tests.core.ponds import (
+    ROOM,
+    SECRET,
+    build,
+    envelope_of,
+    error_records,
+    events,
+    member,
+    say,
+    settled,
+)
 
 
 async def test_an_accepted_join_is_acknowledged_under_its_request_id() -> None:
@@ -31,12 +33,7 @@ async def test_an_accepted_join_is_acknowledged_under_its_request_id() -> None:
         await ann.receive_event("CONNECTION")
         answer = await ann.receive()
 
-    assert (answer.action, answer.event, answer.channel_name, answer.request_id) == (
-        ServerActions.SYSTEM,
-        "ACKNOWLEDGE",
-        ROOM,
-        request_id,
-    )
+    assert envelope_of(answer) == (ServerActions.SYSTEM, "ACKNOWLEDGE", ROOM, request_id)
     assert answer.payload == Acknowledged()
 
 
@@ -71,7 +68,7 @@ async def test_a_join_that_nobody_decides_about_is_refused_with_401(
         await anyio.lowlevel.checkpoint()
 
     assert (await outcome_of(join))[0].code == 401
-    assert "neither accepted nor declined" in errors(caplog)[0].getMessage()
+    assert "neither accepted nor declined" in error_records(caplog)[0].getMessage()
 
 
 async def test_a_join_over_its_time_limit_is_refused_with_408() -> None:
@@ -99,7 +96,7 @@ async def test_a_raising_join_handler_is_answered_500_and_its_text_stays_here(
     refused, _ = await outcome_of(join)
     assert refused.code == 500
     assert SECRET not in refused.message
-    (record,) = errors(caplog)
+    (record,) = error_records(caplog)
     assert record.exc_info is not None
     for word in ("channel='/room/1'", "user=", "request="):
         assert word in record.getMessage()
@@ -112,7 +109,7 @@ async def test_a_pond_error_in_a_join_handler_is_its_answer(
         raise PondError("The room is full.", 409)
 
     assert (await outcome_of(join))[0] == Refused(409, "The room is full.")
-    assert errors(caplog) == []
+    assert error_records(caplog) == []
 
 
 @pytest.mark.parametrize(
@@ -132,7 +129,7 @@ async def test_a_handler_that_raises_after_it_has_accepted_keeps_the_membership(
         assert (await ann.receive()).payload == {"text": "still in"}
         await settled()
         assert not ann.unread
-    assert len(errors(caplog)) == 1
+    assert len(error_records(caplog)) == 1
 
 
 async def test_a_handler_that_raises_after_it_has_declined_changes_nothing(
@@ -143,7 +140,7 @@ async def test_a_handler_that_raises_after_it_has_declined_changes_nothing(
         raise LookupError
 
     assert (await outcome_of(join))[0] == Refused(403, "no")
-    assert len(errors(caplog)) == 1
+    assert len(error_records(caplog)) == 1
 
 
 async def test_the_time_limit_runs_to_the_decision_only() -> None:
@@ -185,7 +182,7 @@ async def test_a_decision_that_cannot_be_carried_out_is_still_answered(
         await decide(ctx)  # type: ignore[operator]
 
     assert (await outcome_of(join))[0].code == 500
-    assert len(errors(caplog)) == 1
+    assert len(error_records(caplog)) == 1
 
 
 async def test_a_join_of_what_nobody_serves_is_not_found() -> None:

@@ -69,21 +69,25 @@ async def test_work_may_deal_with_a_cancellation() -> None:
     assert seen == ["cleaned up"]
 
 
+async def sleep_until_closed(seen: list[str]) -> None:
+    try:
+        await anyio.sleep_forever()
+    finally:
+        seen.append("closed")
+
+
+def begin_and_close(work: Coroutine[Any, Any, None]) -> None:
+    work.send(None)
+    work.close()
+
+
 async def test_abandoned_work_is_closed() -> None:
     seen: list[str] = []
 
-    async def work() -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            seen.append("closed")
-
     async def drive() -> None:
-        await lead(work(), None)
+        await lead(sleep_until_closed(seen), None)
 
-    driver = drive()
-    driver.send(None)
-    driver.close()
+    begin_and_close(drive())
 
     assert seen == ["closed"]
 
@@ -203,18 +207,10 @@ async def test_work_that_was_begun_goes_on_where_it_waits() -> None:
 async def test_work_that_was_begun_and_is_abandoned_is_closed() -> None:
     seen: list[str] = []
 
-    async def work() -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            seen.append("closed")
-
     async def drive() -> None:
-        begun = work()
+        begun = sleep_until_closed(seen)
         await resume(begun, begun.send(None))
 
-    driver = drive()
-    driver.send(None)
-    driver.close()
+    begin_and_close(drive())
 
     assert seen == ["closed"]

@@ -1,8 +1,5 @@
 """Rates where an array of messages comes at once; and how many connections there may be."""
 
-import json
-from typing import Any
-
 import anyio
 import pytest
 from pondsocket import (
@@ -15,24 +12,7 @@ from pondsocket import (
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Refused
 
-from tests.core.ponds import ROOM, admit, build, request, settled, timed
-
-
-def message(
-    n: int, action: str = "BROADCAST", event: str = "say", **more: object
-) -> dict[str, Any]:
-    return {
-        "action": action,
-        "event": event,
-        "channelName": ROOM,
-        "requestId": f"r{n}",
-        "payload": {},
-        **more,
-    }
-
-
-def body(*messages: dict[str, Any]) -> bytes:
-    return json.dumps(messages).encode()
+from tests.core.ponds import ROOM, admit, build, client_message, post_body, request, settled, timed
 
 
 async def test_each_message_of_an_array_counts_and_all_or_none_are_taken() -> None:
@@ -40,24 +20,26 @@ async def test_each_message_of_an_array_counts_and_all_or_none_are_taken() -> No
     async with connect(house.pond, "/socket") as ann:
         await ann.join(ROOM)  # one of the two
         ann.drain()
-        assert ann.session.post(body(*(message(n) for n in range(4)))) is None
+        assert ann.session.post(post_body(*(client_message(n) for n in range(4)))) is None
         await settled()
         assert len(ann.drain()) == 4
-        refusal = ann.session.post(body(message(5), message(6), message(7)))
+        refusal = ann.session.post(
+            post_body(client_message(5), client_message(6), client_message(7))
+        )
         assert isinstance(refusal, Refusal)
         assert (refusal.status, refusal.retry_after) == (429, 2)
         await settled()
         told = ann.drain()
         assert [each.request_id for each in told] == ["r5", "r6", "r7"]
         assert {each.event for each in told} == {"RATE_LIMITED"}
-        assert ann.session.post(body(message(8))) is None  # nothing of it was counted
+        assert ann.session.post(post_body(client_message(8))) is None  # nothing of it was counted
 
 
 async def test_what_an_array_could_not_use_is_given_back() -> None:
     house, _ = timed(Options(event_rate=1.0, event_burst=1, control_rate=0.001, control_burst=2))
     async with connect(house.pond, "/socket") as ann:
         await ann.receive_event("CONNECTION")
-        mixed = body(message(1, "JOIN_CHANNEL"), message(2), message(3))
+        mixed = post_body(client_message(1, "JOIN_CHANNEL"), client_message(2), client_message(3))
         refusal = ann.session.post(mixed)
         assert isinstance(refusal, Refusal)
         told = {each.request_id: each.event for each in ann.drain()}
@@ -72,12 +54,12 @@ async def test_refused_posts_are_refusals_too() -> None:
     house, _ = timed(Options(event_rate=0.001, event_burst=1, max_refusals=3))
     async with connect(house.pond, "/socket") as ann:
         await ann.join(ROOM)
-        assert ann.session.post(body(message(1))) is None
+        assert ann.session.post(post_body(client_message(1))) is None
         for n in range(3):
             assert ann.closed is None
-            assert isinstance(ann.session.post(body(message(n))), Refusal)
+            assert isinstance(ann.session.post(post_body(client_message(n))), Refusal)
         assert await ann.wait_closed() == CloseCode.RATE_LIMITED
-        gone = ann.session.post(body(message(9)))
+        gone = ann.session.post(post_body(client_message(9)))
         assert isinstance(gone, Refusal)
         assert gone.status == 404
 

@@ -15,7 +15,7 @@ from pondsocket import (
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged, Fault, Goodbye, PresenceMode, Refused
 
-from tests.core.ponds import ROOM, build, settled, timed
+from tests.core.ponds import ROOM, build, client_message, member, settled, timed
 
 
 async def answer_to_event(peer: MemoryPeer, event: str = "say") -> Fault | str:
@@ -31,23 +31,6 @@ async def answer_to_event(peer: MemoryPeer, event: str = "say") -> Fault | str:
 @contextmanager
 def options_off() -> Iterator[Options]:
     yield Options(event_rate=None, control_rate=None, max_refusals=None, max_channels=None)
-
-
-def message(
-    n: int, action: str = "BROADCAST", event: str = "say", **more: object
-) -> dict[str, Any]:
-    return {
-        "action": action,
-        "event": event,
-        "channelName": ROOM,
-        "requestId": f"r{n}",
-        "payload": {},
-        **more,
-    }
-
-
-def body(*messages: dict[str, Any]) -> bytes:
-    return json.dumps(messages).encode()
 
 
 async def test_events_over_the_rate_are_answered_429_with_the_time_to_wait() -> None:
@@ -208,15 +191,13 @@ async def test_the_default_for_names_is_255_characters() -> None:
         assert (await ann.answer(ann.send("BROADCAST", ROOM, "e" * 255))).event == (
             "HANDLER_NOT_FOUND"
         )
-        ann.send_raw(json.dumps(message(1, event="e" * 256)))
+        ann.send_raw(json.dumps(client_message(1, event="e" * 256)))
         assert (await ann.answer("r1")).event == "INVALID_MESSAGE"
 
 
 async def test_a_hundred_refusals_in_ten_seconds_close_the_connection() -> None:
     house, clock = timed(Options(event_rate=1.0, event_burst=1))
-    async with connect(house.pond, "/socket") as ann:
-        await ann.join(ROOM)
-        ann.drain()
+    async with member(house, "ann") as ann:
         assert await answer_to_event(ann) == "say"
         for _ in range(99):
             assert isinstance(await answer_to_event(ann), Fault)
@@ -232,9 +213,7 @@ async def test_a_hundred_refusals_in_ten_seconds_close_the_connection() -> None:
 
 async def test_a_hundred_refusals_in_eleven_seconds_do_not() -> None:
     house, clock = timed(Options(event_rate=0.001, event_burst=1))
-    async with connect(house.pond, "/socket") as ann:
-        await ann.join(ROOM)
-        ann.drain()
+    async with member(house, "ann") as ann:
         assert await answer_to_event(ann) == "say"
         for _ in range(150):
             assert isinstance(await answer_to_event(ann), Fault)

@@ -1,7 +1,5 @@
 """Events and leaves, and which answer each gets."""
 
-import logging
-
 import anyio
 import anyio.lowlevel
 import pytest
@@ -19,14 +17,18 @@ from pondsocket import (
 from pondsocket.testing import connect
 from pondsocket_common import Fault, Left, Refused
 
-from tests.core.ponds import ROOM, build, events, let_in, member, say, settled
-
-SECRET = "postgres://ann:secret@db"
-
-
-def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if record.levelno >= logging.ERROR]
-
+from tests.core.ponds import (
+    ROOM,
+    SECRET,
+    build,
+    envelope_of,
+    error_records,
+    events,
+    let_in,
+    member,
+    say,
+    settled,
+)
 
 # --- events -----------------------------------------------------------------------------------
 
@@ -58,12 +60,7 @@ async def test_an_event_without_a_handler_is_answered_404() -> None:
         request_id = say(ann, "", event="unknown")
         answer = await ann.receive()
 
-    assert (answer.action, answer.event, answer.channel_name, answer.request_id) == (
-        ServerActions.ERROR,
-        "HANDLER_NOT_FOUND",
-        ROOM,
-        request_id,
-    )
+    assert envelope_of(answer) == (ServerActions.ERROR, "HANDLER_NOT_FOUND", ROOM, request_id)
     assert isinstance(answer.payload, Fault)
     assert (answer.payload.error, answer.payload.code) == (ErrorTypes.HANDLER_NOT_FOUND, 404)
 
@@ -86,16 +83,11 @@ async def test_a_raising_event_handler_is_answered_500_and_its_text_stays_here(
         assert (await ann.receive()).payload == {"text": "goes on"}
         assert events(bob) == ["say"]
 
-    assert (answer.action, answer.event, answer.channel_name, answer.request_id) == (
-        ServerActions.ERROR,
-        "INTERNAL_SERVER_ERROR",
-        ROOM,
-        request_id,
-    )
+    assert envelope_of(answer) == (ServerActions.ERROR, "INTERNAL_SERVER_ERROR", ROOM, request_id)
     assert isinstance(answer.payload, Fault)
     assert answer.payload.code == 500
     assert SECRET not in answer.payload.message
-    (record,) = errors(caplog)
+    (record,) = error_records(caplog)
     assert record.exc_info is not None
     for word in ("event='fail'", "channel='/room/1'", "user='ann'", f"request='{request_id}'"):
         assert word in record.getMessage()
@@ -119,7 +111,7 @@ async def test_a_pond_error_in_an_event_handler_is_its_answer(
         request_id,
     )
     assert answer.payload == Fault(ErrorTypes.CHANNEL_ERROR, 409, "No tea here.")
-    assert errors(caplog) == []
+    assert error_records(caplog) == []
 
 
 async def test_a_pond_error_that_utf8_cannot_say_does_not_end_the_connection() -> None:
@@ -144,12 +136,7 @@ async def test_a_leave_is_acknowledged_also_where_there_was_nothing_to_leave(nam
         request_id = ann.send("LEAVE_CHANNEL", name, "leave")
         answer = await ann.receive()
 
-    assert (answer.action, answer.event, answer.channel_name, answer.request_id) == (
-        ServerActions.SYSTEM,
-        "EXIT_ACKNOWLEDGE",
-        name,
-        request_id,
-    )
+    assert envelope_of(answer) == (ServerActions.SYSTEM, "EXIT_ACKNOWLEDGE", name, request_id)
     assert answer.payload == Left()
 
 
@@ -178,8 +165,8 @@ async def test_a_raising_leave_handler_is_logged_and_changes_nothing(
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         assert (await ann.receive()).event == "EXIT_ACKNOWLEDGE"
         assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
-    assert len(errors(caplog)) == 2
-    assert "channel='/room/1' user='ann'" in errors(caplog)[0].getMessage()
+    assert len(error_records(caplog)) == 2
+    assert "channel='/room/1' user='ann'" in error_records(caplog)[0].getMessage()
 
 
 async def test_a_leave_handler_over_its_time_limit_is_cut_off(
@@ -193,7 +180,7 @@ async def test_a_leave_handler_over_its_time_limit_is_cut_off(
     with anyio.fail_after(2):
         async with member(house, "ann"):
             pass
-    assert "took over 0.02 s" in errors(caplog)[0].getMessage()
+    assert "took over 0.02 s" in error_records(caplog)[0].getMessage()
 
 
 async def test_there_is_one_leave_handler() -> None:

@@ -12,6 +12,7 @@ from pondsocket import (
     ConnectionContext,
     Depends,
     EventContext,
+    Handler,
     Hooks,
     JoinContext,
     LeaveContext,
@@ -32,7 +33,28 @@ from tests.core.ponds import ROOM, admit, build, let_in, member, say, settled
 INTERNAL = (ErrorTypes.INTERNAL_SERVER_ERROR, 500)
 
 
-async def await_what_somebody_cancelled() -> None:
+async def expect_event_fails(handler: Handler) -> None:
+    """Expect an event to be answered with 500, and the connection to go on."""
+    house = build()
+    house.lobby.on_message("go", handler)
+    async with member(house, "ann") as ann:
+        answer = await ann.answer(say(ann, "", event="go"))
+        assert isinstance(answer.payload, Fault)
+        assert (answer.payload.error, answer.payload.code) == INTERNAL
+        say(ann, "still here")
+        assert (await ann.receive()).payload == {"text": "still here"}
+
+
+async def expect_join_fails(handler: Handler) -> None:
+    """Expect a join to be answered with 500."""
+    house = build(handler)
+    async with connect(house.pond, "/socket") as ann:
+        answer = await ann.join(ROOM)
+        assert isinstance(answer.payload, Refused)
+        assert answer.payload.code == 500
+
+
+async def await_what_was_cancelled() -> None:
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     future.cancel()
     await future
@@ -43,35 +65,24 @@ async def test_an_event_handler_that_awaits_what_was_cancelled_is_answered_as_fa
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def handler(ctx: EventContext) -> None:
-        await await_what_somebody_cancelled()
+        await await_what_was_cancelled()
 
-    house = build()
-    house.lobby.on_message("go", handler)
-    async with member(house, "ann") as ann:
-        answer = await ann.answer(say(ann, "", event="go"))
-        assert isinstance(answer.payload, Fault)
-        assert (answer.payload.error, answer.payload.code) == INTERNAL
-        say(ann, "still here")
-        assert (await ann.receive()).payload == {"text": "still here"}
+    await expect_event_fails(handler)
     assert "An event handler failed" in caplog.text
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_join_handler_that_awaits_what_was_cancelled_is_answered_as_failed() -> None:
     async def handler(ctx: JoinContext) -> None:
-        await await_what_somebody_cancelled()
+        await await_what_was_cancelled()
 
-    house = build(handler)
-    async with connect(house.pond, "/socket") as ann:
-        answer = await ann.join(ROOM)
-        assert isinstance(answer.payload, Refused)
-        assert answer.payload.code == 500
+    await expect_join_fails(handler)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_connection_handler_that_awaits_what_was_cancelled_refuses_with_500() -> None:
     async def handler(ctx: ConnectionContext) -> None:
-        await await_what_somebody_cancelled()
+        await await_what_was_cancelled()
 
     house = build(connect=handler)
     with pytest.raises(Exception, match="500 INTERNAL_SERVER_ERROR"):
@@ -156,11 +167,7 @@ async def test_a_join_declined_with_words_alone_is_answered_as_failed() -> None:
     async def handler(ctx: JoinContext) -> None:
         await ctx.decline("members only")  # type: ignore[arg-type]
 
-    house = build(handler)
-    async with connect(house.pond, "/socket") as ann:
-        answer = await ann.join(ROOM)
-        assert isinstance(answer.payload, Refused)
-        assert answer.payload.code == 500
+    await expect_join_fails(handler)
 
 
 async def test_words_of_a_validator_that_json_cannot_say_do_not_end_the_connection() -> None:
@@ -169,14 +176,7 @@ async def test_words_of_a_validator_that_json_cannot_say_do_not_end_the_connecti
 
     async def handler(ctx: EventContext, text: Annotated[str, BeforeValidator(refuse)]) -> None: ...
 
-    house = build()
-    house.lobby.on_message("go", handler)
-    async with member(house, "ann") as ann:
-        answer = await ann.answer(say(ann, "", event="go"))
-        assert isinstance(answer.payload, Fault)
-        assert (answer.payload.error, answer.payload.code) == INTERNAL
-        say(ann, "still here")
-        assert (await ann.receive()).payload == {"text": "still here"}
+    await expect_event_fails(handler)
 
 
 @pytest.mark.parametrize("name", ["event_rate", "control_rate", "sse_keepalive_seconds"])
@@ -205,7 +205,7 @@ async def test_an_outgoing_filter_that_nobody_awaits_withholds(
 async def test_an_outgoing_handler_that_awaits_what_was_cancelled_costs_one_event_alone() -> None:
     async def handler(ctx: OutgoingContext) -> None:
         if ctx.get_payload()["text"] == "bad":
-            await await_what_somebody_cancelled()
+            await await_what_was_cancelled()
 
     house = build()
     house.lobby.on_outgoing("say", handler)

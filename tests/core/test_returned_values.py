@@ -2,8 +2,6 @@
 
 # ruff: noqa: A002
 
-import logging
-from dataclasses import dataclass
 from datetime import date
 
 import pytest
@@ -14,25 +12,9 @@ from pondsocket import (
 )
 from pondsocket.testing import connect
 from pondsocket_common import Acknowledged, Refused
-from pydantic import BaseModel, Field, RootModel
 
-from tests.core.ponds import ROOM, build, member
-from tests.core.typed import ask, fault
-
-
-class Say(BaseModel):
-    text: str
-    loud: bool = False
-    sent_on: date | None = Field(default=None, alias="sentOn")
-
-
-class Words(RootModel[list[str]]):
-    pass
-
-
-@dataclass
-class Point:
-    x: int
+from tests.core.ponds import ROOM, build, error_records, member
+from tests.core.typed import Point, Say, Words, ask, fault
 
 
 @pytest.mark.parametrize(
@@ -99,7 +81,7 @@ async def test_one_reply_per_request(caplog: pytest.LogCaptureFixture) -> None:
         ann.send("BROADCAST", ROOM, "ask")
         ann.send("BROADCAST", ROOM, "say")
         assert [(await ann.receive()).event for _ in range(2)] == ["first", "say"]
-    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    messages = [record.getMessage() for record in error_records(caplog)]
     assert len(messages) == 2
     assert all("replied twice" in message for message in messages)
 

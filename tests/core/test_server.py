@@ -13,7 +13,6 @@ from pondsocket import (
     Options,
     PondSocket,
     Refusal,
-    Session,
 )
 from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
 from pondsocket_common import Goodbye
@@ -21,13 +20,16 @@ from pondsocket_common import Goodbye
 from tests.core.ponds import (
     ROOM,
     Leaves,
+    SlowConnect,
     admit,
     admitted,
     assert_nothing_left,
     build,
+    connecting,
     member,
     request,
     say,
+    served,
     settled,
 )
 
@@ -94,24 +96,12 @@ async def test_a_closed_pond_admits_nobody() -> None:
 
 
 async def test_a_connection_that_is_being_decided_while_the_pond_closes_is_refused() -> None:
-    asked, opened = anyio.Event(), anyio.Event()
-
-    async def slow(ctx: ConnectionContext) -> None:
-        asked.set()
-        await opened.wait()
-        ctx.accept()
-
+    slow = SlowConnect(ConnectionContext.accept)
     house = build(connect=slow)
-    outcomes: list[Session | Refusal] = []
-
-    async def knock() -> None:
-        outcomes.append(await house.pond.connect(request()))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(knock)
-        await asked.wait()
+    async with connecting(house.pond) as outcomes:
+        await slow.asked.wait()
         await house.pond.close()
-        opened.set()
+        slow.opened.set()
 
     (outcome,) = outcomes
     assert isinstance(outcome, Refusal)
@@ -122,9 +112,7 @@ async def test_a_connection_that_was_admitted_before_the_pond_closed_is_told() -
     house = build()
     session = await admitted(house.pond)
     await house.pond.close()
-    peer = MemoryPeer(session)
-    with anyio.fail_after(2):
-        await session.run(peer, peer.pull)
+    peer = await served(session)
 
     assert peer.closed is CloseCode.GOING_AWAY
     assert [message.event for message in peer.drain()] == ["CONNECTION", "GOODBYE"]

@@ -4,7 +4,6 @@
 
 import functools
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
@@ -20,26 +19,10 @@ from pondsocket import (
 )
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Detail, NotFound, Refused
-from pydantic import BaseModel, BeforeValidator, Field, RootModel
+from pydantic import BeforeValidator, Field
 
 from tests.core.ponds import ROOM, admit, build, member
-from tests.core.typed import fault, result
-
-
-class Say(BaseModel):
-    text: str
-    loud: bool = False
-    sent_on: date | None = Field(default=None, alias="sentOn")
-
-
-class Words(RootModel[list[str]]):
-    pass
-
-
-@dataclass
-class Point:
-    x: int
-
+from tests.core.typed import Point, Say, fault, result
 
 # --- parameters -------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """Members that come back and read slowly, and outgoing handlers that see what is replayed."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio.lowlevel
@@ -9,17 +11,34 @@ from pondsocket import (
     OutgoingContext,
     Position,
 )
+from pondsocket.testing import MemoryPeer
 
-from tests.core.ponds import ROOM, let_in, member, settled
+from tests.core.ponds import ROOM, House, let_in, member, settled
 from tests.core.remembering import back, heard, position_of, remembering, said, say
+
+
+async def house_with_history(count: int, **options: int) -> tuple[House, Position]:
+    """A pond in which the numbers from 1 to `count` were said, and the position before them."""
+    house = remembering(**options)
+    since = await position_of(house)
+    await say(house, *range(1, count + 1))
+    return house, since
+
+
+@asynccontextmanager
+async def behind(house: House, since: Position, *, capacity: int) -> AsyncIterator[MemoryPeer]:
+    """A member that has more history to read than its outbox holds."""
+    async with back(house, capacity=capacity) as ann:
+        ann.drain()
+        await ann.join(ROOM, since=since)
+        yield ann
+
 
 # --- slowly ---------------------------------------------------------------------------------------
 
 
 async def test_a_history_larger_than_the_outbox_neither_closes_nor_blocks_who_asks_for_it() -> None:
-    house = remembering()
-    since = await position_of(house)
-    await say(house, *range(1, 91))
+    house, since = await house_with_history(90)
     async with back(house, capacity=6) as ann:
         ann.drain()
         answer = await ann.join(ROOM, since=since)
@@ -37,12 +56,8 @@ async def test_a_history_larger_than_the_outbox_neither_closes_nor_blocks_who_as
 
 
 async def test_a_member_so_slow_that_the_history_outruns_it_is_closed_and_may_come_back() -> None:
-    house = remembering(size=16)
-    since = await position_of(house)
-    await say(house, *range(1, 11))
-    async with back(house, capacity=4) as ann:
-        ann.drain()
-        await ann.join(ROOM, since=since)
+    house, since = await house_with_history(10, size=16)
+    async with behind(house, since, capacity=4) as ann:
         await say(house, *range(11, 41))
         got = [said(await ann.receive()) for _ in range(ann.pending)]
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
@@ -68,12 +83,8 @@ async def test_a_latest_value_that_changes_does_not_close_who_joins_with_half_an
 
 
 async def test_a_member_that_leaves_while_it_is_behind_is_told_so_and_gets_no_more() -> None:
-    house = remembering()
-    since = await position_of(house)
-    await say(house, *range(1, 51))
-    async with back(house, capacity=4) as ann, member(house, "bob") as bob:
-        ann.drain()
-        await ann.join(ROOM, since=since)
+    house, since = await house_with_history(50)
+    async with behind(house, since, capacity=4) as ann, member(house, "bob") as bob:
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         await settled()
         got = heard(ann)
@@ -85,12 +96,8 @@ async def test_a_member_that_leaves_while_it_is_behind_is_told_so_and_gets_no_mo
 
 @pytest.mark.parametrize("again", [False, True])
 async def test_a_member_that_goes_with_more_waiting_than_it_can_take_is_closed(again: bool) -> None:
-    house = remembering()
-    since = await position_of(house)
-    await say(house, *range(1, 51))
-    async with back(house, capacity=6) as ann, member(house, "bob") as bob:
-        ann.drain()
-        await ann.join(ROOM, since=since)
+    house, since = await house_with_history(50)
+    async with behind(house, since, capacity=6) as ann, member(house, "bob") as bob:
         await say(house, *range(10), history=False)
         bob.drain()
         if again:
@@ -108,23 +115,15 @@ async def test_a_member_that_goes_with_more_waiting_than_it_can_take_is_closed(a
 
 
 async def test_a_member_that_is_evicted_while_it_is_behind_is_told_so() -> None:
-    house = remembering()
-    since = await position_of(house)
-    await say(house, *range(1, 51))
-    async with back(house, capacity=4) as ann:
-        ann.drain()
-        await ann.join(ROOM, since=since)
+    house, since = await house_with_history(50)
+    async with behind(house, since, capacity=4) as ann:
         await house.pond.channel("/socket", ROOM).evict_user("ann", "Enough.")
         assert heard(ann)[-1] == "EVICTED"
 
 
 async def test_whoever_joins_again_while_it_is_behind_begins_where_it_asks_to() -> None:
-    house = remembering()
-    since = await position_of(house)
-    await say(house, *range(1, 51))
-    async with back(house, capacity=6) as ann:
-        ann.drain()
-        await ann.join(ROOM, since=since)
+    house, since = await house_with_history(50)
+    async with behind(house, since, capacity=6) as ann:
         again = ann.send("JOIN_CHANNEL", ROOM, "join", since=Position(since.epoch, 48))
         await settled()
         got = []

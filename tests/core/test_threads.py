@@ -22,7 +22,7 @@ from pondsocket import (
 from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
 from pondsocket_common import Fault, Refused
 
-from tests.core.ponds import ROOM, build, member, settled
+from tests.core.ponds import ROOM, House, build, member, settled
 
 WAIT = 5.0
 
@@ -46,15 +46,9 @@ class Gate:
             assert await anyio.to_thread.run_sync(partial(self.entered.acquire, timeout=WAIT))
 
 
-async def send_to_many(peer: MemoryPeer, count: int) -> None:
-    for number in range(count):
-        await peer.join(f"/room/{number}")
-        peer.send("BROADCAST", f"/room/{number}", "slow")
-
-
-async def test_a_connection_takes_its_share_of_threads_and_no_more() -> None:
-    gate = Gate()
-    house = build(options=Options(max_threads=4, max_connection_threads=2))
+def slow_house(gate: Gate, options: Options) -> House:
+    """A pond whose event `slow` blocks a thread, and whose event `quick` does not."""
+    house = build(options=options)
 
     def slow(ctx: SyncEventContext) -> None:
         gate.wait()
@@ -64,6 +58,18 @@ async def test_a_connection_takes_its_share_of_threads_and_no_more() -> None:
 
     house.lobby.on_message("slow", slow)
     house.lobby.on_message("quick", quick)
+    return house
+
+
+async def send_to_many(peer: MemoryPeer, count: int) -> None:
+    for number in range(count):
+        await peer.join(f"/room/{number}")
+        peer.send("BROADCAST", f"/room/{number}", "slow")
+
+
+async def test_a_connection_takes_its_share_of_threads_and_no_more() -> None:
+    gate = Gate()
+    house = slow_house(gate, Options(max_threads=4, max_connection_threads=2))
     try:
         async with connect(house.pond, "/socket?user=eve") as eve, member(house, "ann") as ann:
             await send_to_many(eve, 5)
@@ -80,16 +86,7 @@ async def test_a_connection_takes_its_share_of_threads_and_no_more() -> None:
 
 async def test_a_connection_that_has_gone_gives_its_threads_back() -> None:
     gate = Gate()
-    house = build(options=Options(max_threads=2, max_connection_threads=2, handler_grace=0))
-
-    def slow(ctx: SyncEventContext) -> None:
-        gate.wait()
-
-    def quick(ctx: SyncEventContext) -> str:
-        return "done"
-
-    house.lobby.on_message("slow", slow)
-    house.lobby.on_message("quick", quick)
+    house = slow_house(gate, Options(max_threads=2, max_connection_threads=2, handler_grace=0))
     try:
         async with member(house, "ann") as ann:
             async with connect(house.pond, "/socket?user=eve") as eve:

@@ -1,12 +1,30 @@
 """What the tests of typed handlers have in common: register one, ask it once."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from pondsocket import Handler, Lobby
 from pondsocket_common import Fault, Payload, ServerMessage
+from pydantic import BaseModel, Field, RootModel
 
 from tests.core.ponds import ROOM, build, member
+
+
+class Say(BaseModel):
+    text: str
+    loud: bool = False
+    sent_on: date | None = Field(default=None, alias="sentOn")
+
+
+class Words(RootModel[list[str]]):
+    pass
+
+
+@dataclass
+class Point:
+    x: int
 
 
 async def ask(
