@@ -1,8 +1,6 @@
 """Event loops whose time stands still, and jumps to the next timer when nobody has work.
 
-    @pytest.fixture(params=["asyncio", "trio"])
-    def anyio_backend(request):
-        return virtual(request.param)
+    anyio_backend = jumping_loops
 
 For tests that stay inside of the process: while a thread or a socket is waited for, time flies.
 Nothing takes any time by itself, so what has to be within a second can be told to a millisecond.
@@ -13,6 +11,7 @@ import selectors
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 import trio.testing
 
 
@@ -54,3 +53,9 @@ def virtual(backend: str) -> tuple[str, Mapping[str, Any]]:
     if backend == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
     return "asyncio", {"loop_factory": JumpingLoop}
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def jumping_loops(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
+    """Run a module's tests on loops whose time jumps, as its `anyio_backend`."""
+    return virtual(request.param)

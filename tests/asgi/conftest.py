@@ -18,6 +18,7 @@ from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi.testing import ASGITestDriver, SSESession, WebSocketSession
 
 from tests.asgi.pairs import connecting
+from tests.asgi.wires import count_resets
 
 Session: TypeAlias = WebSocketSession | SSESession
 Interception: TypeAlias = Callable[[Any, Callable[[Any], Awaitable[None]]], Awaitable[None]]
@@ -68,6 +69,18 @@ class Pond:
     async def on_leave(self, ctx: LeaveContext) -> None:
         self.left.append(str(ctx.reason))
 
+    async def join_websocket(self) -> WebSocketSession:
+        """Connect a WebSocket and join `/chat/1`."""
+        session = await self.driver.connect_websocket("/socket")
+        await join(session)
+        return session
+
+    async def join_sse(self) -> SSESession:
+        """Connect an event stream and join `/chat/1`."""
+        session = await self.driver.connect_sse("/socket")
+        await join(session)
+        return session
+
     async def is_empty(self) -> bool:
         """Whether nobody is connected any more."""
         return await self.endpoint.connection_count() == 0
@@ -84,6 +97,12 @@ def make_pond() -> MakePond:
         return Pond(Options(**options) if options else None)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whose socket was asked to be reset; the asking ends no send by itself."""
+    return count_resets(monkeypatch)
 
 
 @pytest.fixture
@@ -105,6 +124,22 @@ async def say(session: Session, text: str, channel_name: str = "/chat/1") -> str
     return await session.send_client_message(
         action="BROADCAST", channel_name=channel_name, event="say", payload={"text": text}
     )
+
+
+async def overflow(slow: Session, quick: Session) -> None:
+    """Have one member send 20 broadcasts that another one does not read."""
+    slow.stop_reading()
+    for number in range(20):
+        await say(quick, str(number))
+        assert (await quick.receive_event_named("said"))["payload"] == {"text": str(number)}
+
+
+async def expect_aborted(slow: WebSocketSession) -> None:
+    """Expect the next message to be the goodbye of a slow consumer, and the end behind it."""
+    assert (await slow.receive_json())["payload"]["code"] == 4408
+    with pytest.raises(ConnectionError, match="4408"):
+        await slow.receive_json()
+    await slow.disconnect()
 
 
 def driver_with(pond: Pond, on_send: Interception) -> ASGITestDriver:

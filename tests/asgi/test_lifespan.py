@@ -10,13 +10,16 @@ from pondsocket_asgi.testing import ASGITestDriver
 from tests.asgi.conftest import Pond, join
 
 
-async def test_connections_work_within_a_lifespan(pond: Pond) -> None:
+async def join_within_a_lifespan(pond: Pond) -> None:
     lifespan = await pond.driver.open_lifespan()
     await lifespan.startup()
-    session = await pond.driver.connect_websocket("/socket")
-    await join(session)
+    session = await pond.join_websocket()
     await session.disconnect()
     await lifespan.shutdown()
+
+
+async def test_connections_work_within_a_lifespan(pond: Pond) -> None:
+    await join_within_a_lifespan(pond)
 
 
 async def test_shutdown_ends_the_connections_that_are_left(pond: Pond) -> None:
@@ -40,19 +43,12 @@ async def test_shutdown_ends_the_connections_that_are_left(pond: Pond) -> None:
 
 async def test_a_second_lifespan_works_after_the_first(pond: Pond) -> None:
     for _ in range(2):
-        lifespan = await pond.driver.open_lifespan()
-        await lifespan.startup()
-        session = await pond.driver.connect_websocket("/socket")
-        await join(session)
-        await session.disconnect()
-        await lifespan.shutdown()
+        await join_within_a_lifespan(pond)
 
 
 async def test_connections_work_without_any_lifespan(pond: Pond) -> None:
-    first = await pond.driver.connect_websocket("/socket")
-    second = await pond.driver.connect_sse("/socket")
-    await join(first)
-    await join(second)
+    first = await pond.join_websocket()
+    second = await pond.join_sse()
     await first.disconnect()
     await second.send_client_message(
         action="BROADCAST", channel_name="/chat/1", event="say", payload={"text": "alone"}

@@ -113,6 +113,17 @@ class Client:
     async def hears(self, event: str) -> Frame:
         return await self.session.receive_event_named(event, attempts=300)
 
+    async def expect_end(self, code: int, reason: str, *, reconnect: bool) -> None:
+        """Expect a goodbye that says this, and the end of the connection."""
+        assert (await self.hears("GOODBYE"))["payload"] == {
+            "code": code,
+            "reason": reason,
+            "reconnect": reconnect,
+            "afterMs": 0,
+        }
+        await self.session.wait_ended()
+        assert self.session.closed
+
 
 class Doors:
     """Opens sessions of one transport."""
@@ -283,15 +294,7 @@ async def test_too_many_refusals_end_the_connection_with_a_goodbye(doors: Doors)
     async with doors.open() as ann:
         for n in range(101):
             await ann.put(event(n))
-        goodbye = await ann.hears("GOODBYE")
-        assert goodbye["payload"] == {
-            "code": 4429,
-            "reason": "too many requests over the limits",
-            "reconnect": True,
-            "afterMs": 0,
-        }
-        await ann.session.wait_ended()
-        assert ann.session.closed
+        await ann.expect_end(4429, "too many requests over the limits", reconnect=True)
         if isinstance(ann.session, WebSocketSession):
             assert ann.session.close_code == CloseCode.RATE_LIMITED
         else:
@@ -339,13 +342,5 @@ async def test_a_diff_is_asked_for_on_the_join(doors: Doors) -> None:
 async def test_a_disconnected_user_is_told_and_shall_not_come_back(doors: Doors) -> None:
     async with doors.open() as ann, doors.open("bob") as bob:
         await bob.put(event(1) | {"event": "kick"})
-        goodbye = await ann.hears("GOODBYE")
-        assert goodbye["payload"] == {
-            "code": 4403,
-            "reason": "banned",
-            "reconnect": False,
-            "afterMs": 0,
-        }
-        await ann.session.wait_ended()
-        assert ann.session.closed
+        await ann.expect_end(4403, "banned", reconnect=False)
         assert (await bob.hears("LEAVE"))["payload"]["changed"] == {"user": "ann"}

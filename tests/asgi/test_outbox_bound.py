@@ -8,23 +8,20 @@ import anyio.lowlevel
 import pytest
 from pondsocket import CloseCode, conflate
 
-from tests.asgi.wires import KINDS, LOOPS, House, Kind, Wire, count_resets, loop_of, members, turns
+from tests.asgi.wires import (
+    KINDS,
+    House,
+    Kind,
+    Wire,
+    members,
+    turns,
+    wire_loops,
+)
 
-pytestmark = pytest.mark.parametrize("kind", KINDS)
+pytestmark = [pytest.mark.parametrize("kind", KINDS), pytest.mark.usefixtures("resets")]
 
 
-@pytest.fixture(params=LOOPS)
-def anyio_backend(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> tuple[str, Any]:
-    """Loops whose time jumps: ten seconds of hanging take none."""
-    return loop_of(request.param, monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Whose socket was asked to be reset; the asking ends no send by itself."""
-    return count_resets(monkeypatch)
+anyio_backend = wire_loops
 
 
 # --- the bound --------------------------------------------------------------------------------

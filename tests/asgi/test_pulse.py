@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from typing import Any
 
 import anyio
 import anyio.abc
@@ -14,15 +13,9 @@ from pondsocket_asgi._door import Door
 from pondsocket_asgi._pulse import BEAT_SECONDS, Pulse
 from pondsocket_asgi._security import Doorman
 
-from tests.asgi.wires import KINDS, LOOPS, House, Kind, Wire, loop_of, members, turns
+from tests.asgi.wires import KINDS, House, Kind, Wire, members, turns, wire_loops
 
-
-@pytest.fixture(params=LOOPS)
-def anyio_backend(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> tuple[str, Any]:
-    """Loops whose time jumps: ten seconds of hanging take none."""
-    return loop_of(request.param, monkeypatch)
+anyio_backend = wire_loops
 
 
 class Guest:

@@ -87,6 +87,13 @@ async def left_at(stream: SSESession) -> str:
     return stream.last_event_id
 
 
+async def cursor_of(driver: ASGITestDriver) -> str:
+    """The cursor of a stream that has joined `/room/1` and is closed."""
+    stream, _ = await connected(driver)
+    await join(stream, "/room/1")
+    return await left_at(stream)
+
+
 async def test_a_stream_that_comes_back_is_joined_again_and_gets_what_it_missed() -> None:
     house = build()
     driver = house.driver()
@@ -113,9 +120,7 @@ async def test_a_stream_that_comes_back_is_joined_again_and_gets_what_it_missed(
 
 async def test_the_cursor_may_come_in_the_query() -> None:
     house = build()
-    stream, _ = await connected(house.driver())
-    await join(stream, "/room/1")
-    cursor = await left_at(stream)
+    cursor = await cursor_of(house.driver())
     stream, payload = await connected(house.driver(), query=f"&lastEventId={cursor}")
     assert payload["resumed"] == ["/room/1"]
     await stream.disconnect()
@@ -170,9 +175,7 @@ async def test_a_cursor_of_another_key_is_a_fresh_start_and_said_in_the_log(
 ) -> None:
     caplog.set_level(logging.INFO, "pondsocket.asgi.transport")
     house = build()
-    stream, _ = await connected(house.driver(cursor_key=()))
-    await join(stream, "/room/1")
-    cursor = await left_at(stream)
+    cursor = await cursor_of(house.driver(cursor_key=()))
     stream, payload = await connected(house.driver(), cursor)
     assert (payload["resumed"], payload["notResumed"]) == ([], [])
     assert "signed with a key that is not known here" in caplog.text
@@ -182,9 +185,7 @@ async def test_a_cursor_of_another_key_is_a_fresh_start_and_said_in_the_log(
 
 async def test_a_new_key_still_reads_cursors_of_the_old_one() -> None:
     house = build()
-    stream, _ = await connected(house.driver())
-    await join(stream, "/room/1")
-    cursor = await left_at(stream)
+    cursor = await cursor_of(house.driver())
     stream, payload = await connected(
         house.driver(cursor_key=["the new key of them all", KEY]), cursor
     )

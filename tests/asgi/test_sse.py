@@ -9,7 +9,7 @@ import pytest
 from pondsocket_asgi.testing import ASGITestDriver
 from pondsocket_common import SSEDecoder
 
-from tests.asgi.conftest import MakePond, Pond, join, say
+from tests.asgi.conftest import MakePond, Pond, join, overflow, say
 
 
 async def test_stream_opens_with_its_headers_a_comment_and_the_greeting(pond: Pond) -> None:
@@ -47,8 +47,7 @@ async def test_events_are_named_unless_asked_otherwise(pond: Pond, query: str, e
 
 
 async def test_what_is_queued_is_written_in_one_piece(pond: Pond) -> None:
-    stream = await pond.driver.connect_sse("/socket")
-    await join(stream)
+    stream = await pond.join_sse()
     messages = [
         {
             "action": "BROADCAST",
@@ -149,10 +148,8 @@ async def test_stream_and_post_work_below_a_mount(pond: Pond, root_path: str) ->
 
 
 async def test_a_vanished_client_leaves_its_channels(pond: Pond) -> None:
-    staying = await pond.driver.connect_websocket("/socket")
-    leaving = await pond.driver.connect_sse("/socket")
-    await join(staying)
-    await join(leaving)
+    staying = await pond.join_websocket()
+    leaving = await pond.join_sse()
     await leaving.disconnect()
     assert pond.left == ["connection_closed"]
     await say(staying, "bye")
@@ -161,10 +158,8 @@ async def test_a_vanished_client_leaves_its_channels(pond: Pond) -> None:
 
 
 async def test_both_transports_talk_to_each_other(pond: Pond) -> None:
-    socket = await pond.driver.connect_websocket("/socket")
-    stream = await pond.driver.connect_sse("/socket")
-    await join(socket)
-    await join(stream)
+    socket = await pond.join_websocket()
+    stream = await pond.join_sse()
     for sender in (socket, stream):
         await say(sender, "hello")
         for receiver in (socket, stream):
@@ -174,8 +169,7 @@ async def test_both_transports_talk_to_each_other(pond: Pond) -> None:
 
 
 async def test_cancelling_the_call_leaves_nothing_behind(pond: Pond) -> None:
-    stream = await pond.driver.connect_sse("/socket")
-    await join(stream)
+    stream = await pond.join_sse()
     stream.cancel()
     await stream.wait_ended()
     assert pond.left == ["connection_closed"]
@@ -204,14 +198,9 @@ async def test_a_send_that_raises_ends_the_stream_quietly(
 
 async def test_slow_consumer_is_closed_and_others_keep_receiving(make_pond: MakePond) -> None:
     pond = make_pond(outbox_frames=8)
-    slow = await pond.driver.connect_sse("/socket")
-    quick = await pond.driver.connect_sse("/socket")
-    await join(slow)
-    await join(quick)
-    slow.stop_reading()
-    for number in range(20):
-        await say(quick, str(number))
-        assert (await quick.receive_event_named("said"))["payload"] == {"text": str(number)}
+    slow = await pond.join_sse()
+    quick = await pond.join_sse()
+    await overflow(slow, quick)
     assert await pond.endpoint.connection_count() == 1
     slow.resume_reading()
     await slow.wait_ended()
@@ -220,8 +209,7 @@ async def test_slow_consumer_is_closed_and_others_keep_receiving(make_pond: Make
 
 
 async def test_server_close_ends_the_body_after_what_was_queued(pond: Pond) -> None:
-    stream = await pond.driver.connect_sse("/socket")
-    await join(stream)
+    stream = await pond.join_sse()
     await anyio.wait_all_tasks_blocked()
     await pond.pond.close()
     goodbye = await stream.receive_event_named("GOODBYE")

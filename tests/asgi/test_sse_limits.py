@@ -8,7 +8,7 @@ import anyio
 import pytest
 from pondsocket_asgi.testing import SSESession
 
-from tests.asgi.conftest import MakePond, Pond, join
+from tests.asgi.conftest import MakePond, Pond
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -59,8 +59,7 @@ async def test_a_message_has_its_limit_at_the_byte(
     make_pond: MakePond, size: int, status: int, filler: str
 ) -> None:
     pond = make_pond(max_message_bytes=1_000)
-    stream = await pond.driver.connect_sse("/socket")
-    await join(stream)
+    stream = await pond.join_sse()
     body = message_of(size, filler)
     assert len(body) == size
     assert (await pond.driver.sse_push(stream.connection_id, body)).status == status

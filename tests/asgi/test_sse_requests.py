@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.asgi.conftest import MakePond, Pond, join
+from tests.asgi.conftest import MakePond, Pond
 
 JSON_TYPE = {"Content-Type": "application/json"}
 
@@ -22,8 +22,7 @@ def event(text: str = "hi", request_id: str = "r1", **parts: object) -> dict[str
 
 
 async def test_post_is_taken_and_answered_on_the_stream(pond: Pond) -> None:
-    stream = await pond.driver.connect_sse("/socket")
-    await join(stream)
+    stream = await pond.join_sse()
     answer = await pond.driver.sse_push(stream.connection_id, event())
     assert answer == (204, b"")
     assert "content-length" not in answer.headers
@@ -32,8 +31,7 @@ async def test_post_is_taken_and_answered_on_the_stream(pond: Pond) -> None:
 
 
 async def test_post_of_an_array_is_handled_in_order(pond: Pond) -> None:
-    stream = await pond.driver.connect_sse("/socket")
-    await join(stream)
+    stream = await pond.join_sse()
     batch = [event(str(number)) for number in range(64)]
     assert await pond.driver.sse_push(stream.connection_id, batch) == (204, b"")
     for number in range(64):
@@ -57,8 +55,7 @@ async def test_post_of_an_array_is_handled_in_order(pond: Pond) -> None:
 async def test_post_that_breaks_the_protocol_is_400_and_an_error_frame(
     pond: Pond, body: bytes
 ) -> None:
-    stream = await pond.driver.connect_sse("/socket")
-    await join(stream)
+    stream = await pond.join_sse()
     status, answer = await pond.driver.sse_push(stream.connection_id, body)
     assert (status, json.loads(answer)["error"]) == (400, "INVALID_MESSAGE")
     frame = await stream.receive_event()
@@ -168,8 +165,7 @@ async def test_message_over_the_limit_in_a_small_body_is_413(make_pond: MakePond
 
 
 async def test_post_in_chunks_is_put_together(pond: Pond) -> None:
-    stream = await pond.driver.connect_sse("/socket")
-    await join(stream)
+    stream = await pond.join_sse()
     whole = json.dumps(event("é☃")).encode()
     status, _ = await pond.driver.call_http(
         "/socket",
@@ -208,8 +204,7 @@ async def test_a_client_that_leaves_within_its_body_is_not_answered(pond: Pond) 
 
 async def test_too_many_unhandled_messages_are_429(make_pond: MakePond) -> None:
     pond = make_pond(max_pending_messages=3)
-    stream = await pond.driver.connect_sse("/socket")
-    await join(stream)
+    stream = await pond.join_sse()
     hanging = [event(event="hang", requestId=str(number)) for number in range(3)]
     assert (await pond.driver.sse_push(stream.connection_id, hanging)).status == 204
     answer = await pond.driver.sse_push(stream.connection_id, event())
@@ -222,8 +217,7 @@ async def test_too_many_unhandled_messages_are_429(make_pond: MakePond) -> None:
 
 
 async def test_delete_closes_the_stream(pond: Pond) -> None:
-    stream = await pond.driver.connect_sse("/socket")
-    await join(stream)
+    stream = await pond.join_sse()
     assert await pond.driver.sse_disconnect(stream.connection_id) == (204, b"")
     await stream.wait_ended()
     assert stream.closed

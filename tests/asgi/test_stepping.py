@@ -24,7 +24,9 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount
 
 from tests.asgi.conftest import Pond, join, say
-from tests.asgi.wires import KINDS, House, Kind, Wire, count_resets, loop_of, members, turns
+from tests.asgi.wires import KINDS, House, Kind, Wire, loop_of, members, turns
+
+pytestmark = pytest.mark.usefixtures("resets")
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -33,12 +35,6 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 def anyio_backend(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
     """The loop on which sends can be stepped, and wires that let themselves be."""
     return loop_of("stepped", monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Nothing is reset here."""
-    return count_resets(monkeypatch)
 
 
 def outbox_of(house: House, user: str) -> Outbox:

@@ -9,23 +9,13 @@ import pytest
 from pondsocket import CloseCode
 from pondsocket_common import SSEDecoder
 
-from tests.asgi.wires import LOOPS, House, Wire, count_resets, loop_of, members, turns
+from tests.asgi.wires import House, Wire, members, turns, wire_loops
 
 CHUNK = 65_536
 
 
-@pytest.fixture(params=LOOPS)
-def anyio_backend(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> tuple[str, Any]:
-    """Loops whose time jumps: ten seconds of hanging take none."""
-    return loop_of(request.param, monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Whose socket was asked to be reset; the asking ends no send by itself."""
-    return count_resets(monkeypatch)
+pytestmark = pytest.mark.usefixtures("resets")
+anyio_backend = wire_loops
 
 
 async def test_the_first_thing_written_is_a_comment_and_the_greeting_with_it() -> None:
@@ -37,13 +27,18 @@ async def test_the_first_thing_written_is_a_comment_and_the_greeting_with_it() -
         assert json.loads(event.data)["event"] == "CONNECTION"
 
 
+async def stall_in_a_write(house: House, ann: Wire) -> int:
+    """Have a write hang; gives how many have been made before it."""
+    ann.stall()
+    await house.tell(-1)
+    await turns()
+    return len(ann.bodies())
+
+
 async def test_what_waits_is_written_at_once() -> None:
     house = House()
     async with members(house, "sse", "ann") as (ann,):
-        ann.stall()
-        await house.tell(-1)
-        await turns()
-        before = len(ann.bodies())
+        before = await stall_in_a_write(house, ann)
         await house.tell(*range(100))
         ann.resume()
         await turns()
@@ -54,10 +49,7 @@ async def test_what_waits_is_written_at_once() -> None:
 async def test_a_chunk_ends_with_the_frame_that_reaches_its_size() -> None:
     house = House()
     async with members(house, "sse", "ann") as (ann,):
-        ann.stall()
-        await house.tell(-1)
-        await turns()
-        before = len(ann.bodies())
+        before = await stall_in_a_write(house, ann)
         await house.tell(*range(30), size=10_000)
         ann.resume()
         await turns(100)

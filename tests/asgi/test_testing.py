@@ -8,14 +8,11 @@ import anyio
 import pytest
 from pondsocket_asgi.testing import ASGITestDriver
 
-from tests.asgi.conftest import Pond, join
-from tests.virtual import virtual
+from tests.asgi.conftest import Pond
+from tests.virtual import jumping_loops
 
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Any]:
-    """Loops whose time jumps: on a busy machine, too, an answer comes before its limit."""
-    return virtual(request.param)
+# On a busy machine, too, an answer comes before its limit.
+anyio_backend = jumping_loops
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -66,8 +63,7 @@ async def test_quick_start_of_the_package_page(pond: Pond) -> None:
 
 
 async def test_request_id_is_returned_and_made_where_none_is_given(pond: Pond) -> None:
-    session = await pond.driver.connect_websocket("/socket")
-    await join(session)
+    session = await pond.join_websocket()
     made = await session.send_client_message(
         action="LEAVE_CHANNEL", channel_name="/chat/1", event="leave"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pondsocket_asgi.testing import ASGITestDriver
 
-from tests.asgi.conftest import HTTP_RESPONSE, MakePond, Pond, join, say
+from tests.asgi.conftest import HTTP_RESPONSE, MakePond, Pond, say
 
 
 async def test_connection_is_accepted_and_greeted_first(pond: Pond) -> None:
@@ -143,8 +143,7 @@ async def test_binary_frames_are_utf8_json(pond: Pond) -> None:
 @pytest.mark.parametrize("filler", ["a", "é", "\N{SNOWMAN}", "\N{GRINNING FACE}"])
 async def test_message_over_the_limit_ends_the_connection(make_pond: MakePond, filler: str) -> None:
     pond = make_pond(max_message_bytes=256)
-    session = await pond.driver.connect_websocket("/socket")
-    await join(session)
+    session = await pond.join_websocket()
     whole, rest = divmod(256, len(filler.encode()))
     largest = filler * whole + "a" * rest
     await session.send_text(largest)
@@ -169,10 +168,8 @@ async def test_lone_surrogates_are_answered(pond: Pond) -> None:
 
 
 async def test_a_vanished_client_leaves_its_channels(pond: Pond) -> None:
-    staying = await pond.driver.connect_websocket("/socket")
-    leaving = await pond.driver.connect_websocket("/socket")
-    await join(staying)
-    await join(leaving)
+    staying = await pond.join_websocket()
+    leaving = await pond.join_websocket()
     await leaving.disconnect(1006)
     await say(staying, "bye")
     assert (await staying.receive_event_named("said"))["payload"] == {"text": "bye"}

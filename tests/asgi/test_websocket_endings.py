@@ -10,7 +10,16 @@ from pondsocket_asgi import _websocket
 from pondsocket_asgi.testing import ASGITestDriver
 from pondsocket_common import CloseCode
 
-from tests.asgi.conftest import HTTP_RESPONSE, MakePond, Pond, driver_with, join, say
+from tests.asgi.conftest import (
+    HTTP_RESPONSE,
+    MakePond,
+    Pond,
+    driver_with,
+    expect_aborted,
+    join,
+    overflow,
+    say,
+)
 from tests.asgi.wires import House, members
 
 
@@ -54,8 +63,7 @@ async def test_a_client_that_leaves_while_it_is_refused_is_no_error(pond: Pond) 
 
 
 async def test_cancelling_the_call_leaves_nothing_behind(pond: Pond) -> None:
-    session = await pond.driver.connect_websocket("/socket")
-    await join(session)
+    session = await pond.join_websocket()
     await session.send_client_message(
         action="BROADCAST", channel_name="/chat/1", event="hang", payload={}
     )
@@ -68,22 +76,14 @@ async def test_cancelling_the_call_leaves_nothing_behind(pond: Pond) -> None:
 
 async def test_slow_consumer_is_closed_and_others_keep_receiving(make_pond: MakePond) -> None:
     pond = make_pond(outbox_frames=8)
-    slow = await pond.driver.connect_websocket("/socket")
-    quick = await pond.driver.connect_websocket("/socket")
-    await join(slow)
-    await join(quick)
-    slow.stop_reading()
-    for number in range(20):
-        await say(quick, str(number))
-        assert (await quick.receive_event_named("said"))["payload"] == {"text": str(number)}
+    slow = await pond.join_websocket()
+    quick = await pond.join_websocket()
+    await overflow(slow, quick)
     assert await pond.endpoint.connection_count() == 1
     slow.resume_reading()
     # The frame that was being written is the last one: the others were dropped for the close.
     assert (await slow.receive_json())["payload"] == {"text": "0"}
-    assert (await slow.receive_json())["payload"]["code"] == 4408
-    with pytest.raises(ConnectionError, match="4408"):
-        await slow.receive_json()
-    await slow.disconnect()
+    await expect_aborted(slow)
     await quick.disconnect()
 
 
@@ -110,10 +110,7 @@ async def test_frames_already_taken_by_the_writer_are_dropped_for_an_abort(
             assert (await slow.receive_json())["payload"] == {"text": "0"}
     stalled_at["1"].set()
     assert (await slow.receive_json())["payload"] == {"text": "1"}
-    assert (await slow.receive_json())["payload"]["code"] == 4408
-    with pytest.raises(ConnectionError, match="4408"):
-        await slow.receive_json()
-    await slow.disconnect()
+    await expect_aborted(slow)
     await quick.disconnect()
 
 
@@ -122,8 +119,7 @@ async def test_a_stalled_peer_does_not_hold_its_call(
 ) -> None:
     monkeypatch.setattr("pondsocket_asgi._outbox.ABORT_SECONDS", 0.01)
     pond = make_pond(outbox_bytes=1000)
-    slow = await pond.driver.connect_websocket("/socket")
-    await join(slow)
+    slow = await pond.join_websocket()
     slow.stop_reading()
     for _ in range(10):
         await say(slow, "x" * 200)
@@ -134,8 +130,7 @@ async def test_a_stalled_peer_does_not_hold_its_call(
 
 async def test_a_frame_larger_than_the_outbox_passes_alone(make_pond: MakePond) -> None:
     pond = make_pond(outbox_bytes=1000)
-    session = await pond.driver.connect_websocket("/socket")
-    await join(session)
+    session = await pond.join_websocket()
     await anyio.wait_all_tasks_blocked()
     await say(session, "x" * 5000)
     assert len((await session.receive_event_named("said"))["payload"]["text"]) == 5000
@@ -195,8 +190,7 @@ async def test_a_peer_is_not_slow_because_its_writer_has_not_had_its_turn(
     make_pond: MakePond,
 ) -> None:
     pond = make_pond(outbox_frames=8)
-    session = await pond.driver.connect_websocket("/socket")
-    await join(session)
+    session = await pond.join_websocket()
     (channel,) = await pond.lobby.list_channels()
     for number in range(100):  # at once: nothing of it can have been written in between
         await channel.broadcast("said", {"n": number})
@@ -207,8 +201,7 @@ async def test_a_peer_is_not_slow_because_its_writer_has_not_had_its_turn(
 
 async def test_a_peer_whose_writer_is_stuck_is_slow_at_the_bound(make_pond: MakePond) -> None:
     pond = make_pond(outbox_frames=8)
-    session = await pond.driver.connect_websocket("/socket")
-    await join(session)
+    session = await pond.join_websocket()
     (channel,) = await pond.lobby.list_channels()
     session.stop_reading()
     await channel.broadcast("said", {"n": 0})

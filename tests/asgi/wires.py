@@ -243,6 +243,12 @@ def loop_of(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
     return virtual(name)
 
 
+@pytest.fixture(params=LOOPS)
+def wire_loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
+    """Run a module's tests on each of `LOOPS`, as its `anyio_backend`."""
+    return loop_of(request.param, monkeypatch)
+
+
 async def turns(count: int = 30) -> None:
     """Let others have their turn, without any time passing."""
     for _ in range(count):

@@ -7,8 +7,8 @@ import asyncio
 import base64
 import hashlib
 import os
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, TypeAlias, cast
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Final, TypeAlias, cast
 
 from tests.benchmarks._dialects import Dialect
 
@@ -209,6 +209,21 @@ class Client(asyncio.Protocol):
         self._on_fault(fault)
 
 
+async def share_out(
+    size: int, connect_each: Callable[[Iterator[int]], Coroutine[Any, Any, None]]
+) -> None:
+    """Have workers connect so many clients, as many of them at once as may connect at once."""
+    numbers = iter(range(size))
+    workers = [
+        asyncio.create_task(connect_each(numbers)) for _ in range(min(size, CONNECTING_AT_ONCE))
+    ]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+
+
 class Crowd:
     """The clients of one server."""
 
@@ -229,16 +244,7 @@ class Crowd:
         Raises:
             BenchmarkFailed: The server refused one.
         """
-        numbers = iter(range(size))
-        workers = [
-            asyncio.create_task(self._connect_each(numbers, port, dialect, channel))
-            for _ in range(min(size, CONNECTING_AT_ONCE))
-        ]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
+        await share_out(size, lambda numbers: self._connect_each(numbers, port, dialect, channel))
 
     def listen(self, on_text: OnText) -> None:
         """Hear every client with this function; it may call `finish` or `fail`."""

@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pondsocket import (
-    Batch,
     Channel,
     ConnectRequest,
     Frame,
@@ -18,15 +17,16 @@ from pondsocket import (
     Session,
 )
 from pondsocket_asgi import PondASGIApp
-from pondsocket_common import ClientActions, ClientMessage, CloseCode, encode_client
+from pondsocket_common import ClientActions, ClientMessage, encode_client
 
+from tests.benchmarks._outlets import EndlessOutlet
 from tests.benchmarks.apps.pond import admit, build, enter, handle
 
 ROOM: Final = "/room/1"
 PAYLOAD: Final = {"text": "x" * 88}
 
 
-class Peer:
+class Peer(EndlessOutlet):
     """A client: what it says comes from a list, what it hears is counted."""
 
     def __init__(self) -> None:
@@ -52,28 +52,10 @@ class Peer:
             await self._more.wait()
         return text
 
-    @property
-    def pending(self) -> int:
-        """Nothing is kept waiting."""
-        return 0
-
     def push(self, frame: Frame) -> bool:
         """Hear a frame."""
         self.heard += 1
         return True
-
-    def push_batch(self, batch: Batch) -> bool:
-        """Take several."""
-        return all(map(self.push, batch.frames))
-
-    def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
-        """There is always room."""
-        return False
-
-    def end(
-        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
-    ) -> None:
-        """Be closed."""
 
     # --- for the door (ASGI) ------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeAlias, cast
 
 from tests.benchmarks._client import (
-    CONNECTING_AT_ONCE,
     BenchmarkFailed,
     Crowd,
     fresh_token,
+    share_out,
 )
 from tests.benchmarks._dialects import Dialect
 
@@ -105,16 +105,7 @@ class Audience:
             BenchmarkFailed: The server refused one.
         """
         await self.speaker.connect(port, dialect, 1, channel)
-        numbers = iter(range(size))
-        workers = [
-            asyncio.create_task(self._open_each(numbers, port, dialect))
-            for _ in range(min(size, CONNECTING_AT_ONCE))
-        ]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
+        await share_out(size, lambda numbers: self._open_each(numbers, port, dialect))
 
     async def _open_each(self, numbers: Iterator[int], port: int, dialect: Dialect) -> None:
         loop = asyncio.get_running_loop()

@@ -6,13 +6,11 @@ members that ask for diffs and for members that get the whole list at every chan
 
 import argparse
 import time
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import anyio
 import anyio.lowlevel
 from pondsocket import (
-    Batch,
     ConnectionContext,
     ConnectRequest,
     Frame,
@@ -25,9 +23,10 @@ from pondsocket import (
     QueryParams,
     Session,
 )
-from pondsocket_common import ClientActions, ClientMessage, CloseCode, encode_client
+from pondsocket_common import ClientActions, ClientMessage, encode_client
 
 from tests.benchmarks._machine import machine
+from tests.benchmarks._outlets import EndlessOutlet
 
 USERS: Final = 200
 ROOM: Final = "/room/1"
@@ -49,10 +48,8 @@ class Cost(NamedTuple):
     cpu_seconds: float
 
 
-class User:
+class User(EndlessOutlet):
     """A client that asks to join once, and whose outlet counts what goes out."""
-
-    pending: Final = 0
 
     def __init__(self, presence: PresenceMode | None) -> None:
         message = ClientMessage(
@@ -73,19 +70,6 @@ class User:
         self.bytes_sent += frame.size
         self.frames += 1
         return True
-
-    def push_batch(self, batch: Batch) -> bool:
-        """Take several."""
-        return all(map(self.push, batch.frames))
-
-    def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
-        """There is always room."""
-        return False
-
-    def end(
-        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
-    ) -> None:
-        """Be closed."""
 
 
 class House(NamedTuple):

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import TracebackType
 from typing import Final, Self
 
 from tests.guard import GUARD
@@ -72,12 +71,7 @@ class Demo:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process is not None:
             end(self._process)
 

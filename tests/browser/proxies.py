@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from types import TracebackType
 from typing import Final, Literal, Protocol, Self, TypeAlias
 
 from tests.listening import stop_listening
@@ -169,12 +168,7 @@ class Proxy:
         assert self._ready.wait(STOP_SECONDS)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._done.set)
         self._thread.join(STOP_SECONDS)
 

@@ -42,6 +42,12 @@ class PlayedServer:
         said = {"key": key, "text": text, "user": "u2", "name": "Bea"}
         self.send("BROADCAST", "message", {**said, "time": "2026-01-01T10:00:00+00:00"})
 
+    def say_goodbye(
+        self, code: int, reason: str, *, reconnect: bool = True, after_ms: int = 0
+    ) -> None:
+        goodbye = {"code": code, "reason": reason, "reconnect": reconnect, "afterMs": after_ms}
+        self.send("SYSTEM", "GOODBYE", goodbye, to="GATEWAY")
+
     def _open(self, connection: WebSocketRoute) -> None:
         self.connections.append(connection)
         connection.on_message(self._take)
@@ -56,11 +62,17 @@ class PlayedServer:
             self._handle(self, message)
 
 
+def enter_played(open_window: OpenWindow) -> tuple[Window, PlayedServer]:
+    """A window that has entered, and the server that is played for it."""
+    ann = open_window()
+    played = PlayedServer(ann)
+    ann.enter("Ann")
+    return ann, played
+
+
 def test_final_close_codes_stop_and_say_so(open_window: OpenWindow) -> None:
     for code in STOP:
-        ann = open_window()
-        played = PlayedServer(ann)
-        ann.enter("Ann")
+        ann, played = enter_played(open_window)
         played.connection.close(code=code)
         again = ann.page.get_by_role("button", name="Connect again")
         expect(again).to_be_visible()
@@ -73,9 +85,9 @@ def test_final_close_codes_stop_and_say_so(open_window: OpenWindow) -> None:
 
 def test_passing_close_codes_reconnect(open_window: OpenWindow) -> None:
     for code in RECONNECT:
-        ann = open_window()  # a new one each time: the delay grows with failures in a row
-        played = PlayedServer(ann)
-        ann.enter("Ann")
+        ann, played = enter_played(
+            open_window
+        )  # a new one each time: the delay grows with failures in a row
         played.connection.close(code=code)
         expect(ann.log).to_contain_text("You are back.")
         ann.expect_here("websocket")
@@ -83,28 +95,21 @@ def test_passing_close_codes_reconnect(open_window: OpenWindow) -> None:
 
 
 def test_a_goodbye_decides_over_the_close_code(open_window: OpenWindow) -> None:
-    ann = open_window()
-    played = PlayedServer(ann)
-    ann.enter("Ann")
-    goodbye = {"code": 1012, "reason": "restart", "reconnect": True, "afterMs": 0}
-    played.send("SYSTEM", "GOODBYE", goodbye, to="GATEWAY")
+    ann, played = enter_played(open_window)
+    played.say_goodbye(1012, "restart")
     played.connection.close(code=1000)
     expect(ann.log).to_contain_text("You are back.")
     ann.expect_here("websocket")
 
-    goodbye = {"code": 4403, "reason": "You have been shown out.", "reconnect": False, "afterMs": 0}
-    played.send("SYSTEM", "GOODBYE", goodbye, to="GATEWAY")
+    played.say_goodbye(4403, "You have been shown out.", reconnect=False)
     played.connection.close(code=1012)
     expect(ann.status).to_have_text("You have been shown out.")
     assert len(played.connections) == 2
 
 
 def test_a_goodbye_says_how_long_to_wait(open_window: OpenWindow) -> None:
-    ann = open_window()
-    played = PlayedServer(ann)
-    ann.enter("Ann")
-    goodbye = {"code": 1012, "reason": "restart", "reconnect": True, "afterMs": 600_000}
-    played.send("SYSTEM", "GOODBYE", goodbye, to="GATEWAY")
+    ann, played = enter_played(open_window)
+    played.say_goodbye(1012, "restart", after_ms=600_000)
     played.connection.close(code=1012)
     expect(ann.countdown).to_have_text(re.compile(r"^Retrying in 60[01] s$"))
     ann.page.get_by_role("button", name="Try now").click()
@@ -155,9 +160,7 @@ def test_a_goodbye_that_is_overdue_is_no_reason_to_wait(open_window: OpenWindow)
 
 
 def test_eviction_stops_and_says_why(open_window: OpenWindow) -> None:
-    ann = open_window()
-    played = PlayedServer(ann)
-    ann.enter("Ann")
+    ann, played = enter_played(open_window)
     played.send("SYSTEM", "EVICTED", {"reason": "spam"})
     expect(ann.status).to_have_text("You were taken out of the room: spam.")
     assert len(played.connections) == 1

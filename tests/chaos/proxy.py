@@ -2,7 +2,6 @@
 
 import asyncio
 from random import Random
-from types import TracebackType
 from typing import Final, Self
 
 from tests.listening import stop_listening
@@ -78,12 +77,7 @@ class SwallowingProxy:
                     each.transport.abort()
                 self.cuts += 1
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._chaos is not None:
             self._chaos.cancel()
         if self._server is not None:

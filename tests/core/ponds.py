@@ -121,6 +121,13 @@ def error_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+def logged_error(caplog: pytest.LogCaptureFixture) -> str:
+    """The text of the one error that was logged, with a traceback."""
+    (record,) = error_records(caplog)
+    assert record.exc_info is not None
+    return record.getMessage()
+
+
 async def settled() -> None:
     """Wait until nothing can go on by itself."""
     # anyio's own way polls every 0.1 s on asyncio, so most of it is done before.

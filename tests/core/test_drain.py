@@ -2,7 +2,6 @@
 
 import math
 import time
-from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -22,14 +21,10 @@ from tests.core.ponds import (
     say,
     settled,
 )
-from tests.virtual import virtual
+from tests.virtual import jumping_loops
 
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Any]:
-    """Loops whose time jumps: a window of ten seconds takes none."""
-    name: str = request.param
-    return virtual(name)
+# A window of ten seconds takes none.
+anyio_backend = jumping_loops
 
 
 async def closed_at(peer: MemoryPeer) -> float:

@@ -1,7 +1,6 @@
 """Draining a pond: its phases, who waits for it, and who comes in between."""
 
 import itertools
-from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -25,14 +24,10 @@ from tests.core.ponds import (
     served,
     settled,
 )
-from tests.virtual import virtual
+from tests.virtual import jumping_loops
 
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Any]:
-    """Loops whose time jumps: a window of ten seconds takes none."""
-    name: str = request.param
-    return virtual(name)
+# A window of ten seconds takes none.
+anyio_backend = jumping_loops
 
 
 # --- the pond ---------------------------------------------------------------------------------

@@ -102,12 +102,7 @@ async def test_a_dependency_that_swallows_the_handlers_exception_is_said_and_ans
     async def handler(ctx: EventContext, within: str = Depends(transaction)) -> None:
         raise ValueError(within)
 
-    house = build()
-    house.lobby.on_message("go", handler)
-    async with member(house, "ann") as ann:
-        answer = await ann.answer(say(ann, "", event="go"))
-        assert isinstance(answer.payload, Fault)
-        assert (answer.payload.error, answer.payload.code) == INTERNAL
+    await expect_event_fails(handler)
     assert "a dependency has swallowed an exception" in caplog.text
 
 

@@ -17,9 +17,9 @@ from tests.core.ponds import ROOM, House, let_in, member, settled
 from tests.core.remembering import back, heard, position_of, remembering, said, say
 
 
-async def house_with_history(count: int, **options: int) -> tuple[House, Position]:
+async def house_with_history(count: int, *, size: int = 100) -> tuple[House, Position]:
     """A pond in which the numbers from 1 to `count` were said, and the position before them."""
-    house = remembering(**options)
+    house = remembering(size=size)
     since = await position_of(house)
     await say(house, *range(1, count + 1))
     return house, since

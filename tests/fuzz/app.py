@@ -5,8 +5,6 @@ patience with slow bodies.
 """
 
 import ctypes
-import gc
-import json
 import logging
 import sys
 from collections import Counter
@@ -25,6 +23,8 @@ from pondsocket import (
 )
 from pondsocket_asgi import PondASGIApp
 from pydantic import BaseModel
+
+from tests.state_route import count_objects, send_json
 
 # Gives what is free back to the system; only glibc has it. Without it the memory shown depends on
 # chance: once glibc has freed a block of 16 MiB (what uvicorn lets a bomb be inflated to), it keeps
@@ -97,17 +97,11 @@ class Target:
 
     async def state(self) -> dict[str, Any]:
         """What there is, seen by the application, the event loop and the garbage collector."""
-        gc.collect()
-        ours = Counter(
-            type(thing).__name__
-            for thing in gc.get_objects()
-            if str(type(thing).__module__).startswith(("pondsocket.", "pondsocket_asgi."))
-        )
         return {
             "connections": await self.endpoint.connection_count(),
             "channels": sorted(channel.name for channel in await self.lobby.list_channels()),
             "tasks": len(anyio.get_running_tasks()),
-            "objects": ours,
+            "objects": count_objects(),
         }
 
 
@@ -133,14 +127,7 @@ class Served:
             return
         state = await self._target.state() | own_state()
         state |= {"errors": self._errors.said, "python": sys.version}
-        body = json.dumps(state).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send_json(send, state)
 
 
 app = Served(NO_RATES)

@@ -1,11 +1,7 @@
 """A pond whose handlers do what the client asks for, and a route that shows what is left."""
 
 import asyncio
-import gc
-import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 from pondsocket import (
     ConnectionContext,
@@ -17,9 +13,7 @@ from pondsocket import (
 )
 from pondsocket_asgi import PondASGIApp
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from tests.state_route import Message, Receive, Send, count_objects, send_json
 
 
 async def admit(ctx: ConnectionContext) -> None:
@@ -141,12 +135,6 @@ pond_app = PondASGIApp(pond)
 
 async def state() -> dict[str, object]:
     """What there is: seen by the application, by the event loop, and by the garbage collector."""
-    gc.collect()
-    ours = Counter(
-        type(thing).__name__
-        for thing in gc.get_objects()
-        if str(type(thing).__module__).startswith(("pondsocket.", "pondsocket_asgi."))
-    )
     return {
         "connections": await sockets.connection_count(),
         "rooms": {
@@ -155,7 +143,7 @@ async def state() -> dict[str, object]:
         },
         "departures": departures,
         "tasks": len(asyncio.all_tasks()),
-        "objects": ours,
+        "objects": count_objects(),
     }
 
 
@@ -164,7 +152,4 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] != "http" or scope["path"] != "/state":
         await pond_app(scope, receive, send)
         return
-    body = json.dumps(await state()).encode()
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send_json(send, await state())

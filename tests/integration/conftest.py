@@ -7,10 +7,10 @@ from typing import TypeAlias
 import pytest
 from pondsocket_common import fresh_id
 
-from tests.integration.clients import TRANSPORTS, Transport
+from tests.integration.clients import TRANSPORTS, Client, Transport
 from tests.integration.dialing import Dialer
-from tests.integration.house import House
-from tests.servers import FAST_LANE, Server
+from tests.integration.house import OTHER, House
+from tests.servers import FAST_LANE, SERVERS, Server, Setup
 
 Shared: TypeAlias = Callable[..., Server]
 
@@ -26,6 +26,13 @@ def transport(request: pytest.FixtureRequest) -> Transport:
     """Run a test over each transport."""
     transport: Transport = request.param
     return transport
+
+
+@pytest.fixture(scope="module", params=SERVERS, ids=str)
+def setup(request: pytest.FixtureRequest) -> Setup:
+    """Run a test on each server."""
+    setup: Setup = request.param
+    return setup
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +74,18 @@ async def dial() -> AsyncIterator[Dialer]:
 def house(dial: Dialer, engine: Server) -> House:
     """Visitors of `engine`."""
     return House(dial, engine.http_url)
+
+
+@pytest.fixture
+async def ann(house: House, transport: Transport, room: str) -> Client:
+    """A member of `room` at `engine`; modules for other servers have an `ann` of their own."""
+    return await house.member(transport, "ann", room)
+
+
+@pytest.fixture
+async def bob(house: House, transport: Transport, room: str) -> Client:
+    """Another member, over the other transport."""
+    return await house.member(OTHER[transport], "bob", room)
 
 
 @pytest.fixture

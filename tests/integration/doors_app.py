@@ -1,8 +1,5 @@
 """A pond for every server, on asyncio and on trio: it answers, refuses and closes as asked."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
 import anyio
 from pondsocket import (
     CloseCode,
@@ -14,9 +11,7 @@ from pondsocket import (
 )
 from pondsocket_asgi import PondASGIApp
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from tests.state_route import Message, Receive, Send
 
 
 def admit(ctx: ConnectionContext, user: str | None = None) -> None:

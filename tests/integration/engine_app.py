@@ -3,8 +3,7 @@
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Final
 
 from pondsocket import (
     ConnectionContext,
@@ -23,9 +22,7 @@ from pondsocket import (
 from pondsocket_asgi import PondASGIApp
 from pydantic import BaseModel
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from tests.state_route import Message, Receive, Send
 
 # Whoever waits for what never comes is ended by the test's own limit.
 gates: Final[defaultdict[str, asyncio.Event]] = defaultdict(asyncio.Event)

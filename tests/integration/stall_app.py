@@ -8,9 +8,7 @@ import gc
 import json
 import os
 from collections import Counter as Tally
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs
 
 import anyio
@@ -28,10 +26,7 @@ from pondsocket import (
 from pondsocket_asgi import PondASGIApp
 from pondsocket_common import CloseCode
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
+from tests.state_route import Message, Receive, Send, send_json
 
 _give_back = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)
 
@@ -144,10 +139,10 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
         return
     user = parse_qs(scope["query_string"].decode()).get("user", [""])[0]
     if scope["path"] == "/state":
-        await show(send)
+        await send_json(send, await state())
     elif scope["path"] == "/cancel":
         scopes[user].cancel()
-        await show(send)
+        await send_json(send, await state())
     elif scope["type"] == "http" and scope["method"] != "GET":
         await pond_app(scope, receive, send)
     else:
@@ -157,14 +152,3 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
         # The next test's connection of this name may be there before this one has ended.
         if scopes.get(user) is own:
             del scopes[user]
-
-
-async def show(send: Send) -> None:
-    body = json.dumps(await state()).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -29,6 +29,16 @@ HOLDING = (
 )
 
 
+async def end_in_order(serve: Serve, dial: Dialer, setup: Setup, *, group: bool = False) -> None:
+    """End a server with a crowd, and expect all to be told, and nothing in the log."""
+    server = serve(APP, *setup.arguments, server=setup.server)
+    crowd = await Crowd.gather(dial, server)
+    crowd.signal(signal.SIGTERM, group=group)
+    check(await crowd.depart())
+    await crowd.exit()
+    assert "Traceback" not in server.log()
+
+
 @pytest.mark.parametrize(
     "setup",
     [
@@ -45,12 +55,7 @@ HOLDING = (
 async def test_everybody_is_told_and_the_process_ends_with_the_last_one(
     serve: Serve, dial: Dialer, setup: Setup
 ) -> None:
-    server = serve(APP, *setup.arguments, server=setup.server)
-    crowd = await Crowd.gather(dial, server)
-    crowd.signal(signal.SIGTERM)
-    check(await crowd.depart())
-    await crowd.exit()
-    assert "Traceback" not in server.log()
+    await end_in_order(serve, dial, setup)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +67,7 @@ async def test_a_signal_to_all_processes_at_once_is_as_good(
     serve: Serve, dial: Dialer, setup: Setup
 ) -> None:
     # As systemd sends it. Parents pass it on as well, and workers of hypercorn would die of it.
-    server = serve(APP, *setup.arguments, server=setup.server)
-    crowd = await Crowd.gather(dial, server)
-    crowd.signal(signal.SIGTERM, group=True)
-    check(await crowd.depart())
-    await crowd.exit()
-    assert "Traceback" not in server.log()
+    await end_in_order(serve, dial, setup, group=True)
 
 
 @pytest.mark.parametrize("setup", HOLDING, ids=str)

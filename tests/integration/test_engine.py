@@ -12,16 +12,6 @@ from tests.integration.house import OTHER, House
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 
-@pytest.fixture
-async def ann(house: House, transport: Transport, room: str) -> Client:
-    return await house.member(transport, "ann", room)
-
-
-@pytest.fixture
-async def bob(house: House, transport: Transport, room: str) -> Client:
-    return await house.member(OTHER[transport], "bob", room)
-
-
 def fault(error: str, room: str, request_id: str, code: int, message: str) -> Message:
     payload = {"error": error, "code": code, "message": message}
     return frame("ERROR", error, room, request_id, payload)

@@ -4,19 +4,9 @@ import pytest
 from pondsocket_common import fresh_id
 
 from tests.integration.clients import Client, Transport, envelope
-from tests.integration.house import OTHER, House, events, send_all, told
+from tests.integration.house import House, events, send_all, told
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
-
-
-@pytest.fixture
-async def ann(house: House, transport: Transport, room: str) -> Client:
-    return await house.member(transport, "ann", room)
-
-
-@pytest.fixture
-async def bob(house: House, transport: Transport, room: str) -> Client:
-    return await house.member(OTHER[transport], "bob", room)
 
 
 @pytest.fixture

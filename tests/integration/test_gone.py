@@ -167,17 +167,23 @@ async def test_a_peer_that_reads_a_little_and_stops_again_is_freed() -> None:
     await asyncio.gather(*(see(setup) for setup in ONE_OF_EACH))
 
 
+async def stall_some(dial: RawDialer) -> tuple[RawClient, list[RawClient]]:
+    """A member that fills the others' connections, and these: idle ones and stalled ones."""
+    driver = await member(dial, "websocket", "driver")
+    idle = [await member(dial, transport, transport) for transport in TRANSPORTS]
+    stuck = await stall(dial, "stuck")
+    await fill(driver)
+    return driver, [*idle, *stuck]
+
+
 async def test_a_cancelled_call_leaves_nothing_though_its_peer_reads_no_more(
     dial: RawDialer, fresh: Message
 ) -> None:
     server = dial.server
-    driver = await member(dial, "websocket", "driver")
-    reading = [await member(dial, transport, transport) for transport in TRANSPORTS]
-    stuck = await stall(dial, "stuck")
-    await fill(driver)
-    for client in [*reading, *stuck]:
+    driver, others = await stall_some(dial)
+    for client in others:
         await ask(server, f"/cancel?user={client.user}")
-    for client in [*reading, *stuck]:
+    for client in others:
         await see_freed(server, client, SOON)
     driver.finish()
     await see_nothing_left(server, fresh)
@@ -194,14 +200,11 @@ async def test_the_end_of_a_peer_is_noticed_at_once(
     dial: RawDialer, fresh: Message, end: Callable[[RawClient], None]
 ) -> None:
     server = dial.server
-    driver = await member(dial, "websocket", "driver")
-    idle = [await member(dial, transport, transport) for transport in TRANSPORTS]
-    # One that goes while it is written to, as when its process is killed.
-    stuck = await stall(dial, "stuck")
-    await fill(driver)
-    for client in [*idle, *stuck, driver]:
+    # Of the others some go while they are written to, as when a process is killed.
+    driver, others = await stall_some(dial)
+    for client in [*others, driver]:
         end(client)
-    for client in [*idle, *stuck, driver]:
+    for client in [*others, driver]:
         await see_freed(server, client, SOON)
     await see_nothing_left(server, fresh)
     assert "Traceback" not in server.log()

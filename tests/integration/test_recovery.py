@@ -67,8 +67,8 @@ async def speaker(dial: Dialer, server: Server, room: str) -> Client:
 async def test_whoever_was_cut_off_gets_what_it_missed_and_then_what_is_new(
     dial: Dialer, rooms: Server, transport: Transport
 ) -> None:
-    bob = await speaker(dial, rooms, f"{ROOM}-{transport}")
-    ann = Visitor(dial, transport, rooms, f"{ROOM}-{transport}")
+    room = f"{ROOM}-{transport}"
+    ann, bob = Visitor(dial, transport, rooms, room), await speaker(dial, rooms, room)
     assert "recovered" not in await ann.come()
     await bob.send("BROADCAST", ann.room, "say", {"from": 1, "to": 3})
     assert await ann.hear(3) == [1, 2, 3]
@@ -86,8 +86,8 @@ async def test_whoever_was_cut_off_gets_what_it_missed_and_then_what_is_new(
 async def test_whoever_missed_too_much_is_told_so_and_gets_none_of_it(
     dial: Dialer, rooms: Server, transport: Transport
 ) -> None:
-    bob = await speaker(dial, rooms, f"/room/2-{transport}")
-    ann = Visitor(dial, transport, rooms, f"/room/2-{transport}")
+    room = f"/room/2-{transport}"
+    ann, bob = Visitor(dial, transport, rooms, room), await speaker(dial, rooms, room)
     await ann.come()
     await bob.send("BROADCAST", ann.room, "say", {"from": 1, "to": 1})
     assert await ann.hear(1) == [1]
@@ -104,8 +104,8 @@ async def test_whoever_missed_too_much_is_told_so_and_gets_none_of_it(
 async def test_what_went_to_some_users_is_replayed_to_them_alone(
     dial: Dialer, rooms: Server, transport: Transport
 ) -> None:
-    bob = await speaker(dial, rooms, f"/room/3-{transport}")
-    ann = Visitor(dial, transport, rooms, f"/room/3-{transport}")
+    room = f"/room/3-{transport}"
+    ann, bob = Visitor(dial, transport, rooms, room), await speaker(dial, rooms, room)
     await ann.come()
     await ann.go()
     for number, user in enumerate(("bob", "ann", "cat", "bob"), start=1):
@@ -121,8 +121,8 @@ async def test_what_went_to_some_users_is_replayed_to_them_alone(
 async def test_a_latest_value_comes_first_and_then_its_changes(
     dial: Dialer, rooms: Server, transport: Transport
 ) -> None:
-    bob = await speaker(dial, rooms, f"/price/{transport}")
-    ann = Visitor(dial, transport, rooms, f"/price/{transport}")
+    room = f"/price/{transport}"
+    ann, bob = Visitor(dial, transport, rooms, room), await speaker(dial, rooms, room)
 
     async def say(first: int, last: int) -> None:
         await bob.send("BROADCAST", ann.room, "say", {"from": first, "to": last})

@@ -1,15 +1,12 @@
 """What a resume may and may not do, over real connections: doors, cursors, keys and restarts."""
 
 import base64
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
-from pondsocket_common import EVENT_STREAM
 
-from tests.integration.clients import WAIT_SECONDS, Client, Message, SSEClient, Transport, until
+from tests.integration.clients import Client, Message, SSEClient, Transport, until
 from tests.integration.conftest import Shared
 from tests.integration.dialing import Dialer, Refused
 from tests.servers import Serve, Server
@@ -21,27 +18,11 @@ OLD_KEY: Final = "the-key-of-the-first-years"
 NEW_KEY: Final = "the-key-of-the-later-years"
 
 
-class Browser(Dialer):
-    """Connects event streams as browsers do it again: with a header."""
-
-    async def sse_again(self, url: str, last_event_id: str) -> SSEClient:
-        line = self._http()
-        headers = {"accept": EVENT_STREAM, "last-event-id": last_event_id}
-        request = line.build_request("GET", url, headers=headers)
-        request.extensions["timeout"] = httpx.Timeout(WAIT_SECONDS, read=None).as_dict()
-        response = await line.send(request, stream=True)
-        if response.status_code != 200:
-            body = await response.aread()
-            await line.aclose()
-            raise Refused(response.status_code, dict(response.headers), body)
-        return await self._started(SSEClient(self.http, line, response))
-
-
 class Guest:
     """Somebody who comes back where it was, and drops what it has, as docs/history.md says."""
 
     def __init__(
-        self, dial: Browser, transport: Transport, server: Server, room: str, user: str = "ann"
+        self, dial: Dialer, transport: Transport, server: Server, room: str, user: str = "ann"
     ) -> None:
         self._dial = dial
         self._transport = transport
@@ -54,7 +35,7 @@ class Guest:
     async def connect(self) -> Client:
         """Connect, with the cursor if there is one."""
         if self.cursor:
-            self.client = await self._dial.sse_again(self.url, self.cursor)
+            self.client = await self._dial.sse(self.url, last_event_id=self.cursor)
         else:
             self.client = await self._dial(self._transport, self.url)
         return self.client
@@ -141,23 +122,17 @@ async def sit_down(dial: Dialer, server: Server) -> Desk:
 
 
 @pytest.fixture
-async def dial() -> AsyncIterator[Browser]:
-    async with Browser() as browser:
-        yield browser
-
-
-@pytest.fixture
 def doors(shared: Shared) -> Server:
     return shared(APP, "--log-level", "warning")
 
 
 @pytest.fixture
-async def desk(dial: Browser, doors: Server) -> Desk:
+async def desk(dial: Dialer, doors: Server) -> Desk:
     return await sit_down(dial, doors)
 
 
 @pytest.fixture
-def ann(dial: Browser, doors: Server, transport: Transport, room: str) -> Guest:
+def ann(dial: Dialer, doors: Server, transport: Transport, room: str) -> Guest:
     return Guest(dial, transport, doors, room)
 
 
@@ -190,7 +165,7 @@ async def test_what_is_not_to_be_kept_is_heard_live_without_a_position_and_not_r
 
 
 async def test_what_is_replayed_is_what_others_heard_with_its_request_ids_and_offsets(
-    ann: Guest, desk: Desk, dial: Browser, doors: Server, transport: Transport
+    ann: Guest, desk: Desk, dial: Dialer, doors: Server, transport: Transport
 ) -> None:
     cat = Guest(dial, transport, doors, ann.room, "cat")
     await cat.come()
@@ -246,7 +221,7 @@ async def test_whoever_may_not_join_any_more_is_refused_and_gets_nothing_that_wa
 
 
 async def test_whoever_may_not_connect_any_more_is_refused_with_its_cursor(
-    dial: Browser, doors: Server, desk: Desk, transport: Transport, room: str
+    dial: Dialer, doors: Server, desk: Desk, transport: Transport, room: str
 ) -> None:
     eve = Guest(dial, transport, doors, room, f"eve-{transport}")
     await eve.come()
@@ -261,7 +236,7 @@ async def test_whoever_may_not_connect_any_more_is_refused_with_its_cursor(
     "kind", ["nonsense", "signature", "entries", "shortened", "path", "process"]
 )
 async def test_a_cursor_that_is_none_of_ours_is_a_fresh_start_and_connect_says_so(
-    dial: Browser, doors: Server, shared: Shared, desk: Desk, room: str, kind: str
+    dial: Dialer, doors: Server, shared: Shared, desk: Desk, room: str, kind: str
 ) -> None:
     server = shared(APP, "--log-level", "error") if kind == "process" else doors
     ann = Guest(dial, "sse", server, room)
@@ -272,7 +247,8 @@ async def test_a_cursor_that_is_none_of_ours_is_a_fresh_start_and_connect_says_s
     await desk.say(room, 1, 3)
     cursor, url = altered(ann.cursor, kind, room), f"{doors.http_url}/socket?user=ann"
     for number, stream in enumerate(
-        (await dial.sse_again(url, cursor), await dial.sse(f"{url}&lastEventId={cursor}")), start=4
+        (await dial.sse(url, last_event_id=cursor), await dial.sse(f"{url}&lastEventId={cursor}")),
+        start=4,
     ):
         hello = stream.hello["payload"]
         assert (hello["resumed"], hello["notResumed"]) == ([], [])
@@ -301,7 +277,7 @@ def altered(cursor: str, kind: str, room: str) -> str:
 
 
 async def test_after_a_restart_the_channel_is_joined_again_and_the_gap_is_told(
-    serve: Serve, dial: Browser, transport: Transport, room: str, key_file: Path
+    serve: Serve, dial: Dialer, transport: Transport, room: str, key_file: Path
 ) -> None:
     server = serve(APP, "--log-level", "warning", env={"CURSOR_KEYS": str(key_file)})
     desk = await sit_down(dial, server)
@@ -327,7 +303,7 @@ def restart_with(server: Server, key_file: Path, *keys: str) -> None:
 
 
 async def test_a_cursor_is_read_until_its_key_is_taken_out(
-    serve: Serve, dial: Browser, room: str, key_file: Path
+    serve: Serve, dial: Dialer, room: str, key_file: Path
 ) -> None:
     server = serve(APP, "--log-level", "warning", env={"CURSOR_KEYS": str(key_file)})
     ann = Guest(dial, "sse", server, room)
@@ -359,7 +335,7 @@ async def test_the_position_outlives_the_last_member(ann: Guest, desk: Desk) -> 
 
 
 async def test_what_was_missed_for_longer_than_it_is_kept_is_told_and_else_nothing_is_missed(
-    dial: Browser, doors: Server, desk: Desk, transport: Transport, room: str
+    dial: Dialer, doors: Server, desk: Desk, transport: Transport, room: str
 ) -> None:
     ann = Guest(dial, transport, doors, room.replace("/room/", "/brief/"))
     await ann.come()
@@ -376,7 +352,7 @@ async def test_what_was_missed_for_longer_than_it_is_kept_is_told_and_else_nothi
 
 
 async def test_nothing_is_missed_where_the_server_runs_on_trio(
-    serve: Serve, dial: Browser, transport: Transport, room: str
+    serve: Serve, dial: Dialer, transport: Transport, room: str
 ) -> None:
     server = serve(APP, "-k", "trio", "--workers", "0", server="hypercorn")
     desk = await sit_down(dial, server)

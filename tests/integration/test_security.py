@@ -15,7 +15,7 @@ from tests.integration.asking import Answer, Line, call, calling
 from tests.integration.clients import Message, SSEClient
 from tests.integration.dialing import NO_TLS, Dialer
 from tests.integration.secure_app import PAGE, POST_BYTES, POST_SECONDS
-from tests.servers import SERVERS, SINGLES, Serve, Server, ServerName, Setup
+from tests.servers import SINGLES, Serve, Server, ServerName, Setup
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
@@ -39,13 +39,6 @@ LISTED: Final = b"Origin: " + PAGE.encode()
 PING: Final = b'{"action": "ping"}'
 # What header values may hold (RFC 9110, section 5.5): all but control characters.
 ODD_BYTES: Final = bytes(byte for byte in range(0x21, 0x100) if byte != 0x7F)
-
-
-@pytest.fixture(scope="module", params=SERVERS, ids=str)
-def setup(request: pytest.FixtureRequest) -> Setup:
-    """Run a test on each server."""
-    setup: Setup = request.param
-    return setup
 
 
 @pytest.fixture(scope="module")

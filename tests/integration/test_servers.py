@@ -10,7 +10,7 @@ from pondsocket_common import CloseCode, fresh_id
 
 from tests.integration.clients import Client, Message, Transport, until
 from tests.integration.dialing import Dialer, Refused
-from tests.servers import SERVERS, SINGLES, Server, Setup
+from tests.servers import SINGLES, Server, Setup
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
@@ -31,13 +31,6 @@ NONSENSE: Final = dict.fromkeys(
     (0, -1, 1, 200, 302, 399, 600, 1000, 1006, 4000, 4399, 4600, 99_999), 403
 )
 REGISTERED: Final = {status.value for status in HTTPStatus}
-
-
-@pytest.fixture(scope="module", params=SERVERS, ids=str)
-def setup(request: pytest.FixtureRequest) -> Setup:
-    """Run a test on each server."""
-    setup: Setup = request.param
-    return setup
 
 
 @pytest.fixture(scope="module")
@@ -196,14 +189,19 @@ async def chunks(size: int) -> AsyncIterator[bytes]:
 # --- endings ----------------------------------------------------------------------------------
 
 
+async def end(client: Client, user: str, code: CloseCode) -> None:
+    """Have the server close a client's connection with this code."""
+    await client.send("BROADCAST", "GATEWAY", "end", {"user": user, "code": code})
+    await client.wait_closed()
+
+
 @pytest.mark.parametrize("code", CloseCode, ids=lambda code: str(code.value))
 async def test_a_close_code_arrives_with_its_reason(
     dial: Dialer, server: Server, code: CloseCode
 ) -> None:
     user = fresh_id()
     ann = await dial.websocket(f"{server.http_url}/socket?user={user}")
-    await ann.send("BROADCAST", "GATEWAY", "end", {"user": user, "code": code})
-    await ann.wait_closed()
+    await end(ann, user, code)
     assert ann.close_code == code
     assert ann.connection.close_reason == "Asked for, Žofie"
     said_before(ann, code)
@@ -216,8 +214,7 @@ async def test_a_stream_ends_after_its_goodbye(
 ) -> None:
     user = fresh_id()
     bob = await dial.sse(f"{server.http_url}/socket?user={user}")
-    await bob.send("BROADCAST", "GATEWAY", "end", {"user": user, "code": code})
-    await bob.wait_closed()
+    await end(bob, user, code)
     said_before(bob, code)
 
 

@@ -4,23 +4,12 @@ import shutil
 
 import pytest
 
-from tests.interop.peers import (
-    APP,
-    HEARTBEATS,
-    HERE,
-    LATE,
-    RESTART,
-    RESTART_TEST_SECONDS,
-    SCENARIOS,
-    run,
-    run_with_heartbeats,
-    run_with_restart,
-)
+from tests.interop import peers
 from tests.servers import Serve, Server
 
 pytestmark = pytest.mark.interop
 
-PEER = HERE / "npm" / "peer.mjs"
+PEER = peers.HERE / "npm" / "peer.mjs"
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +23,19 @@ def node() -> str:
     return found
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", peers.SCENARIOS)
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
 def test_npm_client(node: str, server: Server, transport: str, scenario: str) -> None:
-    run([node, str(PEER), f"{server.http_url}/socket", transport, scenario], server)
+    peers.run([node, str(PEER), f"{server.http_url}/socket", transport, scenario], server)
 
 
-@pytest.mark.parametrize("scenario", [*SCENARIOS, LATE])
+@pytest.mark.parametrize("scenario", [*peers.SCENARIOS, peers.LATE])
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
 def test_npm_client_is_not_disturbed_by_history(
     node: str, remembering_server: Server, transport: str, scenario: str
 ) -> None:
     url = f"{remembering_server.http_url}/socket"
-    run([node, str(PEER), url, transport, scenario], remembering_server)
+    peers.run([node, str(PEER), url, transport, scenario], remembering_server)
 
 
 @pytest.mark.parametrize(
@@ -54,23 +43,23 @@ def test_npm_client_is_not_disturbed_by_history(
     ["broadcasts", "gets the response to its own request", "sees who comes changes and goes"],
 )
 def test_npm_clients_on_both_transports_meet(node: str, server: Server, scenario: str) -> None:
-    run([node, str(PEER), f"{server.http_url}/socket", "mixed", scenario], server)
+    peers.run([node, str(PEER), f"{server.http_url}/socket", "mixed", scenario], server)
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
 def test_npm_client_is_not_disturbed_by_heartbeats(
     node: str, beating_server: Server, transport: str
 ) -> None:
-    command = [node, str(PEER), f"{beating_server.http_url}/socket", transport, HEARTBEATS]
-    run_with_heartbeats(command, beating_server)
+    command = [node, str(PEER), f"{beating_server.http_url}/socket", transport, peers.HEARTBEATS]
+    peers.run_with_heartbeats(command, beating_server)
 
 
-@pytest.mark.timeout(RESTART_TEST_SECONDS)
+@pytest.mark.timeout(peers.RESTART_TEST_SECONDS)
 @pytest.mark.parametrize("graceful", [True, False], ids=["stopped", "killed"])
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
 def test_npm_client_rejoins_after_a_restart(
     node: str, serve: Serve, transport: str, graceful: bool
 ) -> None:
-    server = serve(APP)
-    command = [node, str(PEER), f"{server.http_url}/socket", transport, RESTART]
-    run_with_restart(command, server, lambda: server.restart(graceful=graceful))
+    server = serve(peers.APP)
+    command = [node, str(PEER), f"{server.http_url}/socket", transport, peers.RESTART]
+    peers.run_with_restart(command, server, lambda: server.restart(graceful=graceful))

@@ -1,14 +1,16 @@
 """A server, a real nginx in front of it, and clients that come through nginx."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Final, TypeAlias
 
 import pytest
-from pondsocket_common import fresh_id
 
-from tests.integration.clients import TRANSPORTS, Transport
-from tests.integration.dialing import Dialer
+# These are fixtures.
+from tests.integration.conftest import anyio_backend as anyio_backend
+from tests.integration.conftest import dial as dial
+from tests.integration.conftest import room as room
+from tests.integration.conftest import transport as transport
 from tests.nginx import Nginx
 from tests.servers import RECOMMENDED, Server
 
@@ -16,19 +18,6 @@ APP: Final = "tests.integration.doors_app:app"
 
 # `proxied(server)`, or with a configuration of its own `proxied(server, site)`.
 Proxied: TypeAlias = Callable[..., Nginx]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    """The clients are asyncio's; the server is a process of its own."""
-    return "asyncio"
-
-
-@pytest.fixture(params=TRANSPORTS)
-def transport(request: pytest.FixtureRequest) -> Transport:
-    """Run a test over each transport."""
-    transport: Transport = request.param
-    return transport
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +43,3 @@ def proxied() -> Iterator[Proxied]:
             return proxies.enter_context(Nginx(server, site))
 
         yield start
-
-
-@pytest.fixture
-async def dial() -> AsyncIterator[Dialer]:
-    """Connect clients, as `client = await dial("websocket", url)`; closed with the test."""
-    async with Dialer() as dialer:
-        yield dialer
-
-
-@pytest.fixture
-def room() -> str:
-    """The name of a channel that nobody else uses."""
-    return f"/room/{fresh_id()}"

@@ -1,6 +1,5 @@
 """Closed loops: the next message follows when the last one has been answered."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +8,7 @@ from tests.benchmarks._client import Client, Phrase
 from tests.benchmarks._contenders import Contender
 from tests.benchmarks._dialects import CHANNEL
 from tests.benchmarks._figures import Sample, percentile
-from tests.benchmarks._meter import MICROSECONDS, group_seconds, metered
+from tests.benchmarks._meter import MICROSECONDS, group_seconds
 from tests.benchmarks._scenarios.scenario import (
     ROUND_SECONDS,
     Play,
@@ -17,6 +16,7 @@ from tests.benchmarks._scenarios.scenario import (
     Stage,
     echo,
     fan_out,
+    measured,
     repeats_for,
     stage_of,
 )
@@ -51,15 +51,7 @@ async def fan_out_play(
     """Rounds of one member speaking to all."""
     process, crowd = stage
     phrase = Phrase(lambda token: contender.dialect.say(token, size, channel))
-    async with asyncio.timeout(60):
-        repeats = await repeats_for(lambda count: fan_out(crowd, phrase.fresh, count), seconds)
-
-    async def play() -> Sample:
-        return await metered(
-            process.pid, lambda: fan_out(crowd, phrase.fresh, repeats), MICROSECONDS
-        )
-
-    return play
+    return await measured(process, lambda count: fan_out(crowd, phrase.fresh, count), seconds)
 
 
 def echo_of(clients: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> Scenario:
@@ -69,15 +61,7 @@ def echo_of(clients: int, contenders: tuple[str, ...], seconds: float = ROUND_SE
     async def enter(contender: Contender) -> AsyncIterator[Play]:
         async with stage_of(contender, clients) as (process, crowd):
             phrase = Phrase(contender.dialect.echo)
-            async with asyncio.timeout(60):
-                repeats = await repeats_for(lambda count: echo(crowd, phrase.fresh, count), seconds)
-
-            async def play() -> Sample:
-                return await metered(
-                    process.pid, lambda: echo(crowd, phrase.fresh, repeats), MICROSECONDS
-                )
-
-            yield play
+            yield await measured(process, lambda count: echo(crowd, phrase.fresh, count), seconds)
 
     return Scenario(
         key="echo",

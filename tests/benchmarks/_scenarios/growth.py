@@ -18,13 +18,13 @@ from tests.benchmarks._client import (
 from tests.benchmarks._contenders import Contender
 from tests.benchmarks._dialects import Dialect
 from tests.benchmarks._figures import Sample
-from tests.benchmarks._meter import MICROSECONDS, metered
 from tests.benchmarks._scenarios.closed import fan_out_play
 from tests.benchmarks._scenarios.scenario import (
     STEP_SECONDS,
     Play,
     Scenario,
-    repeats_for,
+    measured,
+    speak,
     stage_of,
 )
 
@@ -104,16 +104,11 @@ def with_channels(channels: int, contenders: tuple[str, ...]) -> Scenario:
             rooms = await _join_all(crowd, contender.dialect, channels)
             turns = cycle(rooms)
 
-            async def speak(count: int) -> int:
-                return await _speak(crowd, turns, count)
+            def turn() -> tuple[list[Client], bytes, bytes]:
+                room = next(turns)
+                return (room.members, *room.phrase.fresh())
 
-            async with asyncio.timeout(STEP_SECONDS):
-                repeats = await repeats_for(speak, _SECONDS)
-
-            async def play() -> Sample:
-                return await metered(process.pid, lambda: speak(repeats), MICROSECONDS)
-
-            yield play
+            yield await measured(process, lambda count: speak(crowd, turn, count), _SECONDS)
 
     return Scenario(
         key=f"growth-channels-{channels}",
@@ -168,28 +163,3 @@ async def _join_all(crowd: Crowd, dialect: Dialect, channels: int) -> list[Room]
     async with asyncio.timeout(2 * STEP_SECONDS):
         await asyncio.gather(*(join_each() for _ in range(CONNECTING_AT_ONCE)))
     return rooms
-
-
-async def _speak(crowd: Crowd, turns: "cycle[Room]", count: int) -> int:
-    """Each time the next channel: one member speaks, and its members hear it once."""
-    token = b""
-    waiting: set[Client] = set()
-
-    def on_text(client: Client, text: bytes) -> None:
-        if token not in text or client not in waiting:
-            crowd.fail(f"a member heard something else, or something twice: {text[:500]!r}")
-            return
-        waiting.remove(client)
-        if not waiting:
-            crowd.finish()
-
-    crowd.listen(on_text)
-    deliveries = 0
-    for _ in range(count):
-        room = next(turns)
-        token, frame = room.phrase.fresh()
-        waiting.update(room.members)
-        deliveries += len(waiting)
-        room.members[0].send(frame)
-        await crowd.finished()
-    return deliveries

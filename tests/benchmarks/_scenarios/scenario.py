@@ -11,6 +11,7 @@ from tests.benchmarks._client import Client, Crowd
 from tests.benchmarks._contenders import Contender, Process
 from tests.benchmarks._dialects import CHANNEL
 from tests.benchmarks._figures import Sample
+from tests.benchmarks._meter import MICROSECONDS, metered
 
 # Long enough that the clocks' steps and one collection of garbage do not show.
 ROUND_SECONDS: Final = 0.6
@@ -88,8 +89,30 @@ async def repeats_for(play: Callable[[int], Awaitable[int]], seconds: float) -> 
         repeats *= 2
 
 
+async def measured(process: Process, play: Callable[[int], Awaitable[int]], seconds: float) -> Play:
+    """Rounds that take so many seconds, metered."""
+    async with asyncio.timeout(STEP_SECONDS):
+        repeats = await repeats_for(play, seconds)
+
+    async def play_round() -> Sample:
+        return await metered(process.pid, lambda: play(repeats), MICROSECONDS)
+
+    return play_round
+
+
 async def fan_out(crowd: Crowd, phrase: Callable[[], tuple[bytes, bytes]], repeats: int) -> int:
-    """One member speaks; the next message follows when everybody has heard this one, once."""
+    """One member speaks; the next message follows when every client has heard this one, once."""
+    return await speak(crowd, lambda: (crowd.clients, *phrase()), repeats)
+
+
+async def speak(
+    crowd: Crowd, turn: Callable[[], tuple[list[Client], bytes, bytes]], repeats: int
+) -> int:
+    """The first of some clients speaks; the next turn follows when each has heard it, once.
+
+    Args:
+        turn: Gives the clients, the token that they hear, and the frame that is sent.
+    """
     token = b""
     waiting: set[Client] = set()
 
@@ -102,12 +125,14 @@ async def fan_out(crowd: Crowd, phrase: Callable[[], tuple[bytes, bytes]], repea
             crowd.finish()
 
     crowd.listen(on_text)
+    deliveries = 0
     for _ in range(repeats):
-        token, frame = phrase()
-        waiting.update(crowd.clients)
-        crowd.clients[0].send(frame)
+        members, token, frame = turn()
+        waiting.update(members)
+        deliveries += len(waiting)
+        members[0].send(frame)
         await crowd.finished()
-    return repeats * len(crowd.clients)
+    return deliveries
 
 
 async def echo(crowd: Crowd, phrase: Callable[[], tuple[bytes, bytes]], repeats: int) -> int:
