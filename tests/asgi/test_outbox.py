@@ -7,16 +7,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import LeaveContext
 
-from tests.asgi.wires import (
-    KINDS,
-    House,
-    Kind,
-    Wire,
-    count_hurries,
-    members,
-    turns,
-    wire_loops,
-)
+from tests.asgi.wires import KINDS, House, Kind, Wire, count_hurries, members, turns, wire_loops
 
 pytestmark = [pytest.mark.parametrize("kind", KINDS), pytest.mark.usefixtures("resets")]
 

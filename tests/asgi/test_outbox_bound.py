@@ -1,6 +1,7 @@
 """The bound of an outbox: who is slow, what is dropped, and how the server may end a call."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -8,15 +9,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import CloseCode, conflate
 
-from tests.asgi.wires import (
-    KINDS,
-    House,
-    Kind,
-    Wire,
-    members,
-    turns,
-    wire_loops,
-)
+from tests.asgi.wires import KINDS, House, Kind, Wire, members, turns, wire_loops
 
 pytestmark = [pytest.mark.parametrize("kind", KINDS), pytest.mark.usefixtures("resets")]
 
@@ -27,13 +20,20 @@ anyio_backend = wire_loops
 # --- the bound --------------------------------------------------------------------------------
 
 
-async def test_before_its_writer_has_had_a_turn_an_outbox_holds_sixteen_times_as_much(
-    kind: Kind,
-) -> None:
+@asynccontextmanager
+async def stalled_member(kind: Kind) -> AsyncIterator[tuple[House, Wire]]:
+    """A member whose next write hangs, with an outbox of four frames."""
     house = House(outbox_frames=4)
     async with members(house, kind, "ann") as (ann,):
         await turns()
         ann.stall()
+        yield house, ann
+
+
+async def test_before_its_writer_has_had_a_turn_an_outbox_holds_sixteen_times_as_much(
+    kind: Kind,
+) -> None:
+    async with stalled_member(kind) as (house, ann):
         await house.tell(*range(64))
         assert await house.users() == 1
         ann.resume()
@@ -87,10 +87,7 @@ async def test_what_gathered_before_the_writers_turn_is_not_held_against_the_pee
     kind: Kind,
 ) -> None:
     """On trio every send waits, so that many a push meets a writer at its work."""
-    house = House(outbox_frames=4)
-    async with members(house, kind, "ann") as (ann,):
-        await turns()
-        ann.stall()
+    async with stalled_member(kind) as (house, ann):
         await house.tell(*range(60))
         await turns()
         await house.tell(*range(60, 64))

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from examples.chat import AWAY_SECONDS
-from tests.browser.windows import OpenWindow
+from tests.browser.windows import OpenWindow, Window
 from tests.servers import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]
@@ -15,13 +15,17 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]
 BOTH = pytest.mark.parametrize("via", ["websocket", "sse"])
 
 
+def expect_both_there(ann: Window, bea: Window) -> None:
+    ann.expect_people("Ann (you)", "Bea")
+    bea.expect_people("Bea (you)", "Ann")
+
+
 def test_windows_on_both_transports_talk_and_see_each_other(
     open_window: OpenWindow, pictures: Path
 ) -> None:
     ann = open_window().enter("Ann", "websocket", room="lobby")
     bea = open_window(dark=True).enter("Bea", "sse", room="lobby")
-    ann.expect_people("Ann (you)", "Bea")
-    bea.expect_people("Bea (you)", "Ann")
+    expect_both_there(ann, bea)
     expect(ann.log).to_contain_text("Bea is here.")
 
     ann.say("Hello Bea! I am on a WebSocket.")
@@ -106,8 +110,7 @@ def test_both_windows_come_back_after_the_server_was_away(
     server.start()
     ann.expect_here("websocket")
     bea.expect_here("sse")
-    ann.expect_people("Ann (you)", "Bea")
-    bea.expect_people("Bea (you)", "Ann")
+    expect_both_there(ann, bea)
     expect(ann.log).to_contain_text("You are back.")
 
     bea.say("After.")

@@ -70,6 +70,16 @@ def enter_played(open_window: OpenWindow) -> tuple[Window, PlayedServer]:
     return ann, played
 
 
+def enter_with_a_clock(open_window: OpenWindow) -> tuple[Window, PlayedServer, list[str]]:
+    """The same with a clock that the test moves; and the actions that the server is sent."""
+    taken: list[str] = []
+    ann = open_window()
+    played = PlayedServer(ann, lambda _, message: taken.append(message["action"]))
+    ann.page.clock.install()
+    ann.enter("Ann")
+    return ann, played, taken
+
+
 def test_final_close_codes_stop_and_say_so(open_window: OpenWindow) -> None:
     for code in STOP:
         ann, played = enter_played(open_window)
@@ -247,11 +257,7 @@ def test_silence_is_asked_about_and_an_answer_is_enough(open_window: OpenWindow,
 
 
 def test_heartbeats_are_a_sign_of_life_and_not_shown(open_window: OpenWindow) -> None:
-    taken: list[str] = []
-    ann = open_window()
-    played = PlayedServer(ann, lambda _, message: taken.append(message["action"]))
-    ann.page.clock.install()
-    ann.enter("Ann")
+    ann, played, taken = enter_with_a_clock(open_window)
     before = ann.log.inner_text()
     for beat in range(4):
         ann.page.clock.fast_forward(25_000)
@@ -272,11 +278,7 @@ def test_heartbeats_are_a_sign_of_life_and_not_shown(open_window: OpenWindow) ->
 
 
 def test_a_connection_that_went_silent_is_replaced(open_window: OpenWindow) -> None:
-    taken: list[str] = []
-    ann = open_window()
-    played = PlayedServer(ann, lambda _, message: taken.append(message["action"]))
-    ann.page.clock.install()
-    ann.enter("Ann")
+    ann, played, taken = enter_with_a_clock(open_window)
     ann.page.clock.fast_forward(30_000)
     ann.page.clock.fast_forward(15_000)
     expect(ann.log).to_contain_text("Connection lost.")

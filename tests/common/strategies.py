@@ -65,35 +65,32 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )  # fmt: skip
 payloads: st.SearchStrategy[Payload] = st.dictionaries(texts, json_values, max_size=3)
 
-joins = st.builds(
-    ClientMessage,
-    action=st.just(ClientActions.JOIN_CHANNEL),
-    event=names,
-    channel_name=channel_names,
-    request_id=names,
-    payload=payloads,
+
+def _messages(
+    action: ClientActions, **more: st.SearchStrategy[Any]
+) -> st.SearchStrategy[ClientMessage]:
+    fields: dict[str, st.SearchStrategy[Any]] = {
+        "action": st.just(action),
+        "event": names,
+        "channel_name": channel_names,
+        "request_id": names,
+        "payload": payloads,
+        "since": st.none(),
+        "presence": st.none(),
+    }
+    return st.builds(ClientMessage, **(fields | more))
+
+
+joins = _messages(
+    ClientActions.JOIN_CHANNEL,
     since=st.none() | positions,
     presence=st.none() | st.just(PresenceMode.DIFF),
 )
-leaves = st.builds(
-    ClientMessage,
-    action=st.just(ClientActions.LEAVE_CHANNEL),
-    event=names,
-    channel_name=channel_names,
-    request_id=names,
-    payload=payloads,
-    since=st.none(),
-    presence=st.none(),
-)
-broadcasts = st.builds(
-    ClientMessage,
-    action=st.just(ClientActions.BROADCAST),
+leaves = _messages(ClientActions.LEAVE_CHANNEL)
+broadcasts = _messages(
+    ClientActions.BROADCAST,
     event=names.filter(lambda name: name not in RESERVED_EVENTS),
     channel_name=channel_names | st.just(GATEWAY),
-    request_id=names,
-    payload=payloads,
-    since=st.none(),
-    presence=st.none(),
 )
 client_messages = joins | leaves | broadcasts
 pings = st.builds(Ping, request_id=st.none() | names)

@@ -26,11 +26,7 @@ from pondsocket_common import (
 from tests.common import strategies as some
 from tests.common.doors import DECODERS, Decode, client_text
 from tests.common.strategies import more
-from tests.common.vectors import rows
-
-server_rows = rows("server-messages.json")
-client_rows = rows("client-messages.json")
-array_rows = rows("client-arrays.json")
+from tests.common.vectors import ARRAY_ROWS, CLIENT_ROWS, SERVER_ROWS
 
 with_surrogates = st.text(st.characters(exclude_categories=()), max_size=8)
 wild_values: st.SearchStrategy[Any] = st.recursive(
@@ -74,7 +70,7 @@ near_messages = st.fixed_dictionaries(
 # As Python writes them: NaN, Infinity, integers of any size and lone surrogates included.
 near_texts = (near_messages | wild_values | st.lists(near_messages, max_size=3)).map(json.dumps)
 valid_texts = st.sampled_from(
-    [row["wire"] for row in server_rows + client_rows + array_rows if len(row["wire"]) < 1000]
+    [row["wire"] for row in SERVER_ROWS + CLIENT_ROWS + ARRAY_ROWS if len(row["wire"]) < 1000]
 )
 
 

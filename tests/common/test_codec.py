@@ -29,23 +29,28 @@ from pondsocket_common import (
 from tests.common import strategies as some
 from tests.common.doors import DECODERS, broadcast, client_text
 from tests.common.strategies import more, repeatable
-from tests.common.vectors import Row, client_message, named, rows, server_message, wire
-
-server_rows = rows("server-messages.json")
-client_rows = rows("client-messages.json")
-array_rows = rows("client-arrays.json")
-refused_rows = rows("client-refused.json")
-
+from tests.common.vectors import (
+    ARRAY_ROWS,
+    CLIENT_ROWS,
+    REFUSED_ROWS,
+    SERVER_ROWS,
+    Row,
+    client_message,
+    named,
+    rows,
+    server_message,
+    wire,
+)
 
 # --- the golden vectors -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", server_rows, ids=named)
+@pytest.mark.parametrize("row", SERVER_ROWS, ids=named)
 def test_server_message_is_written_as_in_its_vector(row: Row) -> None:
     assert encode_server(server_message(row)).decode() == row["wire"]
 
 
-@pytest.mark.parametrize("row", server_rows, ids=named)
+@pytest.mark.parametrize("row", SERVER_ROWS, ids=named)
 def test_server_message_is_read_as_in_its_vector(row: Row) -> None:
     expected = server_message(row)
     for data in (row["wire"], row["wire"].encode()):
@@ -61,7 +66,7 @@ def test_server_message_that_is_refused_names_its_field(row: Row) -> None:
     assert caught.value.field == row["field"]
 
 
-@pytest.mark.parametrize("row", client_rows, ids=named)
+@pytest.mark.parametrize("row", CLIENT_ROWS, ids=named)
 def test_client_message_is_read_as_in_its_vector(row: Row) -> None:
     for data in (row["wire"], row["wire"].encode()):
         assert decode_client(data) == client_message(row)
@@ -69,7 +74,7 @@ def test_client_message_is_read_as_in_its_vector(row: Row) -> None:
         assert decode_client_batch(f"[{row['wire']}]") == [client_message(row)]
 
 
-@pytest.mark.parametrize("row", [r for r in client_rows if "payload_wire" in r], ids=named)
+@pytest.mark.parametrize("row", [r for r in CLIENT_ROWS if "payload_wire" in r], ids=named)
 def test_integers_come_out_digit_for_digit(row: Row) -> None:
     message = decode_client(row["wire"])
     assert isinstance(message, ClientMessage)
@@ -77,14 +82,14 @@ def test_integers_come_out_digit_for_digit(row: Row) -> None:
     assert encode_server(echoed).decode().endswith(f'"payload":{row["payload_wire"]}}}')
 
 
-@pytest.mark.parametrize("row", array_rows, ids=named)
+@pytest.mark.parametrize("row", ARRAY_ROWS, ids=named)
 def test_array_is_read_as_in_its_vector(row: Row) -> None:
     expected = [client_message(message) for message in row["messages"]]
     assert decode_client_batch(row["wire"]) == expected
     assert decode_client_batch(row["wire"].encode()) == expected
 
 
-@pytest.mark.parametrize("row", refused_rows, ids=named)
+@pytest.mark.parametrize("row", REFUSED_ROWS, ids=named)
 def test_refusal_says_what_is_wrong_and_where(row: Row) -> None:
     data = wire(row)
     forms: list[str | bytes] = [data] if isinstance(data, bytes) else [data, data.encode()]
@@ -101,9 +106,9 @@ def test_refusal_says_what_is_wrong_and_where(row: Row) -> None:
         } == row["readable"]
 
 
-@pytest.mark.parametrize("row", refused_rows, ids=named)
+@pytest.mark.parametrize("row", REFUSED_ROWS, ids=named)
 def test_what_is_refused_alone_is_refused_among_others(row: Row) -> None:
-    good = client_rows[0]["wire"].encode()
+    good = CLIENT_ROWS[0]["wire"].encode()
     data = wire(row)
     data = data if isinstance(data, bytes) else data.encode()
     with pytest.raises(InvalidMessage):
@@ -111,15 +116,15 @@ def test_what_is_refused_alone_is_refused_among_others(row: Row) -> None:
 
 
 def test_vectors_hold_every_payload_type_and_every_action() -> None:
-    messages = [server_message(row) for row in server_rows]
+    messages = [server_message(row) for row in SERVER_ROWS]
     seen = {type(message.payload) for message in messages}
     public = [getattr(pondsocket_common, name) for name in pondsocket_common.__all__]
     owned = {cls for cls in public if isinstance(cls, type) and issubclass(cls, ServerPayload)}
     assert seen == {*owned, dict} - {ServerPayload}
     assert {message.action for message in messages} == set(ServerActions)
-    taken = [client_message(row) for row in client_rows]
+    taken = [client_message(row) for row in CLIENT_ROWS]
     assert {m.action for m in taken if isinstance(m, ClientMessage)} == set(ClientActions)
-    refused = {row["name"] for row in refused_rows}
+    refused = {row["name"] for row in REFUSED_ROWS}
     assert {f"a broadcast of the reserved event {name}" for name in RESERVED_EVENTS} <= refused
 
 

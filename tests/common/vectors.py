@@ -3,7 +3,7 @@
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pondsocket_common import (
     Acknowledged,
@@ -47,6 +47,12 @@ def rows(file: str) -> list[Row]:
     """Every row of a file of vectors."""
     found: list[Row] = json.loads((VECTORS / file).read_bytes())
     return found
+
+
+SERVER_ROWS: Final = rows("server-messages.json")
+CLIENT_ROWS: Final = rows("client-messages.json")
+ARRAY_ROWS: Final = rows("client-arrays.json")
+REFUSED_ROWS: Final = rows("client-refused.json")
 
 
 def named(row: Row) -> str:

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 import anyio
@@ -61,6 +61,13 @@ async def join_and_track(ctx: JoinContext) -> None:
     await ctx.track({"who": ctx.user.id})
 
 
+async def raise_secret(*, waits: bool) -> None:
+    """Fail, at once or after a wait, with a text that no client may read."""
+    if waits:
+        await anyio.lowlevel.checkpoint()
+    raise LookupError(SECRET)
+
+
 async def relay(ctx: EventContext) -> None:
     await ctx.broadcast(ctx.event_name, ctx.get_payload())
 
@@ -100,6 +107,13 @@ async def member(
         assert (answer.action, answer.event) == (ServerActions.SYSTEM, SystemEvents.ACKNOWLEDGE)
         peer.drain()
         yield peer
+
+
+@asynccontextmanager
+async def members(house: House, *users: str) -> AsyncIterator[list[MemoryPeer]]:
+    """Several members of one room, in the order in which they join."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(member(house, user)) for user in users]
 
 
 def say(peer: MemoryPeer, text: str, name: str = ROOM, event: str = "say") -> str:

@@ -24,6 +24,7 @@ from tests.core.ponds import (
     events,
     join_and_track,
     member,
+    members,
     say,
     settled,
 )
@@ -64,12 +65,7 @@ async def test_each_broadcast_has_a_request_id_of_its_own() -> None:
 
 async def test_a_broadcast_to_users_reaches_each_of_their_connections_once() -> None:
     house = build()
-    async with (
-        member(house, "ann") as ann,
-        member(house, "bob") as tab,
-        member(house, "bob") as other_tab,
-        member(house, "eve") as eve,
-    ):
+    async with members(house, "ann", "bob", "bob", "eve") as (ann, tab, other_tab, eve):
         await (await channel_of(house)).broadcast_to("psst", {}, "bob", "ann", "bob", "nobody")
         await settled()
 
@@ -87,11 +83,7 @@ async def test_a_broadcast_to_nobody_reaches_nobody() -> None:
 
 async def test_a_channels_broadcast_from_leaves_out_the_user() -> None:
     house = build()
-    async with (
-        member(house, "ann") as ann,
-        member(house, "bob") as tab,
-        member(house, "bob") as other_tab,
-    ):
+    async with members(house, "ann", "bob", "bob") as (ann, tab, other_tab):
         await (await channel_of(house)).broadcast_from("news", {}, "bob")
         await settled()
 
@@ -274,11 +266,7 @@ async def test_the_reason_of_a_leave_is_told(how: str, reason: LeaveReason) -> N
 async def test_an_evicted_user_is_told_on_every_connection_and_stays_connected() -> None:
     house, leaves = build(join_and_track), Leaves()
     house.lobby.on_leave(leaves)
-    async with (
-        member(house, "ann") as ann,
-        member(house, "bob") as tab,
-        member(house, "bob") as other_tab,
-    ):
+    async with members(house, "ann", "bob", "bob") as (ann, tab, other_tab):
         await settled()
         for peer in (ann, tab, other_tab):
             peer.drain()

@@ -14,7 +14,7 @@ from pondsocket import (
 )
 from pondsocket._payloads import as_payload, check_event
 
-from tests.core.ponds import ROOM, build, events, member, say, settled
+from tests.core.ponds import ROOM, build, events, member, members, say, settled
 
 # --- assigns ----------------------------------------------------------------------------------
 
@@ -245,12 +245,7 @@ async def test_evict_without_ids_is_of_this_connection_with_ids_of_the_users() -
 
     house = build()
     house.lobby.on_message("out", out)
-    async with (
-        member(house, "ann") as ann,
-        member(house, "ann") as tab,
-        member(house, "bob") as bob,
-        member(house, "bob") as bob_tab,
-    ):
+    async with members(house, "ann", "ann", "bob", "bob") as (ann, tab, bob, bob_tab):
         say(ann, "bob", event="out")
         await settled()
         assert events(bob) == events(bob_tab) == ["EVICTED"]

@@ -9,7 +9,17 @@ from pondsocket import Batch, CloseCode, EventContext, Frame, OutgoingContext
 from pondsocket._delivery import deliver
 from pondsocket_common import PresenceEventTypes, PresenceList
 
-from tests.core.ponds import ROOM, build, events, join_and_track, let_in, member, say, settled
+from tests.core.ponds import (
+    ROOM,
+    build,
+    events,
+    join_and_track,
+    let_in,
+    member,
+    members,
+    say,
+    settled,
+)
 
 
 class Box:
@@ -128,11 +138,7 @@ async def test_outgoing_copies_reach_everyone_before_a_slow_one_is_closed() -> N
 
     house = build(join_and_track)
     house.lobby.on_outgoing("say", mark)
-    async with (
-        member(house, "slow") as slow,
-        member(house, "ann") as ann,
-        member(house, "bob") as bob,
-    ):
+    async with members(house, "slow", "ann", "bob") as (slow, ann, bob):
         await settled()
         for peer in (slow, ann, bob):
             peer.drain()

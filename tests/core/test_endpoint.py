@@ -30,6 +30,7 @@ from tests.core.ponds import (
     events,
     let_in,
     member,
+    members,
     request,
     say,
     settled,
@@ -312,11 +313,7 @@ async def test_the_first_registered_channel_pattern_wins() -> None:
 
 async def test_connections_are_counted_and_closed_by_user() -> None:
     house = build()
-    async with (
-        member(house, "ann") as ann,
-        member(house, "bob") as tab,
-        member(house, "bob") as tab2,
-    ):
+    async with members(house, "ann", "bob", "bob") as (ann, tab, tab2):
         assert await house.endpoint.connection_count() == 3
         await house.endpoint.close_connection("bob")
         assert await house.endpoint.connection_count() == 1

@@ -18,7 +18,7 @@ from pondsocket_common import Position
 
 from tests.core.gathered import OTHER, do, gathering_house, heard, tell
 from tests.core.gatherings import HandLoop, lend
-from tests.core.ponds import ROOM, House, admit, build, let_in, member, settled
+from tests.core.ponds import ROOM, House, admit, build, let_in, member, members, settled
 from tests.core.stalls import Tallies
 
 
@@ -95,11 +95,7 @@ async def test_who_cannot_take_it_is_closed_and_the_others_get_all() -> None:
 
 async def test_that_somebody_was_too_slow_is_told_after_what_it_was_too_slow_for() -> None:
     house, loop = gathering_house()
-    async with (
-        member(house, "ann") as ann,
-        member(house, "slow") as slow,
-        member(house, "bob") as bob,
-    ):
+    async with members(house, "ann", "slow", "bob") as (ann, slow, bob):
         await do(slow, "track here")
         heard(ann), heard(bob), heard(slow)
         slow.capacity = 1

@@ -3,13 +3,7 @@
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import (
-    JoinContext,
-    LeaveContext,
-    Options,
-    PondError,
-    ServerActions,
-)
+from pondsocket import JoinContext, LeaveContext, Options, PondError, ServerActions
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged, NotFound, Refused
 
@@ -22,6 +16,7 @@ from tests.core.ponds import (
     events,
     logged_error,
     member,
+    raise_secret,
     say,
     settled,
 )
@@ -90,9 +85,7 @@ async def test_a_raising_join_handler_is_answered_500_and_its_text_stays_here(
     caplog: pytest.LogCaptureFixture, waits: bool
 ) -> None:
     async def join(ctx: JoinContext) -> None:
-        if waits:
-            await anyio.lowlevel.checkpoint()
-        raise LookupError(SECRET)
+        await raise_secret(waits=waits)
 
     refused, _ = await outcome_of(join)
     assert refused.code == 500

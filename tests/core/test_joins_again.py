@@ -3,13 +3,7 @@
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import (
-    JoinContext,
-    LeaveContext,
-    LeaveReason,
-    Options,
-    PondError,
-)
+from pondsocket import JoinContext, LeaveContext, LeaveReason, Options, PondError
 from pondsocket.testing import connect
 from pondsocket_common import Refused
 

@@ -27,6 +27,7 @@ from tests.core.ponds import (
     let_in,
     logged_error,
     member,
+    raise_secret,
     say,
     settled,
 )
@@ -71,9 +72,7 @@ async def test_a_raising_event_handler_is_answered_500_and_its_text_stays_here(
     caplog: pytest.LogCaptureFixture, waits: bool
 ) -> None:
     async def handler(ctx: EventContext) -> None:
-        if waits:
-            await anyio.lowlevel.checkpoint()
-        raise LookupError(SECRET)
+        await raise_secret(waits=waits)
 
     house = build()
     house.lobby.on_message("fail", handler)

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import EventContext, Next, OutgoingContext, ServerActions, UsageError
 
-from tests.core.ponds import ROOM, House, build, events, member, say, settled
+from tests.core.ponds import ROOM, House, build, events, member, members, say, settled
 
 Handle = Callable[[OutgoingContext], Any]
 
@@ -69,11 +69,7 @@ async def test_it_may_change_the_payload_for_a_member(kind: Callable[[Handle], H
 
     house = build()
     house.lobby.on_outgoing("say", kind(personal))
-    async with (
-        member(house, "ann") as ann,
-        member(house, "bob") as bob,
-        member(house, "eve") as eve,
-    ):
+    async with members(house, "ann", "bob", "eve") as (ann, bob, eve):
         say(ann, "hi")
         payloads = {
             name: (await peer.receive()) for name, peer in (("a", ann), ("b", bob), ("e", eve))

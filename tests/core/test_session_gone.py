@@ -3,26 +3,10 @@
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import (
-    CloseCode,
-    EventContext,
-    JoinContext,
-    LeaveContext,
-    LeaveReason,
-    Options,
-)
+from pondsocket import CloseCode, EventContext, JoinContext, LeaveContext, LeaveReason, Options
 from pondsocket.testing import connect
 
-from tests.core.ponds import (
-    ROOM,
-    Leaves,
-    assert_nothing_left,
-    build,
-    events,
-    member,
-    say,
-    settled,
-)
+from tests.core.ponds import ROOM, Leaves, assert_nothing_left, build, events, member, say, settled
 
 
 async def test_a_peer_that_is_gone_is_no_member_any_more() -> None:

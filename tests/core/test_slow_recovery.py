@@ -6,11 +6,7 @@ from typing import Any
 
 import anyio.lowlevel
 import pytest
-from pondsocket import (
-    CloseCode,
-    OutgoingContext,
-    Position,
-)
+from pondsocket import CloseCode, OutgoingContext, Position
 from pondsocket.testing import MemoryPeer
 
 from tests.core.ponds import ROOM, House, let_in, member, settled

@@ -1,6 +1,8 @@
 """Timers that live in somebody's task, and move on when that one ends."""
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 import anyio.abc
@@ -40,6 +42,17 @@ def make() -> tuple[Timers, Hosts, Done]:
     return Timers(hosts.find), hosts, Done()
 
 
+@asynccontextmanager
+async def ending_host(hosts: Hosts) -> AsyncIterator[None]:
+    """The only host, which ends with the block."""
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            hosts.groups.append(tasks)
+            yield
+            hosts.groups.clear()
+            tasks.cancel_scope.cancel()
+
+
 async def test_work_is_done_in_the_order_of_its_times() -> None:
     timers, hosts, done = make()
     with anyio.fail_after(5):
@@ -53,21 +66,17 @@ async def test_work_is_done_in_the_order_of_its_times() -> None:
 
 async def test_an_earlier_one_wakes_who_sleeps_towards_a_later_one() -> None:
     timers, hosts, done = make()
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            hosts.groups.append(tasks)
-            timers.after(60, done.work("late"))
-            await settled()
-            woken = anyio.Event()
+    async with ending_host(hosts):
+        timers.after(60, done.work("late"))
+        await settled()
+        woken = anyio.Event()
 
-            async def soon() -> None:
-                done.append("soon")
-                woken.set()
+        async def soon() -> None:
+            done.append("soon")
+            woken.set()
 
-            timers.after(0.01, soon)
-            await woken.wait()
-            hosts.groups.clear()
-            tasks.cancel_scope.cancel()
+        timers.after(0.01, soon)
+        await woken.wait()
     assert done == ["soon", "late"]
 
 
@@ -95,14 +104,10 @@ async def test_the_waiting_moves_on_to_another_host() -> None:
 
 async def test_where_nobody_is_left_to_wait_it_is_done_at_once() -> None:
     timers, hosts, done = make()
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            hosts.groups.append(tasks)
-            timers.after(60, done.work("b"))
-            timers.after(30, done.work("a"))
-            await settled()
-            hosts.groups.clear()
-            tasks.cancel_scope.cancel()
+    async with ending_host(hosts):
+        timers.after(60, done.work("b"))
+        timers.after(30, done.work("a"))
+        await settled()
     assert done == ["a", "b"]
 
 

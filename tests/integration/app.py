@@ -13,6 +13,7 @@ from pondsocket import (
 )
 from pondsocket_asgi import PondASGIApp
 
+from tests.integration.refusing import refuse
 from tests.state_route import Message, Receive, Send, count_objects, send_json
 
 
@@ -23,18 +24,6 @@ async def admit(ctx: ConnectionContext) -> None:
         ctx.accept(user_id=ctx.query["user"])
     else:
         ctx.accept()
-
-
-async def refuse(ctx: ConnectionContext) -> None:
-    match ctx.params["how"]:
-        case "silent":
-            pass
-        case "crash":
-            raise ValueError("an inner detail")
-        case "slow":
-            await asyncio.sleep(60)
-        case code:
-            ctx.decline(int(code), "Not today, Žofie")
 
 
 async def enter(ctx: JoinContext) -> None:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Final, Self, TypeVar
 
 import httpx
+import pytest
 import websockets
 from pondsocket_common import EVENT_STREAM
 from websockets.asyncio.client import connect as connect_websocket
@@ -121,3 +122,11 @@ class Dialer:
             for client in self._clients:
                 stack.push_async_callback(client.abort, reset=False)
                 stack.push_async_callback(client.stop)
+
+
+async def expect_not_found(dial: Dialer, transport: Transport, url: str) -> None:
+    """Expect a 404, as an endpoint answers it, where none is."""
+    with pytest.raises(Refused) as refused:
+        await dial(transport, url)
+    assert refused.value.status == 404
+    assert refused.value.json()["code"] == 404

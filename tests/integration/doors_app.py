@@ -1,16 +1,9 @@
 """A pond for every server, on asyncio and on trio: it answers, refuses and closes as asked."""
 
-import anyio
-from pondsocket import (
-    CloseCode,
-    ConnectionContext,
-    EventContext,
-    JoinContext,
-    Options,
-    PondSocket,
-)
+from pondsocket import CloseCode, ConnectionContext, EventContext, JoinContext, Options, PondSocket
 from pondsocket_asgi import PondASGIApp
 
+from tests.integration.refusing import refuse
 from tests.state_route import Message, Receive, Send
 
 
@@ -19,18 +12,6 @@ def admit(ctx: ConnectionContext, user: str | None = None) -> None:
         ctx.accept()
     else:
         ctx.accept(user_id=user)
-
-
-async def refuse(ctx: ConnectionContext) -> None:
-    match ctx.params["how"]:
-        case "silent":
-            pass
-        case "crash":
-            raise ValueError("an inner detail")
-        case "slow":
-            await anyio.sleep_forever()
-        case code:
-            ctx.decline(int(code), "Not today, Žofie")
 
 
 async def enter(ctx: JoinContext) -> None:

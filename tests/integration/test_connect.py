@@ -6,7 +6,7 @@ import pytest
 from websockets.typing import Subprotocol
 
 from tests.integration.clients import SSEClient, Transport, WebSocketClient, frame
-from tests.integration.dialing import Dialer, Refused
+from tests.integration.dialing import Dialer, Refused, expect_not_found
 from tests.servers import Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -103,10 +103,7 @@ async def test_a_refusal_is_a_response_with_its_true_status(
 async def test_a_path_that_nobody_serves_is_404(
     dial: Dialer, server: Server, transport: Transport
 ) -> None:
-    with pytest.raises(Refused) as refused:
-        await dial(transport, f"{server.http_url}/elsewhere")
-    assert refused.value.status == 404
-    assert refused.value.json()["code"] == 404
+    await expect_not_found(dial, transport, f"{server.http_url}/elsewhere")
 
 
 async def test_a_subprotocol_is_not_answered(dial: Dialer, server: Server) -> None:

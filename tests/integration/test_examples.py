@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.clients import TRANSPORTS, Transport, frame
 from tests.integration.conftest import Shared
-from tests.integration.dialing import Dialer, Refused
+from tests.integration.dialing import Dialer, Refused, expect_not_found
 from tests.servers import ROOT, Serve, Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
@@ -97,10 +97,7 @@ async def chat(dial: Dialer, url: str, transport: Transport, room: str) -> None:
 async def test_beside_its_endpoint_there_is_nothing(
     dial: Dialer, example: Example, transport: Transport
 ) -> None:
-    with pytest.raises(Refused) as refused:
-        await dial(transport, f"{example.server.http_url}{example.mount}/elsewhere")
-    assert refused.value.status == 404
-    assert refused.value.json()["code"] == 404
+    await expect_not_found(dial, transport, f"{example.server.http_url}{example.mount}/elsewhere")
 
 
 @every_host

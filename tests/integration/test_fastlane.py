@@ -5,10 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, Literal
 
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.asgi.uvicorns import CLOSE, PING, REQUEST, TEXT, masked
@@ -68,14 +70,20 @@ async def asked(server: Server, path: str) -> str:
         return str(await client.recv())
 
 
+@asynccontextmanager
+async def connected(
+    url: str, compression: Literal["deflate"] | None
+) -> AsyncIterator[ClientConnection]:
+    """A client for a block that must not take long."""
+    async with asyncio.timeout(WAIT_SECONDS), connect(url, compression=compression) as client:
+        yield client
+
+
 @pytest.mark.parametrize("compression", ["deflate", None])
 async def test_prepared_frames_keep_their_place_between_sends(
     fast: Server, compression: Literal["deflate"] | None
 ) -> None:
-    async with (
-        asyncio.timeout(WAIT_SECONDS),
-        connect(f"{fast.ws_url}/mixed", compression=compression) as client,
-    ):
+    async with connected(f"{fast.ws_url}/mixed", compression) as client:
         texts = [str(size) + "ž" * size for size in (1, 62, 63, 20_000, 40_000)]
         for text in texts:
             await client.send(text)
@@ -88,10 +96,7 @@ async def test_prepared_frames_keep_their_place_between_sends(
 async def test_bytes_and_texts_come_back_and_pings_are_answered(
     fast: Server, compression: Literal["deflate"] | None
 ) -> None:
-    async with (
-        asyncio.timeout(WAIT_SECONDS),
-        connect(f"{fast.ws_url}/echo", compression=compression) as client,
-    ):
+    async with connected(f"{fast.ws_url}/echo", compression) as client:
         for message in ("text", b"\x00\xff" * 40_000, "", b"", "x" * 70_000):
             await client.send(message)
             await (await client.ping())

@@ -189,13 +189,16 @@ async def chunks(size: int) -> AsyncIterator[bytes]:
 # --- endings ----------------------------------------------------------------------------------
 
 
+with_each_close_code = pytest.mark.parametrize("code", CloseCode, ids=lambda code: str(code.value))
+
+
 async def end(client: Client, user: str, code: CloseCode) -> None:
     """Have the server close a client's connection with this code."""
     await client.send("BROADCAST", "GATEWAY", "end", {"user": user, "code": code})
     await client.wait_closed()
 
 
-@pytest.mark.parametrize("code", CloseCode, ids=lambda code: str(code.value))
+@with_each_close_code
 async def test_a_close_code_arrives_with_its_reason(
     dial: Dialer, server: Server, code: CloseCode
 ) -> None:
@@ -208,7 +211,7 @@ async def test_a_close_code_arrives_with_its_reason(
 
 
 @with_one_worker
-@pytest.mark.parametrize("code", CloseCode, ids=lambda code: str(code.value))
+@with_each_close_code
 async def test_a_stream_ends_after_its_goodbye(
     dial: Dialer, server: Server, code: CloseCode
 ) -> None:
