@@ -5,9 +5,20 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio.abc import TaskGroup
 from pondsocket import LeaveContext
 
-from tests.asgi.wires import KINDS, House, Kind, Wire, count_hurries, members, turns, wire_loops
+from tests.asgi.wires import (
+    KINDS,
+    House,
+    Kind,
+    Wire,
+    count_hurries,
+    members,
+    overrun_member,
+    turns,
+    wire_loops,
+)
 
 pytestmark = [pytest.mark.parametrize("kind", KINDS), pytest.mark.usefixtures("resets")]
 
@@ -94,12 +105,7 @@ async def test_an_accept_that_hangs_is_given_up_too(kind: Kind, resets: list[str
 async def test_the_farewell_is_written_where_the_send_goes_on_in_time(
     kind: Kind, resets: list[str]
 ) -> None:
-    house = House(outbox_frames=4)
-    async with members(house, kind, "ann") as (ann,):
-        ann.stall()
-        await house.tell(0)
-        await turns()
-        await house.tell(*range(1, 6))
+    async with overrun_member(kind) as (house, ann):
         assert await house.users() == 0
         await anyio.sleep(0.9)
         ann.resume()
@@ -205,16 +211,21 @@ async def test_a_peer_that_leaves_while_its_send_hangs_for_ever_is_given_up(
         assert resets == ["ann"]
 
 
+async def hang(tasks: TaskGroup, wire: Wire) -> None:
+    """Serve a connection that joins, and whose next write hangs."""
+    tasks.start_soon(wire.run)
+    await turns()
+    await wire.join()
+    wire.stall()
+    await wire.house.tell(1)
+
+
 async def test_a_socket_that_others_share_is_not_reset(kind: Kind, resets: list[str]) -> None:
     """Of HTTP/2 it carries other requests, behind some proxies those of other peers."""
     house = House(write_timeout=10)
     ann = Wire(house, kind, http_version="2")
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ann.run)
-        await turns()
-        await ann.join()
-        ann.stall()
-        await house.tell(1)
+        await hang(tasks, ann)
         began = anyio.current_time()
         await ann.ended.wait()
         assert 10 <= anyio.current_time() - began <= 13
@@ -287,10 +298,6 @@ async def test_who_is_given_up_is_hurried_unless_others_share_the_socket(
     wires = [Wire(house, kind, "ann"), Wire(house, kind, "bob", http_version="2")]
     for wire in wires:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(wire.run)
-            await turns()
-            await wire.join()
-            wire.stall()
-            await house.tell(1)
+            await hang(tasks, wire)
             await wire.ended.wait()
     assert hurries == ["ann"]

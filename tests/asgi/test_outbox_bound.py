@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import CloseCode, conflate
 
-from tests.asgi.wires import KINDS, House, Kind, Wire, members, turns, wire_loops
+from tests.asgi.wires import KINDS, House, Kind, Wire, members, overrun_member, turns, wire_loops
 
 pytestmark = [pytest.mark.parametrize("kind", KINDS), pytest.mark.usefixtures("resets")]
 
@@ -256,12 +256,7 @@ async def test_the_server_may_cancel_a_call_whose_send_hangs(kind: Kind) -> None
 async def test_the_server_may_cancel_a_call_that_is_being_given_up(
     kind: Kind, resets: list[str]
 ) -> None:
-    house = House(outbox_frames=4)
-    async with members(house, kind, "ann") as (ann,):
-        ann.stall()
-        await house.tell(0)
-        await turns()
-        await house.tell(*range(1, 6))
+    async with overrun_member(kind) as (_, ann):
         await anyio.sleep(0.5)
         ann.scope.cancel()
         await ann.ended.wait()

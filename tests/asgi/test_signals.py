@@ -67,6 +67,12 @@ async def until(condition: Callable[[], object]) -> None:
     raise AssertionError("it did not become so")
 
 
+async def terminate(pond: PondSocket) -> None:
+    """Raise SIGTERM, and wait until it drains the pond."""
+    signal.raise_signal(TERM)
+    await until(lambda: pond.is_draining)
+
+
 async def test_signals_are_held_from_the_first_connection_to_the_end_of_the_last(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
@@ -81,8 +87,7 @@ async def test_first_signal_drains_and_comes_back_when_the_last_connection_has_e
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
     with connection(hook, pond):
-        signal.raise_signal(TERM)
-        await until(lambda: pond.is_draining)
+        await terminate(pond)
         signal.raise_signal(TERM)  # as a parent process sends it again
         await anyio.lowlevel.checkpoint()
         assert server.got == []
@@ -110,8 +115,7 @@ async def test_second_interrupt_ends_at_once(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
     with connection(hook, pond):
-        signal.raise_signal(TERM)
-        await until(lambda: pond.is_draining)
+        await terminate(pond)
         signal.raise_signal(INT)
         # uvicorn ends at once where an interrupt comes after something else.
         assert server.got == [TERM, INT]
@@ -176,8 +180,7 @@ async def test_a_handler_of_ours_that_others_put_back_late_reaches_the_server(
     signal.raise_signal(TERM)
     assert server.got == [TERM]
     with connection(hook, pond):
-        signal.raise_signal(TERM)
-        await until(lambda: pond.is_draining)
+        await terminate(pond)
     await until(lambda: server.got == [TERM, TERM])
     assert signal.getsignal(TERM) == server.handle_exit
 
@@ -256,8 +259,7 @@ async def test_a_signal_that_kills_is_raised_when_the_server_had_time_to_end_by_
     monkeypatch.setattr(threading, "Timer", note)
     signal.signal(TERM, signal.SIG_DFL)
     with connection(hook, pond):
-        signal.raise_signal(TERM)
-        await until(lambda: pond.is_draining)
+        await terminate(pond)
         monkeypatch.setattr(signal, "raise_signal", raised.append)
     assert raised == []
     await until(lambda: raised)

@@ -296,3 +296,15 @@ async def members(house: House, kind: Kind, *users: str) -> AsyncIterator[list[W
             wire.leave()
     assert not house.pulse._beating
     assert house.pulse._host is None
+
+
+@asynccontextmanager
+async def overrun_member(kind: Kind) -> AsyncIterator[tuple[House, Wire]]:
+    """A member whose write hangs, and that was told more than its outbox of four frames holds."""
+    house = House(outbox_frames=4)
+    async with members(house, kind, "ann") as (ann,):
+        ann.stall()
+        await house.tell(0)
+        await turns()
+        await house.tell(*range(1, 6))
+        yield house, ann

@@ -1,6 +1,7 @@
 """Dependencies of every form, and the log in which they write what happens to them."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import anyio.lowlevel
 
@@ -17,22 +18,21 @@ class DependencyLog(list[str]):
         self.append("async")
         return "async"
 
-    def generates(self) -> Iterator[str]:
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
         self.append("open")
         try:
-            yield "generated"
+            yield
         except BaseException as exc:
             self.append(f"saw {type(exc).__name__}")
             raise
         finally:
             self.append("closed")
 
-    async def generates_async(self) -> AsyncIterator[str]:
-        self.append("open")
-        try:
+    def generates(self) -> Iterator[str]:
+        with self._opened():
             yield "generated"
-        except BaseException as exc:
-            self.append(f"saw {type(exc).__name__}")
-            raise
-        finally:
-            self.append("closed")
+
+    async def generates_async(self) -> AsyncIterator[str]:
+        with self._opened():
+            yield "generated"

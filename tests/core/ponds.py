@@ -125,6 +125,13 @@ def events(peer: MemoryPeer) -> list[str]:
     return [message.event for message in peer.drain()]
 
 
+async def handled(peer: MemoryPeer, *names: str) -> None:
+    """Send events to the room, and wait until a later one has been relayed."""
+    for name in (*names, "say"):
+        peer.send("BROADCAST", ROOM, name)
+    await peer.receive_event("say")
+
+
 def envelope_of(message: ServerMessage) -> tuple[str, str, str, str | None]:
     """What a message says besides its payload: action, event, channel name, request id."""
     return message.action, message.event, message.channel_name, message.request_id

@@ -19,6 +19,11 @@ from tests.core.ponds import ROOM, build, events, member, members, say, settled
 # --- assigns ----------------------------------------------------------------------------------
 
 
+async def join_as_member(ctx: JoinContext) -> None:
+    await ctx.accept({"role": "member"})
+    await ctx.track({"status": "online"})
+
+
 async def test_assigns_of_a_membership_and_of_the_connection_do_not_leak() -> None:
     seen: list[dict[str, object]] = []
 
@@ -74,16 +79,12 @@ async def test_assigns_of_a_membership_and_of_the_connection_do_not_leak() -> No
 async def test_an_event_context_shows_what_was_sent() -> None:
     seen: list[object] = []
 
-    async def join(ctx: JoinContext) -> None:
-        await ctx.accept({"role": "member"})
-        await ctx.track({"status": "online"})
-
     async def look(ctx: EventContext) -> None:
         seen.extend([ctx.event_name, ctx.get_payload(), ctx.request_id, ctx.route.params])
         seen.extend([ctx.channel.name, ctx.channel.params, ctx.user, ctx.get_user()])
         seen.extend([await ctx.get_all_presence(), await ctx.get_all_assigns()])
 
-    house = build(join)
+    house = build(join_as_member)
     house.lobby.on_message("look-:what", look)
     async with member(house, "ann") as ann:
         request_id = say(ann, "hi", event="look-here")
@@ -278,17 +279,13 @@ async def test_a_context_kept_beyond_its_handler_still_broadcasts() -> None:
 async def test_a_leave_context_shows_who_was_there() -> None:
     seen: list[object] = []
 
-    async def join(ctx: JoinContext) -> None:
-        await ctx.accept({"role": "member"})
-        await ctx.track({"status": "online"})
-
     async def leave(ctx: LeaveContext) -> None:
         seen.extend([ctx.user, ctx.channel.name, await ctx.remaining_user_count()])
         await ctx.broadcast("left", {})
         await ctx.broadcast_from("left again", {})
         await ctx.broadcast_to("psst", {}, "bob", "ann")
 
-    house = build(join)
+    house = build(join_as_member)
     house.lobby.on_leave(leave)
     async with member(house, "bob") as bob:
         async with member(house, "ann"):

@@ -18,7 +18,7 @@ from pondsocket import (
     SyncEventContext,
 )
 
-from tests.core.ponds import ROOM, UNLIMITED, build, member, settled
+from tests.core.ponds import ROOM, UNLIMITED, build, handled, member, settled
 from tests.core.typed import fault, result
 
 WAIT = 5.0
@@ -187,9 +187,7 @@ async def test_a_variable_that_is_reset_is_reset_on_both_sides() -> None:
     house = build()
     house.lobby.on_message("ask", handler)
     async with member(house, "ann") as ann:
-        ann.send("BROADCAST", ROOM, "ask")
-        ann.send("BROADCAST", ROOM, "say")
-        await ann.receive_event("say")
+        await handled(ann, "ask")
     assert seen == ["acme", "none"]
 
 
@@ -206,10 +204,7 @@ async def test_middleware_sees_what_a_plain_handler_has_set() -> None:
     house = build()
     house.lobby.on_message("ask", handler, middleware)
     async with member(house, "ann") as ann:
-        for _ in range(2):
-            ann.send("BROADCAST", ROOM, "ask")
-        ann.send("BROADCAST", ROOM, "say")
-        await ann.receive_event("say")
+        await handled(ann, "ask", "ask")
     assert seen == ["acme", "acme"]
     assert tenant.get() == "none"
 

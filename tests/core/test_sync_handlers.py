@@ -27,7 +27,7 @@ from pondsocket import (
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Refused
 
-from tests.core.ponds import ROOM, assert_nothing_left, build, events, member, settled
+from tests.core.ponds import ROOM, assert_nothing_left, build, events, handled, member, settled
 from tests.core.typed import fault, result
 
 
@@ -178,9 +178,7 @@ async def ask_and_settle(handler: object) -> None:
     house = build()
     house.lobby.on_message("ask", handler)  # type: ignore[call-overload]
     async with member(house, "ann") as ann:
-        ann.send("BROADCAST", ROOM, "ask")
-        ann.send("BROADCAST", ROOM, "say")
-        await ann.receive_event("say")
+        await handled(ann, "ask")
 
 
 async def test_the_loop_goes_on_while_a_plain_handler_blocks() -> None:
@@ -283,10 +281,7 @@ async def test_context_variables_reach_the_thread_and_do_not_leak_from_it() -> N
     house.lobby.on_message("ask", handler)
     variable.set("server")
     async with member(house, "ann") as ann:
-        for _ in range(2):
-            ann.send("BROADCAST", ROOM, "ask")
-        ann.send("BROADCAST", ROOM, "say")
-        await ann.receive_event("say")
+        await handled(ann, "ask", "ask")
     assert seen == ["server", "server"]
 
 

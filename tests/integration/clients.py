@@ -314,6 +314,12 @@ def frame(action: str, event: str, channel_name: str, request_id: str, payload: 
     }
 
 
+def not_found(name: str, request_id: str, message: str) -> Message:
+    """The answer where no lobby serves a channel of this name."""
+    payload = {"channel": name, "code": 404, "message": message}
+    return frame("SYSTEM", "NOT_FOUND", name, request_id, payload)
+
+
 def reset_on_close(sock: socket.socket) -> None:
     """Have the socket's end be a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.clients import until
 from tests.integration.deploys import Crowd, check, exit_seconds, refusals
 from tests.integration.dialing import Dialer, Refused
-from tests.servers import GRANIANS, GUNICORNS, HYPERCORNS, UVICORNS, Serve, Setup
+from tests.servers import GRANIANS, GUNICORNS, HYPERCORNS, UVICORNS, Serve, Server, Setup
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
@@ -27,6 +27,11 @@ HOLDING = (
     *(setup for setup in HYPERCORNS if setup.name == "hypercorn-trio-0"),
     *GRANIANS[:1],
 )
+
+
+async def small_crowd(serve: Serve, dial: Dialer, setup: Setup) -> tuple[Server, Crowd]:
+    server = serve(APP, *setup.arguments, server=setup.server)
+    return server, await Crowd.gather(dial, server, each=1)
 
 
 async def end_in_order(serve: Serve, dial: Dialer, setup: Setup, *, group: bool = False) -> None:
@@ -74,8 +79,7 @@ async def test_a_signal_to_all_processes_at_once_is_as_good(
 async def test_newcomers_are_refused_during_the_drain_and_a_second_signal_changes_nothing(
     serve: Serve, dial: Dialer, setup: Setup
 ) -> None:
-    server = serve(APP, *setup.arguments, server=setup.server)
-    crowd = await Crowd.gather(dial, server, each=1)
+    server, crowd = await small_crowd(serve, dial, setup)
     await crowd.linger(1)
     crowd.signal(signal.SIGTERM)
     departures = await crowd.depart()
@@ -118,8 +122,7 @@ async def test_a_second_interrupt_ends_uvicorn_at_once(
 async def test_without_connections_the_server_ends_as_it_always_did(
     serve: Serve, dial: Dialer, setup: Setup
 ) -> None:
-    server = serve(APP, *setup.arguments, server=setup.server)
-    crowd = await Crowd.gather(dial, server, each=1)
+    _, crowd = await small_crowd(serve, dial, setup)
     for client in crowd.clients:
         await client.close()
     crowd.signal(signal.SIGTERM)

@@ -12,6 +12,7 @@ from tests.integration.clients import (
     WebSocketClient,
     envelope,
     frame,
+    not_found,
 )
 from tests.integration.dialing import Dialer
 from tests.servers import Server
@@ -125,8 +126,7 @@ async def test_an_event_by_somebody_who_has_not_joined_is_403(ann: Client, room:
 async def test_an_event_to_what_nobody_serves_is_not_found(ann: Client) -> None:
     request_id = await ann.send("BROADCAST", "/cellar/1", "echo")
     answer = await ann.receive()
-    payload = {"channel": "/cellar/1", "code": 404, "message": answer["payload"]["message"]}
-    assert answer == frame("SYSTEM", "NOT_FOUND", "/cellar/1", request_id, payload)
+    assert answer == not_found("/cellar/1", request_id, answer["payload"]["message"])
 
 
 async def test_an_exceptions_text_never_leaves_the_server(ann: Client, room: str) -> None:

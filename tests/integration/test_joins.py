@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.clients import Client, Transport, frame
+from tests.integration.clients import Client, Transport, frame, not_found
 from tests.integration.dialing import Dialer
 from tests.servers import Server
 
@@ -67,8 +67,7 @@ async def test_a_join_since_nonsense_is_answered_400(ann: Client, room: str, sin
 async def test_a_join_of_what_nobody_serves_is_answered_not_found(ann: Client) -> None:
     request_id = await ann.send("JOIN_CHANNEL", "/cellar/1", "join")
     answer = await ann.receive()
-    payload = {"channel": "/cellar/1", "code": 404, "message": answer["payload"]["message"]}
-    assert answer == frame("SYSTEM", "NOT_FOUND", "/cellar/1", request_id, payload)
+    assert answer == not_found("/cellar/1", request_id, answer["payload"]["message"])
 
 
 async def test_a_channel_name_is_never_decoded(ann: Client, room: str) -> None:

@@ -64,53 +64,64 @@ async def speaker(dial: Dialer, server: Server, room: str) -> Client:
     return client
 
 
+async def visitor_and_speaker(
+    dial: Dialer, transport: Transport, server: Server, room: str
+) -> tuple[Visitor, Client]:
+    return Visitor(dial, transport, server, room), await speaker(dial, server, room)
+
+
+async def say(client: Client, room: str, first: int, last: int) -> None:
+    """Have the room told the numbers from `first` to `last`."""
+    await client.send("BROADCAST", room, "say", {"from": first, "to": last})
+
+
+async def say_and_hear(client: Client, room: str, first: int, last: int) -> None:
+    """The same, and wait until the client that asked for it has heard all."""
+    await say(client, room, first, last)
+    for _ in range(last - first + 1):
+        await client.receive_event("BROADCAST", "said")
+
+
 async def test_whoever_was_cut_off_gets_what_it_missed_and_then_what_is_new(
     dial: Dialer, rooms: Server, transport: Transport
 ) -> None:
-    room = f"{ROOM}-{transport}"
-    ann, bob = Visitor(dial, transport, rooms, room), await speaker(dial, rooms, room)
+    ann, bob = await visitor_and_speaker(dial, transport, rooms, f"{ROOM}-{transport}")
     assert "recovered" not in await ann.come()
-    await bob.send("BROADCAST", ann.room, "say", {"from": 1, "to": 3})
+    await say(bob, ann.room, 1, 3)
     assert await ann.hear(3) == [1, 2, 3]
     for first in (4, 104, 204):
         await ann.go()
-        await bob.send("BROADCAST", ann.room, "say", {"from": first, "to": first + 99})
-        for _ in range(100):
-            await bob.receive_event("BROADCAST", "said")
+        await say_and_hear(bob, ann.room, first, first + 99)
         assert (await ann.come())["recovered"] is True
         assert await ann.hear(100) == [*range(first, first + 100)]
-    await bob.send("BROADCAST", ann.room, "say", {"from": 304, "to": 304})
+    await say(bob, ann.room, 304, 304)
     assert await ann.hear(1) == [304]
 
 
 async def test_whoever_missed_too_much_is_told_so_and_gets_none_of_it(
     dial: Dialer, rooms: Server, transport: Transport
 ) -> None:
-    room = f"/room/2-{transport}"
-    ann, bob = Visitor(dial, transport, rooms, room), await speaker(dial, rooms, room)
+    ann, bob = await visitor_and_speaker(dial, transport, rooms, f"/room/2-{transport}")
     await ann.come()
-    await bob.send("BROADCAST", ann.room, "say", {"from": 1, "to": 1})
+    await say(bob, ann.room, 1, 1)
     assert await ann.hear(1) == [1]
     await ann.go()
-    await bob.send("BROADCAST", ann.room, "say", {"from": 2, "to": 302})
-    for _ in range(302):
-        await bob.receive_event("BROADCAST", "said")
+    await say_and_hear(bob, ann.room, 2, 302)
     answer = await ann.come()
     assert (answer["recovered"], answer["offset"]) == (False, 302)
-    await bob.send("BROADCAST", ann.room, "say", {"from": 303, "to": 303})
+    await say(bob, ann.room, 303, 303)
     assert await ann.hear(1) == [303]
 
 
 async def test_what_went_to_some_users_is_replayed_to_them_alone(
     dial: Dialer, rooms: Server, transport: Transport
 ) -> None:
-    room = f"/room/3-{transport}"
-    ann, bob = Visitor(dial, transport, rooms, room), await speaker(dial, rooms, room)
+    ann, bob = await visitor_and_speaker(dial, transport, rooms, f"/room/3-{transport}")
     await ann.come()
     await ann.go()
     for number, user in enumerate(("bob", "ann", "cat", "bob"), start=1):
         await bob.send("BROADCAST", ann.room, "whisper", {"n": number, "to": user})
-    await bob.send("BROADCAST", ann.room, "say", {"from": 5, "to": 5})
+    await say(bob, ann.room, 5, 5)
     for number in (1, 4, 5):
         message = await bob.receive_event("BROADCAST", "said")
         assert message["payload"]["n"] == number
@@ -121,20 +132,14 @@ async def test_what_went_to_some_users_is_replayed_to_them_alone(
 async def test_a_latest_value_comes_first_and_then_its_changes(
     dial: Dialer, rooms: Server, transport: Transport
 ) -> None:
-    room = f"/price/{transport}"
-    ann, bob = Visitor(dial, transport, rooms, room), await speaker(dial, rooms, room)
+    ann, bob = await visitor_and_speaker(dial, transport, rooms, f"/price/{transport}")
 
-    async def say(first: int, last: int) -> None:
-        await bob.send("BROADCAST", ann.room, "say", {"from": first, "to": last})
-        for _ in range(last - first + 1):
-            await bob.receive_event("BROADCAST", "said")
-
-    await say(1, 3)
+    await say_and_hear(bob, ann.room, 1, 3)
     assert (await ann.come())["offset"] == 2
-    await say(4, 4)
+    await say_and_hear(bob, ann.room, 4, 4)
     assert await ann.hear(2) == [3, 4]
     for first, last, recovered in ((5, 5, True), (6, 9, False)):
         await ann.go()
-        await say(first, last)
+        await say_and_hear(bob, ann.room, first, last)
         assert (await ann.come())["recovered"] is recovered
         assert await ann.hear(1) == [last]

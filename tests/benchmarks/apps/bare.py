@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from tests.benchmarks.apps.envelopes import answer
+
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -73,18 +75,6 @@ async def serve_stream(channel: str, receive: Receive, send: Send) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     streams[channel].pop(send, None)
-
-
-def answer(action: str, event: str, payload: object, channel: str, number: str) -> bytes:
-    """The message as JSON."""
-    envelope = {
-        "action": action,
-        "event": event,
-        "channelName": channel,
-        "requestId": number,
-        "payload": payload,
-    }
-    return orjson.dumps(envelope)
 
 
 def message(text: bytes) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from channels.routing import (  # type: ignore[import-untyped]  # noqa: E402
 )
 from django.urls import path  # noqa: E402
 
-from tests.benchmarks.apps.bare import answer  # noqa: E402
+from tests.benchmarks.apps.envelopes import answer  # noqa: E402
 
 
 class Member(AsyncWebsocketConsumer):  # type: ignore[misc]

@@ -15,6 +15,8 @@ import orjson
 import uvloop
 from websockets.speedups import apply_mask
 
+from tests.benchmarks.apps.envelopes import answer
+
 # RFC 6455, section 1.3.
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _STREAM: Final = (
@@ -140,18 +142,6 @@ def chunk(text: bytes) -> bytes:
     """The text as a chunk of an event stream."""
     block = b"data: %b\n\n" % text
     return b"%x\r\n%b\r\n" % (len(block), block)
-
-
-def answer(action: str, event: str, payload: object, channel: str, number: str) -> bytes:
-    """The message as JSON."""
-    envelope = {
-        "action": action,
-        "event": event,
-        "channelName": channel,
-        "requestId": number,
-        "payload": payload,
-    }
-    return orjson.dumps(envelope)
 
 
 async def serve(port: int) -> None:

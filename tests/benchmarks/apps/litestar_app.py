@@ -11,7 +11,7 @@ from litestar.channels.backends.memory import MemoryChannelsBackend
 from litestar.exceptions import WebSocketDisconnect
 from litestar.response import ServerSentEvent
 
-from tests.benchmarks.apps.bare import answer
+from tests.benchmarks.apps.envelopes import answer
 
 
 @websocket("/socket")
