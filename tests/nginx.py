@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Final, Self
 
-from tests.guard import GUARD
+from tests.process_groups import PROCESS_GROUPS
 from tests.servers import HOST, ROOT, STOP_SECONDS, Server, accepts, free_port
 
 # Debian puts it where only root's PATH looks.
@@ -91,7 +91,7 @@ class Nginx:
                 group=user,
                 extra_groups=None if user is None else [],
             )
-        GUARD.add(self._process.pid)
+        PROCESS_GROUPS.add(self._process.pid)
         self._wait_until_it_accepts(self._process)
         return self
 
@@ -114,7 +114,7 @@ class Nginx:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(STOP_SECONDS)
-            GUARD.remove(process.pid)
+            PROCESS_GROUPS.remove(process.pid)
         shutil.rmtree(self._folder)
 
     def __exit__(self, *_: object) -> None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 
-class Guard:
+class ProcessGroups:
     """Process groups that must not outlive this process."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ def watch() -> None:
             continue  # it ended meanwhile
 
 
-GUARD = Guard()
+PROCESS_GROUPS = ProcessGroups()
 
 if __name__ == "__main__":
     watch()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol, Self, TypeAlias
 
-from tests.guard import GUARD
+from tests.process_groups import PROCESS_GROUPS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 HOST: Final = "127.0.0.1"
@@ -175,7 +175,7 @@ class Server:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        GUARD.add(process.pid)
+        PROCESS_GROUPS.add(process.pid)
         deadline = time.monotonic() + START_SECONDS
         while not accepts(self.host, self.port):
             ended = process.poll() is not None
@@ -226,7 +226,7 @@ class Server:
         process.wait(STOP_SECONDS)
         # A worker that is not quite dead still holds the port, which a restart needs.
         comes_true(lambda: _has_ended(process), STOP_SECONDS)
-        GUARD.remove(process.pid)
+        PROCESS_GROUPS.remove(process.pid)
 
     def restart(self, *, graceful: bool = True) -> None:
         """Stop and start again on the same port."""

@@ -48,7 +48,7 @@ class JumpingSelector(selectors.SelectSelector):
         return ready
 
 
-def virtual(backend: str) -> tuple[str, Mapping[str, Any]]:
+def virtual_backend(backend: str) -> tuple[str, Mapping[str, Any]]:
     """A value for the fixture `anyio_backend`."""
     if backend == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
@@ -58,4 +58,4 @@ def virtual(backend: str) -> tuple[str, Mapping[str, Any]]:
 @pytest.fixture(params=["asyncio", "trio"])
 def jumping_loops(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
     """Run a module's tests on loops whose time jumps, as its `anyio_backend`."""
-    return virtual(request.param)
+    return virtual_backend(request.param)

@@ -14,14 +14,14 @@ from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi._pulse import Pulse
 from pondsocket_common import SSEDecoder
 
-from tests.virtual import virtual
+from tests.virtual_time import virtual_backend
 
 Kind = Literal["websocket", "sse"]
 KINDS: tuple[Kind, ...] = ("websocket", "sse")
 ROOM = "/room/1"
 
 
-class House:
+class PondSetup:
     """A pond that lets everybody in and in which one can talk."""
 
     def __init__(self, *, policy: Any = "close", **options: Any) -> None:
@@ -30,7 +30,6 @@ class House:
         self.lobby = self.endpoint.create_channel("/room/:id", self.on_join, slow_consumers=policy)
         self.lobby.on_message("say", self.on_say)
         self.app = PondASGIApp(self.pond, drain_on_signals=False)
-        self._wires = 0
 
     async def on_connect(self, ctx: ConnectionContext) -> None:
         ctx.accept(user_id=ctx.query.get("user"))
@@ -60,7 +59,7 @@ class House:
         return 0 if channel is None else await channel.user_count()
 
 
-class Wire:
+class ASGIConnection:
     """One connection as the server sees it.
 
     Attributes:
@@ -74,9 +73,9 @@ class Wire:
     is_trusted = False
 
     def __init__(
-        self, house: House, kind: Kind, user: str = "ann", *, http_version: str = "1.1"
+        self, setup: PondSetup, kind: Kind, user: str = "ann", *, http_version: str = "1.1"
     ) -> None:
-        self.house = house
+        self.setup = setup
         self._http_version = http_version
         self.kind = kind
         self.transport: object = None
@@ -115,7 +114,7 @@ class Wire:
         try:
             with self.scope:
                 send = self._send_here if self.is_trusted else self._send
-                await self.house.app(scope, self._receive, send)
+                await self.setup.app(scope, self._receive, send)
         except BaseException as error:
             self.error = error
             raise
@@ -183,7 +182,7 @@ class Wire:
 
     async def join(self) -> None:
         """Become a member of the room, without a request's way through the door."""
-        (session,) = (each for each in self.house.endpoint.sessions if each.user_id == self._user)
+        (session,) = (each for each in self.setup.endpoint.sessions if each.user_id == self._user)
         message = {
             "action": "JOIN_CHANNEL",
             "event": "join",
@@ -216,7 +215,7 @@ class Wire:
         """The numbers that a client was told."""
         return [m["payload"]["n"] for m in self.messages() if m["event"] == "tick"]
 
-    def farewells(self) -> list[int]:
+    def goodbyes(self) -> list[int]:
         """The codes of the farewells that a client has received."""
         return [m["payload"]["code"] for m in self.messages() if m["event"] == "GOODBYE"]
 
@@ -238,13 +237,15 @@ LOOPS = ("asyncio", "stepped", "trio")
 def loop_of(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
     """One of `LOOPS`, whose time jumps: ten seconds of hanging take none."""
     if name == "stepped":
-        monkeypatch.setattr(Wire, "is_trusted", True)
+        monkeypatch.setattr(ASGIConnection, "is_trusted", True)
         name = "asyncio"
-    return virtual(name)
+    return virtual_backend(name)
 
 
 @pytest.fixture(params=LOOPS)
-def wire_loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
+def connection_loops(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, Any]:
     """Run a module's tests on each of `LOOPS`, as its `anyio_backend`."""
     return loop_of(request.param, monkeypatch)
 
@@ -281,30 +282,30 @@ def count_hurries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @asynccontextmanager
-async def members(house: House, kind: Kind, *users: str) -> AsyncIterator[list[Wire]]:
+async def members(setup: PondSetup, kind: Kind, *users: str) -> AsyncIterator[list[ASGIConnection]]:
     """Connections that have joined; whichever is left at the end goes by itself."""
-    wires = [Wire(house, kind, user) for user in users]
+    connections = [ASGIConnection(setup, kind, user) for user in users]
     async with anyio.create_task_group() as tasks:
-        for wire in wires:
-            tasks.start_soon(wire.run)
-            while "CONNECTION" not in wire.events():
+        for connection in connections:
+            tasks.start_soon(connection.run)
+            while "CONNECTION" not in connection.events():
                 await anyio.lowlevel.checkpoint()
-            await wire.join()
-        yield wires
-        for wire in wires:
-            wire.resume()
-            wire.leave()
-    assert not house.pulse._beating
-    assert house.pulse._host is None
+            await connection.join()
+        yield connections
+        for connection in connections:
+            connection.resume()
+            connection.leave()
+    assert not setup.pulse._beating
+    assert setup.pulse._host is None
 
 
 @asynccontextmanager
-async def overrun_member(kind: Kind) -> AsyncIterator[tuple[House, Wire]]:
+async def overrun_member(kind: Kind) -> AsyncIterator[tuple[PondSetup, ASGIConnection]]:
     """A member whose write hangs, and that was told more than its outbox of four frames holds."""
-    house = House(outbox_frames=4)
-    async with members(house, kind, "ann") as (ann,):
+    setup = PondSetup(outbox_frames=4)
+    async with members(setup, kind, "ann") as (ann,):
         ann.stall()
-        await house.tell(0)
+        await setup.tell(0)
         await turns()
-        await house.tell(*range(1, 6))
-        yield house, ann
+        await setup.tell(*range(1, 6))
+        yield setup, ann

@@ -17,13 +17,13 @@ from pondsocket import (
 from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi.testing import ASGITestDriver, SSESession, WebSocketSession
 
-from tests.asgi.pairs import connecting
-from tests.asgi.wires import count_resets
+from tests.asgi.asgi_connections import count_resets
+from tests.asgi.socket_pairs import connect_pairs
 
 Session: TypeAlias = WebSocketSession | SSESession
 Interception: TypeAlias = Callable[[Any, Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
-connect = pytest.fixture(connecting)
+connect = pytest.fixture(connect_pairs)
 
 HTTP_RESPONSE: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
 

@@ -8,7 +8,7 @@ from pondsocket_asgi._signals import SignalHook
 
 
 @contextmanager
-def connection(hook: SignalHook, pond: PondSocket) -> Iterator[None]:
+def hold_signals(hook: SignalHook, pond: PondSocket) -> Iterator[None]:
     """Hold the signals while this connection of a pond is served, as the app does."""
     is_held = hook.enter(pond)
     try:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 PATIENCE: Final = 5.0
 
 
-class Pair(NamedTuple):
+class SocketPair(NamedTuple):
     """The two ends of a connection, and the listener between them."""
 
     client: socket.socket
@@ -34,14 +34,16 @@ class Pair(NamedTuple):
             return False
 
 
-Connect: TypeAlias = Callable[..., Pair]
+Connect: TypeAlias = Callable[..., SocketPair]
 
 
-def connecting() -> Iterator[Connect]:
+def connect_pairs() -> Iterator[Connect]:
     """What the fixture `connect` gives; what it has connected is closed at the end."""
     with ExitStack() as opened:
 
-        def start(host: str = "127.0.0.1", bound: str | None = None, dual: bool = False) -> Pair:
+        def start(
+            host: str = "127.0.0.1", bound: str | None = None, dual: bool = False
+        ) -> SocketPair:
             family = socket.AF_INET6 if ":" in (bound or host) else socket.AF_INET
             listener = opened.enter_context(
                 socket.create_server((bound or host, 0), family=family, dualstack_ipv6=dual)
@@ -50,7 +52,7 @@ def connecting() -> Iterator[Connect]:
             client = opened.enter_context(socket.create_connection((host, port), PATIENCE))
             accepted = opened.enter_context(listener.accept()[0])
             accepted.settimeout(PATIENCE)
-            return Pair(client, accepted, listener)
+            return SocketPair(client, accepted, listener)
 
         yield start
 

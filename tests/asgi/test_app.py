@@ -11,8 +11,8 @@ from pondsocket.testing import FakeClock
 from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi.testing import ASGITestDriver
 
+from tests.asgi.asgi_connections import ASGIConnection, PondSetup
 from tests.asgi.conftest import Pond
-from tests.asgi.wires import House, Wire
 
 
 async def test_an_unknown_scope_type_is_a_clear_error(pond: Pond) -> None:
@@ -37,17 +37,17 @@ async def test_all_three_scopes_are_served_by_one_app(pond: Pond) -> None:
 
 def test_connections_in_several_event_loops_do_not_share_a_clock() -> None:
     """Test clients run each WebSocket in a thread and a loop of its own."""
-    house = House(heartbeat_seconds=0.04)
+    setup = PondSetup(heartbeat_seconds=0.04)
 
-    async def told(wire: Wire, event: str) -> None:
+    async def told(connection: ASGIConnection, event: str) -> None:
         with anyio.fail_after(5):
-            while event not in wire.events():
+            while event not in connection.events():
                 await anyio.lowlevel.checkpoint()
 
     with start_blocking_portal() as later:
         with start_blocking_portal() as sooner:
-            first = sooner.call(Wire, house, "websocket", "ann")
-            second = later.call(Wire, house, "websocket", "bob")
+            first = sooner.call(ASGIConnection, setup, "websocket", "ann")
+            second = later.call(ASGIConnection, setup, "websocket", "bob")
             ended = sooner.start_task_soon(first.run)
             sooner.call(told, first, "CONNECTION")
             lasting = later.start_task_soon(second.run)

@@ -14,94 +14,94 @@ from pondsocket_asgi._cursor import MAX_AGE_SECONDS, CursorEntry, CursorKeys
 from pondsocket_asgi._resume import Positions
 from pondsocket_common import Position, SSEDecoder
 
-from tests.asgi.wires import House, Wire, turns
+from tests.asgi.asgi_connections import ASGIConnection, PondSetup, turns
 
 NAME: Final = "/kept/1"
 
 
-def keeping() -> House:
-    """A house with a room that has a history."""
-    house = House()
-    house.endpoint.create_channel("/kept/:id", house.on_join, history=History())
-    return house
+def keeping() -> PondSetup:
+    """A setup with a room that has a history."""
+    setup = PondSetup()
+    setup.endpoint.create_channel("/kept/:id", setup.on_join, history=History())
+    return setup
 
 
-def last_id(wire: Wire) -> str:
+def last_id(connection: ASGIConnection) -> str:
     """What a browser would come back with."""
     decoder = SSEDecoder()
-    for body in wire.bodies():
+    for body in connection.bodies():
         decoder.feed(body)
     return decoder.last_event_id
 
 
-def read(house: House, cursor: str) -> list[CursorEntry]:
-    found = house.app._door.cursor_keys.signer("/socket").read(cursor, 0.0)
+def read(setup: PondSetup, cursor: str) -> list[CursorEntry]:
+    found = setup.app._door.cursor_keys.signer("/socket").read(cursor, 0.0)
     assert isinstance(found, list)
     return found
 
 
-async def joined(house: House) -> None:
+async def joined(setup: PondSetup) -> None:
     await turns()
     message = {"action": "JOIN_CHANNEL", "event": "join", "channelName": NAME}
     body = json.dumps({**message, "requestId": "r", "payload": {}}).encode()
-    (session,) = house.endpoint.sessions
+    (session,) = setup.endpoint.sessions
     assert session.post(body) is None
     await turns()
 
 
 async def test_what_is_written_out_after_the_end_does_not_take_the_cursor_back() -> None:
-    house = keeping()
-    channel = house.pond.channel("/socket", NAME)
-    ann = Wire(house, "sse")
+    setup = keeping()
+    channel = setup.pond.channel("/socket", NAME)
+    ann = ASGIConnection(setup, "sse")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ann.run)
-        await joined(house)
+        await joined(setup)
         ann.stall()
         await channel.broadcast("tick", {"n": 1})
         await turns()
         await channel.broadcast("tick", {"n": 2})
-        house.pond.begin_drain()
+        setup.pond.begin_drain()
         with anyio.fail_after(5):
-            while len(house.endpoint.sessions):  # its place in the drain comes at once, nearly
+            while len(setup.endpoint.sessions):  # its place in the drain comes at once, nearly
                 await anyio.lowlevel.checkpoint()
         ann.resume()
         await ann.ended.wait()
     assert ann.numbers() == [1, 2]
-    (entry,) = read(house, last_id(ann))
+    (entry,) = read(setup, last_id(ann))
     assert (entry.name, entry.position.offset) == (NAME, 2)
 
 
 async def test_whoever_comes_back_and_is_sent_away_at_once_keeps_its_cursor() -> None:
-    house = keeping()
-    ann = Wire(house, "sse")
+    setup = keeping()
+    ann = ASGIConnection(setup, "sse")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ann.run)
-        await joined(house)
+        await joined(setup)
         ann.leave()
     cursor = last_id(ann)
-    (entry,) = read(house, cursor)
+    (entry,) = read(setup, cursor)
 
-    opened, app = house.endpoint.opened, house.app
+    opened, app = setup.endpoint.opened, setup.app
 
     def drain_first(session: Any) -> None:
-        house.pond.begin_drain()  # after it was admitted, before it is served
+        setup.pond.begin_drain()  # after it was admitted, before it is served
         opened(session)
 
     async def with_cursor(scope: Any, receive: Any, send: Any) -> None:
         named = [*scope["headers"], (b"last-event-id", cursor.encode())]
         await app({**scope, "headers": named}, receive, send)
 
-    house.endpoint.opened = drain_first  # type: ignore[method-assign]
-    house.app = with_cursor  # type: ignore[assignment]
-    again = Wire(house, "sse")
+    setup.endpoint.opened = drain_first  # type: ignore[method-assign]
+    setup.app = with_cursor  # type: ignore[assignment]
+    again = ASGIConnection(setup, "sse")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(again.run)
         await again.ended.wait()
-    house.app = app
+    setup.app = app
     assert again.messages()[0]["payload"]["resumed"] == [NAME]
-    assert again.farewells() == [1012]
+    assert again.goodbyes() == [1012]
     assert b"\nid: \n" not in b"".join(again.bodies())
-    assert [*map(read, [house] * 2, [cursor, last_id(again) or cursor])] == [[entry]] * 2
+    assert [*map(read, [setup] * 2, [cursor, last_id(again) or cursor])] == [[entry]] * 2
 
 
 def test_a_stream_on_which_nothing_moves_says_its_cursor_again_before_it_is_too_old(

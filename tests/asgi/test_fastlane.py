@@ -14,7 +14,7 @@ from pondsocket_common import websocket_frame
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import Protocol as WebSocketProtocol
 
-from tests.asgi.uvicorns import (
+from tests.asgi.uvicorn_connection import (
     BINARY,
     BOTH,
     CLOSE,
@@ -24,8 +24,8 @@ from tests.asgi.uvicorns import (
     PONG,
     REQUEST,
     TEXT,
-    Connection,
     Kind,
+    UvicornConnection,
     bodies,
     masked,
     turns,
@@ -38,20 +38,20 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def silent(_connection: Connection) -> None:
+async def silent(_connection: UvicornConnection) -> None:
     """An app that neither accepts nor receives."""
     await asyncio.Event().wait()
 
 
-async def idle(connection: Connection) -> None:
+async def idle(connection: UvicornConnection) -> None:
     """An app that accepts and does not receive."""
     await connection.send({"type": "websocket.accept"})
     await asyncio.Event().wait()
 
 
-async def ended(connection: Connection) -> None:
+async def ended(connection: UvicornConnection) -> None:
     """End a connection, and the app with it."""
-    connection.wire.close()
+    connection.transport.close()
     await turns()
     for task in connection.protocol.tasks.copy():
         task.cancel()
@@ -62,7 +62,7 @@ async def ended(connection: Connection) -> None:
 
 
 async def test_the_lane_opens_with_the_answer_and_its_frames_keep_their_place() -> None:
-    connection = await Connection(Protocol, silent).open()
+    connection = await UvicornConnection(Protocol, silent).open()
     lane = connection.lane
     assert not lane.is_open
     await connection.send({"type": "websocket.accept"})
@@ -82,32 +82,32 @@ async def test_the_lane_opens_with_the_answer_and_its_frames_keep_their_place() 
 
 
 async def test_uvicorns_own_class_has_no_lane() -> None:
-    connection = await Connection(WebSocketsSansIOProtocol).open()
+    connection = await UvicornConnection(WebSocketsSansIOProtocol).open()
     assert "pondsocket.fastlane" not in connection.scope["extensions"]
     await ended(connection)
 
 
 async def test_the_lane_stays_closed_where_the_app_refuses() -> None:
-    connection = await Connection(Protocol, silent).open()
+    connection = await UvicornConnection(Protocol, silent).open()
     await connection.send({"type": "websocket.close"})
     assert not connection.lane.is_open
-    assert b"403" in connection.wire.written[0]
+    assert b"403" in connection.transport.written[0]
     await ended(connection)
 
 
 async def test_a_request_that_is_none_has_no_lane_to_open() -> None:
-    connection = Connection(Protocol)
-    connection.protocol.connection_made(connection.wire)
+    connection = UvicornConnection(Protocol)
+    connection.protocol.connection_made(connection.transport)
     connection.protocol.data_received((REQUEST % b"").replace(b"==", b""))
     await turns()
     assert connection.scope is None
-    assert b"400" in connection.wire.written[0]
+    assert b"400" in connection.transport.written[0]
 
 
 async def test_the_lane_is_closed_while_the_peer_is_behind() -> None:
-    connection = await Connection(Protocol, idle).open()
-    lane, wire = connection.lane, connection.wire
-    wire.takes_all = False
+    connection = await UvicornConnection(Protocol, idle).open()
+    lane, transport = connection.lane, connection.transport
+    transport.takes_all = False
     frame = websocket_frame(bytes(HIGH // 4))
     count = 0
     while lane.is_open:
@@ -117,7 +117,7 @@ async def test_the_lane_is_closed_while_the_peer_is_behind() -> None:
     sending = asyncio.ensure_future(connection.send({"type": "websocket.send", "text": "last"}))
     await turns()
     assert not sending.done()
-    wire.drain()
+    transport.drain()
     assert lane.is_open
     await sending
     assert bodies(connection.written)[-1] == (TEXT, b"last")
@@ -126,8 +126,8 @@ async def test_the_lane_is_closed_while_the_peer_is_behind() -> None:
 
 async def test_the_lane_stays_closed_on_a_transport_that_was_full_before() -> None:
     # It has told the protocol of the request before that writing is paused, and not this one.
-    connection = Connection(Protocol, idle)
-    connection.wire.unsent = HIGH + 1
+    connection = UvicornConnection(Protocol, idle)
+    connection.transport.unsent = HIGH + 1
     await connection.open()
     assert not connection.lane.is_open
     await connection.send({"type": "websocket.send", "text": "all the same"})
@@ -136,48 +136,48 @@ async def test_the_lane_stays_closed_on_a_transport_that_was_full_before() -> No
 
 
 async def test_the_lane_stays_closed_where_the_answer_itself_fills_the_transport() -> None:
-    connection = await Connection(Protocol, silent).open()
-    wire = connection.wire
-    wire.takes_all, wire.unsent = False, HIGH
+    connection = await UvicornConnection(Protocol, silent).open()
+    transport = connection.transport
+    transport.takes_all, transport.unsent = False, HIGH
     await connection.send({"type": "websocket.accept"})
     assert not connection.lane.is_open
-    wire.drain()
+    transport.drain()
     assert connection.lane.is_open
     await ended(connection)
 
 
-async def app_closes(connection: Connection) -> None:
+async def app_closes(connection: UvicornConnection) -> None:
     await connection.send({"type": "websocket.close", "code": 1000})
 
 
-async def peer_closes(connection: Connection) -> None:
+async def peer_closes(connection: UvicornConnection) -> None:
     connection.feed(masked(CLOSE, b"\x03\xe8"))
 
 
-async def peer_breaks_the_rules(connection: Connection) -> None:
+async def peer_breaks_the_rules(connection: UvicornConnection) -> None:
     connection.feed(masked(TEXT | 0x10, b""))
 
 
-async def peer_sends_no_text(connection: Connection) -> None:
+async def peer_sends_no_text(connection: UvicornConnection) -> None:
     connection.feed(masked(TEXT, b"\xff"))
 
 
-async def peer_answers_no_ping(connection: Connection) -> None:
+async def peer_answers_no_ping(connection: UvicornConnection) -> None:
     connection.protocol.keepalive_timeout()
 
 
-async def server_ends(connection: Connection) -> None:
+async def server_ends(connection: UvicornConnection) -> None:
     connection.protocol.shutdown()
 
 
-async def connection_is_lost(connection: Connection) -> None:
-    connection.wire.lose(ConnectionResetError())
+async def connection_is_lost(connection: UvicornConnection) -> None:
+    connection.transport.lose(ConnectionResetError())
 
 
-async def app_ends(connection: Connection) -> None:
+async def app_ends(connection: UvicornConnection) -> None:
     (task,) = connection.protocol.tasks
     task.cancel()
-    closed = connection.wire.closed
+    closed = connection.transport.closed
     await closed.wait()
 
 
@@ -195,7 +195,7 @@ ENDINGS = (
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_the_lane_closes_in_the_very_step_of(ending: Any) -> None:
-    connection = await Connection(Protocol, idle).open()
+    connection = await UvicornConnection(Protocol, idle).open()
     lane = connection.lane
     assert lane.is_open
     await ending(connection)
@@ -203,9 +203,9 @@ async def test_the_lane_closes_in_the_very_step_of(ending: Any) -> None:
     # A transport that drains after that opens nothing.
     connection.protocol.resume_writing()
     assert not lane.is_open
-    if not connection.wire.is_closing() and ending is app_closes:
+    if not connection.transport.is_closing() and ending is app_closes:
         connection.feed(masked(TEXT, b"too late"), masked(CLOSE, b"\x03\xe8"))
-        assert connection.wire.is_closing()
+        assert connection.transport.is_closing()
     await turns()
     lane.write(b"to nobody")
     assert b"to nobody" not in connection.written
@@ -213,7 +213,7 @@ async def test_the_lane_closes_in_the_very_step_of(ending: Any) -> None:
 
 
 async def test_texts_are_compressed_where_that_was_agreed() -> None:
-    connection = await Connection(Protocol, idle).open(DEFLATE)
+    connection = await UvicornConnection(Protocol, idle).open(DEFLATE)
     await connection.send({"type": "websocket.send", "text": "a" * 500})
     connection.lane.write(websocket_frame(b"a" * 500))
     (first, body), plain = bodies(connection.written)
@@ -225,14 +225,14 @@ async def test_texts_are_compressed_where_that_was_agreed() -> None:
 
 @pytest.mark.parametrize("kind", BOTH)
 async def test_pings_are_answered_and_sent(kind: Kind) -> None:
-    connection = await Connection(kind, ws_ping_interval=0.01, ws_ping_timeout=5).open()
+    connection = await UvicornConnection(kind, ws_ping_interval=0.01, ws_ping_timeout=5).open()
     connection.feed(masked(PING, b"there?"))
-    await connection.wire.wrote(3)
+    await connection.transport.wrote(3)
     (pong, (ping, body)) = bodies(connection.written)
     assert pong == (PONG, b"there?")
     assert ping == PING
     connection.feed(masked(PONG, body))
-    await connection.wire.wrote(4)
+    await connection.transport.wrote(4)
     await ended(connection)
 
 
@@ -242,70 +242,70 @@ async def test_pings_are_answered_and_sent(kind: Kind) -> None:
 @pytest.mark.parametrize("size", [0, 100, 1_000, 20_000])
 @pytest.mark.parametrize("headers", [b"", DEFLATE])
 async def test_a_peer_that_is_faster_than_the_app_is_paused(size: int, headers: bytes) -> None:
-    connection = await Connection(Protocol, idle, ws_max_queue=32).open(headers)
-    wire, protocol = connection.wire, connection.protocol
+    connection = await UvicornConnection(Protocol, idle, ws_max_queue=32).open(headers)
+    transport, protocol = connection.transport, connection.protocol
     whole = masked(TEXT, b"x" * size)
     half = masked(TEXT & 0x7F, b"x" * (size // 2)) + masked(0x80, b"x" * (size - size // 2))
     sent = 0
-    while not wire.is_paused:
+    while not transport.is_paused:
         connection.feed((half, whole)[sent % 2])
         sent += 1
     assert sent == min(32, -(-256 * 1024 // max(1, size)))
     taken = 0
-    while wire.is_paused:
+    while transport.is_paused:
         assert (await connection.receive())["text"] == "x" * size
         taken += 1
     assert 0.5 * sent < taken < 0.5 * sent + 2
     for _ in range(sent - taken):
         await connection.receive()
-    assert wire.pauses == 1
+    assert transport.pauses == 1
     assert protocol.read_paused is False
     await ended(connection)
 
 
 async def test_a_bound_of_one_message_pauses_and_resumes() -> None:
-    connection = await Connection(Protocol, idle, ws_max_queue=1).open()
+    connection = await UvicornConnection(Protocol, idle, ws_max_queue=1).open()
     for text in (b"a", b"b", b"c"):
         connection.feed(masked(TEXT, text) + masked(TEXT, text))
-        assert connection.wire.is_paused
+        assert connection.transport.is_paused
         assert (await connection.receive())["text"] == text.decode()
-        assert connection.wire.is_paused
+        assert connection.transport.is_paused
         await connection.receive()
-        assert not connection.wire.is_paused
+        assert not connection.transport.is_paused
     await ended(connection)
 
 
 async def test_a_peer_whose_frames_all_go_through_uvicorn_is_paused_too() -> None:
-    connection = Connection(Protocol, idle, ws_max_queue=4)
-    connection.protocol.connection_made(connection.wire)
+    connection = UvicornConnection(Protocol, idle, ws_max_queue=4)
+    connection.protocol.connection_made(connection.transport)
     # What comes before the answer.
     connection.protocol.data_received(REQUEST % b"")
     connection.protocol.data_received(masked(PING, b""))
     await turns()
     for count in range(1, 7):
-        assert connection.wire.is_paused == (count > 4)
+        assert connection.transport.is_paused == (count > 4)
         connection.feed(masked(TEXT, b"x"))
-    assert connection.wire.pauses == 1
+    assert connection.transport.pauses == 1
     for _ in range(5):
-        assert connection.wire.is_paused
+        assert connection.transport.is_paused
         await connection.receive()
-    assert not connection.wire.is_paused
+    assert not connection.transport.is_paused
     await ended(connection)
 
 
 async def test_an_app_that_closes_reads_on_for_the_peers_close() -> None:
-    connection = await Connection(Protocol, idle).open()
+    connection = await UvicornConnection(Protocol, idle).open()
     connection.feed(masked(TEXT, b"x") * 40)
-    assert connection.wire.is_paused
+    assert connection.transport.is_paused
     await connection.send({"type": "websocket.close", "code": 4000})
-    assert not connection.wire.is_paused
+    assert not connection.transport.is_paused
     connection.feed(masked(TEXT, b"x") * 40, masked(CLOSE, b"\x0f\xa0"))
-    assert connection.wire.is_closing()
+    assert connection.transport.is_closing()
     await ended(connection)
 
 
 async def test_the_end_comes_after_what_was_received() -> None:
-    connection = await Connection(Protocol, idle).open()
+    connection = await UvicornConnection(Protocol, idle).open()
     connection.feed(masked(TEXT, b"a"), masked(TEXT, b"b") + masked(CLOSE, b"\x03\xe9"))
     received = [await connection.receive() for _ in range(3)]
     assert [message.get("text") for message in received] == ["a", "b", None]
@@ -314,7 +314,7 @@ async def test_the_end_comes_after_what_was_received() -> None:
 
 
 async def test_several_may_wait_to_receive_and_one_of_them_may_give_up() -> None:
-    connection = await Connection(Protocol, idle).open()
+    connection = await UvicornConnection(Protocol, idle).open()
     waiting = [asyncio.ensure_future(connection.receive()) for _ in range(4)]
     await turns()
     waiting[1].cancel()
@@ -354,13 +354,13 @@ def no_gc() -> Iterator[None]:
 @pytest.mark.parametrize("ending", [*ENDINGS, None])
 @pytest.mark.usefixtures("no_gc")
 async def test_connections_are_freed_without_the_garbage_collector(ending: Any) -> None:
-    connection = await Connection(Protocol).open(DEFLATE)
+    connection = await UvicornConnection(Protocol).open(DEFLATE)
     connection.feed(masked(TEXT, b"a"), masked(PING, b"b"), masked(TEXT, b"c"))
     await turns()
     if ending is not None:
         await ending(connection)
     await turns()
-    connection.wire.close()
+    connection.transport.close()
     await turns()
     lane = connection.lane
     alive = weakref.ref(connection.protocol), weakref.ref(connection.protocol.conn)

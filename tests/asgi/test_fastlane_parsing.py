@@ -8,7 +8,7 @@ import pytest
 from pondsocket_asgi.fastlane import Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from tests.asgi.uvicorns import (
+from tests.asgi.uvicorn_connection import (
     BINARY,
     BOTH,
     CLOSE,
@@ -19,8 +19,8 @@ from tests.asgi.uvicorns import (
     PONG,
     REQUEST,
     TEXT,
-    Connection,
     Kind,
+    UvicornConnection,
     bodies,
     chunks,
     masked,
@@ -44,12 +44,12 @@ async def told(
     kind: Kind, pieces: list[bytes], headers: bytes = b""
 ) -> tuple[list[object], list[tuple[int, bytes]]]:
     """What the app receives of these bytes, and what the peer is answered."""
-    connection = await Connection(kind, ws_max_size=LARGEST).open(headers)
+    connection = await UvicornConnection(kind, ws_max_size=LARGEST).open(headers)
     assert connection.received == []
     connection.feed(*pieces)
     await turns()
     received, written = connection.received, bodies(connection.written)
-    connection.wire.close()
+    connection.transport.close()
     await turns()
     return received, written
 
@@ -203,29 +203,29 @@ async def test_a_fault_has_its_close_code(frame: bytes, code: int) -> None:
 
 @pytest.mark.parametrize("kind", BOTH)
 async def test_a_limit_may_be_less_than_what_a_short_frame_holds(kind: Kind) -> None:
-    connection = await Connection(kind, ws_max_size=10).open()
+    connection = await UvicornConnection(kind, ws_max_size=10).open()
     connection.feed(masked(TEXT, b"x" * 10), masked(TEXT, b"y" * 11))
     await turns()
     assert connection.texts == ["x" * 10]
     ((opcode, body),) = bodies(connection.written)
     assert (opcode, int.from_bytes(body[:2])) == (CLOSE, 1009)
-    connection.wire.close()
+    connection.transport.close()
     await turns()
 
 
 @pytest.mark.parametrize("count", [2, 5_000])
 async def test_many_frames_of_one_segment_come_in_order(count: int) -> None:
-    connection = await Connection(Protocol).open()
+    connection = await UvicornConnection(Protocol).open()
     connection.feed(b"".join(masked(TEXT, b"%d" % number) for number in range(count)))
     await turns()
     assert connection.texts == [str(number) for number in range(count)]
-    assert not connection.wire.is_paused
-    connection.wire.close()
+    assert not connection.transport.is_paused
+    connection.transport.close()
     await turns()
 
 
 async def test_plain_frames_need_no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = await Connection(Protocol).open(DEFLATE)
+    connection = await UvicornConnection(Protocol).open(DEFLATE)
     given: list[bytes] = []
     parse = connection.protocol.conn.receive_data
 
@@ -239,7 +239,7 @@ async def test_plain_frames_need_no_parser(monkeypatch: pytest.MonkeyPatch) -> N
     await turns()
     assert b"".join(given) == ping + long
     assert len(connection.received) == 7
-    connection.wire.close()
+    connection.transport.close()
     await turns()
 
 
@@ -267,8 +267,8 @@ async def test_what_looks_like_a_whole_frame_and_is_none_is_taken_for_none(
 
 async def test_bytes_before_the_answer_leave_everything_to_uvicorn() -> None:
     frame = masked(BINARY, LOOKALIKE, bytes(4))
-    connection = Connection(Protocol)
-    connection.protocol.connection_made(connection.wire)
+    connection = UvicornConnection(Protocol)
+    connection.protocol.connection_made(connection.transport)
     connection.protocol.data_received(REQUEST % b"")
     connection.protocol.data_received(frame[:6])
     await turns()
@@ -276,18 +276,18 @@ async def test_bytes_before_the_answer_leave_everything_to_uvicorn() -> None:
     await turns()
     first, second = connection.received
     assert (first["bytes"], second["text"]) == (LOOKALIKE, "alike")
-    connection.wire.close()
+    connection.transport.close()
     await turns()
 
 
 async def test_bytes_that_come_with_the_request_leave_everything_to_uvicorn() -> None:
     frame = masked(BINARY, LOOKALIKE, bytes(4))
-    connection = Connection(Protocol)
-    connection.protocol.connection_made(connection.wire)
+    connection = UvicornConnection(Protocol)
+    connection.protocol.connection_made(connection.transport)
     connection.protocol.data_received(REQUEST % b"" + frame[:6])
     await turns()
     connection.feed(frame[6:])
     await turns()
     assert connection.received[0]["bytes"] == LOOKALIKE
-    connection.wire.close()
+    connection.transport.close()
     await turns()

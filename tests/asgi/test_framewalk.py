@@ -3,7 +3,7 @@
 import pytest
 from pondsocket_asgi._framewalk import FrameWalk
 
-from tests.asgi.uvicorns import BINARY, CONT, PING, TEXT, masked
+from tests.asgi.uvicorn_connection import BINARY, CONT, PING, TEXT, masked
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])

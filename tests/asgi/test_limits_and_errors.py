@@ -125,7 +125,7 @@ class Client:
         assert self.session.closed
 
 
-class Doors:
+class ClientFactory:
     """Opens sessions of one transport."""
 
     def __init__(self, transport: str) -> None:
@@ -136,7 +136,7 @@ class Doors:
     def limit(self, **options: Any) -> None:
         self.driver = ASGITestDriver(PondASGIApp(make_pond(self.clock, **options)))
 
-    async def knock(self, query: str) -> WebSocketSession | SSESession:
+    async def connect(self, query: str) -> WebSocketSession | SSESession:
         if self.transport == "sse":
             return await self.driver.connect_sse(f"/socket?{query}")
         http: dict[str, Frame] = {"websocket.http.response": {}}
@@ -144,7 +144,7 @@ class Doors:
 
     @asynccontextmanager
     async def open(self, user: str = "ann", join: bool = True) -> AsyncIterator[Client]:
-        session = await self.knock(f"user={user}")
+        session = await self.connect(f"user={user}")
         assert session.accepted, session.body
         client = Client(session, self.driver)
         await client.hears("CONNECTION")
@@ -157,9 +157,9 @@ class Doors:
 
 
 @pytest.fixture(params=["websocket", "sse"])
-def doors(request: pytest.FixtureRequest) -> Doors:
+def clients(request: pytest.FixtureRequest) -> ClientFactory:
     """A pond, asked over one of the two transports."""
-    return Doors(request.param)
+    return ClientFactory(request.param)
 
 
 # --- before the connection --------------------------------------------------------------------
@@ -174,21 +174,21 @@ def doors(request: pytest.FixtureRequest) -> Doors:
     ],
 )
 async def test_a_connection_that_is_refused_has_the_true_status(
-    doors: Doors, query: str, status: int, word: bytes
+    clients: ClientFactory, query: str, status: int, word: bytes
 ) -> None:
-    session = await doors.knock(query)
+    session = await clients.connect(query)
     assert (session.accepted, session.status) == (False, status)
     assert word in session.body
 
 
-async def test_a_full_endpoint_answers_503_with_retry_after(doors: Doors) -> None:
-    doors.limit(max_connections=1)
-    async with doors.open():
-        session = await doors.knock("user=bob")
+async def test_a_full_endpoint_answers_503_with_retry_after(clients: ClientFactory) -> None:
+    clients.limit(max_connections=1)
+    async with clients.open():
+        session = await clients.connect("user=bob")
         assert (session.accepted, session.status) == (False, 503)
         assert b"NO_CAPACITY" in session.body
         assert session.headers["retry-after"] == "5"
-    again = await doors.knock("user=bob")
+    again = await clients.connect("user=bob")
     assert again.accepted
     await again.disconnect()
 
@@ -196,8 +196,8 @@ async def test_a_full_endpoint_answers_503_with_retry_after(doors: Doors) -> Non
 # --- answers ----------------------------------------------------------------------------------
 
 
-async def test_a_join_is_answered_with_its_response(doors: Doors) -> None:
-    async with doors.open(join=False) as ann:
+async def test_a_join_is_answered_with_its_response(clients: ClientFactory) -> None:
+    async with clients.open(join=False) as ann:
         answer = await ann.ask("JOIN_CHANNEL", "/chat/7", "join", colour="blue")
         assert answer["payload"] == {"response": {"room": 7, "colour": "blue"}}
 
@@ -211,9 +211,9 @@ async def test_a_join_is_answered_with_its_response(doors: Doors) -> None:
     ],
 )
 async def test_a_join_that_is_refused(
-    doors: Doors, name: str, payload: Frame, event: str, code: int
+    clients: ClientFactory, name: str, payload: Frame, event: str, code: int
 ) -> None:
-    async with doors.open(join=False) as ann:
+    async with clients.open(join=False) as ann:
         answer = await ann.ask("JOIN_CHANNEL", name, "join", **payload)
         assert (answer["action"], answer["event"]) == ("SYSTEM", event)
         assert answer["payload"]["code"] == code
@@ -221,14 +221,14 @@ async def test_a_join_that_is_refused(
             assert answer["payload"]["details"][0]["loc"] == ["colour"]
 
 
-async def test_a_returned_value_is_the_reply(doors: Doors) -> None:
-    async with doors.open() as ann:
+async def test_a_returned_value_is_the_reply(clients: ClientFactory) -> None:
+    async with clients.open() as ann:
         answer = await ann.ask("BROADCAST", ROOM, "count", text="four")
         assert (answer["event"], answer["payload"]) == ("count", {"result": 4})
 
 
-async def test_the_endpoint_answers_without_a_join(doors: Doors) -> None:
-    async with doors.open(join=False) as ann:
+async def test_the_endpoint_answers_without_a_join(clients: ClientFactory) -> None:
+    async with clients.open(join=False) as ann:
         answer = await ann.ask("BROADCAST", "GATEWAY", "add", a=1, b=2)
         assert (answer["channelName"], answer["payload"]) == ("GATEWAY", {"result": 3})
 
@@ -242,8 +242,10 @@ async def test_the_endpoint_answers_without_a_join(doors: Doors) -> None:
         ("unknown", "HANDLER_NOT_FOUND", 404),
     ],
 )
-async def test_an_event_that_fails(doors: Doors, event: str, error: str, code: int) -> None:
-    async with doors.open() as ann:
+async def test_an_event_that_fails(
+    clients: ClientFactory, event: str, error: str, code: int
+) -> None:
+    async with clients.open() as ann:
         answer = await ann.ask("BROADCAST", ROOM, event)
         assert (answer["action"], answer["event"], answer["channelName"]) == ("ERROR", error, ROOM)
         assert (answer["payload"]["error"], answer["payload"]["code"]) == (error, code)
@@ -266,32 +268,32 @@ def event(n: int) -> Frame:
     }
 
 
-async def test_an_event_over_the_rate_is_429_on_the_connection(doors: Doors) -> None:
-    doors.limit(event_rate=2.0, event_burst=1)
-    async with doors.open() as ann:
+async def test_an_event_over_the_rate_is_429_on_the_connection(clients: ClientFactory) -> None:
+    clients.limit(event_rate=2.0, event_burst=1)
+    async with clients.open() as ann:
         statuses = [await ann.put(event(n)) for n in range(2)]
         refused = await ann.hears("RATE_LIMITED")
         assert refused["requestId"] == "n1"
         assert (refused["payload"]["code"], refused["payload"]["retryAfterMs"]) == (429, 500)
-        assert statuses == ([204, 429] if doors.transport == "sse" else [None, None])
-        doors.clock.advance(0.5)
+        assert statuses == ([204, 429] if clients.transport == "sse" else [None, None])
+        clients.clock.advance(0.5)
         await ann.put(event(3))
         assert (await ann.hears("said"))["payload"] == {"text": "hi"}
 
 
 async def test_the_response_of_a_429_says_when_to_come_back() -> None:
-    doors = Doors("sse")
-    doors.limit(event_rate=0.25, event_burst=1)
-    async with doors.open() as ann:
+    clients = ClientFactory("sse")
+    clients.limit(event_rate=0.25, event_burst=1)
+    async with clients.open() as ann:
         await ann.put(event(1))
-        answer = await doors.driver.sse_push(ann.session.connection_id, event(2))
+        answer = await clients.driver.sse_push(ann.session.connection_id, event(2))
         assert (answer.status, answer.headers["retry-after"]) == (429, "4")
         assert b"RATE_LIMITED" in answer.body
 
 
-async def test_too_many_refusals_end_the_connection_with_a_goodbye(doors: Doors) -> None:
-    doors.limit(event_rate=0.001, event_burst=1)
-    async with doors.open() as ann:
+async def test_too_many_refusals_end_the_connection_with_a_goodbye(clients: ClientFactory) -> None:
+    clients.limit(event_rate=0.001, event_burst=1)
+    async with clients.open() as ann:
         for n in range(101):
             await ann.put(event(n))
         await ann.expect_end(4429, "too many requests over the limits", reconnect=True)
@@ -301,9 +303,9 @@ async def test_too_many_refusals_end_the_connection_with_a_goodbye(doors: Doors)
             assert await ann.put(event(999)) == 404
 
 
-async def test_a_join_over_its_rate_is_refused_and_never_an_error(doors: Doors) -> None:
-    doors.limit(control_rate=1.0, control_burst=1)
-    async with doors.open(join=False) as ann:
+async def test_a_join_over_its_rate_is_refused_and_never_an_error(clients: ClientFactory) -> None:
+    clients.limit(control_rate=1.0, control_burst=1)
+    async with clients.open(join=False) as ann:
         await ann.ask("JOIN_CHANNEL", ROOM, "join")
         answer = await ann.ask("JOIN_CHANNEL", "/chat/2", "join")
         assert (answer["event"], answer["payload"]["code"]) == ("UNAUTHORIZED", 429)
@@ -313,9 +315,9 @@ async def test_a_join_over_its_rate_is_refused_and_never_an_error(doors: Doors) 
 # --- presence, and the end --------------------------------------------------------------------
 
 
-async def test_a_diff_is_asked_for_on_the_join(doors: Doors) -> None:
-    doors.limit(presence_tick=0.01)
-    async with doors.open("bob"), doors.open("ann", join=False) as ann:
+async def test_a_diff_is_asked_for_on_the_join(clients: ClientFactory) -> None:
+    clients.limit(presence_tick=0.01)
+    async with clients.open("bob"), clients.open("ann", join=False) as ann:
         await ann.put(
             {
                 "action": "JOIN_CHANNEL",
@@ -339,8 +341,8 @@ async def test_a_diff_is_asked_for_on_the_join(doors: Doors) -> None:
         )
 
 
-async def test_a_disconnected_user_is_told_and_shall_not_come_back(doors: Doors) -> None:
-    async with doors.open() as ann, doors.open("bob") as bob:
+async def test_a_disconnected_user_is_told_and_shall_not_come_back(clients: ClientFactory) -> None:
+    async with clients.open() as ann, clients.open("bob") as bob:
         await bob.put(event(1) | {"event": "kick"})
         await ann.expect_end(4403, "banned", reconnect=False)
         assert (await bob.hears("LEAVE"))["payload"]["changed"] == {"user": "ann"}

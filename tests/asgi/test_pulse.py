@@ -13,12 +13,20 @@ from pondsocket_asgi._door import Door
 from pondsocket_asgi._pulse import BEAT_SECONDS, Pulse
 from pondsocket_asgi._security import Doorman
 
-from tests.asgi.wires import KINDS, House, Kind, Wire, members, turns, wire_loops
+from tests.asgi.asgi_connections import (
+    KINDS,
+    ASGIConnection,
+    Kind,
+    PondSetup,
+    connection_loops,
+    members,
+    turns,
+)
 
-anyio_backend = wire_loops
+anyio_backend = connection_loops
 
 
-class Guest:
+class Listener:
     """Something that wants to know of time, and a scope of its own, as a connection has."""
 
     def __init__(self, pulse: Pulse) -> None:
@@ -45,30 +53,30 @@ class Guest:
         self.ended.set()
 
 
-async def come(tasks: anyio.abc.TaskGroup, pulse: Pulse) -> Guest:
-    guest = Guest(pulse)
-    tasks.start_soon(guest.run)
-    await guest.entered.wait()
-    return guest
+async def come(tasks: anyio.abc.TaskGroup, pulse: Pulse) -> Listener:
+    listener = Listener(pulse)
+    tasks.start_soon(listener.run)
+    await listener.entered.wait()
+    return listener
 
 
-async def go(guest: Guest, how: str = "by itself") -> None:
+async def go(listener: Listener, how: str = "by itself") -> None:
     if how == "cancelled":
-        guest.scope.cancel()
+        listener.scope.cancel()
     else:
-        guest.leaves.set()
+        listener.leaves.set()
     with anyio.fail_after(0.1):  # whoever hosts the clock is not held by it
-        await guest.ended.wait()
+        await listener.ended.wait()
 
 
 async def test_everybody_is_asked_about_once_a_second() -> None:
     pulse = Pulse(Options())
     async with anyio.create_task_group() as tasks:
-        guests = [await come(tasks, pulse) for _ in range(3)]
+        listeners = [await come(tasks, pulse) for _ in range(3)]
         await anyio.sleep(10.5)
-        assert [len(guest.beats) for guest in guests] == [10, 10, 10]
-        for guest in guests:
-            await go(guest)
+        assert [len(listener.beats) for listener in listeners] == [10, 10, 10]
+        for listener in listeners:
+            await go(listener)
 
 
 @pytest.mark.parametrize("how", ["by itself", "cancelled"])
@@ -80,15 +88,15 @@ async def test_the_clock_goes_on_in_whatever_order_they_end(
 ) -> None:
     pulse = Pulse(Options())
     async with anyio.create_task_group() as tasks:
-        guests = [await come(tasks, pulse) for _ in order]
+        listeners = [await come(tasks, pulse) for _ in order]
         began = anyio.current_time()
         for place in order:
             await anyio.sleep(2.3)
-            await go(guests[place], how)
-            guests[place].stayed = anyio.current_time() - began
-    for guest in guests:
-        assert len(guest.beats) in (int(guest.stayed), int(guest.stayed - 0.1))
-        assert all(gap == pytest.approx(1.0, abs=0.1) for gap in gaps([began, *guest.beats]))
+            await go(listeners[place], how)
+            listeners[place].stayed = anyio.current_time() - began
+    for listener in listeners:
+        assert len(listener.beats) in (int(listener.stayed), int(listener.stayed - 0.1))
+        assert all(gap == pytest.approx(1.0, abs=0.1) for gap in gaps([began, *listener.beats]))
     # The group has ended, so nothing runs any more.
     assert not pulse._beating
     assert pulse._host is None
@@ -101,24 +109,24 @@ def gaps(times: list[float]) -> list[float]:
 async def test_hosts_that_follow_upon_each_other_quickly_do_not_stop_the_clock() -> None:
     pulse = Pulse(Options())
     async with anyio.create_task_group() as tasks:
-        guests = [await come(tasks, pulse) for _ in range(100)]
-        for guest in guests[:-1]:  # the oldest, and so the host, is always the next to go
+        listeners = [await come(tasks, pulse) for _ in range(100)]
+        for listener in listeners[:-1]:  # the oldest, and so the host, is always the next to go
             await anyio.sleep(0.1)
-            await go(guest)
-        assert 8 <= len(guests[-1].beats) <= 10
-        assert all(gap == pytest.approx(1.0, abs=0.1) for gap in gaps(guests[-1].beats))
-        await go(guests[-1])
+            await go(listener)
+        assert 8 <= len(listeners[-1].beats) <= 10
+        assert all(gap == pytest.approx(1.0, abs=0.1) for gap in gaps(listeners[-1].beats))
+        await go(listeners[-1])
 
 
 async def test_those_that_end_in_one_moment_leave_nothing() -> None:
     pulse = Pulse(Options())
     async with anyio.create_task_group() as tasks:
-        guests = [await come(tasks, pulse) for _ in range(5)]
+        listeners = [await come(tasks, pulse) for _ in range(5)]
         last = await come(tasks, pulse)
-        for guest in guests:
-            guest.leaves.set()
-        for guest in guests:
-            await guest.ended.wait()
+        for listener in listeners:
+            listener.leaves.set()
+        for listener in listeners:
+            await listener.ended.wait()
         last.beats.clear()
         await anyio.sleep(3.5)
         assert len(last.beats) == 3
@@ -130,10 +138,10 @@ async def test_whoever_comes_after_everybody_has_gone_starts_it_again() -> None:
     pulse = Pulse(Options())
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
-            guest = await come(tasks, pulse)
+            listener = await come(tasks, pulse)
             await anyio.sleep(2.5)
-            assert len(guest.beats) == 2
-            await go(guest)
+            assert len(listener.beats) == 2
+            await go(listener)
 
 
 async def test_one_that_leaves_before_the_first_beat_harms_nobody() -> None:
@@ -150,13 +158,13 @@ async def test_one_that_leaves_before_the_first_beat_harms_nobody() -> None:
 async def test_one_may_come_while_it_beats() -> None:
     pulse = Pulse(Options())
     async with anyio.create_task_group() as tasks:
-        late: list[Guest] = []
+        late: list[Listener] = []
 
-        class Host(Guest):
+        class Host(Listener):
             def beat(self, now: float, interval: float) -> None:
                 super().beat(now, interval)
                 if not late:
-                    late.append(Guest(pulse))
+                    late.append(Listener(pulse))
                     pulse.add(late[0], tasks)
 
         host = Host(pulse)
@@ -174,11 +182,11 @@ async def test_the_app_is_asked_at_every_beat_while_there_are_connections() -> N
     asked: list[int] = []
     pulse = Pulse(Options(), lambda: asked.append(1))
     async with anyio.create_task_group() as tasks:
-        guests = [await come(tasks, pulse) for _ in range(2)]
+        listeners = [await come(tasks, pulse) for _ in range(2)]
         await anyio.sleep(3.5)
         assert len(asked) == 3
-        for guest in guests:
-            await go(guest)
+        for listener in listeners:
+            await go(listener)
         await anyio.sleep(10)
         assert len(asked) == 3
 
@@ -202,8 +210,8 @@ def test_short_limits_are_looked_at_more_often(options: Options, interval: float
 
 @pytest.mark.parametrize("seconds", [25.0, 1.0, 0.05])
 async def test_an_idle_websocket_carries_a_heartbeat(seconds: float) -> None:
-    house = House(heartbeat_seconds=seconds)
-    async with members(house, "websocket", "ann") as (ann,):
+    setup = PondSetup(heartbeat_seconds=seconds)
+    async with members(setup, "websocket", "ann") as (ann,):
         before = len(ann.messages())
         await anyio.sleep(seconds * 4.5)
         beats = ann.messages()[before:]
@@ -214,29 +222,29 @@ async def test_an_idle_websocket_carries_a_heartbeat(seconds: float) -> None:
 
 
 async def test_a_heartbeat_is_never_later_than_its_limit() -> None:
-    house = House(heartbeat_seconds=25)
-    async with members(house, "websocket", "ann", "bob") as (ann, bob):
+    setup = PondSetup(heartbeat_seconds=25)
+    async with members(setup, "websocket", "ann", "bob") as (ann, bob):
         for pause in range(50):
             before = len(ann.messages())
             await anyio.sleep(25 - pause / 100 if pause % 2 else 25)
             assert len(ann.messages()) > before
-            await house.tell(pause)
+            await setup.tell(pause)
             await turns()
         assert ann.events().count("PONG") == bob.events().count("PONG") == 50
 
 
 async def test_whoever_is_written_to_needs_no_heartbeat() -> None:
-    house = House(heartbeat_seconds=10)
-    async with members(house, "websocket", "ann") as (ann,):
+    setup = PondSetup(heartbeat_seconds=10)
+    async with members(setup, "websocket", "ann") as (ann,):
         for number in range(20):
             await anyio.sleep(5)
-            await house.tell(number)
+            await setup.tell(number)
         assert ann.events().count("PONG") == 0
 
 
 async def test_heartbeats_may_be_switched_off() -> None:
-    house = House(heartbeat_seconds=None)
-    async with members(house, "websocket", "ann") as (ann,):
+    setup = PondSetup(heartbeat_seconds=None)
+    async with members(setup, "websocket", "ann") as (ann,):
         before = len(ann.messages())
         await anyio.sleep(600)
         assert len(ann.messages()) == before
@@ -246,19 +254,19 @@ async def test_a_server_that_pings_often_enough_needs_no_heartbeats(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pondsocket_asgi._websocket.ping_seconds", lambda receive: 20.0)
-    house = House(heartbeat_seconds=25)
-    async with members(house, "websocket", "ann") as (ann,):
+    setup = PondSetup(heartbeat_seconds=25)
+    async with members(setup, "websocket", "ann") as (ann,):
         await anyio.sleep(300)
         assert "PONG" not in ann.events()
-    house = House(heartbeat_seconds=15)
-    async with members(house, "websocket", "ann") as (ann,):
+    setup = PondSetup(heartbeat_seconds=15)
+    async with members(setup, "websocket", "ann") as (ann,):
         await anyio.sleep(300)
         assert "PONG" in ann.events()
 
 
 async def test_an_idle_stream_carries_comments_and_no_events() -> None:
-    house = House(sse_keepalive_seconds=15)
-    async with members(house, "sse", "ann") as (ann,):
+    setup = PondSetup(sse_keepalive_seconds=15)
+    async with members(setup, "sse", "ann") as (ann,):
         before, heard = len(ann.bodies()), len(ann.messages())
         await anyio.sleep(15 * 4.5)
         comments = ann.bodies()[before:]
@@ -268,35 +276,35 @@ async def test_an_idle_stream_carries_comments_and_no_events() -> None:
 
 
 async def test_a_busy_stream_carries_none() -> None:
-    house = House(sse_keepalive_seconds=15)
-    async with members(house, "sse", "ann") as (ann,):
+    setup = PondSetup(sse_keepalive_seconds=15)
+    async with members(setup, "sse", "ann") as (ann,):
         before = len(ann.bodies())
         for number in range(20):
             await anyio.sleep(10)
-            await house.tell(number)
+            await setup.tell(number)
         assert not any(body.startswith(b":") for body in ann.bodies()[before:])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_nothing_is_said_into_a_write_that_hangs(kind: Kind) -> None:
-    house = House(sse_keepalive_seconds=1, heartbeat_seconds=1, write_timeout=30)
-    async with members(house, kind, "ann") as (ann,):
+    setup = PondSetup(sse_keepalive_seconds=1, heartbeat_seconds=1, write_timeout=30)
+    async with members(setup, kind, "ann") as (ann,):
         ann.stall()
-        await house.tell(1)
+        await setup.tell(1)
         await anyio.sleep(20)
-        (outbox,) = house.pulse._beating
+        (outbox,) = setup.pulse._beating
         assert outbox.pending == 1  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_clock_survives_the_end_of_its_host(kind: Kind) -> None:
-    house = House(heartbeat_seconds=10, sse_keepalive_seconds=10, write_timeout=10)
-    async with members(house, kind, "ann", "bob", "eve") as (ann, bob, eve):
-        assert house.pulse._host is next(iter(house.pulse._beating))
+    setup = PondSetup(heartbeat_seconds=10, sse_keepalive_seconds=10, write_timeout=10)
+    async with members(setup, kind, "ann", "bob", "eve") as (ann, bob, eve):
+        assert setup.pulse._host is next(iter(setup.pulse._beating))
         ann.scope.cancel()
         await ann.ended.wait()
         bob.stall()
-        await house.tell(1)
+        await setup.tell(1)
         await bob.ended.wait()  # given up, by the clock
         before = len(eve.sent)
         await anyio.sleep(25)
@@ -305,12 +313,12 @@ async def test_the_clock_survives_the_end_of_its_host(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_host_that_is_given_up_by_its_own_clock_hands_it_on(kind: Kind) -> None:
-    house = House(write_timeout=10, heartbeat_seconds=10, sse_keepalive_seconds=10)
-    async with members(house, kind, "ann", "bob") as (ann, bob):
+    setup = PondSetup(write_timeout=10, heartbeat_seconds=10, sse_keepalive_seconds=10)
+    async with members(setup, kind, "ann", "bob") as (ann, bob):
         ann.stall()
-        await house.tell(1)
+        await setup.tell(1)
         await ann.ended.wait()
-        assert len(house.pulse._beating) == 1
+        assert len(setup.pulse._beating) == 1
         before = len(bob.sent)
         await anyio.sleep(25)
         assert len(bob.sent) > before
@@ -318,23 +326,23 @@ async def test_a_host_that_is_given_up_by_its_own_clock_hands_it_on(kind: Kind) 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_leaving_in_a_crowd_leaves_nothing(kind: Kind) -> None:
-    house = House()
-    wires = [Wire(house, kind, f"user{number}") for number in range(20)]
+    setup = PondSetup()
+    connections = [ASGIConnection(setup, kind, f"user{number}") for number in range(20)]
     async with anyio.create_task_group() as tasks:
-        for wire in wires:
-            tasks.start_soon(wire.run)
+        for connection in connections:
+            tasks.start_soon(connection.run)
         await turns()
-        for place, wire in enumerate(wires):
+        for place, connection in enumerate(connections):
             if place % 3 == 0:
-                wire.scope.cancel()
+                connection.scope.cancel()
             elif place % 3 == 1:
-                wire.leave()
+                connection.leave()
             else:
-                wire.fail()
-                wire.leave()
-    assert not house.pulse._beating
-    assert house.pulse._host is None
-    assert await house.endpoint.connection_count() == 0
+                connection.fail()
+                connection.leave()
+    assert not setup.pulse._beating
+    assert setup.pulse._host is None
+    assert await setup.endpoint.connection_count() == 0
 
 
 def test_each_loop_has_a_clock_of_its_own_whichever_was_asked_last() -> None:

@@ -15,7 +15,7 @@ from pondsocket_common import SSEDecoder
 KEY: Final = "a key that all the workers share"
 
 
-class House(NamedTuple):
+class PondSetup(NamedTuple):
     pond: PondSocket
     joins: list[tuple[str, dict[str, Any]]]
 
@@ -27,7 +27,7 @@ class House(NamedTuple):
             await self.pond.channel("/socket", name).broadcast("said", {"n": number})
 
 
-def build(options: Options | None = None, **history: int) -> House:
+def build(options: Options | None = None, **history: int) -> PondSetup:
     """Rooms with a history, halls without, and a list of who asked to join what."""
     pond = PondSocket(options=options)
     joins: list[tuple[str, dict[str, Any]]] = []
@@ -49,7 +49,7 @@ def build(options: Options | None = None, **history: int) -> House:
 
     socket.create_channel("/room/:id", join, history=History(**history))
     socket.create_channel("/hall/:id", join)
-    return House(pond, joins)
+    return PondSetup(pond, joins)
 
 
 async def connected(
@@ -95,16 +95,16 @@ async def cursor_of(driver: ASGITestDriver) -> str:
 
 
 async def test_a_stream_that_comes_back_is_joined_again_and_gets_what_it_missed() -> None:
-    house = build()
-    driver = house.driver()
+    setup = build()
+    driver = setup.driver()
     stream, payload = await connected(driver)
     assert payload["supports"] == ["history"]
     assert "resumed" not in payload
     await join(stream, "/room/1", {"name": "Ann"})
-    await house.say("/room/1", 1, 2)
+    await setup.say("/room/1", 1, 2)
     assert await numbers(stream, 2) == [1, 2]
     cursor = await left_at(stream)
-    await house.say("/room/1", 3, 4)
+    await setup.say("/room/1", 3, 4)
 
     stream, payload = await connected(driver, cursor)
     assert (payload["resumed"], payload["notResumed"]) == (["/room/1"], [])
@@ -112,25 +112,25 @@ async def test_a_stream_that_comes_back_is_joined_again_and_gets_what_it_missed(
     assert (answer["event"], answer["channelName"]) == ("ACKNOWLEDGE", "/room/1")
     assert (answer["payload"]["recovered"], answer["payload"]["offset"]) == (True, 2)
     assert answer["requestId"] != "r1"
-    await house.say("/room/1", 5)
+    await setup.say("/room/1", 5)
     assert await numbers(stream, 3) == [3, 4, 5]
-    assert house.joins == [("/room/1", {"name": "Ann"})] * 2
+    assert setup.joins == [("/room/1", {"name": "Ann"})] * 2
     await stream.disconnect()
 
 
 async def test_the_cursor_may_come_in_the_query() -> None:
-    house = build()
-    cursor = await cursor_of(house.driver())
-    stream, payload = await connected(house.driver(), query=f"&lastEventId={cursor}")
+    setup = build()
+    cursor = await cursor_of(setup.driver())
+    stream, payload = await connected(setup.driver(), query=f"&lastEventId={cursor}")
     assert payload["resumed"] == ["/room/1"]
     await stream.disconnect()
 
 
 async def test_the_id_stands_in_a_block_of_its_own_behind_what_was_written_at_once() -> None:
-    house = build()
-    stream, _ = await connected(house.driver())
+    setup = build()
+    stream, _ = await connected(setup.driver())
     await join(stream, "/room/1")
-    await house.say("/room/1", 1, 2)
+    await setup.say("/room/1", 1, 2)
     chunk = await stream.receive_frame_bytes()
     *events, last = chunk.split(b"\n\n")[:-1]
     assert [event.startswith(b"event: said\ndata: ") for event in events] == [True, True]
@@ -143,17 +143,17 @@ async def test_the_id_stands_in_a_block_of_its_own_behind_what_was_written_at_on
 
 
 async def test_a_stream_without_a_history_carries_no_ids() -> None:
-    house = build()
-    stream, _ = await connected(house.driver())
+    setup = build()
+    stream, _ = await connected(setup.driver())
     await join(stream, "/hall/1")
-    await house.say("/hall/1", 1)
+    await setup.say("/hall/1", 1)
     assert await numbers(stream, 1) == [1]
     assert await left_at(stream) == ""
 
 
 async def test_presence_diffs_are_asked_for_again() -> None:
-    house = build()
-    driver = house.driver()
+    setup = build()
+    driver = setup.driver()
     stream, _ = await connected(driver)
     answer = await join(stream, "/room/1", presence="diff")
     assert "presence" in answer["payload"]
@@ -174,9 +174,9 @@ async def test_a_cursor_of_another_key_is_a_fresh_start_and_said_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "pondsocket.asgi.transport")
-    house = build()
-    cursor = await cursor_of(house.driver(cursor_key=()))
-    stream, payload = await connected(house.driver(), cursor)
+    setup = build()
+    cursor = await cursor_of(setup.driver(cursor_key=()))
+    stream, payload = await connected(setup.driver(), cursor)
     assert (payload["resumed"], payload["notResumed"]) == ([], [])
     assert "signed with a key that is not known here" in caplog.text
     assert cursor not in caplog.text
@@ -184,23 +184,23 @@ async def test_a_cursor_of_another_key_is_a_fresh_start_and_said_in_the_log(
 
 
 async def test_a_new_key_still_reads_cursors_of_the_old_one() -> None:
-    house = build()
-    cursor = await cursor_of(house.driver())
+    setup = build()
+    cursor = await cursor_of(setup.driver())
     stream, payload = await connected(
-        house.driver(cursor_key=["the new key of them all", KEY]), cursor
+        setup.driver(cursor_key=["the new key of them all", KEY]), cursor
     )
     assert payload["resumed"] == ["/room/1"]
     await stream.disconnect()
 
 
 async def test_the_cursor_grants_nothing() -> None:
-    house = build()
-    driver = house.driver()
+    setup = build()
+    driver = setup.driver()
     stream, _ = await connected(driver)
     await join(stream, "/room/1")
     await join(stream, "/room/2")
     cursor = await left_at(stream)
-    await house.say("/room/1", 1)
+    await setup.say("/room/1", 1)
 
     refused = await driver.connect_sse(
         "/socket", query_string="user=nobody", headers=[("last-event-id", cursor)]
@@ -214,14 +214,14 @@ async def test_the_cursor_grants_nothing() -> None:
 
 
 async def test_a_channel_that_was_left_or_refused_is_not_joined_again() -> None:
-    house = build()
-    driver = house.driver()
+    setup = build()
+    driver = setup.driver()
     stream, _ = await connected(driver)
     for name in ("/room/1", "/room/2", "/room/3"):
         await join(stream, name)
     await stream.send_client_message(action="LEAVE_CHANNEL", channel_name="/room/1", event="leave")
     assert (await stream.receive_event())["event"] == "EXIT_ACKNOWLEDGE"
-    await house.pond.channel("/socket", "/room/2").evict_user("ann")
+    await setup.pond.channel("/socket", "/room/2").evict_user("ann")
     assert (await stream.receive_event())["event"] == "EVICTED"
     assert (await join(stream, "/room/4", {"password": "wrong"}))["event"] == "UNAUTHORIZED"
     cursor = await left_at(stream)
@@ -231,8 +231,8 @@ async def test_a_channel_that_was_left_or_refused_is_not_joined_again() -> None:
 
 
 async def test_what_cannot_be_joined_any_more_is_listed() -> None:
-    house = build()
-    stream, _ = await connected(house.driver())
+    setup = build()
+    stream, _ = await connected(setup.driver())
     for name in ("/room/1", "/room/2", "/room/3"):
         await join(stream, name)
     cursor = await left_at(stream)
@@ -245,14 +245,14 @@ async def test_what_cannot_be_joined_any_more_is_listed() -> None:
 
 
 async def test_a_stream_that_is_cut_while_it_comes_back_loses_nothing() -> None:
-    house = build()
-    driver = house.driver()
+    setup = build()
+    driver = setup.driver()
     stream, _ = await connected(driver)
     for name in ("/room/1", "/room/2"):
         await join(stream, name)
     first = await left_at(stream)
-    await house.say("/room/1", 1)
-    await house.say("/room/2", 2)
+    await setup.say("/room/1", 1)
+    await setup.say("/room/2", 2)
     cut, _ = await connected(driver, first)
     got: list[dict[str, Any]] = []
     with contextlib.suppress(TimeoutError):
@@ -269,29 +269,29 @@ async def test_a_stream_that_is_cut_while_it_comes_back_loses_nothing() -> None:
 
 
 async def test_a_channel_joined_again_with_other_parameters_is_resumed_with_those() -> None:
-    house = build()
-    driver = house.driver()
+    setup = build()
+    driver = setup.driver()
     stream, _ = await connected(driver)
     await join(stream, "/room/1", {"name": "Ann"})
     await join(stream, "/room/1", {"name": "Änne"})
     cursor = await left_at(stream)
     stream, _ = await connected(driver, cursor)
     await stream.receive_event()
-    assert house.joins[-1] == ("/room/1", {"name": "Änne"})
+    assert setup.joins[-1] == ("/room/1", {"name": "Änne"})
     await stream.disconnect()
 
 
 async def test_a_long_history_reaches_a_stream_with_a_short_outbox() -> None:
-    house = build(Options(outbox_frames=8), size=300)
-    driver = house.driver()
+    setup = build(Options(outbox_frames=8), size=300)
+    driver = setup.driver()
     stream, _ = await connected(driver)
     await join(stream, "/room/1")
     cursor = await left_at(stream)
-    await house.say("/room/1", *range(300))
+    await setup.say("/room/1", *range(300))
     stream, _ = await connected(driver, cursor)
     assert (await stream.receive_event())["payload"]["recovered"] is True
     assert await numbers(stream, 300) == [*range(300)]
-    await house.say("/room/1", 300)
+    await setup.say("/room/1", 300)
     assert await numbers(stream, 1) == [300]
     await stream.disconnect()
 

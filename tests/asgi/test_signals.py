@@ -15,7 +15,7 @@ from pondsocket import Options, PondSocket
 from pondsocket_asgi import PondASGIApp, _signals
 from pondsocket_asgi._signals import SignalHook
 
-from tests.asgi.holding import connection
+from tests.asgi.held_signals import hold_signals
 
 TERM: Final = signal.SIGTERM
 INT: Final = signal.SIGINT
@@ -76,8 +76,8 @@ async def terminate(pond: PondSocket) -> None:
 async def test_signals_are_held_from_the_first_connection_to_the_end_of_the_last(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with connection(hook, pond):
-        with connection(hook, pond):
+    with hold_signals(hook, pond):
+        with hold_signals(hook, pond):
             assert signal.getsignal(TERM) != server.handle_exit
         assert signal.getsignal(TERM) == signal.getsignal(INT) != server.handle_exit
     assert signal.getsignal(TERM) == signal.getsignal(INT) == server.handle_exit
@@ -86,7 +86,7 @@ async def test_signals_are_held_from_the_first_connection_to_the_end_of_the_last
 async def test_first_signal_drains_and_comes_back_when_the_last_connection_has_ended(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with connection(hook, pond):
+    with hold_signals(hook, pond):
         await terminate(pond)
         signal.raise_signal(TERM)  # as a parent process sends it again
         await anyio.lowlevel.checkpoint()
@@ -100,12 +100,12 @@ async def test_every_pond_is_drained_and_one_that_comes_later_too(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
     other, late = PondSocket(), PondSocket()
-    with connection(hook, pond):
-        with connection(hook, other):
+    with hold_signals(hook, pond):
+        with hold_signals(hook, other):
             pass
         signal.raise_signal(INT)
         await until(lambda: pond.is_draining and other.is_draining)
-        with connection(hook, late):
+        with hold_signals(hook, late):
             assert late.is_draining
         assert server.got == []
     await until(lambda: server.got == [INT])
@@ -114,7 +114,7 @@ async def test_every_pond_is_drained_and_one_that_comes_later_too(
 async def test_second_interrupt_ends_at_once(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with connection(hook, pond):
+    with hold_signals(hook, pond):
         await terminate(pond)
         signal.raise_signal(INT)
         # uvicorn ends at once where an interrupt comes after something else.
@@ -132,7 +132,7 @@ async def test_what_is_nobodys_server_is_left_alone(hook: SignalHook, pond: Pond
     ):
         signal.signal(TERM, term)
         signal.signal(INT, interrupt)
-        with connection(hook, pond):
+        with hold_signals(hook, pond):
             assert (signal.getsignal(TERM), signal.getsignal(INT)) == (term, interrupt)
 
 
@@ -140,7 +140,7 @@ async def test_handlers_that_others_have_put_over_ours_stay(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
     foreign = FakeServer()
-    with connection(hook, pond):
+    with hold_signals(hook, pond):
         signal.signal(TERM, foreign.handle_exit)
     assert signal.getsignal(TERM) == foreign.handle_exit
     assert signal.getsignal(INT) == server.handle_exit
@@ -151,7 +151,7 @@ async def test_handlers_that_call_ours_reach_the_server(
     hook: SignalHook, pond: PondSocket, server: FakeServer, is_connected: bool
 ) -> None:
     passed: list[int] = []
-    with connection(hook, pond):
+    with hold_signals(hook, pond):
         ours: Any = signal.getsignal(TERM)
 
         def foreign(number: int, frame: FrameType | None) -> None:
@@ -174,12 +174,12 @@ async def test_handlers_that_call_ours_reach_the_server(
 async def test_a_handler_of_ours_that_others_put_back_late_reaches_the_server(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with connection(hook, pond):
+    with hold_signals(hook, pond):
         ours = signal.signal(TERM, signal.SIG_IGN)
     signal.signal(TERM, ours)
     signal.raise_signal(TERM)
     assert server.got == [TERM]
-    with connection(hook, pond):
+    with hold_signals(hook, pond):
         await terminate(pond)
     await until(lambda: server.got == [TERM, TERM])
     assert signal.getsignal(TERM) == server.handle_exit
@@ -188,7 +188,7 @@ async def test_a_handler_of_ours_that_others_put_back_late_reaches_the_server(
 async def test_other_frameworks_see_that_the_process_ends(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with connection(hook, pond):
+    with hold_signals(hook, pond):
         seen: Any = signal.getsignal(TERM)
         assert seen.__self__.should_exit is False
         signal.raise_signal(TERM)
@@ -199,7 +199,7 @@ async def test_other_frameworks_see_that_the_process_ends(
 async def test_a_server_that_ends_without_a_signal_is_noticed_when_it_is_asked(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
-    with connection(hook, pond):
+    with hold_signals(hook, pond):
         assert not hook.ask_server()
         server.should_exit = True
         assert hook.ask_server()
@@ -213,7 +213,7 @@ async def test_a_server_that_listens_no_more_is_ending(
 ) -> None:
     serving = [True]
     server.servers = [SimpleNamespace(is_serving=lambda: serving[0])]
-    with connection(hook, pond):
+    with hold_signals(hook, pond):
         assert not hook.ask_server()
         serving[0] = False
         assert hook.ask_server()
@@ -223,7 +223,7 @@ async def test_nothing_is_held_in_other_threads(
     hook: SignalHook, pond: PondSocket, server: FakeServer
 ) -> None:
     def serve() -> None:
-        with connection(hook, pond):
+        with hold_signals(hook, pond):
             assert signal.getsignal(TERM) == server.handle_exit
 
     await anyio.to_thread.run_sync(serve)
@@ -234,7 +234,7 @@ async def test_a_connection_that_never_ends_does_not_hold_the_signal_for_ever(
     hook: SignalHook, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_signals, "_OVERTIME_SECONDS", 0.05)
-    with connection(hook, PondSocket(options=Options(drain_seconds=0))):
+    with hold_signals(hook, PondSocket(options=Options(drain_seconds=0))):
         signal.raise_signal(TERM)
         await until(lambda: server.got)
         assert signal.getsignal(TERM) == server.handle_exit
@@ -258,7 +258,7 @@ async def test_a_signal_that_kills_is_raised_when_the_server_had_time_to_end_by_
 
     monkeypatch.setattr(threading, "Timer", note)
     signal.signal(TERM, signal.SIG_DFL)
-    with connection(hook, pond):
+    with hold_signals(hook, pond):
         await terminate(pond)
         monkeypatch.setattr(signal, "raise_signal", raised.append)
     assert raised == []
@@ -274,7 +274,7 @@ def test_a_signal_after_the_loops_end_goes_to_the_server_at_once(
     with ExitStack() as stack:
 
         async def run() -> None:
-            stack.enter_context(connection(hook, pond))
+            stack.enter_context(hold_signals(hook, pond))
 
         anyio.run(run, backend=anyio_backend)
         signal.raise_signal(TERM)
@@ -292,7 +292,7 @@ async def test_a_drain_that_fails_does_not_lose_the_signal(
         raise ValueError("of the core's")
 
     monkeypatch.setattr(pond, "begin_drain", fail)
-    with connection(hook, pond):
+    with hold_signals(hook, pond):
         signal.raise_signal(TERM)
         await until(lambda: "The drain of a pond failed." in caplog.text)
     await until(lambda: server.got)
@@ -302,7 +302,7 @@ async def test_a_drain_that_fails_does_not_lose_the_signal(
 async def test_a_forked_child_has_its_signals_for_itself(
     pond: PondSocket, server: FakeServer
 ) -> None:
-    with connection(_signals.hook, pond):
+    with hold_signals(_signals.hook, pond):
         child = os.fork()
         if not child:
             os._exit(signal.getsignal(TERM) != server.handle_exit)

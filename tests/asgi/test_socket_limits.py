@@ -11,7 +11,7 @@ from pondsocket_asgi._servers import abort_transport, hurry_transport
 from pondsocket_asgi._sockets import hurry_connection, limit_unacknowledged
 
 from tests.asgi.conftest import MakePond
-from tests.asgi.pairs import PATIENCE, Connect, fill, read_to_the_end, user_timeout
+from tests.asgi.socket_pairs import PATIENCE, Connect, fill, read_to_the_end, user_timeout
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="other systems do not list a process's own descriptors"

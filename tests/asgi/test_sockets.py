@@ -13,7 +13,7 @@ from anyio.lowlevel import RunVar
 from pondsocket_asgi import _sockets
 from pondsocket_asgi._sockets import reset_connection
 
-from tests.asgi.pairs import PATIENCE, Connect, fill, read_to_the_end
+from tests.asgi.socket_pairs import PATIENCE, Connect, fill, read_to_the_end
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="other systems do not list a process's own descriptors"

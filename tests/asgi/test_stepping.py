@@ -23,8 +23,16 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount
 
+from tests.asgi.asgi_connections import (
+    KINDS,
+    ASGIConnection,
+    Kind,
+    PondSetup,
+    loop_of,
+    members,
+    turns,
+)
 from tests.asgi.conftest import Pond, join, say
-from tests.asgi.wires import KINDS, House, Kind, Wire, loop_of, members, turns
 
 pytestmark = pytest.mark.usefixtures("resets")
 
@@ -33,26 +41,26 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 @pytest.fixture
 def anyio_backend(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
-    """The loop on which sends can be stepped, and wires that let themselves be."""
+    """The loop on which sends can be stepped, and connections that let themselves be."""
     return loop_of("stepped", monkeypatch)
 
 
-def outbox_of(house: House, user: str) -> Outbox:
-    (session,) = (each for each in house.endpoint.sessions if each.user_id == user)
+def outbox_of(setup: PondSetup, user: str) -> Outbox:
+    (session,) = (each for each in setup.endpoint.sessions if each.user_id == user)
     assert isinstance(session._outlet, Outbox)
     return session._outlet
 
 
-def tell_at_once(house: House, *numbers: int) -> None:
+def tell_at_once(setup: PondSetup, *numbers: int) -> None:
     """Broadcast in a callback of the loop, which is no task of anybody."""
     done: list[int] = []
-    channel = house.pond.channel("/socket", "/room/1")
+    channel = setup.pond.channel("/socket", "/room/1")
 
     def call() -> None:
         assert asyncio.current_task() is None
         for number in numbers:
             channel.broadcast_nowait("tick", {"n": number})
-            house.pond._environment.turn.flush()
+            setup.pond._environment.turn.flush()
             done.append(number)
 
     asyncio.get_running_loop().call_soon(call)
@@ -63,15 +71,15 @@ def tell_at_once(house: House, *numbers: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_who_never_waited_has_no_writer(kind: Kind) -> None:
-    house = House()
+    setup = PondSetup()
     before = len(asyncio.all_tasks())
-    async with members(house, kind, "ann", "bob") as (ann, bob):
+    async with members(setup, kind, "ann", "bob") as (ann, bob):
         settled = len(asyncio.all_tasks())
-        await house.tell(*range(100))
+        await setup.tell(*range(100))
         assert ann.numbers() == bob.numbers() == [*range(100)]
         assert len(asyncio.all_tasks()) == settled
-        assert outbox_of(house, "ann")._writer is None
-        assert outbox_of(house, "ann").pending == 0
+        assert outbox_of(setup, "ann")._writer is None
+        assert outbox_of(setup, "ann").pending == 0
         # The server's own task of each connection, and the clock of all.
         assert settled - before == 3
 
@@ -79,32 +87,32 @@ async def test_who_never_waited_has_no_writer(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("in_callback", [False, True])
 async def test_frames_keep_their_order_through_every_state(kind: Kind, in_callback: bool) -> None:
-    house = House()
+    setup = PondSetup()
 
     async def tell(*numbers: int) -> None:
         if in_callback:
-            tell_at_once(house, *numbers)
+            tell_at_once(setup, *numbers)
             await turns(2)
         else:
-            await house.tell(*numbers)
+            await setup.tell(*numbers)
 
-    async with members(house, kind, "ann", "bob") as (ann, bob):
+    async with members(setup, kind, "ann", "bob") as (ann, bob):
         for begin in (0, 100, 200):
             await tell(begin, begin + 1)
-            assert outbox_of(house, "ann").pending == 0
+            assert outbox_of(setup, "ann").pending == 0
             ann.stall()
             await tell(begin + 2)  # begun, and waiting
             assert ann.sending == 1
-            assert outbox_of(house, "ann").pending == 1
+            assert outbox_of(setup, "ann").pending == 1
             await tell(begin + 3)  # queued
             await turns()
             await tell(begin + 4)
             assert ann.numbers()[-1] == begin + 1
             assert bob.numbers()[-1] == begin + 4
-            assert outbox_of(house, "ann").pending == 3
+            assert outbox_of(setup, "ann").pending == 3
             ann.resume()
             await turns()
-            assert outbox_of(house, "ann").pending == 0
+            assert outbox_of(setup, "ann").pending == 0
             await tell(begin + 5)  # without the writer again, which sleeps
         expected = [begin + number for begin in (0, 100, 200) for number in range(6)]
         assert ann.numbers() == bob.numbers() == expected
@@ -119,36 +127,36 @@ async def test_frames_keep_their_order_through_every_state(kind: Kind, in_callba
 async def test_a_send_that_fails_ends_its_connection_and_nobody_elses(
     kind: Kind, in_callback: bool, waits: bool, error: BaseException
 ) -> None:
-    house = House()
+    setup = PondSetup()
 
     async def failing(message: Any) -> None:
         if waits:
             await anyio.lowlevel.checkpoint()
         raise error
 
-    async with members(house, kind, "ann", "bob") as (ann, bob):
+    async with members(setup, kind, "ann", "bob") as (ann, bob):
         ann.send_with(failing)
         if in_callback:
-            tell_at_once(house, 1, 2)
+            tell_at_once(setup, 1, 2)
         else:
-            await house.tell(1, 2)
-            assert await house.users() == 2  # nobody is closed by whoever sends
+            await setup.tell(1, 2)
+            assert await setup.users() == 2  # nobody is closed by whoever sends
         await ann.ended.wait()
-        assert await house.users() == 1
+        assert await setup.users() == 1
         assert bob.numbers() == [1, 2]
         assert ann.error is None
 
 
 async def test_what_is_to_end_the_process_is_not_kept_from_it() -> None:
-    house = House()
+    setup = PondSetup()
 
     async def interrupted(message: Any) -> None:
         raise KeyboardInterrupt
 
-    async with members(house, "websocket", "ann") as (ann,):
+    async with members(setup, "websocket", "ann") as (ann,):
         ann.send_with(interrupted)
         with pytest.raises(KeyboardInterrupt):
-            outbox_of(house, "ann").push(_frame())
+            outbox_of(setup, "ann").push(_frame())
         ann.send_with(ann.take)
 
 
@@ -162,15 +170,15 @@ def _frame() -> Any:
 @pytest.mark.parametrize("state", ["free", "begun", "queued"])
 @pytest.mark.parametrize("end", ["leave", "close", "overflow", "cancel", "disconnect"])
 async def test_every_state_ends_clean(kind: Kind, state: str, end: str) -> None:
-    house = House(outbox_frames=4, write_timeout=100)
-    async with members(house, kind, "ann", "bob") as (ann, bob):
+    setup = PondSetup(outbox_frames=4, write_timeout=100)
+    async with members(setup, kind, "ann", "bob") as (ann, bob):
         if state != "free":
             ann.stall()
-            await house.tell(1)
+            await setup.tell(1)
             if state == "queued":
                 await turns()
-                await house.tell(2)
-        (session,) = (each for each in house.endpoint.sessions if each.user_id == "ann")
+                await setup.tell(2)
+        (session,) = (each for each in setup.endpoint.sessions if each.user_id == "ann")
         match end:
             case "leave":
                 ann.leave()
@@ -179,14 +187,14 @@ async def test_every_state_ends_clean(kind: Kind, state: str, end: str) -> None:
             case "cancel":
                 ann.scope.cancel()
             case "disconnect":
-                await house.pond.disconnect(user_id="ann")
+                await setup.pond.disconnect(user_id="ann")
             case _:
                 session.close(session.close_code)
         await ann.ended.wait()
         assert ann.sending == 0
         assert ann.error is None
-        assert await house.users() == 1
-        await house.tell(9)
+        assert await setup.users() == 1
+        await setup.tell(9)
         assert bob.numbers()[-1] == 9
         assert 9 not in ann.numbers()
     del session
@@ -195,10 +203,10 @@ async def test_every_state_ends_clean(kind: Kind, state: str, end: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_send_that_waits_too_long_is_given_up(kind: Kind, resets: list[str]) -> None:
-    house = House(write_timeout=10)
-    async with members(house, kind, "ann", "bob") as (ann, bob):
+    setup = PondSetup(write_timeout=10)
+    async with members(setup, kind, "ann", "bob") as (ann, bob):
         ann.stall()
-        tell_at_once(house, 1)
+        tell_at_once(setup, 1)
         await turns()
         began = anyio.current_time()
         await ann.ended.wait()
@@ -211,16 +219,16 @@ async def test_the_writer_runs_in_the_connections_context_and_not_in_that_of_who
     import contextvars
 
     who = contextvars.ContextVar[str]("who", default="nobody")
-    house, seen = House(), list[str]()
+    setup, seen = PondSetup(), list[str]()
 
     async def watching(message: Any) -> None:
         await anyio.lowlevel.checkpoint()
         seen.append(who.get())
 
-    async with members(house, "websocket", "ann") as (ann,):
+    async with members(setup, "websocket", "ann") as (ann,):
         ann.send_with(watching)
         who.set("a publisher")
-        await house.tell(1, 2)
+        await setup.tell(1, 2)
         await turns()
         assert seen == ["nobody", "nobody"]
 
@@ -229,8 +237,8 @@ async def test_the_writer_runs_in_the_connections_context_and_not_in_that_of_who
 
 
 async def test_a_wrapper_that_bears_anothers_name_is_not_taken_for_it() -> None:
-    house = House()
-    send = Wire(house, "websocket")._send_here
+    setup = PondSetup()
+    send = ASGIConnection(setup, "websocket")._send_here
     assert can_step(send)
 
     @functools.wraps(send)
@@ -350,26 +358,26 @@ def test_a_callback_of_a_plain_loop_may_find_a_peer_that_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`anyio.run` says which library is running also where no task does; servers do not."""
-    monkeypatch.setattr(Wire, "is_trusted", True)
+    monkeypatch.setattr(ASGIConnection, "is_trusted", True)
 
     async def main() -> None:
-        house = House(outbox_frames=4)
-        async with members(house, "websocket", "ann", "bob") as (ann, bob):
+        setup = PondSetup(outbox_frames=4)
+        async with members(setup, "websocket", "ann", "bob") as (ann, bob):
             ann.stall()
-            channel = house.pond.channel("/socket", "/room/1")
+            channel = setup.pond.channel("/socket", "/room/1")
             await channel.broadcast("tick", {"n": 1})
             await channel.broadcast("tick", {"n": 2})
             await turns(5)  # the turn has ended, and somebody waits
-            outbox = outbox_of(house, "ann")
+            outbox = outbox_of(setup, "ann")
             assert outbox._backlog is not None
             assert outbox._backlog.is_writing
             for number in range(3, 9):
                 await channel.broadcast("tick", {"n": number})
             await turns(5)  # and now is too slow
-            assert await house.users() == 1
+            assert await setup.users() == 1
             ann.resume()
             await ann.ended.wait()
-            assert ann.farewells() == [4408]
+            assert ann.goodbyes() == [4408]
             threads = [channel.broadcast_nowait] * 2
             for number, call in enumerate(threads, 9):
                 await asyncio.to_thread(call, "tick", {"n": number})

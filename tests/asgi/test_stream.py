@@ -9,37 +9,37 @@ import pytest
 from pondsocket import CloseCode
 from pondsocket_common import SSEDecoder
 
-from tests.asgi.wires import House, Wire, members, turns, wire_loops
+from tests.asgi.asgi_connections import ASGIConnection, PondSetup, connection_loops, members, turns
 
 CHUNK = 65_536
 
 
 pytestmark = pytest.mark.usefixtures("resets")
-anyio_backend = wire_loops
+anyio_backend = connection_loops
 
 
 async def test_the_first_thing_written_is_a_comment_and_the_greeting_with_it() -> None:
-    house = House()
-    async with members(house, "sse", "ann") as (ann,):
+    setup = PondSetup()
+    async with members(setup, "sse", "ann") as (ann,):
         first = ann.bodies()[0]
         assert first.startswith(b":")
         (event,) = SSEDecoder().feed(first)
         assert json.loads(event.data)["event"] == "CONNECTION"
 
 
-async def stall_in_a_write(house: House, ann: Wire) -> int:
+async def stall_in_a_write(setup: PondSetup, ann: ASGIConnection) -> int:
     """Have a write hang; gives how many have been made before it."""
     ann.stall()
-    await house.tell(-1)
+    await setup.tell(-1)
     await turns()
     return len(ann.bodies())
 
 
 async def test_what_waits_is_written_at_once() -> None:
-    house = House()
-    async with members(house, "sse", "ann") as (ann,):
-        before = await stall_in_a_write(house, ann)
-        await house.tell(*range(100))
+    setup = PondSetup()
+    async with members(setup, "sse", "ann") as (ann,):
+        before = await stall_in_a_write(setup, ann)
+        await setup.tell(*range(100))
         ann.resume()
         await turns()
         assert len(ann.bodies()) == before + 2
@@ -47,10 +47,10 @@ async def test_what_waits_is_written_at_once() -> None:
 
 
 async def test_a_chunk_ends_with_the_frame_that_reaches_its_size() -> None:
-    house = House()
-    async with members(house, "sse", "ann") as (ann,):
-        before = await stall_in_a_write(house, ann)
-        await house.tell(*range(30), size=10_000)
+    setup = PondSetup()
+    async with members(setup, "sse", "ann") as (ann,):
+        before = await stall_in_a_write(setup, ann)
+        await setup.tell(*range(30), size=10_000)
         ann.resume()
         await turns(100)
         sizes = [len(body) for body in ann.bodies()[before + 1 :]]
@@ -60,22 +60,22 @@ async def test_a_chunk_ends_with_the_frame_that_reaches_its_size() -> None:
 
 
 async def test_a_frame_larger_than_a_chunk_passes_whole() -> None:
-    house = House()
-    async with members(house, "sse", "ann") as (ann,):
+    setup = PondSetup()
+    async with members(setup, "sse", "ann") as (ann,):
         before = len(ann.bodies())
-        await house.tell(1, 2, size=200_000)
+        await setup.tell(1, 2, size=200_000)
         await turns(100)
         assert [len(body) // 100_000 for body in ann.bodies()[before:]] == [2, 2]
         assert ann.numbers() == [1, 2]
 
 
 async def test_what_comes_while_a_chunk_is_written_follows_in_the_next() -> None:
-    house = House()
-    async with members(house, "sse", "ann") as (ann,):
+    setup = PondSetup()
+    async with members(setup, "sse", "ann") as (ann,):
         ann.stall()
-        await house.tell(1, 2)
+        await setup.tell(1, 2)
         await turns()
-        await house.tell(3, 4)
+        await setup.tell(3, 4)
         before = len(ann.bodies())
         ann.resume()
         await turns()
@@ -85,18 +85,18 @@ async def test_what_comes_while_a_chunk_is_written_follows_in_the_next() -> None
 
 @pytest.mark.parametrize("end", ["drain", "disconnect", "close", "delete"])
 async def test_only_a_restart_says_when_to_come_back(end: str) -> None:
-    house = House()
-    async with members(house, "sse", "ann") as (ann,):
+    setup = PondSetup()
+    async with members(setup, "sse", "ann") as (ann,):
         match end:
             case "drain":
-                house.pond.begin_drain()
+                setup.pond.begin_drain()
             case "disconnect":
-                await house.pond.disconnect(user_id="ann")
+                await setup.pond.disconnect(user_id="ann")
             case "close":
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(house.pond.close)
+                    tasks.start_soon(setup.pond.close)
             case _:
-                (session,) = house.endpoint.sessions
+                (session,) = setup.endpoint.sessions
                 session.close(CloseCode.NORMAL)
         await ann.ended.wait()
         assert ann.is_closed
@@ -109,56 +109,56 @@ async def test_only_a_restart_says_when_to_come_back(end: str) -> None:
         assert 1_000 <= int(line.removeprefix("retry: ")) <= 4_000
         assert last.endswith(b"\n\n")
         # Told once, before: nothing but the time is said at the end.
-        assert ann.farewells() == [1012]
+        assert ann.goodbyes() == [1012]
         assert b"GOODBYE" not in last
 
 
 async def test_whoever_comes_into_a_drain_is_told_both_at_the_end() -> None:
-    house = House()
-    async with members(house, "sse", "ann"):
+    setup = PondSetup()
+    async with members(setup, "sse", "ann"):
         pass
-    ann = Wire(house, "sse")
+    ann = ASGIConnection(setup, "sse")
     async with anyio.create_task_group() as tasks:
-        opened = house.endpoint.opened
+        opened = setup.endpoint.opened
 
         def drain_first(session: Any) -> None:
-            house.pond.begin_drain()  # after it was admitted, before it is served
+            setup.pond.begin_drain()  # after it was admitted, before it is served
             opened(session)
 
-        house.endpoint.opened = drain_first  # type: ignore[method-assign]
+        setup.endpoint.opened = drain_first  # type: ignore[method-assign]
         tasks.start_soon(ann.run)
         await ann.ended.wait()
-    assert ann.farewells() == [1012]
+    assert ann.goodbyes() == [1012]
     assert ann.is_closed
     assert b"retry: " in ann.bodies()[-1]
 
 
 async def test_the_times_to_come_back_differ() -> None:
-    house = House()
+    setup = PondSetup()
     users = [f"user{number}" for number in range(12)]
-    async with members(house, "sse", *users) as wires:
-        await house.pond.drain()
-        for wire in wires:
-            await wire.ended.wait()
-        retries = {wire.bodies()[-1] for wire in wires}
+    async with members(setup, "sse", *users) as connections:
+        await setup.pond.drain()
+        for connection in connections:
+            await connection.ended.wait()
+        retries = {connection.bodies()[-1] for connection in connections}
         assert len(retries) > 6
 
 
 async def test_a_farewell_is_the_last_event_and_the_end_of_the_stream() -> None:
-    house = House()
-    async with members(house, "sse", "ann") as (ann,):
-        await house.tell(1, 2)
-        await house.pond.disconnect(user_id="ann", reason="enough")
+    setup = PondSetup()
+    async with members(setup, "sse", "ann") as (ann,):
+        await setup.tell(1, 2)
+        await setup.pond.disconnect(user_id="ann", reason="enough")
         await ann.ended.wait()
         assert ann.events()[-3:] == ["tick", "tick", "GOODBYE"]
         assert ann.sent[-1]["more_body"] is False
 
 
 async def test_comments_count_nothing_against_the_bound(resets: list[str]) -> None:
-    house = House(outbox_frames=4, outbox_bytes=10_000, sse_keepalive_seconds=1)
-    async with members(house, "sse", "ann") as (ann,):
+    setup = PondSetup(outbox_frames=4, outbox_bytes=10_000, sse_keepalive_seconds=1)
+    async with members(setup, "sse", "ann") as (ann,):
         await anyio.sleep(100)
-        (outbox,) = house.pulse._beating
+        (outbox,) = setup.pulse._beating
         assert outbox.pending == 0  # type: ignore[attr-defined]
         assert ann.bodies()[-1].startswith(b":")
     assert resets == []

@@ -9,7 +9,7 @@ import pytest
 from pondsocket_asgi.testing import ASGITestDriver
 
 from tests.asgi.conftest import Pond
-from tests.virtual import jumping_loops
+from tests.virtual_time import jumping_loops
 
 # On a busy machine, too, an answer comes before its limit.
 anyio_backend = jumping_loops

@@ -11,7 +11,7 @@ from pondsocket import PondSocket
 from pondsocket_asgi._signals import SignalHook
 from pondsocket_asgi._wakeup import Wakeup
 
-from tests.asgi.holding import connection
+from tests.asgi.held_signals import hold_signals
 
 NewLoop: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 
@@ -73,7 +73,7 @@ def test_the_loop_sees_a_held_signal_after_the_drain_only(new_loop: NewLoop) -> 
     hook, pond = SignalHook(), PondSocket()
 
     async def test(watch: Watch) -> None:
-        with connection(hook, pond):
+        with hold_signals(hook, pond):
             signal.raise_signal(signal.SIGTERM)
             await drained(pond)
             await asyncio.sleep(0)
@@ -88,7 +88,7 @@ def test_the_loop_sees_other_signals_meanwhile(new_loop: NewLoop) -> None:
     hook, pond = SignalHook(), PondSocket()
 
     async def test(watch: Watch) -> None:
-        with connection(hook, pond):
+        with hold_signals(hook, pond):
             signal.raise_signal(signal.SIGUSR1)
             await watch.wait(1)
             signal.raise_signal(signal.SIGTERM)
@@ -105,7 +105,7 @@ def test_the_loop_sees_every_signal_again_when_nobody_is_connected(new_loop: New
     hook, pond = SignalHook(), PondSocket()
 
     async def test(watch: Watch) -> None:
-        with connection(hook, pond):
+        with hold_signals(hook, pond):
             pass
         signal.raise_signal(signal.SIGINT)
         await watch.wait(1)
@@ -119,7 +119,7 @@ def test_a_second_interrupt_reaches_the_loop_during_the_drain(new_loop: NewLoop)
     hook, pond = SignalHook(), PondSocket()
 
     async def test(watch: Watch) -> None:
-        with connection(hook, pond):
+        with hold_signals(hook, pond):
             signal.raise_signal(signal.SIGINT)
             await drained(pond)
             signal.raise_signal(signal.SIGINT)

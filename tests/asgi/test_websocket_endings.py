@@ -10,6 +10,7 @@ from pondsocket_asgi import _websocket
 from pondsocket_asgi.testing import ASGITestDriver
 from pondsocket_common import CloseCode
 
+from tests.asgi.asgi_connections import PondSetup, members
 from tests.asgi.conftest import (
     HTTP_RESPONSE,
     MakePond,
@@ -20,7 +21,6 @@ from tests.asgi.conftest import (
     overflow,
     say,
 )
-from tests.asgi.wires import House, members
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("after websocket.close")])
@@ -221,13 +221,13 @@ async def test_the_servers_own_restart_makes_nobody_slow(
 ) -> None:
     """uvicorn closes all WebSockets at once, and the first one that says so begins the drain."""
     monkeypatch.setattr(_websocket, "says_restart", lambda receive: True)
-    house = House()
-    async with members(house, "websocket", "ann", "bob") as wires:
-        sessions = list(house.endpoint.sessions)
-        for wire in wires:
-            wire.feed({"type": "websocket.disconnect", "code": 1012})
-        for wire in wires:
-            await wire.ended.wait()
-        assert house.pond.is_draining
+    setup = PondSetup()
+    async with members(setup, "websocket", "ann", "bob") as connections:
+        sessions = list(setup.endpoint.sessions)
+        for connection in connections:
+            connection.feed({"type": "websocket.disconnect", "code": 1012})
+        for connection in connections:
+            await connection.ended.wait()
+        assert setup.pond.is_draining
     assert [session.close_code for session in sessions] == [CloseCode.NORMAL, CloseCode.NORMAL]
     assert "slow consumer" not in caplog.text

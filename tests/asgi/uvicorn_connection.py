@@ -30,7 +30,7 @@ DEFLATE: Final = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
 
 def masked(opcode: int, body: bytes, mask: bytes = b"\x01\xfe\x40\x99") -> bytes:
-    """A client's frame; the first byte as it is on the wire."""
+    """A client's frame; the first byte as it is on the transport."""
     size = len(body)
     if size < 126:
         head = bytes((opcode, 0x80 | size))
@@ -64,7 +64,7 @@ def chunks(stream: bytes, dice: random.Random, longest: int) -> list[bytes]:
     return found
 
 
-class Wire(asyncio.Transport):
+class FakeTransport(asyncio.Transport):
     """A transport that keeps what is written, and is told what the peer does.
 
     Args:
@@ -144,10 +144,10 @@ class Wire(asyncio.Transport):
         return {"sockname": ("127.0.0.1", 80), "peername": ("127.0.0.1", 81)}.get(name, default)
 
 
-App: TypeAlias = Callable[["Connection"], Any]
+App: TypeAlias = Callable[["UvicornConnection"], Any]
 
 
-class Connection:
+class UvicornConnection:
     """One connection; its app accepts and keeps what it receives.
 
     Args:
@@ -162,17 +162,17 @@ class Connection:
         self.scope: Any = None
         self.receive: Any = None
         self.send: Any = None
-        self._app: App = app or Connection.listen
+        self._app: App = app or UvicornConnection.listen
         config = Config(self._run, ws=kind, http="h11", **options)
         config.load()
         self.protocol = kind(config, ServerState(), {}, _loop=asyncio.get_running_loop())
         # What uvicorn wraps around it (a middleware for proxies) is not what is looked at.
         self.protocol.app = self._run
-        self.wire = Wire(self.protocol)
+        self.transport = FakeTransport(self.protocol)
 
-    async def open(self, headers: bytes = b"") -> "Connection":
+    async def open(self, headers: bytes = b"") -> "UvicornConnection":
         """Shake hands; what is written from then on is in `written`."""
-        self.protocol.connection_made(self.wire)
+        self.protocol.connection_made(self.transport)
         self.protocol.data_received(REQUEST % headers)
         await turns()
         return self
@@ -185,7 +185,7 @@ class Connection:
     @property
     def written(self) -> bytes:
         """What was written after the handshake."""
-        return b"".join(self.wire.written).partition(b"\r\n\r\n")[2]
+        return b"".join(self.transport.written).partition(b"\r\n\r\n")[2]
 
     @property
     def texts(self) -> list[str]:
@@ -195,7 +195,7 @@ class Connection:
     def feed(self, *data: bytes) -> None:
         """Bytes of the peer, as long as anybody reads them."""
         for chunk in data:
-            if not self.wire.is_closing():
+            if not self.transport.is_closing():
                 self.protocol.data_received(chunk)
 
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:

@@ -72,14 +72,14 @@ class User(EndlessOutlet):
         return True
 
 
-class House(NamedTuple):
+class PondSetup(NamedTuple):
     """A pond whose members show that they are online."""
 
     pond: PondSocket
     lobby: Lobby
 
 
-def build() -> House:
+def build() -> PondSetup:
     """The pond. Its ticks are the benchmark's to give, so that bytes do not depend on time."""
     pond = PondSocket(options=Options(presence_tick=3_600))
 
@@ -92,7 +92,7 @@ def build() -> House:
         await ctx.accept()
         await ctx.track(SHOWN)
 
-    return House(pond, room)
+    return PondSetup(pond, room)
 
 
 async def admitted(pond: PondSocket, user: str) -> Session:
@@ -107,26 +107,26 @@ async def join_in_turn(
     presence: PresenceMode | None, users: int = USERS, per_tick: int = PER_TICK
 ) -> Cost:
     """Have users join one after the other, `per_tick` within each tick at which diffs are told."""
-    house = build()
+    setup = build()
     room = [User(presence) for _ in range(users)]
-    async with house.pond, anyio.create_task_group() as served:
+    async with setup.pond, anyio.create_task_group() as served:
         started = time.process_time()
         for number, user in enumerate(room, start=1):
-            session = await admitted(house.pond, f"u{number - 1}")
+            session = await admitted(setup.pond, f"u{number - 1}")
             served.start_soon(session.run, user, user.pull)
             while not session.memberships:
                 await anyio.lowlevel.checkpoint()
             if number % per_tick == 0 or number == users:
-                await _tick(house)
+                await _tick(setup)
         spent = time.process_time() - started
         cost = Cost(users, sum(u.bytes_sent for u in room), sum(u.frames for u in room), spent)
-        assert len(await house.pond.channel("/socket", ROOM).get_presence()) == users
+        assert len(await setup.pond.channel("/socket", ROOM).get_presence()) == users
         served.cancel_scope.cancel()
     return cost
 
 
-async def _tick(house: House) -> None:
-    channel = await house.lobby.get_channel(ROOM)
+async def _tick(setup: PondSetup) -> None:
+    channel = await setup.lobby.get_channel(ROOM)
     assert channel is not None
     channel.presence.flush()
 

@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from tests.browser.chat_window import OpenWindow, Window, new_window
 from tests.browser.proxies import Proxy
-from tests.browser.windows import OpenWindow, Window, new_window
 from tests.servers import ROOT, Serve, Server
 
 CHROMIUM: Final = os.environ.get("POND_CHROMIUM") or shutil.which("chromium")

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Final, Self
 
-from tests.guard import GUARD
+from tests.process_groups import PROCESS_GROUPS
 from tests.servers import ROOT
 
 COMMAND: Final = [sys.executable, str(ROOT / "examples" / "chat.py")]
@@ -42,7 +42,7 @@ class Demo:
             text=True,
             start_new_session=True,
         )
-        GUARD.add(process.pid)
+        PROCESS_GROUPS.add(process.pid)
         assert process.stdout is not None
         line = process.stdout.readline()
         found = re.fullmatch(r"The chat is at (http://127\.0\.0\.1:\d+)\n", line)
@@ -79,4 +79,4 @@ class Demo:
 def end(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.communicate()
-    GUARD.remove(process.pid)
+    PROCESS_GROUPS.remove(process.pid)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from playwright.sync_api import expect
 
+from tests.browser.chat_window import Window
 from tests.browser.proxies import Network, Proxy
-from tests.browser.windows import Window
 
 
 @contextmanager

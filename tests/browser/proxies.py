@@ -4,7 +4,7 @@ import asyncio
 import threading
 from typing import Final, Literal, Protocol, Self, TypeAlias
 
-from tests.listening import stop_listening
+from tests.asyncio_server import stop_listening
 
 # What a proxy does with a WebSocket handshake:
 #   pass    hands it on

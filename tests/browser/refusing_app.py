@@ -14,7 +14,7 @@ REFUSALS: Final = {
 }
 
 
-async def guard(ctx: ConnectionContext) -> None:
+async def refuse_some(ctx: ConnectionContext) -> None:
     """Refuse the known, and a name that ends in "once" at its second visit."""
     name = ctx.query.get("name") or ""
     if name in REFUSALS:
@@ -28,11 +28,11 @@ async def guard(ctx: ConnectionContext) -> None:
 
 visitors: Final[set[str]] = set()
 pond = PondSocket()
-open_rooms(pond.create_endpoint("/socket", guard), HISTORY)
-guarded = PondASGIApp(pond)
+open_rooms(pond.create_endpoint("/socket", refuse_some), HISTORY)
+refusing = PondASGIApp(pond)
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
     """Serve the chat's page, and the door in place of the chat's."""
     is_page = scope["type"] == "http" and scope["path"] == "/"
-    await (chat if is_page else guarded)(scope, receive, send)
+    await (chat if is_page else refusing)(scope, receive, send)

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from examples.chat import AWAY_SECONDS
-from tests.browser.windows import OpenWindow, Window
+from tests.browser.chat_window import OpenWindow, Window
 from tests.servers import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]

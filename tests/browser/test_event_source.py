@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.networks import cut_off, talk
+from tests.browser.chat_window import BACK_SECONDS, OpenWindow
+from tests.browser.network_outages import cut_off, talk
 from tests.browser.proxies import Network, Proxy
-from tests.browser.windows import BACK_SECONDS, OpenWindow
 from tests.servers import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]

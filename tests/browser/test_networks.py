@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Request, expect
 
+from tests.browser.chat_window import BLOCKED, OpenWindow
 from tests.browser.proxies import OnUpgrade, Proxy
-from tests.browser.windows import BLOCKED, OpenWindow
 from tests.nginx import DEPLOYED, Nginx
 from tests.servers import Serve, Server
 
@@ -151,7 +151,7 @@ def test_a_server_that_is_away_changes_no_transport(
 def test_who_is_refused_is_told_why_and_nothing_is_tried_again(
     open_window: OpenWindow, serve: Serve, via: str, name: str, why: str
 ) -> None:
-    ann = open_window(base=serve("tests.browser.guarded:app").http_url)
+    ann = open_window(base=serve("tests.browser.refusing_app:app").http_url)
     requests = count_requests(ann.page)
     ann.open(name=name, room=ann.room, via=via)
     expect(ann.page.get_by_role("alert")).to_have_text(why)
@@ -162,7 +162,7 @@ def test_who_is_refused_is_told_why_and_nothing_is_tried_again(
 def test_who_is_refused_while_changing_the_transport_is_told_why(
     open_window: OpenWindow, serve: Serve
 ) -> None:
-    base = serve("tests.browser.guarded:app").http_url
+    base = serve("tests.browser.refusing_app:app").http_url
     for first, second in (("websocket", "sse"), ("sse", "websocket")):
         ann = open_window(base=base).enter(f"{first} once", first)
         ann.choose(second)

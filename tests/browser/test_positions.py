@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Route, WebSocketRoute, expect
 
-from tests.browser.windows import OpenWindow, Window
+from tests.browser.chat_window import OpenWindow, Window
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
 

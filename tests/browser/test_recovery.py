@@ -7,10 +7,10 @@ from typing import Final
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.chat_window import OpenWindow, Window
 from tests.browser.demo import Demo
-from tests.browser.networks import cut_off, talk
+from tests.browser.network_outages import cut_off, talk
 from tests.browser.proxies import Network, Proxy
-from tests.browser.windows import OpenWindow, Window
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 

@@ -8,9 +8,9 @@ from typing import Final
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.chat_window import WORDS, OpenWindow, Window
 from tests.browser.demo import Demo
-from tests.browser.last_words import AWAY_MS
-from tests.browser.windows import WORDS, OpenWindow, Window
+from tests.browser.ending_stream_app import AWAY_MS
 from tests.servers import Serve
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]
@@ -94,7 +94,7 @@ def test_an_interrupt_ends_the_demo_at_once_although_windows_are_open(
 
 
 def test_an_event_stream_says_how_long_to_stay_away(open_window: OpenWindow, serve: Serve) -> None:
-    ann = open_window(base=serve("tests.browser.last_words:app").http_url)
+    ann = open_window(base=serve("tests.browser.ending_stream_app:app").http_url)
     ann.open(name="Ann", room=ann.room, via="sse")
     expect(ann.page.get_by_text(f"in {AWAY_MS // 1000} s")).to_be_visible()
     expect(ann.log).to_contain_text("Connection lost.")

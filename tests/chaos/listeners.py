@@ -15,7 +15,7 @@ from random import Random
 from typing import Final
 
 from tests.chaos.app import CHANNELS
-from tests.chaos.lines import EventStreamLine, Line, Message, WebSocketLine, request_id
+from tests.chaos.raw_clients import Message, RawClient, RawEventStream, RawWebSocket, request_id
 
 # Between two cuts of a wild client's own, on average.
 CUT_SECONDS: Final = 4.0
@@ -61,7 +61,7 @@ class Listener:
         self._total = total
         self._random = random
         self._last_event_id = ""
-        self._line: Line | None = None
+        self._client: RawClient | None = None
         self._joined: set[str] = set()
         self.all_joined = asyncio.Event()
         self.heard = {channel: Heard() for channel in CHANNELS}
@@ -85,34 +85,34 @@ class Listener:
     async def cut_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(self._random.expovariate(1 / CUT_SECONDS))
-            if self._line is not None and self.all_joined.is_set():
+            if self._client is not None and self.all_joined.is_set():
                 self.tally["cuts"] += 1
-                self._line.cut()
+                self._client.cut()
 
     async def _listen(self) -> None:
         stream = None
         # A proxy that swallows everything answers nothing either.
         async with asyncio.timeout(5):
             if self.is_stream:
-                stream = self._line = await EventStreamLine.open(
+                stream = self._client = await RawEventStream.open(
                     *self._address, self._target, self._last_event_id
                 )
             else:
-                self._line = await WebSocketLine.open(*self._address, self._target)
+                self._client = await RawWebSocket.open(*self._address, self._target)
         try:
-            await self._hear(self._line)
+            await self._hear(self._client)
         finally:
             if stream is not None:
                 self._last_event_id = stream.decoder.last_event_id
-            self._line.cut()
-            self._line = None
+            self._client.cut()
+            self._client = None
 
-    async def _hear(self, line: Line) -> None:
-        async for message in line.messages():
+    async def _hear(self, client: RawClient) -> None:
+        async for message in client.messages():
             if message["action"] == "BROADCAST":
                 self._broadcast(message)
             elif message["event"] == "CONNECTION":
-                await self._join(line, set(message["payload"].get("resumed") or ()))
+                await self._join(client, set(message["payload"].get("resumed") or ()))
             elif message["event"] == "ACKNOWLEDGE":
                 self._acknowledged(message)
             elif message["event"] not in ("PONG", "GOODBYE"):
@@ -128,7 +128,7 @@ class Listener:
         else:
             heard.take(message)
 
-    async def _join(self, line: Line, resumed: set[str]) -> None:
+    async def _join(self, client: RawClient, resumed: set[str]) -> None:
         self.tally["resumed"] += len(resumed)
         joins = []
         for channel, heard in self.heard.items():
@@ -146,7 +146,7 @@ class Listener:
                 }
             )
         if joins:
-            await line.send(joins)
+            await client.send(joins)
 
     def _acknowledged(self, message: Message) -> None:
         channel, payload = message["channelName"], message["payload"]

@@ -4,7 +4,7 @@ import asyncio
 from random import Random
 from typing import Final, Self
 
-from tests.listening import stop_listening
+from tests.asyncio_server import stop_listening
 
 SWALLOW_SECONDS: Final = 0.5
 

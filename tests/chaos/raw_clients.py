@@ -18,7 +18,7 @@ _READ: Final = 65_536
 _SILENCE_SECONDS: Final = 5.0
 
 
-class Line(ABC):
+class RawClient(ABC):
     """One connection; it ends with the iteration."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,23 +45,23 @@ class Line(ABC):
         return (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
 
 
-class WebSocketLine(Line):
+class RawWebSocket(RawClient):
     """RFC 6455 as far as a server that behaves needs it."""
 
     @classmethod
-    async def open(cls, host: str, port: int, target: str) -> "WebSocketLine":
+    async def open(cls, host: str, port: int, target: str) -> "RawWebSocket":
         """Connect."""
         reader, writer = await asyncio.open_connection(host, port)
-        line = cls(reader, writer)
+        client = cls(reader, writer)
         writer.write(
             f"GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
-        head = await line._head()
+        head = await client._head()
         if " 101 " not in head:
             raise ConnectionError(head.partition("\r\n")[0])
-        return line
+        return client
 
     async def messages(self) -> AsyncIterator[Message]:
         """The text frames; pings are answered."""
@@ -109,7 +109,7 @@ def _frame_end(buffer: bytes, place: int) -> tuple[int, int] | None:
     return (start, start + size) if len(buffer) >= start + size else None
 
 
-class EventStreamLine(Line):
+class RawEventStream(RawClient):
     """A response in chunks, and POSTs on connections of their own."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -120,23 +120,23 @@ class EventStreamLine(Line):
         self._connection_id = ""
 
     @classmethod
-    async def open(cls, host: str, port: int, target: str, last_event_id: str) -> "EventStreamLine":
+    async def open(cls, host: str, port: int, target: str, last_event_id: str) -> "RawEventStream":
         """Connect; with an id, as browsers do it."""
         reader, writer = await asyncio.open_connection(host, port)
-        line = cls(reader, writer)
-        line._address, line._target = (host, port), target
-        line.decoder.last_event_id = last_event_id
+        client = cls(reader, writer)
+        client._address, client._target = (host, port), target
+        client.decoder.last_event_id = last_event_id
         resume = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id else ""
         writer.write(
             f"GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: text/event-stream\r\n"
             f"{resume}\r\n".encode()
         )
-        head = await line._head()
+        head = await client._head()
         if " 200 " not in head:
             raise ConnectionError(head.partition("\r\n")[0])
         named = dict(row.lower().split(": ", 1) for row in head.split("\r\n")[1:-2])
-        line._connection_id = named["x-connection-id"]
-        return line
+        client._connection_id = named["x-connection-id"]
+        return client
 
     async def messages(self) -> AsyncIterator[Message]:
         """The events."""

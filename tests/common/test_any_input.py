@@ -24,7 +24,7 @@ from pondsocket_common import (
 )
 
 from tests.common import strategies as some
-from tests.common.doors import DECODERS, Decode, client_text
+from tests.common.decoders import DECODERS, Decode, client_text
 from tests.common.strategies import more
 from tests.common.vectors import ARRAY_ROWS, CLIENT_ROWS, SERVER_ROWS
 

@@ -25,7 +25,7 @@ from pondsocket_common import (
 )
 from pydantic import BaseModel, Field, field_serializer
 
-from tests.common.doors import broadcast, client_text
+from tests.common.decoders import broadcast, client_text
 
 
 class Said(BaseModel):

@@ -27,7 +27,7 @@ from pondsocket_common import (
 )
 
 from tests.common import strategies as some
-from tests.common.doors import DECODERS, broadcast, client_text
+from tests.common.decoders import DECODERS, broadcast, client_text
 from tests.common.strategies import more, repeatable
 from tests.common.vectors import (
     ARRAY_ROWS,

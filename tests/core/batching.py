@@ -1,18 +1,18 @@
-"""What the tests of gathering share: a house that gathers, and a handler of many things."""
+"""What the tests of gathering share: a setup that gathers, and a handler of many things."""
 
 from typing import Any
 
 from pondsocket import EventContext, PondSocket
 from pondsocket.testing import MemoryPeer
 
-from tests.core.gatherings import HandLoop, lend
-from tests.core.ponds import ROOM, UNLIMITED, House, admit, let_in, settled
+from tests.core.batching_programs import ManualLoop, batch_by_hand
+from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, settled
 
 OTHER = "/room/2"
 
 
-async def tell(house: House, *numbers: int, name: str = ROOM, size: int = 0) -> None:
-    channel = house.pond.channel("/socket", name)
+async def tell(setup: PondSetup, *numbers: int, name: str = ROOM, size: int = 0) -> None:
+    channel = setup.pond.channel("/socket", name)
     for number in numbers:
         await channel.broadcast("tick", {"n": number} | ({"x": "x" * size} if size else {}))
 
@@ -54,9 +54,9 @@ async def on_do(ctx: EventContext) -> None:
                 await ctx.broadcast("tick", {"n": int(act)})
 
 
-def gathering_house(**lobby: Any) -> tuple[House, HandLoop]:
+def batching_setup(**lobby: Any) -> tuple[PondSetup, ManualLoop]:
     pond = PondSocket(options=UNLIMITED)
     endpoint = pond.create_endpoint("/socket", admit)
-    room = endpoint.create_channel("/room/:id", let_in, **lobby)
+    room = endpoint.create_channel("/room/:id", accept_join, **lobby)
     room.on_message("do", on_do)
-    return House(pond, endpoint, room), lend(pond)
+    return PondSetup(pond, endpoint, room), batch_by_hand(pond)

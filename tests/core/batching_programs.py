@@ -30,7 +30,7 @@ from tests.core.ponds import UNLIMITED, admit
 Op: TypeAlias = tuple[Any, ...]
 
 
-class HandLoop:
+class ManualLoop:
     """Calls what it was given when a test says so."""
 
     def __init__(self) -> None:
@@ -47,9 +47,9 @@ class HandLoop:
             call()
 
 
-def lend(pond: PondSocket) -> HandLoop:
+def batch_by_hand(pond: PondSocket) -> ManualLoop:
     """Have a pond gather until the loop is turned."""
-    loop = HandLoop()
+    loop = ManualLoop()
     pond.gather_turns(lambda: loop)
     return loop
 
@@ -134,7 +134,7 @@ class Player:
                 lobby.on_outgoing("shout", _make)
             if pattern == "/late/:id":
                 lobby.on_outgoing("shout", _make_late)
-        self.loop = lend(self.pond) if gathers else None
+        self.loop = batch_by_hand(self.pond) if gathers else None
         self.peers: list[MemoryPeer] = []
         self.behind: dict[int, list[Callable[[], None]]] = {}
 

@@ -6,13 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pondsocket.testing import MemoryPeer
 from pondsocket_common import Goodbye
 
-from tests.core.ponds import House, member
+from tests.core.ponds import PondSetup, member
 
 
 @asynccontextmanager
-async def crowd(house: House, size: int) -> AsyncIterator[list[MemoryPeer]]:
+async def many_members(setup: PondSetup, size: int) -> AsyncIterator[list[MemoryPeer]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(member(house, f"user{n}")) for n in range(size)]
+        yield [await stack.enter_async_context(member(setup, f"user{n}")) for n in range(size)]
 
 
 def goodbyes(peer: MemoryPeer) -> list[Goodbye]:

@@ -12,23 +12,23 @@ from pondsocket import (
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged
 
-from tests.core.ponds import ROOM, House, admit, let_in, relay
+from tests.core.ponds import ROOM, PondSetup, accept_join, admit, relay
 
 
-def remembering(
-    join: Any = let_in, clock: Callable[[], float] | None = None, **options: int
-) -> House:
+def build_with_history(
+    join: Any = accept_join, clock: Callable[[], float] | None = None, **options: int
+) -> PondSetup:
     """A pond whose rooms keep what is said."""
     pond = PondSocket() if clock is None else PondSocket(clock=clock)
     endpoint = pond.create_endpoint("/socket", admit)
     lobby = endpoint.create_channel("/room/:id", join, history=History(**options))
     lobby.on_message("say", relay)
-    return House(pond, endpoint, lobby)
+    return PondSetup(pond, endpoint, lobby)
 
 
-async def say(house: House, *numbers: int, **options: Any) -> None:
+async def say(setup: PondSetup, *numbers: int, **options: Any) -> None:
     for number in numbers:
-        await house.pond.channel("/socket", ROOM).broadcast("said", {"n": number}, **options)
+        await setup.pond.channel("/socket", ROOM).broadcast("said", {"n": number}, **options)
 
 
 def heard(peer: MemoryPeer) -> list[object]:
@@ -41,9 +41,9 @@ def said(message: ServerMessage) -> object:
     return payload.get("n", message.event) if isinstance(payload, dict) else message.event
 
 
-async def position_of(house: House) -> Position:
+async def position_of(setup: PondSetup) -> Position:
     """The top."""
-    async with connect(house.pond, "/socket?user=nobody") as peer:
+    async with connect(setup.pond, "/socket?user=nobody") as peer:
         payload = (await peer.join(ROOM)).payload
     assert isinstance(payload, Acknowledged)
     assert payload.epoch is not None
@@ -51,8 +51,8 @@ async def position_of(house: House) -> Position:
     return Position(payload.epoch, payload.offset)
 
 
-def back(house: House, user: str = "ann", capacity: int = 100_000) -> Any:
-    return connect(house.pond, f"/socket?user={user}", capacity=capacity)
+def reconnect(setup: PondSetup, user: str = "ann", capacity: int = 100_000) -> Any:
+    return connect(setup.pond, f"/socket?user={user}", capacity=capacity)
 
 
 async def rejoin(peer: MemoryPeer, since: Position, **more: Any) -> ServerMessage:

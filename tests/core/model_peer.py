@@ -45,7 +45,7 @@ class View:
     latest: int = -1
 
 
-class Ear(MemoryPeer):
+class ModelPeer(MemoryPeer):
     """Hears everything at once; what must never come is a fault."""
 
     def __init__(self, session: Session) -> None:

@@ -25,7 +25,7 @@ from pondsocket import (
 from pondsocket._member import Member
 from pondsocket_common import ClientActions, ClientMessage, Payload, encode_client
 
-from tests.core.model_ear import Ear
+from tests.core.model_peer import ModelPeer
 from tests.core.model_script import (
     USERS,
     Close,
@@ -66,17 +66,17 @@ class World:
     def __init__(self, setting: Setting, tasks: anyio.abc.TaskGroup) -> None:
         tick = 3_600.0 if setting.gathers else 0.0
         options = Options(event_rate=None, control_rate=None, max_refusals=None, presence_tick=tick)
-        self.house = build(self._join, options=options)
-        self.house.lobby.on_message("act", self._say)
-        self.house.lobby.on_leave(self._leave)
+        self.setup = build(self._join, options=options)
+        self.setup.lobby.on_message("act", self._say)
+        self.setup.lobby.on_leave(self._leave)
         if setting.late:
-            self.house.lobby.on_outgoing("news", self._take_time)
-        self.ears: list[Ear] = []
-        self.peers: dict[int, Ear] = {}
-        self.gates: dict[str, anyio.Event] = {}
+            self.setup.lobby.on_outgoing("news", self._take_time)
+        self.ears: list[ModelPeer] = []
+        self.peers: dict[int, ModelPeer] = {}
+        self.latches: dict[str, anyio.Event] = {}
         self.left: list[tuple[str, str, str]] = []
         # By mark, who must get it: whoever has been told that it is in, and nothing else since.
-        self.audiences: dict[str, list[Ear]] = {}
+        self.audiences: dict[str, list[ModelPeer]] = {}
         self._numbers = itertools.count()
         self._tasks = tasks
 
@@ -99,22 +99,22 @@ class World:
 
     def go_on(self, request: str | None) -> None:
         if request is not None:
-            self.gates[request].set()
+            self.latches[request].set()
 
     def channel(self, name: str) -> ChannelHandle:
-        return self.house.pond.channel("/socket", name)
+        return self.setup.pond.channel("/socket", name)
 
-    async def _ear(self, peer: int) -> Ear:
+    async def _ear(self, peer: int) -> ModelPeer:
         ear = self.peers.get(peer)
         if ear is None or not ear.session.is_open:
-            ear = self.peers[peer] = Ear(await admitted(self.house.pond, user_of(peer)))
+            ear = self.peers[peer] = ModelPeer(await admitted(self.setup.pond, user_of(peer)))
             self.ears.append(ear)
             self._tasks.start_soon(ear.session.run, ear, ear.pull)
             while not ear.has_begun:
                 await anyio.lowlevel.checkpoint()
         return ear
 
-    def _send(self, ear: Ear, request: str, op: Join | Say | Leave) -> None:
+    def _send(self, ear: ModelPeer, request: str, op: Join | Say | Leave) -> None:
         ear.asked[request] = op
         payload = {} if isinstance(op, Leave) else as_payload(op.script)
         presence = PresenceMode.DIFF if isinstance(op, Join) and op.diffs else None
@@ -127,7 +127,7 @@ class World:
         for peer in list(self.peers):
             if user_of(peer) == user:
                 del self.peers[peer]
-        await self.house.pond.disconnect(user_id=user)
+        await self.setup.pond.disconnect(user_id=user)
 
     async def _from_outside(self, channel: ChannelHandle, step: Step, mark: str) -> None:
         match step.verb:
@@ -210,11 +210,11 @@ class World:
                 await ctx.track({"mark": "same"}, *step.users)
 
     async def _hold(self, request: str) -> None:
-        gate = self.gates[request] = anyio.Event()
+        latch = self.latches[request] = anyio.Event()
         try:
-            await gate.wait()
+            await latch.wait()
         finally:
-            del self.gates[request]
+            del self.latches[request]
 
     async def _leave(self, ctx: LeaveContext) -> None:
         self.left.append((ctx.channel.name, ctx.user.id, ctx.reason.value))
@@ -227,7 +227,7 @@ class World:
 
     async def users(self) -> dict[str, list[str]]:
         """Who is in which channel, by what the pond says."""
-        channels = await self.house.lobby.list_channels()
+        channels = await self.setup.lobby.list_channels()
         return {each.name: sorted(await each.get_assigns()) for each in channels}
 
     async def presence(self, name: str) -> dict[str, str]:
@@ -253,16 +253,16 @@ async def world(setting: Setting) -> AsyncIterator[World]:
         made = World(setting, tasks)
         async with AsyncExitStack() as stack:
             if setting.hosted:
-                await stack.enter_async_context(made.house.pond)
+                await stack.enter_async_context(made.setup.pond)
             yield made
             with anyio.fail_after(5):
                 if not setting.hosted:
-                    await made.house.pond.close()
+                    await made.setup.pond.close()
     await settled()
-    assert await made.house.endpoint.connection_count() == 0
+    assert await made.setup.endpoint.connection_count() == 0
     assert await made.users() == {}
     assert len(anyio.get_running_tasks()) == tasks_before
-    assert not made.gates
+    assert not made.latches
     made.ears.clear()
     made.peers.clear()
     made.audiences.clear()

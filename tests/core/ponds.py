@@ -38,7 +38,7 @@ ROOM = "/room/1"
 SECRET = "postgres://ann:secret@db"
 
 
-class House(NamedTuple):
+class PondSetup(NamedTuple):
     pond: PondSocket
     endpoint: Endpoint
     lobby: Lobby
@@ -52,7 +52,7 @@ async def admit(ctx: ConnectionContext) -> None:
 UNLIMITED = Options(event_rate=None, control_rate=None, max_refusals=None)
 
 
-async def let_in(ctx: JoinContext) -> None:
+async def accept_join(ctx: JoinContext) -> None:
     await ctx.accept()
 
 
@@ -73,21 +73,21 @@ async def relay(ctx: EventContext) -> None:
 
 
 def build(
-    join: Handler = let_in,
+    join: Handler = accept_join,
     *middlewares: Middleware[JoinContext],
     connect: Handler = admit,
     options: Options | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> House:
+) -> PondSetup:
     """A pond with `/socket` and `/room/:id`, where the event `say` is relayed to everybody."""
     pond = PondSocket(options=options, clock=clock)
     endpoint = pond.create_endpoint("/socket", connect)
     lobby = endpoint.create_channel("/room/:id", join, *middlewares)
     lobby.on_message("say", relay)
-    return House(pond, endpoint, lobby)
+    return PondSetup(pond, endpoint, lobby)
 
 
-def timed(options: Options) -> tuple[House, FakeClock]:
+def timed(options: Options) -> tuple[PondSetup, FakeClock]:
     """A pond as `build` makes it, and the clock of its rates."""
     clock = FakeClock(1_000.0)
     return build(options=options, clock=clock), clock
@@ -99,10 +99,10 @@ def request(path: str = "/socket", query: Sequence[tuple[str, str]] = ()) -> Con
 
 @asynccontextmanager
 async def member(
-    house: House, user: str, name: str = ROOM, *, capacity: int = 100_000
+    setup: PondSetup, user: str, name: str = ROOM, *, capacity: int = 100_000
 ) -> AsyncIterator[MemoryPeer]:
     """Somebody who is connected and has joined; what that brought is received already."""
-    async with connect(house.pond, f"/socket?user={user}", capacity=capacity) as peer:
+    async with connect(setup.pond, f"/socket?user={user}", capacity=capacity) as peer:
         answer = await peer.join(name)
         assert (answer.action, answer.event) == (ServerActions.SYSTEM, SystemEvents.ACKNOWLEDGE)
         peer.drain()
@@ -110,10 +110,10 @@ async def member(
 
 
 @asynccontextmanager
-async def members(house: House, *users: str) -> AsyncIterator[list[MemoryPeer]]:
+async def members(setup: PondSetup, *users: str) -> AsyncIterator[list[MemoryPeer]]:
     """Several members of one room, in the order in which they join."""
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(member(house, user)) for user in users]
+        yield [await stack.enter_async_context(member(setup, user)) for user in users]
 
 
 def say(peer: MemoryPeer, text: str, name: str = ROOM, event: str = "say") -> str:
@@ -196,7 +196,7 @@ async def served(session: Session) -> MemoryPeer:
     return peer
 
 
-class Leaves:
+class RecordedLeaves:
     """A leave handler that keeps what it was told."""
 
     def __init__(self) -> None:
@@ -213,14 +213,14 @@ async def admitted(pond: PondSocket, user: str = "ann") -> Session:
     return outcome
 
 
-async def assert_nothing_left(house: House) -> None:
-    assert await house.endpoint.connection_count() == 0
-    assert await house.lobby.list_channels() == []
+async def assert_nothing_left(setup: PondSetup) -> None:
+    assert await setup.endpoint.connection_count() == 0
+    assert await setup.lobby.list_channels() == []
 
 
-async def channel_of(house: House, name: str = ROOM) -> Channel:
+async def channel_of(setup: PondSetup, name: str = ROOM) -> Channel:
     """The live channel of this name."""
-    channel = await house.lobby.get_channel(name)
+    channel = await setup.lobby.get_channel(name)
     assert channel is not None
     return channel
 

@@ -1,6 +1,6 @@
 """What the tests of slow consumers have in common: a lobby with a policy, and peers that stall."""
 
-from collections import Counter as Tally
+from collections import Counter as Counts
 from collections.abc import Callable
 from typing import Any
 
@@ -8,14 +8,14 @@ from pondsocket import Counter, PondSocket, SlowConsumers
 from pondsocket._congestion import Congestion
 from pondsocket.testing import MemoryPeer
 
-from tests.core.ponds import ROOM, House, admit, let_in, relay, settled
+from tests.core.ponds import ROOM, PondSetup, accept_join, admit, relay, settled
 
 
-class Tallies:
+class CountingMetrics:
     """Metrics that add up."""
 
     def __init__(self) -> None:
-        self.counts: Tally[Counter] = Tally()
+        self.counts: Counts[Counter] = Counts()
 
     def count(self, counter: Counter, amount: int) -> None:
         self.counts[counter] += amount
@@ -23,26 +23,28 @@ class Tallies:
     def queue_depth(self, frames: int) -> None: ...
 
 
-def house_with(policy: SlowConsumers, join: Callable[..., Any] = let_in) -> House:
-    pond = PondSocket(metrics=Tallies())
+def setup_with_policy(policy: SlowConsumers, join: Callable[..., Any] = accept_join) -> PondSetup:
+    pond = PondSocket(metrics=CountingMetrics())
     endpoint = pond.create_endpoint("/socket", admit)
     lobby = endpoint.create_channel("/room/:id", join, slow_consumers=policy)
     lobby.on_message("say", relay)
-    return House(pond, endpoint, lobby)
+    return PondSetup(pond, endpoint, lobby)
 
 
-def counted(house: House) -> Tally[Counter]:
-    observer = house.pond._environment.observer
+def counted(setup: PondSetup) -> Counts[Counter]:
+    observer = setup.pond._environment.observer
     assert observer is not None
-    assert isinstance(observer._metrics, Tallies)
+    assert isinstance(observer._metrics, CountingMetrics)
     return observer._metrics.counts
 
 
-def congestion(house: House) -> Congestion:
-    return house.endpoint._congestion
+def congestion(setup: PondSetup) -> Congestion:
+    return setup.endpoint._congestion
 
 
-async def stalled(house: House, peer: MemoryPeer, capacity: int, name: str = ROOM) -> None:
+async def join_and_stall(
+    setup: PondSetup, peer: MemoryPeer, capacity: int, name: str = ROOM
+) -> None:
     """Have somebody join and read no more."""
     assert (await peer.join(name)).event == "ACKNOWLEDGE"
     await settled()
@@ -54,7 +56,7 @@ def numbers(peer: MemoryPeer) -> list[Any]:
     return [m.payload["n"] for m in peer.drain() if m.event == "tick"]  # type: ignore[index]
 
 
-async def tell(house: House, *payloads: dict[str, Any], name: str = ROOM) -> None:
-    channel = house.pond.channel("/socket", name)
+async def tell(setup: PondSetup, *payloads: dict[str, Any], name: str = ROOM) -> None:
+    channel = setup.pond.channel("/socket", name)
     for payload in payloads:
         await channel.broadcast("tick", payload)

@@ -33,7 +33,7 @@ from pondsocket_common import (
 )
 from pydantic import AfterValidator, BaseModel
 
-from tests.core.ponds import ROOM, House, build, member, settled
+from tests.core.ponds import ROOM, PondSetup, build, member, settled
 
 
 class Odd(BaseException):
@@ -53,9 +53,9 @@ def error(request: pytest.FixtureRequest) -> Callable[[], BaseException]:
     return ERRORS[request.param]
 
 
-async def assert_served(house: House) -> None:
+async def assert_served(setup: PondSetup) -> None:
     """Another client is served."""
-    async with member(house, "other") as other:
+    async with member(setup, "other") as other:
         request = other.send("BROADCAST", ROOM, "say", {"text": "hi"})
         assert (await other.receive_event("say")).request_id != request
 
@@ -125,9 +125,9 @@ async def test_an_event_is_answered_500_and_its_connection_goes_on(
     error: Callable[[], BaseException],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    house = build()
-    house.lobby.on_message("ask", event_handlers(error)[name], concurrent=concurrent)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("ask", event_handlers(error)[name], concurrent=concurrent)
+    async with member(setup, "ann") as ann:
         for _ in range(2):
             answer = await ann.answer(ann.send("BROADCAST", ROOM, "ask", {"x": 1}))
             assert isinstance(answer.payload, Fault)
@@ -138,20 +138,20 @@ async def test_an_event_is_answered_500_and_its_connection_goes_on(
             assert "secret" not in answer.payload.message
         assert caplog.text.count("An event handler failed") == 2
         assert "Traceback" in caplog.text
-        await assert_served(house)
+        await assert_served(setup)
 
 
 async def test_a_posted_event_is_answered_500_and_the_stream_goes_on(
     error: Callable[[], BaseException],
 ) -> None:
     # A POST is handled in a task of its own, from which asyncio lets SystemExit end the process.
-    house = build()
+    setup = build()
 
     async def ask(ctx: EventContext) -> None:
         raise error()
 
-    house.lobby.on_message("ask", ask)
-    async with connect(house.pond, "/socket?user=ann", transport="sse") as ann:
+    setup.lobby.on_message("ask", ask)
+    async with connect(setup.pond, "/socket?user=ann", transport="sse") as ann:
         await ann.join(ROOM)
         event = ClientMessage(ClientActions.BROADCAST, "ask", ROOM, "request", {})
         assert ann.session.post(encode_client(event)) is None
@@ -159,7 +159,7 @@ async def test_a_posted_event_is_answered_500_and_the_stream_goes_on(
         assert isinstance(answer.payload, Fault)
         assert answer.payload.code == 500
         assert ann.closed is None
-        await assert_served(house)
+        await assert_served(setup)
 
 
 @pytest.mark.parametrize("form", ["at once", "later", "plain", "middleware"])
@@ -189,13 +189,13 @@ async def test_a_join_is_refused_500(form: str, error: Callable[[], BaseExceptio
 
     handlers: dict[str, Any] = {"at once": at_once, "later": later, "plain": plain}
     more = [middleware] if form == "middleware" else []
-    house = build(handlers.get(form, decides_nothing), *more)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(handlers.get(form, decides_nothing), *more)
+    async with connect(setup.pond, "/socket") as ann:
         refused = (await ann.join(ROOM, {"fail": True})).payload
         assert isinstance(refused, Refused)
         assert refused.code == 500
         assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
-        await assert_served(house)
+        await assert_served(setup)
 
 
 @pytest.mark.parametrize("form", ["at once", "later", "plain", "identity"])
@@ -242,15 +242,15 @@ async def test_a_leave_handler_fails_alone(
     def leave_plain(ctx: SyncLeaveContext) -> None:
         raise error()
 
-    house = build()
-    house.lobby.on_leave(leave_plain if plain else leave)
-    async with member(house, "bob") as bob:
-        async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_leave(leave_plain if plain else leave)
+    async with member(setup, "bob") as bob:
+        async with member(setup, "ann") as ann:
             answer = await ann.answer(ann.send("LEAVE_CHANNEL", ROOM, "leave"))
             assert answer.event == "EXIT_ACKNOWLEDGE"
             await settled()
             assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
-        await assert_served(house)
+        await assert_served(setup)
         assert bob.closed is None
     assert caplog.text.count("A leave handler failed") >= 2
 
@@ -267,9 +267,9 @@ async def test_an_outgoing_handler_withholds_from_one_member(
         await anyio.lowlevel.checkpoint()
         outgoing(ctx)
 
-    house = build()
-    house.lobby.on_outgoing("say", outgoing_late if late else outgoing)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup = build()
+    setup.lobby.on_outgoing("say", outgoing_late if late else outgoing)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         ann.send("BROADCAST", ROOM, "say")
         await ann.receive_event("say")
         await settled()
@@ -325,34 +325,34 @@ async def test_a_parameter_of_the_pattern_does_not_fit_where_its_validator_fails
     async def join(ctx: JoinContext, id: Annotated[str, AfterValidator(check)]) -> None:  # noqa: A002
         await ctx.accept()
 
-    house = build(join)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join)
+    async with connect(setup.pond, "/socket") as ann:
         assert (await ann.join(ROOM)).event == "NOT_FOUND"
         assert ann.closed is None
     assert "A validator of 'id' failed" in caplog.text
 
 
 async def test_an_interrupt_out_of_a_thread_is_a_failure() -> None:
-    house = build()
+    setup = build()
 
     def ask(ctx: SyncEventContext) -> None:
         raise KeyboardInterrupt
 
-    house.lobby.on_message("ask", ask)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("ask", ask)
+    async with member(setup, "ann") as ann:
         answer = await ann.answer(ann.send("BROADCAST", ROOM, "ask"))
         assert isinstance(answer.payload, Fault)
         assert answer.payload.code == 500
 
 
 async def test_a_call_that_exits_inside_of_a_handler_is_a_failure() -> None:
-    house = build()
+    setup = build()
 
     async def ask(ctx: EventContext) -> None:
         sys.exit("fatal")
 
-    house.lobby.on_message("ask", ask)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("ask", ask)
+    async with member(setup, "ann") as ann:
         answer = await ann.answer(ann.send("BROADCAST", ROOM, "ask"))
         assert isinstance(answer.payload, Fault)
         assert (answer.payload.code, "fatal" in answer.payload.message) == (500, False)
@@ -364,8 +364,8 @@ async def test_a_connection_that_cannot_go_on_is_closed_with_1011(
     def fails(*_: object) -> None:
         raise Odd
 
-    house = build()
-    async with member(house, "other") as other, connect(house.pond, "/socket?user=ann") as ann:
+    setup = build()
+    async with member(setup, "other") as other, connect(setup.pond, "/socket?user=ann") as ann:
         with monkeypatch.context() as patch:
             patch.setattr("pondsocket._inbox.Inbox.take", fails)
             ann.send("BROADCAST", ROOM, "say")

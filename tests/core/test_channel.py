@@ -33,13 +33,13 @@ from tests.core.ponds import (
 
 
 async def test_a_broadcast_reaches_every_member_of_this_channel_alone() -> None:
-    house = build()
+    setup = build()
     async with (
-        member(house, "ann") as ann,
-        member(house, "bob") as bob,
-        member(house, "eve", "/room/2") as eve,
+        member(setup, "ann") as ann,
+        member(setup, "bob") as bob,
+        member(setup, "eve", "/room/2") as eve,
     ):
-        await (await channel_of(house)).broadcast("news", {"n": 1})
+        await (await channel_of(setup)).broadcast("news", {"n": 1})
         messages = [await peer.receive() for peer in (ann, bob)]
         await settled()
         assert not eve.unread
@@ -55,8 +55,8 @@ async def test_a_broadcast_reaches_every_member_of_this_channel_alone() -> None:
 
 
 async def test_each_broadcast_has_a_request_id_of_its_own() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         sent = [say(ann, "1"), say(ann, "2")]
         ids = [(await ann.receive()).request_id for _ in range(2)]
 
@@ -64,9 +64,9 @@ async def test_each_broadcast_has_a_request_id_of_its_own() -> None:
 
 
 async def test_a_broadcast_to_users_reaches_each_of_their_connections_once() -> None:
-    house = build()
-    async with members(house, "ann", "bob", "bob", "eve") as (ann, tab, other_tab, eve):
-        await (await channel_of(house)).broadcast_to("psst", {}, "bob", "ann", "bob", "nobody")
+    setup = build()
+    async with members(setup, "ann", "bob", "bob", "eve") as (ann, tab, other_tab, eve):
+        await (await channel_of(setup)).broadcast_to("psst", {}, "bob", "ann", "bob", "nobody")
         await settled()
 
         assert events(ann) == events(tab) == events(other_tab) == ["psst"]
@@ -74,17 +74,17 @@ async def test_a_broadcast_to_users_reaches_each_of_their_connections_once() -> 
 
 
 async def test_a_broadcast_to_nobody_reaches_nobody() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
-        await (await channel_of(house)).broadcast_to("psst", {})
+    setup = build()
+    async with member(setup, "ann") as ann:
+        await (await channel_of(setup)).broadcast_to("psst", {})
         await settled()
         assert not ann.unread
 
 
 async def test_a_channels_broadcast_from_leaves_out_the_user() -> None:
-    house = build()
-    async with members(house, "ann", "bob", "bob") as (ann, tab, other_tab):
-        await (await channel_of(house)).broadcast_from("news", {}, "bob")
+    setup = build()
+    async with members(setup, "ann", "bob", "bob") as (ann, tab, other_tab):
+        await (await channel_of(setup)).broadcast_from("news", {}, "bob")
         await settled()
 
         assert events(ann) == ["news"]
@@ -107,27 +107,27 @@ class Said(BaseModel):
     ],
 )
 async def test_payloads_are_objects_models_or_nothing(payload: object, sent: object) -> None:
-    house = build()
-    async with member(house, "ann") as ann:
-        await (await channel_of(house)).broadcast("news", payload)
+    setup = build()
+    async with member(setup, "ann") as ann:
+        await (await channel_of(setup)).broadcast("news", payload)
         assert (await ann.receive()).payload == sent
 
 
 @pytest.mark.parametrize("payload", ["text", 7, [1], object()])
 async def test_a_payload_that_is_no_object_is_a_usage_error(payload: object) -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         with pytest.raises(UsageError, match="A payload is an object"):
-            await (await channel_of(house)).broadcast("news", payload)
+            await (await channel_of(setup)).broadcast("news", payload)
         assert not ann.unread
 
 
 @pytest.mark.parametrize("payload", [{"x": object()}, {"x": 2**64}, {"x": "\ud800"}, {1: 2}])
 async def test_a_payload_that_json_cannot_say_is_an_encoding_error(payload: Any) -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         with pytest.raises(EncodingError):
-            await (await channel_of(house)).broadcast("news", payload)
+            await (await channel_of(setup)).broadcast("news", payload)
         assert not ann.unread
 
 
@@ -145,9 +145,9 @@ RESERVED = [
 
 @pytest.mark.parametrize("event", RESERVED)
 async def test_reserved_events_are_refused(event: str) -> None:
-    house = build()
-    async with member(house, "ann") as ann:
-        channel = await channel_of(house)
+    setup = build()
+    async with member(setup, "ann") as ann:
+        channel = await channel_of(setup)
         for call in (
             channel.broadcast(event, {}),
             channel.broadcast_to(event, {}, "ann"),
@@ -160,19 +160,19 @@ async def test_reserved_events_are_refused(event: str) -> None:
 
 @pytest.mark.parametrize("event", ["", "x" * 256, "two\nlines"])
 async def test_an_event_needs_a_name(event: str) -> None:
-    house = build()
-    async with member(house, "ann"):
+    setup = build()
+    async with member(setup, "ann"):
         with pytest.raises(UsageError, match="1 to 255 characters"):
-            await (await channel_of(house)).broadcast(event)
+            await (await channel_of(setup)).broadcast(event)
 
 
 # --- who is there -----------------------------------------------------------------------------
 
 
 async def test_users_are_counted_once_however_many_tabs_they_have() -> None:
-    house = build()
-    async with member(house, "ann"), member(house, "bob") as tab, member(house, "bob"):
-        channel = await channel_of(house)
+    setup = build()
+    async with member(setup, "ann"), member(setup, "bob") as tab, member(setup, "bob"):
+        channel = await channel_of(setup)
         assert await channel.user_count() == 2
         tab.vanish()
         await tab.wait_closed()
@@ -182,9 +182,9 @@ async def test_users_are_counted_once_however_many_tabs_they_have() -> None:
 
 
 async def test_name_and_params_are_the_names_own() -> None:
-    house = build()
-    async with member(house, "ann", "/room/a%20b?c"):
-        channel = await channel_of(house, "/room/a%20b?c")
+    setup = build()
+    async with member(setup, "ann", "/room/a%20b?c"):
+        channel = await channel_of(setup, "/room/a%20b?c")
 
     assert channel.name == "/room/a%20b?c"
     assert channel.params == {"id": "a%20b?c"}
@@ -198,9 +198,9 @@ async def test_assigns_are_listed_by_user_with_the_latest_connection_before_othe
         count += 1
         await ctx.accept({"number": count})
 
-    house = build(join)
-    async with member(house, "ann"), member(house, "bob"), member(house, "ann"):
-        assigns = await (await channel_of(house)).get_assigns()
+    setup = build(join)
+    async with member(setup, "ann"), member(setup, "bob"), member(setup, "ann"):
+        assigns = await (await channel_of(setup)).get_assigns()
 
     assert {user: values["number"] for user, values in assigns.items()} == {"ann": 3, "bob": 2}
 
@@ -208,7 +208,7 @@ async def test_assigns_are_listed_by_user_with_the_latest_connection_before_othe
 # --- leaving ----------------------------------------------------------------------------------
 
 
-class Leaves:
+class RecordedLeaves:
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, int]] = []
 
@@ -218,10 +218,10 @@ class Leaves:
 
 
 async def test_leave_handlers_run_once_for_the_last_connection_of_a_user() -> None:
-    house, leaves = build(), Leaves()
-    house.lobby.on_leave(leaves)
-    async with member(house, "bob") as bob, member(house, "ann") as first:
-        async with member(house, "ann") as second:
+    setup, leaves = build(), RecordedLeaves()
+    setup.lobby.on_leave(leaves)
+    async with member(setup, "bob") as bob, member(setup, "ann") as first:
+        async with member(setup, "ann") as second:
             second.send("LEAVE_CHANNEL", ROOM, "leave")
             assert (await second.receive()).event == "EXIT_ACKNOWLEDGE"
             await settled()
@@ -243,15 +243,15 @@ async def test_leave_handlers_run_once_for_the_last_connection_of_a_user() -> No
     ],
 )
 async def test_the_reason_of_a_leave_is_told(how: str, reason: LeaveReason) -> None:
-    house, leaves = build(), Leaves()
-    house.lobby.on_leave(leaves)
-    async with member(house, "bob"), member(house, "ann") as ann:
+    setup, leaves = build(), RecordedLeaves()
+    setup.lobby.on_leave(leaves)
+    async with member(setup, "bob"), member(setup, "ann") as ann:
         if how == "leave":
             ann.send("LEAVE_CHANNEL", ROOM, "leave")
         elif how == "vanish":
             ann.vanish()
         else:
-            await (await channel_of(house)).evict_user("ann", "out")
+            await (await channel_of(setup)).evict_user("ann", "out")
         await settled()
 
         assert leaves.seen == [("ann", reason, 1)]
@@ -264,13 +264,13 @@ async def test_the_reason_of_a_leave_is_told(how: str, reason: LeaveReason) -> N
 
 
 async def test_an_evicted_user_is_told_on_every_connection_and_stays_connected() -> None:
-    house, leaves = build(join_and_track), Leaves()
-    house.lobby.on_leave(leaves)
-    async with members(house, "ann", "bob", "bob") as (ann, tab, other_tab):
+    setup, leaves = build(join_and_track), RecordedLeaves()
+    setup.lobby.on_leave(leaves)
+    async with members(setup, "ann", "bob", "bob") as (ann, tab, other_tab):
         await settled()
         for peer in (ann, tab, other_tab):
             peer.drain()
-        await (await channel_of(house)).evict_user("bob", "enough")
+        await (await channel_of(setup)).evict_user("bob", "enough")
         await settled()
 
         for peer in (tab, other_tab):
@@ -291,9 +291,9 @@ async def test_an_evicted_user_is_told_on_every_connection_and_stays_connected()
 
 
 async def test_evicting_who_is_not_there_does_nothing() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
-        await (await channel_of(house)).evict_user("bob")
+    setup = build()
+    async with member(setup, "ann") as ann:
+        await (await channel_of(setup)).evict_user("bob")
         await settled()
         assert not ann.unread
 
@@ -303,9 +303,9 @@ async def test_an_event_behind_an_eviction_is_a_non_members() -> None:
         await ctx.evict("out")
         await anyio.lowlevel.checkpoint()
 
-    house = build()
-    house.lobby.on_message("evict me", evict)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("evict me", evict)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="evict me")
         say(ann, "too late")
         await settled()

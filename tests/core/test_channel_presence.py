@@ -22,9 +22,9 @@ async def test_presence_goes_to_every_member_also_those_who_do_not_track() -> No
         if ctx.user.id != "quiet":
             await ctx.track({"who": ctx.user.id})
 
-    house = build(some_track)
-    async with member(house, "quiet") as quiet:
-        async with member(house, "ann") as ann:
+    setup = build(some_track)
+    async with member(setup, "quiet") as quiet:
+        async with member(setup, "ann") as ann:
             join = await quiet.receive()
             assert (join.action, join.event, join.channel_name) == (
                 ServerActions.PRESENCE,
@@ -42,10 +42,10 @@ async def test_presence_counts_a_user_once_and_lists_what_was_set_last() -> None
     async def update(ctx: EventContext) -> None:
         await ctx.update_presence(ctx.get_payload())
 
-    house = build()
-    house.lobby.on_message("show", update)
-    async with member(house, "bob") as bob, member(house, "ann") as tab:
-        async with member(house, "ann") as other:
+    setup = build()
+    setup.lobby.on_message("show", update)
+    async with member(setup, "bob") as bob, member(setup, "ann") as tab:
+        async with member(setup, "ann") as other:
             seen = []
             for peer, number in ((tab, 1), (other, 2), (tab, 3)):
                 peer.send("BROADCAST", ROOM, "show", {"n": number})
@@ -71,8 +71,8 @@ async def test_presence_counts_a_user_once_and_lists_what_was_set_last() -> None
 
 
 async def test_losing_a_tab_that_is_not_listed_is_not_told() -> None:
-    house = build(join_and_track)
-    async with member(house, "ann") as tab, member(house, "ann"), member(house, "bob") as bob:
+    setup = build(join_and_track)
+    async with member(setup, "ann") as tab, member(setup, "ann"), member(setup, "bob") as bob:
         await settled()
         bob.drain()
         tab.vanish()
@@ -88,10 +88,10 @@ async def test_presence_objects_are_sent_exactly_as_given() -> None:
         await ctx.track(shown)
         shown["changed"] = "afterwards"
 
-    house = build(show)
-    async with member(house, "ann") as ann:
+    setup = build(show)
+    async with member(setup, "ann") as ann:
         await settled()
-        channel = await channel_of(house)
+        channel = await channel_of(setup)
         assert await channel.get_presence() == {
             "ann": {"user_id": 1, "id": None, "nested": {"on": [True, 1.5, "é"]}}
         }
@@ -101,24 +101,24 @@ async def test_presence_objects_are_sent_exactly_as_given() -> None:
 
 
 async def test_an_object_that_json_cannot_say_spoils_no_list() -> None:
-    house = build(join_and_track)
-    async with member(house, "ann") as ann:
-        channel = await channel_of(house)
+    setup = build(join_and_track)
+    async with member(setup, "ann") as ann:
+        channel = await channel_of(setup)
         (entry,) = channel.roster
         with pytest.raises(EncodingError):
             channel.track_member(entry, {"bad": object()})
         with pytest.raises(UsageError, match="A payload is an object"):
             channel.track_member(entry, "online")
         assert await channel.get_presence() == {"ann": {"who": "ann"}}
-        async with member(house, "bob"):
+        async with member(setup, "bob"):
             await settled()
             assert "JOIN" in events(ann)
 
 
 async def test_tracking_who_has_left_is_a_usage_error() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
-        channel = await channel_of(house)
+    setup = build()
+    async with member(setup, "ann") as ann:
+        channel = await channel_of(setup)
         (entry,) = channel.roster
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         await ann.receive()
@@ -132,16 +132,16 @@ async def test_untracking_is_a_leave_of_the_list_alone() -> None:
         await ctx.untrack()
         await ctx.untrack()
 
-    house = build(join_and_track)
-    house.lobby.on_message("hide", untrack)
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
+    setup = build(join_and_track)
+    setup.lobby.on_message("hide", untrack)
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         await settled()
         bob.drain()
         say(ann, "", event="hide")
         await settled()
         (leave,) = bob.drain()
         assert leave.event == "LEAVE"
-        assert await (await channel_of(house)).has_user("ann")
+        assert await (await channel_of(setup)).has_user("ann")
 
 
 async def test_an_empty_object_may_be_tracked() -> None:
@@ -149,7 +149,7 @@ async def test_an_empty_object_may_be_tracked() -> None:
         await ctx.accept()
         await ctx.track(None)
 
-    house = build(show)
-    async with member(house, "ann"):
+    setup = build(show)
+    async with member(setup, "ann"):
         await settled()
-        assert await (await channel_of(house)).get_presence() == {"ann": {}}
+        assert await (await channel_of(setup)).get_presence() == {"ann": {}}

@@ -49,9 +49,9 @@ async def test_a_thousand_connections_in_random_order_leave_nothing_behind(seed:
     async def wait_a_little(ctx: OutgoingContext) -> None:
         await anyio.lowlevel.checkpoint()
 
-    house = build(join)
-    house.lobby.on_leave(leave)
-    house.lobby.on_outgoing("say", wait_a_little)
+    setup = build(join)
+    setup.lobby.on_leave(leave)
+    setup.lobby.on_outgoing("say", wait_a_little)
     before = {id(thing) for thing in remaining(Session, Member, Channel)}
 
     async def life(peer: MemoryPeer) -> None:
@@ -84,7 +84,7 @@ async def test_a_thousand_connections_in_random_order_leave_nothing_behind(seed:
     with anyio.fail_after(25):
         async with anyio.create_task_group() as tasks:
             for number in range(CONNECTIONS):
-                session = await admitted(house.pond, f"user{number}")
+                session = await admitted(setup.pond, f"user{number}")
                 tasks.start_soon(life, MemoryPeer(session))
                 if number % 50 == 0:
                     await anyio.lowlevel.checkpoint()
@@ -93,9 +93,9 @@ async def test_a_thousand_connections_in_random_order_leave_nothing_behind(seed:
 
     assert counts["joined"] > CONNECTIONS / 3
     assert counts["left"] == counts["joined"]
-    assert await house.endpoint.connection_count() == 0
-    assert len(house.endpoint.sessions) == house.endpoint.sessions.user_count == 0
-    assert await house.lobby.list_channels() == []
+    assert await setup.endpoint.connection_count() == 0
+    assert len(setup.endpoint.sessions) == setup.endpoint.sessions.user_count == 0
+    assert await setup.lobby.list_channels() == []
     left_over: list[Any] = [
         thing for thing in remaining(Session, Member, Channel) if id(thing) not in before
     ]
@@ -103,17 +103,17 @@ async def test_a_thousand_connections_in_random_order_leave_nothing_behind(seed:
 
 
 async def test_all_thousand_in_one_room_see_each_other_go() -> None:
-    house = build()
+    setup = build()
     peers: list[MemoryPeer] = []
     async with anyio.create_task_group() as tasks:
         for number in range(CONNECTIONS):
-            session = await admitted(house.pond, f"user{number}")
+            session = await admitted(setup.pond, f"user{number}")
             peer = MemoryPeer(session)
             tasks.start_soon(session.run, peer, peer.pull)
             peer.send("JOIN_CHANNEL", ROOM, "join")
             peers.append(peer)
         await settled()
-        channel = await house.lobby.get_channel(ROOM)
+        channel = await setup.lobby.get_channel(ROOM)
         assert channel is not None
         assert await channel.user_count() == CONNECTIONS
         say(peers[0], "hello")
@@ -128,8 +128,8 @@ async def test_all_thousand_in_one_room_see_each_other_go() -> None:
                 peer.send("LEAVE_CHANNEL", ROOM, "leave")
         await settled()
         assert await channel.user_count() == 0
-        assert await house.endpoint.connection_count() == CONNECTIONS // 2
+        assert await setup.endpoint.connection_count() == CONNECTIONS // 2
         for peer in peers:
             peer.vanish()
-    assert await house.endpoint.connection_count() == 0
-    assert await house.lobby.list_channels() == []
+    assert await setup.endpoint.connection_count() == 0
+    assert await setup.lobby.list_channels() == []

@@ -7,10 +7,10 @@ from pondsocket import EventContext, Options, SyncEventContext
 from pondsocket.testing import connect
 from pondsocket_common import Fault
 
-from tests.core.ponds import ROOM, House, build, events, member, settled
+from tests.core.ponds import ROOM, PondSetup, build, events, member, settled
 
 
-class Gate:
+class Latch:
     """A handler that waits until it is let go, and how many are in it."""
 
     def __init__(self) -> None:
@@ -23,127 +23,127 @@ class Gate:
         return "done"
 
 
-def gated(options: Options | None = None) -> tuple[House, Gate]:
-    house, gate = build(options=options), Gate()
-    house.lobby.on_message("slow", gate, concurrent=True)
-    return house, gate
+def gated(options: Options | None = None) -> tuple[PondSetup, Latch]:
+    setup, latch = build(options=options), Latch()
+    setup.lobby.on_message("slow", latch, concurrent=True)
+    return setup, latch
 
 
 async def test_concurrent_events_do_not_wait_for_each_other_nor_others_for_them() -> None:
-    house, gate = gated()
-    async with member(house, "ann") as ann:
+    setup, latch = gated()
+    async with member(setup, "ann") as ann:
         requests = [ann.send("BROADCAST", ROOM, "slow") for _ in range(3)]
         ann.send("BROADCAST", ROOM, "say")
         await ann.receive_event("say")
-        assert gate.inside == 3
-        gate.open.set()
+        assert latch.inside == 3
+        latch.open.set()
         for request in requests:
             assert (await ann.answer(request)).payload == {"result": "done"}
 
 
 async def test_a_concurrent_event_does_not_wait_for_one_in_the_lane() -> None:
-    house = build()
-    gate = Gate()
-    house.lobby.on_message("slow", gate)
+    setup = build()
+    latch = Latch()
+    setup.lobby.on_message("slow", latch)
 
-    @house.lobby.on_message("quick", concurrent=True)
+    @setup.lobby.on_message("quick", concurrent=True)
     async def quick(ctx: EventContext) -> str:
         return "quick"
 
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         ann.send("BROADCAST", ROOM, "slow")
         assert (await ann.answer(ann.send("BROADCAST", ROOM, "quick"))).event == "quick"
-        assert gate.inside == 1
-        gate.open.set()
+        assert latch.inside == 1
+        latch.open.set()
 
 
 async def test_the_others_keep_their_order_beside_concurrent_ones() -> None:
-    house, gate = gated()
+    setup, latch = gated()
     seen: list[int] = []
 
-    @house.lobby.on_message("note")
+    @setup.lobby.on_message("note")
     async def note(ctx: EventContext, n: int) -> None:
         await anyio.lowlevel.checkpoint()
         seen.append(n)
 
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         for n in range(5):
             ann.send("BROADCAST", ROOM, "note", {"n": n})
             ann.send("BROADCAST", ROOM, "slow")
         await settled()
-        assert (seen, gate.inside) == ([0, 1, 2, 3, 4], 5)
-        gate.open.set()
+        assert (seen, latch.inside) == ([0, 1, 2, 3, 4], 5)
+        latch.open.set()
 
 
 async def test_a_leave_does_not_wait_for_concurrent_ones_and_they_go_on() -> None:
-    house, gate = gated()
-    async with member(house, "ann") as ann:
+    setup, latch = gated()
+    async with member(setup, "ann") as ann:
         ann.send("BROADCAST", ROOM, "slow")
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         await ann.receive_event("EXIT_ACKNOWLEDGE")
-        assert gate.inside == 1
-        gate.open.set()
+        assert latch.inside == 1
+        latch.open.set()
 
 
 async def test_an_event_behind_a_pending_join_waits_also_if_concurrent() -> None:
-    gate = anyio.Event()
+    latch = anyio.Event()
 
     async def join(ctx: object) -> str:
-        await gate.wait()
+        await latch.wait()
         return "welcome"
 
-    house = build(join)
-    house.lobby.on_message("quick", lambda ctx: "quick", concurrent=True)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join)
+    setup.lobby.on_message("quick", lambda ctx: "quick", concurrent=True)
+    async with connect(setup.pond, "/socket") as ann:
         ann.send("JOIN_CHANNEL", ROOM, "join")
         request = ann.send("BROADCAST", ROOM, "quick")
         await settled()
         assert events(ann) == ["CONNECTION"]
-        gate.set()
+        latch.set()
         assert (await ann.answer(request)).payload == {"result": "quick"}
 
 
 async def test_concurrent_events_count_as_pending() -> None:
-    house, gate = gated(Options(max_pending_messages=3))
-    async with member(house, "ann") as ann:
+    setup, latch = gated(Options(max_pending_messages=3))
+    async with member(setup, "ann") as ann:
         requests = [ann.send("BROADCAST", ROOM, "slow") for _ in range(4)]
         refused = (await ann.answer(requests[3])).payload
         assert isinstance(refused, Fault)
         assert refused.code == 429
-        gate.open.set()
+        latch.open.set()
         for request in requests[:3]:
             assert (await ann.answer(request)).event == "slow"
         assert (await ann.answer(ann.send("BROADCAST", ROOM, "slow"))).event == "slow"
 
 
 async def test_the_endpoints_own_events_may_be_concurrent() -> None:
-    house = build()
-    gate = Gate()
-    house.endpoint.on_message("slow", gate, concurrent=True)
-    async with member(house, "ann") as ann:
+    setup = build()
+    latch = Latch()
+    setup.endpoint.on_message("slow", latch, concurrent=True)
+    async with member(setup, "ann") as ann:
         requests = [ann.send("BROADCAST", "GATEWAY", "slow") for _ in range(2)]
         await settled()
-        assert gate.inside == 2
-        gate.open.set()
+        assert latch.inside == 2
+        latch.open.set()
         for request in requests:
             assert (await ann.answer(request)).event == "slow"
 
 
 async def test_the_types_of_a_pattern_decide_who_is_concurrent() -> None:
-    house = build()
-    gate = anyio.Event()
+    setup = build()
+    latch = anyio.Event()
 
     async def by_number(ctx: EventContext, n: int) -> str:
-        await gate.wait()
+        await latch.wait()
         return "number"
 
     async def by_name(ctx: EventContext, n: str) -> str:
-        await gate.wait()
+        await latch.wait()
         return "name"
 
-    house.lobby.on_message("get/:n", by_number, concurrent=True)
-    house.lobby.on_message("get/:n", by_name)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("get/:n", by_number, concurrent=True)
+    setup.lobby.on_message("get/:n", by_name)
+    async with member(setup, "ann") as ann:
         ann.send("BROADCAST", ROOM, "get/1")
         ann.send("BROADCAST", ROOM, "say")
         await ann.receive_event("say")
@@ -151,18 +151,18 @@ async def test_the_types_of_a_pattern_decide_who_is_concurrent() -> None:
         ann.send("BROADCAST", ROOM, "say")
         await settled()
         assert events(ann) == []
-        gate.set()
+        latch.set()
         await ann.receive_event("say")
 
 
 @pytest.mark.parametrize("plain", [False, True])
 async def test_a_disconnect_does_not_wait_and_the_handlers_have_their_grace(plain: bool) -> None:
-    house = build()
+    setup = build()
     done: list[str] = []
-    gate = anyio.Event()
+    latch = anyio.Event()
 
     async def slow(ctx: EventContext) -> None:
-        await gate.wait()
+        await latch.wait()
         done.append("done")
         await ctx.broadcast("late", {})
 
@@ -170,12 +170,12 @@ async def test_a_disconnect_does_not_wait_and_the_handlers_have_their_grace(plai
         done.append("done")
         ctx.broadcast("late", {})
 
-    house.lobby.on_message("slow", blocks if plain else slow, concurrent=True)
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
+    setup.lobby.on_message("slow", blocks if plain else slow, concurrent=True)
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         ann.send("BROADCAST", ROOM, "slow")
         await settled()
         ann.vanish()
         await ann.wait_closed()
-        gate.set()
+        latch.set()
         await bob.receive_event("late")
     assert done == ["done"]

@@ -7,8 +7,15 @@ import pytest
 from pondsocket import CloseCode, Counter, OutgoingContext
 from pondsocket.testing import MemoryPeer, connect
 
-from tests.core.ponds import ROOM, House, settled
-from tests.core.stalls import congestion, counted, house_with, numbers, stalled, tell
+from tests.core.ponds import ROOM, PondSetup, settled
+from tests.core.slow_consumers import (
+    congestion,
+    counted,
+    join_and_stall,
+    numbers,
+    setup_with_policy,
+    tell,
+)
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -19,11 +26,11 @@ async def test_it_is_logged_when_it_begins_and_when_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    house = house_with("drop_oldest")
-    async with connect(house.pond, "/socket?user=ann") as ann:
-        await stalled(house, ann, 2)
+    setup = setup_with_policy("drop_oldest")
+    async with connect(setup.pond, "/socket?user=ann") as ann:
+        await join_and_stall(setup, ann, 2)
         for _ in range(2):
-            await tell(house, *({"n": n} for n in range(10)))
+            await tell(setup, *({"n": n} for n in range(10)))
             await ann.receive()
             assert len(warnings(caplog)) == 1
             ann.drain()
@@ -31,16 +38,16 @@ async def test_it_is_logged_when_it_begins_and_when_it_ends(
                 "A slow consumer misses events from now on (user='ann').",
                 "A slow consumer missed 8 events (user='ann').",
             ]
-            assert not congestion(house)._dropped
+            assert not congestion(setup)._dropped
             caplog.clear()
-    assert counted(house)[Counter.DROPPED] == 16
+    assert counted(setup)[Counter.DROPPED] == 16
 
 
 @pytest.mark.parametrize("end", ["vanish", "close", "overflow", "cancel"])
 async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
     end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = house_with("drop_oldest")
+    setup = setup_with_policy("drop_oldest")
     async with anyio.create_task_group() as tasks:
         ready = anyio.Event()
         scope = anyio.CancelScope()
@@ -48,8 +55,8 @@ async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
 
         async def ann() -> None:
             with scope:
-                async with connect(house.pond, "/socket?user=ann") as peer:
-                    await stalled(house, peer, 2)
+                async with connect(setup.pond, "/socket?user=ann") as peer:
+                    await join_and_stall(setup, peer, 2)
                     kept.append(peer)
                     ready.set()
                     await anyio.sleep_forever()
@@ -57,8 +64,8 @@ async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
         tasks.start_soon(ann)
         await ready.wait()
         peer = kept.pop()
-        await tell(house, *({"n": n} for n in range(5)))
-        assert list(congestion(house)._dropped.values()) == [3]
+        await tell(setup, *({"n": n} for n in range(5)))
+        assert list(congestion(setup)._dropped.values()) == [3]
         match end:
             case "vanish":
                 peer.vanish()
@@ -70,49 +77,49 @@ async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
                 scope.cancel()
         await settled()
         assert warnings(caplog)[-1] == "A slow consumer missed 3 events (user='ann')."
-        await tell(house, {"n": 9})
+        await tell(setup, {"n": 9})
         peer.drain()
         scope.cancel()
-    assert not congestion(house)._dropped
-    assert not congestion(house)._closing
+    assert not congestion(setup)._dropped
+    assert not congestion(setup)._closing
 
 
-def house_that_waits() -> tuple[House, anyio.Event]:
+def setup_that_waits() -> tuple[PondSetup, anyio.Event]:
     """A pond whose outgoing handler of the event `wait` waits for what is returned with it."""
-    house = house_with("drop_oldest")
+    setup = setup_with_policy("drop_oldest")
     opened = anyio.Event()
 
-    @house.lobby.on_outgoing("wait")
+    @setup.lobby.on_outgoing("wait")
     async def wait(ctx: OutgoingContext) -> None:
         await opened.wait()
 
-    return house, opened
+    return setup, opened
 
 
 async def test_a_chain_whose_member_ended_while_it_was_behind_keeps_nothing() -> None:
     """Frames that an outgoing handler lets go when the connection has ended are nobody's."""
-    house, opened = house_that_waits()
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 1)
-        await tell(house, *({"n": n} for n in range(3)))
-        await house.pond.channel("/socket", ROOM).broadcast("wait", {})
-        await tell(house, *({"n": n} for n in range(3)))
-        assert counted(house)[Counter.DROPPED] == 2
+    setup, opened = setup_that_waits()
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 1)
+        await tell(setup, *({"n": n} for n in range(3)))
+        await setup.pond.channel("/socket", ROOM).broadcast("wait", {})
+        await tell(setup, *({"n": n} for n in range(3)))
+        assert counted(setup)[Counter.DROPPED] == 2
         ann.session.close(CloseCode.DISCONNECTED)
         opened.set()
         await settled()
-        assert counted(house)[Counter.DROPPED] == 2
-    assert not congestion(house)._dropped
+        assert counted(setup)[Counter.DROPPED] == 2
+    assert not congestion(setup)._dropped
 
 
 async def test_frames_behind_a_late_one_are_dropped_as_any() -> None:
-    house, opened = house_that_waits()
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 2)
-        await house.pond.channel("/socket", ROOM).broadcast("wait", {})
-        await tell(house, *({"n": n} for n in range(5)))
+    setup, opened = setup_that_waits()
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 2)
+        await setup.pond.channel("/socket", ROOM).broadcast("wait", {})
+        await tell(setup, *({"n": n} for n in range(5)))
         assert not ann.unread
         opened.set()
         await settled()
         assert numbers(ann) == [3, 4]
-    assert counted(house)[Counter.DROPPED] == 4
+    assert counted(setup)[Counter.DROPPED] == 4

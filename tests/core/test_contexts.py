@@ -42,9 +42,9 @@ async def test_assigns_of_a_membership_and_of_the_connection_do_not_leak() -> No
         await ctx.set_assign("role", "changed")
         await ctx.assign({"a": 1}, b=2)
 
-    house = build(join)
-    house.lobby.on_message("look", look)
-    async with member(house, "ann") as ann:
+    setup = build(join)
+    setup.lobby.on_message("look", look)
+    async with member(setup, "ann") as ann:
         await ann.join("/room/2")
         for name in (ROOM, "/room/2", ROOM):
             say(ann, "", name, event="look")
@@ -84,9 +84,9 @@ async def test_an_event_context_shows_what_was_sent() -> None:
         seen.extend([ctx.channel.name, ctx.channel.params, ctx.user, ctx.get_user()])
         seen.extend([await ctx.get_all_presence(), await ctx.get_all_assigns()])
 
-    house = build(join_as_member)
-    house.lobby.on_message("look-:what", look)
-    async with member(house, "ann") as ann:
+    setup = build(join_as_member)
+    setup.lobby.on_message("look-:what", look)
+    async with member(setup, "ann") as ann:
         request_id = say(ann, "hi", event="look-here")
         await settled()
 
@@ -110,9 +110,9 @@ async def test_a_reply_goes_to_the_asking_connection_alone_under_its_request_id(
     async def answer(ctx: EventContext) -> None:
         await ctx.reply("answer", {"n": 1})
 
-    house = build()
-    house.lobby.on_message("ask", answer)
-    async with member(house, "ann") as ann, member(house, "ann") as tab:
+    setup = build()
+    setup.lobby.on_message("ask", answer)
+    async with member(setup, "ann") as ann, member(setup, "ann") as tab:
         request_id = say(ann, "", event="ask")
         message = await ann.receive()
         await settled()
@@ -131,9 +131,9 @@ async def test_a_second_reply_is_logged_and_the_first_one_stands(
         await ctx.reply("answer", {"n": 1})
         await ctx.reply("and")
 
-    house = build()
-    house.lobby.on_message("ask", answer)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("ask", answer)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="ask")
         await settled()
         assert events(ann) == ["answer"]
@@ -147,9 +147,9 @@ async def test_a_reply_cannot_have_a_reserved_name(
     async def answer(ctx: EventContext) -> None:
         await ctx.reply(event, {})
 
-    house = build()
-    house.lobby.on_message("ask", answer)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("ask", answer)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="ask")
         assert (await ann.receive()).event == "INTERNAL_SERVER_ERROR"
     assert "UsageError" in caplog.text
@@ -164,9 +164,9 @@ async def test_replies_and_broadcasts_arrive_in_the_order_in_which_they_were_sen
             await ctx.track({"n": number})
             await ctx.broadcast_to("you", {}, ctx.user.id)
 
-    house = build()
-    house.lobby.on_message("go", handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("go", handler)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="go")
         await settled()
         assert events(ann) == [
@@ -180,9 +180,9 @@ async def test_broadcast_from_leaves_out_this_connection_not_the_users_others() 
     async def others(ctx: EventContext) -> None:
         await ctx.broadcast_from("others", {})
 
-    house = build()
-    house.lobby.on_message("go", others)
-    async with member(house, "ann") as ann, member(house, "ann") as tab:
+    setup = build()
+    setup.lobby.on_message("go", others)
+    async with member(setup, "ann") as ann, member(setup, "ann") as tab:
         say(ann, "", event="go")
         assert (await tab.receive()).event == "others"
         await settled()
@@ -195,17 +195,17 @@ async def test_track_update_and_untrack_reach_the_users_named() -> None:
         await ctx.update_presence({"again": True}, "bob")
         await ctx.untrack("eve")
 
-    house = build()
-    house.lobby.on_message("go", handler)
+    setup = build()
+    setup.lobby.on_message("go", handler)
     async with (
-        member(house, "ann") as ann,
-        member(house, "bob"),
-        member(house, "bob"),
-        member(house, "eve"),
+        member(setup, "ann") as ann,
+        member(setup, "bob"),
+        member(setup, "bob"),
+        member(setup, "eve"),
     ):
         say(ann, "", event="go")
         await settled()
-        channel = await house.lobby.get_channel(ROOM)
+        channel = await setup.lobby.get_channel(ROOM)
         assert channel is not None
         assert await channel.get_presence() == {"bob": {"again": True}}
         # Bob's second tab shows the same, then another object; the first one follows unseen.
@@ -230,9 +230,9 @@ async def test_naming_a_user_who_is_no_member_is_a_usage_error(attempt: object) 
         except UsageError as error:
             failures.append(str(error))
 
-    house = build()
-    house.lobby.on_message("go", handler)
-    async with member(house, "ann") as ann, member(house, "bob"):
+    setup = build()
+    setup.lobby.on_message("go", handler)
+    async with member(setup, "ann") as ann, member(setup, "bob"):
         say(ann, "", event="go")
         await settled()
         assert not ann.unread  # nobody was tracked, not even bob
@@ -244,9 +244,9 @@ async def test_evict_without_ids_is_of_this_connection_with_ids_of_the_users() -
     async def out(ctx: EventContext) -> None:
         await ctx.evict("all of bob", *(["bob"] if ctx.get_payload()["text"] else []))
 
-    house = build()
-    house.lobby.on_message("out", out)
-    async with members(house, "ann", "ann", "bob", "bob") as (ann, tab, bob, bob_tab):
+    setup = build()
+    setup.lobby.on_message("out", out)
+    async with members(setup, "ann", "ann", "bob", "bob") as (ann, tab, bob, bob_tab):
         say(ann, "bob", event="out")
         await settled()
         assert events(bob) == events(bob_tab) == ["EVICTED"]
@@ -262,10 +262,10 @@ async def test_a_context_kept_beyond_its_handler_still_broadcasts() -> None:
     async def keep(ctx: EventContext) -> None:
         kept.append(ctx)
 
-    house = build()
-    house.lobby.on_message("keep", keep)
-    async with member(house, "bob") as bob:
-        async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("keep", keep)
+    async with member(setup, "bob") as bob:
+        async with member(setup, "ann") as ann:
             say(ann, "", event="keep")
             await settled()
         await kept[0].reply("nobody hears", {})
@@ -285,10 +285,10 @@ async def test_a_leave_context_shows_who_was_there() -> None:
         await ctx.broadcast_from("left again", {})
         await ctx.broadcast_to("psst", {}, "bob", "ann")
 
-    house = build(join_as_member)
-    house.lobby.on_leave(leave)
-    async with member(house, "bob") as bob:
-        async with member(house, "ann"):
+    setup = build(join_as_member)
+    setup.lobby.on_leave(leave)
+    async with member(setup, "bob") as bob:
+        async with member(setup, "ann"):
             pass
         await settled()
         assert events(bob)[-4:] == ["LEAVE", "left", "left again", "psst"]

@@ -71,8 +71,8 @@ async def test_a_broadcast_before_accepting_reaches_the_others() -> None:
             assert list(await ctx.get_all_assigns()) == ["bob"]
         await ctx.accept()
 
-    house = build(join)
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
+    setup = build(join)
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         await settled()
         assert events(bob) == ["knock", "knock again", "psst"]
         assert not ann.unread
@@ -85,10 +85,10 @@ async def test_a_broadcast_after_accepting_reaches_the_member_too() -> None:
         await ctx.broadcast_from("others", {})
         await ctx.broadcast_to("ann", {}, "ann")
 
-    house = build(join)
-    async with member(house, "bob") as bob:
+    setup = build(join)
+    async with member(setup, "bob") as bob:
         bob.drain()
-        async with member(house, "ann") as ann:
+        async with member(setup, "ann") as ann:
             await settled()
             assert events(bob)[-2:] == ["all", "others"]
             assert not ann.unread or events(ann) == ["all", "ann"]
@@ -103,8 +103,8 @@ async def test_a_second_decision_is_logged_and_changes_nothing(
         await ctx.decline(403, "no")
         assert await ctx.get_assign("n") == 1
 
-    house = build(join)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join)
+    async with connect(setup.pond, "/socket") as ann:
         assert (await ann.join(ROOM)).payload == Acknowledged()
         await settled()
         assert events(ann) == ["CONNECTION"]
@@ -119,12 +119,12 @@ async def test_accepting_after_declining_admits_nobody(caplog: pytest.LogCapture
         await ctx.decline(403, "no")
         await ctx.accept()
 
-    house = build(join)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join)
+    async with connect(setup.pond, "/socket") as ann:
         assert (await ann.join(ROOM)).payload == Refused(403, "no")
         await settled()
         assert events(ann) == ["CONNECTION"]
-        assert await house.lobby.list_channels() == []
+        assert await setup.lobby.list_channels() == []
     assert len(logged_errors(caplog)) == 1
 
 
@@ -134,10 +134,10 @@ async def test_a_decision_after_the_answer_comes_too_late(caplog: pytest.LogCapt
     async def join(ctx: JoinContext) -> None:
         kept.append(ctx)
 
-    house = build(join)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join)
+    async with connect(setup.pond, "/socket") as ann:
         assert (await ann.join(ROOM)).event == "UNAUTHORIZED"
         await kept[0].accept()
         await settled()
         assert events(ann) == ["CONNECTION"]
-        assert await house.lobby.list_channels() == []
+        assert await setup.lobby.list_channels() == []

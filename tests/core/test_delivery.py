@@ -11,10 +11,10 @@ from pondsocket_common import PresenceEventTypes, PresenceList
 
 from tests.core.ponds import (
     ROOM,
+    accept_join,
     build,
     events,
     join_and_track,
-    let_in,
     member,
     members,
     say,
@@ -77,11 +77,11 @@ def test_closing_may_take_members_out_of_what_is_iterated() -> None:
 
 
 async def test_a_slow_member_is_closed_and_others_keep_receiving() -> None:
-    house = build()
+    setup = build()
     async with (
-        member(house, "ann") as ann,
-        member(house, "slow", capacity=3) as slow,
-        member(house, "bob") as bob,
+        member(setup, "ann") as ann,
+        member(setup, "slow", capacity=3) as slow,
+        member(setup, "bob") as bob,
     ):
         for number in range(5):
             say(ann, str(number))
@@ -92,12 +92,12 @@ async def test_a_slow_member_is_closed_and_others_keep_receiving() -> None:
         for peer in (ann, bob):
             assert [m.payload for m in peer.drain()] == [{"text": str(n)} for n in range(5)]
         assert [m.event for m in slow.unread] == ["say", "say", "say", "GOODBYE"]
-        assert await house.endpoint.connection_count() == 2
+        assert await setup.endpoint.connection_count() == 2
 
 
 async def test_a_sender_that_does_not_read_is_closed_itself() -> None:
-    house = build()
-    async with member(house, "ann", capacity=2) as ann, member(house, "bob") as bob:
+    setup = build()
+    async with member(setup, "ann", capacity=2) as ann, member(setup, "bob") as bob:
         for number in range(5):
             say(ann, str(number))
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
@@ -107,19 +107,19 @@ async def test_a_sender_that_does_not_read_is_closed_itself() -> None:
 
 
 async def test_unread_answers_make_a_slow_consumer_too() -> None:
-    house = build()
-    async with member(house, "ann", capacity=2) as ann:
+    setup = build()
+    async with member(setup, "ann", capacity=2) as ann:
         for _ in range(3):
             ann.send_raw('{"action": "ping"}')
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
 
 
 async def test_the_others_learn_of_it_after_what_broke_it() -> None:
-    house = build(join_and_track)
+    setup = build(join_and_track)
     async with (
-        member(house, "slow", capacity=4) as slow,
-        member(house, "ann") as ann,
-        member(house, "bob") as bob,
+        member(setup, "slow", capacity=4) as slow,
+        member(setup, "ann") as ann,
+        member(setup, "bob") as bob,
     ):
         for peer in (slow, ann, bob):
             await settled()
@@ -136,9 +136,9 @@ async def test_outgoing_copies_reach_everyone_before_a_slow_one_is_closed() -> N
     def mark(ctx: OutgoingContext) -> None:
         ctx.transform({"for": ctx.get_user().id})
 
-    house = build(join_and_track)
-    house.lobby.on_outgoing("say", mark)
-    async with members(house, "slow", "ann", "bob") as (slow, ann, bob):
+    setup = build(join_and_track)
+    setup.lobby.on_outgoing("say", mark)
+    async with members(setup, "slow", "ann", "bob") as (slow, ann, bob):
         await settled()
         for peer in (slow, ann, bob):
             peer.drain()
@@ -155,15 +155,15 @@ async def test_a_room_of_stalled_peers_is_closed_one_after_another(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Each that goes is one presence frame more for the rest: nested, it exhausted the stack."""
-    house = build(join_and_track)
+    setup = build(join_and_track)
     stalled = 150
     async with AsyncExitStack() as stack:
         peers = []
         for number in range(stalled):
-            peer = await stack.enter_async_context(member(house, f"user{number}"))
+            peer = await stack.enter_async_context(member(setup, f"user{number}"))
             peer.drain()
             peers.append(peer)
-        ann = await stack.enter_async_context(member(house, "ann"))
+        ann = await stack.enter_async_context(member(setup, "ann"))
         await settled()
         for number, peer in enumerate(peers):
             peer.drain()
@@ -186,12 +186,12 @@ async def test_a_room_of_stalled_peers_is_closed_one_after_another(
 async def test_peers_that_stall_at_once_are_each_closed_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    house = build(join_and_track)
+    setup = build(join_and_track)
     async with AsyncExitStack() as stack:
         peers = [
-            await stack.enter_async_context(member(house, f"user{number}")) for number in range(10)
+            await stack.enter_async_context(member(setup, f"user{number}")) for number in range(10)
         ]
-        ann = await stack.enter_async_context(member(house, "ann"))
+        ann = await stack.enter_async_context(member(setup, "ann"))
         await settled()
         for peer in peers:
             peer.drain()
@@ -207,9 +207,9 @@ async def test_a_chain_that_meets_a_full_outbox_closes_the_connection() -> None:
     async def wait_a_little(ctx: OutgoingContext) -> None:
         await anyio.lowlevel.checkpoint()
 
-    house = build(let_in)
-    house.lobby.on_outgoing("say", wait_a_little)
-    async with member(house, "ann") as ann, member(house, "slow", capacity=2) as slow:
+    setup = build(accept_join)
+    setup.lobby.on_outgoing("say", wait_a_little)
+    async with member(setup, "ann") as ann, member(setup, "slow", capacity=2) as slow:
         for number in range(4):
             say(ann, str(number))
         assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
@@ -231,10 +231,10 @@ async def test_a_member_whose_chain_is_full_is_closed_and_others_are_not() -> No
                 await anyio.lowlevel.checkpoint()
                 await settled()
 
-    house = build()
-    house.lobby.on_outgoing("tick", stall_bob)
-    house.lobby.on_message("many", many)
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_outgoing("tick", stall_bob)
+    setup.lobby.on_message("many", many)
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         say(ann, "", event="many")
         assert await bob.wait_closed(wait=5) is CloseCode.SLOW_CONSUMER
         await settled()
@@ -247,10 +247,10 @@ async def test_a_chain_that_hangs_does_not_outlive_its_connection(name: str) -> 
     async def hang(ctx: OutgoingContext) -> None:
         await anyio.sleep_forever()
 
-    house = build()
-    house.lobby.on_outgoing("say", hang)
+    setup = build()
+    setup.lobby.on_outgoing("say", hang)
     with anyio.fail_after(2):  # less than the grace that handlers have
-        async with member(house, "ann", name) as ann:
+        async with member(setup, "ann", name) as ann:
             say(ann, "1", name)
             await settled()
             assert not ann.unread

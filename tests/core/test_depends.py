@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from tests.core.dependency_log import DependencyLog
 from tests.core.ponds import ROOM, build, member
-from tests.core.typed import fault, result
+from tests.core.typed_handlers import fault, result
 
 
 async def test_dependencies_of_every_form_give_their_value() -> None:
@@ -122,9 +122,9 @@ async def test_nested_dependencies_are_called_once_a_message() -> None:
     ) -> list[str]:
         return [may, who, db]
 
-    house = build()
-    house.lobby.on_message("ask", handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("ask", handler)
+    async with member(setup, "ann") as ann:
         for _ in range(2):
             answer = await ann.answer(ann.send("BROADCAST", ROOM, "ask"))
             assert answer.payload == {"result": ["rights of user of db", "user of db", "db"]}

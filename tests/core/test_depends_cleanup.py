@@ -27,7 +27,7 @@ from pondsocket_common import Acknowledged, Refused
 
 from tests.core.dependency_log import DependencyLog
 from tests.core.ponds import ROOM, build, member, settled
-from tests.core.typed import ask, fault, lobby, result
+from tests.core.typed_handlers import ask, fault, lobby, result
 
 
 @pytest.mark.parametrize("form", ["generates", "generates_async"])
@@ -51,14 +51,14 @@ async def test_a_generator_sees_the_handlers_exception_and_is_cleaned_up(
 
 @pytest.mark.parametrize("form", ["generates", "generates_async"])
 async def test_the_clean_up_precedes_the_reply(form: str) -> None:
-    house = build()
+    setup = build()
     log = DependencyLog()
 
     async def handler(ctx: EventContext, value: str = Depends(getattr(log, form))) -> str:
         return value
 
-    house.lobby.on_message("ask", handler)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("ask", handler)
+    async with member(setup, "ann") as ann:
         await ann.answer(ann.send("BROADCAST", ROOM, "ask"))
         assert log == ["open", "closed"]
 
@@ -95,8 +95,8 @@ async def test_a_generator_is_cleaned_up_where_the_join_takes_too_long(form: str
     async def join(ctx: JoinContext, value: str = Depends(getattr(log, form))) -> None:
         await anyio.sleep_forever()
 
-    house = build(join, options=Options(join_timeout=0.05))
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join, options=Options(join_timeout=0.05))
+    async with connect(setup.pond, "/socket") as ann:
         refused = (await ann.join(ROOM)).payload
     assert isinstance(refused, Refused)
     assert refused.code == 408
@@ -105,7 +105,7 @@ async def test_a_generator_is_cleaned_up_where_the_join_takes_too_long(form: str
 
 async def test_what_is_given_back_needs_no_thread_of_those_that_wait_for_it() -> None:
     """The threads wait for what the others hold: giving it back must not queue behind them."""
-    house = build(options=Options(event_rate=None))
+    setup = build(options=Options(event_rate=None))
     pool = threading.BoundedSemaphore(2)
 
     def lease() -> Iterator[None]:
@@ -117,8 +117,8 @@ async def test_what_is_given_back_needs_no_thread_of_those_that_wait_for_it() ->
         await anyio.lowlevel.checkpoint()
         return "done"
 
-    house.lobby.on_message("ask", handler, concurrent=True)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("ask", handler, concurrent=True)
+    async with member(setup, "ann") as ann:
         with anyio.fail_after(5):
             requests = [ann.send("BROADCAST", ROOM, "ask") for _ in range(90)]
             for request in requests:

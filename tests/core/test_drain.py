@@ -9,10 +9,10 @@ import pytest
 from pondsocket import CloseCode, LeaveReason, Options
 from pondsocket.testing import MemoryPeer
 
-from tests.core.crowds import crowd, goodbyes
+from tests.core.draining import goodbyes, many_members
 from tests.core.ponds import (
     ROOM,
-    Leaves,
+    RecordedLeaves,
     admitted,
     assert_nothing_left,
     build,
@@ -21,7 +21,7 @@ from tests.core.ponds import (
     say,
     settled,
 )
-from tests.virtual import jumping_loops
+from tests.virtual_time import jumping_loops
 
 # A window of ten seconds takes none.
 anyio_backend = jumping_loops
@@ -37,15 +37,15 @@ async def closed_at(peer: MemoryPeer) -> float:
 
 @pytest.mark.parametrize("way", ["begin_drain", "drain"])
 async def test_everybody_is_told_at_once_when_the_end_comes_and_it_comes_then(way: str) -> None:
-    house = build()
-    async with crowd(house, 30) as peers, anyio.create_task_group() as tasks:
+    setup = build()
+    async with many_members(setup, 30) as peers, anyio.create_task_group() as tasks:
         began = anyio.current_time()
         if way == "drain":
-            tasks.start_soon(house.pond.drain)
+            tasks.start_soon(setup.pond.drain)
             await anyio.lowlevel.checkpoint()
             await anyio.lowlevel.checkpoint()
         else:
-            house.pond.begin_drain()
+            setup.pond.begin_drain()
         told = [goodbyes(peer) for peer in peers]
         assert all(peer.closed is None for peer in peers[:1])
 
@@ -74,9 +74,9 @@ async def test_everybody_is_told_at_once_when_the_end_comes_and_it_comes_then(wa
 async def test_the_window_grows_with_the_connections_up_to_its_limit(
     connections: int, seconds: float | None, window: float
 ) -> None:
-    house = build(options=Options(drain_seconds=10))
-    async with crowd(house, connections) as peers:
-        house.pond.begin_drain(seconds)
+    setup = build(options=Options(drain_seconds=10))
+    async with many_members(setup, connections) as peers:
+        setup.pond.begin_drain(seconds)
         delays = sorted(goodbye.after_ms or 0 for peer in peers for goodbye in goodbyes(peer))
         assert len(delays) == connections
         assert all(0 <= delay <= math.ceil(window * 1_000) for delay in delays)
@@ -87,24 +87,24 @@ async def test_the_window_grows_with_the_connections_up_to_its_limit(
 
 
 async def test_options_bound_the_window() -> None:
-    house = build(options=Options(drain_seconds=0.02))
-    async with crowd(house, 20) as peers:
-        house.pond.begin_drain()
+    setup = build(options=Options(drain_seconds=0.02))
+    async with many_members(setup, 20) as peers:
+        setup.pond.begin_drain()
         assert all(goodbyes(peer)[0].after_ms in range(21) for peer in peers)
 
 
 async def test_the_order_is_not_that_in_which_they_came() -> None:
-    house = build()
-    async with crowd(house, 30) as peers:
-        house.pond.begin_drain()
+    setup = build()
+    async with many_members(setup, 30) as peers:
+        setup.pond.begin_drain()
         delays = [goodbyes(peer)[0].after_ms or 0 for peer in peers]
         assert delays != sorted(delays)
 
 
 async def test_until_its_moment_a_connection_is_served_as_ever() -> None:
-    house = build()
-    async with crowd(house, 2) as (ann, bob):
-        house.pond.begin_drain()
+    setup = build()
+    async with many_members(setup, 2) as (ann, bob):
+        setup.pond.begin_drain()
         say(ann, "still here")
         await anyio.lowlevel.checkpoint()
         for peer in (ann, bob):
@@ -113,29 +113,29 @@ async def test_until_its_moment_a_connection_is_served_as_ever() -> None:
 
 
 async def test_memberships_end_at_the_close_not_at_the_announcement() -> None:
-    leaves = Leaves()
-    house = build()
-    house.lobby.on_leave(leaves)
-    async with member(house, "ann") as ann:
-        house.pond.begin_drain()
-        channel = await house.lobby.get_channel(ROOM)
+    leaves = RecordedLeaves()
+    setup = build()
+    setup.lobby.on_leave(leaves)
+    async with member(setup, "ann") as ann:
+        setup.pond.begin_drain()
+        channel = await setup.lobby.get_channel(ROOM)
         assert channel is not None
         assert await channel.has_user("ann")
         del channel
         await ann.wait_closed()
         await settled()
         assert leaves.seen == [("ann", LeaveReason.CONNECTION_CLOSED)]
-        await assert_nothing_left(house)
+        await assert_nothing_left(setup)
 
 
 async def test_one_that_goes_by_itself_before_its_moment_is_not_waited_for() -> None:
-    house = build()
-    async with crowd(house, 3) as peers:
-        house.pond.begin_drain()
+    setup = build()
+    async with many_members(setup, 3) as peers:
+        setup.pond.begin_drain()
         for peer in peers:
             peer.vanish()
         before = anyio.current_time()
-        await house.pond.drain()
+        await setup.pond.drain()
         assert anyio.current_time() - before < 0.03
         assert {peer.closed for peer in peers} == {CloseCode.NORMAL}
 
@@ -156,9 +156,9 @@ async def test_one_that_goes_by_itself_before_its_moment_is_not_waited_for() -> 
 async def test_a_close_of_another_reason_in_a_drain_is_told_besides(
     code: CloseCode, count: int
 ) -> None:
-    house = build()
-    async with member(house, "ann") as ann:
-        house.pond.begin_drain()
+    setup = build()
+    async with member(setup, "ann") as ann:
+        setup.pond.begin_drain()
         ann.session.close(code, "meanwhile")
         assert await ann.wait_closed() is code
         told = goodbyes(ann)
@@ -167,18 +167,18 @@ async def test_a_close_of_another_reason_in_a_drain_is_told_besides(
 
 
 async def test_the_announcement_may_be_the_last_straw_of_a_slow_consumer() -> None:
-    house = build()
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup = build()
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         ann.capacity = 0
-        house.pond.begin_drain()
+        setup.pond.begin_drain()
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
         assert [goodbye.code for goodbye in goodbyes(ann)] == [CloseCode.SLOW_CONSUMER]
         assert await bob.wait_closed() is CloseCode.RESTART
 
 
 async def test_departing_twice_is_departing_once() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         ann.session.depart(0.5)
         ann.session.depart(0.0)
         began = anyio.current_time()
@@ -188,16 +188,16 @@ async def test_departing_twice_is_departing_once() -> None:
 
 @pytest.mark.parametrize("state", ["admitted", "closing", "over"])
 async def test_only_an_open_connection_departs(state: str) -> None:
-    house = build()
+    setup = build()
     if state == "admitted":
-        session = await admitted(house.pond)
+        session = await admitted(setup.pond)
         session.depart(0)
         peer = MemoryPeer(session)
         peer.vanish()
         await session.run(peer, peer.pull)
         assert events(peer) == ["CONNECTION"]
         return
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         ann.session.close(CloseCode.DISCONNECTED)
         if state == "over":
             await ann.session.wait_ended()

@@ -10,7 +10,7 @@ from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Goodbye, ServerMessage
 
-from tests.core.crowds import crowd, goodbyes
+from tests.core.draining import goodbyes, many_members
 from tests.core.ponds import (
     SlowConnect,
     admitted,
@@ -24,7 +24,7 @@ from tests.core.ponds import (
     served,
     settled,
 )
-from tests.virtual import jumping_loops
+from tests.virtual_time import jumping_loops
 
 # A window of ten seconds takes none.
 anyio_backend = jumping_loops
@@ -34,8 +34,8 @@ anyio_backend = jumping_loops
 
 
 async def test_a_draining_pond_lets_nobody_in_and_says_when_to_come_back() -> None:
-    house = build()
-    pond = house.pond
+    setup = build()
+    pond = setup.pond
     assert (pond.is_ready, pond.is_draining) == (True, False)
     pond.begin_drain()
     assert (pond.is_ready, pond.is_draining) == (False, True)
@@ -48,19 +48,19 @@ async def test_a_draining_pond_lets_nobody_in_and_says_when_to_come_back() -> No
 
 
 async def test_a_drain_returns_when_the_last_connection_has_ended() -> None:
-    house = build()
-    async with crowd(house, 20) as peers:
+    setup = build()
+    async with many_members(setup, 20) as peers:
         began = anyio.current_time()
-        await house.pond.drain()
+        await setup.pond.drain()
         assert all(peer.closed is CloseCode.RESTART for peer in peers)
         assert anyio.current_time() - began <= 0.25
-        await assert_nothing_left(house)
+        await assert_nothing_left(setup)
 
 
 async def test_a_drain_of_nobody_returns_at_once() -> None:
-    house = build()
-    await house.pond.drain()
-    assert house.pond.is_draining
+    setup = build()
+    await setup.pond.drain()
+    assert setup.pond.is_draining
 
 
 async def test_a_drain_waits_for_handlers_that_still_run() -> None:
@@ -70,15 +70,15 @@ async def test_a_drain_waits_for_handlers_that_still_run() -> None:
         await opened.wait()
         done.set()
 
-    house = build()
-    house.lobby.on_message("slow", slow)
-    async with member(house, "ann") as ann, anyio.create_task_group() as tasks:
+    setup = build()
+    setup.lobby.on_message("slow", slow)
+    async with member(setup, "ann") as ann, anyio.create_task_group() as tasks:
         say(ann, "", event="slow")
         await settled()
         drained = anyio.Event()
 
         async def drain() -> None:
-            await house.pond.drain()
+            await setup.pond.drain()
             drained.set()
 
         tasks.start_soon(drain)
@@ -90,34 +90,34 @@ async def test_a_drain_waits_for_handlers_that_still_run() -> None:
 
 
 async def test_a_second_drain_waits_with_the_first() -> None:
-    house = build()
-    async with crowd(house, 10) as peers, anyio.create_task_group() as tasks:
-        tasks.start_soon(house.pond.drain)
-        await house.pond.drain(0.0)
+    setup = build()
+    async with many_members(setup, 10) as peers, anyio.create_task_group() as tasks:
+        tasks.start_soon(setup.pond.drain)
+        await setup.pond.drain(0.0)
         assert all(peer.closed is CloseCode.RESTART for peer in peers)
         assert all(len(goodbyes(peer)) == 1 for peer in peers)
 
 
 async def test_a_drain_that_is_cancelled_goes_on_by_itself() -> None:
-    house = build()
-    async with crowd(house, 10) as peers:
+    setup = build()
+    async with many_members(setup, 10) as peers:
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await house.pond.drain()
+            await setup.pond.drain()
         assert scope.cancelled_caught
-        assert house.pond.is_draining
+        assert setup.pond.is_draining
         for peer in peers:
             assert await peer.wait_closed() is CloseCode.RESTART
 
 
 async def test_a_handler_may_begin_a_drain() -> None:
     async def stop(ctx: EventContext) -> None:
-        house.pond.begin_drain()
+        setup.pond.begin_drain()
         await ctx.reply("stopping", {})
 
-    house = build()
-    house.lobby.on_message("stop", stop)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("stop", stop)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="stop")
         assert await ann.wait_closed() is CloseCode.RESTART
         assert events(ann) == ["GOODBYE", "stopping"]
@@ -127,11 +127,11 @@ async def test_a_handler_that_waits_for_the_drain_ends_with_its_grace() -> None:
     """It is itself what is waited for; nothing hangs for it."""
 
     async def stop(ctx: EventContext) -> None:
-        await house.pond.drain()
+        await setup.pond.drain()
 
-    house = build(options=Options(handler_grace=0.5))
-    house.lobby.on_message("stop", stop)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup = build(options=Options(handler_grace=0.5))
+    setup.lobby.on_message("stop", stop)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         began = anyio.current_time()
         say(ann, "", event="stop")
         await ann.wait_closed()
@@ -141,51 +141,51 @@ async def test_a_handler_that_waits_for_the_drain_ends_with_its_grace() -> None:
 
 
 async def test_a_close_ends_a_drain_at_once() -> None:
-    house = build()
-    async with crowd(house, 10) as peers, anyio.create_task_group() as tasks:
-        tasks.start_soon(house.pond.drain)
+    setup = build()
+    async with many_members(setup, 10) as peers, anyio.create_task_group() as tasks:
+        tasks.start_soon(setup.pond.drain)
         await anyio.lowlevel.checkpoint()
-        house.pond.begin_drain()
-        await house.pond.close()
+        setup.pond.begin_drain()
+        await setup.pond.close()
         for peer in peers:
             assert peer.closed in (CloseCode.GOING_AWAY, CloseCode.RESTART)
             told = [goodbye.code for goodbye in goodbyes(peer)]
             assert told == list(dict.fromkeys([CloseCode.RESTART, peer.closed]))
-        assert not house.pond.is_draining
+        assert not setup.pond.is_draining
 
 
 async def test_a_drain_after_a_close_changes_nothing() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(house.pond.close)
+            tasks.start_soon(setup.pond.close)
             await settled()
-            await house.pond.drain()
-        assert not house.pond.is_draining
+            await setup.pond.drain()
+        assert not setup.pond.is_draining
         assert ann.closed is CloseCode.GOING_AWAY
         assert len(goodbyes(ann)) == 1
 
 
 async def test_a_pond_entered_again_after_a_drain_lets_people_in() -> None:
-    house = build()
-    async with house.pond, member(house, "ann") as ann:
-        await house.pond.drain()
+    setup = build()
+    async with setup.pond, member(setup, "ann") as ann:
+        await setup.pond.drain()
         assert ann.closed is CloseCode.RESTART
-    async with house.pond:
-        assert house.pond.is_ready
-        async with member(house, "bob") as bob:
+    async with setup.pond:
+        assert setup.pond.is_ready
+        async with member(setup, "bob") as bob:
             say(bob, "again")
             await bob.receive_event("say")
-            house.pond.begin_drain()
+            setup.pond.begin_drain()
             assert await bob.wait_closed() is CloseCode.RESTART
-    assert not house.pond.is_ready
+    assert not setup.pond.is_ready
 
 
 async def test_a_pond_left_while_it_drains_is_closed() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
-        async with house.pond:
-            house.pond.begin_drain()
+    setup = build()
+    async with member(setup, "ann") as ann:
+        async with setup.pond:
+            setup.pond.begin_drain()
         assert ann.closed is CloseCode.GOING_AWAY
         assert [g.code for g in goodbyes(ann)] == [CloseCode.RESTART, CloseCode.GOING_AWAY]
 
@@ -195,44 +195,44 @@ async def test_a_pond_left_while_it_drains_is_closed() -> None:
 
 async def test_a_connection_that_is_being_decided_when_the_drain_begins_is_refused() -> None:
     slow = SlowConnect(ConnectionContext.accept)
-    house = build(connect=slow)
+    setup = build(connect=slow)
     async with anyio.create_task_group() as tasks:
         refused = anyio.Event()
 
         async def knock() -> None:
             with pytest.raises(ConnectionRefusedByPond) as caught:
-                async with connect(house.pond, "/socket"):
+                async with connect(setup.pond, "/socket"):
                     pass
             assert caught.value.refusal.status == 503
             refused.set()
 
         tasks.start_soon(knock)
         await slow.asked.wait()
-        await house.pond.drain()
+        await setup.pond.drain()
         slow.opened.set()
         await refused.wait()
 
 
 async def test_one_admitted_but_not_yet_served_when_the_drain_begins_is_told_at_once() -> None:
-    house = build()
-    session = await admitted(house.pond)
-    house.pond.begin_drain()
+    setup = build()
+    session = await admitted(setup.pond)
+    setup.pond.begin_drain()
     peer = await served(session)
 
     assert peer.closed is CloseCode.RESTART
     seen = peer.drain()
     assert [message.event for message in seen] == ["CONNECTION", "GOODBYE"]
     assert after_ms(seen[1]) == 0
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_a_refusal_of_the_application_is_given_also_in_a_drain() -> None:
     """Whoever may not come in at all need not come back."""
     slow = SlowConnect(lambda ctx: ctx.decline(401, "Who are you?"))
-    house = build(connect=slow)
-    async with connecting(house.pond) as outcomes:
+    setup = build(connect=slow)
+    async with connecting(setup.pond) as outcomes:
         await slow.asked.wait()
-        house.pond.begin_drain()
+        setup.pond.begin_drain()
         slow.opened.set()
     (outcome,) = outcomes
     assert isinstance(outcome, Refusal)

@@ -22,13 +22,13 @@ from pondsocket_common import Fault, NotFound
 from tests.core.ponds import (
     ROOM,
     SECRET,
+    accept_join,
     admit,
     assert_nothing_left,
     build,
     envelope_of,
     error_records,
     events,
-    let_in,
     member,
     members,
     request,
@@ -38,11 +38,11 @@ from tests.core.ponds import (
 
 
 async def refusal_of(handler: Handler, **limits: float) -> Refusal:
-    house = build(connect=handler, options=Options(**limits))  # type: ignore[arg-type]
+    setup = build(connect=handler, options=Options(**limits))  # type: ignore[arg-type]
     with pytest.raises(ConnectionRefusedByPond) as failure:
-        async with connect(house.pond, "/socket"):
+        async with connect(setup.pond, "/socket"):
             pass
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
     return failure.value.refusal
 
 
@@ -140,8 +140,8 @@ async def test_no_time_limit_may_be_set() -> None:
         await anyio.lowlevel.checkpoint()
         ctx.accept()
 
-    house = build(connect=slow, options=Options(connect_timeout=None))
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(connect=slow, options=Options(connect_timeout=None))
+    async with connect(setup.pond, "/socket") as ann:
         assert (await ann.receive()).event == "CONNECTION"
 
 
@@ -153,8 +153,8 @@ async def test_a_second_decision_is_logged_and_changes_nothing(
         ctx.accept(user_id="eve", role="admin")
         ctx.decline(403, "no")
 
-    house = build(connect=twice)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(connect=twice)
+    async with connect(setup.pond, "/socket") as ann:
         assert ann.session.user_id == "ann"
         assert ann.session.assigns == {"user_id": "ann", "role": "member"}
     assert caplog.text.count("decided twice") == 2
@@ -259,12 +259,12 @@ async def test_middleware_around_the_connection_handler() -> None:
 
 
 async def test_middleware_that_fails_to_register_is_not_kept() -> None:
-    house = build()
+    setup = build()
     for _ in range(2):
         with pytest.raises(Exception, match="write `async def"):
-            house.endpoint.use(lambda ctx, next: None)  # type: ignore[arg-type]  # noqa: A006
-    house.endpoint.use(pass_on)
-    async with connect(house.pond, "/socket") as ann:
+            setup.endpoint.use(lambda ctx, next: None)  # type: ignore[arg-type]  # noqa: A006
+    setup.endpoint.use(pass_on)
+    async with connect(setup.pond, "/socket") as ann:
         assert (await ann.receive()).event == "CONNECTION"
 
 
@@ -279,7 +279,7 @@ async def test_channels_belong_to_the_endpoint_and_its_paths_share_them() -> Non
     pond = PondSocket()
     tenants = pond.create_endpoint("/t/:tenant", admit)
     other = pond.create_endpoint("/other", admit)
-    lobbies = [endpoint.create_channel("/room/:id", let_in) for endpoint in (tenants, other)]
+    lobbies = [endpoint.create_channel("/room/:id", accept_join) for endpoint in (tenants, other)]
     async with (
         connect(pond, "/t/a") as one,
         connect(pond, "/t/b") as two,
@@ -297,14 +297,14 @@ async def test_channels_belong_to_the_endpoint_and_its_paths_share_them() -> Non
 
 
 async def test_the_first_registered_channel_pattern_wins() -> None:
-    house = build()
-    star = house.endpoint.create_channel("*", let_in)
-    house.endpoint.create_channel("/room/vip", let_in)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build()
+    star = setup.endpoint.create_channel("*", accept_join)
+    setup.endpoint.create_channel("/room/vip", accept_join)
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join("/room/vip")
         await ann.join("/files/a/b")
 
-        assert [c.name for c in await house.lobby.list_channels()] == ["/room/vip"]
+        assert [c.name for c in await setup.lobby.list_channels()] == ["/room/vip"]
         assert [c.name for c in await star.list_channels()] == ["/files/a/b"]
 
 
@@ -312,12 +312,12 @@ async def test_the_first_registered_channel_pattern_wins() -> None:
 
 
 async def test_connections_are_counted_and_closed_by_user() -> None:
-    house = build()
-    async with members(house, "ann", "bob", "bob") as (ann, tab, tab2):
-        assert await house.endpoint.connection_count() == 3
-        await house.endpoint.close_connection("bob")
-        assert await house.endpoint.connection_count() == 1
-        await house.endpoint.close_connection("nobody")
+    setup = build()
+    async with members(setup, "ann", "bob", "bob") as (ann, tab, tab2):
+        assert await setup.endpoint.connection_count() == 3
+        await setup.endpoint.close_connection("bob")
+        assert await setup.endpoint.connection_count() == 1
+        await setup.endpoint.close_connection("nobody")
         for peer in (tab, tab2):
             assert await peer.wait_closed() is CloseCode.DISCONNECTED
             assert events(peer) == ["GOODBYE"]
@@ -328,8 +328,8 @@ async def test_connections_are_counted_and_closed_by_user() -> None:
 
 
 async def test_an_event_by_a_non_member_is_403() -> None:
-    house = build()
-    async with connect(house.pond, "/socket") as ann, member(house, "bob") as bob:
+    setup = build()
+    async with connect(setup.pond, "/socket") as ann, member(setup, "bob") as bob:
         await ann.receive()
         request_id = say(ann, "let me in")
         answer = await ann.receive()
@@ -372,9 +372,9 @@ async def test_an_event_of_the_endpoint_has_no_handler_yet() -> None:
 async def test_a_channel_of_the_same_name_under_another_event_keeps_its_members() -> None:
     async def nothing(ctx: EventContext) -> None: ...
 
-    house = build()
-    house.lobby.on_message("nothing", nothing)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("nothing", nothing)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="nothing")
         await settled()
         assert not ann.unread  # no reply is made up

@@ -32,13 +32,13 @@ async def call(peer: MemoryPeer, event: str, payload: Payload | None = None) -> 
 
 
 async def test_a_request_to_the_endpoint_needs_no_join() -> None:
-    house = build()
+    setup = build()
 
-    @house.endpoint.on_message("add_numbers")
+    @setup.endpoint.on_message("add_numbers")
     async def add_numbers(ctx: EventContext, payload: Numbers) -> int:
         return sum(payload.numbers)
 
-    async with connect(house.pond, "/socket") as ann:
+    async with connect(setup.pond, "/socket") as ann:
         answer = await call(ann, "add_numbers", {"numbers": [1, 2]})
     assert (answer.action, answer.event, answer.channel_name, answer.payload) == (
         "SYSTEM",
@@ -83,17 +83,17 @@ async def test_its_context_knows_the_connection() -> None:
 
 
 async def test_a_user_of_the_endpoint_is_a_snapshot() -> None:
-    house = build()
+    setup = build()
     seen: list[dict[str, Any]] = []
 
-    @house.endpoint.on_message("ask")
+    @setup.endpoint.on_message("ask")
     async def ask(ctx: EventContext) -> str:
         before = ctx.user
         await ctx.set_assign("later", 1)
         seen.append(dict(before.assigns))
         return "done"
 
-    async with connect(house.pond, "/socket?user=ann") as ann:
+    async with connect(setup.pond, "/socket?user=ann") as ann:
         await call(ann, "ask")
     assert seen == [{"user_id": "ann"}]
 
@@ -117,21 +117,21 @@ NEEDS_A_CHANNEL: list[Callable[[EventContext], Awaitable[Any]]] = [
 async def test_what_needs_a_channel_is_a_usage_error_there(
     attempt: Callable[[EventContext], Awaitable[Any]],
 ) -> None:
-    house = build()
+    setup = build()
 
-    @house.endpoint.on_message("ask")
+    @setup.endpoint.on_message("ask")
     async def ask(ctx: EventContext) -> str:
         with pytest.raises(UsageError, match="no channel"):
             await attempt(ctx)
         return "failed"
 
-    async with connect(house.pond, "/socket?user=ann") as ann:
+    async with connect(setup.pond, "/socket?user=ann") as ann:
         assert (await call(ann, "ask")).payload == {"result": "failed"}
 
 
 async def test_an_event_that_the_endpoint_does_not_handle_is_404() -> None:
-    house = build()
-    async with connect(house.pond, "/socket") as ann:
+    setup = build()
+    async with connect(setup.pond, "/socket") as ann:
         answer = await call(ann, "unknown")
     assert isinstance(answer.payload, Fault)
     assert (answer.event, answer.payload.code) == ("HANDLER_NOT_FOUND", 404)
@@ -139,20 +139,20 @@ async def test_an_event_that_the_endpoint_does_not_handle_is_404() -> None:
 
 
 async def test_errors_of_the_endpoints_handlers(caplog: pytest.LogCaptureFixture) -> None:
-    house = build()
+    setup = build()
 
-    @house.endpoint.on_message("refuse")
+    @setup.endpoint.on_message("refuse")
     async def refuse() -> None:
         raise PondError("No.", 418)
 
-    @house.endpoint.on_message("fail")
+    @setup.endpoint.on_message("fail")
     async def fail() -> None:
         raise ValueError("secret")
 
-    @house.endpoint.on_message("needs")
+    @setup.endpoint.on_message("needs")
     async def needs(n: int) -> None: ...
 
-    async with connect(house.pond, "/socket") as ann:
+    async with connect(setup.pond, "/socket") as ann:
         answers = [await call(ann, event) for event in ("refuse", "fail", "needs")]
     seen = [
         (answer.event, answer.payload.code, answer.channel_name)
@@ -169,33 +169,33 @@ async def test_errors_of_the_endpoints_handlers(caplog: pytest.LogCaptureFixture
 
 
 async def test_plain_handlers_and_middleware_work_for_the_endpoint_too() -> None:
-    house = build()
+    setup = build()
 
     async def members_only(ctx: EventContext, next: Next) -> None:
         if ctx.user.id != "ann":
             raise PondError("Ann only.", 403)
         await next()
 
-    @house.endpoint.on_message("shout", middlewares=[members_only])
+    @setup.endpoint.on_message("shout", middlewares=[members_only])
     def shout(ctx: SyncEventContext, text: str) -> str:
         ctx.set_assign("text", text)
         return text.upper()
 
-    async with connect(house.pond, "/socket?user=ann") as ann:
+    async with connect(setup.pond, "/socket?user=ann") as ann:
         assert (await call(ann, "shout", {"text": "hi"})).payload == {"result": "HI"}
-    async with connect(house.pond, "/socket?user=bob") as bob:
+    async with connect(setup.pond, "/socket?user=bob") as bob:
         assert (await call(bob, "shout", {"text": "hi"})).event == "ENDPOINT_ERROR"
 
 
 async def test_one_reply_per_request_to_the_endpoint(caplog: pytest.LogCaptureFixture) -> None:
-    house = build()
+    setup = build()
 
-    @house.endpoint.on_message("ask")
+    @setup.endpoint.on_message("ask")
     async def ask(ctx: EventContext) -> str:
         await ctx.reply("first", {})
         return "second"
 
-    async with connect(house.pond, "/socket") as ann:
+    async with connect(setup.pond, "/socket") as ann:
         assert (await call(ann, "ask")).event == "first"
         await call(ann, "unknown")
         assert events(ann) == ["CONNECTION"]
@@ -203,31 +203,31 @@ async def test_one_reply_per_request_to_the_endpoint(caplog: pytest.LogCaptureFi
 
 
 async def test_requests_to_the_endpoint_are_handled_in_order_beside_those_to_channels() -> None:
-    house = build()
-    gate = anyio.Event()
+    setup = build()
+    latch = anyio.Event()
     seen: list[int] = []
 
-    @house.endpoint.on_message("wait")
+    @setup.endpoint.on_message("wait")
     async def wait(n: int) -> None:
         seen.append(n)
         if n == 1:
-            await gate.wait()
+            await latch.wait()
 
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         for n in (1, 2):
             ann.send("BROADCAST", "GATEWAY", "wait", {"n": n})
         ann.send("BROADCAST", ROOM, "say")
         await ann.receive_event("say")
         assert seen == [1]
-        gate.set()
+        latch.set()
         await call(ann, "unknown")
         assert seen == [1, 2]
 
 
 @pytest.mark.parametrize("action", ["JOIN_CHANNEL", "LEAVE_CHANNEL"])
 async def test_the_endpoint_can_be_neither_joined_nor_left(action: str) -> None:
-    house = build()
-    async with connect(house.pond, "/socket") as ann:
+    setup = build()
+    async with connect(setup.pond, "/socket") as ann:
         answer = await ann.answer(ann.send(action, "GATEWAY", "x"))
     assert isinstance(answer.payload, Refused | Fault)
     assert answer.payload.code == 400

@@ -12,22 +12,22 @@ from pondsocket import (
 )
 from pondsocket._gathering import Gathering, Turn
 
-from tests.core.gathered import OTHER, gathering_house, heard, tell
-from tests.core.gatherings import HandLoop, lend
-from tests.core.ponds import ROOM, House, admit, build, let_in, member, settled
-from tests.core.stalls import Tallies
+from tests.core.batching import OTHER, batching_setup, heard, tell
+from tests.core.batching_programs import ManualLoop, batch_by_hand
+from tests.core.ponds import ROOM, PondSetup, accept_join, admit, build, member, settled
+from tests.core.slow_consumers import CountingMetrics
 
 # --- what waits, and for how long -------------------------------------------------------------
 
 
 async def test_what_one_turn_brings_is_handed_out_in_one_piece_by_the_next() -> None:
-    house, loop = gathering_house()
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup, loop = batching_setup()
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         batches: list[Batch] = []
         for peer in (ann, bob):
             (joined,) = peer.session.memberships.values()
             joined.push_batch = batches.append  # type: ignore[attr-defined]
-        await tell(house, 1, 2, 3)
+        await tell(setup, 1, 2, 3)
         assert (heard(ann), heard(bob)) == ([], [])
         assert len(loop.calls) == 1
         loop.turn()
@@ -37,35 +37,35 @@ async def test_what_one_turn_brings_is_handed_out_in_one_piece_by_the_next() -> 
 
 
 async def test_one_alone_is_handed_out_as_it_is() -> None:
-    house, loop = gathering_house()
-    async with member(house, "ann") as ann:
-        await tell(house, 1)
+    setup, loop = batching_setup()
+    async with member(setup, "ann") as ann:
+        await tell(setup, 1)
         loop.turn()
         assert heard(ann) == [1]
-        await tell(house, 2)
+        await tell(setup, 2)
         loop.turn()
         assert heard(ann) == [2]
 
 
 async def test_without_a_loop_nothing_waits() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
-        await tell(house, 1)
+    setup = build()
+    async with member(setup, "ann") as ann:
+        await tell(setup, 1)
         assert heard(ann) == [1]
-        house.pond.gather_turns(lambda: None)
-        await tell(house, 2)
+        setup.pond.gather_turns(lambda: None)
+        await tell(setup, 2)
         assert heard(ann) == [2]
 
 
 @pytest.mark.parametrize(("count", "size"), [(64, 0), (8, 8_192)])
 async def test_much_does_not_wait_for_the_turn(count: int, size: int) -> None:
-    house, loop = gathering_house()
-    async with member(house, "ann") as ann:
-        await tell(house, *range(count - 1), size=size)
+    setup, loop = batching_setup()
+    async with member(setup, "ann") as ann:
+        await tell(setup, *range(count - 1), size=size)
         assert heard(ann) == []
-        await tell(house, count - 1, size=size)
+        await tell(setup, count - 1, size=size)
         assert heard(ann) == [*range(count)]
-        await tell(house, 100)
+        await tell(setup, 100)
         assert heard(ann) == []
         loop.turn()
         assert heard(ann) == [100]
@@ -73,7 +73,7 @@ async def test_much_does_not_wait_for_the_turn(count: int, size: int) -> None:
 
 async def test_nor_do_many_replies() -> None:
     turn, taken = Turn(), Taker()
-    turn.lend(HandLoop)
+    turn.lend(ManualLoop)
     room = Gathering(lambda: [taken], turn)
     room.add(Frame(b"1", "tick"))
     for _ in range(65_535):
@@ -102,7 +102,7 @@ class Taker:
 
 
 def test_the_fault_of_one_room_is_not_the_others() -> None:
-    turn, loop = Turn(), HandLoop()
+    turn, loop = Turn(), ManualLoop()
     turn.lend(lambda: loop)
     broken, whole = Taker(RuntimeError("broken")), Taker()
     rooms = [Gathering(lambda each=each: [each], turn) for each in (broken, whole)]  # type: ignore[misc]
@@ -119,44 +119,44 @@ def test_the_fault_of_one_room_is_not_the_others() -> None:
 
 
 async def test_what_a_loop_that_has_ended_was_to_hand_out_the_next_one_does() -> None:
-    house, first = gathering_house()
-    async with member(house, "ann") as ann:
-        await tell(house, 1)
+    setup, first = batching_setup()
+    async with member(setup, "ann") as ann:
+        await tell(setup, 1)
         first.calls.clear()
-        second = lend(house.pond)
-        await tell(house, 2, name=OTHER)
+        second = batch_by_hand(setup.pond)
+        await tell(setup, 2, name=OTHER)
         assert heard(ann) == [1]
-        await tell(house, 3)
+        await tell(setup, 3)
         second.turn()
         assert heard(ann) == [3]
 
 
 async def test_nor_does_it_stay_where_the_next_one_cannot_gather() -> None:
-    house, _ = gathering_house()
-    async with member(house, "ann") as ann:
-        await tell(house, 1)
-        house.pond.gather_turns(lambda: None)
-        await tell(house, 2, name=OTHER)
+    setup, _ = batching_setup()
+    async with member(setup, "ann") as ann:
+        await tell(setup, 1)
+        setup.pond.gather_turns(lambda: None)
+        await tell(setup, 2, name=OTHER)
         assert heard(ann) == [1]
 
 
 async def test_a_loop_is_asked_once_a_turn() -> None:
-    house, loop = gathering_house()
-    async with member(house, "ann") as ann:
+    setup, loop = batching_setup()
+    async with member(setup, "ann") as ann:
         for _ in range(3):
-            await tell(house, 1)
+            await tell(setup, 1)
             ann.session.heartbeat()
         assert len(loop.calls) == 1
         assert heard(ann) == [1, "PONG"] * 3
         loop.turn()
-        await tell(house, 2)
+        await tell(setup, 2)
         assert len(loop.calls) == 1
 
 
 async def test_what_other_threads_broadcast_waits_for_the_turn_too() -> None:
-    house, loop = gathering_house()
-    async with member(house, "ann") as ann:
-        channel = house.pond.channel("/socket", ROOM)
+    setup, loop = batching_setup()
+    async with member(setup, "ann") as ann:
+        channel = setup.pond.channel("/socket", ROOM)
 
         def speak() -> None:
             for number in range(3):
@@ -165,7 +165,7 @@ async def test_what_other_threads_broadcast_waits_for_the_turn_too() -> None:
         thread = threading.Thread(target=speak)
         thread.start()
         thread.join()
-        await tell(house, -1)
+        await tell(setup, -1)
         await settled()
         assert heard(ann) == []
         loop.turn()
@@ -176,45 +176,45 @@ async def test_what_other_threads_broadcast_waits_for_the_turn_too() -> None:
 
 
 async def test_who_joins_meanwhile_does_not_get_it_and_who_was_there_does() -> None:
-    house, loop = gathering_house()
-    async with member(house, "ann") as ann:
-        await tell(house, 1)
-        async with member(house, "bob") as bob:  # whose join has handed out what waited
+    setup, loop = batching_setup()
+    async with member(setup, "ann") as ann:
+        await tell(setup, 1)
+        async with member(setup, "bob") as bob:  # whose join has handed out what waited
             assert heard(ann) == [1]
-            await tell(house, 2)
+            await tell(setup, 2)
             loop.turn()
             assert (heard(ann), heard(bob)) == ([2], [2])
 
 
 async def test_one_that_joins_again_gets_it_before_the_acknowledgement_and_once() -> None:
-    house, loop = gathering_house(history=History(size=9))
-    async with member(house, "ann") as ann:
-        await tell(house, 1)
+    setup, loop = batching_setup(history=History(size=9))
+    async with member(setup, "ann") as ann:
+        await tell(setup, 1)
         ann.send("JOIN_CHANNEL", ROOM, "join")
         await settled()
-        await tell(house, 2)
+        await tell(setup, 2)
         loop.turn()
         assert heard(ann) == [1, "ACKNOWLEDGE", 2]
 
 
 @pytest.mark.parametrize("how", ["leave", "evict", "disconnect", "close", "vanish"])
 async def test_who_goes_meanwhile_still_gets_it(how: str) -> None:
-    house, loop = gathering_house()
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
-        await tell(house, 1)
+    setup, loop = batching_setup()
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
+        await tell(setup, 1)
         match how:
             case "leave":
                 bob.send("LEAVE_CHANNEL", ROOM, "leave")
             case "evict":
-                await house.pond.channel("/socket", ROOM).evict_user("bob")
+                await setup.pond.channel("/socket", ROOM).evict_user("bob")
             case "disconnect":
-                await house.pond.disconnect(user_id="bob")
+                await setup.pond.disconnect(user_id="bob")
             case "close":
                 bob.session.close(CloseCode.NORMAL)
             case _:
                 bob.vanish()
         await settled()
-        await tell(house, 2)
+        await tell(setup, 2)
         loop.turn()
         assert heard(ann) == [1, 2]
         last = {"leave": ["EXIT_ACKNOWLEDGE"], "evict": ["EVICTED"], "disconnect": ["GOODBYE"]}
@@ -223,13 +223,13 @@ async def test_who_goes_meanwhile_still_gets_it(how: str) -> None:
 
 @pytest.mark.parametrize("how", ["disconnect", "drain", "close"])
 async def test_who_is_closed_gets_it_first_where_frames_are_counted_too(how: str) -> None:
-    pond = PondSocket(metrics=Tallies())
-    lobby = pond.create_endpoint("/socket", admit).create_channel("/room/:id", let_in)
+    pond = PondSocket(metrics=CountingMetrics())
+    lobby = pond.create_endpoint("/socket", admit).create_channel("/room/:id", accept_join)
     (endpoint,) = pond._endpoints
-    house = House(pond, endpoint, lobby)
-    lend(pond)
-    async with member(house, "ann") as ann:
-        await tell(house, 1)
+    setup = PondSetup(pond, endpoint, lobby)
+    batch_by_hand(pond)
+    async with member(setup, "ann") as ann:
+        await tell(setup, 1)
         if how == "drain":
             pond.begin_drain(0)
         elif how == "close":

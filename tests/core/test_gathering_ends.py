@@ -16,10 +16,10 @@ from pondsocket import (
 from pondsocket.testing import MemoryPeer
 from pondsocket_common import Position
 
-from tests.core.gathered import OTHER, do, gathering_house, heard, tell
-from tests.core.gatherings import HandLoop, lend
-from tests.core.ponds import ROOM, House, admit, build, let_in, member, members, settled
-from tests.core.stalls import Tallies
+from tests.core.batching import OTHER, batching_setup, do, heard, tell
+from tests.core.batching_programs import ManualLoop, batch_by_hand
+from tests.core.ponds import ROOM, PondSetup, accept_join, admit, build, member, members, settled
+from tests.core.slow_consumers import CountingMetrics
 
 
 async def make_late(ctx: OutgoingContext) -> None:
@@ -31,24 +31,26 @@ async def make_late(ctx: OutgoingContext) -> None:
 
 
 async def test_what_waits_when_somebody_comes_back_is_neither_missed_nor_doubled() -> None:
-    house, loop = gathering_house(history=History(size=99))
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
-        await tell(house, 1, 2)
+    setup, loop = batching_setup(history=History(size=99))
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
+        await tell(setup, 1, 2)
         loop.turn()
         since = ann.drain()[-1].position
-        await tell(house, 3)  # kept, and waiting
+        await tell(setup, 3)  # kept, and waiting
         ann.send("JOIN_CHANNEL", ROOM, "join", since=since)
         await settled()
-        await tell(house, 4)
+        await tell(setup, 4)
         loop.turn()
         # The old membership was there for 3; the new one asked for what came after 2.
         assert heard(ann) == [3, "ACKNOWLEDGE", 3, 4]
         assert heard(bob) == [1, 2, 3, 4]
 
 
-async def position_of(house: House, loop: HandLoop, peer: MemoryPeer, number: int) -> Position:
+async def position_of(
+    setup: PondSetup, loop: ManualLoop, peer: MemoryPeer, number: int
+) -> Position:
     """Where a broadcast of this number stands in the history."""
-    await tell(house, number)
+    await tell(setup, number)
     loop.turn()
     position = peer.drain()[-1].position
     assert isinstance(position, Position)
@@ -56,13 +58,13 @@ async def position_of(house: House, loop: HandLoop, peer: MemoryPeer, number: in
 
 
 async def test_a_member_that_is_behind_has_nothing_wait_and_afterwards_it_does() -> None:
-    house, loop = gathering_house(history=History(size=99))
-    async with member(house, "bob") as bob:
-        since = await position_of(house, loop, bob, 0)
-        await tell(house, *range(1, 21))
-        async with member(house, "ann", OTHER, capacity=8) as ann:
+    setup, loop = batching_setup(history=History(size=99))
+    async with member(setup, "bob") as bob:
+        since = await position_of(setup, loop, bob, 0)
+        await tell(setup, *range(1, 21))
+        async with member(setup, "ann", OTHER, capacity=8) as ann:
             await ann.join(ROOM, since=since)
-            await tell(house, 21)  # goes out, and into the history where she reads it
+            await tell(setup, 21)  # goes out, and into the history where she reads it
             assert heard(bob) == [*range(1, 22)]
             got: list[Any] = []
             while len(got) < 21:
@@ -70,7 +72,7 @@ async def test_a_member_that_is_behind_has_nothing_wait_and_afterwards_it_does()
                 assert came
                 got += came
             assert got == [*range(1, 22)]
-            await tell(house, 22)
+            await tell(setup, 22)
             assert (heard(ann), heard(bob)) == ([], [])
             loop.turn()
             assert (heard(ann), heard(bob)) == ([22], [22])
@@ -80,13 +82,13 @@ async def test_a_member_that_is_behind_has_nothing_wait_and_afterwards_it_does()
 
 
 async def test_who_cannot_take_it_is_closed_and_the_others_get_all() -> None:
-    house, loop = gathering_house()
+    setup, loop = batching_setup()
     async with (
-        member(house, "ann") as ann,
-        member(house, "slow", capacity=2) as slow,
-        member(house, "bob") as bob,
+        member(setup, "ann") as ann,
+        member(setup, "slow", capacity=2) as slow,
+        member(setup, "bob") as bob,
     ):
-        await tell(house, 1, 2, 3)
+        await tell(setup, 1, 2, 3)
         assert slow.closed is None
         loop.turn()
         assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
@@ -94,8 +96,8 @@ async def test_who_cannot_take_it_is_closed_and_the_others_get_all() -> None:
 
 
 async def test_that_somebody_was_too_slow_is_told_after_what_it_was_too_slow_for() -> None:
-    house, loop = gathering_house()
-    async with members(house, "ann", "slow", "bob") as (ann, slow, bob):
+    setup, loop = batching_setup()
+    async with members(setup, "ann", "slow", "bob") as (ann, slow, bob):
         await do(slow, "track here")
         heard(ann), heard(bob), heard(slow)
         slow.capacity = 1
@@ -110,42 +112,42 @@ async def test_that_somebody_was_too_slow_is_told_after_what_it_was_too_slow_for
 async def test_one_that_is_too_slow_in_one_room_goes_from_the_others(
     counted: bool, outgoing: bool
 ) -> None:
-    pond = PondSocket(metrics=Tallies() if counted else None)
+    pond = PondSocket(metrics=CountingMetrics() if counted else None)
     endpoint = pond.create_endpoint("/socket", admit)
-    lobby = endpoint.create_channel("/room/:id", let_in)
+    lobby = endpoint.create_channel("/room/:id", accept_join)
     if outgoing:
         lobby.on_outgoing("shout", make_late)
-    house, loop = House(pond, endpoint, lobby), lend(pond)
+    setup, loop = PondSetup(pond, endpoint, lobby), batch_by_hand(pond)
     async with AsyncExitStack() as connections:
         peers = [
-            await connections.enter_async_context(member(house, user))
+            await connections.enter_async_context(member(setup, user))
             for user in ("ann", "slow", "bob")
         ]
         for peer in peers:
             await peer.join(OTHER)
         peers[1].capacity = 0
         for number in (1, 2):
-            await tell(house, number)
-            await tell(house, -number, name=OTHER)
+            await tell(setup, number)
+            await tell(setup, -number, name=OTHER)
         loop.turn()
         assert await peers[1].wait_closed() is CloseCode.SLOW_CONSUMER
         assert heard(peers[0]) == heard(peers[2])
         await settled()
-        assert await house.pond.channel("/socket", OTHER).user_count() == 2
+        assert await setup.pond.channel("/socket", OTHER).user_count() == 2
 
 
 async def test_who_is_too_slow_for_what_waits_is_out_when_it_leaves_and_counted_once() -> None:
-    house, _ = gathering_house(history=History(size=9))
-    async with member(house, "ann") as ann, member(house, "slow") as slow:
+    setup, _ = batching_setup(history=History(size=9))
+    async with member(setup, "ann") as ann, member(setup, "slow") as slow:
         slow.capacity = 1
-        await tell(house, 1, 2)
+        await tell(setup, 1, 2)
         slow.send("LEAVE_CHANNEL", ROOM, "leave")
         assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
         await settled()
-        assert await house.pond.channel("/socket", ROOM).user_count() == 1
+        assert await setup.pond.channel("/socket", ROOM).user_count() == 1
         assert heard(ann) == [1, 2]
-    assert house.lobby.histories is not None
-    log = house.lobby.histories.find(ROOM, 0.0)
+    assert setup.lobby.histories is not None
+    log = setup.lobby.histories.find(ROOM, 0.0)
     assert log is not None
     assert not log.is_in_use
 
@@ -158,38 +160,38 @@ async def test_who_is_too_slow_for_what_waits_does_not_come_in_again(evicts: boo
         await ctx.accept()
         accepted.append(ctx)
 
-    house = build(join)
-    loop = lend(house.pond)
-    async with member(house, "ann") as ann, member(house, "slow") as slow:
+    setup = build(join)
+    loop = batch_by_hand(setup.pond)
+    async with member(setup, "ann") as ann, member(setup, "slow") as slow:
         slow.capacity = 1
-        await tell(house, 1, 2)
+        await tell(setup, 1, 2)
         if evicts:
-            await house.pond.channel("/socket", ROOM).evict_user("slow")
+            await setup.pond.channel("/socket", ROOM).evict_user("slow")
         else:
             slow.send("JOIN_CHANNEL", ROOM, "join")
         assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
         await settled()
-        assert await house.pond.channel("/socket", ROOM).user_count() == 1
+        assert await setup.pond.channel("/socket", ROOM).user_count() == 1
         assert len(accepted) == 2
         assert heard(ann) == [1, 2]
-        await tell(house, 3)
+        await tell(setup, 3)
         loop.turn()
         assert heard(ann) == [3]
 
 
 async def test_who_is_too_slow_for_its_acknowledgement_leaves_the_room_as_it_was() -> None:
-    house, loop = gathering_house(history=History(size=9))
-    async with member(house, "ann") as ann:
-        since = await position_of(house, loop, ann, 1)
-        await tell(house, 2)
+    setup, loop = batching_setup(history=History(size=9))
+    async with member(setup, "ann") as ann:
+        since = await position_of(setup, loop, ann, 1)
+        await tell(setup, 2)
         loop.turn()
-        async with member(house, "slow", OTHER) as slow:
+        async with member(setup, "slow", OTHER) as slow:
             slow.capacity = 0
             slow.send("JOIN_CHANNEL", ROOM, "join", since=since)
             assert await slow.wait_closed() is CloseCode.SLOW_CONSUMER
             await settled()
         heard(ann)
-        await tell(house, 3)
+        await tell(setup, 3)
         assert heard(ann) == []  # it waits as ever
         loop.turn()
         assert heard(ann) == [3]

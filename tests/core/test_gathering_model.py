@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.core.gatherings import differences, random_program
+from tests.core.batching_programs import differences, random_program
 
 PROGRAMS = 120
 BLOCK = 60

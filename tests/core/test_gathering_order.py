@@ -10,10 +10,10 @@ from pondsocket import (
     PondSocket,
 )
 
-from tests.core.gathered import OTHER, do, gathering_house, heard, on_do, tell
-from tests.core.gatherings import lend
-from tests.core.ponds import ROOM, UNLIMITED, House, admit, let_in, member, settled
-from tests.core.stalls import Tallies
+from tests.core.batching import OTHER, batching_setup, do, heard, on_do, tell
+from tests.core.batching_programs import batch_by_hand
+from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, member, settled
+from tests.core.slow_consumers import CountingMetrics
 
 # --- in which order ---------------------------------------------------------------------------
 
@@ -39,12 +39,12 @@ from tests.core.stalls import Tallies
 async def test_one_turn_keeps_its_order(
     acts: list[str], mine: list[Any], others: list[Any], outgoing: str
 ) -> None:
-    house, loop = gathering_house()
+    setup, loop = batching_setup()
     if outgoing == "at once":
-        house.lobby.on_outgoing("shout", lambda ctx: ctx.transform({"for": ctx.get_user().id}))
+        setup.lobby.on_outgoing("shout", lambda ctx: ctx.transform({"for": ctx.get_user().id}))
     elif outgoing == "late":
-        house.lobby.on_outgoing("shout", make_late)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        setup.lobby.on_outgoing("shout", make_late)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         await do(ann, *acts)
         loop.turn()
         await settled()
@@ -57,8 +57,8 @@ async def make_late(ctx: OutgoingContext) -> None:
 
 
 async def test_who_wants_diffs_gets_them_between_what_was_said_before_and_after() -> None:
-    house, loop = gathering_house()
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup, loop = batching_setup()
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         await bob.join(ROOM, presence="diff")  # type: ignore[arg-type]
         heard(ann)
         await do(ann, "1", "track a", "2", "reply")
@@ -68,19 +68,19 @@ async def test_who_wants_diffs_gets_them_between_what_was_said_before_and_after(
 
 
 async def test_an_answer_of_the_connection_comes_after_all_rooms() -> None:
-    house, loop = gathering_house()
-    async with member(house, "ann") as ann:
+    setup, loop = batching_setup()
+    async with member(setup, "ann") as ann:
         await ann.join(OTHER)
-        await tell(house, 1)
-        await tell(house, 2, name=OTHER)
+        await tell(setup, 1)
+        await tell(setup, 2, name=OTHER)
         ann.send_raw('{"action": "ping"}')
         await settled()
         assert heard(ann) == [1, 2, "PONG"]
-        await tell(house, 3)
+        await tell(setup, 3)
         ann.send("BROADCAST", "/room/none", "do")
         await settled()
         assert heard(ann) == [3, "UNAUTHORIZED_BROADCAST"]
-        await tell(house, 4)
+        await tell(setup, 4)
         ann.send("BROADCAST", ROOM, "nobody's")
         await settled()
         loop.turn()
@@ -89,26 +89,26 @@ async def test_an_answer_of_the_connection_comes_after_all_rooms() -> None:
 
 @pytest.mark.parametrize("flushed", [ROOM, OTHER, None])
 async def test_a_reply_keeps_its_place_among_other_rooms(flushed: str | None) -> None:
-    house, loop = gathering_house()
-    async with member(house, "ann") as ann:
+    setup, loop = batching_setup()
+    async with member(setup, "ann") as ann:
         await ann.join(OTHER)
-        await tell(house, 1)
+        await tell(setup, 1)
         await do(ann, "reply")
-        await tell(house, 2, name=OTHER)
+        await tell(setup, 2, name=OTHER)
         if flushed is not None:
-            async with member(house, "bob", flushed):
+            async with member(setup, "bob", flushed):
                 assert heard(ann) == [1, "answer", 2]
-        await tell(house, 3, name=OTHER)
+        await tell(setup, 3, name=OTHER)
         await do(ann, "reply")
-        await tell(house, 4)
+        await tell(setup, 4)
         loop.turn()
         assert heard(ann) == [1, "answer", 2, 3, "answer", 4][3 if flushed else 0 :]
 
 
 async def test_presence_and_others_of_another_room_do_not_overtake_a_reply() -> None:
-    house, loop = gathering_house()
-    house.lobby.on_outgoing("shout", lambda ctx: None)
-    async with member(house, "ann") as ann:
+    setup, loop = batching_setup()
+    setup.lobby.on_outgoing("shout", lambda ctx: None)
+    async with member(setup, "ann") as ann:
         await ann.join(OTHER)
         await do(ann, "1", "reply")
         await do(ann, "track a", name=OTHER)
@@ -121,15 +121,15 @@ async def test_presence_and_others_of_another_room_do_not_overtake_a_reply() -> 
 
 
 async def test_frames_that_are_counted_keep_their_order_too() -> None:
-    pond = PondSocket(metrics=Tallies(), options=UNLIMITED)
+    pond = PondSocket(metrics=CountingMetrics(), options=UNLIMITED)
     endpoint = pond.create_endpoint("/socket", admit)
-    lobby = endpoint.create_channel("/room/:id", let_in)
+    lobby = endpoint.create_channel("/room/:id", accept_join)
     lobby.on_message("do", on_do)
-    house, loop = House(pond, endpoint, lobby), lend(pond)
-    async with member(house, "ann") as ann:
+    setup, loop = PondSetup(pond, endpoint, lobby), batch_by_hand(pond)
+    async with member(setup, "ann") as ann:
         await ann.join(OTHER)
         await do(ann, "1", "reply")
-        await tell(house, 2, name=OTHER)
-        await tell(house, 3)
+        await tell(setup, 2, name=OTHER)
+        await tell(setup, 3)
         loop.turn()
         assert heard(ann)[:2] == [1, "answer"]

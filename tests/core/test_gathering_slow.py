@@ -6,8 +6,8 @@ import pytest
 from pondsocket import Frame, History, Hooks, LeaveReason, PondSocket, User
 from pondsocket.testing import MemoryPeer
 
-from tests.core.gatherings import HandLoop, lend
-from tests.core.ponds import ROOM, UNLIMITED, House, admit, let_in, member, relay, settled
+from tests.core.batching_programs import ManualLoop, batch_by_hand
+from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, member, relay, settled
 
 
 class Farewells(Hooks):
@@ -21,14 +21,14 @@ class Farewells(Hooks):
         self.pond.channel("/socket", channel_name).broadcast_nowait("left", {"n": user.id})
 
 
-def gathering_house(hooks: Farewells | None = None, **lobby: Any) -> tuple[House, HandLoop]:
+def batching_setup(hooks: Farewells | None = None, **lobby: Any) -> tuple[PondSetup, ManualLoop]:
     pond = PondSocket(options=UNLIMITED, hooks=hooks)
     if hooks is not None:
         hooks.pond = pond
     endpoint = pond.create_endpoint("/socket", admit)
-    room = endpoint.create_channel("/room/:id", let_in, **lobby)
+    room = endpoint.create_channel("/room/:id", accept_join, **lobby)
     room.on_message("say", relay)
-    return House(pond, endpoint, room), lend(pond)
+    return PondSetup(pond, endpoint, room), batch_by_hand(pond)
 
 
 def shown(peer: MemoryPeer) -> list[Any]:
@@ -37,8 +37,8 @@ def shown(peer: MemoryPeer) -> list[Any]:
     return [each["name"] for each in last.payload.presence]  # type: ignore[union-attr]
 
 
-async def track(house: House, user: str, mood: str = "") -> None:
-    channel = await house.lobby.get_channel(ROOM)
+async def track(setup: PondSetup, user: str, mood: str = "") -> None:
+    channel = await setup.lobby.get_channel(ROOM)
     assert channel is not None
     (one,) = channel.roster.of_user(user)
     channel.track_member(one, {"name": user, "mood": mood})
@@ -46,42 +46,42 @@ async def track(house: House, user: str, mood: str = "") -> None:
 
 @pytest.mark.parametrize("who", ["ann", "bob"])
 async def test_nobody_is_shown_who_was_too_slow_for_what_waited(who: str) -> None:
-    house, _ = gathering_house()
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
-        await track(house, "bob")
+    setup, _ = batching_setup()
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
+        await track(setup, "bob")
         ann.drain()
         bob.drain()
         bob.capacity = 0
-        await house.pond.channel("/socket", ROOM).broadcast("tick")
-        await track(house, who, "anew")
+        await setup.pond.channel("/socket", ROOM).broadcast("tick")
+        await track(setup, who, "anew")
         await settled()
         assert not bob.session.is_open
         assert shown(ann) == (["ann"] if who == "ann" else [])
 
 
 async def test_nothing_is_shown_for_who_is_too_slow_for_what_was_said_before_it() -> None:
-    house, _ = gathering_house()
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup, _ = batching_setup()
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         bob.capacity = 0
-        await house.pond.channel("/socket", ROOM).broadcast("tick")
-        await track(house, "bob")
+        await setup.pond.channel("/socket", ROOM).broadcast("tick")
+        await track(setup, "bob")
         await settled()
-        channel = await house.lobby.get_channel(ROOM)
+        channel = await setup.lobby.get_channel(ROOM)
         assert channel is not None
         assert await channel.get_presence() == {}
         assert [message.event for message in ann.drain()] == ["tick"]
 
 
 async def test_a_reply_that_waits_elsewhere_is_out_before_a_position_is_taken() -> None:
-    house, loop = gathering_house(Farewells(), history=History(size=9))
+    setup, loop = batching_setup(Farewells(), history=History(size=9))
     other = "/room/2"
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         for peer in (ann, bob):
             assert (await peer.join(other)).event == "ACKNOWLEDGE"
         bob.capacity = 0
-        await house.pond.channel("/socket", other).broadcast("tick")
+        await setup.pond.channel("/socket", other).broadcast("tick")
         ann.session.memberships[other].send(Frame(b"{}", "answer"))  # type: ignore[attr-defined]
-        await house.pond.channel("/socket", ROOM).broadcast("tock")
+        await setup.pond.channel("/socket", ROOM).broadcast("tock")
         loop.turn()
         await settled()
         frames = [frame for frame in ann._frames if frame.channel == ROOM]
@@ -93,13 +93,13 @@ async def test_a_reply_that_waits_elsewhere_is_out_before_a_position_is_taken() 
 @pytest.mark.parametrize("how", ["all", "to"])
 @pytest.mark.parametrize("outgoing", [False, True])
 async def test_positions_keep_their_order_where_a_hook_speaks(how: str, outgoing: bool) -> None:
-    house, loop = gathering_house(Farewells(), history=History(size=9))
+    setup, loop = batching_setup(Farewells(), history=History(size=9))
     if outgoing:
-        house.lobby.on_outgoing("shout", lambda _ctx: None)
-        house.lobby.on_outgoing("left", lambda _ctx: None)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+        setup.lobby.on_outgoing("shout", lambda _ctx: None)
+        setup.lobby.on_outgoing("left", lambda _ctx: None)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         bob.capacity = 0
-        channel = house.pond.channel("/socket", ROOM)
+        channel = setup.pond.channel("/socket", ROOM)
         await channel.broadcast("tick")
         if how == "all":
             await channel.broadcast("shout")

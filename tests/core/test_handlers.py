@@ -7,7 +7,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import EventContext, Next, PondSocket, UsageError
 
-from tests.core.ponds import admit, build, let_in, member, relay, say, settled
+from tests.core.ponds import accept_join, admit, build, member, relay, say, settled
 
 
 async def handler(ctx: object) -> None: ...
@@ -35,10 +35,10 @@ async def handled_with(stops_at: str) -> list[str]:
         await anyio.lowlevel.checkpoint()
         order.append("handler")
 
-    house = build()
+    setup = build()
     steps = [Step(order, name, goes_on=name != stops_at) for name in ("1", "2", "3")]
-    house.lobby.on_message("go", note, *steps)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("go", note, *steps)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="go")
         await settled()
     return order
@@ -87,9 +87,9 @@ async def nothing() -> None: ...
 async def test_whatever_can_be_called_may_be_a_handler(
     function: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = build()
-    house.lobby.on_message("go", function)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("go", function)
+    async with member(setup, "ann") as ann:
         request_id = say(ann, "", event="go")
         say(ann, "then", event="say")
         # Its lane goes on, and nobody was told of an error.
@@ -116,7 +116,7 @@ def test_a_wrong_handler_fails_at_registration_with_what_to_write(
 ) -> None:
     pond = PondSocket()
     endpoint = pond.create_endpoint("/socket", admit)
-    lobby = endpoint.create_channel("/room/:id", let_in)
+    lobby = endpoint.create_channel("/room/:id", accept_join)
     attempts: dict[str, Any] = {
         "endpoint": (lambda: pond.create_endpoint("/x", function), "endpoint '/x'"),
         "channel": (lambda: endpoint.create_channel("/x", function), "channel '/x'"),
@@ -147,16 +147,16 @@ def plain_step(ctx: object, next: Next) -> None: ...  # noqa: A002
 def test_wrong_middleware_fails_at_registration_with_what_to_write(
     step: Any, words: str, where: str
 ) -> None:
-    house = build()
+    setup = build()
 
     async def on_leave(ctx: object) -> None: ...
 
     attempts: dict[str, Any] = {
-        "endpoint": lambda: house.pond.create_endpoint("/x", admit, step),
-        "use": lambda: house.endpoint.use(step),
-        "channel": lambda: house.endpoint.create_channel("/x", let_in, step),
-        "message": lambda: house.lobby.on_message("x", relay, step),
-        "leave": lambda: house.lobby.on_leave(on_leave, step),
+        "endpoint": lambda: setup.pond.create_endpoint("/x", admit, step),
+        "use": lambda: setup.endpoint.use(step),
+        "channel": lambda: setup.endpoint.create_channel("/x", accept_join, step),
+        "message": lambda: setup.lobby.on_message("x", relay, step),
+        "leave": lambda: setup.lobby.on_leave(on_leave, step),
     }
 
     with pytest.raises(UsageError, match=words):
@@ -166,15 +166,15 @@ def test_wrong_middleware_fails_at_registration_with_what_to_write(
 @pytest.mark.parametrize("pattern", ["", "/:", "/*/x", "/:a:b"])
 @pytest.mark.parametrize("where", ["endpoint", "channel", "message", "outgoing"])
 def test_a_wrong_pattern_fails_at_registration(pattern: str, where: str) -> None:
-    house = build()
+    setup = build()
 
     async def on_message(ctx: object) -> None: ...
 
     attempts: dict[str, Any] = {
-        "endpoint": lambda: house.pond.create_endpoint(pattern, admit),
-        "channel": lambda: house.endpoint.create_channel(pattern, let_in),
-        "message": lambda: house.lobby.on_message(pattern, on_message),
-        "outgoing": lambda: house.lobby.on_outgoing(pattern, lambda ctx: None),
+        "endpoint": lambda: setup.pond.create_endpoint(pattern, admit),
+        "channel": lambda: setup.endpoint.create_channel(pattern, accept_join),
+        "message": lambda: setup.lobby.on_message(pattern, on_message),
+        "outgoing": lambda: setup.lobby.on_outgoing(pattern, lambda ctx: None),
     }
 
     with pytest.raises(UsageError):
@@ -190,9 +190,9 @@ async def test_a_function_that_hides_its_signature_is_taken_at_its_word() -> Non
         async def __call__(self, ctx: object) -> None:
             called.append(ctx)
 
-    house = build()
-    house.lobby.on_message("go", Hidden())
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("go", Hidden())
+    async with member(setup, "ann") as ann:
         say(ann, "", event="go")
         await settled()
     assert len(called) == 1

@@ -10,7 +10,7 @@ from pondsocket import EventContext, JoinContext, LeaveContext, LeaveReason, Opt
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged, PresenceList, PresenceMode
 
-from tests.core.ponds import ROOM, House, assert_nothing_left, build, events, settled
+from tests.core.ponds import ROOM, PondSetup, assert_nothing_left, build, events, settled
 
 # Longer than any test, and too short to be waited for.
 LONG = Options(presence_leave_delay=60.0)
@@ -20,7 +20,7 @@ SHORT = Options(presence_leave_delay=0.02)
 class Held(list[tuple[str, LeaveReason]]):
     """A pond that holds leaves back, and the leaves that its handler was told of."""
 
-    house: House
+    setup: PondSetup
 
 
 def holding(options: Options = LONG) -> Held:
@@ -30,17 +30,17 @@ def holding(options: Options = LONG) -> Held:
             await ctx.track({"user": ctx.user.id})
 
     left = Held()
-    left.house = build(join, options=options)
+    left.setup = build(join, options=options)
 
-    @left.house.lobby.on_leave
+    @left.setup.lobby.on_leave
     async def on_leave(ctx: LeaveContext) -> None:
         left.append((ctx.user.id, ctx.reason))
 
-    @left.house.lobby.on_message("show")
+    @left.setup.lobby.on_message("show")
     async def show(ctx: EventContext) -> None:
         await ctx.track(ctx.get_payload())
 
-    @left.house.lobby.on_message("out")
+    @left.setup.lobby.on_message("out")
     async def out(ctx: EventContext, user: str) -> None:
         await ctx.channel.evict_user(user, "out")
 
@@ -52,7 +52,7 @@ async def visitor(
     left: Held, user: str | None, join: dict[str, Any] | None = None
 ) -> AsyncIterator[MemoryPeer]:
     query = "" if user is None else f"?user={user}"
-    async with connect(left.house.pond, f"/socket{query}") as peer:
+    async with connect(left.setup.pond, f"/socket{query}") as peer:
         await peer.join(ROOM, join)
         await settled()
         peer.drain()
@@ -69,7 +69,7 @@ async def test_who_comes_back_in_time_was_never_gone(entered: bool) -> None:
                 await bob.receive_event("JOIN")
             await settled()
             assert events(bob) == []
-            channel = await left.house.lobby.get_channel(ROOM)
+            channel = await left.setup.lobby.get_channel(ROOM)
             assert channel is not None
             assert set(await channel.get_presence()) == {"ann", "bob"}
             assert await channel.user_count() == 1
@@ -80,13 +80,13 @@ async def test_who_comes_back_in_time_was_never_gone(entered: bool) -> None:
                 assert left == []
 
     if entered:
-        async with left.house.pond:
+        async with left.setup.pond:
             await play()
     else:
         await play()
     await settled()
     assert sorted(user for user, _ in left) == ["ann", "bob"]
-    await assert_nothing_left(left.house)
+    await assert_nothing_left(left.setup)
 
 
 @pytest.mark.parametrize("join", [{}, {"silent": True}])
@@ -99,7 +99,7 @@ async def test_who_comes_back_is_told_who_is_here_and_nobody_else_is_told_anythi
             pass
         async with visitor(left, "cat"):
             ann.drain()
-            async with connect(left.house.pond, "/socket?user=bob") as bob:
+            async with connect(left.setup.pond, "/socket?user=bob") as bob:
                 await bob.join(ROOM, join)
                 await settled()
                 listed = [m.payload for m in bob.drain() if isinstance(m.payload, PresenceList)]
@@ -114,7 +114,7 @@ async def test_who_comes_back_is_shown_as_before_also_without_tracking_again() -
     async with visitor(left, "bob") as bob:
         async with visitor(left, "ann"):
             pass
-        async with connect(left.house.pond, "/socket?user=ann") as ann:
+        async with connect(left.setup.pond, "/socket?user=ann") as ann:
             answer = await ann.join(ROOM, {"silent": True}, presence=PresenceMode.DIFF)
             assert isinstance(answer.payload, Acknowledged)
             assert answer.payload.presence is not None
@@ -136,7 +136,7 @@ async def test_who_does_not_come_back_in_time_has_left(entered: bool) -> None:
             assert left == [("ann", LeaveReason.CONNECTION_CLOSED)]
 
     if entered:
-        async with left.house.pond:
+        async with left.setup.pond:
             await play()
     else:
         await play()
@@ -161,7 +161,7 @@ async def test_what_is_no_lost_connection_is_not_held() -> None:
             bob.send("BROADCAST", ROOM, "out", {"user": "ann"})
             await bob.receive_event("LEAVE")
         async with visitor(left, "ann"):
-            await left.house.pond.disconnect(user_id="ann")
+            await left.setup.pond.disconnect(user_id="ann")
             await bob.receive_event("LEAVE")
     assert [reason for user, reason in left if user == "ann"] == [
         LeaveReason.EXPLICIT_LEAVE,
@@ -201,18 +201,18 @@ async def test_the_last_of_a_channel_has_left_at_once_where_nobody_can_wait() ->
         pass
     await settled()
     assert left == [("ann", LeaveReason.CONNECTION_CLOSED)]
-    await assert_nothing_left(left.house)
+    await assert_nothing_left(left.setup)
 
 
 async def test_the_last_of_a_channel_is_held_by_a_pond_that_is_entered() -> None:
     left = holding()
-    async with left.house.pond:
+    async with left.setup.pond:
         async with visitor(left, "ann"):
             pass
         await settled()
         assert left == []
         async with visitor(left, "ann"):
-            channel = await left.house.lobby.get_channel(ROOM)
+            channel = await left.setup.lobby.get_channel(ROOM)
             assert channel is not None
             assert await channel.get_presence() == {"ann": {"user": "ann"}}
             assert left == []
@@ -228,7 +228,7 @@ async def test_what_is_held_is_settled_where_the_last_who_could_wait_leaves() ->
         assert left == []
     await settled()
     assert sorted(user for user, _ in left) == ["ann", "bob"]
-    await assert_nothing_left(left.house)
+    await assert_nothing_left(left.setup)
 
 
 async def test_what_is_held_moves_on_to_another_who_can_wait() -> None:
@@ -248,14 +248,14 @@ async def test_what_is_held_moves_on_to_another_who_can_wait() -> None:
 
 async def test_closing_the_pond_settles_what_is_held() -> None:
     left = holding()
-    async with left.house.pond, visitor(left, "bob"):
+    async with left.setup.pond, visitor(left, "bob"):
         async with visitor(left, "ann"):
             pass
         await settled()
         assert left == []
-        await left.house.pond.close()
+        await left.setup.pond.close()
     assert sorted(user for user, _ in left) == ["ann", "bob"]
-    await assert_nothing_left(left.house)
+    await assert_nothing_left(left.setup)
 
 
 async def test_an_eviction_ends_what_is_held() -> None:
@@ -280,12 +280,12 @@ async def test_a_refused_return_is_no_return() -> None:
         if allowed:
             await ctx.track({"user": ctx.user.id})
 
-    left.house = build(join, options=SHORT)
+    left.setup = build(join, options=SHORT)
     async with visitor(left, "bob") as bob:
         async with visitor(left, "ann"):
             await bob.receive_event("JOIN")
         allowed = False
-        async with connect(left.house.pond, "/socket?user=ann") as ann:
+        async with connect(left.setup.pond, "/socket?user=ann") as ann:
             assert (await ann.join(ROOM)).event == "UNAUTHORIZED"
             await bob.receive_event("LEAVE")
 

@@ -1,6 +1,6 @@
 """Hooks and metrics: told of everything, able to break nothing, free when unset."""
 
-from collections import Counter as Tally
+from collections import Counter as Counts
 from typing import Any
 
 import anyio
@@ -23,10 +23,10 @@ from pondsocket import (
 )
 from pondsocket.testing import ConnectionRefusedByPond, FakeClock, connect
 
-from tests.core.ponds import ROOM, admit, let_in, settled
+from tests.core.ponds import ROOM, accept_join, admit, settled
 
 
-class Diary(Hooks):
+class HookLog(Hooks):
     """Writes everything down."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Diary(Hooks):
         self.seen.append(("error", str(error), channel_name, event, user_id))
 
 
-class Broken(Diary):
+class Broken(HookLog):
     """Raises from everything."""
 
     def __getattribute__(self, name: str) -> Any:
@@ -66,7 +66,7 @@ class Numbers:
     """Adds everything up."""
 
     def __init__(self, *, broken: bool = False) -> None:
-        self.counts: Tally[str] = Tally()
+        self.counts: Counts[str] = Counts()
         self.depths: list[int] = []
         self.broken = broken
 
@@ -123,8 +123,8 @@ def watched(
 
 
 async def test_hooks_are_told_of_everything_in_order() -> None:
-    diary, clock = Diary(), FakeClock()
-    pond = watched(diary, clock=clock)
+    hook_log, clock = HookLog(), FakeClock()
+    pond = watched(hook_log, clock=clock)
     async with connect(pond, "/socket?user=ann") as ann:
         await ann.join(ROOM)
         for event in ("say", "fail"):
@@ -134,7 +134,7 @@ async def test_hooks_are_told_of_everything_in_order() -> None:
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         await ann.receive_event("EXIT_ACKNOWLEDGE")
         clock.advance(12.5)
-    assert diary.seen == [
+    assert hook_log.seen == [
         ("connected", "ann", "/socket"),
         ("joined", ROOM, "ann", {"user_id": "ann", "colour": "red"}),
         ("message", ROOM, "say", "ann"),
@@ -147,18 +147,18 @@ async def test_hooks_are_told_of_everything_in_order() -> None:
 
 
 async def test_what_the_application_says_no_to_is_no_error() -> None:
-    diary = Diary()
-    async with connect(watched(diary), "/socket?user=ann") as ann:
+    hook_log = HookLog()
+    async with connect(watched(hook_log), "/socket?user=ann") as ann:
         await ann.join(ROOM, {"refuse": True})
         await ann.join(ROOM)
         for event in ("refuse", "typed", "unknown"):
             await ann.answer(ann.send("BROADCAST", ROOM, event))
-    assert "error" not in {entry[0] for entry in diary.seen}
+    assert "error" not in {entry[0] for entry in hook_log.seen}
 
 
 async def test_failures_of_joins_leaves_and_connections_are_errors() -> None:
-    diary = Diary()
-    pond = watched(diary)
+    hook_log = HookLog()
+    pond = watched(hook_log)
 
     @pond.endpoint("/broken")
     async def broken(ctx: ConnectionContext) -> None:
@@ -170,7 +170,7 @@ async def test_failures_of_joins_leaves_and_connections_are_errors() -> None:
     async with connect(pond, "/socket?user=eve") as eve:
         await eve.join(ROOM, {"fail": True})
         await eve.join(ROOM)
-    errors = [entry[1:4] for entry in diary.seen if entry[0] == "error"]
+    errors = [entry[1:4] for entry in hook_log.seen if entry[0] == "error"]
     assert errors == [
         ("connect failed", "GATEWAY", "CONNECT"),
         ("join failed", ROOM, "JOIN"),
@@ -179,13 +179,13 @@ async def test_failures_of_joins_leaves_and_connections_are_errors() -> None:
 
 
 async def test_the_reason_of_an_end_is_told() -> None:
-    diary = Diary()
-    pond = watched(diary)
+    hook_log = HookLog()
+    pond = watched(hook_log)
     async with connect(pond, "/socket?user=ann") as ann:
         await ann.join(ROOM)
         await pond.disconnect(user_id="ann")
         await ann.wait_closed()
-    ends = [entry for entry in diary.seen if entry[0] in ("left", "disconnected")]
+    ends = [entry for entry in hook_log.seen if entry[0] in ("left", "disconnected")]
     assert ends == [
         ("left", ROOM, "ann", "connection_closed"),
         ("disconnected", "ann", "/socket", CloseCode.DISCONNECTED, 0.0),
@@ -256,7 +256,7 @@ async def test_unset_nothing_is_called() -> None:
 
 
 async def test_hooks_alone_are_not_told_of_every_frame() -> None:
-    pond = watched(Diary())
+    pond = watched(HookLog())
     async with connect(pond, "/socket?user=ann") as ann:
         await ann.join(ROOM)
         assert ann.session._counting is None
@@ -264,8 +264,8 @@ async def test_hooks_alone_are_not_told_of_every_frame() -> None:
 
 @pytest.mark.parametrize("waits", [True, False])
 async def test_an_outgoing_handler_that_fails_is_an_error_of_its_recipient(waits: bool) -> None:
-    diary = Diary()
-    pond = watched(diary)
+    hook_log = HookLog()
+    pond = watched(hook_log)
 
     def fail(ctx: OutgoingContext) -> None:
         raise ValueError("broken")
@@ -274,12 +274,12 @@ async def test_an_outgoing_handler_that_fails_is_an_error_of_its_recipient(waits
         raise ValueError("broken")
 
     endpoint = pond.create_endpoint("/filtered", admit)
-    lobby = endpoint.create_channel("/room/:id", let_in)
+    lobby = endpoint.create_channel("/room/:id", accept_join)
     lobby.on_outgoing("said", fail_late if waits else fail)
     async with connect(pond, "/filtered?user=ann") as ann:
         await ann.join(ROOM)
         await pond.channel("/filtered", ROOM).broadcast("said")
         await settled()
-    assert [line for line in diary.seen if line[0] == "error"] == [
+    assert [line for line in hook_log.seen if line[0] == "error"] == [
         ("error", "broken", ROOM, "said", "ann")
     ]

@@ -11,14 +11,14 @@ from tests.core.ponds import ROOM, build, events, member, settled
 
 
 async def test_the_public_id_is_never_the_secret_and_others_see_the_public_one_alone() -> None:
-    house = build()
+    setup = build()
 
-    @house.lobby.on_message("show")
+    @setup.lobby.on_message("show")
     async def show(ctx: EventContext) -> None:
         await ctx.track({"id": ctx.user.id})
         await ctx.broadcast("all", {"assigns": await ctx.get_all_assigns()})
 
-    async with connect(house.pond, "/socket") as ann, member(house, "bob") as bob:
+    async with connect(setup.pond, "/socket") as ann, member(setup, "bob") as bob:
         connected = (await ann.receive_event("CONNECTION")).payload
         assert isinstance(connected, Connected)
         assert connected.id != connected.connection_id
@@ -35,8 +35,8 @@ async def test_the_application_gives_the_public_id(given: object, public: str) -
     async def admit(ctx: ConnectionContext) -> None:
         ctx.accept(user_id=given)
 
-    house = build(connect=admit)
-    async with connect(house.pond, "/socket") as peer:
+    setup = build(connect=admit)
+    async with connect(setup.pond, "/socket") as peer:
         connected = (await peer.receive_event("CONNECTION")).payload
         assert isinstance(connected, Connected)
         assert connected.id == public
@@ -44,8 +44,8 @@ async def test_the_application_gives_the_public_id(given: object, public: str) -
 
 
 async def test_made_up_ids_differ() -> None:
-    house = build()
-    async with connect(house.pond, "/socket") as one, connect(house.pond, "/socket") as two:
+    setup = build()
+    async with connect(setup.pond, "/socket") as one, connect(setup.pond, "/socket") as two:
         assert one.session.user_id != two.session.user_id
         assert not one.session.is_user_known
 
@@ -63,27 +63,27 @@ async def test_several_connections_of_a_user_are_one_user_with_an_entry_a_tab() 
     async def join(ctx: JoinContext) -> None:
         await ctx.accept({"tab": ctx.join_params.get("tab")})
 
-    house = build(join)
+    setup = build(join)
 
-    @house.lobby.on_message("show")
+    @setup.lobby.on_message("show")
     async def show(ctx: EventContext, n: int) -> None:
         await ctx.track({"n": n})
 
-    @house.lobby.on_message("to_ann")
+    @setup.lobby.on_message("to_ann")
     async def to_ann(ctx: EventContext) -> None:
         await ctx.broadcast_to("hello", {}, "ann")
 
-    @house.lobby.on_leave
+    @setup.lobby.on_leave
     async def leave(ctx: LeaveContext) -> None:
         left.append(ctx.user.id)
 
     url = "/socket?user=ann"
-    async with member(house, "bob") as bob:
-        async with connect(house.pond, url) as first:
-            async with connect(house.pond, url) as second:
+    async with member(setup, "bob") as bob:
+        async with connect(setup.pond, url) as first:
+            async with connect(setup.pond, url) as second:
                 await tab(first)
                 await tab(second)
-                channel = await house.lobby.get_channel(ROOM)
+                channel = await setup.lobby.get_channel(ROOM)
                 assert channel is not None
                 assert await channel.user_count() == 2
                 first.send("BROADCAST", ROOM, "show", {"n": 1})
@@ -104,15 +104,15 @@ async def test_several_connections_of_a_user_are_one_user_with_an_entry_a_tab() 
 
 
 async def test_evicting_a_user_ends_every_tab_and_one_leave_is_told() -> None:
-    house = build()
+    setup = build()
     left: list[Any] = []
 
-    @house.lobby.on_leave
+    @setup.lobby.on_leave
     async def leave(ctx: LeaveContext) -> None:
         left.append((ctx.user.id, ctx.reason))
 
-    async with member(house, "ann") as first, member(house, "ann") as second:
-        await house.pond.channel("/socket", ROOM).evict_user("ann", "out")
+    async with member(setup, "ann") as first, member(setup, "ann") as second:
+        await setup.pond.channel("/socket", ROOM).evict_user("ann", "out")
         assert events(first) == events(second) == ["EVICTED"]
         assert left == [("ann", "evicted")]
 

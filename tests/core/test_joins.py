@@ -23,8 +23,8 @@ from tests.core.ponds import (
 
 
 async def test_an_accepted_join_is_acknowledged_under_its_request_id() -> None:
-    house = build()
-    async with connect(house.pond, "/socket") as ann:
+    setup = build()
+    async with connect(setup.pond, "/socket") as ann:
         request_id = ann.send("JOIN_CHANNEL", ROOM, "join", {"as": "guest"})
         await ann.receive_event("CONNECTION")
         answer = await ann.receive()
@@ -34,13 +34,13 @@ async def test_an_accepted_join_is_acknowledged_under_its_request_id() -> None:
 
 
 async def outcome_of(join: object, **limits: float) -> tuple[Refused, MemoryPeer]:
-    house = build(join, options=Options(**limits))  # type: ignore[arg-type]
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join, options=Options(**limits))  # type: ignore[arg-type]
+    async with connect(setup.pond, "/socket") as ann:
         request_id = ann.send("JOIN_CHANNEL", ROOM, "join")
         answer = await ann.answer(request_id)
         await settled()
         assert events(ann) == ["CONNECTION"]  # and exactly one answer
-        assert await house.lobby.list_channels() == []
+        assert await setup.lobby.list_channels() == []
     assert (answer.action, answer.event, answer.channel_name) == (
         ServerActions.SYSTEM,
         "UNAUTHORIZED",
@@ -116,8 +116,8 @@ async def test_a_handler_that_raises_after_it_has_accepted_keeps_the_membership(
         await anyio.lowlevel.checkpoint()
         raise error
 
-    house = build(join)
-    async with member(house, "ann") as ann:
+    setup = build(join)
+    async with member(setup, "ann") as ann:
         say(ann, "still in")
         assert (await ann.receive()).payload == {"text": "still in"}
         await settled()
@@ -145,8 +145,8 @@ async def test_the_time_limit_runs_to_the_decision_only() -> None:
         await ctx.broadcast("ready", {})
         done.set()
 
-    house = build(join, options=Options(join_timeout=0.02))
-    async with member(house, "ann") as ann:
+    setup = build(join, options=Options(join_timeout=0.02))
+    async with member(setup, "ann") as ann:
         assert (await ann.receive()).event == "ready"
         assert done.is_set()
 
@@ -204,14 +204,14 @@ async def test_nothing_of_a_channel_precedes_its_acknowledgement() -> None:
         await ctx.broadcast("here", {"who": ctx.user.id})
         await ctx.track({"who": ctx.user.id})
 
-    house = build(join)
-    async with member(house, "bob") as bob, connect(house.pond, "/socket?user=ann") as ann:
+    setup = build(join)
+    async with member(setup, "bob") as bob, connect(setup.pond, "/socket?user=ann") as ann:
         await ann.receive_event("CONNECTION")
         ann.send("JOIN_CHANNEL", ROOM, "join")
         await join_waits.wait()
         bob.drain()
         say(bob, "while ann waits")
-        channel = await house.lobby.get_channel(ROOM)
+        channel = await setup.lobby.get_channel(ROOM)
         assert channel is not None
         await channel.broadcast_to("psst", {}, "ann")
         await settled()
@@ -233,10 +233,10 @@ async def test_a_declined_join_does_not_harm_another_in_flight() -> None:
         else:
             await ctx.decline()
 
-    house = build(join)
+    setup = build(join)
     async with (
-        connect(house.pond, "/socket?user=ann") as ann,
-        connect(house.pond, "/socket") as eve,
+        connect(setup.pond, "/socket?user=ann") as ann,
+        connect(setup.pond, "/socket") as eve,
     ):
         request_id = ann.send("JOIN_CHANNEL", ROOM, "join")
         await settled()
@@ -263,25 +263,25 @@ async def test_a_join_that_races_the_last_leave_gets_a_channel_that_works() -> N
     async def leave(ctx: LeaveContext) -> None:
         await leaving.wait()
 
-    house = build(join)
-    house.lobby.on_leave(leave)
-    async with member(house, "bob") as bob, connect(house.pond, "/socket?user=ann") as ann:
+    setup = build(join)
+    setup.lobby.on_leave(leave)
+    async with member(setup, "bob") as bob, connect(setup.pond, "/socket?user=ann") as ann:
         request_id = ann.send("JOIN_CHANNEL", ROOM, "join")
         await settled()
         bob.send("LEAVE_CHANNEL", ROOM, "leave")
         await settled()
-        assert await house.lobby.get_channel(ROOM) is None
+        assert await setup.lobby.get_channel(ROOM) is None
         opened.set()
         assert (await ann.answer(request_id)).event == "ACKNOWLEDGE"
         leaving.set()
         await settled()
 
-        channel = await house.lobby.get_channel(ROOM)
+        channel = await setup.lobby.get_channel(ROOM)
         assert channel is not None
         assert await channel.user_count() == 1
         assert await channel.get_presence() == {"ann": {"who": "ann"}}
         bob.drain()
         assert (await bob.join(ROOM)).event == "ACKNOWLEDGE"
         await settled()
-        assert await house.lobby.list_channels() == [channel]
+        assert await setup.lobby.list_channels() == [channel]
         assert await channel.user_count() == 2

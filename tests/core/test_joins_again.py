@@ -7,7 +7,7 @@ from pondsocket import JoinContext, LeaveContext, LeaveReason, Options, PondErro
 from pondsocket.testing import connect
 from pondsocket_common import Refused
 
-from tests.core.ponds import ROOM, Leaves, build, events, member, say, settled
+from tests.core.ponds import ROOM, RecordedLeaves, build, events, member, say, settled
 
 
 async def test_a_duplicate_join_replaces_the_old_without_a_leave_seen_by_others() -> None:
@@ -20,9 +20,9 @@ async def test_a_duplicate_join_replaces_the_old_without_a_leave_seen_by_others(
     async def leave(ctx: LeaveContext) -> None:
         left.append(ctx.user.id)
 
-    house = build(join)
-    house.lobby.on_leave(leave)
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
+    setup = build(join)
+    setup.lobby.on_leave(leave)
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         await settled()
         bob.drain()
         ann.drain()
@@ -32,7 +32,7 @@ async def test_a_duplicate_join_replaces_the_old_without_a_leave_seen_by_others(
 
         assert events(bob) == ["UPDATE"]
         assert left == []
-        channel = await house.lobby.get_channel(ROOM)
+        channel = await setup.lobby.get_channel(ROOM)
         assert channel is not None
         assert len(channel.roster) == 2
         assert (await channel.get_assigns())["ann"]["as"] == "guest"
@@ -61,9 +61,9 @@ async def test_a_refused_duplicate_join_ends_the_old_membership(how: str) -> Non
     async def leave(ctx: LeaveContext) -> None:
         left.append(ctx.reason)
 
-    house = build(join, options=Options(join_timeout=0.05))
-    house.lobby.on_leave(leave)
-    async with member(house, "bob") as bob, connect(house.pond, "/socket?user=ann") as ann:
+    setup = build(join, options=Options(join_timeout=0.05))
+    setup.lobby.on_leave(leave)
+    async with member(setup, "bob") as bob, connect(setup.pond, "/socket?user=ann") as ann:
         assert (await ann.join(ROOM, {"first": True})).event == "ACKNOWLEDGE"
         second = ann.send("JOIN_CHANNEL", ROOM, "join", {})
         assert (await ann.answer(second)).event == "UNAUTHORIZED"
@@ -87,12 +87,12 @@ async def test_the_old_membership_ends_with_the_refusal_not_with_the_handler() -
         await ctx.decline(403, "no")
         await opened.wait()
 
-    house = build(join)
-    async with connect(house.pond, "/socket?user=ann") as ann:
+    setup = build(join)
+    async with connect(setup.pond, "/socket?user=ann") as ann:
         await ann.join(ROOM, {"first": True})
         second = ann.send("JOIN_CHANNEL", ROOM, "join", {})
         assert (await ann.answer(second)).event == "UNAUTHORIZED"
-        assert await house.lobby.get_channel(ROOM) is None
+        assert await setup.lobby.get_channel(ROOM) is None
         opened.set()
 
 
@@ -104,8 +104,8 @@ async def test_the_old_membership_holds_while_the_duplicate_is_decided() -> None
             await opened.wait()
         await ctx.accept()
 
-    house = build(join)
-    async with member(house, "bob") as bob, connect(house.pond, "/socket?user=ann") as ann:
+    setup = build(join)
+    async with member(setup, "bob") as bob, connect(setup.pond, "/socket?user=ann") as ann:
         await ann.join(ROOM, {"first": True})
         ann.drain()
         ann.send("JOIN_CHANNEL", ROOM, "join", {})
@@ -120,10 +120,10 @@ async def test_the_old_membership_holds_while_the_duplicate_is_decided() -> None
 async def test_asking_again_and_being_refused_at_the_door_ends_the_old_membership(
     refusal: str,
 ) -> None:
-    leaves = Leaves()
-    house = build(options=Options(control_rate=0.001, control_burst=1))
-    house.lobby.on_leave(leaves)
-    async with member(house, "ann") as ann:
+    leaves = RecordedLeaves()
+    setup = build(options=Options(control_rate=0.001, control_burst=1))
+    setup.lobby.on_leave(leaves)
+    async with member(setup, "ann") as ann:
         if refusal == "too fast":
             answer = await ann.join(ROOM)
         else:
@@ -135,5 +135,5 @@ async def test_asking_again_and_being_refused_at_the_door_ends_the_old_membershi
         assert isinstance(answer.payload, Refused)
         assert answer.payload.code == (429 if refusal == "too fast" else 400)
         await settled()
-        assert await house.lobby.list_channels() == []
+        assert await setup.lobby.list_channels() == []
         assert leaves.seen == [("ann", LeaveReason.EVICTED)]

@@ -10,10 +10,10 @@ from pondsocket import ErrorTypes, EventContext, JoinContext, Options, ServerAct
 from pondsocket.testing import connect
 from pondsocket_common import Fault, Refused, encode_client
 
-from tests.core.ponds import ROOM, UNLIMITED, build, events, let_in, member, say, settled
+from tests.core.ponds import ROOM, UNLIMITED, accept_join, build, events, member, say, settled
 
 
-class Gate:
+class Latch:
     """An event handler that waits until it is let through."""
 
     def __init__(self) -> None:
@@ -30,26 +30,26 @@ class Gate:
 
 
 async def test_messages_to_one_channel_are_handled_one_at_a_time_in_order() -> None:
-    house, gate = build(), Gate()
-    house.lobby.on_message("slow", gate)
-    async with member(house, "ann") as ann:
+    setup, latch = build(), Latch()
+    setup.lobby.on_message("slow", latch)
+    async with member(setup, "ann") as ann:
         for text in "123":
             say(ann, text, event="slow")
         say(ann, "behind")
         await settled()
-        assert gate.started == ["1"]
+        assert latch.started == ["1"]
         assert not ann.unread
 
-        gate.opened.set()
+        latch.opened.set()
         received = [(await ann.receive()).payload for _ in range(4)]
 
     assert received == [{"text": "1"}, {"text": "2"}, {"text": "3"}, {"text": "behind"}]
 
 
 async def test_other_channels_and_pings_do_not_wait() -> None:
-    house, gate = build(), Gate()
-    house.lobby.on_message("slow", gate)
-    async with member(house, "ann") as ann:
+    setup, latch = build(), Latch()
+    setup.lobby.on_message("slow", latch)
+    async with member(setup, "ann") as ann:
         await ann.join("/room/2")
         say(ann, "1", event="slow")
         await settled()
@@ -58,24 +58,24 @@ async def test_other_channels_and_pings_do_not_wait() -> None:
         assert (await ann.receive()).payload == {"text": "other"}
         ann.send_raw('{"action": "ping"}')
         assert (await ann.receive()).event == "PONG"
-        assert gate.done == []
-        gate.opened.set()
+        assert latch.done == []
+        latch.opened.set()
         assert (await ann.receive()).event == "done"
 
 
 async def test_several_channels_wait_beside_each_other() -> None:
-    house, gate = build(), Gate()
-    house.lobby.on_message("slow", gate)
+    setup, latch = build(), Latch()
+    setup.lobby.on_message("slow", latch)
     names = [f"/room/{number}" for number in range(20)]
-    async with member(house, "ann", names[0]) as ann:
+    async with member(setup, "ann", names[0]) as ann:
         for name in names[1:]:
             await ann.join(name)
         for name in names:
             say(ann, name, name, event="slow")
         await settled()
-        assert gate.started == names
+        assert latch.started == names
 
-        gate.opened.set()
+        latch.opened.set()
         assert {(await ann.receive()).channel_name for _ in names} == set(names)
 
 
@@ -86,8 +86,8 @@ async def test_an_event_behind_a_pending_join_waits_for_its_acceptance() -> None
         await opened.wait()
         await ctx.accept()
 
-    house = build(join)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join)
+    async with connect(setup.pond, "/socket") as ann:
         await ann.receive_event("CONNECTION")
         ann.send("JOIN_CHANNEL", ROOM, "join")
         say(ann, "early")
@@ -106,8 +106,8 @@ async def test_an_event_behind_a_refused_join_is_refused() -> None:
         await opened.wait()
         await ctx.decline(403, "no")
 
-    house = build(join)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join)
+    async with connect(setup.pond, "/socket") as ann:
         await ann.receive_event("CONNECTION")
         ann.send("JOIN_CHANNEL", ROOM, "join")
         request_id = say(ann, "early")
@@ -121,15 +121,15 @@ async def test_an_event_behind_a_refused_join_is_refused() -> None:
 
 
 async def test_a_leave_comes_after_the_events_sent_before_it() -> None:
-    house, gate = build(), Gate()
-    house.lobby.on_message("slow", gate)
-    async with member(house, "ann") as ann:
+    setup, latch = build(), Latch()
+    setup.lobby.on_message("slow", latch)
+    async with member(setup, "ann") as ann:
         say(ann, "1", event="slow")
         say(ann, "2")
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         say(ann, "3")
         await settled()
-        gate.opened.set()
+        latch.opened.set()
         await settled()
 
         assert events(ann) == ["done", "say", "EXIT_ACKNOWLEDGE", "UNAUTHORIZED_BROADCAST"]
@@ -144,8 +144,8 @@ async def test_a_second_join_waits_for_the_first() -> None:
         await opened.wait()
         await ctx.accept()
 
-    house = build(join)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join)
+    async with connect(setup.pond, "/socket") as ann:
         first = ann.send("JOIN_CHANNEL", ROOM, "join")
         second = ann.send("JOIN_CHANNEL", ROOM, "join")
         await settled()
@@ -157,9 +157,9 @@ async def test_a_second_join_waits_for_the_first() -> None:
 
 
 async def test_a_message_over_the_pending_limit_is_answered_429() -> None:
-    house, gate = build(options=Options(max_pending_messages=4)), Gate()
-    house.lobby.on_message("slow", gate)
-    async with member(house, "ann") as ann:
+    setup, latch = build(options=Options(max_pending_messages=4)), Latch()
+    setup.lobby.on_message("slow", latch)
+    async with member(setup, "ann") as ann:
         for number in range(4):
             say(ann, str(number), event="slow")
         over = say(ann, "over", event="slow")
@@ -179,38 +179,38 @@ async def test_a_message_over_the_pending_limit_is_answered_429() -> None:
         assert refusal.payload.code == 429
         assert refusal.payload.retry_after_ms is not None
 
-        gate.opened.set()
+        latch.opened.set()
         await settled()
-        assert gate.done == ["0", "1", "2", "3"]
+        assert latch.done == ["0", "1", "2", "3"]
         ann.drain()
         say(ann, "again")
         assert (await ann.receive()).payload == {"text": "again"}
 
 
 async def test_the_default_limit_is_256_messages() -> None:
-    house, gate = build(), Gate()
-    house.lobby.on_message("slow", gate)
-    async with member(house, "ann") as ann:
+    setup, latch = build(), Latch()
+    setup.lobby.on_message("slow", latch)
+    async with member(setup, "ann") as ann:
         for number in range(257):
             say(ann, str(number), event="slow")
         await settled()
         assert events(ann) == ["RATE_LIMITED"]
-        gate.opened.set()
+        latch.opened.set()
         await settled()
-        assert len(gate.done) == 256
+        assert len(latch.done) == 256
 
 
 async def test_more_bytes_than_the_pending_limit_are_answered_429() -> None:
-    house, gate = build(), Gate()  # 1 MiB
-    house.lobby.on_message("slow", gate)
-    async with member(house, "ann") as ann:
+    setup, latch = build(), Latch()  # 1 MiB
+    setup.lobby.on_message("slow", latch)
+    async with member(setup, "ann") as ann:
         for number in range(17):
             say(ann, str(number) + "x" * 65_000, event="slow")
         await settled()
         assert events(ann) == ["RATE_LIMITED"]
-        gate.opened.set()
+        latch.opened.set()
         await settled()
-        assert len(gate.done) == 16
+        assert len(latch.done) == 16
 
 
 VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="clean")
@@ -227,9 +227,9 @@ async def test_context_variables_of_a_handler_are_seen_by_no_later_one(waits: bo
             await anyio.lowlevel.checkpoint()
         seen.append(VAR.get())
 
-    house = build()
-    house.lobby.on_message("touch", handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("touch", handler)
+    async with member(setup, "ann") as ann:
         await ann.join("/room/2")
         for name in (ROOM, "/room/2", ROOM):
             say(ann, "", name, event="touch")
@@ -248,10 +248,10 @@ async def test_context_variables_of_the_server_are_seen_by_handlers() -> None:
         seen.append(VAR.get())
         await anyio.lowlevel.checkpoint()
 
-    house = build()
-    house.lobby.on_message("look", handler)
+    setup = build()
+    setup.lobby.on_message("look", handler)
     token = VAR.set("of the connection")
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         VAR.reset(token)
         for _ in range(3):
             say(ann, "", event="look")
@@ -278,9 +278,9 @@ async def test_handlers_may_use_scopes_locks_and_groups_across_waits() -> None:
             "outcome", {"late": timeout.cancelled_caught, "cut": scope.cancelled_caught}
         )
 
-    house = build()
-    house.lobby.on_message("scopes", handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("scopes", handler)
+    async with member(setup, "ann") as ann:
         await ann.join("/room/2")
         for name in (ROOM, "/room/2", ROOM):
             say(ann, "", name, event="scopes")
@@ -302,8 +302,8 @@ async def test_handlers_may_use_scopes_locks_and_groups_across_waits() -> None:
     ],
 )
 async def test_a_flood_lets_others_have_their_turn(flood: str) -> None:
-    house = build(let_in, options=UNLIMITED)
-    async with member(house, "ann") as ann:
+    setup = build(accept_join, options=UNLIMITED)
+    async with member(setup, "ann") as ann:
         for _ in range(1_000):
             ann.send_raw(flood)
         turns: list[int] = []
@@ -322,9 +322,9 @@ async def test_a_handler_whose_wait_is_over_is_not_held_up_by_what_queues_behind
         await anyio.lowlevel.checkpoint()
         handled.append(ctx.get_payload()["text"])
 
-    house = build(options=UNLIMITED)
-    house.lobby.on_message("brief", brief)
-    async with member(house, "ann") as ann:
+    setup = build(options=UNLIMITED)
+    setup.lobby.on_message("brief", brief)
+    async with member(setup, "ann") as ann:
         for number in range(1_000):
             say(ann, str(number), event="brief")
         await settled()
@@ -347,9 +347,9 @@ async def test_what_a_handler_posts_to_its_own_connection_comes_behind_it() -> N
             )
         order.append(f"{text} ends")
 
-    house = build()
-    house.lobby.on_message("again", handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("again", handler)
+    async with member(setup, "ann") as ann:
         say(ann, "1", event="again")
         await settled()
 
@@ -363,9 +363,9 @@ async def test_a_handler_may_return_after_a_wait_and_without_one() -> None:
             await anyio.lowlevel.checkpoint()
         return {"text": text}
 
-    house = build()
-    house.lobby.on_message("tell", handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("tell", handler)
+    async with member(setup, "ann") as ann:
         for text in ("waits", "does not"):
             say(ann, text, event="tell")
             assert (await ann.receive_event("tell")).payload == {"text": text}

@@ -16,8 +16,8 @@ from tests.core.ponds import ROOM, admit, build, client_message, post_body, requ
 
 
 async def test_each_message_of_an_array_counts_and_all_or_none_are_taken() -> None:
-    house, _ = timed(Options(event_rate=1.0, event_burst=5, control_rate=1.0, control_burst=2))
-    async with connect(house.pond, "/socket") as ann:
+    setup, _ = timed(Options(event_rate=1.0, event_burst=5, control_rate=1.0, control_burst=2))
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join(ROOM)  # one of the two
         ann.drain()
         assert ann.session.post(post_body(*(client_message(n) for n in range(4)))) is None
@@ -36,8 +36,8 @@ async def test_each_message_of_an_array_counts_and_all_or_none_are_taken() -> No
 
 
 async def test_what_an_array_could_not_use_is_given_back() -> None:
-    house, _ = timed(Options(event_rate=1.0, event_burst=1, control_rate=0.001, control_burst=2))
-    async with connect(house.pond, "/socket") as ann:
+    setup, _ = timed(Options(event_rate=1.0, event_burst=1, control_rate=0.001, control_burst=2))
+    async with connect(setup.pond, "/socket") as ann:
         await ann.receive_event("CONNECTION")
         mixed = post_body(client_message(1, "JOIN_CHANNEL"), client_message(2), client_message(3))
         refusal = ann.session.post(mixed)
@@ -51,8 +51,8 @@ async def test_what_an_array_could_not_use_is_given_back() -> None:
 
 
 async def test_refused_posts_are_refusals_too() -> None:
-    house, _ = timed(Options(event_rate=0.001, event_burst=1, max_refusals=3))
-    async with connect(house.pond, "/socket") as ann:
+    setup, _ = timed(Options(event_rate=0.001, event_burst=1, max_refusals=3))
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join(ROOM)
         assert ann.session.post(post_body(client_message(1))) is None
         for n in range(3):
@@ -68,36 +68,36 @@ async def test_refused_posts_are_refusals_too() -> None:
 
 
 async def test_a_full_endpoint_refuses_with_no_capacity(caplog: pytest.LogCaptureFixture) -> None:
-    house = build(options=Options(max_connections=1))
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(options=Options(max_connections=1))
+    async with connect(setup.pond, "/socket") as ann:
         await ann.receive_event("CONNECTION")
         with pytest.raises(ConnectionRefusedByPond) as failure:
-            async with connect(house.pond, "/socket"):
+            async with connect(setup.pond, "/socket"):
                 pass
         refusal = failure.value.refusal
         assert (refusal.status, refusal.error, refusal.retry_after) == (503, "NO_CAPACITY", 5)
-        other = house.pond.create_endpoint("/other", admit)
-        async with connect(house.pond, "/other"):
+        other = setup.pond.create_endpoint("/other", admit)
+        async with connect(setup.pond, "/other"):
             await settled()
             assert await other.connection_count() == 1
     await settled()
-    async with connect(house.pond, "/socket") as bob:
+    async with connect(setup.pond, "/socket") as bob:
         await bob.receive_event("CONNECTION")
     assert "is full" in caplog.text
 
 
 async def test_those_that_are_decided_about_at_once_do_not_exceed_the_limit() -> None:
-    gate = anyio.Event()
+    latch = anyio.Event()
 
     async def slowly(ctx: ConnectionContext) -> None:
-        await gate.wait()
+        await latch.wait()
         ctx.accept()
 
-    house = build(connect=slowly, options=Options(max_connections=2))
+    setup = build(connect=slowly, options=Options(max_connections=2))
     ends: list[CloseCode] = []
 
     async def visit() -> None:
-        async with connect(house.pond, "/socket") as peer:
+        async with connect(setup.pond, "/socket") as peer:
             with anyio.move_on_after(0.2):
                 ends.append(await peer.wait_closed())
 
@@ -105,18 +105,18 @@ async def test_those_that_are_decided_about_at_once_do_not_exceed_the_limit() ->
         for _ in range(5):
             tasks.start_soon(visit)
         await settled()
-        gate.set()
+        latch.set()
         with anyio.fail_after(5):
             while len(ends) < 3:
                 await anyio.lowlevel.checkpoint()
-        assert await house.endpoint.connection_count() == 2
+        assert await setup.endpoint.connection_count() == 2
         tasks.cancel_scope.cancel()
     assert ends == [CloseCode.NO_CAPACITY] * 3
 
 
 async def test_connections_may_be_without_limit() -> None:
-    house = build(options=Options(max_connections=None))
-    outcome = await house.pond.connect(request())
+    setup = build(options=Options(max_connections=None))
+    outcome = await setup.pond.connect(request())
     assert not isinstance(outcome, Refusal)
 
 

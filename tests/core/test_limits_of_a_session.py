@@ -39,8 +39,8 @@ async def expect_refusals(peer: MemoryPeer, count: int) -> None:
 
 
 async def test_events_over_the_rate_are_answered_429_with_the_time_to_wait() -> None:
-    house, clock = timed(Options(event_rate=2.0, event_burst=3))
-    async with connect(house.pond, "/socket") as ann:
+    setup, clock = timed(Options(event_rate=2.0, event_burst=3))
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join(ROOM)
         ann.drain()
         assert [await answer_to_event(ann) for _ in range(3)] == ["say"] * 3
@@ -54,8 +54,8 @@ async def test_events_over_the_rate_are_answered_429_with_the_time_to_wait() -> 
 
 
 async def test_the_default_is_500_events_at_once_and_50_a_second() -> None:
-    house, clock = timed(Options())
-    async with connect(house.pond, "/socket") as ann:
+    setup, clock = timed(Options())
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join(ROOM)
         ann.drain()
         for _ in range(2):
@@ -71,8 +71,8 @@ async def test_the_default_is_500_events_at_once_and_50_a_second() -> None:
 
 
 async def test_joins_leaves_and_pings_have_a_bucket_of_their_own() -> None:
-    house, _ = timed(Options(event_rate=1.0, event_burst=1, control_rate=1.0, control_burst=3))
-    async with connect(house.pond, "/socket") as ann:
+    setup, _ = timed(Options(event_rate=1.0, event_burst=1, control_rate=1.0, control_burst=3))
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join(ROOM)  # one of three
         ann.drain()
         assert await answer_to_event(ann) == "say"
@@ -94,8 +94,8 @@ async def test_joins_leaves_and_pings_have_a_bucket_of_their_own() -> None:
 
 
 async def test_a_client_with_128_channels_can_come_back_and_no_further() -> None:
-    house, _ = timed(Options())
-    async with connect(house.pond, "/socket") as ann:
+    setup, _ = timed(Options())
+    async with connect(setup.pond, "/socket") as ann:
         for _ in range(2):
             for n in range(128):
                 ann.send("JOIN_CHANNEL", f"/room/{n}", "join")
@@ -105,8 +105,8 @@ async def test_a_client_with_128_channels_can_come_back_and_no_further() -> None
 
 
 async def test_128_channels_are_the_most_of_one_connection() -> None:
-    house, _ = timed(Options(control_rate=None))
-    async with connect(house.pond, "/socket") as ann:
+    setup, _ = timed(Options(control_rate=None))
+    async with connect(setup.pond, "/socket") as ann:
         for n in range(128):
             assert isinstance((await ann.join(f"/room/{n}")).payload, Acknowledged)
         refused = (await ann.join("/room/128")).payload
@@ -118,53 +118,53 @@ async def test_128_channels_are_the_most_of_one_connection() -> None:
 
 
 async def test_joins_that_are_being_decided_count_as_channels() -> None:
-    gate = anyio.Event()
+    latch = anyio.Event()
 
     async def join(ctx: JoinContext) -> None:
-        await gate.wait()
+        await latch.wait()
         await ctx.accept()
 
-    house = build(join, options=Options(max_channels=2))
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join, options=Options(max_channels=2))
+    async with connect(setup.pond, "/socket") as ann:
         first = [ann.send("JOIN_CHANNEL", f"/room/{n}", "join") for n in (1, 2)]
         assert isinstance((await ann.join("/room/3")).payload, Refused)
-        gate.set()
+        latch.set()
         for each in first:
             assert isinstance((await ann.answer(each)).payload, Acknowledged)
 
 
 async def test_a_pending_join_of_a_channel_that_one_is_in_counts_once() -> None:
-    gate = anyio.Event()
-    gate.set()
+    latch = anyio.Event()
+    latch.set()
 
     async def join(ctx: JoinContext) -> None:
-        await gate.wait()
+        await latch.wait()
         await ctx.accept()
 
-    house = build(join, options=Options(max_channels=2))
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join, options=Options(max_channels=2))
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join("/room/1")
-        gate = anyio.Event()
+        latch = anyio.Event()
         again = ann.send("JOIN_CHANNEL", "/room/1", "join")
         other = ann.send("JOIN_CHANNEL", "/room/2", "join")
         await settled()
-        gate.set()
+        latch.set()
         for each in (again, other):
             assert isinstance((await ann.answer(each)).payload, Acknowledged)
 
 
 async def test_timers_and_chains_of_a_connection_are_no_channels() -> None:
-    house = build(options=Options(max_channels=3, presence_tick=60))
+    setup = build(options=Options(max_channels=3, presence_tick=60))
 
-    @house.lobby.on_outgoing("say")
+    @setup.lobby.on_outgoing("say")
     async def slowly(ctx: OutgoingContext) -> None:
         await anyio.sleep_forever()
 
-    @house.lobby.on_message("track")
+    @setup.lobby.on_message("track")
     async def track(ctx: Any) -> None:
         await ctx.track({"a": 1})
 
-    async with connect(house.pond, "/socket") as ann:
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join(ROOM, presence=PresenceMode.DIFF)
         ann.send("BROADCAST", ROOM, "track")
         ann.send("BROADCAST", ROOM, "say")
@@ -175,8 +175,8 @@ async def test_timers_and_chains_of_a_connection_are_no_channels() -> None:
 
 
 async def test_names_over_the_limit_are_refused() -> None:
-    house = build(options=Options(max_name_chars=10))
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(options=Options(max_name_chars=10))
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join(ROOM)
         long = await ann.answer(ann.send("BROADCAST", ROOM, "e" * 11))
         assert (long.event, isinstance(long.payload, Fault)) == ("INVALID_MESSAGE", True)
@@ -189,8 +189,8 @@ async def test_names_over_the_limit_are_refused() -> None:
 
 
 async def test_the_default_for_names_is_255_characters() -> None:
-    house = build(options=Options(max_name_chars=None))
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(options=Options(max_name_chars=None))
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join(ROOM)
         ann.drain()
         assert (await ann.answer(ann.send("BROADCAST", ROOM, "e" * 255))).event == (
@@ -201,8 +201,8 @@ async def test_the_default_for_names_is_255_characters() -> None:
 
 
 async def test_a_hundred_refusals_in_ten_seconds_close_the_connection() -> None:
-    house, clock = timed(Options(event_rate=1.0, event_burst=1))
-    async with member(house, "ann") as ann:
+    setup, clock = timed(Options(event_rate=1.0, event_burst=1))
+    async with member(setup, "ann") as ann:
         assert await answer_to_event(ann) == "say"
         await expect_refusals(ann, 99)
         clock.advance(0.9)
@@ -216,8 +216,8 @@ async def test_a_hundred_refusals_in_ten_seconds_close_the_connection() -> None:
 
 
 async def test_a_hundred_refusals_in_eleven_seconds_do_not() -> None:
-    house, clock = timed(Options(event_rate=0.001, event_burst=1))
-    async with member(house, "ann") as ann:
+    setup, clock = timed(Options(event_rate=0.001, event_burst=1))
+    async with member(setup, "ann") as ann:
         assert await answer_to_event(ann) == "say"
         for _ in range(150):
             await expect_refusals(ann, 1)
@@ -226,8 +226,8 @@ async def test_a_hundred_refusals_in_eleven_seconds_do_not() -> None:
 
 
 async def test_refusals_may_be_without_end() -> None:
-    house, _ = timed(Options(event_rate=0.001, event_burst=1, max_refusals=None))
-    async with connect(house.pond, "/socket") as ann:
+    setup, _ = timed(Options(event_rate=0.001, event_burst=1, max_refusals=None))
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join(ROOM)
         for _ in range(300):
             ann.send("BROADCAST", ROOM, "say")
@@ -236,8 +236,8 @@ async def test_refusals_may_be_without_end() -> None:
 
 
 async def test_nonsense_counts_as_events() -> None:
-    house, _ = timed(Options(event_rate=1.0, event_burst=10, max_refusals=5))
-    async with connect(house.pond, "/socket") as ann:
+    setup, _ = timed(Options(event_rate=1.0, event_burst=10, max_refusals=5))
+    async with connect(setup.pond, "/socket") as ann:
         await ann.receive_event("CONNECTION")
         for _ in range(10):
             ann.send_raw("nonsense")
@@ -250,8 +250,8 @@ async def test_nonsense_counts_as_events() -> None:
 
 async def test_each_limit_can_be_switched_off() -> None:
     with options_off() as options:
-        house, _ = timed(options)
-    async with connect(house.pond, "/socket") as ann:
+        setup, _ = timed(options)
+    async with connect(setup.pond, "/socket") as ann:
         for n in range(300):
             ann.send("JOIN_CHANNEL", f"/room/{n}", "join")
         for _ in range(2):

@@ -20,11 +20,11 @@ from pondsocket_common import Fault, Left, Refused
 from tests.core.ponds import (
     ROOM,
     SECRET,
+    accept_join,
     build,
     envelope_of,
     error_records,
     events,
-    let_in,
     logged_error,
     member,
     raise_secret,
@@ -42,11 +42,11 @@ async def test_an_event_goes_to_the_first_registered_pattern_that_matches() -> N
     async def second(ctx: EventContext) -> None:
         await ctx.reply("second", {})
 
-    house = build()
-    house.lobby.on_message("item-:id", first)
-    house.lobby.on_message("item-7", second)
-    house.lobby.on_message("user::*", first)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("item-:id", first)
+    setup.lobby.on_message("item-7", second)
+    setup.lobby.on_message("user::*", first)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="item-7")
         say(ann, "", event="user:created")
         answers = [await ann.receive() for _ in range(2)]
@@ -57,8 +57,8 @@ async def test_an_event_goes_to_the_first_registered_pattern_that_matches() -> N
 
 
 async def test_an_event_without_a_handler_is_answered_404() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         request_id = say(ann, "", event="unknown")
         answer = await ann.receive()
 
@@ -74,9 +74,9 @@ async def test_a_raising_event_handler_is_answered_500_and_its_text_stays_here(
     async def handler(ctx: EventContext) -> None:
         await raise_secret(waits=waits)
 
-    house = build()
-    house.lobby.on_message("fail", handler)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup = build()
+    setup.lobby.on_message("fail", handler)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         request_id = say(ann, "", event="fail")
         answer = await ann.receive()
         say(ann, "goes on")
@@ -98,9 +98,9 @@ async def test_a_pond_error_in_an_event_handler_is_its_answer(
     async def handler(ctx: EventContext) -> None:
         raise PondError(f"No {ctx.get_payload()['text']} here.", 409)
 
-    house = build()
-    house.lobby.on_message("fail", handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("fail", handler)
+    async with member(setup, "ann") as ann:
         request_id = say(ann, "tea", event="fail")
         answer = await ann.receive()
 
@@ -117,9 +117,9 @@ async def test_a_pond_error_that_utf8_cannot_say_does_not_end_the_connection() -
     async def handler(ctx: EventContext) -> None:
         raise PondError("file \udcff")
 
-    house = build()
-    house.lobby.on_message("fail", handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("fail", handler)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="fail")
         assert (await ann.receive()).event == "CHANNEL_ERROR"
         assert ann.closed is None
@@ -130,8 +130,8 @@ async def test_a_pond_error_that_utf8_cannot_say_does_not_end_the_connection() -
 
 @pytest.mark.parametrize("name", [ROOM, "/room/2", "/nowhere"])
 async def test_a_leave_is_acknowledged_also_where_there_was_nothing_to_leave(name: str) -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         request_id = ann.send("LEAVE_CHANNEL", name, "leave")
         answer = await ann.receive()
 
@@ -140,8 +140,8 @@ async def test_a_leave_is_acknowledged_also_where_there_was_nothing_to_leave(nam
 
 
 async def test_who_has_left_is_no_member_and_may_come_back() -> None:
-    house = build()
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         say(ann, "gone!")
         await settled()
@@ -158,9 +158,9 @@ async def test_a_raising_leave_handler_is_logged_and_changes_nothing(
     async def leave(ctx: LeaveContext) -> None:
         raise LookupError(SECRET)
 
-    house = build()
-    house.lobby.on_leave(leave)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_leave(leave)
+    async with member(setup, "ann") as ann:
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         assert (await ann.receive()).event == "EXIT_ACKNOWLEDGE"
         assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
@@ -174,10 +174,10 @@ async def test_a_leave_handler_over_its_time_limit_is_cut_off(
     async def leave(ctx: LeaveContext) -> None:
         await anyio.sleep_forever()
 
-    house = build(options=Options(leave_timeout=0.02))
-    house.lobby.on_leave(leave)
+    setup = build(options=Options(leave_timeout=0.02))
+    setup.lobby.on_leave(leave)
     with anyio.fail_after(2):
-        async with member(house, "ann"):
+        async with member(setup, "ann"):
             pass
     assert "took over 0.02 s" in error_records(caplog)[0].getMessage()
 
@@ -185,10 +185,10 @@ async def test_a_leave_handler_over_its_time_limit_is_cut_off(
 async def test_there_is_one_leave_handler() -> None:
     async def leave(ctx: LeaveContext) -> None: ...
 
-    house = build()
-    house.lobby.on_leave(leave)
+    setup = build()
+    setup.lobby.on_leave(leave)
     with pytest.raises(UsageError, match="has a leave handler already"):
-        house.lobby.on_leave(leave)
+        setup.lobby.on_leave(leave)
 
 
 # --- middleware -------------------------------------------------------------------------------
@@ -205,10 +205,10 @@ async def test_middleware_around_joins_events_and_leaves() -> None:
     async def handler(ctx: EventContext | LeaveContext) -> None:
         order.append("handler")
 
-    house = build(let_in, trace)
-    house.lobby.on_message("go", handler, trace)
-    house.lobby.on_leave(handler, trace)
-    async with member(house, "ann") as ann:
+    setup = build(accept_join, trace)
+    setup.lobby.on_message("go", handler, trace)
+    setup.lobby.on_leave(handler, trace)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="go")
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         await settled()
@@ -229,7 +229,7 @@ async def test_middleware_that_does_not_go_on_stops_a_join() -> None:
     async def refuse(ctx: JoinContext, next: Next) -> None:  # noqa: A002
         await ctx.decline(402, "pay first")
 
-    async with connect(build(let_in, refuse).pond, "/socket") as ann:
+    async with connect(build(accept_join, refuse).pond, "/socket") as ann:
         assert (await ann.join(ROOM)).payload == Refused(402, "pay first")
 
 
@@ -237,9 +237,9 @@ async def test_raising_middleware_is_answered_like_a_raising_handler() -> None:
     async def fail(ctx: EventContext, next: Next) -> None:  # noqa: A002
         raise LookupError(SECRET)
 
-    house = build()
-    house.lobby.on_message("go", let_nothing, fail)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("go", let_nothing, fail)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="go")
         assert (await ann.receive()).event == "INTERNAL_SERVER_ERROR"
 
@@ -252,12 +252,12 @@ async def let_nothing(ctx: EventContext) -> None:
 
 
 async def test_only_channels_with_members_are_found() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         await ann.join("/room/2")
-        assert {channel.name for channel in await house.lobby.list_channels()} == {ROOM, "/room/2"}
-        assert await house.lobby.get_channel("/room/3") is None
+        assert {channel.name for channel in await setup.lobby.list_channels()} == {ROOM, "/room/2"}
+        assert await setup.lobby.get_channel("/room/3") is None
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         await ann.receive()
-        assert [channel.name for channel in await house.lobby.list_channels()] == ["/room/2"]
-        assert await house.lobby.get_channel(ROOM) is None
+        assert [channel.name for channel in await setup.lobby.list_channels()] == ["/room/2"]
+        assert await setup.lobby.get_channel(ROOM) is None

@@ -28,16 +28,16 @@ from pondsocket.testing import connect
 from pondsocket_common import ErrorTypes, Fault, Refused
 from pydantic import BeforeValidator
 
-from tests.core.ponds import ROOM, admit, build, let_in, member, say, settled
+from tests.core.ponds import ROOM, accept_join, admit, build, member, say, settled
 
 INTERNAL = (ErrorTypes.INTERNAL_SERVER_ERROR, 500)
 
 
 async def expect_event_fails(handler: Handler) -> None:
     """Expect an event to be answered with 500, and the connection to go on."""
-    house = build()
-    house.lobby.on_message("go", handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("go", handler)
+    async with member(setup, "ann") as ann:
         answer = await ann.answer(say(ann, "", event="go"))
         assert isinstance(answer.payload, Fault)
         assert (answer.payload.error, answer.payload.code) == INTERNAL
@@ -47,8 +47,8 @@ async def expect_event_fails(handler: Handler) -> None:
 
 async def expect_join_fails(handler: Handler) -> None:
     """Expect a join to be answered with 500."""
-    house = build(handler)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(handler)
+    async with connect(setup.pond, "/socket") as ann:
         answer = await ann.join(ROOM)
         assert isinstance(answer.payload, Refused)
         assert answer.payload.code == 500
@@ -84,9 +84,9 @@ async def test_a_connection_handler_that_awaits_what_was_cancelled_refuses_with_
     async def handler(ctx: ConnectionContext) -> None:
         await await_what_was_cancelled()
 
-    house = build(connect=handler)
+    setup = build(connect=handler)
     with pytest.raises(Exception, match="500 INTERNAL_SERVER_ERROR"):
-        async with connect(house.pond, "/socket"):
+        async with connect(setup.pond, "/socket"):
             pass
 
 
@@ -109,7 +109,7 @@ async def test_a_dependency_that_swallows_the_handlers_exception_is_said_and_ans
 @pytest.mark.parametrize("pattern", ["room/:id", "room", ":room", "r*"])
 def test_a_channel_pattern_that_no_name_can_match_is_refused(pattern: str) -> None:
     with pytest.raises(UsageError, match="start with '/'"):
-        build().endpoint.create_channel(pattern, let_in)
+        build().endpoint.create_channel(pattern, accept_join)
 
 
 def test_an_endpoint_path_that_no_request_can_match_is_refused() -> None:
@@ -140,13 +140,13 @@ async def test_a_leave_handler_may_be_decorated_with_middleware() -> None:
         order.append("audited")
         await next()
 
-    house = build()
+    setup = build()
 
-    @house.lobby.on_leave(middlewares=[audited])
+    @setup.lobby.on_leave(middlewares=[audited])
     async def goodbye(ctx: LeaveContext) -> None:
         order.append(ctx.user.id)
 
-    async with member(house, "ann"):
+    async with member(setup, "ann"):
         pass
     await settled()
     assert order == ["audited", "ann"]
@@ -187,9 +187,9 @@ async def test_an_outgoing_filter_that_nobody_awaits_withholds(
     async def censor(ctx: OutgoingContext) -> None:
         ctx.transform({"text": "***"})
 
-    house = build()
-    house.lobby.on_outgoing("say", lambda ctx: censor(ctx))
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_outgoing("say", lambda ctx: censor(ctx))
+    async with member(setup, "ann") as ann:
         say(ann, "a secret")
         await settled()
         assert not ann.unread
@@ -202,9 +202,9 @@ async def test_an_outgoing_handler_that_awaits_what_was_cancelled_costs_one_even
         if ctx.get_payload()["text"] == "bad":
             await await_what_was_cancelled()
 
-    house = build()
-    house.lobby.on_outgoing("say", handler)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup = build()
+    setup.lobby.on_outgoing("say", handler)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         say(ann, "bad")
         say(ann, "good")
         assert (await bob.receive()).payload == {"text": "good"}
@@ -216,9 +216,9 @@ async def test_a_changed_copy_goes_under_the_id_of_the_broadcast() -> None:
         if ctx.get_user().id == "bob":
             ctx.transform({"text": "HI"})
 
-    house = build()
-    house.lobby.on_outgoing("say", shout)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup = build()
+    setup.lobby.on_outgoing("say", shout)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         say(ann, "hi")
         plain, changed = await ann.receive(), await bob.receive()
     assert (plain.payload, changed.payload) == ({"text": "hi"}, {"text": "HI"})
@@ -230,8 +230,8 @@ async def test_names_that_a_client_chooses_cannot_forge_a_line_of_the_log(
 ) -> None:
     caplog.set_level(logging.INFO, "pondsocket")
     name = "/room/1) user=admin\u2028LOG root CRITICAL"
-    house = build()
-    async with connect(house.pond, "/socket?user=ann") as ann:
+    setup = build()
+    async with connect(setup.pond, "/socket?user=ann") as ann:
         await ann.join(name)
     (line,) = [r.getMessage() for r in caplog.records if "joined" in r.getMessage()]
     assert "\u2028" not in line
@@ -248,14 +248,14 @@ def test_a_hook_or_metric_that_nobody_would_await_is_refused(kind: str) -> None:
 
 
 async def test_entering_a_pond_twice_in_one_task_keeps_it_open_until_the_last_exit() -> None:
-    house = build()
-    async with house.pond:
-        async with house.pond:
+    setup = build()
+    async with setup.pond:
+        async with setup.pond:
             pass
-        assert house.pond._environment.background.tasks is not None
-        async with connect(house.pond, "/socket") as ann:
+        assert setup.pond._environment.background.tasks is not None
+        async with connect(setup.pond, "/socket") as ann:
             assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
-    assert house.pond._environment.background.tasks is None
+    assert setup.pond._environment.background.tasks is None
 
 
 async def test_a_handler_that_outlives_its_membership_cannot_hide_the_next_ones_presence() -> None:
@@ -269,15 +269,15 @@ async def test_a_handler_that_outlives_its_membership_cannot_hide_the_next_ones_
         await ctx.accept()
         await ctx.track({"status": "online"})
 
-    house = build(show)
-    house.lobby.on_message("late", late, concurrent=True)
-    async with member(house, "ann") as ann:
+    setup = build(show)
+    setup.lobby.on_message("late", late, concurrent=True)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="late")
         await settled()
         await ann.join(ROOM)
         opened.set()
         await settled()
-        channel = await house.lobby.get_channel(ROOM)
+        channel = await setup.lobby.get_channel(ROOM)
         assert channel is not None
         assert await channel.get_presence() == {"ann": {"status": "online"}}
 
@@ -286,17 +286,17 @@ async def test_an_accept_that_fails_keeps_no_track_of_presence_for_nobody() -> N
     async def handler(ctx: JoinContext) -> None:
         await ctx.accept(response={"not": object()})
 
-    house = build(handler)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(handler)
+    async with connect(setup.pond, "/socket") as ann:
         answer = await ann.join(ROOM, presence=PresenceMode.DIFF)
         assert isinstance(answer.payload, Refused)
-        channel = house.lobby.open_channel(ROOM, {})
+        channel = setup.lobby.open_channel(ROOM, {})
         assert channel.presence.log is None
 
 
 async def test_messages_that_are_too_long_count_as_refusals() -> None:
-    house = build(options=Options(event_rate=0.001, event_burst=1, max_refusals=3))
-    async with connect(house.pond, "/socket", transport="sse") as ann:
+    setup = build(options=Options(event_rate=0.001, event_burst=1, max_refusals=3))
+    async with connect(setup.pond, "/socket", transport="sse") as ann:
         body = b'{"action": "BROADCAST", "event": "say", "channelName": "/room/1",'
         body += b' "requestId": "1", "payload": {"text": "' + b"x" * 70_000 + b'"}}'
         for _ in range(4):

@@ -74,7 +74,7 @@ async def follow(setting: Setting, program: list[Op]) -> None:
             model.apply("", Open(0))
             await settled()
             await assert_agreement(model, pond)
-        await pond.house.pond.close()
+        await pond.setup.pond.close()
         model.close()
         await settled()
         await assert_agreement(model, pond)
@@ -82,7 +82,7 @@ async def follow(setting: Setting, program: list[Op]) -> None:
 
 async def assert_agreement(model: Model, pond: World) -> None:
     assert not pond.faults(), pond.faults()
-    assert sorted(pond.gates) == sorted(model.held)
+    assert sorted(pond.latches) == sorted(model.held)
     assert len(pond.ears) == len(model.connections)
     for ear, connection in zip(pond.ears, model.connections, strict=True):
         assert ear.session.is_open is connection.is_open
@@ -167,15 +167,15 @@ async def race(setting: Setting, program: list[Op], *, turns: list[int]) -> None
         for number, (op, pause) in enumerate(zip(program, cycle(turns), strict=False)):
             request = f"r{number:02}"
             if isinstance(op, Open):
-                waiting = sorted(pond.gates)
+                waiting = sorted(pond.latches)
                 pond.go_on(waiting[op.which % len(waiting)] if waiting else None)
             else:
                 await pond.apply(request, op)
             for _ in range(pause):
                 await anyio.lowlevel.checkpoint()
         await settled()
-        while pond.gates:
-            pond.go_on(min(pond.gates))
+        while pond.latches:
+            pond.go_on(min(pond.latches))
             await settled()
         await assert_settled(pond, setting)
 

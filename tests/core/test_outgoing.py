@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import EventContext, Next, OutgoingContext, ServerActions, UsageError
 
-from tests.core.ponds import ROOM, House, build, events, member, members, say, settled
+from tests.core.ponds import ROOM, PondSetup, build, events, member, members, say, settled
 
 Handle = Callable[[OutgoingContext], Any]
 
@@ -34,12 +34,12 @@ KINDS = pytest.mark.parametrize("kind", [plain, late])
 @KINDS
 async def test_it_may_leave_an_event_alone(kind: Callable[[Handle], Handle]) -> None:
     seen: list[tuple[str, str, object]] = []
-    house = build()
-    house.lobby.on_outgoing(
+    setup = build()
+    setup.lobby.on_outgoing(
         "say",
         kind(lambda ctx: seen.append((ctx.get_user().id, ctx.get_event(), ctx.get_payload()))),
     )
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         say(ann, "hi")
         messages = [await peer.receive() for peer in (ann, bob)]
 
@@ -50,11 +50,11 @@ async def test_it_may_leave_an_event_alone(kind: Callable[[Handle], Handle]) -> 
 
 @KINDS
 async def test_it_may_withhold_an_event_from_a_member(kind: Callable[[Handle], Handle]) -> None:
-    house = build()
-    house.lobby.on_outgoing(
+    setup = build()
+    setup.lobby.on_outgoing(
         "say", kind(lambda ctx: ctx.block() if ctx.get_user().id == "bob" else None)
     )
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         say(ann, "hi")
         assert (await ann.receive()).event == "say"
         await settled()
@@ -67,9 +67,9 @@ async def test_it_may_change_the_payload_for_a_member(kind: Callable[[Handle], H
         if ctx.get_user().id == "bob":
             ctx.transform({**ctx.get_payload(), "for": "bob"})
 
-    house = build()
-    house.lobby.on_outgoing("say", kind(personal))
-    async with members(house, "ann", "bob", "eve") as (ann, bob, eve):
+    setup = build()
+    setup.lobby.on_outgoing("say", kind(personal))
+    async with members(setup, "ann", "bob", "eve") as (ann, bob, eve):
         say(ann, "hi")
         payloads = {
             name: (await peer.receive()) for name, peer in (("a", ann), ("b", bob), ("e", eve))
@@ -89,9 +89,9 @@ async def test_what_it_fails_to_filter_is_withheld_and_logged_and_nothing_else_c
         if ctx.get_user().id == "bob":
             raise LookupError("the secret")
 
-    house = build()
-    house.lobby.on_outgoing("say", kind(fail_for_bob))
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup = build()
+    setup.lobby.on_outgoing("say", kind(fail_for_bob))
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         say(ann, "hi")
         assert (await ann.receive()).payload == {"text": "hi"}
         await settled()
@@ -108,9 +108,9 @@ async def test_what_it_fails_to_filter_is_withheld_and_logged_and_nothing_else_c
 async def test_a_payload_that_json_cannot_say_is_withheld(
     kind: Callable[[Handle], Handle], caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = build()
-    house.lobby.on_outgoing("say", kind(lambda ctx: ctx.transform({"bad": object()})))
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_outgoing("say", kind(lambda ctx: ctx.transform({"bad": object()})))
+    async with member(setup, "ann") as ann:
         say(ann, "hi")
         await settled()
         assert not ann.unread
@@ -119,12 +119,12 @@ async def test_a_payload_that_json_cannot_say_is_withheld(
 
 
 async def test_the_first_registered_pattern_that_matches_wins() -> None:
-    house = build()
-    house.lobby.on_outgoing("sa:rest", lambda ctx: ctx.transform({"by": "first"}))
-    house.lobby.on_outgoing("say", lambda ctx: ctx.transform({"by": "second"}))
-    house.lobby.on_outgoing("*", lambda ctx: ctx.transform({"by": "third"}))
-    house.lobby.on_message("other", relay_other)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_outgoing("sa:rest", lambda ctx: ctx.transform({"by": "first"}))
+    setup.lobby.on_outgoing("say", lambda ctx: ctx.transform({"by": "second"}))
+    setup.lobby.on_outgoing("*", lambda ctx: ctx.transform({"by": "third"}))
+    setup.lobby.on_message("other", relay_other)
+    async with member(setup, "ann") as ann:
         say(ann, "")
         say(ann, "", event="other")
         assert (await ann.receive()).payload == {"by": "first"}
@@ -140,10 +140,10 @@ async def test_replies_and_presence_are_none_of_its_business() -> None:
         await ctx.reply("answer", {})
         await ctx.track({})
 
-    house = build()
-    house.lobby.on_outgoing("*", lambda ctx: ctx.block())
-    house.lobby.on_message("go", handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_outgoing("*", lambda ctx: ctx.block())
+    setup.lobby.on_message("go", handler)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="go")
         await settled()
         assert events(ann) == ["answer", "JOIN"]
@@ -171,10 +171,10 @@ async def test_everything_of_a_channel_keeps_its_order_where_a_handler_waits() -
         await ctx.track({"n": 1})
         await ctx.broadcast("slow", {})
 
-    house, waiting = build(), Waiting()
-    house.lobby.on_outgoing("slow", waiting)
-    house.lobby.on_message("go", all_kinds)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup, waiting = build(), Waiting()
+    setup.lobby.on_outgoing("slow", waiting)
+    setup.lobby.on_message("go", all_kinds)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         say(ann, "", event="go")
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         await settled()
@@ -188,14 +188,14 @@ async def test_everything_of_a_channel_keeps_its_order_where_a_handler_waits() -
 
 
 async def test_other_channels_are_not_delayed() -> None:
-    house, waiting = build(), Waiting()
+    setup, waiting = build(), Waiting()
 
     async def stall_one(ctx: OutgoingContext) -> None:
         if ctx.channel.name == ROOM:
             await waiting(ctx)
 
-    house.lobby.on_outgoing("say", stall_one)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_outgoing("say", stall_one)
+    async with member(setup, "ann") as ann:
         await ann.join("/room/2")
         say(ann, "1")
         say(ann, "2", "/room/2")
@@ -206,9 +206,9 @@ async def test_other_channels_are_not_delayed() -> None:
 
 @pytest.mark.parametrize("leaves", [True, False])
 async def test_who_joins_again_is_told_after_what_is_on_its_way(leaves: bool) -> None:
-    house, waiting = build(), Waiting()
-    house.lobby.on_outgoing("say", waiting)
-    async with member(house, "ann") as ann:
+    setup, waiting = build(), Waiting()
+    setup.lobby.on_outgoing("say", waiting)
+    async with member(setup, "ann") as ann:
         say(ann, "1")
         if leaves:
             ann.send("LEAVE_CHANNEL", ROOM, "leave")
@@ -231,9 +231,9 @@ async def test_a_refusal_comes_after_what_is_on_its_way() -> None:
         joins += 1
         await (ctx.accept() if joins == 1 else ctx.decline(403, "once only"))
 
-    house, waiting = build(once), Waiting()
-    house.lobby.on_outgoing("say", waiting)
-    async with member(house, "ann") as ann:
+    setup, waiting = build(once), Waiting()
+    setup.lobby.on_outgoing("say", waiting)
+    async with member(setup, "ann") as ann:
         say(ann, "1")
         ann.send("JOIN_CHANNEL", ROOM, "join")
         await settled()
@@ -246,10 +246,10 @@ async def test_an_eviction_comes_after_what_is_on_its_way() -> None:
     async def evict(ctx: EventContext) -> None:
         await ctx.evict("out")
 
-    house, waiting = build(), Waiting()
-    house.lobby.on_outgoing("say", waiting)
-    house.lobby.on_message("evict", evict)
-    async with member(house, "ann") as ann:
+    setup, waiting = build(), Waiting()
+    setup.lobby.on_outgoing("say", waiting)
+    setup.lobby.on_message("evict", evict)
+    async with member(setup, "ann") as ann:
         say(ann, "1")
         say(ann, "", event="evict")
         await settled()
@@ -272,10 +272,10 @@ async def test_it_does_not_see_the_context_of_whoever_broadcasts() -> None:
         VAR.set("soiled")
         await ctx.broadcast("seen", {})
 
-    house = build()
-    house.lobby.on_outgoing("seen", look)
-    house.lobby.on_message("soil", soil)
-    async with member(house, "ann") as ann, member(house, "bob"):
+    setup = build()
+    setup.lobby.on_outgoing("seen", look)
+    setup.lobby.on_message("soil", soil)
+    async with member(setup, "ann") as ann, member(setup, "bob"):
         say(ann, "", event="soil")
         await settled()
 
@@ -285,7 +285,7 @@ async def test_it_does_not_see_the_context_of_whoever_broadcasts() -> None:
 # --- middleware -------------------------------------------------------------------------------
 
 
-def recording(house: House, order: list[str], kinds: str, handler_kind: str) -> None:
+def recording(setup: PondSetup, order: list[str], kinds: str, handler_kind: str) -> None:
     def plain_step(name: str) -> Any:
         def step(ctx: OutgoingContext, next: Callable[[], Any]) -> None:  # noqa: A002
             order.append(name)
@@ -312,14 +312,14 @@ def recording(house: House, order: list[str], kinds: str, handler_kind: str) -> 
         (async_step if kind == "a" else plain_step)(f"{number}")
         for number, kind in enumerate(kinds)
     ]
-    house.lobby.on_outgoing("say", async_handler if handler_kind == "a" else handler, *steps)
+    setup.lobby.on_outgoing("say", async_handler if handler_kind == "a" else handler, *steps)
 
 
 @pytest.mark.parametrize(("kinds", "handler"), [("pp", "p"), ("aa", "a"), ("aa", "p"), ("ap", "p")])
 async def test_middleware_runs_in_the_order_of_registration(kinds: str, handler: str) -> None:
-    house, order = build(), list[str]()
-    recording(house, order, kinds, handler)
-    async with member(house, "ann") as ann:
+    setup, order = build(), list[str]()
+    recording(setup, order, kinds, handler)
+    async with member(setup, "ann") as ann:
         say(ann, "")
         assert (await ann.receive()).payload == {"seen": "by the handler"}
 
@@ -335,24 +335,24 @@ def test_plain_middleware_around_what_must_be_awaited_fails_at_registration(
 
 
 async def test_middleware_that_does_not_go_on_stops_the_handler() -> None:
-    house, order = build(), list[str]()
+    setup, order = build(), list[str]()
 
     def stop(ctx: OutgoingContext, next: Callable[[], Any]) -> None:  # noqa: A002
         order.append("stop")
 
-    house.lobby.on_outgoing("say", lambda ctx: ctx.block(), stop)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_outgoing("say", lambda ctx: ctx.block(), stop)
+    async with member(setup, "ann") as ann:
         say(ann, "")
         assert (await ann.receive()).event == "say"
     assert order == ["stop"]
 
 
 async def test_a_handler_that_waits_must_be_there_before_the_first_member() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         with pytest.raises(UsageError, match="before the first member joins"):
-            house.lobby.on_outgoing("say", Waiting())
-        house.lobby.on_outgoing("say", lambda ctx: ctx.transform({"plain": "may"}))
+            setup.lobby.on_outgoing("say", Waiting())
+        setup.lobby.on_outgoing("say", lambda ctx: ctx.transform({"plain": "may"}))
         say(ann, "")
         assert (await ann.receive()).payload == {"plain": "may"}
 

@@ -30,9 +30,9 @@ class News(BaseModel):
 
 
 async def test_a_handle_broadcasts_to_all_to_some_and_to_all_but_one() -> None:
-    house = build()
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
-        handle = house.pond.channel("/socket", ROOM)
+    setup = build()
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
+        handle = setup.pond.channel("/socket", ROOM)
         assert handle.name == ROOM
         await handle.broadcast("all", News(text="hi"))
         await handle.broadcast_to("one", {}, "ann")
@@ -51,10 +51,10 @@ async def test_a_handle_sees_and_evicts_users() -> None:
         await ctx.accept({"colour": "red"})
         await ctx.track({"name": ctx.user.id})
 
-    house = build(join)
-    handle = house.pond.channel("/socket", ROOM)
+    setup = build(join)
+    handle = setup.pond.channel("/socket", ROOM)
     assert (await handle.user_count(), await handle.get_presence()) == (0, {})
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         assert await handle.has_user("ann")
         assert await handle.user_count() == 1
         assert await handle.get_presence() == {"ann": {"name": "ann"}}
@@ -66,21 +66,21 @@ async def test_a_handle_sees_and_evicts_users() -> None:
 
 
 async def test_a_channel_that_nobody_is_in_takes_everything_and_leaves_nothing() -> None:
-    house = build()
-    handle = house.pond.channel("/socket", "/room/empty")
+    setup = build()
+    handle = setup.pond.channel("/socket", "/room/empty")
     await handle.broadcast("x", {})
     handle.broadcast_nowait("x", {})
     await handle.evict_user("ann")
     assert not await handle.has_user("ann")
-    assert await house.lobby.list_channels() == []
-    assert not house.lobby._channels
+    assert await setup.lobby.list_channels() == []
+    assert not setup.lobby._channels
 
 
 async def test_a_handle_outlives_its_members() -> None:
-    house = build()
-    handle = house.pond.channel("/socket", ROOM)
+    setup = build()
+    handle = setup.pond.channel("/socket", ROOM)
     for _ in range(2):
-        async with member(house, "ann") as ann:
+        async with member(setup, "ann") as ann:
             await handle.broadcast("x", {})
             handle.broadcast_nowait("y", {})
             assert events(ann) == ["x", "y"]
@@ -126,9 +126,9 @@ CALLS: dict[str, Callable[[ChannelHandle, str, Any], None]] = {
 async def test_nowait_works_from_any_thread_the_loops_included(
     call: Callable[[ChannelHandle, str, Any], None], from_thread: bool
 ) -> None:
-    house = build()
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
-        handle = house.pond.channel("/socket", ROOM)
+    setup = build()
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
+        handle = setup.pond.channel("/socket", ROOM)
         if from_thread:
             await anyio.to_thread.run_sync(call, handle, "x", {"n": 1})
         else:
@@ -141,14 +141,14 @@ async def test_nowait_works_from_any_thread_the_loops_included(
 
 
 async def test_nowait_keeps_the_order_of_each_thread() -> None:
-    house = build()
+    setup = build()
 
     def work(name: str) -> None:
-        handle = house.pond.channel("/socket", ROOM)
+        handle = setup.pond.channel("/socket", ROOM)
         for n in range(200):
             handle.broadcast_nowait(name, {"n": n})
 
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         threads = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(4)]
         for thread in threads:
             thread.start()
@@ -165,48 +165,48 @@ async def test_nowait_keeps_the_order_of_each_thread() -> None:
 
 
 async def test_nowait_in_the_loop_keeps_its_order_with_broadcast() -> None:
-    house = build()
+    setup = build()
 
-    @house.lobby.on_message("mixed")
+    @setup.lobby.on_message("mixed")
     async def mixed(ctx: EventContext) -> None:
-        handle = house.pond.channel("/socket", ROOM)
+        handle = setup.pond.channel("/socket", ROOM)
         await ctx.broadcast("1", {})
         handle.broadcast_nowait("2", {})
         await ctx.reply("3", {})
         handle.broadcast_nowait("4", {})
 
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         ann.send("BROADCAST", ROOM, "mixed")
         await settled()
         assert events(ann) == ["1", "2", "3", "4"]
 
 
 async def test_nowait_in_a_plain_handler_keeps_its_order_with_its_context() -> None:
-    house = build()
+    setup = build()
 
-    @house.lobby.on_message("mixed")
+    @setup.lobby.on_message("mixed")
     def mixed(ctx: SyncEventContext) -> str:
-        handle = house.pond.channel("/socket", ROOM)
+        handle = setup.pond.channel("/socket", ROOM)
         for n in range(5):
             handle.broadcast_nowait(f"a{n}", {})
             ctx.broadcast(f"b{n}", {})
         return "done"
 
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         ann.send("BROADCAST", ROOM, "mixed")
         await ann.receive_event("b4")
         assert (await ann.receive()).event == "mixed"
 
 
 async def test_what_is_changed_after_the_call_was_sent_as_it_was() -> None:
-    house = build()
+    setup = build()
 
     def work() -> None:
         payload: dict[str, Any] = {"inner": {"n": 1}}
-        house.pond.channel("/socket", ROOM).broadcast_nowait("x", payload)
+        setup.pond.channel("/socket", ROOM).broadcast_nowait("x", payload)
         payload["inner"]["n"] = 2
 
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         thread = threading.Thread(target=work)
         thread.start()
         thread.join(5)  # blocks the loop, so that it comes to it afterwards
@@ -227,9 +227,9 @@ async def test_what_is_changed_after_the_call_was_sent_as_it_was() -> None:
 async def test_errors_in_the_arguments_are_raised_where_it_is_called(
     event: str, payload: Any, error: type[Exception], from_thread: bool
 ) -> None:
-    house = build()
-    async with member(house, "ann") as ann:
-        handle = house.pond.channel("/socket", ROOM)
+    setup = build()
+    async with member(setup, "ann") as ann:
+        handle = setup.pond.channel("/socket", ROOM)
         if from_thread:
             with pytest.raises(error):
                 await anyio.to_thread.run_sync(handle.broadcast_nowait, event, payload)
@@ -249,10 +249,10 @@ def test_before_any_connection_nobody_hears_and_nothing_fails() -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_after_the_loop_has_ended_it_is_a_usage_error(backend: str) -> None:
-    house = build()
+    setup = build()
 
     async def main() -> None:
-        async with house.pond:
+        async with setup.pond:
             pass
 
     def run() -> None:
@@ -265,7 +265,7 @@ def test_after_the_loop_has_ended_it_is_a_usage_error(backend: str) -> None:
 
     def call() -> None:
         try:
-            house.pond.channel("/socket", ROOM).broadcast_nowait("x", {})
+            setup.pond.channel("/socket", ROOM).broadcast_nowait("x", {})
         except UsageError as error:
             outcome.append(error)
 
@@ -282,11 +282,11 @@ def test_after_the_loop_has_ended_it_is_a_usage_error(backend: str) -> None:
 
 
 async def test_a_pond_follows_its_loop_to_another_one() -> None:
-    house = build()
+    setup = build()
 
     async def main() -> None:
-        async with member(house, "ann") as ann:
-            call = house.pond.channel("/socket", ROOM).broadcast_nowait
+        async with member(setup, "ann") as ann:
+            call = setup.pond.channel("/socket", ROOM).broadcast_nowait
             await anyio.to_thread.run_sync(call, "x", {})
             await ann.receive_event("x")
 
@@ -301,16 +301,16 @@ async def test_a_pond_follows_its_loop_to_another_one() -> None:
 
 
 async def test_disconnect_closes_every_connection_of_a_user_at_every_endpoint() -> None:
-    house = build()
-    house.pond.create_endpoint("/other", admit)
+    setup = build()
+    setup.pond.create_endpoint("/other", admit)
     async with (
-        connect(house.pond, "/socket?user=ann") as one,
-        connect(house.pond, "/other?user=ann") as two,
-        connect(house.pond, "/socket?user=bob") as bob,
+        connect(setup.pond, "/socket?user=ann") as one,
+        connect(setup.pond, "/other?user=ann") as two,
+        connect(setup.pond, "/socket?user=bob") as bob,
     ):
         for peer in (one, two, bob):
             await peer.receive_event("CONNECTION")
-        await house.pond.disconnect(user_id="ann", reason="banned")
+        await setup.pond.disconnect(user_id="ann", reason="banned")
         for peer in (one, two):
             goodbye = await peer.receive_event("GOODBYE")
             assert goodbye.payload == Goodbye(4403, "banned", False, 0)
@@ -323,8 +323,8 @@ async def test_disconnect_may_have_another_code_and_a_number_for_a_user() -> Non
     async def numbered(ctx: Any) -> None:
         ctx.accept(user_id=7)
 
-    house = build(connect=numbered)
-    async with connect(house.pond, "/socket") as peer:
+    setup = build(connect=numbered)
+    async with connect(setup.pond, "/socket") as peer:
         await peer.receive_event("CONNECTION")
-        await house.pond.disconnect(user_id="7", code=CloseCode.UNAUTHENTICATED)
+        await setup.pond.disconnect(user_id="7", code=CloseCode.UNAUTHENTICATED)
         assert await peer.wait_closed() == CloseCode.UNAUTHENTICATED

@@ -19,7 +19,7 @@ from pondsocket import (
 )
 
 from tests.core.ponds import ROOM, UNLIMITED, build, handled, member, settled
-from tests.core.typed import fault, result
+from tests.core.typed_handlers import fault, result
 
 WAIT = 5.0
 
@@ -81,10 +81,10 @@ def handlers(pool: Pool) -> dict[str, Handler]:
 @pytest.mark.parametrize("name", handlers(Pool(1)))
 async def test_a_pool_may_be_smaller_than_the_number_of_threads(name: str) -> None:
     pool = Pool(2)
-    house = build(options=UNLIMITED)
-    house.lobby.on_message("ask", handlers(pool)[name], concurrent=True)
+    setup = build(options=UNLIMITED)
+    setup.lobby.on_message("ask", handlers(pool)[name], concurrent=True)
     async with AsyncExitStack() as stack:
-        peers = [await stack.enter_async_context(member(house, f"u{n}")) for n in range(10)]
+        peers = [await stack.enter_async_context(member(setup, f"u{n}")) for n in range(10)]
         requests = [(peer, peer.send("BROADCAST", ROOM, "ask")) for peer in peers * 9]
         for peer, request in requests:
             assert (await peer.answer(request, wait=WAIT)).payload == {"result": "db"}
@@ -113,9 +113,9 @@ async def test_all_plain_functions_of_a_message_run_in_one_thread() -> None:
         return 1
 
     for handler in (plain, mixed):
-        house = build(options=UNLIMITED)
-        house.lobby.on_message("ask", handler, concurrent=True)
-        async with member(house, "ann") as ann:
+        setup = build(options=UNLIMITED)
+        setup.lobby.on_message("ask", handler, concurrent=True)
+        async with member(setup, "ann") as ann:
             for _ in range(8):
                 ann.send("BROADCAST", ROOM, "ask")
             ann.send("BROADCAST", ROOM, "say")
@@ -184,9 +184,9 @@ async def test_a_variable_that_is_reset_is_reset_on_both_sides() -> None:
     async def handler(a: None = Depends(outer), b: str = Depends(set_plain)) -> None:
         seen.append(tenant.get())
 
-    house = build()
-    house.lobby.on_message("ask", handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("ask", handler)
+    async with member(setup, "ann") as ann:
         await handled(ann, "ask")
     assert seen == ["acme", "none"]
 
@@ -201,9 +201,9 @@ async def test_middleware_sees_what_a_plain_handler_has_set() -> None:
     def handler(ctx: SyncEventContext) -> None:
         tenant.set("acme")
 
-    house = build()
-    house.lobby.on_message("ask", handler, middleware)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("ask", handler, middleware)
+    async with member(setup, "ann") as ann:
         await handled(ann, "ask", "ask")
     assert seen == ["acme", "acme"]
     assert tenant.get() == "none"

@@ -10,7 +10,7 @@ from pondsocket import Counter, EventContext, JoinContext, Options, PondSocket
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged, PresenceDiff, PresenceList, PresenceMode
 
-from tests.core.ponds import ROOM, House, admit, build, events, say, settled
+from tests.core.ponds import ROOM, PondSetup, admit, build, events, say, settled
 
 # Longer than any test: what comes then was not sent by the tick.
 NEVER = Options(presence_tick=60.0, event_rate=None)
@@ -18,32 +18,32 @@ NEVER = Options(presence_tick=60.0, event_rate=None)
 SOON = Options(presence_tick=0.01)
 
 
-def tracked(options: Options = NEVER) -> House:
+def tracked(options: Options = NEVER) -> PondSetup:
     async def join(ctx: JoinContext) -> None:
         await ctx.accept()
         if "shown" in ctx.join_params:
             await ctx.track(ctx.join_params["shown"])
 
-    house = build(join, options=options)
+    setup = build(join, options=options)
 
-    @house.lobby.on_message("show")
+    @setup.lobby.on_message("show")
     async def show(ctx: EventContext) -> None:
         await ctx.track(ctx.get_payload())
 
-    @house.lobby.on_message("hide")
+    @setup.lobby.on_message("hide")
     async def hide(ctx: EventContext) -> None:
         await ctx.untrack()
 
-    @house.lobby.on_message("twice")
+    @setup.lobby.on_message("twice")
     async def twice(ctx: EventContext) -> None:
         await ctx.track({"n": 1})
         await ctx.track({"n": 2})
 
-    @house.lobby.on_message("ask")
+    @setup.lobby.on_message("ask")
     async def ask(ctx: EventContext) -> str:
         return "done"
 
-    return house
+    return setup
 
 
 def state_of(answer: Any) -> dict[str, Any]:
@@ -69,9 +69,9 @@ def diff_of(message: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any
 
 @asynccontextmanager
 async def watcher(
-    house: House, user: str, shown: object = None, *, diff: bool = True
+    setup: PondSetup, user: str, shown: object = None, *, diff: bool = True
 ) -> AsyncIterator[MemoryPeer]:
-    async with connect(house.pond, f"/socket?user={user}") as peer:
+    async with connect(setup.pond, f"/socket?user={user}") as peer:
         params = {} if shown is None else {"shown": shown}
         await peer.join(ROOM, params, presence=PresenceMode.DIFF if diff else None)
         await settled()
@@ -80,15 +80,15 @@ async def watcher(
 
 
 async def test_the_state_comes_once_on_the_acknowledgement() -> None:
-    house = tracked()
-    async with watcher(house, "ann", {"n": 1}, diff=False), connect(house.pond, "/socket") as bob:
+    setup = tracked()
+    async with watcher(setup, "ann", {"n": 1}, diff=False), connect(setup.pond, "/socket") as bob:
         assert state_of(await bob.join(ROOM, presence=PresenceMode.DIFF)) == {"ann": {"n": 1}}
         assert events(bob) == ["CONNECTION"]
 
 
 async def test_whoever_does_not_ask_gets_no_state_and_whole_lists() -> None:
-    house = tracked()
-    async with watcher(house, "ann", {"n": 1}), connect(house.pond, "/socket?user=bob") as bob:
+    setup = tracked()
+    async with watcher(setup, "ann", {"n": 1}), connect(setup.pond, "/socket?user=bob") as bob:
         answer = await bob.join(ROOM, {"shown": {"n": 2}})
         assert answer.payload == Acknowledged()
         join = await bob.receive_event("JOIN")
@@ -96,8 +96,8 @@ async def test_whoever_does_not_ask_gets_no_state_and_whole_lists() -> None:
 
 
 async def test_what_happens_within_a_tick_is_one_frame() -> None:
-    house = tracked(SOON)
-    async with watcher(house, "ann") as ann, watcher(house, "bob") as bob:
+    setup = tracked(SOON)
+    async with watcher(setup, "ann") as ann, watcher(setup, "bob") as bob:
         for n in range(5):
             bob.send("BROADCAST", ROOM, "show", {"n": n})
         joins, updates, leaves = diff_of(await ann.receive())
@@ -110,8 +110,8 @@ async def test_what_happens_within_a_tick_is_one_frame() -> None:
 
 
 async def test_entries_have_the_ref_of_the_membership_in_all_they_tell() -> None:
-    house = tracked(SOON)
-    async with watcher(house, "ann") as ann, watcher(house, "ann", {"tab": 2}) as tab:
+    setup = tracked(SOON)
+    async with watcher(setup, "ann") as ann, watcher(setup, "ann", {"tab": 2}) as tab:
         refs = set()
         joined = (await ann.receive()).payload
         assert isinstance(joined, PresenceDiff)
@@ -129,13 +129,13 @@ async def test_entries_have_the_ref_of_the_membership_in_all_they_tell() -> None
 
 
 async def test_a_newcomer_in_the_middle_of_a_tick_misses_nothing_and_hears_nothing_twice() -> None:
-    house = tracked()
-    async with watcher(house, "ann", {"n": 1}) as ann:
+    setup = tracked()
+    async with watcher(setup, "ann", {"n": 1}) as ann:
         say(ann, "tell")  # ann's own join is told
         assert diff_of(await ann.receive())[0] == {"ann": {"n": 1}}
         await ann.receive_event("say")
         ann.send("BROADCAST", ROOM, "show", {"n": 2})  # waits for the tick
-        async with connect(house.pond, "/socket?user=bob") as bob:
+        async with connect(setup.pond, "/socket?user=bob") as bob:
             state = state_of(await bob.join(ROOM, {"shown": {"b": 1}}, presence=PresenceMode.DIFF))
             assert state == {"ann": {"n": 1}}
             assert events(ann) == []
@@ -147,9 +147,9 @@ async def test_a_newcomer_in_the_middle_of_a_tick_misses_nothing_and_hears_nothi
 
 
 async def test_what_comes_and_goes_within_a_tick_is_nothing() -> None:
-    house = tracked()
-    async with watcher(house, "ann") as ann:
-        async with connect(house.pond, "/socket?user=bob") as bob:
+    setup = tracked()
+    async with watcher(setup, "ann") as ann:
+        async with connect(setup.pond, "/socket?user=bob") as bob:
             await bob.join(ROOM, {"shown": {"n": 1}})
         await settled()
         say(ann, "hi")
@@ -157,9 +157,9 @@ async def test_what_comes_and_goes_within_a_tick_is_nothing() -> None:
 
 
 async def test_an_update_and_a_leave_within_a_tick_are_a_leave() -> None:
-    house = tracked()
-    async with watcher(house, "ann") as ann:
-        async with watcher(house, "bob", {"n": 1}) as bob:
+    setup = tracked()
+    async with watcher(setup, "ann") as ann:
+        async with watcher(setup, "bob", {"n": 1}) as bob:
             say(ann, "tell")
             await ann.receive_event("say")
             bob.send("BROADCAST", ROOM, "show", {"n": 2})
@@ -169,8 +169,8 @@ async def test_an_update_and_a_leave_within_a_tick_are_a_leave() -> None:
 
 
 async def test_a_duplicate_join_keeps_its_ref_and_nobody_sees_a_leave() -> None:
-    house = tracked()
-    async with watcher(house, "ann") as ann, watcher(house, "bob", {"n": 1}) as bob:
+    setup = tracked()
+    async with watcher(setup, "ann") as ann, watcher(setup, "bob", {"n": 1}) as bob:
         say(bob, "tell")
         first = (await ann.receive()).payload
         assert isinstance(first, PresenceDiff)
@@ -182,13 +182,13 @@ async def test_a_duplicate_join_keeps_its_ref_and_nobody_sees_a_leave() -> None:
         assert isinstance(diff, PresenceDiff)
         assert (diff.joins, diff.leaves) == ((), ())
         assert diff.updates[0].ref == first.joins[0].ref
-        assert house.lobby is not None
+        assert setup.lobby is not None
 
 
 @pytest.mark.parametrize("first", [True, False])
 async def test_a_duplicate_join_may_change_the_mode(first: bool) -> None:
-    house = tracked()
-    async with watcher(house, "ann", diff=first) as ann, watcher(house, "bob", diff=False) as bob:
+    setup = tracked()
+    async with watcher(setup, "ann", diff=first) as ann, watcher(setup, "bob", diff=False) as bob:
         mode = None if first else PresenceMode.DIFF
         await ann.join(ROOM, presence=mode)
         ann.drain()
@@ -200,8 +200,8 @@ async def test_a_duplicate_join_may_change_the_mode(first: bool) -> None:
 
 @pytest.mark.parametrize("event", ["say", "ask"])
 async def test_a_pending_diff_goes_before_any_broadcast_and_any_reply(event: str) -> None:
-    house = tracked()
-    async with watcher(house, "ann") as ann, watcher(house, "bob") as bob:
+    setup = tracked()
+    async with watcher(setup, "ann") as ann, watcher(setup, "bob") as bob:
         ann.send("BROADCAST", ROOM, "twice")
         ann.send("BROADCAST", ROOM, event)
         assert diff_of(await ann.receive())[0] == {"ann": {"n": 2}}
@@ -210,25 +210,25 @@ async def test_a_pending_diff_goes_before_any_broadcast_and_any_reply(event: str
 
 
 async def test_a_pending_diff_goes_before_an_eviction() -> None:
-    house = tracked()
+    setup = tracked()
 
-    @house.lobby.on_message("kick")
+    @setup.lobby.on_message("kick")
     async def kick(ctx: EventContext) -> None:
         await ctx.track({"n": 1})
         await ctx.evict("out", "ann")
 
-    async with watcher(house, "ann") as ann, watcher(house, "bob") as bob:
+    async with watcher(setup, "ann") as ann, watcher(setup, "bob") as bob:
         bob.send("BROADCAST", ROOM, "kick")
         await ann.receive_event("EVICTED")
         assert events(bob)[:1] == ["DIFF"]
 
 
 async def test_diff_and_list_members_are_told_beside_each_other() -> None:
-    house = tracked(SOON)
+    setup = tracked(SOON)
     async with (
-        watcher(house, "ann") as ann,
-        watcher(house, "bob", diff=False) as bob,
-        watcher(house, "eve", diff=False) as eve,
+        watcher(setup, "ann") as ann,
+        watcher(setup, "bob", diff=False) as bob,
+        watcher(setup, "eve", diff=False) as eve,
     ):
         for n in (1, 2):
             eve.send("BROADCAST", ROOM, "show", {"n": n})
@@ -238,14 +238,14 @@ async def test_diff_and_list_members_are_told_beside_each_other() -> None:
 
 
 async def test_after_the_last_diff_member_has_left_the_next_gets_the_whole_state() -> None:
-    house = tracked()
-    async with watcher(house, "bob", {"n": 1}, diff=False) as bob:
-        async with watcher(house, "ann"):
+    setup = tracked()
+    async with watcher(setup, "bob", {"n": 1}, diff=False) as bob:
+        async with watcher(setup, "ann"):
             bob.send("BROADCAST", ROOM, "show", {"n": 2})
             await settled()
         bob.send("BROADCAST", ROOM, "show", {"n": 3})
         await settled()
-        async with connect(house.pond, "/socket?user=eve") as eve:
+        async with connect(setup.pond, "/socket?user=eve") as eve:
             answer = await eve.join(ROOM, presence=PresenceMode.DIFF)
             assert state_of(answer) == {"bob": {"n": 3}}
             say(bob, "hi")
@@ -254,17 +254,17 @@ async def test_after_the_last_diff_member_has_left_the_next_gets_the_whole_state
 
 
 async def test_nobody_asks_for_diffs_and_nothing_is_kept() -> None:
-    house = tracked()
-    async with watcher(house, "ann", {"n": 1}, diff=False):
-        channel = await house.lobby.get_channel(ROOM)
+    setup = tracked()
+    async with watcher(setup, "ann", {"n": 1}, diff=False):
+        channel = await setup.lobby.get_channel(ROOM)
         assert channel is not None
         assert channel.presence.log is None
 
 
 async def test_the_tick_goes_on_where_the_connection_that_waited_for_it_ends() -> None:
-    house = tracked(Options(presence_tick=0.05))
-    async with watcher(house, "ann") as ann, watcher(house, "bob") as bob:
-        async with watcher(house, "eve", {"n": 1}) as eve:
+    setup = tracked(Options(presence_tick=0.05))
+    async with watcher(setup, "ann") as ann, watcher(setup, "bob") as bob:
+        async with watcher(setup, "eve", {"n": 1}) as eve:
             eve.drain()
             # Whichever of them hosts the timer: all but one are gone before it is due.
             ann.vanish()
@@ -276,21 +276,21 @@ async def test_the_tick_goes_on_where_the_connection_that_waited_for_it_ends() -
 
 
 async def test_with_a_pond_that_is_entered_the_tick_is_the_ponds() -> None:
-    house = tracked(SOON)
-    async with house.pond, watcher(house, "ann") as ann, watcher(house, "bob", {"n": 1}):
+    setup = tracked(SOON)
+    async with setup.pond, watcher(setup, "ann") as ann, watcher(setup, "bob", {"n": 1}):
         assert diff_of(await ann.receive()) == ({"bob": {"n": 1}}, {}, {})
 
 
 async def test_an_object_changed_after_it_was_tracked_spoils_nothing() -> None:
-    house = tracked(SOON)
+    setup = tracked(SOON)
 
-    @house.lobby.on_message("spoil")
+    @setup.lobby.on_message("spoil")
     async def spoil(ctx: EventContext) -> None:
         shown: dict[str, Any] = {"inner": {"n": 1}}
         await ctx.track(shown)
         shown["inner"]["n"] = object()
 
-    async with house.pond, watcher(house, "ann") as ann, watcher(house, "bob", diff=False) as bob:
+    async with setup.pond, watcher(setup, "ann") as ann, watcher(setup, "bob", diff=False) as bob:
         bob.send("BROADCAST", ROOM, "spoil")
         assert diff_of(await ann.receive()) == ({"bob": {"inner": {"n": 1}}}, {}, {})
         bob.send("BROADCAST", ROOM, "show", {"n": 2})

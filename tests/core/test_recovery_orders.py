@@ -12,7 +12,7 @@ from pondsocket import History, Options, PondSocket, Position, ServerActions, Se
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged
 
-from tests.core.ponds import ROOM, admit, let_in
+from tests.core.ponds import ROOM, accept_join, admit
 
 USERS: Final = ("ann", "bob")
 
@@ -74,7 +74,7 @@ def script_of(chance: random.Random) -> list[Step]:
 async def play(script: list[Step], size: int, capacity: int) -> None:
     pond = PondSocket(options=Options(event_rate=None, control_rate=None, max_refusals=None))
     pond.create_endpoint("/socket", admit).create_channel(
-        "/room/:id", let_in, history=History(size=size)
+        "/room/:id", accept_join, history=History(size=size)
     )
     channel = pond.channel("/socket", ROOM)
     readers = {user: Reader(user) for user in USERS}

@@ -19,7 +19,7 @@ from pondsocket import (
 from pondsocket.testing import connect
 from pondsocket_common import Acknowledged, NotFound
 
-from tests.core.ponds import ROOM, admit, build, let_in, member, settled
+from tests.core.ponds import ROOM, accept_join, admit, build, member, settled
 
 Step = Callable[[Any, Next], Any]
 
@@ -134,7 +134,7 @@ async def test_every_registration_works_as_a_decorator() -> None:
 
 
 async def test_a_lobby_of_its_own_module_is_included() -> None:
-    lobby = Lobby("/room/:id", let_in)
+    lobby = Lobby("/room/:id", accept_join)
 
     @lobby.on_message("say")
     async def say(ctx: EventContext) -> str:
@@ -152,10 +152,10 @@ async def test_a_lobby_of_its_own_module_is_included() -> None:
 
 
 async def test_an_included_lobby_obeys_the_ponds_options_and_hooks() -> None:
-    house = build()
-    lobby = Lobby("/other/:id", let_in)
-    house.endpoint.include(lobby)
-    assert lobby.environment is house.lobby.environment
+    setup = build()
+    lobby = Lobby("/other/:id", accept_join)
+    setup.endpoint.include(lobby)
+    assert lobby.environment is setup.lobby.environment
 
 
 async def test_the_first_included_lobby_that_matches_wins() -> None:
@@ -174,38 +174,38 @@ async def test_the_first_included_lobby_that_matches_wins() -> None:
 
 
 def test_a_lobby_belongs_to_one_endpoint() -> None:
-    house = build()
+    setup = build()
     with pytest.raises(UsageError, match="is part of an endpoint already; make another lobby"):
-        house.endpoint.include(house.lobby)
+        setup.endpoint.include(setup.lobby)
     with pytest.raises(UsageError, match="is part of an endpoint already"):
-        house.pond.create_endpoint("/other", admit).include(house.lobby)
+        setup.pond.create_endpoint("/other", admit).include(setup.lobby)
 
 
 def test_what_fails_to_register_leaves_nothing() -> None:
-    house = build()
+    setup = build()
     with pytest.raises(UsageError):
-        house.lobby.on_message("ask", lambda ctx, unknown: None)
+        setup.lobby.on_message("ask", lambda ctx, unknown: None)
     with pytest.raises(UsageError):
-        house.endpoint.create_channel("/bad/:id", lambda ctx, unknown: None)
-    assert not house.endpoint.serves("/bad/1")
+        setup.endpoint.create_channel("/bad/:id", lambda ctx, unknown: None)
+    assert not setup.endpoint.serves("/bad/1")
 
 
 async def test_a_function_may_be_registered_twice() -> None:
-    house = build()
+    setup = build()
 
-    @house.lobby.on_message("one")
-    @house.lobby.on_message("two")
+    @setup.lobby.on_message("one")
+    @setup.lobby.on_message("two")
     async def handler(ctx: EventContext) -> str:
         return ctx.event_name
 
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         for event in ("one", "two"):
             answer = await ann.answer(ann.send("BROADCAST", ROOM, event))
             assert answer.payload == {"result": event}
 
 
 def test_a_reserved_event_cannot_be_handled() -> None:
-    house = build()
-    for register in (house.lobby.on_message, house.endpoint.on_message):
+    setup = build()
+    for register in (setup.lobby.on_message, setup.endpoint.on_message):
         with pytest.raises(UsageError, match="a name of the protocol's own"):
-            register("ACKNOWLEDGE", let_in)
+            register("ACKNOWLEDGE", accept_join)

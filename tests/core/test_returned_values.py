@@ -14,7 +14,7 @@ from pondsocket.testing import connect
 from pondsocket_common import Acknowledged, Refused
 
 from tests.core.ponds import ROOM, build, error_records, member
-from tests.core.typed import Point, Say, Words, ask, fault
+from tests.core.typed_handlers import Point, Say, Words, ask, fault
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ async def test_a_returned_value_is_the_reply_under_the_requests_event_name(
 
 
 async def test_returning_nothing_replies_nothing() -> None:
-    house = build()
+    setup = build()
 
     async def silent(ctx: EventContext) -> None: ...
 
-    house.lobby.on_message("silent", silent)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("silent", silent)
+    async with member(setup, "ann") as ann:
         ann.send("BROADCAST", ROOM, "silent")
         ann.send("BROADCAST", ROOM, "say")
         assert (await ann.receive()).event == "say"
@@ -69,15 +69,15 @@ async def test_a_returned_pond_error_is_an_error() -> None:
 
 
 async def test_one_reply_per_request(caplog: pytest.LogCaptureFixture) -> None:
-    house = build()
+    setup = build()
 
     async def handler(ctx: EventContext) -> str:
         await ctx.reply("first", {})
         await ctx.reply("second", {})
         return "third"
 
-    house.lobby.on_message("ask", handler)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("ask", handler)
+    async with member(setup, "ann") as ann:
         ann.send("BROADCAST", ROOM, "ask")
         ann.send("BROADCAST", ROOM, "say")
         assert [(await ann.receive()).event for _ in range(2)] == ["first", "say"]
@@ -95,7 +95,7 @@ async def test_what_json_cannot_say_is_500_and_logged(caplog: pytest.LogCaptureF
 
 
 async def test_a_join_handlers_return_accepts_with_a_response() -> None:
-    house = build()
+    setup = build()
 
     async def join(ctx: JoinContext, id: int) -> Say | PondError | None:
         if id == 3:
@@ -103,8 +103,8 @@ async def test_a_join_handlers_return_accepts_with_a_response() -> None:
             return None
         return PondError("No.", 418) if id == 2 else Say(text="hi")
 
-    house.endpoint.create_channel("/typed/:id", join)
-    async with connect(house.pond, "/socket") as ann:
+    setup.endpoint.create_channel("/typed/:id", join)
+    async with connect(setup.pond, "/socket") as ann:
         answers = [(await ann.join(f"/typed/{n}")).payload for n in (1, 2, 3)]
     assert answers == [
         Acknowledged(response={"text": "hi", "loud": False, "sentOn": None}),
@@ -120,7 +120,7 @@ async def test_a_join_handlers_return_after_its_decision_goes_nowhere(
         await ctx.decline(403, "No.")
         return "too late"
 
-    house = build(join)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join)
+    async with connect(setup.pond, "/socket") as ann:
         assert (await ann.join(ROOM)).payload == Refused(403, "No.")
     assert "returned a value after it had decided" in caplog.text

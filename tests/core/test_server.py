@@ -19,7 +19,7 @@ from pondsocket_common import Goodbye
 
 from tests.core.ponds import (
     ROOM,
-    Leaves,
+    RecordedLeaves,
     SlowConnect,
     admit,
     admitted,
@@ -37,21 +37,21 @@ from tests.core.ponds import (
 
 
 async def test_closing_tells_every_connection_and_waits_for_it() -> None:
-    leaves, opened = Leaves(), anyio.Event()
+    leaves, opened = RecordedLeaves(), anyio.Event()
 
     async def slow(ctx: EventContext) -> None:
         await opened.wait()
 
-    house = build()
-    house.lobby.on_leave(leaves)
-    house.lobby.on_message("slow", slow)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup = build()
+    setup.lobby.on_leave(leaves)
+    setup.lobby.on_message("slow", slow)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         say(ann, "", event="slow")
         await settled()
         closed = anyio.Event()
 
         async def close() -> None:
-            await house.pond.close()
+            await setup.pond.close()
             closed.set()
 
         async with anyio.create_task_group() as tasks:
@@ -68,7 +68,7 @@ async def test_closing_tells_every_connection_and_waits_for_it() -> None:
             ("ann", LeaveReason.CONNECTION_CLOSED),
             ("bob", LeaveReason.CONNECTION_CLOSED),
         ]
-        await assert_nothing_left(house)
+        await assert_nothing_left(setup)
 
 
 async def test_closing_waits_for_leave_handlers_too() -> None:
@@ -79,28 +79,28 @@ async def test_closing_waits_for_leave_handlers_too() -> None:
             await anyio.lowlevel.checkpoint()
         ended.append("left")
 
-    house = build()
-    house.lobby.on_leave(leave)
-    async with member(house, "ann"), member(house, "bob"), member(house, "eve"):
-        await house.pond.close()
+    setup = build()
+    setup.lobby.on_leave(leave)
+    async with member(setup, "ann"), member(setup, "bob"), member(setup, "eve"):
+        await setup.pond.close()
         assert ended == ["left"] * 3
 
 
 async def test_a_closed_pond_admits_nobody() -> None:
-    house = build()
-    await house.pond.close()
+    setup = build()
+    await setup.pond.close()
 
-    outcome = await house.pond.connect(request())
+    outcome = await setup.pond.connect(request())
     assert isinstance(outcome, Refusal)
     assert (outcome.status, outcome.error, outcome.retry_after) == (503, "UNAVAILABLE", 1)
 
 
 async def test_a_connection_that_is_being_decided_while_the_pond_closes_is_refused() -> None:
     slow = SlowConnect(ConnectionContext.accept)
-    house = build(connect=slow)
-    async with connecting(house.pond) as outcomes:
+    setup = build(connect=slow)
+    async with connecting(setup.pond) as outcomes:
         await slow.asked.wait()
-        await house.pond.close()
+        await setup.pond.close()
         slow.opened.set()
 
     (outcome,) = outcomes
@@ -109,72 +109,72 @@ async def test_a_connection_that_is_being_decided_while_the_pond_closes_is_refus
 
 
 async def test_a_connection_that_was_admitted_before_the_pond_closed_is_told() -> None:
-    house = build()
-    session = await admitted(house.pond)
-    await house.pond.close()
+    setup = build()
+    session = await admitted(setup.pond)
+    await setup.pond.close()
     peer = await served(session)
 
     assert peer.closed is CloseCode.GOING_AWAY
     assert [message.event for message in peer.drain()] == ["CONNECTION", "GOODBYE"]
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_a_second_lifespan_works() -> None:
-    house = build()
+    setup = build()
     for _ in range(2):
-        async with house.pond, member(house, "ann") as ann:
+        async with setup.pond, member(setup, "ann") as ann:
             say(ann, "hi")
             assert (await ann.receive()).event == "say"
         with pytest.raises(ConnectionRefusedByPond, match="503"):
-            async with connect(house.pond, "/socket"):
+            async with connect(setup.pond, "/socket"):
                 pass
-        await assert_nothing_left(house)
+        await assert_nothing_left(setup)
 
 
 async def test_the_last_one_out_closes() -> None:
-    house = build()
-    async with house.pond:
-        async with house.pond.lifespan(object()):
+    setup = build()
+    async with setup.pond:
+        async with setup.pond.lifespan(object()):
             pass
-        async with member(house, "ann") as ann:
+        async with member(setup, "ann") as ann:
             assert ann.closed is None
-    assert isinstance(await house.pond.connect(request()), Refusal)
+    assert isinstance(await setup.pond.connect(request()), Refusal)
 
 
 async def test_leaving_the_lifespan_closes_what_is_open() -> None:
-    house = build()
+    setup = build()
     async with anyio.create_task_group() as tasks:
-        async with house.pond:
-            session = await admitted(house.pond)
+        async with setup.pond:
+            session = await admitted(setup.pond)
             peer = MemoryPeer(session)
             tasks.start_soon(session.run, peer, peer.pull)
             await peer.join(ROOM)
         assert peer.closed is CloseCode.GOING_AWAY
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_without_any_lifespan_it_just_works() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         say(ann, "hi")
         assert (await ann.receive()).event == "say"
-    async with member(house, "ann"):
+    async with member(setup, "ann"):
         pass
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_a_handler_may_close_the_pond() -> None:
     async def shut_down(ctx: EventContext) -> None:
-        await house.pond.close()
+        await setup.pond.close()
 
-    house = build(options=Options(handler_grace=0.02))
-    house.lobby.on_message("shut down", shut_down)
+    setup = build(options=Options(handler_grace=0.02))
+    setup.lobby.on_message("shut down", shut_down)
     with anyio.fail_after(3):
-        async with member(house, "ann") as ann, member(house, "bob") as bob:
+        async with member(setup, "ann") as ann, member(setup, "bob") as bob:
             say(ann, "", event="shut down")
             assert await bob.wait_closed() is CloseCode.GOING_AWAY
             assert await ann.wait_closed() is CloseCode.GOING_AWAY
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 # --- for doors --------------------------------------------------------------------------------

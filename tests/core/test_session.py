@@ -35,8 +35,8 @@ async def test_connection_is_always_the_first_message() -> None:
 
 
 async def test_a_user_id_is_made_up_where_none_is_given_and_is_not_the_connection_id() -> None:
-    house = build()
-    async with connect(house.pond, "/socket") as one, connect(house.pond, "/socket") as two:
+    setup = build()
+    async with connect(setup.pond, "/socket") as one, connect(setup.pond, "/socket") as two:
         payloads = [(await peer.receive()).payload for peer in (one, two)]
 
     ids = set()
@@ -64,10 +64,10 @@ async def test_replies_of_the_connection_handler_follow_the_greeting() -> None:
 
 
 async def test_a_peer_that_cannot_take_its_greeting_leaves_nothing_behind() -> None:
-    house = build()
-    async with connect(house.pond, "/socket", capacity=0) as ann:
+    setup = build()
+    async with connect(setup.pond, "/socket", capacity=0) as ann:
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 # --- what it takes ----------------------------------------------------------------------------
@@ -123,9 +123,9 @@ async def test_a_broken_join_is_refused_and_never_an_error() -> None:
 
 @pytest.mark.parametrize("event", ["ACKNOWLEDGE", "UNAUTHORIZED", "CONNECTION", "EVICTED"])
 async def test_a_reserved_event_of_a_client_is_refused_and_reaches_nobody(event: str) -> None:
-    house = build()
-    house.lobby.on_message("*", hear)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup = build()
+    setup.lobby.on_message("*", hear)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         say(ann, "x", event=event)
         assert (await ann.receive()).event == "INVALID_MESSAGE"
         await settled()
@@ -137,8 +137,8 @@ async def hear(ctx: EventContext) -> None:
 
 
 async def test_a_heartbeat_is_a_pong_that_nobody_asked_for_and_only_while_it_is_open() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         ann.session.heartbeat()
         (beat,) = ann.drain()
         assert (beat.action, beat.event, beat.channel_name) == (

@@ -21,7 +21,7 @@ from pondsocket_common import Goodbye
 
 from tests.core.ponds import (
     ROOM,
-    Leaves,
+    RecordedLeaves,
     admitted,
     assert_nothing_left,
     build,
@@ -34,8 +34,8 @@ from tests.core.ponds import (
 
 @pytest.mark.parametrize("code", [code for code in CloseCode if code is not CloseCode.NORMAL])
 async def test_a_goodbye_precedes_every_close_that_the_server_decides(code: CloseCode) -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         ann.session.close(code, "because")
         ann.session.close(CloseCode.INTERNAL, "a second time")
 
@@ -52,12 +52,12 @@ async def test_a_goodbye_precedes_every_close_that_the_server_decides(code: Clos
 
 
 async def test_a_code_may_be_a_plain_number_but_not_any() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         with pytest.raises(ValueError, match="4999"):
             ann.session.close(4999)  # type: ignore[arg-type]
         assert ann.session.is_open
-        await house.pond.disconnect(user_id="ann", code=4403)  # type: ignore[arg-type]
+        await setup.pond.disconnect(user_id="ann", code=4403)  # type: ignore[arg-type]
         assert await ann.wait_closed() is CloseCode.DISCONNECTED
 
 
@@ -70,15 +70,15 @@ async def test_a_close_that_the_peer_asked_for_needs_no_goodbye() -> None:
 
 
 async def test_closing_ends_memberships_at_once() -> None:
-    leaves = Leaves()
-    house = build()
-    house.lobby.on_leave(leaves)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    leaves = RecordedLeaves()
+    setup = build()
+    setup.lobby.on_leave(leaves)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         ann.session.close(CloseCode.DISCONNECTED)
-        channel = await house.lobby.get_channel(ROOM)
+        channel = await setup.lobby.get_channel(ROOM)
         assert channel is not None
         assert not await channel.has_user("ann")
-        assert await house.endpoint.connection_count() == 1
+        assert await setup.endpoint.connection_count() == 1
         assert not ann.session.is_open
         say(bob, "without ann")
         await settled()
@@ -103,9 +103,9 @@ async def test_a_handler_may_close_its_own_connection(waits: str) -> None:
         await ctx.broadcast("gone", {})
         done.set()
 
-    house = build()
-    house.lobby.on_message("quit", goodbye)
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("quit", goodbye)
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         say(ann, "", event="quit")
         assert await ann.wait_closed() is CloseCode.DISCONNECTED
         await done.wait()
@@ -120,12 +120,12 @@ async def test_a_join_handler_may_close_its_own_connection() -> None:
         await ctx.accept()
         raise AssertionError("it should have been cancelled")
 
-    house = build(join)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join)
+    async with connect(setup.pond, "/socket") as ann:
         ann.send("JOIN_CHANNEL", ROOM, "join")
         assert await ann.wait_closed() is CloseCode.DISCONNECTED
         assert events(ann) == ["CONNECTION", "GOODBYE"]
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_nothing_follows_the_goodbye() -> None:
@@ -141,8 +141,8 @@ async def test_nothing_follows_the_goodbye() -> None:
 
 
 async def test_what_arrives_with_the_close_is_not_handled() -> None:
-    house = build()
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         await settled()
         say(ann, "in the same moment")
         ann.session.close(CloseCode.DISCONNECTED)
@@ -151,20 +151,20 @@ async def test_what_arrives_with_the_close_is_not_handled() -> None:
 
 
 async def test_a_close_before_it_is_served_ends_it_as_soon_as_it_is() -> None:
-    house = build()
-    session = await admitted(house.pond)
+    setup = build()
+    session = await admitted(setup.pond)
     session.close(CloseCode.INTERNAL, "too early")
     peer = MemoryPeer(session)
     await session.run(peer, peer.pull)
 
     assert (peer.closed, peer.reason) == (CloseCode.INTERNAL, "too early")
     assert not session.is_open
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_a_pull_that_closes_the_session_ends_it() -> None:
-    house = build()
-    session = await admitted(house.pond)
+    setup = build()
+    session = await admitted(setup.pond)
     peer = MemoryPeer(session)
 
     async def pull() -> str | bytes | None:
@@ -177,14 +177,14 @@ async def test_a_pull_that_closes_the_session_ends_it() -> None:
 
     assert peer.closed is CloseCode.TOO_BIG
     assert events(peer) == ["CONNECTION", "GOODBYE"]
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_a_pull_that_fails_leaves_nothing_behind() -> None:
-    leaves = Leaves()
-    house = build()
-    house.lobby.on_leave(leaves)
-    session = await admitted(house.pond)
+    leaves = RecordedLeaves()
+    setup = build()
+    setup.lobby.on_leave(leaves)
+    session = await admitted(setup.pond)
     peer = MemoryPeer(session)
     peer.send("JOIN_CHANNEL", ROOM, "join")
 
@@ -198,7 +198,7 @@ async def test_a_pull_that_fails_leaves_nothing_behind() -> None:
 
     assert peer.closed is CloseCode.NORMAL
     assert leaves.seen == [("ann", LeaveReason.CONNECTION_CLOSED)]
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 # --- the end, by cancellation -----------------------------------------------------------------
@@ -206,7 +206,7 @@ async def test_a_pull_that_fails_leaves_nothing_behind() -> None:
 
 @pytest.mark.parametrize("busy", ["idle", "handling", "joining"])
 async def test_cancelling_run_leaves_nothing_behind_and_runs_leave_handlers(busy: str) -> None:
-    leaves, ended = Leaves(), 0
+    leaves, ended = RecordedLeaves(), 0
 
     async def endless(ctx: EventContext | JoinContext) -> None:
         nonlocal ended
@@ -215,11 +215,11 @@ async def test_cancelling_run_leaves_nothing_behind_and_runs_leave_handlers(busy
         finally:
             ended += 1
 
-    house = build()
-    house.lobby.on_message("endless", endless)
-    house.lobby.on_leave(leaves)
-    house.endpoint.create_channel("/limbo", endless)
-    session = await admitted(house.pond)
+    setup = build()
+    setup.lobby.on_message("endless", endless)
+    setup.lobby.on_leave(leaves)
+    setup.endpoint.create_channel("/limbo", endless)
+    session = await admitted(setup.pond)
     peer = MemoryPeer(session)
     async with anyio.create_task_group() as server:
         server.start_soon(session.run, peer, peer.pull)
@@ -234,12 +234,12 @@ async def test_cancelling_run_leaves_nothing_behind_and_runs_leave_handlers(busy
     assert leaves.seen == [("ann", LeaveReason.CONNECTION_CLOSED)]
     assert ended == (busy != "idle")
     assert peer.closed is not None
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 @pytest.mark.parametrize("how", ["leave", "evict"])
 async def test_cancelling_run_does_not_cut_off_leave_handlers_that_run_already(how: str) -> None:
-    leaves, opened = Leaves(), anyio.Event()
+    leaves, opened = RecordedLeaves(), anyio.Event()
 
     async def slow_leave(ctx: LeaveContext) -> None:
         await opened.wait()
@@ -248,12 +248,12 @@ async def test_cancelling_run_does_not_cut_off_leave_handlers_that_run_already(h
     async def evict(ctx: EventContext) -> None:
         await ctx.evict("out", "ann", "bob")
 
-    house = build()
-    house.lobby.on_leave(slow_leave)
-    house.lobby.on_message("evict", evict)
-    session = await admitted(house.pond)
+    setup = build()
+    setup.lobby.on_leave(slow_leave)
+    setup.lobby.on_message("evict", evict)
+    session = await admitted(setup.pond)
     peer = MemoryPeer(session)
-    async with member(house, "bob"), anyio.create_task_group() as server:
+    async with member(setup, "bob"), anyio.create_task_group() as server:
         server.start_soon(session.run, peer, peer.pull)
         await peer.join(ROOM)
         if how == "leave":
@@ -301,10 +301,10 @@ async def test_outlet_ends_once_and_only_when_nobody_pulls() -> None:
     async def by_the_server(peer: MemoryPeer, server: anyio.abc.TaskGroup) -> None:
         server.cancel_scope.cancel()
 
-    house = build(options=Options(handler_grace=0.01))
-    house.lobby.on_message("slow", slow)
+    setup = build(options=Options(handler_grace=0.01))
+    setup.lobby.on_message("slow", slow)
     for number, ending in enumerate([by_peer, by_us, by_the_server], start=1):
-        session = await admitted(house.pond)
+        session = await admitted(setup.pond)
         peer = Strict(session)
         async with anyio.create_task_group() as server:
             server.start_soon(session.run, peer, peer.pull)
@@ -319,9 +319,9 @@ async def test_outlet_ends_once_and_only_when_nobody_pulls() -> None:
 
 
 async def test_an_ended_session_is_garbage() -> None:
-    house = build()
-    house.lobby.on_outgoing("say", lambda ctx: None)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_outgoing("say", lambda ctx: None)
+    async with member(setup, "ann") as ann:
         say(ann, "x")
         await settled()
         connection_id = ann.session.connection_id
@@ -333,24 +333,24 @@ async def test_an_ended_session_is_garbage() -> None:
 
 
 async def test_a_channel_goes_with_its_last_member_without_a_collection() -> None:
-    house = build()
+    setup = build()
     gc.collect()
     gc.disable()
     try:
-        async with member(house, "ann"):
-            assert len(house.lobby._channels) == 1
+        async with member(setup, "ann"):
+            assert len(setup.lobby._channels) == 1
         await settled()
-        assert len(house.lobby._channels) == 0
+        assert len(setup.lobby._channels) == 0
     finally:
         gc.enable()
 
 
 @pytest.mark.parametrize("ending", ["by the peer", "by us"])
 async def test_a_session_goes_with_its_connection_without_a_collection(ending: str) -> None:
-    house = build()
+    setup = build()
 
     async def live() -> str:
-        async with member(house, "ann") as ann:
+        async with member(setup, "ann") as ann:
             say(ann, "x")
             await settled()
             if ending == "by us":
@@ -374,8 +374,8 @@ async def test_a_session_goes_with_its_connection_without_a_collection(ending: s
 
 
 async def test_nobody_waits_for_a_session_that_never_ran() -> None:
-    house = build()
-    session = await admitted(house.pond)
+    setup = build()
+    session = await admitted(setup.pond)
     session.close(CloseCode.DISCONNECTED)
     with anyio.fail_after(5):
         await session.wait_ended()

@@ -6,36 +6,45 @@ import pytest
 from pondsocket import CloseCode, EventContext, JoinContext, LeaveContext, LeaveReason, Options
 from pondsocket.testing import connect
 
-from tests.core.ponds import ROOM, Leaves, assert_nothing_left, build, events, member, say, settled
+from tests.core.ponds import (
+    ROOM,
+    RecordedLeaves,
+    assert_nothing_left,
+    build,
+    events,
+    member,
+    say,
+    settled,
+)
 
 
 async def test_a_peer_that_is_gone_is_no_member_any_more() -> None:
-    leaves = Leaves()
-    house = build()
-    house.lobby.on_leave(leaves)
-    async with member(house, "bob"):
-        async with member(house, "ann") as ann:
+    leaves = RecordedLeaves()
+    setup = build()
+    setup.lobby.on_leave(leaves)
+    async with member(setup, "bob"):
+        async with member(setup, "ann") as ann:
             ann.vanish()
             assert await ann.wait_closed() is CloseCode.NORMAL
             assert ann.aborted
             assert not ann.unread
         assert leaves.seen == [("ann", LeaveReason.CONNECTION_CLOSED)]
-        channel = await house.lobby.get_channel(ROOM)
+        channel = await setup.lobby.get_channel(ROOM)
         assert channel is not None
         assert not await channel.has_user("ann")
-        assert await house.endpoint.connection_count() == 1
+        assert await setup.endpoint.connection_count() == 1
 
 
 async def test_a_disconnect_is_noticed_while_a_handler_waits() -> None:
-    opened, leaves = anyio.Event(), Leaves()
+    opened, leaves = anyio.Event(), RecordedLeaves()
 
     async def slow(ctx: EventContext) -> None:
         await opened.wait()
 
-    house = build()
-    house.lobby.on_message("slow", slow)
-    house.lobby.on_leave(leaves)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("slow", slow)
+    setup.lobby.on_leave(leaves)
+    async with member(setup, "ann") as ann:
         say(ann, "", event="slow")
         await settled()
         ann.vanish()
@@ -43,7 +52,7 @@ async def test_a_disconnect_is_noticed_while_a_handler_waits() -> None:
         await settled()
 
         assert leaves.seen == [("ann", LeaveReason.CONNECTION_CLOSED)]
-        await assert_nothing_left(house)
+        await assert_nothing_left(setup)
         opened.set()
 
 
@@ -56,11 +65,11 @@ async def test_a_client_that_vanishes_while_its_join_handler_waits_leaves_nothin
         finally:
             ended.append("cancelled")
 
-    leaves = Leaves()
-    house = build(join)
-    house.lobby.on_leave(leaves)
+    leaves = RecordedLeaves()
+    setup = build(join)
+    setup.lobby.on_leave(leaves)
     with anyio.fail_after(2):  # far below the time limit of a join
-        async with connect(house.pond, "/socket") as ann:
+        async with connect(setup.pond, "/socket") as ann:
             ann.send("JOIN_CHANNEL", ROOM, "join")
             await settled()
             ann.vanish()
@@ -68,7 +77,7 @@ async def test_a_client_that_vanishes_while_its_join_handler_waits_leaves_nothin
     assert ended == ["cancelled"]
     assert leaves.seen == []
     assert events(ann) == ["CONNECTION"]
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_a_join_that_is_accepted_too_late_admits_nobody(
@@ -84,8 +93,8 @@ async def test_a_join_that_is_accepted_too_late_admits_nobody(
         after.append("went on")
 
     opened = anyio.Event()
-    house = build(join)
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join)
+    async with connect(setup.pond, "/socket") as ann:
         ann.send("JOIN_CHANNEL", ROOM, "join")
         await settled()
         ann.vanish()
@@ -95,7 +104,7 @@ async def test_a_join_that_is_accepted_too_late_admits_nobody(
     assert events(ann) == ["CONNECTION"]
     assert after == []
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_a_running_handler_goes_on_its_broadcasts_arrive_and_its_replies_do_not() -> None:
@@ -107,9 +116,9 @@ async def test_a_running_handler_goes_on_its_broadcasts_arrive_and_its_replies_d
         await ctx.broadcast("said", {"by": ctx.user.id})
         await ctx.track({"still": "here"})  # nobody's mistake: it has no effect
 
-    house = build()
-    house.lobby.on_message("slow", slow)
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("slow", slow)
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         say(ann, "", event="slow")
         say(ann, "queued behind")
         await settled()
@@ -130,9 +139,9 @@ async def test_what_was_sent_behind_a_leave_is_no_members_even_after_the_end() -
     async def slow(ctx: EventContext) -> None:
         await opened.wait()
 
-    house = build()
-    house.lobby.on_message("slow", slow)
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("slow", slow)
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         say(ann, "", event="slow")
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         say(ann, "too late")
@@ -156,10 +165,10 @@ async def test_handlers_are_cancelled_after_the_grace_period(
         finally:
             ended.append(ctx.get_payload()["text"])
 
-    house = build(options=Options(handler_grace=0.02))
-    house.lobby.on_message("endless", endless)
+    setup = build(options=Options(handler_grace=0.02))
+    setup.lobby.on_message("endless", endless)
     with anyio.fail_after(2):
-        async with member(house, "ann") as ann:
+        async with member(setup, "ann") as ann:
             await ann.join("/room/2")
             for name in (ROOM, "/room/2"):
                 say(ann, name, name, event="endless")
@@ -169,7 +178,7 @@ async def test_handlers_are_cancelled_after_the_grace_period(
 
     assert sorted(ended) == [ROOM, "/room/2"]
     assert "cancelled" in caplog.text
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_a_join_handler_that_has_accepted_gets_the_grace_too() -> None:
@@ -181,8 +190,8 @@ async def test_a_join_handler_that_has_accepted_gets_the_grace_too() -> None:
             await opened.wait()
             await ctx.broadcast("settled in", {})
 
-    house = build(join)
-    async with member(house, "bob") as bob, member(house, "ann") as ann:
+    setup = build(join)
+    async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         ann.vanish()
         await ann.wait_closed()
         opened.set()
@@ -191,15 +200,15 @@ async def test_a_join_handler_that_has_accepted_gets_the_grace_too() -> None:
 
 
 async def test_leave_handlers_run_even_if_they_take_longer_than_the_grace() -> None:
-    opened, leaves = anyio.Event(), Leaves()
+    opened, leaves = anyio.Event(), RecordedLeaves()
 
     async def slow_leave(ctx: LeaveContext) -> None:
         await opened.wait()
         await leaves(ctx)
 
-    house = build(options=Options(handler_grace=0))
-    house.lobby.on_leave(slow_leave)
-    async with member(house, "ann") as ann:
+    setup = build(options=Options(handler_grace=0))
+    setup.lobby.on_leave(slow_leave)
+    async with member(setup, "ann") as ann:
         ann.vanish()
         await ann.wait_closed()
         await settled()

@@ -36,9 +36,9 @@ async def test_it_does_not_wait_for_handlers_and_keeps_their_order() -> None:
         await opened.wait()
         await ctx.reply("done", ctx.get_payload())
 
-    house = build()
-    house.lobby.on_message("slow", slow)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("slow", slow)
+    async with member(setup, "ann") as ann:
         assert ann.session.post(body("1", "2", event="slow")) is None
         assert ann.session.post(body("3")) is None
         ann.send("JOIN_CHANNEL", "/room/2", "join")
@@ -68,8 +68,8 @@ async def test_what_is_broken_is_refused_whole_and_told_on_the_stream(broken: by
 
 
 async def test_a_message_over_the_limit_is_413() -> None:
-    house = build(options=Options(max_message_bytes=200))
-    async with member(house, "ann") as ann:
+    setup = build(options=Options(max_message_bytes=200))
+    async with member(setup, "ann") as ann:
         for data in (body("x" * 200), body("1", "x" * 200)):
             refusal = ann.session.post(data)
             assert isinstance(refusal, Refusal)
@@ -83,9 +83,9 @@ async def test_more_than_may_be_pending_is_429_for_all_of_it() -> None:
     async def endless(ctx: EventContext) -> None:
         await anyio.sleep_forever()
 
-    house = build(options=Options(max_pending_messages=2, handler_grace=0))
-    house.lobby.on_message("endless", endless)
-    async with member(house, "ann") as ann:
+    setup = build(options=Options(max_pending_messages=2, handler_grace=0))
+    setup.lobby.on_message("endless", endless)
+    async with member(setup, "ann") as ann:
         assert ann.session.post(body("1", event="endless")) is None
         refusal = ann.session.post(body("2", "3"))
         assert isinstance(refusal, Refusal)
@@ -95,8 +95,8 @@ async def test_more_than_may_be_pending_is_429_for_all_of_it() -> None:
 
 
 async def test_a_session_that_is_not_served_takes_nothing() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         pass
     refusal = ann.session.post(body("1"))
     assert isinstance(refusal, Refusal)
@@ -116,9 +116,9 @@ async def test_handlers_run_in_the_context_of_the_connection_not_of_the_post() -
         VAR.set("soiled")
         await anyio.lowlevel.checkpoint()
 
-    house = build()
-    house.lobby.on_message("look", look)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("look", look)
+    async with member(setup, "ann") as ann:
         token = VAR.set("of the request")
         ann.session.post(body("1", "2", event="look"))
         ann.session.post(body("3", name="/room/2", event="look"))

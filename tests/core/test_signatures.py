@@ -22,7 +22,7 @@ from pondsocket_common import Acknowledged, Detail, NotFound, Refused
 from pydantic import BeforeValidator, Field
 
 from tests.core.ponds import ROOM, admit, build, member
-from tests.core.typed import Point, Say, fault, result
+from tests.core.typed_handlers import Point, Say, fault, result
 
 # --- parameters -------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ async def test_path_parameters_come_by_name_and_type() -> None:
 
 
 async def test_a_value_that_does_not_fit_means_the_pattern_does_not_match() -> None:
-    house = build()
+    setup = build()
 
     async def by_number(ctx: EventContext, n: int) -> str:
         return f"number {n}"
@@ -93,9 +93,9 @@ async def test_a_value_that_does_not_fit_means_the_pattern_does_not_match() -> N
     async def by_name(ctx: EventContext, n: str) -> str:
         return f"name {n}"
 
-    house.lobby.on_message("get/:n", by_number)
-    house.lobby.on_message("get/:n", by_name)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("get/:n", by_number)
+    setup.lobby.on_message("get/:n", by_name)
+    async with member(setup, "ann") as ann:
         answers = [
             (await ann.answer(ann.send("BROADCAST", ROOM, event))).payload
             for event in ("get/5", "get/five")
@@ -154,15 +154,15 @@ async def test_a_path_type_that_fails_does_not_fit_and_harms_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rooms = {"1": "kitchen"}
-    house = build()
+    setup = build()
 
     async def enter(
         ctx: JoinContext, id: Annotated[str, BeforeValidator(rooms.__getitem__)]
     ) -> str:
         return id
 
-    house.endpoint.create_channel("/named/:id", enter)
-    async with connect(house.pond, "/socket") as ann:
+    setup.endpoint.create_channel("/named/:id", enter)
+    async with connect(setup.pond, "/socket") as ann:
         assert isinstance((await ann.join("/named/2")).payload, NotFound)
         assert (await ann.join("/named/1")).payload == Acknowledged(response="kitchen")
     assert "A validator of 'id' failed" in caplog.text
@@ -317,9 +317,9 @@ async def test_middleware_stands_around_typed_handlers() -> None:
         seen.append("handler")
         return a + 1
 
-    house = build()
-    house.lobby.on_message("add", middlewares=[audited])(add)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("add", middlewares=[audited])(add)
+    async with member(setup, "ann") as ann:
         answer = await ann.answer(ann.send("BROADCAST", ROOM, "add", {"a": 1}))
         assert answer.payload == {"result": 2}
         assert seen == ["before", "handler", "after"]
@@ -329,14 +329,14 @@ async def test_middleware_stands_around_typed_handlers() -> None:
 
 
 async def test_a_leave_handler_takes_path_parameters() -> None:
-    house = build()
+    setup = build()
     left: list[tuple[str, int]] = []
 
-    @house.lobby.on_leave
+    @setup.lobby.on_leave
     async def on_leave(ctx: LeaveContext, id: int) -> None:
         left.append((ctx.user.id, id))
 
-    async with member(house, "ann"):
+    async with member(setup, "ann"):
         pass
     assert left == [("ann", 1)]
 

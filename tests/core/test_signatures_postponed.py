@@ -13,7 +13,7 @@ import pytest
 from pondsocket import Depends, EventContext, Next, SyncEventContext, UsageError
 from pydantic import BaseModel
 
-from tests.core.typed import fault, lobby, result
+from tests.core.typed_handlers import fault, lobby, result
 
 if TYPE_CHECKING:
     from decimal import Decimal

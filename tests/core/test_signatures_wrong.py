@@ -17,7 +17,7 @@ from pondsocket import (
 )
 from pydantic import BaseModel, Field
 
-from tests.core.typed import lobby
+from tests.core.typed_handlers import lobby
 
 
 class Say(BaseModel):

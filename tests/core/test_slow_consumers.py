@@ -20,47 +20,54 @@ from pondsocket import (
 )
 from pondsocket.testing import connect
 
-from tests.core.ponds import ROOM, admit, events, let_in, say, settled
-from tests.core.stalls import congestion, counted, house_with, numbers, stalled, tell
+from tests.core.ponds import ROOM, accept_join, admit, events, say, settled
+from tests.core.slow_consumers import (
+    congestion,
+    counted,
+    join_and_stall,
+    numbers,
+    setup_with_policy,
+    tell,
+)
 
 
 async def test_without_a_policy_a_slow_member_is_closed() -> None:
-    house = house_with("close")
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 3)
-        await tell(house, *({"n": n} for n in range(4)))
+    setup = setup_with_policy("close")
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 3)
+        await tell(setup, *({"n": n} for n in range(4)))
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
-    assert counted(house)[Counter.DROPPED] == 0
-    assert counted(house)[Counter.SLOW_CONSUMER] == 1
+    assert counted(setup)[Counter.DROPPED] == 0
+    assert counted(setup)[Counter.SLOW_CONSUMER] == 1
 
 
 async def test_the_oldest_are_dropped_for_a_slow_member_alone() -> None:
-    house = house_with("drop_oldest")
-    async with connect(house.pond, "/socket") as ann, connect(house.pond, "/socket") as bob:
-        await stalled(house, ann, 3)
-        await stalled(house, bob, 100)
-        await tell(house, *({"n": n} for n in range(10)))
+    setup = setup_with_policy("drop_oldest")
+    async with connect(setup.pond, "/socket") as ann, connect(setup.pond, "/socket") as bob:
+        await join_and_stall(setup, ann, 3)
+        await join_and_stall(setup, bob, 100)
+        await tell(setup, *({"n": n} for n in range(10)))
         assert numbers(ann) == [7, 8, 9]
         assert numbers(bob) == list(range(10))
-    assert counted(house)[Counter.DROPPED] == 7
-    assert counted(house)[Counter.SLOW_CONSUMER] == 0
+    assert counted(setup)[Counter.DROPPED] == 7
+    assert counted(setup)[Counter.SLOW_CONSUMER] == 0
 
 
 async def test_the_latest_of_every_key_is_kept() -> None:
-    house = house_with(conflate("symbol"))
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 3)
-        await tell(house, *({"n": n, "symbol": "ABC"[n % 3]} for n in range(9)))
+    setup = setup_with_policy(conflate("symbol"))
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 3)
+        await tell(setup, *({"n": n, "symbol": "ABC"[n % 3]} for n in range(9)))
         assert numbers(ann) == [6, 7, 8]
         assert ann.closed is None
-    assert counted(house)[Counter.DROPPED] == 6
+    assert counted(setup)[Counter.DROPPED] == 6
 
 
 async def test_a_key_more_than_there_is_room_for_closes() -> None:
-    house = house_with(conflate("symbol"))
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 2)
-        await tell(house, *({"n": n, "symbol": "ABC"[n]} for n in range(3)))
+    setup = setup_with_policy(conflate("symbol"))
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 2)
+        await tell(setup, *({"n": n, "symbol": "ABC"[n]} for n in range(3)))
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
 
 
@@ -69,18 +76,18 @@ async def test_a_function_may_give_the_key() -> None:
         assert event == "tick"
         return (payload["n"] % 2, "parity")
 
-    house = house_with(conflate(key))
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 2)
-        await tell(house, *({"n": n} for n in range(7)))
+    setup = setup_with_policy(conflate(key))
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 2)
+        await tell(setup, *({"n": n} for n in range(7)))
         assert numbers(ann) == [5, 6]
 
 
 async def test_events_of_two_names_do_not_replace_each_other() -> None:
-    house = house_with(conflate("symbol"))
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 2)
-        channel = house.pond.channel("/socket", ROOM)
+    setup = setup_with_policy(conflate("symbol"))
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 2)
+        channel = setup.pond.channel("/socket", ROOM)
         for event in ("bid", "ask", "bid", "ask"):
             await channel.broadcast(event, {"symbol": "A"})
         assert events(ann) == ["bid", "ask"]
@@ -89,21 +96,21 @@ async def test_events_of_two_names_do_not_replace_each_other() -> None:
 
 @pytest.mark.parametrize("payload", [{"symbol": None}, {}])
 async def test_an_event_without_a_key_is_never_dropped(payload: dict[str, Any]) -> None:
-    house = house_with(conflate("symbol"))
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 3)
-        await tell(house, {"n": 0, **payload}, {"n": 1, "symbol": "A"}, {"n": 2, "symbol": "A"})
-        await tell(house, {"n": 3, **payload})
+    setup = setup_with_policy(conflate("symbol"))
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 3)
+        await tell(setup, {"n": 0, **payload}, {"n": 1, "symbol": "A"}, {"n": 2, "symbol": "A"})
+        await tell(setup, {"n": 3, **payload})
         assert [m.payload["n"] for m in ann.unread] == [0, 2, 3]  # type: ignore[index]
-        await tell(house, {"n": 4, **payload})
+        await tell(setup, {"n": 4, **payload})
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
 
 
 async def test_zero_and_the_empty_text_are_keys() -> None:
-    house = house_with(conflate("symbol"))
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 2)
-        await tell(house, *({"n": n, "symbol": ("", 0)[n % 2]} for n in range(6)))
+    setup = setup_with_policy(conflate("symbol"))
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 2)
+        await tell(setup, *({"n": n, "symbol": ("", 0)[n % 2]} for n in range(6)))
         assert numbers(ann) == [4, 5]
 
 
@@ -112,17 +119,17 @@ async def test_answers_and_presence_and_what_the_system_says_are_never_dropped()
         await ctx.accept()
         await ctx.track({"who": ctx.user.id})
 
-    house = house_with("drop_oldest", track)
-    pond = house.pond
+    setup = setup_with_policy("drop_oldest", track)
+    pond = setup.pond
     async with connect(pond, "/socket?user=ann") as ann, connect(pond, "/socket?user=bob") as bob:
-        await stalled(house, ann, 5)
-        await tell(house, *({"n": n} for n in range(5)))
+        await join_and_stall(setup, ann, 5)
+        await tell(setup, *({"n": n} for n in range(5)))
         assert (await bob.join(ROOM)).event == "ACKNOWLEDGE"  # ann sees presence of it
         await ann.session.memberships[ROOM].channel.evict_user("bob")  # type: ignore[attr-defined]
         await settled()
         ann.send_raw('{"action": "ping"}')
         await settled()
-        await tell(house, {"n": 5})
+        await tell(setup, {"n": 5})
         assert [(str(m.action), m.event) for m in ann.drain()] == [
             ("BROADCAST", "tick"),
             ("PRESENCE", "JOIN"),
@@ -133,61 +140,61 @@ async def test_answers_and_presence_and_what_the_system_says_are_never_dropped()
 
 
 async def test_an_outbox_full_of_answers_closes_whatever_the_policy() -> None:
-    house = house_with("drop_oldest")
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 2)
+    setup = setup_with_policy("drop_oldest")
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 2)
         for _ in range(2):
             ann.send_raw('{"action": "ping"}')
         await settled()
-        await tell(house, {"n": 0})
+        await tell(setup, {"n": 0})
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
         assert events(ann) == ["PONG", "PONG", "GOODBYE"]
 
 
 async def test_a_busy_room_gives_way_to_a_quiet_one_that_may_not_lose() -> None:
-    house = house_with("drop_oldest")
-    house.endpoint.create_channel("/orders/:id", let_in)
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 100)
-        await stalled(house, ann, 4, "/orders/1")
-        await tell(house, {"n": 0}, name="/orders/1")
-        await tell(house, *({"n": n} for n in range(1, 9)))
-        await tell(house, {"n": 9}, name="/orders/1")
+    setup = setup_with_policy("drop_oldest")
+    setup.endpoint.create_channel("/orders/:id", accept_join)
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 100)
+        await join_and_stall(setup, ann, 4, "/orders/1")
+        await tell(setup, {"n": 0}, name="/orders/1")
+        await tell(setup, *({"n": n} for n in range(1, 9)))
+        await tell(setup, {"n": 9}, name="/orders/1")
         assert numbers(ann) == [0, 7, 8, 9]
 
 
 async def test_copies_of_outgoing_handlers_may_be_dropped_as_the_original() -> None:
-    house = house_with("drop_oldest")
+    setup = setup_with_policy("drop_oldest")
 
-    @house.lobby.on_outgoing("tick")
+    @setup.lobby.on_outgoing("tick")
     def mark(ctx: OutgoingContext) -> None:
         ctx.transform({"n": [ctx.get_payload()["n"]]})
 
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 2)
-        await tell(house, *({"n": n} for n in range(5)))
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 2)
+        await tell(setup, *({"n": n} for n in range(5)))
         assert numbers(ann) == [[3], [4]]
 
 
 @pytest.mark.parametrize("transforms", [True, False])
 async def test_late_copies_may_be_dropped_as_the_original(transforms: bool) -> None:
-    house = house_with(conflate("symbol"))
+    setup = setup_with_policy(conflate("symbol"))
 
-    @house.lobby.on_outgoing("tick")
+    @setup.lobby.on_outgoing("tick")
     async def mark(ctx: OutgoingContext) -> None:
         await anyio.lowlevel.checkpoint()
         if transforms:
             ctx.transform({"n": ctx.get_payload()["n"], "symbol": "of all the same"})
 
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 2)
-        await tell(house, *({"n": n, "symbol": "AB"[n % 2]} for n in range(6)))
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 2)
+        await tell(setup, *({"n": n, "symbol": "AB"[n % 2]} for n in range(6)))
         await settled()
         # By the key of what was broadcast, not of what was made of it.
         assert numbers(ann) == [4, 5]
         assert ann.closed is None
         await settled()
-    assert not congestion(house)._dropped
+    assert not congestion(setup)._dropped
 
 
 @pytest.mark.parametrize("event", ["tick", "first"])
@@ -196,17 +203,17 @@ async def test_the_policy_applies_behind_an_outgoing_handler_that_hangs(
     policy: SlowConsumers, event: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whether what waits behind it is to be seen by it, or only waits."""
-    house, opened = house_with(policy), anyio.Event()
+    setup, opened = setup_with_policy(policy), anyio.Event()
 
-    @house.lobby.on_outgoing(event)
+    @setup.lobby.on_outgoing(event)
     async def hang(ctx: OutgoingContext) -> None:
         await opened.wait()
 
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 10_000)
-        await house.pond.channel("/socket", ROOM).broadcast(event, {"n": -1})
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 10_000)
+        await setup.pond.channel("/socket", ROOM).broadcast(event, {"n": -1})
         await settled()
-        await tell(house, *({"n": n, "symbol": n % 1_000} for n in range(3_000)))
+        await tell(setup, *({"n": n, "symbol": n % 1_000} for n in range(3_000)))
         assert ann.closed is None
         assert caplog.text.count("misses events from now on") == 1
         opened.set()
@@ -214,23 +221,23 @@ async def test_the_policy_applies_behind_an_outgoing_handler_that_hangs(
         heard = [n for n in numbers(ann) if n >= 0]
         assert 1_000 <= len(heard) <= 1_152
         assert heard[-1_000:] == list(range(2_000, 3_000))
-        assert counted(house)[Counter.DROPPED] == 3_000 - len(heard)
+        assert counted(setup)[Counter.DROPPED] == 3_000 - len(heard)
         assert f"missed {3_000 - len(heard)} events" in caplog.text
-    assert not congestion(house)._dropped
+    assert not congestion(setup)._dropped
 
 
 async def test_large_events_behind_a_handler_that_hangs_are_bounded_in_bytes() -> None:
-    house, opened = house_with("drop_oldest"), anyio.Event()
+    setup, opened = setup_with_policy("drop_oldest"), anyio.Event()
 
-    @house.lobby.on_outgoing("tick")
+    @setup.lobby.on_outgoing("tick")
     async def hang(ctx: OutgoingContext) -> None:
         await opened.wait()
 
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 10_000)
-        await tell(house, {"n": -1})
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 10_000)
+        await tell(setup, {"n": -1})
         await settled()
-        await tell(house, *({"n": n, "text": "x" * 100_000} for n in range(50)))
+        await tell(setup, *({"n": n, "text": "x" * 100_000} for n in range(50)))
         opened.set()
         await settled()
         assert numbers(ann) == [-1, *range(40, 50)]  # 1 MiB
@@ -240,20 +247,20 @@ async def test_large_events_behind_a_handler_that_hangs_are_bounded_in_bytes() -
 async def test_a_policy_may_be_given_in_all_three_ways() -> None:
     pond = PondSocket()
     endpoint = pond.create_endpoint("/socket", admit)
-    made = endpoint.create_channel("/a/:id", let_in, slow_consumers="drop_oldest")
-    decorated = endpoint.channel("/b/:id", slow_consumers=conflate("x"))(let_in)
-    alone = Lobby("/c/:id", let_in, slow_consumers=conflate("x"))
+    made = endpoint.create_channel("/a/:id", accept_join, slow_consumers="drop_oldest")
+    decorated = endpoint.channel("/b/:id", slow_consumers=conflate("x"))(accept_join)
+    alone = Lobby("/c/:id", accept_join, slow_consumers=conflate("x"))
     endpoint.include(alone)
     assert made.slow_consumers == "drop_oldest"
     assert decorated.slow_consumers == alone.slow_consumers == Conflate("x")
-    assert Lobby("/d", let_in).slow_consumers == "close"
+    assert Lobby("/d", accept_join).slow_consumers == "close"
 
 
 async def test_the_others_get_everything_in_order_whatever_is_dropped() -> None:
-    house = house_with("drop_oldest")
-    async with connect(house.pond, "/socket") as ann, connect(house.pond, "/socket") as bob:
-        await stalled(house, ann, 1)
-        await stalled(house, bob, 1_000)
+    setup = setup_with_policy("drop_oldest")
+    async with connect(setup.pond, "/socket") as ann, connect(setup.pond, "/socket") as bob:
+        await join_and_stall(setup, ann, 1)
+        await join_and_stall(setup, bob, 1_000)
         for number in range(100):
             say(bob, str(number))
         await settled()
@@ -266,11 +273,11 @@ async def test_the_others_get_everything_in_order_whatever_is_dropped() -> None:
 
 
 async def test_a_key_that_cannot_be_hashed_is_an_error_of_whoever_broadcasts() -> None:
-    house = house_with(conflate("symbol"))
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 9)
+    setup = setup_with_policy(conflate("symbol"))
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 9)
         with pytest.raises(UsageError, match=r"key of 'tick' is \['A'\]; it must be hashable"):
-            await tell(house, {"n": 1, "symbol": ["A"]})
+            await tell(setup, {"n": 1, "symbol": ["A"]})
         assert not ann.unread
         request = ann.send("BROADCAST", ROOM, "say", {"symbol": {}})
         assert (await ann.answer(request)).event == "INTERNAL_SERVER_ERROR"
@@ -281,13 +288,13 @@ async def test_a_key_function_that_fails_sends_nothing() -> None:
         symbol: str = payload["symbol"]
         return symbol
 
-    house = house_with(conflate(key))
-    async with connect(house.pond, "/socket") as ann:
-        await stalled(house, ann, 9)
+    setup = setup_with_policy(conflate(key))
+    async with connect(setup.pond, "/socket") as ann:
+        await join_and_stall(setup, ann, 9)
         with pytest.raises(KeyError):
-            await tell(house, {"n": 1})
+            await tell(setup, {"n": 1})
         assert not ann.unread
-        await tell(house, {"n": 2, "symbol": "A"})
+        await tell(setup, {"n": 2, "symbol": "A"})
         assert numbers(ann) == [2]
 
 
@@ -312,16 +319,16 @@ def test_what_is_no_policy_is_refused_at_once(policy: Any) -> None:
     pond = PondSocket()
     endpoint = pond.create_endpoint("/socket", admit)
     ways: list[Callable[[], object]] = [
-        lambda: endpoint.create_channel("/a/:id", let_in, slow_consumers=policy),
-        lambda: endpoint.channel("/a/:id", slow_consumers=policy)(let_in),
-        lambda: Lobby("/a/:id", let_in, slow_consumers=policy),
+        lambda: endpoint.create_channel("/a/:id", accept_join, slow_consumers=policy),
+        lambda: endpoint.channel("/a/:id", slow_consumers=policy)(accept_join),
+        lambda: Lobby("/a/:id", accept_join, slow_consumers=policy),
     ]
     for register in ways:
         with pytest.raises(UsageError, match=r"'/a/:id': slow_consumers is 'close', 'drop_oldest'"):
             register()
-    endpoint.create_channel("/a/:id", let_in)  # nothing of it was registered
+    endpoint.create_channel("/a/:id", accept_join)  # nothing of it was registered
 
 
 def test_conflate_without_its_key_is_named_in_the_sentence() -> None:
     with pytest.raises(UsageError, match="not 'conflate without its key'"):
-        Lobby("/a/:id", let_in, slow_consumers=conflate)  # type: ignore[arg-type]
+        Lobby("/a/:id", accept_join, slow_consumers=conflate)  # type: ignore[arg-type]

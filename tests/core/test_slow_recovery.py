@@ -9,22 +9,22 @@ import pytest
 from pondsocket import CloseCode, OutgoingContext, Position
 from pondsocket.testing import MemoryPeer
 
-from tests.core.ponds import ROOM, House, let_in, member, settled
-from tests.core.remembering import back, heard, position_of, remembering, said, say
+from tests.core.histories import build_with_history, heard, position_of, reconnect, said, say
+from tests.core.ponds import ROOM, PondSetup, accept_join, member, settled
 
 
-async def house_with_history(count: int, *, size: int = 100) -> tuple[House, Position]:
+async def setup_with_messages(count: int, *, size: int = 100) -> tuple[PondSetup, Position]:
     """A pond in which the numbers from 1 to `count` were said, and the position before them."""
-    house = remembering(size=size)
-    since = await position_of(house)
-    await say(house, *range(1, count + 1))
-    return house, since
+    setup = build_with_history(size=size)
+    since = await position_of(setup)
+    await say(setup, *range(1, count + 1))
+    return setup, since
 
 
 @asynccontextmanager
-async def behind(house: House, since: Position, *, capacity: int) -> AsyncIterator[MemoryPeer]:
+async def behind(setup: PondSetup, since: Position, *, capacity: int) -> AsyncIterator[MemoryPeer]:
     """A member that has more history to read than its outbox holds."""
-    async with back(house, capacity=capacity) as ann:
+    async with reconnect(setup, capacity=capacity) as ann:
         ann.drain()
         await ann.join(ROOM, since=since)
         yield ann
@@ -34,27 +34,27 @@ async def behind(house: House, since: Position, *, capacity: int) -> AsyncIterat
 
 
 async def test_a_history_larger_than_the_outbox_neither_closes_nor_blocks_who_asks_for_it() -> None:
-    house, since = await house_with_history(90)
-    async with back(house, capacity=6) as ann:
+    setup, since = await setup_with_messages(90)
+    async with reconnect(setup, capacity=6) as ann:
         ann.drain()
         answer = await ann.join(ROOM, since=since)
         assert answer.payload.recovered is True
         assert 0 < ann.pending <= 3
-        await say(house, 91)
-        await say(house, 92, history=False)
+        await say(setup, 91)
+        await say(setup, 92, history=False)
         ann.send("BROADCAST", ROOM, "say", {"n": 93})
         await settled()
         assert ann.pending <= 3
         assert [said(await ann.receive()) for _ in range(93)] == [*range(1, 94)]
-        await say(house, 94)
+        await say(setup, 94)
         assert heard(ann) == [94]
         assert ann.closed is None
 
 
 async def test_a_member_so_slow_that_the_history_outruns_it_is_closed_and_may_come_back() -> None:
-    house, since = await house_with_history(10, size=16)
-    async with behind(house, since, capacity=4) as ann:
-        await say(house, *range(11, 41))
+    setup, since = await setup_with_messages(10, size=16)
+    async with behind(setup, since, capacity=4) as ann:
+        await say(setup, *range(11, 41))
         got = [said(await ann.receive()) for _ in range(ann.pending)]
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
     assert got == [*range(1, len(got) + 1)]
@@ -63,38 +63,38 @@ async def test_a_member_so_slow_that_the_history_outruns_it_is_closed_and_may_co
 async def test_a_latest_value_that_changes_does_not_close_who_joins_with_half_an_outbox_full() -> (
     None
 ):
-    house = remembering(size=1)
-    house.endpoint.create_channel("/hall/:id", let_in)
-    await say(house, 1)
-    async with back(house, capacity=10) as ann:
+    setup = build_with_history(size=1)
+    setup.endpoint.create_channel("/hall/:id", accept_join)
+    await say(setup, 1)
+    async with reconnect(setup, capacity=10) as ann:
         ann.drain()
         await ann.join("/hall/1")
         for number in range(5):
-            await house.pond.channel("/socket", "/hall/1").broadcast("x", {"n": -number})
+            await setup.pond.channel("/socket", "/hall/1").broadcast("x", {"n": -number})
         ann.send("JOIN_CHANNEL", ROOM, "join")
         await settled()
-        await say(house, 2, 3)
+        await say(setup, 2, 3)
         assert heard(ann) == [0, -1, -2, -3, -4, "ACKNOWLEDGE", 1, 2, 3]
         assert ann.closed is None
 
 
 async def test_a_member_that_leaves_while_it_is_behind_is_told_so_and_gets_no_more() -> None:
-    house, since = await house_with_history(50)
-    async with behind(house, since, capacity=4) as ann, member(house, "bob") as bob:
+    setup, since = await setup_with_messages(50)
+    async with behind(setup, since, capacity=4) as ann, member(setup, "bob") as bob:
         ann.send("LEAVE_CHANNEL", ROOM, "leave")
         await settled()
         got = heard(ann)
         assert got[-1] == "EXIT_ACKNOWLEDGE"
         assert got[:-1] == [*range(1, len(got))]
-        await say(house, 51)
+        await say(setup, 51)
         assert (heard(ann), heard(bob)) == ([], [51])
 
 
 @pytest.mark.parametrize("again", [False, True])
 async def test_a_member_that_goes_with_more_waiting_than_it_can_take_is_closed(again: bool) -> None:
-    house, since = await house_with_history(50)
-    async with behind(house, since, capacity=6) as ann, member(house, "bob") as bob:
-        await say(house, *range(10), history=False)
+    setup, since = await setup_with_messages(50)
+    async with behind(setup, since, capacity=6) as ann, member(setup, "bob") as bob:
+        await say(setup, *range(10), history=False)
         bob.drain()
         if again:
             ann.send("JOIN_CHANNEL", ROOM, "join", since=since)
@@ -102,24 +102,24 @@ async def test_a_member_that_goes_with_more_waiting_than_it_can_take_is_closed(a
             ann.send("LEAVE_CHANNEL", ROOM, "leave")
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
         await settled()
-        assert await house.pond.channel("/socket", ROOM).user_count() == 1
-        await say(house, 51)
+        assert await setup.pond.channel("/socket", ROOM).user_count() == 1
+        await say(setup, 51)
         assert heard(bob) == [51]
-    log = house.lobby.histories.find(ROOM, 0.0) if house.lobby.histories is not None else None
+    log = setup.lobby.histories.find(ROOM, 0.0) if setup.lobby.histories is not None else None
     assert log is not None
     assert not log.is_in_use
 
 
 async def test_a_member_that_is_evicted_while_it_is_behind_is_told_so() -> None:
-    house, since = await house_with_history(50)
-    async with behind(house, since, capacity=4) as ann:
-        await house.pond.channel("/socket", ROOM).evict_user("ann", "Enough.")
+    setup, since = await setup_with_messages(50)
+    async with behind(setup, since, capacity=4) as ann:
+        await setup.pond.channel("/socket", ROOM).evict_user("ann", "Enough.")
         assert heard(ann)[-1] == "EVICTED"
 
 
 async def test_whoever_joins_again_while_it_is_behind_begins_where_it_asks_to() -> None:
-    house, since = await house_with_history(50)
-    async with behind(house, since, capacity=6) as ann:
+    setup, since = await setup_with_messages(50)
+    async with behind(setup, since, capacity=6) as ann:
         again = ann.send("JOIN_CHANNEL", ROOM, "join", since=Position(since.epoch, 48))
         await settled()
         got = []
@@ -127,7 +127,7 @@ async def test_whoever_joins_again_while_it_is_behind_begins_where_it_asks_to() 
             got.append(said(message))
         assert got == [*range(1, len(got) + 1)]
         assert [said(await ann.receive()) for _ in range(2)] == [49, 50]
-        await say(house, 51)
+        await say(setup, 51)
         assert heard(ann) == [51]
 
 
@@ -139,7 +139,7 @@ async def test_whoever_joins_again_while_it_is_behind_begins_where_it_asks_to() 
 async def test_what_is_replayed_passes_the_outgoing_handlers_as_what_is_live(
     is_late: bool, capacity: int
 ) -> None:
-    house = remembering()
+    setup = build_with_history()
 
     def look(ctx: OutgoingContext) -> None:
         number = ctx.get_payload()["n"]
@@ -152,15 +152,15 @@ async def test_what_is_replayed_passes_the_outgoing_handlers_as_what_is_live(
         await anyio.lowlevel.checkpoint()
         look(ctx)
 
-    house.lobby.on_outgoing("said", look_later if is_late else look)
-    since = await position_of(house)
-    await say(house, *range(1, 31))
-    async with back(house, capacity=capacity) as ann:
+    setup.lobby.on_outgoing("said", look_later if is_late else look)
+    since = await position_of(setup)
+    await say(setup, *range(1, 31))
+    async with reconnect(setup, capacity=capacity) as ann:
         ann.drain()
         await ann.join(ROOM, since=since)
-        await say(house, 31, 32)
-        await say(house, 34, history=False)
-        await say(house, 35)
+        await say(setup, 31, 32)
+        await say(setup, 34, history=False)
+        await say(setup, 35)
         expected = [n if n % 3 == 2 else f"{n} for ann" for n in range(1, 36) if n % 3]
         messages = [await ann.receive() for _ in expected]
         await settled()
@@ -171,20 +171,20 @@ async def test_what_is_replayed_passes_the_outgoing_handlers_as_what_is_live(
 
 
 async def test_a_broadcast_nested_deeper_than_a_client_may_leaves_nobody_deaf() -> None:
-    house = remembering()
-    house.lobby.on_outgoing("said", lambda _ctx: None)
-    since = await position_of(house)
+    setup = build_with_history()
+    setup.lobby.on_outgoing("said", lambda _ctx: None)
+    since = await position_of(setup)
     deep: dict[str, Any] = {"n": 1}
     for _ in range(100):
         deep = {"n": 1, "wrapped": deep}
-    await house.pond.channel("/socket", ROOM).broadcast("said", deep)
-    await say(house, 2)
-    async with back(house) as ann:
+    await setup.pond.channel("/socket", ROOM).broadcast("said", deep)
+    await say(setup, 2)
+    async with reconnect(setup) as ann:
         ann.drain()
         answer = await ann.join(ROOM, since=since)
         assert answer.payload.recovered is True
-        await say(house, 3)
+        await say(setup, 3)
         assert heard(ann) == [1, 2, 3]
-    history = await house.pond.channel("/socket", ROOM).history()
+    history = await setup.pond.channel("/socket", ROOM).history()
     assert history is not None
     assert history[0].payload == deep

@@ -28,7 +28,7 @@ from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Refused
 
 from tests.core.ponds import ROOM, assert_nothing_left, build, events, handled, member, settled
-from tests.core.typed import fault, result
+from tests.core.typed_handlers import fault, result
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ async def test_a_plain_handler_runs_in_a_worker_thread_and_its_return_is_the_rep
 
 
 async def test_everything_of_a_context_works_from_a_thread() -> None:
-    house = build()
+    setup = build()
 
     def work(ctx: SyncEventContext) -> None:
         ctx.set_assign("a", 1)
@@ -84,8 +84,8 @@ async def test_everything_of_a_context_works_from_a_thread() -> None:
         assert ctx.get_payload() == {"x": 1}
         assert (ctx.get_user().id, ctx.route.pattern, ctx.channel.name) == ("ann", "work", ROOM)
 
-    house.lobby.on_message("work", work)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup.lobby.on_message("work", work)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         ann.drain()
         request = ann.send("BROADCAST", ROOM, "work", {"x": 1})
         await bob.receive_event("EVICTED")
@@ -111,13 +111,13 @@ async def test_a_plain_join_and_leave_handler() -> None:
         ctx.broadcast_to("gone-to", {}, "bob")
         ctx.broadcast_from("gone-from", {})
 
-    house = build(join)
-    house.lobby.on_leave(leave)
-    async with connect(house.pond, "/socket?user=bob") as bob:
+    setup = build(join)
+    setup.lobby.on_leave(leave)
+    async with connect(setup.pond, "/socket?user=bob") as bob:
         assert (await bob.join(ROOM, {"colour": "red"})).payload == Refused(418, "Not red.")
         blue = {"colour": "blue"}
         assert (await bob.join(ROOM, blue)).payload == Acknowledged(response=blue)
-        async with connect(house.pond, "/socket?user=ann") as ann:
+        async with connect(setup.pond, "/socket?user=ann") as ann:
             await ann.join(ROOM, blue)
         await bob.receive_event("gone")
         assert await bob.receive_event("gone-to")
@@ -175,22 +175,22 @@ async def test_a_usage_error_reaches_the_thread() -> None:
 
 
 async def ask_and_settle(handler: object) -> None:
-    house = build()
-    house.lobby.on_message("ask", handler)  # type: ignore[call-overload]
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message("ask", handler)  # type: ignore[call-overload]
+    async with member(setup, "ann") as ann:
         await handled(ann, "ask")
 
 
 async def test_the_loop_goes_on_while_a_plain_handler_blocks() -> None:
     release = threading.Event()
-    house = build()
+    setup = build()
 
     def blocks(ctx: SyncEventContext) -> str:
         assert release.wait(5)
         return "done"
 
-    house.lobby.on_message("block", blocks)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup.lobby.on_message("block", blocks)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         request = ann.send("BROADCAST", ROOM, "block")
         bob.send("BROADCAST", ROOM, "say", {"text": "hi"})
         await ann.receive_event("say")
@@ -213,8 +213,8 @@ async def test_a_join_over_its_time_limit_is_refused_while_its_thread_still_work
         finally:
             over.set()
 
-    house = build(join, options=Options(join_timeout=0.05))
-    async with connect(house.pond, "/socket") as ann:
+    setup = build(join, options=Options(join_timeout=0.05))
+    async with connect(setup.pond, "/socket") as ann:
         answer = await ann.join(ROOM)
         assert isinstance(answer.payload, Refused)
         assert answer.payload.code == 408
@@ -222,7 +222,7 @@ async def test_a_join_over_its_time_limit_is_refused_while_its_thread_still_work
         assert await anyio.to_thread.run_sync(over.wait, 5)
         await settled()
         assert events(ann) == ["CONNECTION"]
-        assert await house.lobby.list_channels() == []
+        assert await setup.lobby.list_channels() == []
 
 
 async def test_a_connection_over_its_time_limit_is_refused_while_its_thread_still_works() -> None:
@@ -232,19 +232,19 @@ async def test_a_connection_over_its_time_limit_is_refused_while_its_thread_stil
         release.wait(5)
         ctx.accept()
 
-    house = build(connect=admit, options=Options(connect_timeout=0.05))
+    setup = build(connect=admit, options=Options(connect_timeout=0.05))
     with pytest.raises(ConnectionRefusedByPond) as failure:
-        async with connect(house.pond, "/socket"):
+        async with connect(setup.pond, "/socket"):
             pass
     release.set()
     assert failure.value.refusal.status == 504
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_calls_from_the_thread_after_the_connection_has_ended() -> None:
     entered, release = threading.Event(), threading.Event()
     seen: list[object] = []
-    house = build()
+    setup = build()
 
     def slow(ctx: SyncEventContext) -> None:
         entered.set()
@@ -254,9 +254,9 @@ async def test_calls_from_the_thread_after_the_connection_has_ended() -> None:
         ctx.track({"x": 1})
         seen.append(ctx.get_all_presence())
 
-    house.lobby.on_message("slow", slow)
-    async with member(house, "bob") as bob:
-        async with member(house, "ann") as ann:
+    setup.lobby.on_message("slow", slow)
+    async with member(setup, "bob") as bob:
+        async with member(setup, "ann") as ann:
             ann.send("BROADCAST", ROOM, "slow")
             assert await anyio.to_thread.run_sync(entered.wait, 5)
             ann.vanish()
@@ -266,21 +266,21 @@ async def test_calls_from_the_thread_after_the_connection_has_ended() -> None:
         await settled()
         assert seen == [{}]
         assert events(bob) == []
-    await assert_nothing_left(house)
+    await assert_nothing_left(setup)
 
 
 async def test_context_variables_reach_the_thread_and_do_not_leak_from_it() -> None:
     variable: ContextVar[str] = ContextVar("variable", default="none")
     seen: list[str] = []
-    house = build()
+    setup = build()
 
     def handler(ctx: SyncEventContext) -> None:
         seen.append(variable.get())
         variable.set("leaked")
 
-    house.lobby.on_message("ask", handler)
+    setup.lobby.on_message("ask", handler)
     variable.set("server")
-    async with member(house, "ann") as ann:
+    async with member(setup, "ann") as ann:
         await handled(ann, "ask", "ask")
     assert seen == ["server", "server"]
 
@@ -289,7 +289,7 @@ async def test_plain_handlers_run_under_a_limiter_of_their_own() -> None:
     running: list[int] = []
     most: list[int] = []
     lock = threading.Lock()
-    house = build(options=Options(event_rate=None))
+    setup = build(options=Options(event_rate=None))
 
     def work(ctx: SyncEventContext) -> str:
         with lock:
@@ -300,8 +300,8 @@ async def test_plain_handlers_run_under_a_limiter_of_their_own() -> None:
             running.pop()
         return "done"
 
-    house.lobby.on_message("work", work, concurrent=True)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("work", work, concurrent=True)
+    async with member(setup, "ann") as ann:
         requests = [ann.send("BROADCAST", ROOM, "work") for _ in range(100)]
         for request in requests:
             assert (await ann.answer(request, wait=5)).event == "work"
@@ -311,14 +311,14 @@ async def test_plain_handlers_run_under_a_limiter_of_their_own() -> None:
 
 async def test_plain_handlers_of_one_channel_keep_their_order() -> None:
     seen: list[int] = []
-    house = build()
+    setup = build()
 
     def work(ctx: SyncEventContext, n: int) -> None:
         time.sleep(0.002 if n % 2 else 0)
         seen.append(n)
 
-    house.lobby.on_message("work", work)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("work", work)
+    async with member(setup, "ann") as ann:
         for n in range(10):
             ann.send("BROADCAST", ROOM, "work", {"n": n})
         ann.send("BROADCAST", ROOM, "say")

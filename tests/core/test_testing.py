@@ -46,11 +46,11 @@ async def test_a_refusal_is_an_exception_with_the_refusal() -> None:
 
 
 async def test_what_the_test_raises_comes_out_as_it_is() -> None:
-    house = build()
+    setup = build()
     with pytest.raises(LookupError, match="mine"):
-        async with member(house, "ann"), member(house, "bob"):
+        async with member(setup, "ann"), member(setup, "bob"):
             raise LookupError("mine")
-    assert await house.endpoint.connection_count() == 0
+    assert await setup.endpoint.connection_count() == 0
 
 
 async def test_join_and_answer_leave_the_rest_unread() -> None:
@@ -108,8 +108,8 @@ async def test_a_peer_with_a_capacity_is_a_slow_consumer_over_it() -> None:
 
 
 async def test_frames_reach_the_peer_as_they_are_on_the_wire() -> None:
-    house = build()
-    async with member(house, "ann") as ann:
+    setup = build()
+    async with member(setup, "ann") as ann:
         ann.send_raw(
             b'{"action": "BROADCAST", "event": "say", "channelName": "/room/1",'
             b' "requestId": "1", "payload": {"n": 18446744073709551615}}'
@@ -141,8 +141,8 @@ def test_a_fake_clock_does_not_go_back(seconds: float) -> None:
 
 
 async def test_a_pond_goes_by_its_fake_clock() -> None:
-    house, clock = timed(Options(event_rate=1.0, event_burst=1))
-    async with member(house, "ann") as ann:
+    setup, clock = timed(Options(event_rate=1.0, event_burst=1))
+    async with member(setup, "ann") as ann:
         events = []
         for seconds in (0.0, 0.5, 0.5):
             clock.advance(seconds)

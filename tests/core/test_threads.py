@@ -22,12 +22,12 @@ from pondsocket import (
 from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
 from pondsocket_common import Fault, Refused
 
-from tests.core.ponds import ROOM, House, build, member, settled
+from tests.core.ponds import ROOM, PondSetup, build, member, settled
 
 WAIT = 5.0
 
 
-class Gate:
+class Latch:
     """Plain calls that block until the test lets them go on."""
 
     def __init__(self) -> None:
@@ -46,19 +46,19 @@ class Gate:
             assert await anyio.to_thread.run_sync(partial(self.entered.acquire, timeout=WAIT))
 
 
-def slow_house(gate: Gate, options: Options) -> House:
+def setup_with_slow_event(latch: Latch, options: Options) -> PondSetup:
     """A pond whose event `slow` blocks a thread, and whose event `quick` does not."""
-    house = build(options=options)
+    setup = build(options=options)
 
     def slow(ctx: SyncEventContext) -> None:
-        gate.wait()
+        latch.wait()
 
     def quick(ctx: SyncEventContext) -> str:
         return "done"
 
-    house.lobby.on_message("slow", slow)
-    house.lobby.on_message("quick", quick)
-    return house
+    setup.lobby.on_message("slow", slow)
+    setup.lobby.on_message("quick", quick)
+    return setup
 
 
 async def send_to_many(peer: MemoryPeer, count: int) -> None:
@@ -68,65 +68,67 @@ async def send_to_many(peer: MemoryPeer, count: int) -> None:
 
 
 async def test_a_connection_takes_its_share_of_threads_and_no_more() -> None:
-    gate = Gate()
-    house = slow_house(gate, Options(max_threads=4, max_connection_threads=2))
+    latch = Latch()
+    setup = setup_with_slow_event(latch, Options(max_threads=4, max_connection_threads=2))
     try:
-        async with connect(house.pond, "/socket?user=eve") as eve, member(house, "ann") as ann:
+        async with connect(setup.pond, "/socket?user=eve") as eve, member(setup, "ann") as ann:
             await send_to_many(eve, 5)
-            await gate.until(2)
+            await latch.until(2)
             await settled()
-            assert not gate.entered.acquire(blocking=False)
+            assert not latch.entered.acquire(blocking=False)
             answer = await ann.answer(ann.send("BROADCAST", ROOM, "quick"), wait=WAIT)
             assert answer.payload == {"result": "done"}
-            gate.open()
-            await gate.until(3)
+            latch.open()
+            await latch.until(3)
     finally:
-        gate.open()
+        latch.open()
 
 
 async def test_a_connection_that_has_gone_gives_its_threads_back() -> None:
-    gate = Gate()
-    house = slow_house(gate, Options(max_threads=2, max_connection_threads=2, handler_grace=0))
+    latch = Latch()
+    setup = setup_with_slow_event(
+        latch, Options(max_threads=2, max_connection_threads=2, handler_grace=0)
+    )
     try:
-        async with member(house, "ann") as ann:
-            async with connect(house.pond, "/socket?user=eve") as eve:
+        async with member(setup, "ann") as ann:
+            async with connect(setup.pond, "/socket?user=eve") as eve:
                 await send_to_many(eve, 5)
-                await gate.until(2)
+                await latch.until(2)
                 eve.vanish()
                 await settled()
                 request = ann.send("BROADCAST", ROOM, "quick")
-                gate.open()
+                latch.open()
             assert (await ann.answer(request, wait=WAIT)).payload == {"result": "done"}
-            assert not gate.entered.acquire(blocking=False)
+            assert not latch.entered.acquire(blocking=False)
     finally:
-        gate.open()
+        latch.open()
 
 
 async def test_the_thread_of_a_join_that_was_given_up_counts_until_it_ends() -> None:
-    gate = Gate()
+    latch = Latch()
 
     def join(ctx: SyncJoinContext) -> None:
         if ctx.join_params:
-            gate.wait()
+            latch.wait()
         else:
             ctx.accept()
 
     options = Options(max_threads=1, join_timeout=0.05)
-    house = build(join, options=options)
+    setup = build(join, options=options)
     try:
-        async with connect(house.pond, "/socket") as ann:
+        async with connect(setup.pond, "/socket") as ann:
             for _ in range(2):  # the second one waits for the thread that the first one has
                 refused = (await ann.join(ROOM, {"slow": True})).payload
                 assert isinstance(refused, Refused)
                 assert refused.code == 408
-            await gate.until(1)
-            gate.open()
+            await latch.until(1)
+            latch.open()
             await settled()
             with anyio.fail_after(WAIT):
                 while (await ann.join(ROOM)).event != "ACKNOWLEDGE":
                     await anyio.lowlevel.checkpoint()
     finally:
-        gate.open()
+        latch.open()
 
 
 def holds() -> Iterator[None]:
@@ -147,11 +149,11 @@ async def test_one_message_more_than_there_are_kept_threads_is_refused(
     async def admit(ctx: ConnectionContext, user: str = "", _: None = Depends(holds)) -> None:
         ctx.accept(user_id=user)
 
-    house = build(options=Options(max_kept_threads=2))
-    house.lobby.on_message("slow", slow, concurrent=True)
-    house.endpoint.create_channel("/held/:id", join)
-    house.pond.create_endpoint("/held", admit)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup = build(options=Options(max_kept_threads=2))
+    setup.lobby.on_message("slow", slow, concurrent=True)
+    setup.endpoint.create_channel("/held/:id", join)
+    setup.pond.create_endpoint("/held", admit)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         for _ in range(2):
             ann.send("BROADCAST", ROOM, "slow")
         await settled()
@@ -163,7 +165,7 @@ async def test_one_message_more_than_there_are_kept_threads_is_refused(
         assert isinstance(refused, Refused)
         assert refused.code == 503
         with pytest.raises(ConnectionRefusedByPond) as failure:
-            async with connect(house.pond, "/held?user=eve"):
+            async with connect(setup.pond, "/held?user=eve"):
                 pass
         assert failure.value.refusal.status == 503
         assert caplog.text.count("Options.max_kept_threads (2)") == 1
@@ -181,9 +183,9 @@ async def test_kept_threads_of_one_connection_are_its_share_and_others_have_thei
         running.append(ctx.user.id)
         await release.wait()
 
-    house = build(options=Options(max_kept_threads=4, max_connection_threads=1))
-    house.lobby.on_message("slow", slow, concurrent=True)
-    async with member(house, "ann") as ann, member(house, "bob") as bob:
+    setup = build(options=Options(max_kept_threads=4, max_connection_threads=1))
+    setup.lobby.on_message("slow", slow, concurrent=True)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         for peer in (ann, ann, ann, bob):
             peer.send("BROADCAST", ROOM, "slow")
         with anyio.fail_after(WAIT):
@@ -204,9 +206,9 @@ async def test_a_leave_handler_may_be_plain_beside_a_kept_dependency() -> None:
         await anyio.lowlevel.checkpoint()
         seen.append(ctx.user.id)
 
-    house = build()
-    house.lobby.on_leave(leave)
-    async with member(house, "ann"):
+    setup = build()
+    setup.lobby.on_leave(leave)
+    async with member(setup, "ann"):
         pass
     assert seen == ["ann"]
 

@@ -86,14 +86,14 @@ def told(answer: ServerMessage) -> tuple[int, int | None, int]:
 @pytest.mark.parametrize("case", CASES)
 async def test_an_event_that_does_not_fit_has_a_bounded_answer(case: str) -> None:
     model, payload, count, listed = CASES[case]
-    house = build()
+    setup = build()
 
     async def ask(ctx: EventContext, payload: Any) -> None:
         raise AssertionError
 
     ask.__annotations__["payload"] = model
-    house.lobby.on_message("ask", ask)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("ask", ask)
+    async with member(setup, "ann") as ann:
         answer = await ann.answer(ann.send("BROADCAST", ROOM, "ask", payload))
         assert told(answer) == (422, count, listed)
         assert ann.closed is None
@@ -113,13 +113,13 @@ async def test_a_join_that_does_not_fit_has_a_bounded_answer(case: str) -> None:
 
 
 async def test_single_fields_that_do_not_fit_are_counted_together() -> None:
-    house = build()
+    setup = build()
 
     async def ask(a: list[str], b: list[str], c: int) -> None:
         raise AssertionError
 
-    house.lobby.on_message("ask", ask)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("ask", ask)
+    async with member(setup, "ann") as ann:
         payload = {"a": [1] * 300, "b": [1] * 20, "c": "x"}
         answer = await ann.answer(ann.send("BROADCAST", ROOM, "ask", payload))
         assert told(answer) == (422, 321, 10)
@@ -130,14 +130,14 @@ async def test_single_fields_that_do_not_fit_are_counted_together() -> None:
 
 
 async def test_the_longest_names_around_it_keep_the_answer_below_the_bound() -> None:
-    house = build()
+    setup = build()
     name, request_id = "/room/" + "𝄞" * 249, "𝄞" * 255
 
     async def ask(payload: Wide) -> None:
         raise AssertionError
 
-    house.lobby.on_message("ask", ask)
-    async with connect(house.pond, "/socket") as ann:
+    setup.lobby.on_message("ask", ask)
+    async with connect(setup.pond, "/socket") as ann:
         await ann.join(name)
         ann.send_raw(
             json.dumps(
@@ -172,12 +172,12 @@ async def ask_for(peer: MemoryPeer, faults: int) -> str:
 
 async def test_a_message_of_many_faults_counts_as_many_messages() -> None:
     clock = FakeClock()
-    house = build(options=Options(event_rate=10, event_burst=10), clock=clock)
+    setup = build(options=Options(event_rate=10, event_burst=10), clock=clock)
 
     async def ask(payload: Say) -> None: ...
 
-    house.lobby.on_message("ask", ask)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("ask", ask)
+    async with member(setup, "ann") as ann:
         assert await ask_for(ann, 255) == "INVALID_MESSAGE"
         assert await ask_for(ann, 20 * 256) == "INVALID_MESSAGE"
         assert await ask_for(ann, 1) == "RATE_LIMITED"
@@ -190,13 +190,13 @@ async def test_a_message_of_many_faults_counts_as_many_messages() -> None:
 
 async def test_a_join_of_many_faults_counts_as_many_joins() -> None:
     clock = FakeClock()
-    house = build(options=Options(control_rate=10, control_burst=10), clock=clock)
+    setup = build(options=Options(control_rate=10, control_burst=10), clock=clock)
 
     async def join(ctx: JoinContext, mentions: list[str] = []) -> None:  # noqa: B006
         await ctx.accept()
 
-    house.endpoint.create_channel("/typed/:id", join)
-    async with connect(house.pond, "/socket") as ann:
+    setup.endpoint.create_channel("/typed/:id", join)
+    async with connect(setup.pond, "/socket") as ann:
         codes = []
         for _ in range(2):
             refused = (await ann.join("/typed/1", {"mentions": [1] * 20 * 256})).payload
@@ -208,11 +208,11 @@ async def test_a_join_of_many_faults_counts_as_many_joins() -> None:
 
 
 async def test_without_rates_nothing_is_counted() -> None:
-    house = build(options=Options(event_rate=None, control_rate=None))
+    setup = build(options=Options(event_rate=None, control_rate=None))
 
     async def ask(payload: Say) -> None: ...
 
-    house.lobby.on_message("ask", ask)
-    async with member(house, "ann") as ann:
+    setup.lobby.on_message("ask", ask)
+    async with member(setup, "ann") as ann:
         for _ in range(3):
             assert await ask_for(ann, 20 * 256) == "INVALID_MESSAGE"

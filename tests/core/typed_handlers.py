@@ -31,9 +31,9 @@ async def ask(
     handler: Handler, payload: Payload | None = None, *, event: str = "ask", pattern: str = "ask"
 ) -> ServerMessage:
     """Register an event handler, send the event, and give the answer to it."""
-    house = build()
-    house.lobby.on_message(pattern, handler)
-    async with member(house, "ann") as ann:
+    setup = build()
+    setup.lobby.on_message(pattern, handler)
+    async with member(setup, "ann") as ann:
         return await ann.answer(ann.send("BROADCAST", ROOM, event, payload))
 
 

@@ -109,7 +109,7 @@ def own_state() -> dict[str, Any]:
     """What this process holds: open files, and memory in KiB, without what is free."""
     _give_back(0)
     status = Path("/proc/self/status").read_text()
-    rss = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    rss = next(sock for sock in status.splitlines() if sock.startswith("VmRSS:"))
     return {"files": sum(1 for _ in Path("/proc/self/fd").iterdir()), "rss": int(rss.split()[1])}
 
 

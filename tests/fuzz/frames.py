@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, NamedTuple
 
-from tests.fuzz.wire import BINARY, CLOSE, PING, PONG, TEXT, deflated, frame
+from tests.fuzz.raw_sockets import BINARY, CLOSE, PING, PONG, TEXT, deflated, frame
 
 # What a close frame of the server may say to them.
 PROTOCOL: Final = frozenset({1002})

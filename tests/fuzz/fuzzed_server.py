@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import pytest
 
-from tests.fuzz.broadsides import HTTPShooter
-from tests.fuzz.manners import Manners
-from tests.fuzz.tally import Tally
-from tests.fuzz.volleys import WebSocketShooter
-from tests.fuzz.wire import WAIT_SECONDS, ask, request
-from tests.fuzz.witness import SHARED, GoodClient, Witness
+from tests.fuzz.good_clients import SHARED, GoodClient, ListeningMember
+from tests.fuzz.http_fuzzer import HTTPFuzzer
+from tests.fuzz.input_counts import InputCount
+from tests.fuzz.raw_sockets import WAIT_SECONDS, ask, request
+from tests.fuzz.server_differences import ServerDifferences
+from tests.fuzz.websocket_fuzzer import WebSocketFuzzer
 from tests.servers import Server, comes_true
 
 TRANSPORTS: Final = ("websocket", "sse")
@@ -40,22 +40,28 @@ ALARMS: Final = (
 )
 
 
-class Range:
-    """One server, its witnesses, and those who shoot at it over both doors at once."""
+class FuzzedServer:
+    """One server, its listeners, and those who send_all at it over both doors at once."""
 
-    def __init__(self, server: Server, websocket: Tally, http: Tally, manners: Manners) -> None:
+    def __init__(
+        self,
+        server: Server,
+        websocket: InputCount,
+        http: InputCount,
+        differences: ServerDifferences,
+    ) -> None:
         self._server = server
         self._port = server.port
-        self._manners = manners
-        self._websocket = WebSocketShooter(server.port, websocket, manners)
-        self._http = HTTPShooter(server.port, http, manners)
+        self._differences = differences
+        self._websocket = WebSocketFuzzer(server.port, websocket, differences)
+        self._http = HTTPFuzzer(server.port, http, differences)
         self._marks = 0
         self._before: dict[str, Any] = {}
 
     def warm_up(self) -> None:
         """Send a little, and remember how things are after it."""
-        self._websocket.shoot(WARM_UP)
-        self._http.shoot(WARM_UP)
+        self._websocket.send_all(WARM_UP)
+        self._http.send_all(WARM_UP)
         self.remember()
 
     def remember(self) -> None:
@@ -65,31 +71,36 @@ class Range:
             pytest.fail(f"connections that nobody ends: {self.state()}")
         self._before = self.state()
 
-    def fire(self, websocket: int, http: int) -> None:
-        """Send so many inputs, with witnesses in the room they are sent to."""
+    def fuzz(self, websocket: int, http: int) -> None:
+        """Send so many inputs, with listeners in the room they are sent to."""
         unheard = self._websocket.said + self._http.said
         with ExitStack() as stack:
-            witnesses = [
-                stack.enter_context(Witness(self._port, transport)) for transport in TRANSPORTS
+            listeners = [
+                stack.enter_context(ListeningMember(self._port, transport))
+                for transport in TRANSPORTS
             ]
             for _ in range(ROUNDS):
                 self._round(websocket // ROUNDS + 1, http // ROUNDS + 1)
-                self._checkpoint(witnesses)
+                self._checkpoint(listeners)
             # Everything that its senders were told was taken has been heard.
             said = self._websocket.said + self._http.said - unheard
-            for witness in witnesses:
-                assert witness.heard == said + self._marks, (witness.transport, witness.heard, said)
+            for listener in listeners:
+                assert listener.heard == said + self._marks, (
+                    listener.transport,
+                    listener.heard,
+                    said,
+                )
 
     def _round(self, websocket: int, http: int) -> None:
         with ThreadPoolExecutor(2) as threads:
             runs = [
-                threads.submit(self._websocket.shoot, websocket),
-                threads.submit(self._http.shoot, http),
+                threads.submit(self._websocket.send_all, websocket),
+                threads.submit(self._http.send_all, http),
             ]
         for run in runs:
             run.result()
 
-    def _checkpoint(self, witnesses: Iterable[Witness]) -> None:
+    def _checkpoint(self, listeners: Iterable[ListeningMember]) -> None:
         """Good clients come, are heard by all, and go."""
         for transport in TRANSPORTS:
             self._marks += 1
@@ -99,8 +110,8 @@ class Range:
             assert client.call("BROADCAST", SHARED, "say", {"mark": mark})["event"] == "taken"
             echoed = client.call("BROADCAST", SHARED, "echo", {"text": "žába", "n": 1.5})
             assert echoed["payload"] == {"text": "žába", "n": 1.5}
-            for witness in witnesses:
-                witness.expect(mark)
+            for listener in listeners:
+                listener.expect(mark)
             client.leave()
 
     def welcome(self) -> None:
@@ -149,7 +160,7 @@ class Range:
         log = self._server.log()
         found = [alarm for alarm in ALARMS if alarm in log]
         tracebacks = log.count("Traceback (most recent call last)")
-        known = sum(log.count(words) * count for words, count in self._manners.noise)
+        known = sum(log.count(words) * count for words, count in self._differences.noise)
         if found or tracebacks > known:
             at = log.find(found[0]) if found else log.find("Traceback (most recent")
             pytest.fail(f"{found}, {tracebacks} tracebacks: {log[max(0, at - 1500) : at + 3000]}")

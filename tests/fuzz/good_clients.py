@@ -1,15 +1,15 @@
-"""Well-behaved members of a room, who listen while others shoot at the server."""
+"""Well-behaved members of a room, who listen while others send_all at the server."""
 
 import json
 import threading
 from typing import Any, Final, Self
 
 from tests.fuzz.oracle import well_formed
-from tests.fuzz.wire import (
+from tests.fuzz.raw_sockets import (
     WAIT_SECONDS,
     Ended,
-    StreamLine,
-    WebSocketLine,
+    RawEventStream,
+    RawWebSocket,
     ask,
     frame,
     request,
@@ -37,25 +37,25 @@ class GoodClient:
 
     def __init__(self, port: int, transport: str) -> None:
         self._port = port
-        self.line: WebSocketLine | StreamLine
+        self.sock: RawWebSocket | RawEventStream
         if transport == "websocket":
-            self.line = WebSocketLine(port)
+            self.sock = RawWebSocket(port)
         else:
-            self.line = StreamLine(port)
+            self.sock = RawEventStream(port)
         self._count = 0
         hello = self.read()
         assert (hello["action"], hello["event"]) == ("CONNECT", "CONNECTION"), hello
 
     def read(self) -> dict[str, Any]:
         """The next message."""
-        return well_formed(self.line.text())
+        return well_formed(self.sock.text())
 
     def put(self, data: bytes) -> None:
         """Send a message; over SSE it has to be taken."""
-        if isinstance(self.line, WebSocketLine):
-            self.line.send(frame(data))
+        if isinstance(self.sock, RawWebSocket):
+            self.sock.send(frame(data))
             return
-        headers = JSON | {"X-Connection-ID": self.line.connection_id, "Connection": "close"}
+        headers = JSON | {"X-Connection-ID": self.sock.connection_id, "Connection": "close"}
         answer = ask(self._port, request("POST", "/socket", headers, data))
         assert answer.status == 204, answer
 
@@ -76,10 +76,10 @@ class GoodClient:
 
     def leave(self) -> None:
         """Go as a good client does, and see that the server ends the connection."""
-        if isinstance(self.line, WebSocketLine):
-            self.line.send(frame((1000).to_bytes(2), 8))
+        if isinstance(self.sock, RawWebSocket):
+            self.sock.send(frame((1000).to_bytes(2), 8))
         else:
-            headers = {"X-Connection-ID": self.line.connection_id, "Connection": "close"}
+            headers = {"X-Connection-ID": self.sock.connection_id, "Connection": "close"}
             answer = ask(self._port, request("DELETE", "/socket", headers))
             assert answer.status == 204, answer
         try:
@@ -87,11 +87,11 @@ class GoodClient:
                 self.read()
         except Ended:
             pass
-        with self.line:
-            self.line.say_no_more()
+        with self.sock:
+            self.sock.say_no_more()
 
 
-class Witness:
+class ListeningMember:
     """A member of the shared room. What is said there is numbered: no number may be missing."""
 
     def __init__(self, port: int, transport: str) -> None:
@@ -103,7 +103,7 @@ class Witness:
         self._is_leaving = False
         self._client = GoodClient(port, transport)
         self._client.join(SHARED)
-        self._client.line.wait_at_most(300)
+        self._client.sock.wait_at_most(300)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -139,7 +139,7 @@ class Witness:
             ready = lambda: mark in self._marks or self.failure is not None  # noqa: E731
             came = self._news.wait_for(ready, WAIT_SECONDS)
         if self.failure is not None:
-            raise AssertionError(f"the witness over {self.transport}") from self.failure
+            raise AssertionError(f"the listener over {self.transport}") from self.failure
         assert came, f"{mark} did not come over {self.transport}; {self.heard} others did"
 
     def __enter__(self) -> Self:
@@ -148,13 +148,13 @@ class Witness:
     def __exit__(self, *_: object) -> None:
         """Go."""
         self._is_leaving = True
-        line = self._client.line
-        with line:
+        sock = self._client.sock
+        with sock:
             try:
-                if isinstance(line, WebSocketLine):
-                    line.send(frame((1000).to_bytes(2), 8))
+                if isinstance(sock, RawWebSocket):
+                    sock.send(frame((1000).to_bytes(2), 8))
             except Ended:
                 pass  # then `expect` has said so
-            line.say_no_more()
+            sock.say_no_more()
             self._thread.join(WAIT_SECONDS)
         assert not self._thread.is_alive()

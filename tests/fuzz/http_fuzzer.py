@@ -4,8 +4,9 @@ import re
 from typing import Any, Final
 
 from tests.fuzz.corpus import Corpus
+from tests.fuzz.good_clients import JSON, SHARED
+from tests.fuzz.input_counts import InputCount
 from tests.fuzz.malformed import malformed
-from tests.fuzz.manners import Manners
 from tests.fuzz.oracle import (
     Answer,
     Peer,
@@ -13,11 +14,10 @@ from tests.fuzz.oracle import (
     is_answer,
     well_formed,
 )
-from tests.fuzz.requests import Requests, Shot
-from tests.fuzz.tally import Tally
-from tests.fuzz.volleys import explained
-from tests.fuzz.wire import Ended, Line, Response, StreamLine, WebSocketLine, request
-from tests.fuzz.witness import JSON, SHARED
+from tests.fuzz.raw_sockets import Ended, RawEventStream, RawSocket, RawWebSocket, Response, request
+from tests.fuzz.requests import RawRequest, Requests
+from tests.fuzz.server_differences import ServerDifferences
+from tests.fuzz.websocket_fuzzer import explained
 
 # As many requests on one connection before the first answer is read.
 PIPELINE: Final = 16
@@ -31,16 +31,16 @@ IMPATIENCE: Final = 0.05
 _STATUS_LINE: Final = re.compile(rb"^HTTP/1\.[01] (\d{3})", re.MULTILINE)
 
 
-class HTTPShooter:
+class HTTPFuzzer:
     """One hostile client after the other."""
 
-    def __init__(self, port: int, tally: Tally, manners: Manners) -> None:
+    def __init__(self, port: int, input_count: InputCount, differences: ServerDifferences) -> None:
         self._port = port
-        self._tally = tally
-        self._random = tally.random
+        self._input_count = input_count
+        self._random = input_count.random
         self._corpus = Corpus(self._random, ["/room/a", "/room/b", SHARED], "h")
         self._requests = Requests(self._random, self._body)
-        self._manners = manners
+        self._differences = differences
         self._syncs = 0
         self.said = 0
 
@@ -51,15 +51,15 @@ class HTTPShooter:
             if len(body) < 60_000:  # what is longer is refused for it: see `_too_long`
                 return kind, body
 
-    def shoot(self, inputs: int) -> None:
+    def send_all(self, inputs: int) -> None:
         """Send so many inputs."""
-        enough = self._tally.count + inputs
-        with explained(self._tally):
-            while self._tally.count < enough:
+        enough = self._input_count.count + inputs
+        with explained(self._input_count):
+            while self._input_count.count < enough:
                 self._session(self._random.choice([1, 2, 4, 8]))
 
     def _session(self, volleys: int) -> None:
-        with StreamLine(self._port) as stream, WebSocketLine(self._port) as other:
+        with RawEventStream(self._port) as stream, RawWebSocket(self._port) as other:
             hello = well_formed(stream.text())
             assert hello["payload"]["connectionId"] == stream.connection_id, hello
             elsewhere = well_formed(other.text())["payload"]
@@ -68,43 +68,47 @@ class HTTPShooter:
             self._requests.others = [each.encode() for each in ids]
             peer = Peer()
             for _ in range(volleys):
-                self._volley(stream, peer)
+                self._send_batch(stream, peer)
             for _ in range(4 * volleys):
                 self._malformed()
             for _ in range(volleys):
-                self._knock()
+                self._handshake()
             self._too_long(stream)
             self._end(stream)
             self.said += peer.said[SHARED]
 
-    def _volley(self, stream: StreamLine, peer: Peer) -> None:
-        shots = [self._requests.shot() for _ in range(PIPELINE)]
+    def _send_batch(self, stream: RawEventStream, peer: Peer) -> None:
+        raw_requests = [self._requests.raw_request() for _ in range(PIPELINE)]
         expected: list[Answer] = []
         start = 0
-        for place, shot in enumerate(shots, start=1):
-            self._tally.add(shot.kind, shot.text)
-            if place == len(shots) or (shot.leaves_body and not self._manners.is_patient):
-                expected += self._pipeline(shots[start:place], peer)
+        for place, raw_request in enumerate(raw_requests, start=1):
+            self._input_count.add(raw_request.kind, raw_request.text)
+            if place == len(raw_requests) or (
+                raw_request.leaves_body and not self._differences.is_patient
+            ):
+                expected += self._pipeline(raw_requests[start:place], peer)
                 start = place
         came = self._answers(stream, len(expected))
         assert_answered_in_any_order(expected, came)
 
-    def _pipeline(self, shots: list[Shot], peer: Peer) -> list[Answer]:
+    def _pipeline(self, raw_requests: list[RawRequest], peer: Peer) -> list[Answer]:
         """Send them on one connection; gives what has to come on the stream."""
         expected: list[Answer] = []
-        with Line(self._port) as line:
-            line.send(b"".join(shot.text for shot in shots))
-            for shot in shots:
-                answer = line.response(has_body=not shot.is_head)
-                if shot.body is None:
-                    _assert_refused(shot, answer)
+        with RawSocket(self._port) as sock:
+            sock.send(b"".join(raw_request.text for raw_request in raw_requests))
+            for raw_request in raw_requests:
+                answer = sock.response(has_body=not raw_request.is_head)
+                if raw_request.body is None:
+                    _assert_refused(raw_request, answer)
                     continue
-                verdict = peer.body(shot.body)
+                verdict = peer.body(raw_request.body)
                 expected += verdict.answers
-                assert answer.status == (204 if verdict.valid else 400), f"{answer}\n  to {shot}"
+                assert answer.status == (204 if verdict.valid else 400), (
+                    f"{answer}\n  to {raw_request}"
+                )
         return expected
 
-    def _answers(self, stream: StreamLine, count: int) -> list[dict[str, Any]]:
+    def _answers(self, stream: RawEventStream, count: int) -> list[dict[str, Any]]:
         """So many answers, and whatever else is there before that of a ping."""
         answers: list[dict[str, Any]] = []
         while len(answers) < count:
@@ -120,80 +124,80 @@ class HTTPShooter:
                 answers.append(came)
         return answers
 
-    def _post(self, stream: StreamLine, body: bytes) -> Response:
+    def _post(self, stream: RawEventStream, body: bytes) -> Response:
         headers = JSON | {"X-Connection-ID": stream.connection_id, "Connection": "close"}
-        with Line(self._port) as line:
-            line.send(request("POST", "/socket", headers, body))
-            return line.response()
+        with RawSocket(self._port) as sock:
+            sock.send(request("POST", "/socket", headers, body))
+            return sock.response()
 
     def _malformed(self) -> None:
         kind, text = malformed(self._random)
-        if not self._manners.bears_bytes and b"websocket" in text.lower():
+        if not self._differences.bears_bytes and b"websocket" in text.lower():
             text = bytes(byte if byte < 128 else 63 for byte in text)
-        self._tally.add(kind, text)
-        with Line(self._port) as line:
+        self._input_count.add(kind, text)
+        with RawSocket(self._port) as sock:
             try:
-                line.send(text)
+                sock.send(text)
                 if self._random.random() < 0.2:
-                    line.abort()
+                    sock.abort()
                     return
-                line.say_no_more()
-                if not self._manners.heeds_end:
-                    line.wait_at_most(IMPATIENCE)
-                rest = line.rest()
+                sock.say_no_more()
+                if not self._differences.heeds_end:
+                    sock.wait_at_most(IMPATIENCE)
+                rest = sock.rest()
             except Ended:
                 return
             except TimeoutError:
-                assert not self._manners.heeds_end, "the server waits for a peer that has left"
+                assert not self._differences.heeds_end, "the server waits for a peer that has left"
                 return
         statuses = {int(status) for status in _STATUS_LINE.findall(rest)}
-        assert statuses <= UNMOVED | self._manners.failures, rest[:500]
+        assert statuses <= UNMOVED | self._differences.failures, rest[:500]
 
-    def _knock(self) -> None:
-        shot = self._requests.knock()
-        text = shot.text
-        if not self._manners.bears_bytes or self._manners.failures:
+    def _handshake(self) -> None:
+        raw_request = self._requests.handshake()
+        text = raw_request.text
+        if not self._differences.bears_bytes or self._differences.failures:
             text = bytes(byte if byte < 128 else 63 for byte in text)
-        self._tally.add(shot.kind, text)
-        with Line(self._port) as line:
-            line.send(text)
-            answer = line.response()
-        _assert_refused(shot, answer)
+        self._input_count.add(raw_request.kind, text)
+        with RawSocket(self._port) as sock:
+            sock.send(text)
+            answer = sock.response()
+        _assert_refused(raw_request, answer)
 
-    def _too_long(self, stream: StreamLine) -> None:
+    def _too_long(self, stream: RawEventStream) -> None:
         if self._random.random() < 0.7:
             return
         body = b" " * self._random.choice([262_145, 300_000, 1_000_000])
         if self._random.random() < 0.5:
             body = b'{"action":"ping","x":"' + b"a" * 70_000 + b'"}'
-        self._tally.add("body over the limit", body)
+        self._input_count.add("body over the limit", body)
         headers = JSON | {"X-Connection-ID": stream.connection_id, "Connection": "close"}
-        with Line(self._port) as line:
-            line.send(request("POST", "/socket", headers, body))
-            answer = line.response()
+        with RawSocket(self._port) as sock:
+            sock.send(request("POST", "/socket", headers, body))
+            answer = sock.response()
         assert answer.status == 413, answer
 
-    def _end(self, stream: StreamLine) -> None:
+    def _end(self, stream: RawEventStream) -> None:
         how = self._random.choice(["delete", "reset", "end of file"])
-        self._tally.add(f"stream ended by {how}", how)
+        self._input_count.add(f"stream ended by {how}", how)
         if how == "delete":
             headers = {"X-Connection-ID": stream.connection_id, "Connection": "close"}
-            with Line(self._port) as line:
-                line.send(request("DELETE", "/socket", headers))
-                assert line.response().status == 204
+            with RawSocket(self._port) as sock:
+                sock.send(request("DELETE", "/socket", headers))
+                assert sock.response().status == 204
             assert self._post(stream, b"{}").status == 404
         elif how == "reset":
             stream.abort()
 
 
-def _assert_refused(shot: Shot, answer: Response) -> None:
-    assert answer.status in shot.statuses, f"{answer}\n  to {shot}"
-    if answer.status == 204 or shot.is_head:
+def _assert_refused(raw_request: RawRequest, answer: Response) -> None:
+    assert answer.status in raw_request.statuses, f"{answer}\n  to {raw_request}"
+    if answer.status == 204 or raw_request.is_head:
         return
     body = answer.json()
     assert set(body) == {"error", "code", "message"}, answer
     assert body["code"] == answer.status, answer
     if answer.status == 405:
         assert "allow" in answer.headers, answer
-    if shot.kind == "GET of a page":
+    if raw_request.kind == "GET of a page":
         assert "not found" in body["message"], answer

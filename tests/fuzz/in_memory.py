@@ -10,14 +10,14 @@ from pondsocket import Options
 from pondsocket_asgi.testing import ASGITestDriver, SSESession, WebSocketSession
 
 from tests.fuzz.app import NO_RATES, Errors, Target
+from tests.fuzz.good_clients import SHARED
 from tests.fuzz.oracle import is_answer, well_formed
-from tests.fuzz.witness import SHARED
 
 Session: TypeAlias = WebSocketSession | SSESession
 WAIT_SECONDS = 5.0
 
 
-class Memory:
+class InMemoryTarget:
     """A fresh pond, its driver and, in its shared room, a well-behaved member."""
 
     def __init__(self, options: Options = NO_RATES) -> None:
@@ -25,15 +25,15 @@ class Memory:
         self.driver = ASGITestDriver(self.target.app)
         self._syncs = 0
         self._tasks = 0
-        self.witness: WebSocketSession
+        self.listener: WebSocketSession
 
     async def open(self) -> None:
-        """Let the witness in."""
+        """Let the listener in."""
         self._tasks = len(anyio.get_running_tasks())
-        self.witness = await self.driver.connect_websocket("/socket")
-        await self.witness.receive_json()
-        await self.put(self.witness, _message("JOIN_CHANNEL", "join", "w0", {}))
-        assert (await self.witness.receive_json())["event"] == "ACKNOWLEDGE"
+        self.listener = await self.driver.connect_websocket("/socket")
+        await self.listener.receive_json()
+        await self.put(self.listener, _message("JOIN_CHANNEL", "join", "w0", {}))
+        assert (await self.listener.receive_json())["event"] == "ACKNOWLEDGE"
 
     async def connect(self, transport: str) -> Session:
         """A connection of somebody else."""
@@ -67,21 +67,23 @@ class Memory:
                 came.append(frame)
 
     async def heard(self) -> list[int]:
-        """The numbers of what the witness heard, each frame looked at."""
+        """The numbers of what the listener heard, each frame looked at."""
         numbers: list[int] = []
-        while self.witness.outbox:
-            text = (await self.witness.receive_message())["text"]
+        while self.listener.outbox:
+            text = (await self.listener.receive_message())["text"]
             frame = well_formed(text)
             if frame["event"] == "said":
                 numbers.append(frame["payload"]["n"])
         return numbers
 
     async def close(self) -> None:
-        """See that the witness is served as ever, and that nothing is left when it has gone."""
-        await self.put(self.witness, _message("BROADCAST", "echo", "w1", {"ok": True}))
-        echoed = await self.witness.receive_event_named("echoed", wait=WAIT_SECONDS, attempts=1_000)
+        """See that the listener is served as ever, and that nothing is left when it has gone."""
+        await self.put(self.listener, _message("BROADCAST", "echo", "w1", {"ok": True}))
+        echoed = await self.listener.receive_event_named(
+            "echoed", wait=WAIT_SECONDS, attempts=1_000
+        )
         assert echoed["payload"] == {"ok": True}
-        await self.witness.disconnect()
+        await self.listener.disconnect()
         await anyio.wait_all_tasks_blocked()
         assert await self.target.endpoint.connection_count() == 0
         assert await self.target.lobby.list_channels() == []

@@ -32,7 +32,7 @@ def share(name: str) -> int:
     return int(SHARES[name] * SCALE)
 
 
-class Tally:
+class InputCount:
     """What one part of the suite has sent.
 
     Args:
@@ -66,15 +66,15 @@ def _shorten(what: object) -> str:
     return text if len(text) <= 600 else f"{text[:450]} ... {text[-100:]} ({len(text)} characters)"
 
 
-class Tallies:
+class InputCounts:
     """Those of all parts."""
 
     def __init__(self) -> None:
-        self.parts: dict[str, Tally] = {}
+        self.parts: dict[str, InputCount] = {}
 
-    def of(self, name: str) -> Tally:
-        """The tally of one part, which other tests may share."""
-        return self.parts.setdefault(name, Tally(name))
+    def of(self, name: str) -> InputCount:
+        """The input_count of one part, which other tests may share."""
+        return self.parts.setdefault(name, InputCount(name))
 
     @property
     def count(self) -> int:

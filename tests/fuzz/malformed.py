@@ -4,8 +4,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from tests.fuzz.raw_sockets import KEY
 from tests.fuzz.requests import BAD_QUERIES, FOREIGN, PATHS, Draft
-from tests.fuzz.wire import KEY
 
 _HEAD: Final = b"POST /socket HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Connection-ID: nobody\r\n"
 _JSON: Final = b"Content-Type: application/json\r\n"

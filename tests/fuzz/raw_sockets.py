@@ -73,7 +73,7 @@ class Response:
         return json.loads(self.body)
 
 
-class Line:
+class RawSocket:
     """A TCP connection to the server."""
 
     def __init__(self, port: int) -> None:
@@ -166,7 +166,7 @@ class Line:
     def head(self) -> Response:
         """The start of an HTTP response."""
         first, *lines = self.take_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
-        pairs = (line.partition(":") for line in lines if line)
+        pairs = (sock.partition(":") for sock in lines if sock)
         headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
         return Response(int(first.split()[1]), headers, b"")
 
@@ -192,9 +192,9 @@ def request(
 
 def ask(port: int, text: bytes) -> Response:
     """One request on a connection of its own."""
-    with Line(port) as line:
-        line.send(text)
-        return line.response()
+    with RawSocket(port) as sock:
+        sock.send(text)
+        return sock.response()
 
 
 UPGRADE: Final = {
@@ -223,7 +223,7 @@ def inflated(data: bytes) -> bytes:
     return zlib.decompressobj(wbits=-15).decompress(data + b"\0\0\xff\xff")
 
 
-class WebSocketLine(Line):
+class RawWebSocket(RawSocket):
     """An open WebSocket, frame by frame. `closed` is the server's close code, once it has come."""
 
     def __init__(self, port: int, headers: Mapping[str, str] | None = None) -> None:
@@ -269,7 +269,7 @@ class WebSocketLine(Line):
                     raise AssertionError(f"the server sent opcode {other}: {payload[:100]!r}")
 
 
-class StreamLine(Line):
+class RawEventStream(RawSocket):
     """An open event stream. `connection_id` is its secret."""
 
     def __init__(self, port: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from tests.fuzz.wire import KEY
+from tests.fuzz.raw_sockets import KEY
 
 PATH: Final = b"/socket"
 PATHS: Final = [
@@ -47,7 +47,7 @@ OWN: Final = b"http://127.0.0.1"
 
 
 @dataclass
-class Shot:
+class RawRequest:
     """A request and what the protocol says of it.
 
     Args:
@@ -115,12 +115,12 @@ class Requests:
         self.live = b""
         self.others: list[bytes] = []
 
-    def shot(self) -> Shot:
+    def raw_request(self) -> RawRequest:
         """A request that a server takes for one."""
         makers = [self._speak] * 5 + [self._stranger, self._delete, self._page, self._method]
         return self._random.choice(makers)()
 
-    def knock(self) -> Shot:
+    def handshake(self) -> RawRequest:
         """A handshake that is right, at the wrong place or from the wrong one."""
         # Two origins are too many already for some implementations of WebSocket.
         noise = [(name, value) for name, value in self._noise() if name != b"Origin"]
@@ -128,17 +128,17 @@ class Requests:
         match self._random.randrange(3):
             case 0:
                 draft.path = self._random.choice(PATHS)
-                return Shot("handshake at another path", draft.text(), frozenset({404}))
+                return RawRequest("handshake at another path", draft.text(), frozenset({404}))
             case 1:
                 draft.query = self._random.choice(BAD_QUERIES)
-                return Shot("handshake with a bad query", draft.text(), frozenset({400}))
+                return RawRequest("handshake with a bad query", draft.text(), frozenset({400}))
             case _:
                 draft.headers.append((b"Origin", self._random.choice(FOREIGN)))
-                return Shot("handshake of another origin", draft.text(), frozenset({403}))
+                return RawRequest("handshake of another origin", draft.text(), frozenset({403}))
 
     # --- whole requests -----------------------------------------------------------------------
 
-    def _speak(self) -> Shot:
+    def _speak(self) -> RawRequest:
         kind, body = self._hostile_body()
         draft = Draft(body=body)
         draft.headers += self._noise()
@@ -148,30 +148,30 @@ class Requests:
             draft.chunks = [self._random.choice([1, 2, 10, 100]) for _ in range(20)]
             kind += ", chunked"
         if self._random.random() < 0.8:
-            return Shot(f"POST {kind}", draft.text(), frozenset({204, 400}), body)
+            return RawRequest(f"POST {kind}", draft.text(), frozenset({204, 400}), body)
         return self._spoiled(draft)
 
-    def _spoiled(self, draft: Draft) -> Shot:
+    def _spoiled(self, draft: Draft) -> RawRequest:
         """A POST to a live connection with one thing wrong, which must not reach it."""
         pick = self._random.choice
         match self._random.randrange(5):
             case 0:
                 draft.headers[-1] = (b"Content-Type", pick(NO_JSON_TYPES))
-                return Shot("POST of another type", draft.text(), frozenset({415}))
+                return RawRequest("POST of another type", draft.text(), frozenset({415}))
             case 1:
                 del draft.headers[-1]
-                return Shot("POST without a type", draft.text(), frozenset({415}))
+                return RawRequest("POST without a type", draft.text(), frozenset({415}))
             case 2:
                 draft.path = pick(PATHS)
-                return Shot("POST to another path", draft.text(), frozenset({404}))
+                return RawRequest("POST to another path", draft.text(), frozenset({404}))
             case 3:
                 draft.headers.insert(0, (b"Origin", pick(FOREIGN)))
-                return Shot("POST of another origin", draft.text(), frozenset({403}))
+                return RawRequest("POST of another origin", draft.text(), frozenset({403}))
             case _:
                 draft.query = pick(BAD_QUERIES)
-                return Shot("POST with a bad query", draft.text(), frozenset({400}))
+                return RawRequest("POST with a bad query", draft.text(), frozenset({400}))
 
-    def _stranger(self) -> Shot:
+    def _stranger(self) -> RawRequest:
         draft = Draft(method=self._random.choice([b"POST", b"POST", b"DELETE"]))
         draft.headers += self._noise()
         if draft.method == b"POST":
@@ -180,9 +180,9 @@ class Requests:
         if self._random.random() < 0.2:
             empty = self._random.random() < 0.5
             draft.headers += [(b"X-Connection-ID", b"")] if empty else []
-            return Shot("no connection id", draft.text(), frozenset({400}))
+            return RawRequest("no connection id", draft.text(), frozenset({400}))
         draft.headers.append((b"X-Connection-ID", self._wrong_id()))
-        return Shot("wrong connection id", draft.text(), frozenset({404}))
+        return RawRequest("wrong connection id", draft.text(), frozenset({404}))
 
     def _wrong_id(self) -> bytes:
         live = self.live
@@ -190,44 +190,44 @@ class Requests:
         odd = [b"null", b"../x", b"\xff" * 16, b"a" * 4_000, b"%00", b"'--", b"\xc5\xbe", b"*"]
         return self._random.choice([*near, *odd, *self.others])
 
-    def _delete(self) -> Shot:
+    def _delete(self) -> RawRequest:
         draft = Draft(method=b"DELETE", path=self._random.choice(PATHS))
         draft.headers = [*self._noise(), (b"X-Connection-ID", self.live)]
-        return Shot("DELETE at another path", draft.text(), frozenset({404}))
+        return RawRequest("DELETE at another path", draft.text(), frozenset({404}))
 
-    def _page(self) -> Shot:
+    def _page(self) -> RawRequest:
         draft = Draft(method=b"GET", query=self._random.choice([b"", b"", *ODD_QUERIES]))
         draft.headers = self._noise()
         stream = (b"Accept", b"text/event-stream")
         match self._random.randrange(5):
             case 0:
                 draft.headers += [(b"Accept", self._random.choice(NO_STREAM))]
-                return Shot("GET of a page", draft.text(), frozenset({404}))
+                return RawRequest("GET of a page", draft.text(), frozenset({404}))
             case 1:
                 draft.path = self._random.choice(PATHS)
                 draft.headers.append(stream)
-                return Shot("GET of another path", draft.text(), frozenset({404}))
+                return RawRequest("GET of another path", draft.text(), frozenset({404}))
             case 2:
                 draft.query = self._random.choice(BAD_QUERIES)
                 draft.headers.append(stream)
-                return Shot("GET with a bad query", draft.text(), frozenset({400}))
+                return RawRequest("GET with a bad query", draft.text(), frozenset({400}))
             case 3:
                 draft.headers += [stream, (b"Origin", self._random.choice(FOREIGN))]
-                return Shot("GET of another origin", draft.text(), frozenset({403}))
+                return RawRequest("GET of another origin", draft.text(), frozenset({403}))
             case _:
                 draft.headers += HANDSHAKE[2:]
-                return Shot("handshake without its upgrade", draft.text(), frozenset({426}))
+                return RawRequest("handshake without its upgrade", draft.text(), frozenset({426}))
 
-    def _method(self) -> Shot:
+    def _method(self) -> RawRequest:
         draft = Draft(method=self._random.choice([*METHODS, b"OPTIONS"]))
         draft.headers = [*self._noise(), (b"X-Connection-ID", self.live)]
         if self._random.random() < 0.3:
             draft.body = b"{}"
         if draft.method == b"OPTIONS":
             draft.headers += [(b"Access-Control-Request-Method", b"POST")]
-            return Shot("OPTIONS", draft.text(), frozenset({204}))
+            return RawRequest("OPTIONS", draft.text(), frozenset({204}))
         is_head = draft.method == b"HEAD"
-        return Shot("wrong method", draft.text(), frozenset({405}), is_head=is_head)
+        return RawRequest("wrong method", draft.text(), frozenset({405}), is_head=is_head)
 
     def _noise(self) -> list[tuple[bytes, bytes]]:
         """Headers that change nothing, of any bytes that may stand in one."""
@@ -245,7 +245,7 @@ class Requests:
             (b"Authorization", b"Basic " + value),
             (b"Referer", value),
             (b"Origin", OWN),
-            (b"Range", b"bytes=0-1"),
+            (b"FuzzedServer", b"bytes=0-1"),
             (b"If-None-Match", b"*"),
         ]
         return self._random.sample(noise, few(4))

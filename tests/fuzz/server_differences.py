@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Manners:
+class ServerDifferences:
     """One server's.
 
     Args:
@@ -25,16 +25,16 @@ class Manners:
     noise: tuple[tuple[str, int], ...] = ()
 
 
-SANSIO = Manners(noise=(("Invalid UTF-8 sequence received from client.", 1),))
+SANSIO = ServerDifferences(noise=(("Invalid UTF-8 sequence received from client.", 1),))
 # Neither can bear a byte above 127 in some header of a handshake (seen in uvicorn 0.54).
-LEGACY = Manners(failures=frozenset({500}), noise=(("opening handshake failed", 1),))
-WSPROTO = Manners(is_exact=False, noise=(("protocol.data_received() call failed", 2),))
+LEGACY = ServerDifferences(failures=frozenset({500}), noise=(("opening handshake failed", 1),))
+WSPROTO = ServerDifferences(is_exact=False, noise=(("protocol.data_received() call failed", 2),))
 # hypercorn 0.18 lets what wsproto raises there end the task group of all its connections.
-TRIO = Manners(is_exact=False, is_patient=False, heeds_end=False, bears_bytes=False)
-HYPERCORN = Manners(
+TRIO = ServerDifferences(is_exact=False, is_patient=False, heeds_end=False, bears_bytes=False)
+HYPERCORN = ServerDifferences(
     is_exact=False,
     is_patient=False,
     heeds_end=False,
     noise=(("Unhandled exception in client_connected_cb", 2),),
 )
-GRANIAN = Manners(is_exact=False, is_patient=False)
+GRANIAN = ServerDifferences(is_exact=False, is_patient=False)

@@ -10,7 +10,7 @@ from pondsocket_common import encode_client
 from tests.common import strategies as some
 from tests.common.test_any_input import near_texts, spoiled, wild_values
 from tests.fuzz.corpus import EVENTS
-from tests.fuzz.witness import SHARED
+from tests.fuzz.good_clients import SHARED
 
 _rooms = st.sampled_from(["/room/a", SHARED, "GATEWAY", "/nowhere"])
 _actions = st.sampled_from(["JOIN_CHANNEL", "LEAVE_CHANNEL", "BROADCAST", "BROADCAST", "ping"])
@@ -46,7 +46,7 @@ messages: st.SearchStrategy[bytes] = st.one_of(
 
 
 @dataclass(frozen=True)
-class Knock:
+class RequestScope:
     """One call of the app: a scope, and what is received in it.
 
     Args:
@@ -101,14 +101,16 @@ _frames = st.fixed_dictionaries(
     optional={"text": st.none() | some.texts, "bytes": st.none() | messages},
 )
 
-requests: st.SearchStrategy[Knock] = st.builds(
-    lambda scope, method, received: Knock({**scope, "type": "http", "method": method}, received),
+requests: st.SearchStrategy[RequestScope] = st.builds(
+    lambda scope, method, received: RequestScope(
+        {**scope, "type": "http", "method": method}, received
+    ),
     _scopes,
     _methods | some.texts,
     st.lists(_parts, max_size=3),
 )
-handshakes: st.SearchStrategy[Knock] = st.builds(
-    lambda scope, more, received: Knock({**scope, **more, "type": "websocket"}, received),
+handshakes: st.SearchStrategy[RequestScope] = st.builds(
+    lambda scope, more, received: RequestScope({**scope, **more, "type": "websocket"}, received),
     _scopes,
     st.fixed_dictionaries(
         {},

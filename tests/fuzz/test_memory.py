@@ -8,16 +8,16 @@ import pytest
 from pondsocket_asgi.testing import SSESession, WebSocketSession
 
 from tests.fuzz.corpus import Corpus
-from tests.fuzz.memory import Memory, quiet
+from tests.fuzz.good_clients import SHARED
+from tests.fuzz.in_memory import InMemoryTarget, quiet
+from tests.fuzz.input_counts import InputCount, InputCounts, share
 from tests.fuzz.oracle import (
     Answer,
     Peer,
     assert_answered,
     assert_answered_in_any_order,
 )
-from tests.fuzz.tally import Tallies, Tally, share
-from tests.fuzz.volleys import explained
-from tests.fuzz.witness import SHARED
+from tests.fuzz.websocket_fuzzer import explained
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1_800)]
 
@@ -26,65 +26,77 @@ LIBRARIES = ("asyncio", "trio")
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_websocket_messages_have_their_one_answer(library: str, tallies: Tallies) -> None:
-    tally = tallies.of("in memory: WebSocket")
-    with explained(tally), quiet():
-        anyio.run(_shoot_websocket, tally, share(tally.name) // len(LIBRARIES), backend=library)
+def test_websocket_messages_have_their_one_answer(library: str, input_counts: InputCounts) -> None:
+    input_count = input_counts.of("in memory: WebSocket")
+    with explained(input_count), quiet():
+        anyio.run(
+            _fuzz_websocket, input_count, share(input_count.name) // len(LIBRARIES), backend=library
+        )
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_posts_have_their_status_and_their_one_answer(library: str, tallies: Tallies) -> None:
-    tally = tallies.of("in memory: SSE")
-    with explained(tally), quiet():
-        anyio.run(_shoot_sse, tally, share(tally.name) // len(LIBRARIES), backend=library)
+def test_posts_have_their_status_and_their_one_answer(
+    library: str, input_counts: InputCounts
+) -> None:
+    input_count = input_counts.of("in memory: SSE")
+    with explained(input_count), quiet():
+        anyio.run(
+            _fuzz_sse, input_count, share(input_count.name) // len(LIBRARIES), backend=library
+        )
 
 
-Visit: TypeAlias = Callable[[Memory, Peer, Tally, Corpus], Awaitable[None]]
+Visit: TypeAlias = Callable[[InMemoryTarget, Peer, InputCount, Corpus], Awaitable[None]]
 
 
-async def _shoot(tally: Tally, inputs: int, visit: Visit, keys: str) -> None:
+async def _fuzz(input_count: InputCount, inputs: int, visit: Visit, keys: str) -> None:
     """Have one connection after the other be fuzzed, until there were so many inputs."""
-    memory = Memory()
+    memory = InMemoryTarget()
     await memory.open()
-    corpus = Corpus(tally.random, ["/room/a", "/room/b", SHARED], keys)
-    enough = tally.count + inputs
+    corpus = Corpus(input_count.random, ["/room/a", "/room/b", SHARED], keys)
+    enough = input_count.count + inputs
     said: list[int] = []
-    while tally.count < enough:
+    while input_count.count < enough:
         peer = Peer()
-        await visit(memory, peer, tally, corpus)
+        await visit(memory, peer, input_count, corpus)
         said += range(len(said) + 1, len(said) + 1 + peer.said[SHARED])
     assert await memory.heard() == said
     await memory.close()
 
 
-async def _shoot_websocket(tally: Tally, inputs: int) -> None:
-    await _shoot(tally, inputs, _visit_websocket, "m")
+async def _fuzz_websocket(input_count: InputCount, inputs: int) -> None:
+    await _fuzz(input_count, inputs, _visit_websocket, "m")
 
 
-async def _shoot_sse(tally: Tally, inputs: int) -> None:
-    await _shoot(tally, inputs, _visit_sse, "p")
+async def _fuzz_sse(input_count: InputCount, inputs: int) -> None:
+    await _fuzz(input_count, inputs, _visit_sse, "p")
 
 
-async def _visit_websocket(memory: Memory, peer: Peer, tally: Tally, corpus: Corpus) -> None:
+async def _visit_websocket(
+    memory: InMemoryTarget, peer: Peer, input_count: InputCount, corpus: Corpus
+) -> None:
     session = await memory.connect("websocket")
     assert isinstance(session, WebSocketSession)
-    for _ in range(tally.random.choice([1, 5, 20])):
-        await _volley(memory, session, peer, tally, corpus)
-    await session.disconnect(tally.random.choice([1000, 1006, 4000]))
+    for _ in range(input_count.random.choice([1, 5, 20])):
+        await _send_batch(memory, session, peer, input_count, corpus)
+    await session.disconnect(input_count.random.choice([1000, 1006, 4000]))
 
 
-async def _volley(
-    memory: Memory, session: WebSocketSession, peer: Peer, tally: Tally, corpus: Corpus
+async def _send_batch(
+    memory: InMemoryTarget,
+    session: WebSocketSession,
+    peer: Peer,
+    input_count: InputCount,
+    corpus: Corpus,
 ) -> None:
     inputs: list[bytes] = []
     expected: list[Answer] = []
     for _ in range(BATCH):
         kind, data = corpus.message()
-        tally.add(kind, data)
+        input_count.add(kind, data)
         inputs.append(data)
         expected += peer.frame(data).answers
         # Servers make text of text frames; "surrogatepass" is for what they must not let through.
-        is_text = tally.random.random() < 0.5
+        is_text = input_count.random.random() < 0.5
         await session.send_text(_as_text(data) if is_text else data)
     assert_answered(inputs, expected, await memory.answers(session))
 
@@ -96,17 +108,19 @@ def _as_text(data: bytes) -> str | bytes:
         return data
 
 
-async def _visit_sse(memory: Memory, peer: Peer, tally: Tally, corpus: Corpus) -> None:
+async def _visit_sse(
+    memory: InMemoryTarget, peer: Peer, input_count: InputCount, corpus: Corpus
+) -> None:
     session = await memory.connect("sse")
     assert isinstance(session, SSESession)
-    for _ in range(tally.random.choice([1, 2, 10])):
+    for _ in range(input_count.random.choice([1, 2, 10])):
         expected: list[Answer] = []
         for _ in range(BATCH // 2):
-            is_array = tally.random.random() < 0.2
+            is_array = input_count.random.random() < 0.2
             kind, body = corpus.array() if is_array else corpus.message()
             if len(body) > 60_000:
                 continue  # refused for its length
-            tally.add(f"POST {kind}", body)
+            input_count.add(f"POST {kind}", body)
             verdict = peer.body(body)
             await session.send_text(body)
             status, answer = session.posted[-1]

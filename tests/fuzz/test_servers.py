@@ -2,9 +2,17 @@
 
 import pytest
 
-from tests.fuzz.manners import GRANIAN, HYPERCORN, LEGACY, SANSIO, TRIO, WSPROTO, Manners
-from tests.fuzz.range import Range
-from tests.fuzz.tally import Tallies, share
+from tests.fuzz.fuzzed_server import FuzzedServer
+from tests.fuzz.input_counts import InputCounts, share
+from tests.fuzz.server_differences import (
+    GRANIAN,
+    HYPERCORN,
+    LEGACY,
+    SANSIO,
+    TRIO,
+    WSPROTO,
+    ServerDifferences,
+)
 from tests.servers import FAST_LANE, Serve, Setup
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1_800)]
@@ -30,12 +38,12 @@ OTHERS = (
 )
 
 
-def test_uvicorn_is_as_it_was_after_the_fire(serve: Serve, tallies: Tallies) -> None:
-    websocket, http = tallies.of("uvicorn: WebSocket"), tallies.of("uvicorn: HTTP")
+def test_uvicorn_is_as_it_was_after_the_fire(serve: Serve, input_counts: InputCounts) -> None:
+    websocket, http = input_counts.of("uvicorn: WebSocket"), input_counts.of("uvicorn: HTTP")
     server = serve(APP, "--ws", "websockets-sansio", *QUIET)
-    under_fire = Range(server, websocket, http, SANSIO)
+    under_fire = FuzzedServer(server, websocket, http, SANSIO)
     under_fire.warm_up()
-    under_fire.fire(share(websocket.name), share(http.name))
+    under_fire.fuzz(share(websocket.name), share(http.name))
     under_fire.assert_as_before()
     under_fire.assert_quiet_log()
     assert websocket.count >= share(websocket.name)
@@ -43,15 +51,20 @@ def test_uvicorn_is_as_it_was_after_the_fire(serve: Serve, tallies: Tallies) -> 
 
 
 @pytest.mark.parametrize(
-    ("setup", "manners"), OTHERS, ids=lambda value: str(value) if isinstance(value, Setup) else ""
+    ("setup", "differences"),
+    OTHERS,
+    ids=lambda value: str(value) if isinstance(value, Setup) else "",
 )
 def test_every_server_is_as_it_was_after_the_fire(
-    setup: Setup, manners: Manners, serve: Serve, tallies: Tallies
+    setup: Setup, differences: ServerDifferences, serve: Serve, input_counts: InputCounts
 ) -> None:
-    websocket, http = tallies.of("every server: WebSocket"), tallies.of("every server: HTTP")
+    websocket, http = (
+        input_counts.of("every server: WebSocket"),
+        input_counts.of("every server: HTTP"),
+    )
     server = serve(APP, *setup.arguments, server=setup.server)
-    under_fire = Range(server, websocket, http, manners)
+    under_fire = FuzzedServer(server, websocket, http, differences)
     under_fire.warm_up()
-    under_fire.fire(share(websocket.name) // len(OTHERS), share(http.name) // len(OTHERS))
+    under_fire.fuzz(share(websocket.name) // len(OTHERS), share(http.name) // len(OTHERS))
     under_fire.assert_as_before()
     under_fire.assert_quiet_log()

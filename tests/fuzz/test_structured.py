@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pondsocket_asgi.testing import SSESession
 
 from tests.fuzz.app import NO_RATES, Target
-from tests.fuzz.memory import Memory, quiet
+from tests.fuzz.in_memory import InMemoryTarget, quiet
+from tests.fuzz.input_counts import SEED, InputCount, InputCounts, share
 from tests.fuzz.oracle import (
     Answer,
     Peer,
@@ -21,8 +22,7 @@ from tests.fuzz.oracle import (
     assert_answered_in_any_order,
     well_formed,
 )
-from tests.fuzz.structures import Knock, handshakes, messages, requests
-from tests.fuzz.tally import SEED, Tallies, Tally, share
+from tests.fuzz.structures import RequestScope, handshakes, messages, requests
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1_800)]
 
@@ -30,10 +30,12 @@ LIBRARIES = st.sampled_from(["asyncio", "trio"])
 EXAMPLES = 25
 
 
-def repeat(tally: Tally, test: Callable[..., None], **strategies: st.SearchStrategy[Any]) -> None:
+def repeat(
+    input_count: InputCount, test: Callable[..., None], **strategies: st.SearchStrategy[Any]
+) -> None:
     """Run a test on ever other examples until its share of inputs is sent."""
     number = 0
-    while tally.count < share(tally.name):
+    while input_count.count < share(input_count.name):
         chosen = settings(
             max_examples=EXAMPLES,
             database=None,
@@ -41,29 +43,29 @@ def repeat(tally: Tally, test: Callable[..., None], **strategies: st.SearchStrat
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate, Phase.shrink],
         )
-        seed(f"{SEED} {tally.name} {number}")(chosen(given(**strategies)(test)))()
+        seed(f"{SEED} {input_count.name} {number}")(chosen(given(**strategies)(test)))()
         number += 1
 
 
 # --- messages ---------------------------------------------------------------------------------
 
 
-def test_any_messages_have_their_one_answer_through_either_door(tallies: Tallies) -> None:
-    tally = tallies.of("hypothesis: messages")
+def test_any_messages_have_their_one_answer_through_either_door(input_counts: InputCounts) -> None:
+    input_count = input_counts.of("hypothesis: messages")
 
     def run(library: str, transport: str, inputs: list[bytes]) -> None:
         for data in inputs:
-            tally.add(transport, data)
+            input_count.add(transport, data)
         with quiet():
             anyio.run(_converse, transport, inputs, backend=library)
 
     transports = st.sampled_from(["websocket", "sse"])
     inputs = st.lists(messages, min_size=10, max_size=40)
-    repeat(tally, run, library=LIBRARIES, transport=transports, inputs=inputs)
+    repeat(input_count, run, library=LIBRARIES, transport=transports, inputs=inputs)
 
 
 async def _converse(transport: str, inputs: list[bytes]) -> None:
-    memory = Memory()
+    memory = InMemoryTarget()
     await memory.open()
     session = await memory.connect(transport)
     peer = Peer()
@@ -88,37 +90,37 @@ async def _converse(transport: str, inputs: list[bytes]) -> None:
 # --- scopes -----------------------------------------------------------------------------------
 
 
-def test_any_scope_has_a_proper_answer(tallies: Tallies) -> None:
-    tally = tallies.of("hypothesis: scopes")
+def test_any_scope_has_a_proper_answer(input_counts: InputCounts) -> None:
+    input_count = input_counts.of("hypothesis: scopes")
 
-    def run(library: str, knocks: list[Knock]) -> None:
-        for knock in knocks:
-            tally.add(knock.scope["type"], knock)
+    def run(library: str, scopes: list[RequestScope]) -> None:
+        for handshake in scopes:
+            input_count.add(handshake.scope["type"], handshake)
         with quiet():
-            anyio.run(_knock, knocks, backend=library)
+            anyio.run(_handshake, scopes, backend=library)
 
-    knocks = st.lists(requests | handshakes, min_size=5, max_size=20)
-    repeat(tally, run, library=LIBRARIES, knocks=knocks)
+    scopes = st.lists(requests | handshakes, min_size=5, max_size=20)
+    repeat(input_count, run, library=LIBRARIES, scopes=scopes)
 
 
-async def _knock(knocks: list[Knock]) -> None:
+async def _handshake(scopes: list[RequestScope]) -> None:
     target = Target(NO_RATES)
-    for knock in knocks:
+    for handshake in scopes:
         sent: list[dict[str, Any]] = []
         with anyio.fail_after(5):
-            await target.app(knock.scope, _receiver(knock), _sender(sent))
-        status = _status(knock, sent)
-        expected = _expected(knock)
+            await target.app(handshake.scope, _receiver(handshake), _sender(sent))
+        status = _status(handshake, sent)
+        expected = _expected(handshake)
         assert expected in (None, status), f"{status} instead of {expected}: {sent}"
     assert await target.endpoint.connection_count() == 0
     assert await target.lobby.list_channels() == []
 
 
-def _receiver(knock: Knock) -> Callable[[], Any]:
-    kind = knock.scope["type"]
+def _receiver(handshake: RequestScope) -> Callable[[], Any]:
+    kind = handshake.scope["type"]
     opening = [{"type": "websocket.connect"}] if kind == "websocket" else []
     ending = {"type": f"{kind}.disconnect", "code": 1006}
-    waiting = iter([*opening, *knock.received])
+    waiting = iter([*opening, *handshake.received])
 
     async def receive() -> dict[str, Any]:
         await anyio.lowlevel.checkpoint()
@@ -135,7 +137,7 @@ def _sender(sent: list[dict[str, Any]]) -> Callable[[Any], Any]:
     return send
 
 
-def _status(knock: Knock, sent: list[dict[str, Any]]) -> int | None:
+def _status(handshake: RequestScope, sent: list[dict[str, Any]]) -> int | None:
     """The status of an answer that keeps to the ASGI specification; None: there was no time."""
     if not sent:
         return None
@@ -165,9 +167,9 @@ def _status(knock: Knock, sent: list[dict[str, Any]]) -> int | None:
             raise AssertionError(f"{other} from the app: {sent}")
 
 
-def _expected(knock: Knock) -> int | None:
+def _expected(handshake: RequestScope) -> int | None:
     """The status, as far as it can be said from the scope alone."""
-    scope = knock.scope
+    scope = handshake.scope
     headers = scope["headers"]
     if any(name.lower() == b"origin" for name, _ in headers):
         return 403

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fuzz.tally import ENOUGH, SCALE, SHARES, Tallies, share
+from tests.fuzz.input_counts import ENOUGH, SCALE, SHARES, InputCounts, share
 
 pytestmark = pytest.mark.fuzz
 
@@ -11,11 +11,11 @@ def test_the_shares_are_enough() -> None:
     assert sum(SHARES.values()) >= ENOUGH
 
 
-def test_every_share_was_sent(tallies: Tallies) -> None:
-    missing = set(SHARES) - set(tallies.parts)
+def test_every_share_was_sent(input_counts: InputCounts) -> None:
+    missing = set(SHARES) - set(input_counts.parts)
     if missing:
         pytest.skip(f"not run: {', '.join(sorted(missing))}")
     assert {
-        name: part.count for name, part in tallies.parts.items() if part.count < share(name)
+        name: part.count for name, part in input_counts.parts.items() if part.count < share(name)
     } == {}
-    assert tallies.count >= ENOUGH * SCALE
+    assert input_counts.count >= ENOUGH * SCALE

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.integration.clients import Message
-from tests.integration.raw import RawClient
+from tests.integration.raw_clients import RawClient
 
 
 @dataclass

@@ -8,8 +8,8 @@ import pytest
 from pondsocket_common import fresh_id
 
 from tests.integration.clients import TRANSPORTS, Client, Transport
-from tests.integration.dialing import Dialer
-from tests.integration.house import OTHER, House
+from tests.integration.connector import Connector
+from tests.integration.engine_clients import OTHER, EngineClients
 from tests.servers import FAST_LANE, SERVERS, Server, Setup
 
 Shared: TypeAlias = Callable[..., Server]
@@ -64,28 +64,28 @@ def engine(shared: Shared) -> Server:
 
 
 @pytest.fixture
-async def dial() -> AsyncIterator[Dialer]:
-    """Connect clients, as `client = await dial("websocket", url)`; closed with the test."""
-    async with Dialer() as dialer:
-        yield dialer
+async def connect() -> AsyncIterator[Connector]:
+    """Connect clients, as `client = await connect("websocket", url)`; closed with the test."""
+    async with Connector() as connector:
+        yield connector
 
 
 @pytest.fixture
-def house(dial: Dialer, engine: Server) -> House:
+def clients(connect: Connector, engine: Server) -> EngineClients:
     """Visitors of `engine`."""
-    return House(dial, engine.http_url)
+    return EngineClients(connect, engine.http_url)
 
 
 @pytest.fixture
-async def ann(house: House, transport: Transport, room: str) -> Client:
+async def ann(clients: EngineClients, transport: Transport, room: str) -> Client:
     """A member of `room` at `engine`; modules for other servers have an `ann` of their own."""
-    return await house.member(transport, "ann", room)
+    return await clients.member(transport, "ann", room)
 
 
 @pytest.fixture
-async def bob(house: House, transport: Transport, room: str) -> Client:
+async def bob(clients: EngineClients, transport: Transport, room: str) -> Client:
     """Another member, over the other transport."""
-    return await house.member(OTHER[transport], "bob", room)
+    return await clients.member(OTHER[transport], "bob", room)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error
         return message
 
 
-class Dialer:
+class Connector:
     """Connects clients, and drops those that the test left open: the server may be gone."""
 
     def __init__(self) -> None:
@@ -124,9 +124,9 @@ class Dialer:
                 stack.push_async_callback(client.stop)
 
 
-async def expect_not_found(dial: Dialer, transport: Transport, url: str) -> None:
+async def expect_not_found(connect: Connector, transport: Transport, url: str) -> None:
     """Expect a 404, as an endpoint answers it, where none is."""
     with pytest.raises(Refused) as refused:
-        await dial(transport, url)
+        await connect(transport, url)
     assert refused.value.status == 404
     assert refused.value.json()["code"] == 404

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.integration.clients import Client, Message, SSEClient, WebSocketClient, until
-from tests.integration.dialing import Dialer, Refused
+from tests.integration.connector import Connector, Refused
 from tests.servers import Server
 
 
@@ -39,7 +39,7 @@ class Crowd:
 
     @classmethod
     async def gather(
-        cls, dial: Dialer, server: Server, path: str = "/socket", each: int = 4
+        cls, connect: Connector, server: Server, path: str = "/socket", each: int = 4
     ) -> "Crowd":
         """Connect them all, once all workers are there."""
 
@@ -51,7 +51,7 @@ class Crowd:
         url = f"{server.http_url}{path}"
         clients: list[Client] = []
         for _ in range(each):
-            clients += await asyncio.gather(dial.websocket(url), dial.sse(url))
+            clients += await asyncio.gather(connect.websocket(url), connect.sse(url))
         await until(have_started, "all workers have started")
         return cls(server, clients)
 
@@ -101,10 +101,10 @@ def check(departures: Sequence[Departure]) -> None:
             assert 1_000 <= client.retry_ms <= 4_000
 
 
-async def refusals(dial: Dialer, url: str) -> list[Refused]:
+async def refusals(connect: Connector, url: str) -> list[Refused]:
     """How newcomers are refused, over either transport."""
     found = []
-    for transport in (dial.websocket, dial.sse):
+    for transport in (connect.websocket, connect.sse):
         try:
             await transport(url)
         except Refused as refusal:

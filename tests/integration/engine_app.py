@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from tests.state_route import Message, Receive, Send
 
 # Whoever waits for what never comes is ended by the test's own limit.
-gates: Final[defaultdict[str, asyncio.Event]] = defaultdict(asyncio.Event)
+latches: Final[defaultdict[str, asyncio.Event]] = defaultdict(asyncio.Event)
 meetings: Final[defaultdict[str, threading.Barrier]] = defaultdict(lambda: threading.Barrier(2))
 MEETING_SECONDS: Final = 20.0
 
@@ -62,11 +62,11 @@ async def enter(
     room_id: str,
     age: int = 0,
     show: Shown | None = None,
-    gate: str | None = None,
+    latch: str | None = None,
     code: int | None = None,
 ) -> dict[str, object]:
-    if gate is not None:
-        await gates[gate].wait()
+    if latch is not None:
+        await latches[latch].wait()
     if code is not None:
         raise PondError("Members only.", code)
     answer: dict[str, object] = {"room": room_id, "age": age}
@@ -93,11 +93,11 @@ async def deny(ctx: EventContext) -> None:
     raise PondError("The shop is closed.", 409)
 
 
-async def wait(ctx: EventContext, gate: str) -> str:
-    await ctx.broadcast("began", {"gate": gate})
-    await gates[gate].wait()
-    await ctx.broadcast("ended", {"gate": gate})
-    return gate
+async def wait(ctx: EventContext, latch: str) -> str:
+    await ctx.broadcast("began", {"latch": latch})
+    await latches[latch].wait()
+    await ctx.broadcast("ended", {"latch": latch})
+    return latch
 
 
 async def parade(ctx: EventContext, users: list[str], turn: int) -> None:
@@ -142,8 +142,8 @@ async def shout(ctx: EventContext) -> None:
     await ctx.broadcast("said", {"text": "to whom?"})
 
 
-async def open_gate(ctx: EventContext, gate: str) -> bool:
-    gates[gate].set()
+async def open_latch(ctx: EventContext, latch: str) -> bool:
+    latches[latch].set()
     return True
 
 
@@ -177,7 +177,7 @@ def build(options: Options, path: str) -> tuple[PondSocket, Endpoint]:
         room.on_message(event.__name__, event)
     room.on_message("aside", wait, concurrent=True)
     endpoint.include(Lobby("/desk/:number", sit))
-    for request in (add, refuse, shout, open_gate):
+    for request in (add, refuse, shout, open_latch):
         endpoint.on_message(request.__name__, request)
     return made, endpoint
 

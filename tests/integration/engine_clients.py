@@ -4,26 +4,26 @@ import json
 from typing import Final
 
 from tests.integration.clients import Client, Message, SSEClient, Transport, envelope
-from tests.integration.dialing import Dialer
+from tests.integration.connector import Connector
 
 OTHER: Final[dict[Transport, Transport]] = {"websocket": "sse", "sse": "websocket"}
 # What one POST may hold.
 BATCH: Final = 64
 
 
-class House:
-    """Connects visitors, and opens the gates at which handlers wait."""
+class EngineClients:
+    """Connects visitors, and opens the latches at which handlers wait."""
 
-    def __init__(self, dial: Dialer, url: str) -> None:
-        self.dial = dial
+    def __init__(self, connector: Connector, url: str) -> None:
+        self.connector = connector
         self.url = url
 
-    async def visitor(
+    async def connect(
         self, transport: Transport, user: str | None = None, path: str = "/socket"
     ) -> Client:
         """Connect, past the greeting."""
         query = "" if user is None else f"?user={user}"
-        client = await self.dial(transport, f"{self.url}{path}{query}")
+        client = await self.connector(transport, f"{self.url}{path}{query}")
         await client.receive_event("SYSTEM", "admitted")
         return client
 
@@ -36,17 +36,17 @@ class House:
         path: str = "/socket",
     ) -> Client:
         """Connect and join."""
-        client = await self.visitor(transport, user, path)
+        client = await self.connect(transport, user, path)
         answer = await client.join(room, params)
         assert answer["event"] == "ACKNOWLEDGE", answer
         return client
 
-    async def open(self, gate: str) -> None:
-        """Let the handlers go on that wait at a gate."""
-        porter = await self.visitor("websocket")
-        answer = await porter.call("GATEWAY", "open_gate", {"gate": gate})
+    async def open(self, latch: str) -> None:
+        """Let the handlers go on that wait at a latch."""
+        client = await self.connect("websocket")
+        answer = await client.call("GATEWAY", "open_latch", {"latch": latch})
         assert answer["payload"] == {"result": True}
-        await porter.close()
+        await client.close()
 
 
 async def send_all(client: Client, messages: list[Message]) -> list[int]:

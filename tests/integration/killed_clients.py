@@ -4,15 +4,15 @@ import asyncio
 import sys
 
 from tests.integration.clients import TRANSPORTS
-from tests.integration.dialing import Dialer
+from tests.integration.connector import Connector
 
 COUNT = 10
 
 
 async def main(url: str, channel_name: str) -> None:
-    async with Dialer() as dial:
+    async with Connector() as connect:
         for number in range(COUNT):
-            client = await dial(TRANSPORTS[number % 2], url)
+            client = await connect(TRANSPORTS[number % 2], url)
             await client.join(channel_name, {"show": {"number": number}})
         print("joined", flush=True)
         await asyncio.Event().wait()

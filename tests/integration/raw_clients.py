@@ -297,7 +297,7 @@ class RawClient(asyncio.Protocol):
         self._news.set()
 
 
-class RawDialer:
+class RawConnector:
     """Connects raw clients, and drops those that the test left open.
 
     Args:
@@ -329,13 +329,13 @@ class RawDialer:
 
 
 @asynccontextmanager
-async def dialing(server: Server) -> AsyncIterator[RawDialer]:
+async def connecting(server: Server) -> AsyncIterator[RawConnector]:
     """Raw clients of this server for as long as the block lasts."""
-    dial = RawDialer(server)
+    connect = RawConnector(server)
     try:
-        yield dial
+        yield connect
     finally:
-        dial.drop_all()
+        connect.drop_all()
 
 
 def socket_states(server: Server, address: tuple[str, int]) -> list[str]:

@@ -25,7 +25,7 @@ class Answer(NamedTuple):
         return message
 
 
-class Line:
+class RawConnection:
     """One connection over TCP, and what is said on it."""
 
     def __init__(
@@ -89,9 +89,9 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def calling(server: Server) -> AsyncIterator[Line]:
+async def calling(server: Server) -> AsyncIterator[RawConnection]:
     """A connection for as long as the block lasts."""
-    line = Line(server, *await asyncio.open_connection(server.host, server.port))
+    line = RawConnection(server, *await asyncio.open_connection(server.host, server.port))
     try:
         yield line
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.integration.clients import WAIT_SECONDS, Message, until
-from tests.integration.raw import RawClient, socket_states
+from tests.integration.raw_clients import RawClient, socket_states
 from tests.servers import Server
 
 PAGE_BYTES: Final = 4_096

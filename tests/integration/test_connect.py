@@ -6,16 +6,16 @@ import pytest
 from websockets.typing import Subprotocol
 
 from tests.integration.clients import SSEClient, Transport, WebSocketClient, frame
-from tests.integration.dialing import Dialer, Refused, expect_not_found
+from tests.integration.connector import Connector, Refused, expect_not_found
 from tests.servers import Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 async def test_the_first_message_says_who_one_is(
-    dial: Dialer, server: Server, transport: Transport
+    connect: Connector, server: Server, transport: Transport
 ) -> None:
-    ann = await dial(transport, f"{server.http_url}/socket")
+    ann = await connect(transport, f"{server.http_url}/socket")
     payload = ann.hello["payload"]
     assert ann.hello == frame(
         "CONNECT", "CONNECTION", "GATEWAY", ann.hello["requestId"], ann.hello["payload"]
@@ -30,18 +30,18 @@ async def test_the_first_message_says_who_one_is(
 
 
 async def test_the_public_id_is_the_applications_and_the_connection_its_own(
-    dial: Dialer, server: Server, transport: Transport
+    connect: Connector, server: Server, transport: Transport
 ) -> None:
-    one = await dial(transport, f"{server.http_url}/socket?user=ann")
-    other = await dial(transport, f"{server.http_url}/socket?user=ann")
+    one = await connect(transport, f"{server.http_url}/socket?user=ann")
+    other = await connect(transport, f"{server.http_url}/socket?user=ann")
     assert one.hello["payload"]["id"] == other.hello["payload"]["id"] == "ann"
     assert one.hello["payload"]["connectionId"] != other.hello["payload"]["connectionId"]
 
 
 async def test_the_connection_handlers_reply_comes_second(
-    dial: Dialer, server: Server, transport: Transport
+    connect: Connector, server: Server, transport: Transport
 ) -> None:
-    ann = await dial(transport, f"{server.http_url}/socket?greet=1")
+    ann = await connect(transport, f"{server.http_url}/socket?greet=1")
     welcome = await ann.receive()
     assert welcome == frame(
         "SYSTEM", "welcome", "GATEWAY", welcome["requestId"], {"path": "/socket", "name": ""}
@@ -53,9 +53,9 @@ async def test_the_connection_handlers_reply_comes_second(
     [("a%20b", "a b"), ("a%2525b", "a%25b"), ("%C5%BDofie", "Žofie"), ("a+b", "a+b")],
 )
 async def test_a_path_is_percent_decoded_once(
-    dial: Dialer, server: Server, transport: Transport, sent: str, seen: str
+    connect: Connector, server: Server, transport: Transport, sent: str, seen: str
 ) -> None:
-    ann = await dial(transport, f"{server.http_url}/named/{sent}?greet=1")
+    ann = await connect(transport, f"{server.http_url}/named/{sent}?greet=1")
     welcome = await ann.receive()
     assert welcome["payload"] == {"path": f"/named/{seen}", "name": seen}
     if isinstance(ann, SSEClient):
@@ -63,9 +63,9 @@ async def test_a_path_is_percent_decoded_once(
 
 
 async def test_a_last_slash_is_no_other_path(
-    dial: Dialer, server: Server, transport: Transport
+    connect: Connector, server: Server, transport: Transport
 ) -> None:
-    ann = await dial(transport, f"{server.http_url}/socket/?greet=1")
+    ann = await connect(transport, f"{server.http_url}/socket/?greet=1")
     assert (await ann.receive())["payload"]["path"] == "/socket"
 
 
@@ -85,10 +85,15 @@ async def test_a_last_slash_is_no_other_path(
     ],
 )
 async def test_a_refusal_is_a_response_with_its_true_status(
-    dial: Dialer, server: Server, transport: Transport, how: str, status: int, error: str | None
+    connect: Connector,
+    server: Server,
+    transport: Transport,
+    how: str,
+    status: int,
+    error: str | None,
 ) -> None:
     with pytest.raises(Refused) as refused:
-        await dial(transport, f"{server.http_url}/refuse/{how}")
+        await connect(transport, f"{server.http_url}/refuse/{how}")
     answer = refused.value
     assert answer.status == status
     assert answer.headers["content-type"] == "application/json"
@@ -101,21 +106,21 @@ async def test_a_refusal_is_a_response_with_its_true_status(
 
 
 async def test_a_path_that_nobody_serves_is_404(
-    dial: Dialer, server: Server, transport: Transport
+    connect: Connector, server: Server, transport: Transport
 ) -> None:
-    await expect_not_found(dial, transport, f"{server.http_url}/elsewhere")
+    await expect_not_found(connect, transport, f"{server.http_url}/elsewhere")
 
 
-async def test_a_subprotocol_is_not_answered(dial: Dialer, server: Server) -> None:
-    ann = await dial.websocket(f"{server.http_url}/socket", subprotocols=[Subprotocol("chat")])
+async def test_a_subprotocol_is_not_answered(connect: Connector, server: Server) -> None:
+    ann = await connect.websocket(f"{server.http_url}/socket", subprotocols=[Subprotocol("chat")])
     assert ann.connection.subprotocol is None
 
 
 async def test_the_application_closes_the_connections_of_a_user(
-    dial: Dialer, server: Server, transport: Transport, room: str
+    connect: Connector, server: Server, transport: Transport, room: str
 ) -> None:
-    ann = await dial(transport, f"{server.http_url}/socket?user=ann-{room[6:]}")
-    bob = await dial(transport, f"{server.http_url}/socket?user=bob")
+    ann = await connect(transport, f"{server.http_url}/socket?user=ann-{room[6:]}")
+    bob = await connect(transport, f"{server.http_url}/socket?user=bob")
     await bob.join(room)
     await bob.send("BROADCAST", room, "disconnect", {"user": f"ann-{room[6:]}"})
     await ann.wait_closed()

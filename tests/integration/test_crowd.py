@@ -12,8 +12,8 @@ from typing import Final
 import pytest
 
 from tests.integration.clients import TRANSPORTS, Client, Message, Transport, until
-from tests.integration.dialing import Dialer
-from tests.integration.visitors import COUNT
+from tests.integration.connector import Connector
+from tests.integration.killed_clients import COUNT
 from tests.servers import ROOT, Serve, Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -46,8 +46,8 @@ MUCH: Final = 1000
 class Watch:
     """What the server says of itself, beside what it said at first."""
 
-    def __init__(self, dial: Dialer, server: Server) -> None:
-        self._dial = dial
+    def __init__(self, connect: Connector, server: Server) -> None:
+        self._connect = connect
         self._url = f"{server.http_url}/state"
         self._before: Message = {}
         self.now: Message = {}
@@ -61,7 +61,7 @@ class Watch:
 
     async def look(self) -> Message:
         """How it is now."""
-        self.now = (await self._dial.http.get(self._url)).json()
+        self.now = (await self._connect.http.get(self._url)).json()
         for name in ONCE:
             self.now["objects"].pop(name, None)
         return self.now
@@ -81,8 +81,8 @@ class Watch:
 
 
 @pytest.fixture
-async def watch(dial: Dialer, server: Server) -> Watch:
-    watch = Watch(dial, server)
+async def watch(connect: Connector, server: Server) -> Watch:
+    watch = Watch(connect, server)
     await watch.begin()
     return watch
 
@@ -101,13 +101,13 @@ async def together(calls: list[Callable[[], Awaitable[object]]]) -> None:
 
 
 async def test_a_thousand_come_and_go_and_nothing_is_left(
-    dial: Dialer, server: Server, watch: Watch, room: str
+    connect: Connector, server: Server, watch: Watch, room: str
 ) -> None:
     random = Random(1)
     clients: list[Client] = []
 
     async def come(number: int) -> None:
-        client = await dial(TRANSPORTS[number % 2], f"{server.http_url}/socket")
+        client = await connect(TRANSPORTS[number % 2], f"{server.http_url}/socket")
         params = {"show": {"number": number}} if number < SHOWN else {}
         assert (await client.join(room, params))["event"] == "ACKNOWLEDGE"
         clients.append(client)
@@ -153,10 +153,10 @@ async def test_a_thousand_come_and_go_and_nothing_is_left(
 
 
 async def test_clients_that_vanish_while_they_join_leave_nothing(
-    dial: Dialer, server: Server, watch: Watch, room: str
+    connect: Connector, server: Server, watch: Watch, room: str
 ) -> None:
     async def hurry(number: int) -> None:
-        client = await dial(TRANSPORTS[number % 2], f"{server.http_url}/socket")
+        client = await connect(TRANSPORTS[number % 2], f"{server.http_url}/socket")
         how = ["late", "slow", "none"][number % 3]
         await client.send("JOIN_CHANNEL", room, "join", {"how": how, "show": {"number": number}})
         await client.abort(reset=number % 4 < 2)
@@ -167,7 +167,7 @@ async def test_clients_that_vanish_while_they_join_leave_nothing(
 
 
 async def test_rejoining_and_leaving_at_once_leaves_one_channel_and_then_none(
-    dial: Dialer, server: Server, watch: Watch, room: str
+    connect: Connector, server: Server, watch: Watch, room: str
 ) -> None:
     async def dance(client: Client) -> None:
         for _ in range(10):
@@ -175,7 +175,9 @@ async def test_rejoining_and_leaving_at_once_leaves_one_channel_and_then_none(
             await client.leave(room)
         assert (await client.join(room))["event"] == "ACKNOWLEDGE"
 
-    clients = [await dial(transport, f"{server.http_url}/socket") for transport in TRANSPORTS * 5]
+    clients = [
+        await connect(transport, f"{server.http_url}/socket") for transport in TRANSPORTS * 5
+    ]
     async with asyncio.TaskGroup() as tasks:
         for client in clients:
             tasks.create_task(dance(client))
@@ -193,7 +195,7 @@ def visitors(server: Server, room: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [
         sys.executable,
         "-m",
-        "tests.integration.visitors",
+        "tests.integration.killed_clients",
         f"{server.http_url}/socket",
         room,
     ]
@@ -215,9 +217,11 @@ async def test_a_killed_client_process_leaves_nothing(
 
 
 async def test_a_stalled_reader_is_dropped_and_the_others_hear_everything(
-    dial: Dialer, server: Server, watch: Watch, transport: Transport, room: str
+    connect: Connector, server: Server, watch: Watch, transport: Transport, room: str
 ) -> None:
-    clients = [await dial(each, f"{server.http_url}/socket") for each in (transport, *TRANSPORTS)]
+    clients = [
+        await connect(each, f"{server.http_url}/socket") for each in (transport, *TRANSPORTS)
+    ]
     for client in clients:
         await client.join(room, {"show": {}})
     stalled, ann, bob = clients

@@ -6,12 +6,12 @@ from typing import Final
 import pytest
 from pondsocket_common import CloseCode
 
-from tests.integration.dialing import Dialer
+from tests.integration.connector import Connector
 from tests.servers import RECOMMENDED, Serve, Server, ServerName
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
-APP: Final = "tests.integration.doors_app:app"
+APP: Final = "tests.integration.portable_app:app"
 
 
 @pytest.fixture(params=RECOMMENDED)
@@ -22,13 +22,13 @@ def server(serve: Serve, request: pytest.FixtureRequest) -> Server:
 
 
 async def test_a_recommended_server_serves_and_ends(
-    dial: Dialer, server: Server, room: str
+    connect: Connector, server: Server, room: str
 ) -> None:
-    ann = await dial.websocket(f"{server.http_url}/socket")
-    bob = await dial.sse(f"{server.http_url}/socket")
+    ann = await connect.websocket(f"{server.http_url}/socket")
+    bob = await connect.sse(f"{server.http_url}/socket")
     await ann.join(room)
     assert (await ann.call(room, "say", {"text": "x" * 60_000}))["event"] == "heard"
-    long = await dial.websocket(f"{server.http_url}/socket")
+    long = await connect.websocket(f"{server.http_url}/socket")
     await long.send_raw(b'"' + b"x" * 65_536 + b'"')
     await long.wait_closed()
     assert long.close_code == CloseCode.TOO_BIG

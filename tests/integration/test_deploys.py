@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.clients import until
-from tests.integration.deploys import Crowd, check, exit_seconds, refusals
-from tests.integration.dialing import Dialer, Refused
+from tests.integration.connector import Connector, Refused
+from tests.integration.draining_clients import Crowd, check, exit_seconds, refusals
 from tests.servers import GRANIANS, GUNICORNS, HYPERCORNS, UVICORNS, Serve, Server, Setup
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
@@ -29,15 +29,17 @@ HOLDING = (
 )
 
 
-async def small_crowd(serve: Serve, dial: Dialer, setup: Setup) -> tuple[Server, Crowd]:
+async def small_crowd(serve: Serve, connect: Connector, setup: Setup) -> tuple[Server, Crowd]:
     server = serve(APP, *setup.arguments, server=setup.server)
-    return server, await Crowd.gather(dial, server, each=1)
+    return server, await Crowd.gather(connect, server, each=1)
 
 
-async def end_in_order(serve: Serve, dial: Dialer, setup: Setup, *, group: bool = False) -> None:
+async def end_in_order(
+    serve: Serve, connect: Connector, setup: Setup, *, group: bool = False
+) -> None:
     """End a server with a crowd, and expect all to be told, and nothing in the log."""
     server = serve(APP, *setup.arguments, server=setup.server)
-    crowd = await Crowd.gather(dial, server)
+    crowd = await Crowd.gather(connect, server)
     crowd.signal(signal.SIGTERM, group=group)
     check(await crowd.depart())
     await crowd.exit()
@@ -58,9 +60,9 @@ async def end_in_order(serve: Serve, dial: Dialer, setup: Setup, *, group: bool 
     ids=str,
 )
 async def test_everybody_is_told_and_the_process_ends_with_the_last_one(
-    serve: Serve, dial: Dialer, setup: Setup
+    serve: Serve, connect: Connector, setup: Setup
 ) -> None:
-    await end_in_order(serve, dial, setup)
+    await end_in_order(serve, connect, setup)
 
 
 @pytest.mark.parametrize(
@@ -69,22 +71,22 @@ async def test_everybody_is_told_and_the_process_ends_with_the_last_one(
     ids=str,
 )
 async def test_a_signal_to_all_processes_at_once_is_as_good(
-    serve: Serve, dial: Dialer, setup: Setup
+    serve: Serve, connect: Connector, setup: Setup
 ) -> None:
     # As systemd sends it. Parents pass it on as well, and workers of hypercorn would die of it.
-    await end_in_order(serve, dial, setup, group=True)
+    await end_in_order(serve, connect, setup, group=True)
 
 
 @pytest.mark.parametrize("setup", HOLDING, ids=str)
 async def test_newcomers_are_refused_during_the_drain_and_a_second_signal_changes_nothing(
-    serve: Serve, dial: Dialer, setup: Setup
+    serve: Serve, connect: Connector, setup: Setup
 ) -> None:
-    server, crowd = await small_crowd(serve, dial, setup)
+    server, crowd = await small_crowd(serve, connect, setup)
     await crowd.linger(1)
     crowd.signal(signal.SIGTERM)
     departures = await crowd.depart()
     crowd.signal(signal.SIGTERM)
-    refused = await refusals(dial, f"{server.http_url}/socket")
+    refused = await refusals(connect, f"{server.http_url}/socket")
     assert [refusal.status for refusal in refused] == [503, 503]
     assert all(int(refusal.headers["retry-after"]) >= 1 for refusal in refused)
     check(departures)
@@ -92,9 +94,9 @@ async def test_newcomers_are_refused_during_the_drain_and_a_second_signal_change
 
 
 async def test_the_closes_are_spread_over_the_window_as_announced(
-    serve: Serve, dial: Dialer
+    serve: Serve, connect: Connector
 ) -> None:
-    crowd = await Crowd.gather(dial, serve(APP), each=30)
+    crowd = await Crowd.gather(connect, serve(APP), each=30)
     crowd.signal(signal.SIGTERM)
     departures = await crowd.depart()
     check(departures)
@@ -108,9 +110,9 @@ async def test_the_closes_are_spread_over_the_window_as_announced(
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 async def test_a_second_interrupt_ends_uvicorn_at_once(
-    serve: Serve, dial: Dialer, first: signal.Signals
+    serve: Serve, connect: Connector, first: signal.Signals
 ) -> None:
-    crowd = await Crowd.gather(dial, serve(APP), each=1)
+    crowd = await Crowd.gather(connect, serve(APP), each=1)
     await crowd.linger(30)
     crowd.signal(first)
     await crowd.depart()
@@ -120,9 +122,9 @@ async def test_a_second_interrupt_ends_uvicorn_at_once(
 
 @pytest.mark.parametrize("setup", HOLDING, ids=str)
 async def test_without_connections_the_server_ends_as_it_always_did(
-    serve: Serve, dial: Dialer, setup: Setup
+    serve: Serve, connect: Connector, setup: Setup
 ) -> None:
-    _, crowd = await small_crowd(serve, dial, setup)
+    _, crowd = await small_crowd(serve, connect, setup)
     for client in crowd.clients:
         await client.close()
     crowd.signal(signal.SIGTERM)
@@ -130,12 +132,12 @@ async def test_without_connections_the_server_ends_as_it_always_did(
 
 
 async def test_a_reload_with_two_streams_takes_well_under_a_second(
-    serve: Serve, dial: Dialer, tmp_path: Path
+    serve: Serve, connect: Connector, tmp_path: Path
 ) -> None:
     source = tmp_path / "source.py"
     source.touch()
     server = serve(APP, "--reload", "--reload-dir", str(tmp_path))
-    crowd = await Crowd.gather(dial, server, each=1)
+    crowd = await Crowd.gather(connect, server, each=1)
     source.write_text("changed = True")
     departures = await crowd.depart()
     check(departures)
@@ -145,7 +147,7 @@ async def test_a_reload_with_two_streams_takes_well_under_a_second(
 
     async def is_back() -> bool:
         try:
-            await dial.sse(f"{server.http_url}/socket")
+            await connect.sse(f"{server.http_url}/socket")
         except Refused:
             return False  # the old process has not quite ended
         return True
@@ -153,9 +155,11 @@ async def test_a_reload_with_two_streams_takes_well_under_a_second(
     await until(is_back, "the new process serves")
 
 
-async def test_a_window_stays_inside_of_what_hypercorn_allows(serve: Serve, dial: Dialer) -> None:
+async def test_a_window_stays_inside_of_what_hypercorn_allows(
+    serve: Serve, connect: Connector
+) -> None:
     server = serve(APP, "--graceful-timeout", "1", server="hypercorn")
-    crowd = await Crowd.gather(dial, server, each=35)
+    crowd = await Crowd.gather(connect, server, each=35)
     crowd.signal(signal.SIGTERM)
     departures = await crowd.depart()
     check(departures)
@@ -164,10 +168,10 @@ async def test_a_window_stays_inside_of_what_hypercorn_allows(serve: Serve, dial
 
 
 async def test_an_app_that_holds_no_signals_leaves_all_to_the_server(
-    serve: Serve, dial: Dialer
+    serve: Serve, connect: Connector
 ) -> None:
     server = serve("tests.integration.deploy_app:headstrong")
-    client = await dial.websocket(f"{server.http_url}/socket")
+    client = await connect.websocket(f"{server.http_url}/socket")
     crowd = Crowd(server, [client])
     crowd.signal(signal.SIGTERM)
     await client.wait_closed()
@@ -177,12 +181,12 @@ async def test_an_app_that_holds_no_signals_leaves_all_to_the_server(
 
 
 async def test_streams_are_told_where_the_server_ends_without_a_signal(
-    serve: Serve, dial: Dialer
+    serve: Serve, connect: Connector
 ) -> None:
     # uvicorn tells nobody, and would wait for the streams for ever.
     server = serve(APP, "--limit-max-requests", "1")
     url = f"{server.http_url}/socket"
-    crowd = Crowd(server, [await dial.sse(url), await dial.sse(url)])
-    assert (await dial.http.get(url)).status_code == 404
+    crowd = Crowd(server, [await connect.sse(url), await connect.sse(url)])
+    assert (await connect.http.get(url)).status_code == 404
     check(await crowd.depart())
     await crowd.exit()

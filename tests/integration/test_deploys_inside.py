@@ -4,8 +4,8 @@ import pytest
 
 from tests.integration.clients import Client, Message
 from tests.integration.conftest import Shared
-from tests.integration.deploys import Crowd, check
-from tests.integration.dialing import Dialer
+from tests.integration.connector import Connector
+from tests.integration.draining_clients import Crowd, check
 from tests.servers import Serve
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
@@ -29,20 +29,20 @@ def uvicorn_url(request: pytest.FixtureRequest, shared: Shared) -> str:
 
 
 async def test_uvicorn_is_known_by_its_pings_and_its_way_to_restart(
-    dial: Dialer, uvicorn_url: str
+    connect: Connector, uvicorn_url: str
 ) -> None:
-    socket, stream = await dial.websocket(uvicorn_url), await dial.sse(uvicorn_url)
+    socket, stream = await connect.websocket(uvicorn_url), await connect.sse(uvicorn_url)
     known: Message = {"drain_limit": None, "holds": BOTH}
     assert await found(socket) == {"ping_seconds": 7.0, "says_restart": True, **known}
     assert await found(stream) == {"ping_seconds": None, "says_restart": False, **known}
 
 
-async def test_a_peer_that_says_restart_drains_nobody(dial: Dialer, uvicorn_url: str) -> None:
-    ann, bob = await dial.websocket(uvicorn_url), await dial.sse(uvicorn_url)
+async def test_a_peer_that_says_restart_drains_nobody(connect: Connector, uvicorn_url: str) -> None:
+    ann, bob = await connect.websocket(uvicorn_url), await connect.sse(uvicorn_url)
     for reason in ("", "said by a peer"):
-        other = await dial.websocket(uvicorn_url)
+        other = await connect.websocket(uvicorn_url)
         await other.connection.close(1012, reason)
-    await dial.websocket(uvicorn_url)
+    await connect.websocket(uvicorn_url)
     for client in (ann, bob):
         await found(client)
         assert not client.unread
@@ -53,7 +53,7 @@ async def test_a_peer_that_says_restart_drains_nobody(dial: Dialer, uvicorn_url:
     [("asyncio", "0", BOTH), ("asyncio", "1", ["SIGTERM"]), ("trio", "0", BOTH)],
 )
 async def test_hypercorn_is_known_by_its_pings_and_the_end_of_its_worker(
-    serve: Serve, dial: Dialer, worker_class: str, workers: str, holds: list[str]
+    serve: Serve, connect: Connector, worker_class: str, workers: str, holds: list[str]
 ) -> None:
     server = serve(
         APP,
@@ -61,7 +61,7 @@ async def test_hypercorn_is_known_by_its_pings_and_the_end_of_its_worker(
         *("--websocket-ping-interval", "7", "--graceful-timeout", "5"),
         server="hypercorn",
     )
-    for transport in (dial.websocket, dial.sse):
+    for transport in (connect.websocket, connect.sse):
         client = await transport(f"{server.http_url}/socket")
         assert await found(client) == {
             "ping_seconds": 7.0,
@@ -72,10 +72,10 @@ async def test_hypercorn_is_known_by_its_pings_and_the_end_of_its_worker(
 
 
 async def test_granian_has_no_pings_and_nothing_else_to_be_found(
-    serve: Serve, dial: Dialer
+    serve: Serve, connect: Connector
 ) -> None:
     server = serve(APP, server="granian")
-    client = await dial.websocket(f"{server.http_url}/socket")
+    client = await connect.websocket(f"{server.http_url}/socket")
     assert await found(client) == {
         "ping_seconds": None,
         "says_restart": False,
@@ -85,10 +85,10 @@ async def test_granian_has_no_pings_and_nothing_else_to_be_found(
 
 
 async def test_uvicorns_server_tells_streams_that_its_own_code_ends_it(
-    serve: Serve, dial: Dialer
+    serve: Serve, connect: Connector
 ) -> None:
     server = serve(APP)
-    streams = [await dial.sse(f"{server.http_url}/socket") for _ in range(2)]
+    streams = [await connect.sse(f"{server.http_url}/socket") for _ in range(2)]
     await streams[0].join("/room/1")
     crowd = Crowd(server, [*streams])
     await streams[0].send("BROADCAST", "/room/1", "leave")

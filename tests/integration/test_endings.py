@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from tests.integration.clients import Transport, until
-from tests.integration.dialing import Dialer
+from tests.integration.connector import Connector
 from tests.servers import Serve, Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -26,10 +26,10 @@ async def ends(server: Server) -> None:
 
 
 async def test_uvicorn_closes_websockets_when_it_is_terminated(
-    dial: Dialer, serve: Serve, room: str
+    connect: Connector, serve: Serve, room: str
 ) -> None:
     server = serve(APP)
-    ann = await dial.websocket(f"{server.http_url}/socket")
+    ann = await connect.websocket(f"{server.http_url}/socket")
     await ann.join(room, {"show": {}})
     await ends(server)
     await ann.wait_closed()
@@ -37,12 +37,12 @@ async def test_uvicorn_closes_websockets_when_it_is_terminated(
 
 
 async def test_uvicorn_ends_streams_when_their_time_is_up(
-    dial: Dialer, serve: Serve, room: str
+    connect: Connector, serve: Serve, room: str
 ) -> None:
     # Without a limit it waits for as long as streams are open, and they never end by themselves.
     server = serve(APP, "--timeout-graceful-shutdown", "1")
-    ann = await dial.websocket(f"{server.http_url}/socket")
-    bob = await dial.sse(f"{server.http_url}/socket")
+    ann = await connect.websocket(f"{server.http_url}/socket")
+    bob = await connect.sse(f"{server.http_url}/socket")
     for client in (ann, bob):
         await client.join(room, {"show": {}})
     await ends(server)
@@ -51,13 +51,13 @@ async def test_uvicorn_ends_streams_when_their_time_is_up(
 
 
 async def test_clients_come_back_to_a_server_that_was_killed_and_started_again(
-    dial: Dialer, serve: Serve, transport: Transport, room: str
+    connect: Connector, serve: Serve, transport: Transport, room: str
 ) -> None:
     server = serve(APP)
-    ann = await dial(transport, f"{server.http_url}/socket")
+    ann = await connect(transport, f"{server.http_url}/socket")
     await ann.join(room)
     server.restart(graceful=False)
     await ann.wait_closed()
-    again = await dial(transport, f"{server.http_url}/socket")
+    again = await connect(transport, f"{server.http_url}/socket")
     assert (await again.join(room))["event"] == "ACKNOWLEDGE"
     assert again.hello["payload"]["connectionId"] != ann.hello["payload"]["connectionId"]

@@ -6,8 +6,8 @@ import pytest
 from pondsocket_common import fresh_id
 
 from tests.integration.clients import Client, Message, Transport, WebSocketClient, frame
-from tests.integration.dialing import Refused
-from tests.integration.house import OTHER, House
+from tests.integration.connector import Refused
+from tests.integration.engine_clients import OTHER, EngineClients
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -21,9 +21,9 @@ def fault(error: str, room: str, request_id: str, code: int, message: str) -> Me
 
 
 async def test_what_a_join_handler_returns_is_the_response_in_the_acknowledgement(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.visitor(transport)
+    ann = await clients.connect(transport)
     request_id = await ann.send("JOIN_CHANNEL", room, "join", {"age": 7})
     response = {"room": room.removeprefix("/room/"), "age": 7}
     acknowledged = frame("SYSTEM", "ACKNOWLEDGE", room, request_id, {"response": response})
@@ -56,26 +56,26 @@ async def test_a_broadcast_of_a_model_comes_before_the_reply_and_to_others(
 
 
 async def test_an_endpoint_answers_requests_without_a_join(
-    house: House, transport: Transport
+    clients: EngineClients, transport: Transport
 ) -> None:
-    ann = await house.visitor(transport)
+    ann = await clients.connect(transport)
     request_id = await ann.send("BROADCAST", "GATEWAY", "add", {"a": 2, "b": 3})
     assert await ann.receive() == frame("SYSTEM", "add", "GATEWAY", request_id, {"result": 5})
 
 
 async def test_what_needs_a_channel_fails_at_the_endpoint(
-    house: House, transport: Transport
+    clients: EngineClients, transport: Transport
 ) -> None:
-    ann = await house.visitor(transport)
+    ann = await clients.connect(transport)
     answer = await ann.call("GATEWAY", "shout")
     assert (answer["event"], answer["payload"]["code"]) == ("INTERNAL_SERVER_ERROR", 500)
     assert "channel" not in answer["payload"]["message"]
 
 
 async def test_plain_functions_run_in_worker_threads_side_by_side(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.dial(transport, f"{house.url}/socket?user=ann&floor=3")
+    ann = await clients.connector(transport, f"{clients.url}/socket?user=ann&floor=3")
     admitted = await ann.receive_event("SYSTEM", "admitted")
     assert admitted["payload"] == {"floor": 3, "in_main_thread": False}
     desk = await ann.join("/desk/4")
@@ -124,9 +124,9 @@ async def test_a_payload_that_does_not_fit_is_answered_with_its_fields(
 
 
 async def test_join_parameters_that_do_not_fit_are_answered_with_their_fields(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.visitor(transport)
+    ann = await clients.connect(transport)
     params = {"age": "old", "show": {"nickname": "Ann"}}
     request_id = await ann.send("JOIN_CHANNEL", room, "join", params)
     answer = await ann.receive()
@@ -138,22 +138,26 @@ async def test_join_parameters_that_do_not_fit_are_answered_with_their_fields(
     assert (await ann.join(room))["event"] == "ACKNOWLEDGE"
 
 
-async def test_a_query_that_does_not_fit_is_422(house: House, transport: Transport) -> None:
+async def test_a_query_that_does_not_fit_is_422(
+    clients: EngineClients, transport: Transport
+) -> None:
     with pytest.raises(Refused) as refused:
-        await house.dial(transport, f"{house.url}/socket?floor=many")
+        await clients.connector(transport, f"{clients.url}/socket?floor=many")
     assert refused.value.status == 422
     body = refused.value.json()
     assert body.keys() == {"error", "code", "message"}
     assert (body["code"], "floor" in body["message"]) == (422, True)
 
 
-async def test_a_name_that_does_not_fit_is_not_found(house: House, transport: Transport) -> None:
-    ann = await house.visitor(transport)
+async def test_a_name_that_does_not_fit_is_not_found(
+    clients: EngineClients, transport: Transport
+) -> None:
+    ann = await clients.connect(transport)
     assert (await ann.join("/desk/four"))["event"] == "NOT_FOUND"
 
 
 async def test_an_error_of_the_applications_own_is_answered_with_its_code_and_words(
-    house: House, ann: Client, room: str
+    clients: EngineClients, ann: Client, room: str
 ) -> None:
     request_id = await ann.send("BROADCAST", room, "deny")
     denied = fault("CHANNEL_ERROR", room, request_id, 409, "The shop is closed.")
@@ -181,11 +185,11 @@ async def assert_goodbye(client: Client, payload: dict[str, Any]) -> None:
 
 
 async def test_a_disconnected_user_is_told_on_every_connection(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
     name = fresh_id()
-    tabs = [await house.member(each, name, room) for each in OTHER]
-    bob = await house.member(transport, "bob", room)
+    tabs = [await clients.member(each, name, room) for each in OTHER]
+    bob = await clients.member(transport, "bob", room)
     await bob.send("BROADCAST", "GATEWAY", "disconnect", {"user": name, "reason": "banned"})
     goodbye = {"code": 4403, "reason": "banned", "reconnect": False, "afterMs": 0}
     for tab in tabs:
@@ -196,17 +200,17 @@ async def test_a_disconnected_user_is_told_on_every_connection(
 
 
 async def test_a_closed_pond_says_goodbye_and_admits_nobody(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
     path = f"/few/{fresh_id()}"
-    visitors = [await house.member(each, each, room, path=path) for each in OTHER]
-    answer = await house.dial.http.post(f"{house.url}/close{path}")
+    visitors = [await clients.member(each, each, room, path=path) for each in OTHER]
+    answer = await clients.connector.http.post(f"{clients.url}/close{path}")
     assert answer.status_code == 204
     for visitor in visitors:
         reason = "the server is closing"
         goodbye = {"code": 1001, "reason": reason, "reconnect": True, "afterMs": 0}
         await assert_goodbye(visitor, goodbye)
     with pytest.raises(Refused) as refused:
-        await house.visitor(transport, path=path)
+        await clients.connect(transport, path=path)
     assert refused.value.status == 503
     assert int(refused.value.headers["retry-after"]) >= 1

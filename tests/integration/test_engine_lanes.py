@@ -4,26 +4,26 @@ import pytest
 from pondsocket_common import fresh_id
 
 from tests.integration.clients import Client, Transport, envelope
-from tests.integration.house import House, events, send_all, told
+from tests.integration.engine_clients import EngineClients, events, send_all, told
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 @pytest.fixture
-def gate() -> str:
+def latch() -> str:
     return fresh_id()
 
 
-async def began(client: Client, gate: str) -> None:
-    """Wait until a handler waits at the gate."""
-    assert (await client.receive_event("BROADCAST", "began"))["payload"] == {"gate": gate}
+async def began(client: Client, latch: str) -> None:
+    """Wait until a handler waits at the latch."""
+    assert (await client.receive_event("BROADCAST", "began"))["payload"] == {"latch": latch}
 
 
 async def test_nothing_of_a_channel_precedes_its_acknowledgement(
-    house: House, transport: Transport, bob: Client, room: str, gate: str
+    clients: EngineClients, transport: Transport, bob: Client, room: str, latch: str
 ) -> None:
-    ann = await house.visitor(transport, "ann")
-    join = envelope("JOIN_CHANNEL", room, "join", {"gate": gate, "show": {"name": "Ann"}})
+    ann = await clients.connect(transport, "ann")
+    join = envelope("JOIN_CHANNEL", room, "join", {"latch": latch, "show": {"name": "Ann"}})
     await send_all(ann, [join])
     # Answered ahead of it: the join handler waits, and the connection goes on.
     assert (await ann.call("GATEWAY", "add", {"a": 1, "b": 1}))["payload"] == {"result": 2}
@@ -33,7 +33,7 @@ async def test_nothing_of_a_channel_precedes_its_acknowledgement(
     await bob.answer(before[-1]["requestId"])
     assert not ann.unread
     await send_all(bob, after[:50])
-    await house.open(gate)
+    await clients.open(latch)
     await send_all(bob, after[50:])
     await bob.answer(after[-1]["requestId"])
     await ann.call(room, "count")
@@ -46,10 +46,10 @@ async def test_nothing_of_a_channel_precedes_its_acknowledgement(
 
 
 async def test_a_handler_that_waits_delays_neither_pings_nor_other_channels(
-    house: House, ann: Client, room: str, gate: str
+    clients: EngineClients, ann: Client, room: str, latch: str
 ) -> None:
-    waiting = await ann.send("BROADCAST", room, "wait", {"gate": gate})
-    await began(ann, gate)
+    waiting = await ann.send("BROADCAST", room, "wait", {"latch": latch})
+    await began(ann, latch)
     behind = await ann.send("BROADCAST", room, "count")
     await ann.send_raw(b'{"action": "ping"}')
     assert (await ann.receive())["event"] == "PONG"
@@ -58,44 +58,44 @@ async def test_a_handler_that_waits_delays_neither_pings_nor_other_channels(
     assert (await ann.leave(f"{room}-b"))["event"] == "EXIT_ACKNOWLEDGE"
     assert (await ann.call("GATEWAY", "add", {"a": 1, "b": 1}))["payload"] == {"result": 2}
     assert not ann.unread
-    await house.open(gate)
+    await clients.open(latch)
     answers = [await ann.receive() for _ in range(3)]
     assert [each["event"] for each in answers] == ["ended", "wait", "count"]
     assert [each["requestId"] for each in answers[1:]] == [waiting, behind]
 
 
 async def test_a_handler_that_waits_delays_nobody_else_in_its_channel(
-    house: House, ann: Client, bob: Client, room: str, gate: str
+    clients: EngineClients, ann: Client, bob: Client, room: str, latch: str
 ) -> None:
-    await ann.send("BROADCAST", room, "wait", {"gate": gate})
-    await began(bob, gate)
+    await ann.send("BROADCAST", room, "wait", {"latch": latch})
+    await began(bob, latch)
     assert (await bob.call(room, "say", {"text": "hi"}))["payload"] == {"length": 2}
     assert (await ann.receive_event("BROADCAST", "said"))["payload"] == {"text": "hi"}
-    await house.open(gate)
+    await clients.open(latch)
     await ann.receive_event("BROADCAST", "ended")
 
 
 async def test_concurrent_handlers_of_one_member_do_not_wait_for_each_other(
-    house: House, ann: Client, room: str, gate: str
+    clients: EngineClients, ann: Client, room: str, latch: str
 ) -> None:
-    other = f"{gate}-2"
-    first = await ann.send("BROADCAST", room, "aside", {"gate": gate})
-    second = await ann.send("BROADCAST", room, "aside", {"gate": other})
-    await began(ann, gate)
+    other = f"{latch}-2"
+    first = await ann.send("BROADCAST", room, "aside", {"latch": latch})
+    second = await ann.send("BROADCAST", room, "aside", {"latch": other})
+    await began(ann, latch)
     await began(ann, other)
     assert (await ann.call(room, "count"))["payload"] == {"result": 1}
-    await house.open(other)
+    await clients.open(other)
     assert (await ann.answer(second))["payload"] == {"result": other}
-    await house.open(gate)
-    assert (await ann.answer(first))["payload"] == {"result": gate}
+    await clients.open(latch)
+    assert (await ann.answer(first))["payload"] == {"result": latch}
 
 
 async def test_joins_events_and_leaves_of_one_channel_are_handled_in_order(
-    house: House, transport: Transport, room: str, gate: str
+    clients: EngineClients, transport: Transport, room: str, latch: str
 ) -> None:
-    ann = await house.visitor(transport)
+    ann = await clients.connect(transport)
     sent = [
-        envelope("JOIN_CHANNEL", room, "join", {"gate": gate}),
+        envelope("JOIN_CHANNEL", room, "join", {"latch": latch}),
         envelope("BROADCAST", room, "count"),
         envelope("LEAVE_CHANNEL", room, "leave"),
         envelope("BROADCAST", room, "count"),
@@ -105,7 +105,7 @@ async def test_joins_events_and_leaves_of_one_channel_are_handled_in_order(
     await send_all(ann, sent)
     await ann.call("GATEWAY", "add", {"a": 1, "b": 1})
     assert not ann.unread
-    await house.open(gate)
+    await clients.open(latch)
     answers = [await ann.receive() for _ in sent]
     assert [each["requestId"] for each in answers] == [each["requestId"] for each in sent]
     assert [each["event"] for each in answers] == [
@@ -120,10 +120,10 @@ async def test_joins_events_and_leaves_of_one_channel_are_handled_in_order(
 
 @pytest.mark.parametrize("how", ["close", "reset", "end of file"])
 async def test_a_disconnect_is_noticed_at_once_and_the_handler_that_runs_goes_on(
-    house: House, ann: Client, bob: Client, room: str, gate: str, how: str
+    clients: EngineClients, ann: Client, bob: Client, room: str, latch: str, how: str
 ) -> None:
-    await ann.send("BROADCAST", room, "wait", {"gate": gate})
-    await began(bob, gate)
+    await ann.send("BROADCAST", room, "wait", {"latch": latch})
+    await began(bob, latch)
     # Taken, and not yet begun: handled all the same.
     await ann.send("BROADCAST", room, "say", {"text": "my last words"})
     await ann.call("GATEWAY", "add", {"a": 1, "b": 1})
@@ -135,19 +135,19 @@ async def test_a_disconnect_is_noticed_at_once_and_the_handler_that_runs_goes_on
     assert (left["event"], left["payload"]["user"]) == ("left", "ann")
     assert (await bob.call(room, "count"))["payload"] == {"result": 1}
     assert not bob.unread
-    await house.open(gate)
-    assert (await bob.receive())["payload"] == {"gate": gate}
+    await clients.open(latch)
+    assert (await bob.receive())["payload"] == {"latch": latch}
     assert (await bob.receive())["payload"] == {"text": "my last words"}
 
 
 async def test_who_vanishes_while_a_join_waits_leaves_nothing_behind(
-    house: House, transport: Transport, bob: Client, room: str, gate: str
+    clients: EngineClients, transport: Transport, bob: Client, room: str, latch: str
 ) -> None:
-    ann = await house.visitor(transport, "ann")
-    await ann.send("JOIN_CHANNEL", room, "join", {"gate": gate, "show": {"name": "Ann"}})
+    ann = await clients.connect(transport, "ann")
+    await ann.send("JOIN_CHANNEL", room, "join", {"latch": latch, "show": {"name": "Ann"}})
     await ann.call("GATEWAY", "add", {"a": 1, "b": 1})
     await ann.abort(reset=False)
-    await house.open(gate)
+    await clients.open(latch)
     assert (await bob.call(room, "count"))["payload"] == {"result": 1}
     assert (await bob.call(room, "presence"))["payload"] == {}
     assert not bob.unread

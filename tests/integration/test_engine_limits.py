@@ -16,8 +16,8 @@ from tests.integration.clients import (
     frame,
     until,
 )
-from tests.integration.dialing import Refused
-from tests.integration.house import OTHER, House, events, send_all, told
+from tests.integration.connector import Refused
+from tests.integration.engine_clients import OTHER, EngineClients, events, send_all, told
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -69,9 +69,9 @@ def assert_too_many(answer: httpx.Response) -> None:
 
 
 async def test_an_event_too_many_is_refused_with_the_time_to_wait(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.member(transport, "ann", room, path="/tight")
+    ann = await clients.member(transport, "ann", room, path="/tight")
     for _ in range(TIGHT_EVENTS):
         assert (await ann.call(room, "count"))["event"] == "count"
     request = envelope("BROADCAST", room, "count")
@@ -87,8 +87,8 @@ async def test_an_event_too_many_is_refused_with_the_time_to_wait(
     assert (await ann.receive())["event"] == "PONG"
 
 
-async def test_an_array_counts_for_each_of_its_messages(house: House, room: str) -> None:
-    ann = await house.dial.sse(f"{house.url}/tight")
+async def test_an_array_counts_for_each_of_its_messages(clients: EngineClients, room: str) -> None:
+    ann = await clients.connector.sse(f"{clients.url}/tight")
     await ann.receive_event("SYSTEM", "admitted")
     await ann.join(room)
     requests = events(room, "count", [{}] * (TIGHT_EVENTS + 1))
@@ -102,10 +102,10 @@ async def test_an_array_counts_for_each_of_its_messages(house: House, room: str)
 
 
 async def test_a_join_too_many_is_refused_with_the_time_to_wait(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    bob = await house.member(OTHER[transport], "bob", room, path="/tight")
-    ann = await house.visitor(transport, "ann", path="/tight")
+    bob = await clients.member(OTHER[transport], "bob", room, path="/tight")
+    ann = await clients.connect(transport, "ann", path="/tight")
     for _ in range(TIGHT_CONTROLS):
         assert (await ann.join(room))["event"] == "ACKNOWLEDGE"
     request = envelope("JOIN_CHANNEL", room, "join")
@@ -125,8 +125,8 @@ async def test_a_join_too_many_is_refused_with_the_time_to_wait(
     assert (await bob.call(room, "count"))["payload"] == {"result": 1}
 
 
-async def test_a_ping_too_many_is_refused(house: House, transport: Transport) -> None:
-    ann = await house.visitor(transport, path="/tight")
+async def test_a_ping_too_many_is_refused(clients: EngineClients, transport: Transport) -> None:
+    ann = await clients.connect(transport, path="/tight")
     for _ in range(TIGHT_CONTROLS):
         await ann.send_raw(b'{"action": "ping"}')
         assert (await ann.receive())["event"] == "PONG"
@@ -136,10 +136,10 @@ async def test_a_ping_too_many_is_refused(house: House, transport: Transport) ->
 
 
 async def test_a_client_that_goes_on_over_the_limits_is_closed(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.member(transport, "ann", room, path="/tight")
-    bob = await house.member(OTHER[transport], "bob", room, path="/tight")
+    ann = await clients.member(transport, "ann", room, path="/tight")
+    bob = await clients.member(OTHER[transport], "bob", room, path="/tight")
     for _ in range(TIGHT_EVENTS):
         await ann.call(room, "count")
     for _ in range(REFUSALS):
@@ -160,9 +160,9 @@ async def test_a_client_that_goes_on_over_the_limits_is_closed(
 
 
 async def test_a_channel_too_many_is_refused_until_one_is_left(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.visitor(transport, path="/tight")
+    ann = await clients.connect(transport, path="/tight")
     names = [f"{room}-{number}" for number in range(TIGHT_CHANNELS)]
     for name in names:
         assert (await ann.join(name))["event"] == "ACKNOWLEDGE"
@@ -175,9 +175,9 @@ async def test_a_channel_too_many_is_refused_until_one_is_left(
 
 
 async def test_128_channels_are_let_in_at_once_and_no_more(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.visitor(transport)
+    ann = await clients.connect(transport)
     joins = [envelope("JOIN_CHANNEL", f"{room}-{number}", "join") for number in range(129)]
     await send_all(ann, joins)
     answers = [await ann.answer(join["requestId"]) for join in joins]
@@ -187,14 +187,14 @@ async def test_128_channels_are_let_in_at_once_and_no_more(
 
 
 async def test_256_messages_may_wait_and_one_more_is_refused(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.member(transport, "ann", room)
-    gate = fresh_id()
-    waiting = events(room, "wait", [{"gate": gate}])
+    ann = await clients.member(transport, "ann", room)
+    latch = fresh_id()
+    waiting = events(room, "wait", [{"latch": latch}])
     waiting += events(room, "say", [{"text": str(n)} for n in range(PENDING - 1)])
     assert set(await send_all(ann, waiting)) <= {204}
-    assert (await ann.receive_event("BROADCAST", "began"))["payload"] == {"gate": gate}
+    assert (await ann.receive_event("BROADCAST", "began"))["payload"] == {"latch": latch}
     request = envelope("BROADCAST", "GATEWAY", "add", {"a": 1, "b": 1})
     if isinstance(ann, SSEClient):
         assert_too_many(await ann.post_json(request))
@@ -205,7 +205,7 @@ async def test_256_messages_may_wait_and_one_more_is_refused(
     assert (await ann.join(f"{room}-b"))["payload"]["code"] == 429
     await ann.send_raw(b'{"action": "ping"}')
     assert (await ann.receive())["event"] == "PONG"
-    await house.open(gate)
+    await clients.open(latch)
     for number in range(PENDING - 1):
         said = await ann.receive_event("BROADCAST", "said")
         assert said["payload"] == {"text": str(number)}
@@ -214,11 +214,11 @@ async def test_256_messages_may_wait_and_one_more_is_refused(
 
 
 async def test_1_mib_of_messages_may_wait_and_one_byte_more_is_refused(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.member(transport, "ann", room)
-    gate = fresh_id()
-    waiting = envelope("BROADCAST", room, "wait", {"gate": gate})
+    ann = await clients.member(transport, "ann", room)
+    latch = fresh_id()
+    waiting = envelope("BROADCAST", room, "wait", {"latch": latch})
     size = len(json.dumps(waiting))
     await ann.send_raw(json.dumps(waiting).encode())
     await ann.receive_event("BROADCAST", "began")
@@ -232,18 +232,18 @@ async def test_1_mib_of_messages_may_wait_and_one_byte_more_is_refused(
     assert_retry(await ann.receive(), "RATE_LIMITED", room, id_of(over))
     taken.append(sized(room, last, event="count"))
     await ann.send_raw(taken[-1])
-    await house.open(gate)
+    await clients.open(latch)
     for body in taken:
         assert (await ann.answer(id_of(body)))["event"] == "count"
 
 
 async def test_a_connection_too_many_is_refused_until_one_has_gone(
-    house: House, transport: Transport
+    clients: EngineClients, transport: Transport
 ) -> None:
     path = f"/few/{fresh_id()}"
-    first, _second = [await house.visitor(each, path=path) for each in OTHER]
+    first, _second = [await clients.connect(each, path=path) for each in OTHER]
     with pytest.raises(Refused) as refused:
-        await house.visitor(transport, path=path)
+        await clients.connect(transport, path=path)
     assert refused.value.status == 503
     assert refused.value.headers["retry-after"] == "5"
     assert refused.value.json()["code"] == 503
@@ -251,7 +251,7 @@ async def test_a_connection_too_many_is_refused_until_one_has_gone(
 
     async def is_let_in() -> bool:
         try:
-            await house.visitor(transport, path=path)
+            await clients.connect(transport, path=path)
         except Refused:
             return False
         return True
@@ -264,9 +264,9 @@ async def test_a_connection_too_many_is_refused_until_one_has_gone(
 
 @pytest.mark.parametrize("letter", ["x", "ž", "€", "🐸"])
 async def test_a_message_of_exactly_64_kib_is_taken(
-    house: House, transport: Transport, room: str, letter: str
+    clients: EngineClients, transport: Transport, room: str, letter: str
 ) -> None:
-    ann = await house.member(transport, "ann", room)
+    ann = await clients.member(transport, "ann", room)
     body = sized(room, MESSAGE_BYTES, letter)
     await ann.send_raw(body)
     text = json.loads(body)["payload"]["text"]
@@ -276,9 +276,9 @@ async def test_a_message_of_exactly_64_kib_is_taken(
 
 @pytest.mark.parametrize("letter", ["x", "ž", "€", "🐸"])
 async def test_a_message_of_one_byte_more_is_not(
-    house: House, transport: Transport, room: str, letter: str
+    clients: EngineClients, transport: Transport, room: str, letter: str
 ) -> None:
-    ann = await house.member(transport, "ann", room)
+    ann = await clients.member(transport, "ann", room)
     body = sized(room, MESSAGE_BYTES + 1, letter)
     if isinstance(ann, SSEClient):
         answer = await ann.post(body)
@@ -297,9 +297,9 @@ async def test_a_message_of_one_byte_more_is_not(
 
 @pytest.mark.parametrize("binary", [False, True])
 async def test_a_frame_may_be_as_long_as_text_or_as_bytes(
-    house: House, room: str, binary: bool
+    clients: EngineClients, room: str, binary: bool
 ) -> None:
-    ann = await house.member("websocket", "ann", room)
+    ann = await clients.member("websocket", "ann", room)
     assert isinstance(ann, WebSocketClient)
     for size, event in ((MESSAGE_BYTES, "said"), (MESSAGE_BYTES + 1, "GOODBYE")):
         body = sized(room, size)
@@ -310,8 +310,10 @@ async def test_a_frame_may_be_as_long_as_text_or_as_bytes(
 
 
 @pytest.mark.parametrize(("extra", "status"), [(0, 204), (1, 413)])
-async def test_a_body_may_have_256_kib(house: House, room: str, extra: int, status: int) -> None:
-    ann = await house.member("sse", "ann", room)
+async def test_a_body_may_have_256_kib(
+    clients: EngineClients, room: str, extra: int, status: int
+) -> None:
+    ann = await clients.member("sse", "ann", room)
     assert isinstance(ann, SSEClient)
     messages = [sized(room, 65_000) for _ in range(4)]
     body = b"[" + b",".join(messages)
@@ -325,8 +327,10 @@ async def test_a_body_may_have_256_kib(house: House, room: str, extra: int, stat
     assert (await ann.call(room, "count"))["payload"] == {"result": 1}
 
 
-async def test_a_message_in_an_array_may_be_as_long_as_one_alone(house: House, room: str) -> None:
-    ann = await house.member("sse", "ann", room)
+async def test_a_message_in_an_array_may_be_as_long_as_one_alone(
+    clients: EngineClients, room: str
+) -> None:
+    ann = await clients.member("sse", "ann", room)
     assert isinstance(ann, SSEClient)
     first, second = sized(room, 1_000), sized(room, MESSAGE_BYTES)
     assert (await ann.post(b"[%b,%b]" % (first, second))).status_code == 204
@@ -341,9 +345,9 @@ async def test_a_message_in_an_array_may_be_as_long_as_one_alone(house: House, r
 
 @pytest.mark.parametrize(("chars", "event"), [(255, "ACKNOWLEDGE"), (256, "UNAUTHORIZED")])
 async def test_a_name_may_have_255_characters(
-    house: House, transport: Transport, chars: int, event: str
+    clients: EngineClients, transport: Transport, chars: int, event: str
 ) -> None:
-    ann: Client = await house.visitor(transport)
+    ann: Client = await clients.connect(transport)
     answer = await ann.join("/room/" + "ž" * (chars - len("/room/")))
     assert answer["event"] == event
     if event == "UNAUTHORIZED":

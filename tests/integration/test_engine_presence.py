@@ -4,7 +4,7 @@ import pytest
 from pondsocket_common import fresh_id
 
 from tests.integration.clients import Client, Message, Transport, frame, until
-from tests.integration.house import OTHER, House, told
+from tests.integration.engine_clients import OTHER, EngineClients, told
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -34,18 +34,18 @@ def listed(message: Message) -> list[str]:
 
 
 async def test_diffs_tell_the_state_once_and_then_a_burst_in_one_frame(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
     other = OTHER[transport]
-    bob = await house.member(other, "bob", room, {"show": {"name": "Bob"}})
+    bob = await clients.member(other, "bob", room, {"show": {"name": "Bob"}})
     await bob.receive_event("PRESENCE", "JOIN")
-    ann = await house.visitor(transport, "ann")
+    ann = await clients.connect(transport, "ann")
     acknowledged = await join_for_diffs(ann, room)
     assert acknowledged["presence"].keys() == {"joins", "updates", "leaves"}
     assert shown(acknowledged["presence"]["joins"]) == {"bob": "Bob"}
     crowd = [f"user-{number}" for number in range(5)]
     for number, user in enumerate(crowd):
-        await house.member(OTHER[transport] if number % 2 else transport, user, room)
+        await clients.member(OTHER[transport] if number % 2 else transport, user, room)
 
     await bob.send("BROADCAST", room, "parade", {"users": crowd, "turn": 1})
     diff = await ann.receive()
@@ -67,12 +67,12 @@ async def test_diffs_tell_the_state_once_and_then_a_burst_in_one_frame(
 
 
 async def test_who_leaves_is_in_the_next_diff_and_in_the_next_list(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.visitor(transport, "ann")
+    ann = await clients.connect(transport, "ann")
     assert (await join_for_diffs(ann, room))["presence"]["joins"] == []
-    bob = await house.member(OTHER[transport], "bob", room)
-    cleo = await house.member(transport, "cleo", room, {"show": {"name": "Cleo"}})
+    bob = await clients.member(OTHER[transport], "bob", room)
+    cleo = await clients.member(transport, "cleo", room, {"show": {"name": "Cleo"}})
     (joined,) = (await ann.receive_event("PRESENCE", "DIFF"))["payload"]["joins"]
     assert listed(await bob.receive_event("PRESENCE", "JOIN")) == ["Cleo"]
     await cleo.abort(reset=False)
@@ -81,11 +81,11 @@ async def test_who_leaves_is_in_the_next_diff_and_in_the_next_list(
 
 
 async def test_a_diff_precedes_the_broadcasts_after_its_changes(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.visitor(transport, "ann")
+    ann = await clients.connect(transport, "ann")
     await join_for_diffs(ann, room)
-    bob = await house.member(OTHER[transport], "bob", room, {"show": {"name": "Bob"}})
+    bob = await clients.member(OTHER[transport], "bob", room, {"show": {"name": "Bob"}})
     await bob.call(room, "say", {"text": "hi"})
     diff, said = await ann.receive(), await ann.receive()
     assert (diff["event"], shown(diff["payload"]["joins"])) == ("DIFF", {"bob": "Bob"})
@@ -93,10 +93,10 @@ async def test_a_diff_precedes_the_broadcasts_after_its_changes(
 
 
 async def test_members_that_ask_for_nothing_get_no_diff(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    ann = await house.member(transport, "ann", room, {"show": {"name": "Ann"}})
-    bob = await house.visitor(OTHER[transport], "bob")
+    ann = await clients.member(transport, "ann", room, {"show": {"name": "Ann"}})
+    bob = await clients.connect(OTHER[transport], "bob")
     await join_for_diffs(bob, room, {"show": {"name": "Bob"}})
     await bob.receive_event("PRESENCE", "DIFF")
     await ann.call(room, "count")
@@ -108,13 +108,13 @@ async def test_members_that_ask_for_nothing_get_no_diff(
 
 
 async def test_the_tabs_of_a_user_are_one_user_over_any_transport(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
-    bob = await house.member(transport, "bob", room)
-    eve = await house.visitor(transport, "eve")
+    bob = await clients.member(transport, "bob", room)
+    eve = await clients.connect(transport, "eve")
     await join_for_diffs(eve, room)
     tabs = [
-        await house.member(each, "ann", room, {"show": {"name": f"Ann ({each})"}})
+        await clients.member(each, "ann", room, {"show": {"name": f"Ann ({each})"}})
         for each in (transport, OTHER[transport], transport)
     ]
     assert len({tab.hello["payload"]["connectionId"] for tab in tabs}) == 3
@@ -156,13 +156,13 @@ async def test_the_tabs_of_a_user_are_one_user_over_any_transport(
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_a_reconnect_in_time_is_seen_by_nobody(
-    house: House, transport: Transport, room: str, how: str
+    clients: EngineClients, transport: Transport, room: str, how: str
 ) -> None:
     show = {"show": {"name": "Ann"}}
-    bob = await house.member(OTHER[transport], "bob", room, path="/held")
-    eve = await house.visitor(transport, "eve", path="/held")
+    bob = await clients.member(OTHER[transport], "bob", room, path="/held")
+    eve = await clients.connect(transport, "eve", path="/held")
     await join_for_diffs(eve, room)
-    ann = await house.member(transport, "ann", room, show, path="/held")
+    ann = await clients.member(transport, "ann", room, show, path="/held")
     await bob.receive_event("PRESENCE", "JOIN")
     await eve.receive_event("PRESENCE", "DIFF")
     if how == "close":
@@ -175,11 +175,11 @@ async def test_a_reconnect_in_time_is_seen_by_nobody(
 
     await until(is_gone, "the server noticed the disconnect")
     assert (await bob.call(room, "presence"))["payload"] == {"ann": {"name": "Ann"}}
-    again = await house.member(OTHER[transport], "ann", room, show, path="/held")
+    again = await clients.member(OTHER[transport], "ann", room, show, path="/held")
     assert (await bob.call(room, "count"))["payload"] == {"result": 3}
     # Whatever was held back would have come by the time another's leave has.
     cleo = fresh_id()
-    await (await house.member(transport, cleo, room, path="/held")).close()
+    await (await clients.member(transport, cleo, room, path="/held")).close()
     left = await bob.receive()
     assert (left["event"], left["payload"]["user"]) == ("left", cleo)
     assert (await eve.receive()) == left
@@ -191,14 +191,14 @@ async def test_a_reconnect_in_time_is_seen_by_nobody(
 
 
 async def test_held_leaves_are_told_though_others_leave_meanwhile(
-    house: House, transport: Transport, room: str
+    clients: EngineClients, transport: Transport, room: str
 ) -> None:
     names = ["ann", "bob", "cleo"]
     lost = [
-        await house.member(each, name, room, {"show": {"name": name}}, path="/held")
+        await clients.member(each, name, room, {"show": {"name": name}}, path="/held")
         for each, name in zip([transport, OTHER[transport], transport], names, strict=True)
     ]
-    eve = await house.member(OTHER[transport], "eve", room, path="/held")
+    eve = await clients.member(OTHER[transport], "eve", room, path="/held")
     # Each was there before eve, so that each may be who waits for the one before.
     for client in reversed(lost):
         await client.abort(reset=False)

@@ -14,23 +14,23 @@ from tests.integration.clients import (
     frame,
     not_found,
 )
-from tests.integration.dialing import Dialer
+from tests.integration.connector import Connector
 from tests.servers import Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 @pytest.fixture
-async def ann(dial: Dialer, server: Server, transport: Transport, room: str) -> Client:
-    client = await dial(transport, f"{server.http_url}/socket?user=ann")
+async def ann(connect: Connector, server: Server, transport: Transport, room: str) -> Client:
+    client = await connect(transport, f"{server.http_url}/socket?user=ann")
     await client.join(room)
     return client
 
 
 @pytest.fixture
-async def bob(dial: Dialer, server: Server, transport: Transport, room: str) -> Client:
+async def bob(connect: Connector, server: Server, transport: Transport, room: str) -> Client:
     other: Transport = "sse" if transport == "websocket" else "websocket"
-    client = await dial(other, f"{server.http_url}/socket?user=bob")
+    client = await connect(other, f"{server.http_url}/socket?user=bob")
     await client.join(room)
     return client
 
@@ -206,8 +206,10 @@ async def test_a_message_may_be_64_levels_deep(
         assert json.dumps(answer["payload"]["deep"]) == nested
 
 
-async def test_a_binary_frame_is_taken_as_text(dial: Dialer, server: Server, room: str) -> None:
-    ann = await dial.websocket(f"{server.http_url}/socket")
+async def test_a_binary_frame_is_taken_as_text(
+    connect: Connector, server: Server, room: str
+) -> None:
+    ann = await connect.websocket(f"{server.http_url}/socket")
     message = envelope("JOIN_CHANNEL", room, "join")
     await ann.connection.send(json.dumps(message).encode())
     assert (await ann.answer(message["requestId"]))["event"] == "ACKNOWLEDGE"

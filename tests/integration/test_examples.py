@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.clients import TRANSPORTS, Transport, frame
 from tests.integration.conftest import Shared
-from tests.integration.dialing import Dialer, Refused, expect_not_found
+from tests.integration.connector import Connector, Refused, expect_not_found
 from tests.servers import ROOT, Serve, Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
@@ -62,20 +62,20 @@ every_host = pytest.mark.parametrize("example", HOSTED, indirect=True)
 
 @every_example
 async def test_an_example_is_a_chat(
-    dial: Dialer, example: Example, transport: Transport, room: str
+    connect: Connector, example: Example, transport: Transport, room: str
 ) -> None:
-    await chat(dial, example.url, transport, room.replace("/room", "/chat"))
+    await chat(connect, example.url, transport, room.replace("/room", "/chat"))
 
 
-async def chat(dial: Dialer, url: str, transport: Transport, room: str) -> None:
+async def chat(connect: Connector, url: str, transport: Transport, room: str) -> None:
     """Ann comes first and leaves first; Bob is there over the other transport."""
     other: Transport = "sse" if transport == "websocket" else "websocket"
-    ann = await dial(transport, url)
+    ann = await connect(transport, url)
     assert (ann.hello["action"], ann.hello["event"]) == ("CONNECT", "CONNECTION")
     assert (await ann.join(room))["event"] == "ACKNOWLEDGE"
     assert (await ann.receive())["payload"]["presence"] == [{"status": "online"}]
 
-    bob = await dial(other, url)
+    bob = await connect(other, url)
     assert (await bob.join(room))["event"] == "ACKNOWLEDGE"
     for client in (ann, bob):
         assert (await client.receive_event("PRESENCE", "JOIN"))["channelName"] == room
@@ -87,7 +87,7 @@ async def chat(dial: Dialer, url: str, transport: Transport, room: str) -> None:
     await ann.close()
     gone = await bob.receive_event("PRESENCE", "LEAVE")
     assert gone["payload"]["presence"] == [{"status": "online"}]
-    carl = await dial(transport, url)
+    carl = await connect(transport, url)
     await carl.join(room)
     await carl.send("BROADCAST", room, "message", {"text": "still here?"})
     assert (await bob.receive_event("BROADCAST", "message"))["payload"]["text"] == "still here?"
@@ -95,83 +95,85 @@ async def chat(dial: Dialer, url: str, transport: Transport, room: str) -> None:
 
 @every_example
 async def test_beside_its_endpoint_there_is_nothing(
-    dial: Dialer, example: Example, transport: Transport
+    connect: Connector, example: Example, transport: Transport
 ) -> None:
-    await expect_not_found(dial, transport, f"{example.server.http_url}{example.mount}/elsewhere")
+    await expect_not_found(
+        connect, transport, f"{example.server.http_url}{example.mount}/elsewhere"
+    )
 
 
 @every_host
-async def test_the_hosts_own_page_is_served(dial: Dialer, example: Example) -> None:
-    assert (await dial.http.get(f"{example.server.http_url}/")).status_code == 200
-    assert (await dial.http.get(f"{example.server.http_url}/elsewhere")).status_code == 404
+async def test_the_hosts_own_page_is_served(connect: Connector, example: Example) -> None:
+    assert (await connect.http.get(f"{example.server.http_url}/")).status_code == 200
+    assert (await connect.http.get(f"{example.server.http_url}/elsewhere")).status_code == 404
 
 
 @every_host
 async def test_other_websocket_paths_are_refused_without_a_fuss(
-    dial: Dialer, example: Example
+    connect: Connector, example: Example
 ) -> None:
     for path in ("/elsewhere", "/socket", "/wsx/socket"):
         with pytest.raises(Refused) as refused:
-            await dial.websocket(f"{example.server.http_url}{path}")
+            await connect.websocket(f"{example.server.http_url}{path}")
         assert refused.value.status in (403, 404)
     assert "Traceback" not in example.server.log()
 
 
 @every_host
 async def test_a_last_slash_is_no_other_path(
-    dial: Dialer, example: Example, transport: Transport
+    connect: Connector, example: Example, transport: Transport
 ) -> None:
     url = example.url.replace("/socket", "/socket/")
-    assert (await dial(transport, url)).hello["event"] == "CONNECTION"
+    assert (await connect(transport, url)).hello["event"] == "CONNECTION"
 
 
 @pytest.mark.parametrize("example", ["quickstart"], indirect=True)
 async def test_the_quick_start_wants_its_token(
-    dial: Dialer, example: Example, transport: Transport
+    connect: Connector, example: Example, transport: Transport
 ) -> None:
     with pytest.raises(Refused) as refused:
-        await dial(transport, example.url.replace("secret", "guess"))
+        await connect(transport, example.url.replace("secret", "guess"))
     assert refused.value.status == 401
     assert refused.value.json()["message"] == "Invalid token"
 
 
 @pytest.mark.parametrize("example", ["fastapi_app"], indirect=True)
 async def test_a_route_speaks_in_a_room(
-    dial: Dialer, example: Example, transport: Transport, room: str
+    connect: Connector, example: Example, transport: Transport, room: str
 ) -> None:
     name = room.removeprefix("/room/")
     news = f"{example.server.http_url}/rooms/{name}/news"
-    assert (await dial.http.post(news, json={"text": "hi"})).status_code == 404
-    ann = await dial(transport, example.url)
+    assert (await connect.http.post(news, json={"text": "hi"})).status_code == 404
+    ann = await connect(transport, example.url)
     await ann.join(f"/chat/{name}")
-    assert (await dial.http.get(f"{example.server.http_url}/")).json()["rooms"] >= 1
-    assert (await dial.http.post(news, json={"text": "hi"})).status_code == 204
+    assert (await connect.http.get(f"{example.server.http_url}/")).json()["rooms"] >= 1
+    assert (await connect.http.post(news, json={"text": "hi"})).status_code == 204
     assert (await ann.receive_event("BROADCAST", "news"))["payload"] == {"text": "hi"}
 
 
 async def test_a_mounted_app_works_without_any_lifespan(
-    dial: Dialer, shared: Shared, transport: Transport, room: str
+    connect: Connector, shared: Shared, transport: Transport, room: str
 ) -> None:
     server = shared(*command("fastapi_app"), "--lifespan", "off")
-    await chat(dial, address(server, "/ws"), transport, room.replace("/room", "/chat"))
+    await chat(connect, address(server, "/ws"), transport, room.replace("/room", "/chat"))
 
 
 async def test_under_a_root_path_the_process_answers_at_its_own_path(
-    dial: Dialer, shared: Shared, transport: Transport, room: str
+    connect: Connector, shared: Shared, transport: Transport, room: str
 ) -> None:
     server = shared(*command("quickstart"), "--root-path", "/ws")
-    await chat(dial, address(server), transport, room.replace("/room", "/chat"))
+    await chat(connect, address(server), transport, room.replace("/room", "/chat"))
     with pytest.raises(Refused) as refused:
-        await dial(transport, address(server, "/ws"))
+        await connect(transport, address(server, "/ws"))
     assert refused.value.status == 404
 
 
 async def test_a_host_under_a_root_path_has_its_mount_below_it(
-    dial: Dialer, shared: Shared, transport: Transport, room: str
+    connect: Connector, shared: Shared, transport: Transport, room: str
 ) -> None:
     server = shared(*command("django_app"), "--root-path", "/site")
-    await chat(dial, address(server, "/ws"), transport, room.replace("/room", "/chat"))
-    assert (await dial.http.get(f"{server.http_url}/")).status_code == 200
+    await chat(connect, address(server, "/ws"), transport, room.replace("/room", "/chat"))
+    assert (await connect.http.get(f"{server.http_url}/")).status_code == 200
 
 
 # Every two of them meet.
@@ -187,15 +189,15 @@ async def test_a_host_under_a_root_path_has_its_mount_below_it(
     ],
 )
 async def test_the_quick_start_runs_on_every_protocol_and_loop(
-    dial: Dialer, serve: Serve, loop: str, ws: str, http: str
+    connect: Connector, serve: Serve, loop: str, ws: str, http: str
 ) -> None:
     if ws == "wsproto":
         pytest.importorskip("wsproto")
     server = serve(*command("quickstart"), "--loop", loop, "--ws", ws, "--http", http)
     for transport in TRANSPORTS:
-        await chat(dial, address(server), transport, f"/chat/{transport}")
+        await chat(connect, address(server), transport, f"/chat/{transport}")
         with pytest.raises(Refused) as refused:
-            await dial(transport, address(server).replace("secret", "guess"))
+            await connect(transport, address(server).replace("secret", "guess"))
         assert refused.value.status == 401
         assert refused.value.json() == {
             "error": "UNAUTHORIZED_CONNECTION",

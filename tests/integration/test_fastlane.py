@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.asgi.uvicorns import CLOSE, PING, REQUEST, TEXT, masked
+from tests.asgi.uvicorn_connection import CLOSE, PING, REQUEST, TEXT, masked
 from tests.integration.clients import WAIT_SECONDS
 from tests.integration.conftest import Shared
 from tests.servers import ROOT, Serve, Server

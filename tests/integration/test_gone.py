@@ -12,8 +12,8 @@ from typing import Final
 import pytest
 
 from tests.integration.clients import TRANSPORTS, Message, Transport, until
-from tests.integration.raw import RawClient, RawDialer, dialing
-from tests.integration.watching import (
+from tests.integration.raw_clients import RawClient, RawConnector, connecting
+from tests.integration.server_state import (
     ask,
     kernel_bytes,
     see_end,
@@ -70,9 +70,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture
-async def dial(server: Server, fresh: Message) -> AsyncIterator[RawDialer]:
-    async with dialing(server) as dialer:
-        yield dialer
+async def connect(server: Server, fresh: Message) -> AsyncIterator[RawConnector]:
+    async with connecting(server) as connector:
+        yield connector
 
 
 @pytest.fixture
@@ -87,15 +87,15 @@ async def fresh(server: Server) -> Message:
 _fresh: Final[dict[Server, Message]] = {}
 
 
-async def member(dial: RawDialer, transport: Transport, user: str) -> RawClient:
-    return await (await dial(transport, user)).join(ROOM)
+async def member(connect: RawConnector, transport: Transport, user: str) -> RawClient:
+    return await (await connect(transport, user)).join(ROOM)
 
 
-async def stall(dial: RawDialer, name: str, *headers: str) -> list[RawClient]:
+async def stall(connect: RawConnector, name: str, *headers: str) -> list[RawClient]:
     """Members over both transports, named `websocket-…` and `sse-…`, who read no more."""
     clients = []
     for transport in TRANSPORTS:
-        client = await dial(transport, f"{transport}-{name}", RECEIVE_BUFFER, headers)
+        client = await connect(transport, f"{transport}-{name}", RECEIVE_BUFFER, headers)
         clients.append(await client.join(ROOM))
         client.stall()
     return clients
@@ -120,12 +120,12 @@ async def resume_when_given_up(
     client.resume(most_bytes)
 
 
-async def test_a_send_that_hangs_ends_the_connection_as_slow(dial: RawDialer) -> None:
-    server = dial.server
-    driver = await member(dial, "websocket", "driver")
+async def test_a_send_that_hangs_ends_the_connection_as_slow(connect: RawConnector) -> None:
+    server = connect.server
+    driver = await member(connect, "websocket", "driver")
     # uvicorn believes the header, and says nothing any more of where the connection comes from.
-    stuck = await stall(dial, "stuck") + await stall(dial, "proxied", FORWARDED)
-    late = await stall(dial, "late")
+    stuck = await stall(connect, "stuck") + await stall(connect, "proxied", FORWARDED)
+    late = await stall(connect, "late")
     await fill(driver)
     # Nobody's reading waits for somebody else's writing, their own included.
     for client in stuck:
@@ -154,9 +154,9 @@ async def test_a_peer_that_reads_a_little_and_stops_again_is_freed() -> None:
         server = Server(APP, *setup.arguments, server=setup.server, env=ENVIRONMENT)
         async with AsyncExitStack() as stack:
             await asyncio.to_thread(stack.enter_context, server)
-            dial = await stack.enter_async_context(dialing(server))
-            driver = await member(dial, "websocket", "driver")
-            sipping = await stall(dial, "sipping")
+            connect = await stack.enter_async_context(connecting(server))
+            driver = await member(connect, "websocket", "driver")
+            sipping = await stall(connect, "sipping")
             await fill(driver)
             await asyncio.gather(*(resume_when_given_up(server, each, SIP) for each in sipping))
             for client in sipping:
@@ -167,20 +167,20 @@ async def test_a_peer_that_reads_a_little_and_stops_again_is_freed() -> None:
     await asyncio.gather(*(see(setup) for setup in ONE_OF_EACH))
 
 
-async def stall_some(dial: RawDialer) -> tuple[RawClient, list[RawClient]]:
+async def stall_some(connect: RawConnector) -> tuple[RawClient, list[RawClient]]:
     """A member that fills the others' connections, and these: idle ones and stalled ones."""
-    driver = await member(dial, "websocket", "driver")
-    idle = [await member(dial, transport, transport) for transport in TRANSPORTS]
-    stuck = await stall(dial, "stuck")
+    driver = await member(connect, "websocket", "driver")
+    idle = [await member(connect, transport, transport) for transport in TRANSPORTS]
+    stuck = await stall(connect, "stuck")
     await fill(driver)
     return driver, [*idle, *stuck]
 
 
 async def test_a_cancelled_call_leaves_nothing_though_its_peer_reads_no_more(
-    dial: RawDialer, fresh: Message
+    connect: RawConnector, fresh: Message
 ) -> None:
-    server = dial.server
-    driver, others = await stall_some(dial)
+    server = connect.server
+    driver, others = await stall_some(connect)
     for client in others:
         await ask(server, f"/cancel?user={client.user}")
     for client in others:
@@ -197,11 +197,11 @@ ENDS: Final[dict[str, Callable[[RawClient], None]]] = {
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
 async def test_the_end_of_a_peer_is_noticed_at_once(
-    dial: RawDialer, fresh: Message, end: Callable[[RawClient], None]
+    connect: RawConnector, fresh: Message, end: Callable[[RawClient], None]
 ) -> None:
-    server = dial.server
+    server = connect.server
     # Of the others some go while they are written to, as when a process is killed.
-    driver, others = await stall_some(dial)
+    driver, others = await stall_some(connect)
     for client in [*others, driver]:
         end(client)
     for client in [*others, driver]:
@@ -214,10 +214,10 @@ async def test_a_stalled_peer_that_names_anothers_address_has_only_itself_reset(
     # Whoever lets everybody say where they come from believes even this.
     trusting = ("--forwarded-allow-ips", "*")
     with Server(APP, *ONE_OF_EACH[0].arguments, *trusting, env=ENVIRONMENT) as server:
-        async with dialing(server) as dial:
-            driver = await member(dial, "websocket", "driver")
+        async with connecting(server) as connect:
+            driver = await member(connect, "websocket", "driver")
             host, port = driver.address
-            liars = await stall(dial, "liar", f"X-Forwarded-For: {host}:{port}")
+            liars = await stall(connect, "liar", f"X-Forwarded-For: {host}:{port}")
             await fill(driver)
             for client in liars:
                 assert await see_end(server, client.user) == "SLOW_CONSUMER"

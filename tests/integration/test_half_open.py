@@ -13,8 +13,8 @@ from typing import Any, Final
 import pytest
 
 from tests.integration.clients import TRANSPORTS, Transport
-from tests.integration.raw import RawClient, RawDialer, dialing, socket_states
-from tests.integration.watching import watch
+from tests.integration.raw_clients import RawClient, RawConnector, connecting, socket_states
+from tests.integration.server_state import watch
 from tests.servers import SERVERS, Server
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
@@ -97,11 +97,11 @@ class Street:
         self.stayed: dict[str, RawClient] = {}
         self.held_for: dict[str, float] = {}
 
-    async def fill(self, dial: RawDialer) -> None:
+    async def fill(self, connect: RawConnector) -> None:
         """Connect everybody."""
         for transport in TRANSPORTS:
-            self.vanished[transport] = await dial(transport, f"{transport}-vanished")
-            self.stayed[transport] = await dial(transport, f"{transport}-stayed")
+            self.vanished[transport] = await connect(transport, f"{transport}-vanished")
+            self.stayed[transport] = await connect(transport, f"{transport}-stayed")
 
     async def watch(self, started: float, seconds: float) -> None:
         """Note until when the server holds what has vanished."""
@@ -128,7 +128,7 @@ async def test_a_vanished_peer_is_let_go_within_thirty_five_seconds(servers: lis
     loop = asyncio.get_running_loop()
     streets = [Street(case, server) for case, server in zip(CASES, servers, strict=True)]
     async with AsyncExitStack() as stack:
-        dialers = [await stack.enter_async_context(dialing(server)) for server in servers]
+        dialers = [await stack.enter_async_context(connecting(server)) for server in servers]
         await asyncio.gather(*map(Street.fill, streets, dialers))
         for street in streets:
             for client in street.vanished.values():

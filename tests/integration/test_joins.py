@@ -3,15 +3,15 @@
 import pytest
 
 from tests.integration.clients import Client, Transport, frame, not_found
-from tests.integration.dialing import Dialer
+from tests.integration.connector import Connector
 from tests.servers import Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 @pytest.fixture
-async def ann(dial: Dialer, server: Server, transport: Transport) -> Client:
-    return await dial(transport, f"{server.http_url}/socket?user=ann")
+async def ann(connect: Connector, server: Server, transport: Transport) -> Client:
+    return await connect(transport, f"{server.http_url}/socket?user=ann")
 
 
 async def test_an_accepted_join_is_acknowledged(ann: Client, room: str) -> None:
@@ -129,9 +129,9 @@ async def test_a_slow_join_of_one_channel_holds_up_no_other(ann: Client, room: s
 
 
 async def test_a_client_that_vanishes_from_a_pending_join_never_comes_in(
-    dial: Dialer, server: Server, transport: Transport, ann: Client, room: str
+    connect: Connector, server: Server, transport: Transport, ann: Client, room: str
 ) -> None:
-    bob = await dial(transport, f"{server.http_url}/socket?user=bob")
+    bob = await connect(transport, f"{server.http_url}/socket?user=bob")
     await bob.join(room)
     await ann.send("JOIN_CHANNEL", room, "join", {"how": "late", "announce": "Ann"})
     await ann.abort(reset=True)

@@ -3,24 +3,26 @@
 import pytest
 
 from tests.integration.clients import Client, Message, Transport, frame
-from tests.integration.dialing import Dialer
+from tests.integration.connector import Connector
 from tests.servers import Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 @pytest.fixture
-async def ann(dial: Dialer, server: Server, transport: Transport, room: str) -> Client:
-    client = await dial(transport, f"{server.http_url}/socket?user=ann")
+async def ann(connect: Connector, server: Server, transport: Transport, room: str) -> Client:
+    client = await connect(transport, f"{server.http_url}/socket?user=ann")
     await client.join(room, {"show": {"name": "Ann"}})
     await client.receive_event("PRESENCE", "JOIN")
     return client
 
 
 @pytest.fixture
-async def bob(dial: Dialer, server: Server, transport: Transport, room: str, ann: Client) -> Client:
+async def bob(
+    connect: Connector, server: Server, transport: Transport, room: str, ann: Client
+) -> Client:
     other: Transport = "sse" if transport == "websocket" else "websocket"
-    client = await dial(other, f"{server.http_url}/socket?user=bob")
+    client = await connect(other, f"{server.http_url}/socket?user=bob")
     await client.join(room, {"show": {"name": "Bob"}})
     return client
 
@@ -69,9 +71,9 @@ async def test_who_goes_is_seen_by_the_others(
 
 
 async def test_a_user_with_two_connections_is_one(
-    dial: Dialer, server: Server, transport: Transport, ann: Client, bob: Client, room: str
+    connect: Connector, server: Server, transport: Transport, ann: Client, bob: Client, room: str
 ) -> None:
-    again = await dial(transport, f"{server.http_url}/socket?user=ann")
+    again = await connect(transport, f"{server.http_url}/socket?user=ann")
     await again.join(room, {"show": {"name": "Ann (phone)"}})
     await again.leave(room)
     await ann.leave(room)

@@ -12,7 +12,7 @@ from tests.servers import ROOT, Serve, comes_true, group_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
-APP: Final = "tests.integration.doors_app:app"
+APP: Final = "tests.integration.portable_app:app"
 # A test run that is killed while a server with a worker of its own is up.
 KILLED: Final = f"""
 import os, signal

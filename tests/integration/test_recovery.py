@@ -4,7 +4,7 @@ import pytest
 
 from tests.integration.clients import Client, SSEClient, Transport
 from tests.integration.conftest import Shared
-from tests.integration.dialing import Dialer
+from tests.integration.connector import Connector
 from tests.servers import FAST_LANE, Server
 
 ROOM = "/room/1"
@@ -16,11 +16,11 @@ def rooms(shared: Shared) -> Server:
     return shared("tests.integration.history_app:app", "--log-level", "warning", *FAST_LANE)
 
 
-class Visitor:
+class ReturningClient:
     """Somebody who comes back where it was, as either transport does it."""
 
-    def __init__(self, dial: Dialer, transport: Transport, server: Server, room: str) -> None:
-        self._dial = dial
+    def __init__(self, connect: Connector, transport: Transport, server: Server, room: str) -> None:
+        self._connect = connect
         self._transport = transport
         self._url = f"{server.http_url}/socket?user=ann"
         self.room = room
@@ -31,7 +31,7 @@ class Visitor:
     async def come(self) -> dict[str, object]:
         """Connect and be a member; gives the acknowledgement."""
         again = f"&lastEventId={self.cursor}" if self.cursor else ""
-        self.client = await self._dial(self._transport, self._url + again)
+        self.client = await self._connect(self._transport, self._url + again)
         if self.cursor:
             assert self.client.hello["payload"]["resumed"] == [self.room]
         else:
@@ -58,16 +58,16 @@ class Visitor:
             self.cursor = self.client.last_event_id
 
 
-async def speaker(dial: Dialer, server: Server, room: str) -> Client:
-    client = await dial.websocket(f"{server.http_url}/socket?user=bob")
+async def speaker(connect: Connector, server: Server, room: str) -> Client:
+    client = await connect.websocket(f"{server.http_url}/socket?user=bob")
     await client.join(room)
     return client
 
 
-async def visitor_and_speaker(
-    dial: Dialer, transport: Transport, server: Server, room: str
-) -> tuple[Visitor, Client]:
-    return Visitor(dial, transport, server, room), await speaker(dial, server, room)
+async def listener_and_speaker(
+    connect: Connector, transport: Transport, server: Server, room: str
+) -> tuple[ReturningClient, Client]:
+    return ReturningClient(connect, transport, server, room), await speaker(connect, server, room)
 
 
 async def say(client: Client, room: str, first: int, last: int) -> None:
@@ -83,9 +83,9 @@ async def say_and_hear(client: Client, room: str, first: int, last: int) -> None
 
 
 async def test_whoever_was_cut_off_gets_what_it_missed_and_then_what_is_new(
-    dial: Dialer, rooms: Server, transport: Transport
+    connect: Connector, rooms: Server, transport: Transport
 ) -> None:
-    ann, bob = await visitor_and_speaker(dial, transport, rooms, f"{ROOM}-{transport}")
+    ann, bob = await listener_and_speaker(connect, transport, rooms, f"{ROOM}-{transport}")
     assert "recovered" not in await ann.come()
     await say(bob, ann.room, 1, 3)
     assert await ann.hear(3) == [1, 2, 3]
@@ -99,9 +99,9 @@ async def test_whoever_was_cut_off_gets_what_it_missed_and_then_what_is_new(
 
 
 async def test_whoever_missed_too_much_is_told_so_and_gets_none_of_it(
-    dial: Dialer, rooms: Server, transport: Transport
+    connect: Connector, rooms: Server, transport: Transport
 ) -> None:
-    ann, bob = await visitor_and_speaker(dial, transport, rooms, f"/room/2-{transport}")
+    ann, bob = await listener_and_speaker(connect, transport, rooms, f"/room/2-{transport}")
     await ann.come()
     await say(bob, ann.room, 1, 1)
     assert await ann.hear(1) == [1]
@@ -114,9 +114,9 @@ async def test_whoever_missed_too_much_is_told_so_and_gets_none_of_it(
 
 
 async def test_what_went_to_some_users_is_replayed_to_them_alone(
-    dial: Dialer, rooms: Server, transport: Transport
+    connect: Connector, rooms: Server, transport: Transport
 ) -> None:
-    ann, bob = await visitor_and_speaker(dial, transport, rooms, f"/room/3-{transport}")
+    ann, bob = await listener_and_speaker(connect, transport, rooms, f"/room/3-{transport}")
     await ann.come()
     await ann.go()
     for number, user in enumerate(("bob", "ann", "cat", "bob"), start=1):
@@ -130,9 +130,9 @@ async def test_what_went_to_some_users_is_replayed_to_them_alone(
 
 
 async def test_a_latest_value_comes_first_and_then_its_changes(
-    dial: Dialer, rooms: Server, transport: Transport
+    connect: Connector, rooms: Server, transport: Transport
 ) -> None:
-    ann, bob = await visitor_and_speaker(dial, transport, rooms, f"/price/{transport}")
+    ann, bob = await listener_and_speaker(connect, transport, rooms, f"/price/{transport}")
 
     await say_and_hear(bob, ann.room, 1, 3)
     assert (await ann.come())["offset"] == 2

@@ -8,23 +8,23 @@ import pytest
 
 from tests.integration.clients import Client, Message, SSEClient, Transport, until
 from tests.integration.conftest import Shared
-from tests.integration.dialing import Dialer, Refused
+from tests.integration.connector import Connector, Refused
 from tests.servers import Serve, Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
-APP: Final = "tests.integration.recovery_doors_app:app"
+APP: Final = "tests.integration.recovery_admission_app:app"
 OLD_KEY: Final = "the-key-of-the-first-years"
 NEW_KEY: Final = "the-key-of-the-later-years"
 
 
-class Guest:
+class ReturningClient:
     """Somebody who comes back where it was, and drops what it has, as docs/history.md says."""
 
     def __init__(
-        self, dial: Dialer, transport: Transport, server: Server, room: str, user: str = "ann"
+        self, connect: Connector, transport: Transport, server: Server, room: str, user: str = "ann"
     ) -> None:
-        self._dial = dial
+        self._connect = connect
         self._transport = transport
         self.url = f"{server.http_url}/socket?user={user}"
         self.room = room
@@ -35,9 +35,9 @@ class Guest:
     async def connect(self) -> Client:
         """Connect, with the cursor if there is one."""
         if self.cursor:
-            self.client = await self._dial.sse(self.url, last_event_id=self.cursor)
+            self.client = await self._connect.sse(self.url, last_event_id=self.cursor)
         else:
-            self.client = await self._dial(self._transport, self.url)
+            self.client = await self._connect(self._transport, self.url)
         return self.client
 
     async def ask(self) -> Message:
@@ -115,8 +115,8 @@ class Desk:
         await until(is_so, f"{count} {what}")
 
 
-async def sit_down(dial: Dialer, server: Server) -> Desk:
-    client = await dial.websocket(f"{server.http_url}/socket?user=bob")
+async def sit_down(connect: Connector, server: Server) -> Desk:
+    client = await connect.websocket(f"{server.http_url}/socket?user=bob")
     await client.join("/desk")
     return Desk(client)
 
@@ -127,13 +127,13 @@ def doors(shared: Shared) -> Server:
 
 
 @pytest.fixture
-async def desk(dial: Dialer, doors: Server) -> Desk:
-    return await sit_down(dial, doors)
+async def desk(connect: Connector, doors: Server) -> Desk:
+    return await sit_down(connect, doors)
 
 
 @pytest.fixture
-def ann(dial: Dialer, doors: Server, transport: Transport, room: str) -> Guest:
-    return Guest(dial, transport, doors, room)
+def ann(connect: Connector, doors: Server, transport: Transport, room: str) -> ReturningClient:
+    return ReturningClient(connect, transport, doors, room)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def key_file(tmp_path: Path) -> Path:
 
 
 async def test_what_is_not_to_be_kept_is_heard_live_without_a_position_and_not_replayed(
-    ann: Guest, desk: Desk
+    ann: ReturningClient, desk: Desk
 ) -> None:
     async def say_four(first: int) -> None:
         for number in range(first, first + 4):
@@ -165,9 +165,9 @@ async def test_what_is_not_to_be_kept_is_heard_live_without_a_position_and_not_r
 
 
 async def test_what_is_replayed_is_what_others_heard_with_its_request_ids_and_offsets(
-    ann: Guest, desk: Desk, dial: Dialer, doors: Server, transport: Transport
+    ann: ReturningClient, desk: Desk, connect: Connector, doors: Server, transport: Transport
 ) -> None:
-    cat = Guest(dial, transport, doors, ann.room, "cat")
+    cat = ReturningClient(connect, transport, doors, ann.room, "cat")
     await cat.come()
     await ann.come()
     await desk.say(ann.room, 1, 2)
@@ -183,7 +183,7 @@ async def test_what_is_replayed_is_what_others_heard_with_its_request_ids_and_of
 
 
 async def test_whoever_missed_more_than_the_outbox_holds_gets_it_all_and_stays(
-    ann: Guest, desk: Desk
+    ann: ReturningClient, desk: Desk
 ) -> None:
     await ann.come()
     await ann.go()
@@ -199,7 +199,7 @@ async def test_whoever_missed_more_than_the_outbox_holds_gets_it_all_and_stays(
 
 
 async def test_whoever_may_not_join_any_more_is_refused_and_gets_nothing_that_was_said(
-    ann: Guest, desk: Desk
+    ann: ReturningClient, desk: Desk
 ) -> None:
     await ann.come()
     await desk.say(ann.room, 1, 1)
@@ -221,9 +221,9 @@ async def test_whoever_may_not_join_any_more_is_refused_and_gets_nothing_that_wa
 
 
 async def test_whoever_may_not_connect_any_more_is_refused_with_its_cursor(
-    dial: Dialer, doors: Server, desk: Desk, transport: Transport, room: str
+    connect: Connector, doors: Server, desk: Desk, transport: Transport, room: str
 ) -> None:
-    eve = Guest(dial, transport, doors, room, f"eve-{transport}")
+    eve = ReturningClient(connect, transport, doors, room, f"eve-{transport}")
     await eve.come()
     await eve.go()
     await desk.ask("shut", user=f"eve-{transport}", door="/socket")
@@ -236,10 +236,10 @@ async def test_whoever_may_not_connect_any_more_is_refused_with_its_cursor(
     "kind", ["nonsense", "signature", "entries", "shortened", "path", "process"]
 )
 async def test_a_cursor_that_is_none_of_ours_is_a_fresh_start_and_connect_says_so(
-    dial: Dialer, doors: Server, shared: Shared, desk: Desk, room: str, kind: str
+    connect: Connector, doors: Server, shared: Shared, desk: Desk, room: str, kind: str
 ) -> None:
     server = shared(APP, "--log-level", "error") if kind == "process" else doors
-    ann = Guest(dial, "sse", server, room)
+    ann = ReturningClient(connect, "sse", server, room)
     if kind == "path":
         ann.url = ann.url.replace("/socket?", "/other?")
     await ann.come()
@@ -247,7 +247,10 @@ async def test_a_cursor_that_is_none_of_ours_is_a_fresh_start_and_connect_says_s
     await desk.say(room, 1, 3)
     cursor, url = altered(ann.cursor, kind, room), f"{doors.http_url}/socket?user=ann"
     for number, stream in enumerate(
-        (await dial.sse(url, last_event_id=cursor), await dial.sse(f"{url}&lastEventId={cursor}")),
+        (
+            await connect.sse(url, last_event_id=cursor),
+            await connect.sse(f"{url}&lastEventId={cursor}"),
+        ),
         start=4,
     ):
         hello = stream.hello["payload"]
@@ -277,18 +280,18 @@ def altered(cursor: str, kind: str, room: str) -> str:
 
 
 async def test_after_a_restart_the_channel_is_joined_again_and_the_gap_is_told(
-    serve: Serve, dial: Dialer, transport: Transport, room: str, key_file: Path
+    serve: Serve, connect: Connector, transport: Transport, room: str, key_file: Path
 ) -> None:
     server = serve(APP, "--log-level", "warning", env={"CURSOR_KEYS": str(key_file)})
-    desk = await sit_down(dial, server)
-    ann = Guest(dial, transport, server, room)
+    desk = await sit_down(connect, server)
+    ann = ReturningClient(connect, transport, server, room)
     before = await ann.come()
     await desk.say(room, 1, 1)
     assert await ann.hear(1) == [1]
     await ann.go()
     await desk.client.close()
     server.restart()
-    desk = await sit_down(dial, server)
+    desk = await sit_down(connect, server)
     await desk.say(room, 2, 3)
     after = await ann.come()
     assert (after["recovered"], after["offset"]) == (False, 2)
@@ -303,10 +306,10 @@ def restart_with(server: Server, key_file: Path, *keys: str) -> None:
 
 
 async def test_a_cursor_is_read_until_its_key_is_taken_out(
-    serve: Serve, dial: Dialer, room: str, key_file: Path
+    serve: Serve, connect: Connector, room: str, key_file: Path
 ) -> None:
     server = serve(APP, "--log-level", "warning", env={"CURSOR_KEYS": str(key_file)})
-    ann = Guest(dial, "sse", server, room)
+    ann = ReturningClient(connect, "sse", server, room)
     await ann.come()
     await ann.go()
     first = ann.cursor
@@ -321,7 +324,7 @@ async def test_a_cursor_is_read_until_its_key_is_taken_out(
     assert (hello["resumed"], hello["notResumed"]) == ([], [])
 
 
-async def test_the_position_outlives_the_last_member(ann: Guest, desk: Desk) -> None:
+async def test_the_position_outlives_the_last_member(ann: ReturningClient, desk: Desk) -> None:
     await ann.come()
     await desk.say(ann.room, 1, 2)
     assert await ann.hear(2) == [1, 2]
@@ -335,9 +338,9 @@ async def test_the_position_outlives_the_last_member(ann: Guest, desk: Desk) -> 
 
 
 async def test_what_was_missed_for_longer_than_it_is_kept_is_told_and_else_nothing_is_missed(
-    dial: Dialer, doors: Server, desk: Desk, transport: Transport, room: str
+    connect: Connector, doors: Server, desk: Desk, transport: Transport, room: str
 ) -> None:
-    ann = Guest(dial, transport, doors, room.replace("/room/", "/brief/"))
+    ann = ReturningClient(connect, transport, doors, room.replace("/room/", "/brief/"))
     await ann.come()
     await ann.go()
     await desk.say(ann.room, 1, 2)
@@ -352,12 +355,12 @@ async def test_what_was_missed_for_longer_than_it_is_kept_is_told_and_else_nothi
 
 
 async def test_nothing_is_missed_where_the_server_runs_on_trio(
-    serve: Serve, dial: Dialer, transport: Transport, room: str
+    serve: Serve, connect: Connector, transport: Transport, room: str
 ) -> None:
     server = serve(APP, "-k", "trio", "--workers", "0", server="hypercorn")
-    desk = await sit_down(dial, server)
+    desk = await sit_down(connect, server)
     assert (await desk.ask("state", room=room))["loop"] == "trio"
-    ann = Guest(dial, transport, server, room)
+    ann = ReturningClient(connect, transport, server, room)
     assert "recovered" not in await ann.come()
     await desk.say(room, 1, 3)
     assert await ann.hear(3) == [1, 2, 3]

@@ -11,9 +11,9 @@ import pytest
 from pondsocket_common import SSEDecoder
 from websockets.typing import Subprotocol
 
-from tests.integration.asking import Answer, Line, call, calling
 from tests.integration.clients import Message, SSEClient
-from tests.integration.dialing import NO_TLS, Dialer
+from tests.integration.connector import NO_TLS, Connector
+from tests.integration.raw_http import Answer, RawConnection, call, calling
 from tests.integration.secure_app import PAGE, POST_BYTES, POST_SECONDS
 from tests.servers import SINGLES, Serve, Server, ServerName, Setup
 
@@ -56,7 +56,7 @@ with_one_worker = pytest.mark.parametrize("setup", SINGLES, indirect=True, ids=s
 @asynccontextmanager
 async def streaming(
     server: Server, *headers: bytes, target: bytes = b"/socket"
-) -> AsyncIterator[tuple[Line, Answer, bytes]]:
+) -> AsyncIterator[tuple[RawConnection, Answer, bytes]]:
     """An open stream: its line, the beginning of its answer, and the header that names it."""
     async with calling(server) as line:
         line.ask(b"GET", target, STREAM, *headers)
@@ -65,7 +65,7 @@ async def streaming(
         yield line, answer, b"X-Connection-ID: " + answer.headers["x-connection-id"].encode()
 
 
-async def read_of(line: Line) -> Message:
+async def read_of(line: RawConnection) -> Message:
     """What the application says that it has read of the request for this stream."""
     decoder = SSEDecoder()
     while True:
@@ -239,20 +239,22 @@ async def test_a_post_that_is_too_long_is_not_waited_for(server: Server) -> None
 
 
 @with_one_worker
-async def test_who_posts_too_much_still_reads_the_answer(dial: Dialer, server: Server) -> None:
+async def test_who_posts_too_much_still_reads_the_answer(
+    connect: Connector, server: Server
+) -> None:
     url = f"{server.http_url}/socket"
-    ann = await dial.sse(url)
+    ann = await connect.sse(url)
     for name, status in ((ann.connection_id, 413), ("unknown", 404), ("", 400)):
         headers = {"x-connection-id": name, "content-type": "application/json"}
         for _ in range(5):
-            answer = await dial.http.post(url, content=bytes(800_000), headers=headers)
+            answer = await connect.http.post(url, content=bytes(800_000), headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (status, status)
 
 
 # --- logs -------------------------------------------------------------------------------------
 
 
-async def talk(dial: Dialer, server: Server, marker: str) -> list[str]:
+async def talk(connect: Connector, server: Server, marker: str) -> list[str]:
     """Connect, speak and be refused, with a secret in every query; gives the connections' ids."""
     ids = []
     for path in (f"/socket?token={marker}", f"/socket?{marker}", f"/nowhere?token={marker}"):
@@ -263,8 +265,8 @@ async def talk(dial: Dialer, server: Server, marker: str) -> list[str]:
         await call(server, b"GET", target, f"Cookie: session={marker}".encode())
         if path.startswith("/nowhere"):
             continue
-        ann = await dial.websocket(server.http_url + path, subprotocols=[Subprotocol("pond.v1")])
-        bob = await dial.sse(server.http_url + path)
+        ann = await connect.websocket(server.http_url + path, subprotocols=[Subprotocol("pond.v1")])
+        bob = await connect.sse(server.http_url + path)
         ids += [client.hello["payload"]["connectionId"] for client in (ann, bob)]
         await bob.post(PING)
         await bob.post(b"nonsense")
@@ -273,9 +275,11 @@ async def talk(dial: Dialer, server: Server, marker: str) -> list[str]:
     return ids
 
 
-async def test_the_servers_log_holds_no_secrets(dial: Dialer, server: Server, setup: Setup) -> None:
+async def test_the_servers_log_holds_no_secrets(
+    connect: Connector, server: Server, setup: Setup
+) -> None:
     marker = "SECRET" + str(setup).replace("-", "")
-    ids = await talk(dial, server, marker)
+    ids = await talk(connect, server, marker)
     log = server.log()
     assert marker not in log
     assert not [each for each in ids if each in log]
@@ -287,10 +291,10 @@ async def test_the_servers_log_holds_no_secrets(dial: Dialer, server: Server, se
 
 @pytest.mark.parametrize("ws", ["websockets", "websockets-sansio", "wsproto"])
 async def test_uvicorns_log_holds_no_secrets_at_its_most_talkative(
-    dial: Dialer, serve: Serve, ws: str
+    connect: Connector, serve: Serve, ws: str
 ) -> None:
     server = serve(APP, "--ws", ws, "--log-level", "trace")
-    ids = await talk(dial, server, "SECRET")
+    ids = await talk(connect, server, "SECRET")
     log = server.log()
     # What the library websockets shows of a message are its last bytes.
     assert not [line for line in log.splitlines() if "SECRET" in line]
@@ -300,10 +304,10 @@ async def test_uvicorns_log_holds_no_secrets_at_its_most_talkative(
     assert '"POST /socket?*** HTTP/1.1" 204' in log
 
 
-async def test_the_demo_logs_no_names(dial: Dialer, serve: Serve) -> None:
+async def test_the_demo_logs_no_names(connect: Connector, serve: Serve) -> None:
     server = serve("examples.chat:app", "--log-level", "debug")
     for transport in ("websocket", "sse"):
-        client = await dial(transport, f"{server.http_url}/socket?name=Ann")
+        client = await connect(transport, f"{server.http_url}/socket?name=Ann")
         assert isinstance(client, SSEClient) or client.hello
         await client.close()
     assert "name=Ann" not in server.log()

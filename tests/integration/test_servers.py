@@ -9,12 +9,12 @@ import pytest
 from pondsocket_common import CloseCode, fresh_id
 
 from tests.integration.clients import Client, Message, Transport, until
-from tests.integration.dialing import Dialer, Refused
+from tests.integration.connector import Connector, Refused
 from tests.servers import SINGLES, Server, Setup
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
-APP: Final = "tests.integration.doors_app:app"
+APP: Final = "tests.integration.portable_app:app"
 # Enough to keep a server busy, few enough for anybody's backlog.
 AT_ONCE: Final = 16
 TEXT: Final = "Žluťoučký 🐎"
@@ -49,10 +49,10 @@ with_one_worker = pytest.mark.parametrize("setup", SINGLES, indirect=True, ids=s
 
 @with_one_worker
 async def test_members_over_both_transports_hear_each_other(
-    dial: Dialer, server: Server, room: str
+    connect: Connector, server: Server, room: str
 ) -> None:
-    ann = await dial.websocket(f"{server.http_url}/socket")
-    bob = await dial.sse(f"{server.http_url}/socket")
+    ann = await connect.websocket(f"{server.http_url}/socket")
+    bob = await connect.sse(f"{server.http_url}/socket")
     for speaker in (ann, bob):
         assert (await speaker.join(room))["event"] == "ACKNOWLEDGE"
     for speaker in (ann, bob):
@@ -71,19 +71,19 @@ async def heard(client: Client, count: int) -> list[Message]:
 
 
 async def test_a_websocket_is_served_whichever_worker_has_it(
-    dial: Dialer, server: Server, room: str
+    connect: Connector, server: Server, room: str
 ) -> None:
     for _ in range(4):
-        ann = await dial.websocket(f"{server.http_url}/socket")
+        ann = await connect.websocket(f"{server.http_url}/socket")
         assert (await ann.join(room))["event"] == "ACKNOWLEDGE"
         assert (await ann.call(room, "say", {"number": 1}))["event"] == "heard"
         assert await heard(ann, 1) == [{"number": 1}]
         await ann.close()
 
 
-async def test_a_stream_begins_whichever_worker_has_it(dial: Dialer, server: Server) -> None:
+async def test_a_stream_begins_whichever_worker_has_it(connect: Connector, server: Server) -> None:
     for _ in range(4):
-        bob = await dial.sse(f"{server.http_url}/socket?user=bob")
+        bob = await connect.sse(f"{server.http_url}/socket?user=bob")
         assert bob.hello["payload"]["id"] == "bob"
         assert bob.response.headers["content-type"] == "text/event-stream"
         assert bob.response.headers["x-accel-buffering"] == "no"
@@ -92,10 +92,10 @@ async def test_a_stream_begins_whichever_worker_has_it(dial: Dialer, server: Ser
 # --- refusals ---------------------------------------------------------------------------------
 
 
-async def refusal(dial: Dialer, transport: Transport, url: str) -> Refused:
+async def refusal(connect: Connector, transport: Transport, url: str) -> Refused:
     """What a client is told that must not get in; its body is whole and says what it says."""
     with pytest.raises(Refused) as refused:
-        await dial(transport, url)
+        await connect(transport, url)
     answer = refused.value
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["content-length"] == str(len(answer.body))
@@ -113,7 +113,7 @@ def seen(setup: Setup, transport: Transport, status: int) -> int:
 
 
 async def test_every_code_of_a_refusal_arrives_as_its_status(
-    dial: Dialer, server: Server, setup: Setup, transport: Transport
+    connect: Connector, server: Server, setup: Setup, transport: Transport
 ) -> None:
     expected = CODES[transport] | SHIFTED | NONSENSE
     answers: dict[int, Refused] = {}
@@ -121,7 +121,7 @@ async def test_every_code_of_a_refusal_arrives_as_its_status(
 
     async def ask(code: int) -> None:
         async with limit:
-            answers[code] = await refusal(dial, transport, f"{server.http_url}/refuse/{code}")
+            answers[code] = await refusal(connect, transport, f"{server.http_url}/refuse/{code}")
 
     async with anyio.create_task_group() as tasks:
         for code in expected:
@@ -148,17 +148,17 @@ async def test_every_code_of_a_refusal_arrives_as_its_status(
     ],
 )
 async def test_whoever_is_not_let_in_is_told_why(
-    dial: Dialer, server: Server, transport: Transport, path: str, status: int
+    connect: Connector, server: Server, transport: Transport, path: str, status: int
 ) -> None:
-    answer = await refusal(dial, transport, server.http_url + path)
+    answer = await refusal(connect, transport, server.http_url + path)
     assert (answer.status, answer.json()["code"]) == (status, status)
     assert b"inner" not in answer.body
 
 
 async def test_a_server_that_is_full_says_when_to_come_back(
-    dial: Dialer, server: Server, transport: Transport
+    connect: Connector, server: Server, transport: Transport
 ) -> None:
-    answer = await refusal(dial, transport, f"{server.http_url}/full")
+    answer = await refusal(connect, transport, f"{server.http_url}/full")
     assert (answer.status, answer.json()["code"]) == (503, 503)
     assert int(answer.headers["retry-after"]) > 0
 
@@ -166,10 +166,10 @@ async def test_a_server_that_is_full_says_when_to_come_back(
 @with_one_worker
 @pytest.mark.parametrize("size", [262_145, 1_000_000])
 async def test_a_post_that_is_too_long_gets_its_answer(
-    dial: Dialer, server: Server, size: int
+    connect: Connector, server: Server, size: int
 ) -> None:
     # Not a matter of course: a connection that is closed with something unread in it is reset.
-    bob = await dial.sse(f"{server.http_url}/socket")
+    bob = await connect.sse(f"{server.http_url}/socket")
     for body in (b" " * size, chunks(size)):
         answer = await bob.http.post(
             bob.url,
@@ -200,10 +200,10 @@ async def end(client: Client, user: str, code: CloseCode) -> None:
 
 @with_each_close_code
 async def test_a_close_code_arrives_with_its_reason(
-    dial: Dialer, server: Server, code: CloseCode
+    connect: Connector, server: Server, code: CloseCode
 ) -> None:
     user = fresh_id()
-    ann = await dial.websocket(f"{server.http_url}/socket?user={user}")
+    ann = await connect.websocket(f"{server.http_url}/socket?user={user}")
     await end(ann, user, code)
     assert ann.close_code == code
     assert ann.connection.close_reason == "Asked for, Žofie"
@@ -213,10 +213,10 @@ async def test_a_close_code_arrives_with_its_reason(
 @with_one_worker
 @with_each_close_code
 async def test_a_stream_ends_after_its_goodbye(
-    dial: Dialer, server: Server, code: CloseCode
+    connect: Connector, server: Server, code: CloseCode
 ) -> None:
     user = fresh_id()
-    bob = await dial.sse(f"{server.http_url}/socket?user={user}")
+    bob = await connect.sse(f"{server.http_url}/socket?user={user}")
     await end(bob, user, code)
     said_before(bob, code)
 
@@ -233,19 +233,21 @@ def said_before(client: Client, code: CloseCode) -> None:
 
 
 async def test_a_message_that_is_too_long_closes_its_websocket(
-    dial: Dialer, server: Server
+    connect: Connector, server: Server
 ) -> None:
-    ann = await dial.websocket(f"{server.http_url}/socket")
+    ann = await connect.websocket(f"{server.http_url}/socket")
     await ann.send_raw(b'"' + b"x" * 70_000 + b'"')
     await ann.wait_closed()
     assert ann.close_code == CloseCode.TOO_BIG
 
 
 @with_one_worker
-async def test_whoever_leaves_is_gone(dial: Dialer, server: Server, transport: Transport) -> None:
-    ann = await dial.websocket(f"{server.http_url}/socket")
+async def test_whoever_leaves_is_gone(
+    connect: Connector, server: Server, transport: Transport
+) -> None:
+    ann = await connect.websocket(f"{server.http_url}/socket")
     before = (await ann.call("GATEWAY", "crowd"))["payload"]["result"]
-    leaving = [await dial(transport, f"{server.http_url}/socket") for _ in range(4)]
+    leaving = [await connect(transport, f"{server.http_url}/socket") for _ in range(4)]
     await leaving[0].close()
     await leaving[1].abort(reset=False)
     await leaving[2].abort(reset=True)

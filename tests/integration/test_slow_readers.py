@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 
 from tests.integration.clients import Message, Transport, until
-from tests.integration.raw import RawClient, dialing
-from tests.integration.watching import kernel_bytes, watch
+from tests.integration.raw_clients import RawClient, connecting
+from tests.integration.server_state import kernel_bytes, watch
 from tests.servers import Server
 
 pytestmark = pytest.mark.integration
@@ -38,9 +38,9 @@ async def miss_most(server: Server, transport: Transport, room: str) -> list[Mes
 
     Its name is that of the transport and the room.
     """
-    async with dialing(server) as dial:
-        driver = await (await dial("websocket", "driver")).join(room)
-        reader = await (await dial(transport, transport + room, RECEIVE_BUFFER)).join(room)
+    async with connecting(server) as connect:
+        driver = await (await connect("websocket", "driver")).join(room)
+        reader = await (await connect(transport, transport + room, RECEIVE_BUFFER)).join(room)
         heard = await hear_most(driver, reader, room)
         await expect_told_once(server, reader.user, MUCH - len(heard_numbers(heard)))
     return heard

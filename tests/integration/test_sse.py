@@ -5,15 +5,15 @@ import json
 import pytest
 
 from tests.integration.clients import SSEClient, envelope
-from tests.integration.dialing import Dialer
+from tests.integration.connector import Connector
 from tests.servers import Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 @pytest.fixture
-async def ann(dial: Dialer, server: Server) -> SSEClient:
-    return await dial.sse(f"{server.http_url}/socket?user=ann")
+async def ann(connect: Connector, server: Server) -> SSEClient:
+    return await connect.sse(f"{server.http_url}/socket?user=ann")
 
 
 async def test_a_stream_has_the_headers_that_keep_proxies_off(ann: SSEClient) -> None:
@@ -25,11 +25,11 @@ async def test_a_stream_has_the_headers_that_keep_proxies_off(ann: SSEClient) ->
 
 
 async def test_events_have_names_unless_told_otherwise(
-    dial: Dialer, server: Server, ann: SSEClient, room: str
+    connect: Connector, server: Server, ann: SSEClient, room: str
 ) -> None:
     await ann.join(room)
     assert ann.event_names == ["CONNECTION", "ACKNOWLEDGE"]
-    unnamed = await dial.sse(f"{server.http_url}/socket?sse=unnamed")
+    unnamed = await connect.sse(f"{server.http_url}/socket?sse=unnamed")
     await unnamed.join(room)
     assert unnamed.event_names == ["message", "message"]
 
@@ -98,10 +98,10 @@ async def test_json_with_a_charset_is_json(ann: SSEClient) -> None:
 
 
 async def test_a_post_without_a_connection_is_400_and_with_an_unknown_one_404(
-    dial: Dialer, server: Server, ann: SSEClient
+    connect: Connector, server: Server, ann: SSEClient
 ) -> None:
     json_type = {"content-type": "application/json"}
-    without = await dial.http.post(ann.url, content=b"{}", headers=json_type)
+    without = await connect.http.post(ann.url, content=b"{}", headers=json_type)
     assert without.status_code == 400
     # The public id opens nothing, nor does the right id at another path.
     for name, path in [
@@ -111,8 +111,8 @@ async def test_a_post_without_a_connection_is_400_and_with_an_unknown_one_404(
         (ann.connection_id, "/elsewhere"),
     ]:
         headers = {**json_type, "x-connection-id": name}
-        post = await dial.http.post(f"{server.http_url}{path}", content=b"{}", headers=headers)
-        delete = await dial.http.delete(f"{server.http_url}{path}", headers=headers)
+        post = await connect.http.post(f"{server.http_url}{path}", content=b"{}", headers=headers)
+        delete = await connect.http.delete(f"{server.http_url}{path}", headers=headers)
         assert (post.status_code, delete.status_code) == (404, 404)
         assert post.json() == delete.json()
 
@@ -127,14 +127,16 @@ async def test_a_delete_ends_the_stream(ann: SSEClient) -> None:
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/html", ""])
-async def test_a_page_is_not_found_here(dial: Dialer, server: Server, accept: str) -> None:
-    answer = await dial.http.get(f"{server.http_url}/socket", headers={"accept": accept})
+async def test_a_page_is_not_found_here(connect: Connector, server: Server, accept: str) -> None:
+    answer = await connect.http.get(f"{server.http_url}/socket", headers={"accept": accept})
     assert answer.status_code == 404
     assert "not found" in answer.json()["message"].lower()
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-async def test_other_methods_are_not_allowed(dial: Dialer, server: Server, method: str) -> None:
-    answer = await dial.http.request(method, f"{server.http_url}/socket")
+async def test_other_methods_are_not_allowed(
+    connect: Connector, server: Server, method: str
+) -> None:
+    answer = await connect.http.request(method, f"{server.http_url}/socket")
     assert answer.status_code == 405
     assert {"GET", "POST", "DELETE"} <= set(answer.headers["allow"].replace(" ", "").split(","))

@@ -5,10 +5,10 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from tests.integration.arrival_gaps import Gaps
 from tests.integration.clients import Transport
-from tests.integration.gaps import Gaps
-from tests.integration.raw import RawClient, RawDialer, dialing
-from tests.integration.watching import resident_bytes, see_end, see_freed, watch
+from tests.integration.raw_clients import RawClient, RawConnector, connecting
+from tests.integration.server_state import resident_bytes, see_end, see_freed, watch
 from tests.servers import UVICORNS, Serve, Setup
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
@@ -49,16 +49,18 @@ class Members(NamedTuple):
         return [self.driver, *self.others]
 
 
-async def meet(dial: RawDialer, transport: Transport, count: int) -> Members:
+async def meet(connect: RawConnector, transport: Transport, count: int) -> Members:
     """Fill the room; whoever drives does it over WebSocket, being faster than by POST."""
-    driver = await (await dial("websocket", "driver")).join(ROOM)
-    others = [await (await dial(transport, f"{number}")).join(ROOM) for number in range(count - 1)]
+    driver = await (await connect("websocket", "driver")).join(ROOM)
+    others = [
+        await (await connect(transport, f"{number}")).join(ROOM) for number in range(count - 1)
+    ]
     return Members(driver, others)
 
 
-async def stall(dial: RawDialer, transport: Transport) -> RawClient:
+async def stall(connect: RawConnector, transport: Transport) -> RawClient:
     """Join, and read no more."""
-    client = await (await dial(transport, "stalled", RECEIVE_BUFFER)).join(ROOM)
+    client = await (await connect(transport, "stalled", RECEIVE_BUFFER)).join(ROOM)
     client.stall()
     return client
 
@@ -95,18 +97,18 @@ def is_even(without: float, with_it: float) -> bool:
 async def test_nineteen_hear_everything_evenly_while_the_twentieth_does_not_read(
     serve: Serve, setup: Setup, transport: Transport
 ) -> None:
-    async with dialing(serve(APP, *setup.arguments, server=setup.server)) as dial:
-        members = await meet(dial, transport, HEALTHY)
-        pid = (await watch(dial.server))["pid"]
+    async with connecting(serve(APP, *setup.arguments, server=setup.server)) as connect:
+        members = await meet(connect, transport, HEALTHY)
+        pid = (await watch(connect.server))["pid"]
         gaps: list[tuple[float, float]] = []
         for attempt in range(1, ATTEMPTS + 1):
             control = await broadcast(members, pid, CONTROL)
             name = f"stalled-{attempt}"
-            stalled = await (await dial(transport, name, RECEIVE_BUFFER)).join(ROOM)
+            stalled = await (await connect(transport, name, RECEIVE_BUFFER)).join(ROOM)
             stalled.stall()
             run = await broadcast(members, pid, COUNT)
-            await see_freed(dial.server, stalled, GONE_SECONDS)
-            assert await see_end(dial.server, name) == "SLOW_CONSUMER"
+            await see_freed(connect.server, stalled, GONE_SECONDS)
+            assert await see_end(connect.server, name) == "SLOW_CONSUMER"
             assert run.most_bytes - control.most_bytes < GROWN_BYTES
             gaps.append((control.worst_gap, run.worst_gap))
             if is_even(*gaps[-1]):
@@ -114,8 +116,8 @@ async def test_nineteen_hear_everything_evenly_while_the_twentieth_does_not_read
         else:
             seen = ", ".join(f"{with_it:.3f} s ({without:.3f} s)" for without, with_it in gaps)
             pytest.fail(f"the worst gaps with a stalled member (and without): {seen}")
-        state = await watch(dial.server)
+        state = await watch(connect.server)
         assert state["users"] == {ROOM: HEALTHY}
         assert state["counts"]["slow_consumer"] == attempt
-        assert dial.server.log().count("slow consumer") == attempt
-        assert "Traceback" not in dial.server.log()
+        assert connect.server.log().count("slow consumer") == attempt
+        assert "Traceback" not in connect.server.log()

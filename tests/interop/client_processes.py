@@ -44,7 +44,7 @@ MANY_BEATS: Final = 6
 RESTART: Final = "rejoins after a restart"
 
 
-class Peer:
+class ClientProcess:
     """One scenario under way.
 
     Raises:
@@ -128,13 +128,13 @@ def is_step(line: str, step: str) -> bool:
 
 def run(command: list[str], server: Server) -> None:
     """Run a scenario to its end."""
-    with Peer(command, server, within=SCENARIO_SECONDS) as peer:
+    with ClientProcess(command, server, within=SCENARIO_SECONDS) as peer:
         peer.finish()
 
 
 def run_with_heartbeats(command: list[str], server: Server) -> None:
     """Run a scenario that is idle, once it has joined, until many heartbeats have been sent."""
-    with Peer(command, server, within=SCENARIO_SECONDS) as peer:
+    with ClientProcess(command, server, within=SCENARIO_SECONDS) as peer:
         peer.wait_for("joined")
         expect_heartbeats(server, MANY_BEATS)
         peer.tell("go on")
@@ -178,7 +178,7 @@ def expect_positions(server: Server) -> None:
 
 def run_with_restart(command: list[str], server: Server, restart: Callable[[], None]) -> None:
     """Run a scenario that waits, once it has joined, for the server to be restarted."""
-    with Peer(command, server, within=RESTART_SECONDS) as peer:
+    with ClientProcess(command, server, within=RESTART_SECONDS) as peer:
         peer.wait_for("joined")
         restart()
         peer.tell("restarted")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.peers import APP, BEAT_SECONDS, expect_positions
+from tests.interop.client_processes import APP, BEAT_SECONDS, expect_positions
 from tests.servers import Server
 
 

@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 
-from tests.interop import peers
+from tests.interop import client_processes
 from tests.servers import Serve, Server
 
 pytestmark = pytest.mark.interop
 
-PEER = peers.HERE / "npm" / "peer.mjs"
+PEER = client_processes.HERE / "npm" / "peer.mjs"
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +23,21 @@ def node() -> str:
     return found
 
 
-@pytest.mark.parametrize("scenario", peers.SCENARIOS)
+@pytest.mark.parametrize("scenario", client_processes.SCENARIOS)
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
 def test_npm_client(node: str, server: Server, transport: str, scenario: str) -> None:
-    peers.run([node, str(PEER), f"{server.http_url}/socket", transport, scenario], server)
+    client_processes.run(
+        [node, str(PEER), f"{server.http_url}/socket", transport, scenario], server
+    )
 
 
-@pytest.mark.parametrize("scenario", [*peers.SCENARIOS, peers.LATE])
+@pytest.mark.parametrize("scenario", [*client_processes.SCENARIOS, client_processes.LATE])
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
 def test_npm_client_is_not_disturbed_by_history(
     node: str, remembering_server: Server, transport: str, scenario: str
 ) -> None:
     url = f"{remembering_server.http_url}/socket"
-    peers.run([node, str(PEER), url, transport, scenario], remembering_server)
+    client_processes.run([node, str(PEER), url, transport, scenario], remembering_server)
 
 
 @pytest.mark.parametrize(
@@ -43,23 +45,29 @@ def test_npm_client_is_not_disturbed_by_history(
     ["broadcasts", "gets the response to its own request", "sees who comes changes and goes"],
 )
 def test_npm_clients_on_both_transports_meet(node: str, server: Server, scenario: str) -> None:
-    peers.run([node, str(PEER), f"{server.http_url}/socket", "mixed", scenario], server)
+    client_processes.run([node, str(PEER), f"{server.http_url}/socket", "mixed", scenario], server)
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
 def test_npm_client_is_not_disturbed_by_heartbeats(
     node: str, beating_server: Server, transport: str
 ) -> None:
-    command = [node, str(PEER), f"{beating_server.http_url}/socket", transport, peers.HEARTBEATS]
-    peers.run_with_heartbeats(command, beating_server)
+    command = [
+        node,
+        str(PEER),
+        f"{beating_server.http_url}/socket",
+        transport,
+        client_processes.HEARTBEATS,
+    ]
+    client_processes.run_with_heartbeats(command, beating_server)
 
 
-@pytest.mark.timeout(peers.RESTART_TEST_SECONDS)
+@pytest.mark.timeout(client_processes.RESTART_TEST_SECONDS)
 @pytest.mark.parametrize("graceful", [True, False], ids=["stopped", "killed"])
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
 def test_npm_client_rejoins_after_a_restart(
     node: str, serve: Serve, transport: str, graceful: bool
 ) -> None:
-    server = serve(peers.APP)
-    command = [node, str(PEER), f"{server.http_url}/socket", transport, peers.RESTART]
-    peers.run_with_restart(command, server, lambda: server.restart(graceful=graceful))
+    server = serve(client_processes.APP)
+    command = [node, str(PEER), f"{server.http_url}/socket", transport, client_processes.RESTART]
+    client_processes.run_with_restart(command, server, lambda: server.restart(graceful=graceful))

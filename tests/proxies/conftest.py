@@ -8,13 +8,13 @@ import pytest
 
 # These are fixtures.
 from tests.integration.conftest import anyio_backend as anyio_backend
-from tests.integration.conftest import dial as dial
+from tests.integration.conftest import connect as connect
 from tests.integration.conftest import room as room
 from tests.integration.conftest import transport as transport
 from tests.nginx import Nginx
 from tests.servers import RECOMMENDED, Server
 
-APP: Final = "tests.integration.doors_app:app"
+APP: Final = "tests.integration.portable_app:app"
 
 # `proxied(server)`, or with a configuration of its own `proxied(server, site)`.
 Proxied: TypeAlias = Callable[..., Nginx]

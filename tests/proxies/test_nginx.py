@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from tests.integration.clients import TRANSPORTS, Transport, until
-from tests.integration.dialing import Dialer, Refused
+from tests.integration.connector import Connector, Refused
 from tests.nginx import DEPLOYED, Nginx
 from tests.proxies.conftest import Proxied
 from tests.servers import Server
@@ -24,10 +24,10 @@ AT_ONCE_SECONDS: Final = 3.0
 
 
 async def test_events_pass_at_once_and_compressed(
-    dial: Dialer, server: Server, nginx: Nginx, room: str
+    connect: Connector, server: Server, nginx: Nginx, room: str
 ) -> None:
-    ann = await dial.websocket(f"{server.http_url}/socket")
-    bob = await dial.sse(f"{nginx.http_url}/socket")
+    ann = await connect.websocket(f"{server.http_url}/socket")
+    bob = await connect.sse(f"{nginx.http_url}/socket")
     assert bob.response.headers["content-encoding"] == "gzip"
     assert bob.response.headers["content-type"] == "text/event-stream"
     for client in (ann, bob):
@@ -43,7 +43,7 @@ async def test_events_pass_at_once_and_compressed(
 
 
 async def test_without_our_header_the_same_nginx_holds_events_back(
-    server: Server, dial: Dialer, proxied: Proxied
+    server: Server, connect: Connector, proxied: Proxied
 ) -> None:
     # So that the test above means something.
     deaf = DEPLOYED.read_text().replace(
@@ -51,11 +51,11 @@ async def test_without_our_header_the_same_nginx_holds_events_back(
     )
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(AT_ONCE_SECONDS):
-            await dial.sse(f"{proxied(server, deaf).http_url}/socket")
+            await connect.sse(f"{proxied(server, deaf).http_url}/socket")
 
 
-async def test_a_websocket_passes(dial: Dialer, nginx: Nginx, room: str) -> None:
-    ann = await dial.websocket(f"{nginx.http_url}/socket?user=ann")
+async def test_a_websocket_passes(connect: Connector, nginx: Nginx, room: str) -> None:
+    ann = await connect.websocket(f"{nginx.http_url}/socket?user=ann")
     await ann.join(room)
     assert (await ann.call(room, "say", {"number": 1}))["event"] == "heard"
     assert (await ann.receive_event("BROADCAST", "said"))["payload"] == {"number": 1}
@@ -67,8 +67,10 @@ async def test_a_websocket_passes(dial: Dialer, nginx: Nginx, room: str) -> None
 # --- requests ---------------------------------------------------------------------------------
 
 
-async def test_posts_pass_and_ours_is_the_limit(dial: Dialer, nginx: Nginx, room: str) -> None:
-    bob = await dial.sse(f"{nginx.http_url}/socket")
+async def test_posts_pass_and_ours_is_the_limit(
+    connect: Connector, nginx: Nginx, room: str
+) -> None:
+    bob = await connect.sse(f"{nginx.http_url}/socket")
     await bob.join(room)
     assert (await bob.call(room, "say", {"text": "x" * 60_000}))["event"] == "heard"
     answer = await bob.post(b"[" + b" " * 262_144 + b"]")
@@ -80,22 +82,22 @@ async def test_posts_pass_and_ours_is_the_limit(dial: Dialer, nginx: Nginx, room
 
 @pytest.mark.parametrize(("code", "status"), [(401, 401), (4429, 429), (1000, 403), (599, 599)])
 async def test_a_refusal_passes_whole(
-    dial: Dialer, nginx: Nginx, transport: Transport, code: int, status: int
+    connect: Connector, nginx: Nginx, transport: Transport, code: int, status: int
 ) -> None:
     with pytest.raises(Refused) as refused:
-        await dial(transport, f"{nginx.http_url}/refuse/{code}")
+        await connect(transport, f"{nginx.http_url}/refuse/{code}")
     assert (refused.value.status, refused.value.json()["code"]) == (status, status)
 
 
 async def test_a_page_of_the_proxied_host_may_connect_and_another_may_not(
-    dial: Dialer, nginx: Nginx
+    connect: Connector, nginx: Nginx
 ) -> None:
     # nginx passes the Host header on, so that a page's origin is the host that it asks.
     stream = {"accept": "text/event-stream"}
     url = f"{nginx.http_url}/socket"
-    async with dial.http.stream("GET", url, headers=stream | {"origin": nginx.http_url}) as own:
+    async with connect.http.stream("GET", url, headers=stream | {"origin": nginx.http_url}) as own:
         assert own.status_code == 200
-    foreign = await dial.http.get(url, headers=stream | {"origin": "https://evil.example"})
+    foreign = await connect.http.get(url, headers=stream | {"origin": "https://evil.example"})
     assert foreign.status_code == 403
 
 
@@ -112,18 +114,20 @@ def plain(server: Server, proxied: Proxied) -> Nginx:
     return proxied(server, "".join(kept))
 
 
-async def test_a_handshake_that_lost_its_upgrade_is_told_why(dial: Dialer, plain: Nginx) -> None:
+async def test_a_handshake_that_lost_its_upgrade_is_told_why(
+    connect: Connector, plain: Nginx
+) -> None:
     with pytest.raises(Refused) as refused:
-        await dial.websocket(f"{plain.http_url}/socket")
+        await connect.websocket(f"{plain.http_url}/socket")
     assert refused.value.status == 426
     assert "proxy" in refused.value.json()["message"]
     assert "Upgrade" in refused.value.json()["message"]
 
 
 async def test_event_streams_pass_where_websockets_do_not(
-    dial: Dialer, plain: Nginx, room: str
+    connect: Connector, plain: Nginx, room: str
 ) -> None:
-    bob = await dial.sse(f"{plain.http_url}/socket")
+    bob = await connect.sse(f"{plain.http_url}/socket")
     await bob.join(room)
     assert (await bob.call(room, "say", {"number": 1}))["event"] == "heard"
 
@@ -138,11 +142,11 @@ def impatient(server: Server, proxied: Proxied) -> Nginx:
 
 
 async def test_a_client_that_stalls_behind_nginx_costs_the_others_nothing(
-    dial: Dialer, server: Server, impatient: Nginx, transport: Transport, room: str
+    connect: Connector, server: Server, impatient: Nginx, transport: Transport, room: str
 ) -> None:
-    ann = await dial.websocket(f"{server.http_url}/socket")
-    healthy = [await dial(each, f"{impatient.http_url}/socket") for each in TRANSPORTS]
-    stalled = await dial(transport, f"{impatient.http_url}/socket")
+    ann = await connect.websocket(f"{server.http_url}/socket")
+    healthy = [await connect(each, f"{impatient.http_url}/socket") for each in TRANSPORTS]
+    stalled = await connect(transport, f"{impatient.http_url}/socket")
     for client in (ann, stalled, *healthy):
         await client.join(room)
     everybody = (await ann.call("GATEWAY", "crowd"))["payload"]["result"]

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from tests.integration.clients import Client, SSEClient
-from tests.integration.dialing import Dialer
+from tests.integration.connector import Connector
 from tests.proxies.conftest import APP, Proxied
 from tests.servers import RECOMMENDED, Serve
 
@@ -58,18 +58,18 @@ def comes_every(seconds: float, times: list[float]) -> None:
 
 
 async def test_idle_connections_live_by_comments_and_heartbeats(
-    dial: Dialer, serve: Serve, proxied: Proxied, room: str
+    connect: Connector, serve: Serve, proxied: Proxied, room: str
 ) -> None:
     # uvicorn pings by itself when it is run as recommended; granian never does.
     pinging = proxied(serve(APP, *RECOMMENDED["uvicorn"])).http_url
     silent = proxied(serve(APP, *RECOMMENDED["granian"], server="granian")).http_url
-    streams = [await dial.sse(f"{url}/socket") for url in (pinging, silent)]
-    pinged = await dial.websocket(f"{pinging}/socket")
-    beaten = await dial.websocket(f"{silent}/socket")
+    streams = [await connect.sse(f"{url}/socket") for url in (pinging, silent)]
+    pinged = await connect.websocket(f"{pinging}/socket")
+    beaten = await connect.websocket(f"{silent}/socket")
     for client in (*streams, pinged, beaten):
         await client.join(room)
     # An endpoint without any of it, so that the others' lives mean something.
-    unkept = [await dial.websocket(f"{silent}/quiet"), await dial.sse(f"{silent}/quiet")]
+    unkept = [await connect.websocket(f"{silent}/quiet"), await connect.sse(f"{silent}/quiet")]
 
     silence = Silence()
     await silence.watch(*streams, pinged, beaten, *unkept)

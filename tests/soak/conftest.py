@@ -1,5 +1,5 @@
 """The clients of the integration tests."""
 
-from tests.integration.conftest import anyio_backend, dial
+from tests.integration.conftest import anyio_backend, connect
 
-__all__ = ["anyio_backend", "dial"]
+__all__ = ["anyio_backend", "connect"]

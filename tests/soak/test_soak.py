@@ -15,8 +15,8 @@ from typing import Final
 import pytest
 
 from tests.integration.clients import TRANSPORTS, Client, Message, SSEClient
-from tests.integration.dialing import Dialer
-from tests.integration.watching import resident_bytes, see_nothing_left, watch
+from tests.integration.connector import Connector
+from tests.integration.server_state import resident_bytes, see_nothing_left, watch
 from tests.servers import Serve, Server
 
 SECONDS: Final = float(os.environ.get("SOAK_SECONDS", "60"))
@@ -88,12 +88,12 @@ class Room:
 class Soak:
     """All of them."""
 
-    def __init__(self, server: Server, dial: Dialer) -> None:
+    def __init__(self, server: Server, connector: Connector) -> None:
         self.random = Random(SEED)
         self.rooms = [Room(f"/room/{number}") for number in range(ROOMS)]
         self.done: dict[str, int] = {}
         self._server = server
-        self._dial = dial
+        self._connect = connector
         self._numbers = count()
         self._few = asyncio.Semaphore(20)
 
@@ -102,7 +102,7 @@ class Soak:
         number = next(self._numbers)
         url = f"{self._server.http_url}/socket?user=u{number}"
         async with self._few:
-            client = await self._dial(TRANSPORTS[number % 2], url)
+            client = await self._connect(TRANSPORTS[number % 2], url)
         if isinstance(client, SSEClient):
             client.speak_alone()
         return client
@@ -140,7 +140,7 @@ class Soak:
                         break
             finally:
                 await self._drop(client)
-                self._dial.forget(client)
+                self._connect.forget(client)
 
     async def _drop(self, client: Client) -> None:
         try:
@@ -165,7 +165,7 @@ class Soak:
 
 
 async def test_healthy_members_miss_nothing_whatever_the_others_do(
-    serve: Serve, dial: Dialer
+    serve: Serve, connect: Connector
 ) -> None:
     # Else it hangs up on a client that is about to POST; browsers try again, httpx does not.
     keep_alive = ("--timeout-keep-alive", "75")
@@ -174,7 +174,7 @@ async def test_healthy_members_miss_nothing_whatever_the_others_do(
         *("--log-level", "warning", *keep_alive),
         env={"POND_OPTIONS": OPTIONS},
     )
-    soak = Soak(server, dial)
+    soak = Soak(server, connect)
     before = await watch(server)
     await _come_and_go(soak)
     await see_nothing_left(server, before)
