@@ -17,7 +17,7 @@ NGINX: Final = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/u
 # The configuration that the deployment page shows.
 DEPLOYED: Final = ROOT / "examples" / "deploy" / "nginx.conf"
 START_SECONDS: Final = 10.0
-NOBODY: Final = 65_534
+UNPRIVILEGED_USER: Final = 65_534
 
 # The rest of a host's nginx.conf: compression as unfavourable as one finds it, everything else as
 # it is by default (buffering on, idle upstreams cut after 60 s).
@@ -77,7 +77,7 @@ class Nginx:
         main = self._folder / "nginx.conf"
         main.write_text(MAIN.format(folder=self._folder))
         # As root its workers would change to a user of its own, who may not look into the folder.
-        user = NOBODY if os.geteuid() == 0 else None
+        user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
         if user is not None:
             os.chown(self._folder, user, user)
         with (self._folder / "error.log").open("wb") as log:

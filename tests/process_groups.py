@@ -23,7 +23,7 @@ class ProcessGroups:
         self._tell(group)
 
     def remove(self, group: int) -> None:
-        """The group has ended; its number may soon be somebody else's."""
+        """Forget a group that has ended: its number may soon be another group's."""
         self._tell(-group)
 
     def _tell(self, number: int) -> None:

@@ -51,7 +51,7 @@ RECOMMENDED: Final[dict[ServerName, tuple[str, ...]]] = {
         "--timeout-graceful-shutdown", "10",
     ),
     "hypercorn": ("--config", "examples/deploy/hypercorn.toml"),
-    # An open stream is a request, of which it serves 1,024 at once by default; then nobody else.
+    # An open stream is a request, of which it serves 1,024 at once by default, and then no other.
     "granian": ("--backpressure", "50000", "--workers-kill-timeout", "15"),
     "gunicorn": ("--workers", "2", "--graceful-timeout", "15"),
 }  # fmt: skip
@@ -137,7 +137,7 @@ class Server:
         self._command = [str(python), "-m", server, *ALWAYS[server], *bind, *arguments, app]
         self._folder = folder
         self._env = {**os.environ, **(env or {}), "PYTHONPATH": str(folder)}
-        # A file, not a pipe: nobody reads while the test runs, and a full pipe stops the server.
+        # A file, not a pipe: no test reads it while it runs, and a full pipe stops the server.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -264,7 +264,7 @@ class Serve(Protocol):
 
 
 def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago."""
+    """A loopback port that had no listener a moment ago."""
     while True:
         port = random.choice(PORTS)
         with socket.socket() as probe:
@@ -300,7 +300,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def group_of(number: int) -> list[int]:
-    """The processes of a group; those that have ended and that nobody has waited for excepted."""
+    """The processes of a group, without those that have ended and were not waited for."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""Event loops whose time stands still, and jumps to the next timer when nobody has work.
+"""Event loops whose time stands still, and jumps to the next timer when no task has work.
 
     anyio_backend = jumping_loops
 

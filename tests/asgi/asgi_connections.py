@@ -22,7 +22,7 @@ ROOM = "/room/1"
 
 
 class PondSetup:
-    """A pond that lets everybody in and in which one can talk."""
+    """A pond that accepts every connection and join, and relays the event `say` as `said`."""
 
     def __init__(self, *, policy: Any = "close", **options: Any) -> None:
         self.pond = PondSocket(options=Options(**options))
@@ -41,7 +41,7 @@ class PondSetup:
         await ctx.broadcast("said", ctx.get_payload())
 
     async def tell(self, *numbers: int, size: int = 0) -> None:
-        """Broadcast each of these numbers to the room, without giving anybody a turn."""
+        """Broadcast each of these numbers to the room, without a turn for any other task."""
         channel = self.pond.channel("/socket", ROOM)
         for number in numbers:
             await channel.broadcast("tick", {"n": number} | ({"x": "x" * size} if size else {}))
@@ -138,7 +138,7 @@ class ASGIConnection:
     async def _send_here(self, message: Mapping[str, Any]) -> None:
         await self._send(message)
 
-    # Whoever asks is told that it is one of our own.
+    # The app is to take it for one of our own, which it knows by its module.
     _send_here.__module__ = "pondsocket_asgi.testing"
 
     async def take(self, message: Mapping[str, Any]) -> None:
@@ -230,7 +230,7 @@ class ASGIConnection:
         return last["type"] == "http.response.body" and not last["more_body"]
 
 
-# asyncio twice: sends are made by a writer, or by whoever has something to send.
+# asyncio twice: sends are made by a writer task, or by the sender itself.
 LOOPS = ("asyncio", "stepped", "trio")
 
 
@@ -270,7 +270,7 @@ def count_resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def count_hurries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let the kernel hurry nobody; gives whom it was asked to, as it goes on."""
+    """Have the kernel hurry no connection; return the list of the users that it was asked for."""
     asked: list[str] = []
 
     async def hurry_connection(scope: Any) -> bool:

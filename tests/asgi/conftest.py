@@ -29,7 +29,7 @@ HTTP_RESPONSE: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
 
 
 class Pond:
-    """A pond that welcomes everybody, and what a test needs to look at it.
+    """A pond that accepts every connection, and what a test needs to look at it.
 
     Args:
         endpoint: Keywords of `create_endpoint`.
@@ -82,7 +82,7 @@ class Pond:
         return session
 
     async def is_empty(self) -> bool:
-        """Whether nobody is connected any more."""
+        """Whether no client is connected any more."""
         return await self.endpoint.connection_count() == 0
 
 

@@ -68,11 +68,11 @@ async def test_old_histories_end_while_a_single_connection_is_quiet(drain_on_sig
     async def accept(ctx: ConnectionContext) -> None:
         ctx.accept()
 
-    async def nobody(ctx: JoinContext) -> None:
+    async def refuse(ctx: JoinContext) -> None:
         await ctx.decline()
 
     endpoint = pond.create_endpoint("/socket", accept)
-    lobby = endpoint.create_channel("/room/:id", nobody, history=History())
+    lobby = endpoint.create_channel("/room/:id", refuse, history=History())
     assert lobby.histories is not None
     driver = ASGITestDriver(PondASGIApp(pond, drain_on_signals=drain_on_signals))
     quiet = await driver.connect_websocket("/socket")

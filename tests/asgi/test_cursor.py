@@ -1,4 +1,4 @@
-"""The cursor of an event stream: what goes in comes out, and from nobody else."""
+"""The cursor of an event stream: what goes in comes out, and only with the same key."""
 
 import base64
 import string
@@ -136,7 +136,7 @@ def test_a_large_entry_does_not_keep_a_small_one_out() -> None:
 def test_another_process_with_the_key_reads_it_and_one_without_does_not() -> None:
     text = said(cursor_of(CHAT, by=signer("the key that two workers share")))
     assert read(text, by=signer("the key that two workers share")) == [CHAT]
-    assert signer("a key that nobody shares").read(text, NOW) is CursorFault.FOREIGN
+    assert signer("a key that no server shares").read(text, NOW) is CursorFault.FOREIGN
     assert CursorKeys().signer("/socket").read(text, NOW) is CursorFault.FOREIGN
 
 

@@ -71,7 +71,7 @@ async def test_what_is_written_out_after_the_end_does_not_take_the_cursor_back()
     assert (entry.name, entry.position.offset) == (NAME, 2)
 
 
-async def test_whoever_comes_back_and_is_sent_away_at_once_keeps_its_cursor() -> None:
+async def test_a_client_that_comes_back_and_is_closed_at_once_keeps_its_cursor() -> None:
     setup = keeping()
     ann = ASGIConnection(setup, "sse")
     async with anyio.create_task_group() as tasks:

@@ -207,8 +207,8 @@ async def test_the_lane_closes_in_the_very_step_of(ending: Any) -> None:
         connection.feed(masked(TEXT, b"too late"), masked(CLOSE, b"\x03\xe8"))
         assert connection.transport.is_closing()
     await turns()
-    lane.write(b"to nobody")
-    assert b"to nobody" not in connection.written
+    lane.write(b"to none")
+    assert b"to none" not in connection.written
     await turns()
 
 

@@ -1,4 +1,4 @@
-"""Streams whose POSTs have to come from whom the stream is, beside bringing its secret."""
+"""Streams whose POSTs have to come from the stream's own user, besides bringing its secret."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ async def call(
 
 
 @pytest.mark.parametrize("identity", [user, user_later])
-async def test_a_post_and_a_delete_come_from_whom_the_stream_is(
+async def test_a_post_and_a_delete_come_from_the_streams_own_user(
     identity: Callable[[ConnectRequest], object],
 ) -> None:
     door = Pond(identity=identity)
@@ -211,7 +211,7 @@ async def test_posts_keep_the_order_of_their_bodies_however_long_an_identity_tak
     await stream.disconnect()
 
 
-async def test_whoever_waits_for_an_identity_keeps_no_other_connection_waiting() -> None:
+async def test_a_request_that_waits_for_an_identity_keeps_no_other_connection_waiting() -> None:
     identity = Slow()
     door = Pond(identity=identity)
     streams = [

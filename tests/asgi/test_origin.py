@@ -15,7 +15,7 @@ from tests.asgi.conftest import HTTP_RESPONSE, Pond
 
 LISTED: Final = ("https://app.example.com", "https://*.example.org")
 LOG: Final = "pondsocket.asgi.security"
-# What a page of somebody else would say, and what no browser says.
+# What a page of another site would say, and what no browser says.
 FOREIGN: Final = [
     ["https://evil.example"],
     ["http://testserver:8000"],

@@ -65,11 +65,11 @@ async def go(listener: Listener, how: str = "by itself") -> None:
         listener.scope.cancel()
     else:
         listener.leaves.set()
-    with anyio.fail_after(0.1):  # whoever hosts the clock is not held by it
+    with anyio.fail_after(0.1):  # the host of the clock is not held by it
         await listener.ended.wait()
 
 
-async def test_everybody_is_asked_about_once_a_second() -> None:
+async def test_every_listener_is_asked_about_once_a_second() -> None:
     pulse = Pulse(Options())
     async with anyio.create_task_group() as tasks:
         listeners = [await come(tasks, pulse) for _ in range(3)]
@@ -134,7 +134,7 @@ async def test_those_that_end_in_one_moment_leave_nothing() -> None:
     assert not pulse._beating
 
 
-async def test_whoever_comes_after_everybody_has_gone_starts_it_again() -> None:
+async def test_a_listener_that_comes_after_all_have_gone_starts_it_again() -> None:
     pulse = Pulse(Options())
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
@@ -144,7 +144,7 @@ async def test_whoever_comes_after_everybody_has_gone_starts_it_again() -> None:
             await go(listener)
 
 
-async def test_one_that_leaves_before_the_first_beat_harms_nobody() -> None:
+async def test_one_that_leaves_before_the_first_beat_harms_no_other() -> None:
     pulse = Pulse(Options())
     async with anyio.create_task_group() as tasks:
         first = await come(tasks, pulse)
@@ -233,7 +233,7 @@ async def test_a_heartbeat_is_never_later_than_its_limit() -> None:
         assert ann.events().count("PONG") == bob.events().count("PONG") == 50
 
 
-async def test_whoever_is_written_to_needs_no_heartbeat() -> None:
+async def test_a_client_that_is_written_to_needs_no_heartbeat() -> None:
     setup = PondSetup(heartbeat_seconds=10)
     async with members(setup, "websocket", "ann") as (ann,):
         for number in range(20):

@@ -34,7 +34,7 @@ def build(options: Options | None = None, **history: int) -> PondSetup:
 
     @pond.endpoint("/socket")
     async def socket(ctx: ConnectionContext) -> None:
-        if ctx.query.get("user") == "nobody":
+        if ctx.query.get("user") == "refused":
             ctx.decline(401, "No.")
         else:
             ctx.accept(user_id=ctx.query.get("user"))
@@ -203,7 +203,7 @@ async def test_the_cursor_grants_nothing() -> None:
     await setup.say("/room/1", 1)
 
     refused = await driver.connect_sse(
-        "/socket", query_string="user=nobody", headers=[("last-event-id", cursor)]
+        "/socket", query_string="user=refused", headers=[("last-event-id", cursor)]
     )
     assert refused.status == 401
     stream, payload = await connected(driver, cursor, user="banned")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-import hypercorn  # noqa: F401 - nobody looks for a server that is not loaded
+import hypercorn  # noqa: F401 - a server that is not loaded is not looked for
 import pytest
 import uvicorn  # noqa: F401
 from pondsocket_asgi import _servers
@@ -95,7 +95,7 @@ def test_the_protocol_that_receives_is_asked_and_so_is_one_made_of_it() -> None:
         def receive(self) -> None: ...
 
     class Made(Uvicorns):
-        __module__ = "somebody.else"
+        __module__ = "another.project"
 
     # No call of uvicorn's is about, in which it would be found otherwise.
     assert _servers.ping_seconds(Uvicorns().receive) == 7

@@ -124,7 +124,7 @@ async def test_second_interrupt_ends_at_once(
     assert server.got == [TERM, INT]
 
 
-async def test_what_is_nobodys_server_is_left_alone(hook: SignalHook, pond: PondSocket) -> None:
+async def test_a_handler_of_no_server_is_left_alone(hook: SignalHook, pond: PondSocket) -> None:
     for term, interrupt in (
         (signal.SIG_IGN, signal.default_int_handler),
         (signal.SIG_IGN, signal.SIG_DFL),

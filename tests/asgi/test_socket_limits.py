@@ -89,7 +89,7 @@ async def test_the_first_request_of_an_app_sets_the_limit(
     assert user_timeout(listener) == 20_000
 
 
-async def test_nothing_is_set_where_nobody_asked(make_pond: MakePond, connect: Connect) -> None:
+async def test_nothing_is_set_unless_asked_for(make_pond: MakePond, connect: Connect) -> None:
     listener = connect().listener
     await make_pond().driver.call_http("/nowhere")
     assert user_timeout(listener) == 0
@@ -150,7 +150,7 @@ class Torn(Transport):
 
 
 def test_a_transport_that_has_ended_is_no_reason_to_look_elsewhere(connect: Connect) -> None:
-    """What is found elsewhere by the same addresses is somebody else."""
+    """A socket with the same addresses in another namespace is another connection."""
     pair = connect()
     pair.accepted.close()
     for ended in (Transport(pair.accepted), Transport(None), Torn(None)):

@@ -172,12 +172,12 @@ async def test_peers_that_stall_together_share_scans(
         tasks.start_soon(ask, pairs[0].scope(client=("192.0.2.7", 1)))
     assert sorted(answers) == [False] + [True] * len(pairs)
     assert not any(pair.is_open() for pair in pairs)
-    # Whoever came first did not wait for the others; these shared the next scan.
+    # The first caller did not wait for the others; these shared the next scan.
     assert len(scans) <= 2
     assert sum(map(len, scans)) == len(pairs) + 1
 
 
-async def test_a_scan_survives_the_cancellation_of_whoever_asked_for_it(connect: Connect) -> None:
+async def test_a_scan_survives_the_cancellation_of_the_caller(connect: Connect) -> None:
     first, second = connect(), connect()
     with anyio.CancelScope() as cancelled:
         cancelled.cancel()

@@ -156,7 +156,7 @@ async def test_the_body_of_a_post_that_is_refused_is_not_waited_for(
     stream = await pond.driver.connect_sse("/socket")
     answer = await post_raw(pond, stream, never, **headers)
     assert (answer[0], answer[1][b"connection"]) == (status, b"close")
-    # More than anybody takes.
+    # More than any server takes.
     answer = await post_raw(pond, stream, unread, **headers, **{"content-length": "2000000"})
     assert (answer[0], answer[1][b"connection"]) == (status, b"close")
     await stream.disconnect()

@@ -1,4 +1,4 @@
-"""Sends that are made by whoever has something to send, and by the writer only where they wait."""
+"""Sends that the sender makes itself, and the writer task only where they wait."""
 
 import asyncio
 import functools
@@ -52,7 +52,7 @@ def outbox_of(setup: PondSetup, user: str) -> Outbox:
 
 
 def tell_at_once(setup: PondSetup, *numbers: int) -> None:
-    """Broadcast in a callback of the loop, which is no task of anybody."""
+    """Broadcast in a callback of the loop, which runs in no task."""
     done: list[int] = []
     channel = setup.pond.channel("/socket", "/room/1")
 
@@ -124,7 +124,7 @@ async def test_frames_keep_their_order_through_every_state(kind: Kind, in_callba
 @pytest.mark.parametrize(
     "error", [OSError("gone"), RuntimeError("closing"), asyncio.CancelledError()]
 )
-async def test_a_send_that_fails_ends_its_connection_and_nobody_elses(
+async def test_a_send_that_fails_ends_its_connection_and_no_other(
     kind: Kind, in_callback: bool, waits: bool, error: BaseException
 ) -> None:
     setup = PondSetup()
@@ -140,7 +140,7 @@ async def test_a_send_that_fails_ends_its_connection_and_nobody_elses(
             tell_at_once(setup, 1, 2)
         else:
             await setup.tell(1, 2)
-            assert await setup.users() == 2  # nobody is closed by whoever sends
+            assert await setup.users() == 2  # the sender closes no connection
         await ann.ended.wait()
         assert await setup.users() == 1
         assert bob.numbers() == [1, 2]
@@ -218,7 +218,7 @@ async def test_a_send_that_waits_too_long_is_given_up(kind: Kind, resets: list[s
 async def test_the_writer_runs_in_the_connections_context_and_not_in_that_of_who_sends() -> None:
     import contextvars
 
-    who = contextvars.ContextVar[str]("who", default="nobody")
+    who = contextvars.ContextVar[str]("who", default="none")
     setup, seen = PondSetup(), list[str]()
 
     async def watching(message: Any) -> None:
@@ -230,7 +230,7 @@ async def test_the_writer_runs_in_the_connections_context_and_not_in_that_of_who
         who.set("a publisher")
         await setup.tell(1, 2)
         await turns()
-        assert seen == ["nobody", "nobody"]
+        assert seen == ["none", "none"]
 
 
 # --- whose sends may be stepped ---------------------------------------------------------------
@@ -367,7 +367,7 @@ def test_a_callback_of_a_plain_loop_may_find_a_peer_that_waits(
             channel = setup.pond.channel("/socket", "/room/1")
             await channel.broadcast("tick", {"n": 1})
             await channel.broadcast("tick", {"n": 2})
-            await turns(5)  # the turn has ended, and somebody waits
+            await turns(5)  # the turn has ended, and a caller waits
             outbox = outbox_of(setup, "ann")
             assert outbox._backlog is not None
             assert outbox._backlog.is_writing

@@ -113,7 +113,7 @@ async def test_only_a_restart_says_when_to_come_back(end: str) -> None:
         assert b"GOODBYE" not in last
 
 
-async def test_whoever_comes_into_a_drain_is_told_both_at_the_end() -> None:
+async def test_a_client_that_comes_into_a_drain_is_told_both_at_the_end() -> None:
     setup = PondSetup()
     async with members(setup, "sse", "ann"):
         pass

@@ -55,7 +55,7 @@ class Watch:
 
 async def drained(pond: PondSocket) -> None:
     async with asyncio.timeout(5):
-        while not pond.is_draining:  # noqa: ASYNC110 - nobody tells of it
+        while not pond.is_draining:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
 
 
@@ -101,7 +101,7 @@ def test_the_loop_sees_other_signals_meanwhile(new_loop: NewLoop) -> None:
     run(new_loop, test)
 
 
-def test_the_loop_sees_every_signal_again_when_nobody_is_connected(new_loop: NewLoop) -> None:
+def test_the_loop_sees_every_signal_again_when_no_client_is_connected(new_loop: NewLoop) -> None:
     hook, pond = SignalHook(), PondSocket()
 
     async def test(watch: Watch) -> None:
@@ -143,7 +143,7 @@ def test_a_descriptor_that_others_have_set_since_stays(new_loop: NewLoop) -> Non
     run(new_loop, test)
 
 
-def test_nothing_is_replaced_where_nobody_reads_it() -> None:
+def test_nothing_is_replaced_where_no_loop_reads_it() -> None:
     async def test() -> None:
         assert Wakeup.replace(asyncio.get_running_loop(), ()) is None
         assert Wakeup.replace(object(), ()) is None

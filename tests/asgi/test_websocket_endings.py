@@ -159,7 +159,7 @@ def driver_refusing(pond: Pond, message: str) -> ASGITestDriver:
 
 
 async def test_nothing_is_closed_while_it_is_read_from(pond: Pond) -> None:
-    """On one server a close deadlocks while somebody waits in receive."""
+    """On one server a close deadlocks while a task waits in receive."""
     reading = 0
     log: list[tuple[str, int]] = []
 
@@ -216,7 +216,7 @@ async def test_a_peer_whose_writer_is_stuck_is_slow_at_the_bound(make_pond: Make
     await session.wait_ended()
 
 
-async def test_the_servers_own_restart_makes_nobody_slow(
+async def test_the_servers_own_restart_makes_no_client_slow(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """uvicorn closes all WebSockets at once, and the first one that says so begins the drain."""

@@ -193,7 +193,7 @@ class UvicornConnection:
         return [message["text"] for message in self.received if "text" in message]
 
     def feed(self, *data: bytes) -> None:
-        """Bytes of the peer, as long as anybody reads them."""
+        """Receive bytes of the peer, as long as the transport is open."""
         for chunk in data:
             if not self.transport.is_closing():
                 self.protocol.data_received(chunk)

@@ -118,7 +118,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def command(words: Sequence[str]) -> str:
-    """How to measure the same again; where the page went is nobody's business."""
+    """How to measure the same again, without where the page was written."""
     kept = list(words)
     if "--out" in kept:
         place = kept.index("--out")

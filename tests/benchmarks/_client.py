@@ -252,7 +252,7 @@ class Crowd:
             client.on_text = on_text
 
     async def finished(self) -> None:
-        """Wait until somebody calls `finish`.
+        """Wait until `finish` is called.
 
         Raises:
             BenchmarkFailed: Something went wrong instead.

@@ -89,7 +89,7 @@ class Contender:
         tells: The packages whose versions a report gives.
         folder: Where it is started.
         needs: A module of this project without which it cannot be.
-        peer: Whether it is somebody else's; else it is ours, or a floor.
+        peer: Whether it is another project's; else it is ours, or a floor.
     """
 
     key: str

@@ -129,7 +129,7 @@ class SocketIO(Dialect):
         return b"420" + compact(["join", channel])
 
     def say(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
-        """What everybody in the room hears."""
+        """What every member of the room hears."""
         return b"42" + compact(["say", channel, payload(token, size)])
 
     def echo(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:

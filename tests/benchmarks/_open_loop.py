@@ -32,7 +32,7 @@ class Run:
 
     Args:
         offered: Deliveries that were asked for.
-        delivered: Those that happened, until all had or nobody waited any longer.
+        delivered: Those that happened, until all had or the waiting was over.
         in_time: The part of them that was there as soon as the last message had been said, or at
             most `BACKLOG_SECONDS` later.
         per_second: Deliveries, from the first message to the last delivery.
@@ -138,7 +138,7 @@ async def run_open(
 
 
 async def _tokens_in_one(stage: Stage, phrase: Phrase) -> int:
-    """How often a message that is heard holds its token; everybody hears this one."""
+    """How often a message that is heard holds its token; every member hears this one."""
     token, frame = phrase.fresh()
     counts: list[int] = []
 

@@ -36,7 +36,7 @@ STYLE: Final = {"svg.fonttype": "none", "svg.hashsalt": "benchmarks", "font.size
 
 
 def color_of(key: str) -> str:
-    """Ours, its fast lane, a floor, or somebody else's."""
+    """Ours, its fast lane, a floor, or another project's."""
     if key.startswith("ours-lane"):
         return LANE
     if key.startswith("ours"):

@@ -88,7 +88,7 @@ async def _play_all(
         gc.freeze()
         gc.disable()
         for number in range(rounds):
-            # Nobody always follows the same neighbour.
+            # No contender always follows the same neighbour.
             for player in players[number % len(players) :] + players[: number % len(players)]:
                 was_playing = player.play is not None
                 await player.take_turn()

@@ -35,7 +35,7 @@ class Tap(asyncio.Protocol):
 
 
 class TimedTap(asyncio.Protocol):
-    """The same, with the times; counts tokens, so that somebody can wait for the last."""
+    """The same, with the times; counts tokens, so that a caller can wait for the last."""
 
     def __init__(self, on_lost: OnLost) -> None:
         self.segments: list[bytes] = []

@@ -99,9 +99,9 @@ def measure_open(loops: int = LOOPS) -> float:
 async def measure_broadcasts(rounds: int = 20, each: int = 2_000) -> tuple[float, float]:
     """A broadcast without and with a history, in microseconds of CPU time, in turns."""
     pond = PondSocket()
-    endpoint = pond.create_endpoint("/socket", _nobody)
-    endpoint.create_channel("/plain/:id", _nobody)
-    endpoint.create_channel("/kept/:id", _nobody, history=History())
+    endpoint = pond.create_endpoint("/socket", _unused)
+    endpoint.create_channel("/plain/:id", _unused)
+    endpoint.create_channel("/kept/:id", _unused, history=History())
     payload = {"text": "x" * 88}
     best = [math.inf, math.inf]
     channels = [endpoint.find_channel(name) for name in ("/plain/1", "/kept/1")]
@@ -117,8 +117,8 @@ async def measure_broadcasts(rounds: int = 20, each: int = 2_000) -> tuple[float
     return microseconds(best[0], each), microseconds(best[1], each)
 
 
-async def _nobody() -> None:
-    """Nobody connects here."""
+async def _unused() -> None:
+    """Serve no connection: none is made here."""
 
 
 def measure_recovery(loops: int = 2_000) -> float:
@@ -150,7 +150,7 @@ def main() -> None:
     print(f"one message more             {measure_append(None):8.2f} us")
     print(f"the same with an audience    {measure_append(Audience(('ann',))):8.2f} us")
     plain, kept = anyio.run(measure_broadcasts)
-    print(f"a broadcast to nobody        {plain:8.2f} us")
+    print(f"a broadcast without members  {plain:8.2f} us")
     print(f"the same with a history      {kept:8.2f} us")
     print(f"100 missed, decided and read {measure_recovery():8.2f} us")
 

@@ -1,4 +1,4 @@
-"""What it costs that everybody learns of everybody: users who join one tracked channel in turn.
+"""What presence costs: users who join one tracked channel in turn, and learn of each other.
 
 `python -m tests.benchmarks.presence` prints what is sent in all and the CPU time per user, for
 members that ask for diffs and for members that get the whole list at every change.
@@ -33,14 +33,14 @@ ROOM: Final = "/room/1"
 SHOWN: Final = {"status": "online"}
 # A join takes a millisecond, and the tick is 0.1 s unless an option says otherwise.
 PER_TICK: Final = 100
-# Phoenix sends 5.0 MB; that everybody learns of everybody is 1.6 MB. Of bytes this can hold only
-# where joins share ticks: each in a tick of its own, everybody there is told by a frame of its own,
+# Phoenix sends 5.0 MB; that every user learns of each other is 1.6 MB. Of bytes this can hold only
+# where joins share ticks: each in a tick of its own, every member is told by a frame of its own,
 # 20,100 of them with 185 bytes each, however they are made. Of time it holds for those as well.
 MOST_BYTES_IN_DIFF_MODE: Final = 2_500_000
 
 
 class Cost(NamedTuple):
-    """What it took until the last user had joined and everybody knew."""
+    """What it took until the last user had joined and every user knew."""
 
     users: int
     bytes_sent: int
@@ -96,7 +96,7 @@ def build() -> PondSetup:
 
 
 async def admitted(pond: PondSocket, user: str) -> Session:
-    """The session of a user; the pond refuses nobody."""
+    """The session of a user; the pond refuses none."""
     query = QueryParams([("user", user)])
     outcome = await pond.connect(ConnectRequest("/socket", Headers(), query, None, "websocket"))
     assert isinstance(outcome, Session)

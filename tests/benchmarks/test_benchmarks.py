@@ -1,4 +1,4 @@
-"""The benchmarks run to their end; their figures are nobody's business here."""
+"""The benchmarks run to their end; their figures are not looked at here."""
 
 import subprocess
 import sys

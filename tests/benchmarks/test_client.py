@@ -132,7 +132,7 @@ async def test_a_double_or_a_foreign_delivery_fails(wire: Wire) -> None:
         await fan_out(crowd_of(wire, 2), SAY, 3)
 
 
-async def test_an_answer_to_somebody_else_fails() -> None:
+async def test_an_answer_to_another_client_fails() -> None:
     with pytest.raises(BenchmarkFailed, match="another answer"):
         await echo(crowd_of(Wire(), 2), SAY, 3)
 

@@ -34,7 +34,7 @@ async def test_a_contender_lets_in_repeats_and_echoes(key: str) -> None:
 
 
 class Loud(Dialect):
-    """Says to everybody what it should say to one."""
+    """Says to every client what it should say to one."""
 
     def echo(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
         return self.say(token, size, channel)
@@ -101,7 +101,7 @@ def test_half_an_environment_is_never_used(tmp_path: Path, monkeypatch: pytest.M
 def test_an_environment_that_nothing_can_make_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("UV", raising=False)
-    for environment, tool in ((Python("nobody", ("nothing==1",)), "uv"), (Node("ws", "1"), "node")):
+    for environment, tool in ((Python("none", ("nothing==1",)), "uv"), (Node("ws", "1"), "node")):
         assert tool in (environment.missing() or "")
         with pytest.raises(ContenderMissing, match=tool):
             environment.prepare()

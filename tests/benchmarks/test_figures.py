@@ -88,7 +88,7 @@ def test_a_ratio_of_the_fast_lane_that_is_far_off_fails() -> None:
 
 
 @pytest.mark.parametrize("key", ["bare", "ours"])
-def test_a_quick_run_in_which_somebody_failed_fails(key: str) -> None:
+def test_a_quick_run_in_which_a_contender_failed_fails(key: str) -> None:
     played = results(1)
     played[1].lines[key].fault = "a member heard something twice"
     assert list(complaints(played)) == [f"{played[1].key}, {key}: a member heard something twice"]

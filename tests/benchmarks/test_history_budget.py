@@ -1,4 +1,4 @@
-"""Histories stay within their budget of memory; times are nobody's business here."""
+"""Histories stay within their budget of memory; times are not looked at here."""
 
 from tests.benchmarks.history import CHANNELS, MOST_BYTES, measure_memory
 

@@ -40,7 +40,7 @@ def test_arrivals_are_those_of_a_poisson_process_and_the_same_for_a_seed() -> No
     assert sum(gap > 0.000_693 for gap in gaps) / len(gaps) == pytest.approx(0.5, abs=0.02)
 
 
-def test_everybody_speaks_about_as_often() -> None:
+def test_each_member_speaks_about_as_often() -> None:
     who = speakers(10_000, 100, seed=3)
     counts = [who.count(member) for member in range(100)]
     assert min(counts) > 60

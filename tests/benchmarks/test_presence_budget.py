@@ -1,4 +1,4 @@
-"""Presence stays within its budget of bytes; times are nobody's business here."""
+"""Presence stays within its budget of bytes; times are not looked at here."""
 
 from pondsocket import PresenceMode
 
@@ -12,7 +12,7 @@ async def test_200_users_who_join_one_after_another_cost_2_5_megabytes_in_diff_m
     assert cost.frames == 2 * USERS + 100 + 200
 
 
-async def test_even_where_each_join_is_told_by_itself_nobody_is_told_twice() -> None:
+async def test_even_where_each_join_is_told_by_itself_no_member_is_told_twice() -> None:
     cost = await join_in_turn(PresenceMode.DIFF, 50, per_tick=1)
     assert cost.frames == 2 * 50 + 50 * 51 // 2
 

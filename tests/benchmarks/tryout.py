@@ -34,7 +34,7 @@ class Tried(NamedTuple):
 
 
 class Member(Protocol):
-    """Whoever hears."""
+    """A client that hears messages."""
 
     async def hear(self, token: str) -> None:
         """Wait for the message with this token."""

@@ -1,4 +1,4 @@
-"""An event stream that ends as soon as somebody has joined, and says how long to stay away."""
+"""A chat whose event stream ends as soon as the client has joined, and says how long to wait."""
 
 import asyncio
 import json

@@ -24,7 +24,7 @@ def cut_off(window: Window, proxy: Proxy, network: Network = "cut") -> Iterator[
 
 
 def talk(window: Window, seconds: float) -> list[str]:
-    """Have somebody say something again and again; what it was."""
+    """Write one message after the other in a window, for so many seconds; return their texts."""
     said: list[str] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end or not said:

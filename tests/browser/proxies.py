@@ -17,7 +17,7 @@ OnUpgrade: TypeAlias = Literal["pass", "strip", "refuse", "reset", "hang"]
 # The way through it:
 #   up    bytes pass
 #   cut   every connection is reset, and so is each new one
-#   deaf  bytes vanish and nobody is told, as in a tunnel; what lost some is reset when it is over
+#   deaf  bytes vanish and neither side is told, as in a tunnel; what lost some is reset afterwards
 Network: TypeAlias = Literal["up", "cut", "deaf"]
 
 HOP_BY_HOP: Final = (b"upgrade:", b"connection:")

@@ -9,7 +9,7 @@ from examples.chat import HISTORY, Message, Receive, Send, enter, open_rooms
 from examples.chat import app as chat
 
 REFUSALS: Final = {
-    "Nobody": (401, "Sign in first, please."),
+    "Eve": (401, "Sign in first, please."),
     "Mallory": (403, "You may not come in here."),
 }
 

@@ -1,4 +1,4 @@
-"""The chat on networks that let no WebSocket through, and in front of doors that let nobody in."""
+"""The chat on networks that let no WebSocket through, and on a server that refuses connections."""
 
 import re
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def test_an_nginx_that_was_not_told_to_pass_upgrades_on_is_a_blocked_network(
         bea.expect_fallen_back()
         bea.say("Through all the same.")
         expect(bea.bubble("Through all the same.")).to_have_count(1)
-    # What the page cannot read stands where whoever runs the site looks first.
+    # What the page cannot read stands in the server's log, where its operator looks first.
     assert "Unexpected response code: 426" in " ".join(console)
 
 
@@ -145,7 +145,7 @@ def test_a_server_that_is_away_changes_no_transport(
 @BOTH
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("Nobody", "Sign in first, please."), ("Mallory", "You may not come in here.")],
+    [("Eve", "Sign in first, please."), ("Mallory", "You may not come in here.")],
     ids=["401", "403"],
 )
 def test_who_is_refused_is_told_why_and_nothing_is_tried_again(

@@ -98,7 +98,7 @@ def test_a_rejoin_asks_for_what_came_since_the_last_message_seen(open_window: Op
     second = [
         acknowledge(ann, epoch="e", offset=5, recovered=True),
         said(ann, "six", "e", 6),
-        said(ann, "eight", "e", 8),  # 7 was for somebody else
+        said(ann, "eight", "e", 8),  # 7 was for another user
     ]
     played = PlayedSocket(ann, first, second, [acknowledge(ann, epoch="e", offset=8)])
     ann.enter("Ann")

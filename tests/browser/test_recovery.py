@@ -77,7 +77,7 @@ def test_what_is_said_while_the_network_is_away_appears_once_and_in_order(
     expect(ann.page.get_by_text(MISSING)).to_have_count(0)
     ann.expect_people("Ann (you)", "Bea")
 
-    # To the others, nobody was away.
+    # To the others, the window was never away.
     assert set(bea.page.evaluate("window.listed")) == {"Bea (you)\nAnn"}
     assert bea.log.locator(".note").count() == 0
     assert via == "websocket" or (cursors and all(cursors))
@@ -166,7 +166,7 @@ def test_what_a_return_looks_like(
     open_window: OpenWindow, proxy: Proxy, pictures: Path, dark: bool
 ) -> None:
     bea = open_window().enter("Bea")
-    bea.say("Is anybody here?")
+    bea.say("Is this thing on?")
     bea.say("I brought cake.")
     for size, (width, height) in {"desktop": (1000, 640), "phone": (360, 640)}.items():
         ann = open_window(base=proxy.url, width=width, height=height, dark=dark)

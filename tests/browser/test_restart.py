@@ -32,7 +32,7 @@ def demo() -> Iterator[Demo]:
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_a_restart_loses_nobody(
+def test_a_restart_loses_no_client(
     open_window: OpenWindow, demo: Demo, pictures: Path, dark: bool
 ) -> None:
     ann = open_window(base=demo.url, dark=dark).enter("Ann", "websocket")

@@ -10,7 +10,7 @@ from pondsocket_asgi import PondASGIApp
 
 CHANNELS = tuple(f"/room/{number}" for number in range(8))
 # Enough: nothing is trimmed while the test runs. What one join may recover, 300 messages, is more
-# than a channel says while somebody is away.
+# than a channel says while a client is away.
 HISTORY = History(size=25_000, ttl=600, max_bytes=64 * 1024 * 1024)
 
 

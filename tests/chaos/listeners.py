@@ -155,7 +155,7 @@ class Listener:
             self.tally[f"recovered {payload.get('recovered')}"] += 1
             if payload.get("recovered") is not True:
                 heard.is_told_lost = True
-                # All that was said is kept, and goes to everybody.
+                # All that was said is kept, and goes to every member.
                 missed = payload["offset"] - position["offset"]
                 if missed <= SURELY_RECOVERED:
                     self._faults.append(f"{channel}: {missed} missed ones were not recovered")

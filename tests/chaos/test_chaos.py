@@ -22,7 +22,7 @@ from tests.chaos.proxy import SwallowingProxy
 from tests.servers import FAST_LANE, ROOT, Serve
 
 COUNT: Final = int(os.environ.get("CHAOS_COUNT", "20000"))
-# Slow enough that hardly anybody misses more than a join may recover, which are 300 of each
+# Slow enough that hardly any client misses more than a join may recover, which are 300 of each
 # channel, said in 12 s; and that two cores can deliver it, ten thousand times a second.
 RATE: Final = float(os.environ.get("CHAOS_RATE", "200"))
 SEED: Final = int(os.environ.get("CHAOS_SEED", "1"))
@@ -72,7 +72,7 @@ async def stop_now_and_then(process: Process, random: Random) -> None:
         process.send_signal(signal.SIGCONT)
 
 
-async def test_everybody_hears_everything_once_and_in_order(serve: Serve) -> None:
+async def test_every_client_hears_everything_once_and_in_order(serve: Serve) -> None:
     random = Random(SEED)
     server = serve(
         "tests.chaos.app:app",
@@ -101,13 +101,13 @@ async def test_everybody_hears_everything_once_and_in_order(serve: Serve) -> Non
             tally.update(client["tally"])
         print(f"{name}: {dict(tally)}")
     print(f"seed {SEED}: {COUNT} messages; the proxy swallowed {proxy.swallowed} bytes")
-    everybody = [client for clients in reports.values() for client in clients]
-    assert len(everybody) == STEADY + sum(WILD) + STOPPED
-    faults = [fault for client in everybody for fault in client["faults"]]
+    all_clients = [client for clients in reports.values() for client in clients]
+    assert len(all_clients) == STEADY + sum(WILD) + STOPPED
+    faults = [fault for client in all_clients for fault in client["faults"]]
     assert not faults, faults[:10]
-    # Only those were told so for whom it is too much, on a machine that makes its clients wait.
+    # Only clients that missed too much were told so, on a machine that makes its clients wait.
     told = {
-        answer: sum(client["tally"].get(f"recovered {answer}", 0) for client in everybody)
+        answer: sum(client["tally"].get(f"recovered {answer}", 0) for client in all_clients)
         for answer in (True, False)
     }
     assert told[False] < told[True] / 10, told

@@ -310,7 +310,7 @@ def decoded(data: str) -> object:
 
 
 @pytest.mark.parametrize("action", ["BROADCAST", "broadcast", "JOIN_CHANNEL", None, ["BROADCAST"]])
-def test_event_is_judged_alike_with_a_field_that_nobody_knows(action: object) -> None:
+def test_event_is_judged_alike_with_an_unknown_field(action: object) -> None:
     # With another field, a message goes the long way.
     names = ((), *product(ODD, ODD[:15], ("/a", "/a//b", "a", 1)), *product("a", ODD, ODD))
     envelopes = [

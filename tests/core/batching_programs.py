@@ -204,7 +204,7 @@ class Player:
             case ("event", peer, room, acts):
                 self.peers[peer].send("BROADCAST", room, "do", {"acts": acts})
             case ("wrong", peer, room):
-                self.peers[peer].send("BROADCAST", room, "nobody's")
+                self.peers[peer].send("BROADCAST", room, "unhandled")
             case ("ping", peer, _):
                 self.peers[peer].send_raw('{"action": "ping"}')
             case ("tell", room, number, _):

@@ -43,7 +43,7 @@ def said(message: ServerMessage) -> object:
 
 async def position_of(setup: PondSetup) -> Position:
     """The top."""
-    async with connect(setup.pond, "/socket?user=nobody") as peer:
+    async with connect(setup.pond, "/socket?user=reader") as peer:
         payload = (await peer.join(ROOM)).payload
     assert isinstance(payload, Acknowledged)
     assert payload.epoch is not None

@@ -113,7 +113,7 @@ class Room:
                     member.connection.hear(self.name, "DIFF", joins, updates, leaves)
             self.told = dict(self.shown)
 
-    def forget_what_nobody_wants(self) -> None:
+    def forget_what_is_not_wanted(self) -> None:
         if not any(each.wants_diffs for each in self.members):
             self.told = dict(self.shown)
 
@@ -123,7 +123,7 @@ class Room:
         self.shown[member.ref] = (member.user, mark)
         if before != mark:
             self._list("JOIN" if before is None else "UPDATE", mark)
-        self.forget_what_nobody_wants()
+        self.forget_what_is_not_wanted()
 
     def hide(self, member: Membership) -> None:
         if member.ref not in self.shown:
@@ -135,7 +135,7 @@ class Room:
             self._list("LEAVE", mark)
         elif before != after:
             self._list("UPDATE", after[member.user])
-        self.forget_what_nobody_wants()
+        self.forget_what_is_not_wanted()
 
     def _list(self, kind: str, changed: str) -> None:
         for member in self.members:
@@ -235,7 +235,7 @@ class Model:
         if code is not None:
             goodbye.append((GATEWAY, ("GOODBYE", code)))
         for name, lane in connection.lanes.items():
-            if lane and lane[0].is_undecided:  # nobody is left to be let in
+            if lane and lane[0].is_undecided:  # no connection is left to be admitted
                 self.held.pop(lane[0].request)
                 lane.popleft()
                 self._work(connection, name)
@@ -311,7 +311,7 @@ class Model:
         room.members.append(job.member)
         connection.memberships[room.name] = job.member
         connection.hear(room.name, "ACKNOWLEDGE", job.request, state)
-        room.forget_what_nobody_wants()
+        room.forget_what_is_not_wanted()
 
     def _refuse(self, connection: Connection, job: Job, code: int) -> None:
         if job.decided:
@@ -392,6 +392,6 @@ class Model:
         if connection.is_open and connection.memberships.get(room.name) is member:
             del connection.memberships[room.name]
         room.hide(member)
-        room.forget_what_nobody_wants()
+        room.forget_what_is_not_wanted()
         if not room.has_user(member.user):
             self.left.append((room.name, member.user, reason))

@@ -148,7 +148,7 @@ class ModelPeer(MemoryPeer):
                     assert "ACKNOWLEDGE" in self.answered[message.request_id]
                 return (message.event, message.request_id, self._in_order(message))
             case unknown:
-                raise AssertionError(f"nobody sends {unknown}")
+                raise AssertionError(f"the server does not send {unknown}")
 
     def _answer(
         self, message: ServerMessage, *kinds: type[Join] | type[Say] | type[Leave]

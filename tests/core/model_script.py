@@ -67,7 +67,7 @@ class Disconnect(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """Something is done to a channel by nobody in it."""
+    """Something is done to a channel from outside of it."""
 
     channel: str
     step: Step

@@ -75,7 +75,7 @@ class World:
         self.peers: dict[int, ModelPeer] = {}
         self.latches: dict[str, anyio.Event] = {}
         self.left: list[tuple[str, str, str]] = []
-        # By mark, who must get it: whoever has been told that it is in, and nothing else since.
+        # By mark, who must get it: each peer that was told that it is in, and nothing else since.
         self.audiences: dict[str, list[ModelPeer]] = {}
         self._numbers = itertools.count()
         self._tasks = tasks

@@ -79,7 +79,7 @@ def build(
     options: Options | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> PondSetup:
-    """A pond with `/socket` and `/room/:id`, where the event `say` is relayed to everybody."""
+    """A pond with `/socket` and `/room/:id`, where the event `say` is relayed to every member."""
     pond = PondSocket(options=options, clock=clock)
     endpoint = pond.create_endpoint("/socket", connect)
     lobby = endpoint.create_channel("/room/:id", join, *middlewares)
@@ -101,7 +101,7 @@ def request(path: str = "/socket", query: Sequence[tuple[str, str]] = ()) -> Con
 async def member(
     setup: PondSetup, user: str, name: str = ROOM, *, capacity: int = 100_000
 ) -> AsyncIterator[MemoryPeer]:
-    """Somebody who is connected and has joined; what that brought is received already."""
+    """A client that is connected and has joined; what that brought is received already."""
     async with connect(setup.pond, f"/socket?user={user}", capacity=capacity) as peer:
         answer = await peer.join(name)
         assert (answer.action, answer.event) == (ServerActions.SYSTEM, SystemEvents.ACKNOWLEDGE)

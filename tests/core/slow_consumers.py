@@ -45,7 +45,7 @@ def congestion(setup: PondSetup) -> Congestion:
 async def join_and_stall(
     setup: PondSetup, peer: MemoryPeer, capacity: int, name: str = ROOM
 ) -> None:
-    """Have somebody join and read no more."""
+    """Have a client join and read no more."""
     assert (await peer.join(name)).event == "ACKNOWLEDGE"
     await settled()
     peer.drain()

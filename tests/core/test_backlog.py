@@ -179,7 +179,7 @@ def test_it_does_what_the_rules_say(
     gone = [frame for frame in queued if frame not in queue]
     assert freed == (len(gone), sum(frame.size for frame in gone))
     assert all(frame.droppable for frame in gone)
-    # Whoever reads it all in the end has the latest of every key.
+    # A client that reads it all in the end has the latest of every key.
     latest = {
         (f.channel, f.conflate_key): f for f in [*queued, newcomer] if f.conflate_key is not None
     }

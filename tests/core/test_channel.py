@@ -66,14 +66,14 @@ async def test_each_broadcast_has_a_request_id_of_its_own() -> None:
 async def test_a_broadcast_to_users_reaches_each_of_their_connections_once() -> None:
     setup = build()
     async with members(setup, "ann", "bob", "bob", "eve") as (ann, tab, other_tab, eve):
-        await (await channel_of(setup)).broadcast_to("psst", {}, "bob", "ann", "bob", "nobody")
+        await (await channel_of(setup)).broadcast_to("psst", {}, "bob", "ann", "bob", "zoe")
         await settled()
 
         assert events(ann) == events(tab) == events(other_tab) == ["psst"]
         assert not eve.unread
 
 
-async def test_a_broadcast_to_nobody_reaches_nobody() -> None:
+async def test_a_broadcast_to_no_user_reaches_no_member() -> None:
     setup = build()
     async with member(setup, "ann") as ann:
         await (await channel_of(setup)).broadcast_to("psst", {})

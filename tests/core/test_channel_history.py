@@ -109,7 +109,7 @@ async def test_a_member_that_comes_back_gets_all_it_missed_in_order_before_anyth
     ]
 
 
-async def test_whoever_may_join_may_read_what_is_kept_also_from_before_it_came() -> None:
+async def test_a_client_that_may_join_may_read_what_is_kept_also_from_before_it_came() -> None:
     setup = build_with_history()
     await say(setup, 1, 2)
     await setup.pond.channel("/socket", ROOM).broadcast_to("said", {"n": 3}, "bob")
@@ -153,7 +153,7 @@ async def test_a_channel_ends_with_its_members_and_its_history_does_not() -> Non
         assert heard(ann) == [1]
 
 
-async def test_a_history_that_nobody_asked_for_in_a_day_begins_anew() -> None:
+async def test_a_history_that_was_not_asked_for_in_a_day_begins_anew() -> None:
     clock = FakeClock()
     setup = build_with_history(clock=clock)
     since = await position_of(setup)
@@ -166,7 +166,7 @@ async def test_a_history_that_nobody_asked_for_in_a_day_begins_anew() -> None:
 
 
 @pytest.mark.parametrize("comes_by", ["a connection", "a member"])
-async def test_histories_that_nobody_asks_for_end_when_anybody_comes_by(comes_by: str) -> None:
+async def test_histories_that_are_not_asked_for_end_when_any_client_comes(comes_by: str) -> None:
     clock = FakeClock()
     setup = build_with_history(clock=clock)
     histories = setup.lobby.histories
@@ -183,12 +183,12 @@ async def test_histories_that_nobody_asks_for_end_when_anybody_comes_by(comes_by
         assert len(histories) == 1
 
 
-async def test_whoever_may_not_join_recovers_nothing() -> None:
-    async def nobody(ctx: JoinContext) -> None:
+async def test_a_client_that_may_not_join_recovers_nothing() -> None:
+    async def refuse(ctx: JoinContext) -> None:
         assert not ctx.join_params or await ctx.history() is not None
         await ctx.decline(403, "No.")
 
-    setup = build_with_history(nobody)
+    setup = build_with_history(refuse)
     await say(setup, 1)
     async with reconnect(setup) as ann:
         assert (await rejoin(ann, Position("e", 0))).event == "UNAUTHORIZED"
@@ -217,12 +217,12 @@ async def test_an_id_that_the_server_made_up_does_not_say_what_was_meant_for_it(
     setup = build_with_history()
     since = await position_of(setup)
     await say(setup, 1)
-    async with connect(setup.pond, "/socket") as somebody:
-        assert (await rejoin(somebody, since)).payload.recovered is True  # type: ignore[union-attr]
+    async with connect(setup.pond, "/socket") as other:
+        assert (await rejoin(other, since)).payload.recovered is True  # type: ignore[union-attr]
     await setup.pond.channel("/socket", ROOM).broadcast_to("said", {"n": 2}, "ann")
-    async with connect(setup.pond, "/socket") as somebody:
-        assert (await rejoin(somebody, since)).payload.recovered is False  # type: ignore[union-attr]
-        assert heard(somebody) == []
+    async with connect(setup.pond, "/socket") as other:
+        assert (await rejoin(other, since)).payload.recovered is False  # type: ignore[union-attr]
+        assert heard(other) == []
 
 
 async def test_what_one_sent_to_the_others_is_replayed_to_oneself_only_if_one_was_there_twice() -> (
@@ -267,7 +267,7 @@ async def test_a_newcomer_may_be_given_the_latest_messages() -> None:
         assert heard(ann) == []
 
 
-async def test_a_channel_of_a_latest_value_gives_it_to_everybody_who_joins() -> None:
+async def test_a_channel_of_a_latest_value_gives_it_to_every_client_that_joins() -> None:
     setup = build_with_history(size=1)
     async with reconnect(setup) as early:
         early.drain()
@@ -348,7 +348,7 @@ async def test_to_ask_for_a_history_where_there_is_none_is_an_error() -> None:
     assert len(errors) == 2
 
 
-async def test_a_negative_number_of_messages_is_an_error_and_lets_nobody_in() -> None:
+async def test_a_negative_number_of_messages_is_an_error_and_admits_no_member() -> None:
     errors: list[str] = []
 
     async def join(ctx: JoinContext) -> None:

@@ -38,7 +38,7 @@ async def test_a_thousand_connections_in_random_order_leave_nothing_behind(seed:
             return
         await ctx.accept()
         counts["joined"] += 1
-        if chance.random() < 0.05:  # few, for each tells everybody of everybody
+        if chance.random() < 0.05:  # few, for each tells every member of all others
             await ctx.track({"n": counts["joined"]})
 
     async def leave(ctx: LeaveContext) -> None:

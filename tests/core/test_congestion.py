@@ -97,7 +97,7 @@ def setup_that_waits() -> tuple[PondSetup, anyio.Event]:
 
 
 async def test_a_chain_whose_member_ended_while_it_was_behind_keeps_nothing() -> None:
-    """Frames that an outgoing handler lets go when the connection has ended are nobody's."""
+    """Frames that an outgoing handler lets go after the connection has ended are dropped."""
     setup, opened = setup_that_waits()
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 1)

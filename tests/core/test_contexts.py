@@ -215,10 +215,10 @@ async def test_track_update_and_untrack_reach_the_users_named() -> None:
 @pytest.mark.parametrize(
     "attempt",
     [
-        lambda ctx: ctx.track({}, "bob", "nobody"),
-        lambda ctx: ctx.update_presence({}, "nobody"),
-        lambda ctx: ctx.untrack("nobody"),
-        lambda ctx: ctx.evict("out", "nobody"),
+        lambda ctx: ctx.track({}, "bob", "zoe"),
+        lambda ctx: ctx.update_presence({}, "zoe"),
+        lambda ctx: ctx.untrack("zoe"),
+        lambda ctx: ctx.evict("out", "zoe"),
     ],
 )
 async def test_naming_a_user_who_is_no_member_is_a_usage_error(attempt: object) -> None:
@@ -235,9 +235,9 @@ async def test_naming_a_user_who_is_no_member_is_a_usage_error(attempt: object) 
     async with member(setup, "ann") as ann, member(setup, "bob"):
         say(ann, "", event="go")
         await settled()
-        assert not ann.unread  # nobody was tracked, not even bob
+        assert not ann.unread  # no user was tracked, not even bob
 
-    assert failures == ["User nobody is not a member of /room/1."]
+    assert failures == ["User zoe is not a member of /room/1."]
 
 
 async def test_evict_without_ids_is_of_this_connection_with_ids_of_the_users() -> None:
@@ -268,7 +268,7 @@ async def test_a_context_kept_beyond_its_handler_still_broadcasts() -> None:
         async with member(setup, "ann") as ann:
             say(ann, "", event="keep")
             await settled()
-        await kept[0].reply("nobody hears", {})
+        await kept[0].reply("too late", {})
         await kept[0].broadcast("later", {})
         assert (await bob.receive()).event == "later"
 

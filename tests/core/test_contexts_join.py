@@ -114,7 +114,7 @@ async def test_a_second_decision_is_logged_and_changes_nothing(
     assert all("decided twice" in message for message in logged_errors(caplog))
 
 
-async def test_accepting_after_declining_admits_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_accepting_after_declining_admits_no_member(caplog: pytest.LogCaptureFixture) -> None:
     async def join(ctx: JoinContext) -> None:
         await ctx.decline(403, "no")
         await ctx.accept()

@@ -47,7 +47,7 @@ class ByQuery:
 
 
 @pytest.mark.parametrize("identity", [by_query, by_query_later, ByQuery()])
-async def test_only_whoever_opened_a_stream_finds_it(identity: Any) -> None:
+async def test_only_the_client_that_opened_a_stream_finds_it(identity: Any) -> None:
     pond = PondSocket()
     pond.create_endpoint("/socket", admit, identity=identity)
     async with connect(pond, "/socket?user=ann", transport="sse") as ann:
@@ -58,7 +58,7 @@ async def test_only_whoever_opened_a_stream_finds_it(identity: Any) -> None:
             assert await pond.find_session(connection_id, other) is None
 
 
-async def test_nobody_in_particular_is_an_identity_too() -> None:
+async def test_none_is_an_identity_too() -> None:
     pond = PondSocket()
     pond.create_endpoint("/socket", admit, identity=by_query)
     async with connect(pond, "/socket", transport="sse") as ann:
@@ -87,7 +87,7 @@ async def test_a_stream_is_found_at_its_own_path_alone() -> None:
             assert await pond.find_session(connection_id, asked_by(None, path=path)) is None
 
 
-async def test_nobody_is_asked_who_they_are_for_a_stream_that_is_not_there() -> None:
+async def test_no_identity_is_asked_for_a_stream_that_is_not_there() -> None:
     asked: list[str] = []
 
     def identity(request: ConnectRequest) -> str:
@@ -159,7 +159,7 @@ async def test_an_identity_that_fails_is_answered_500_and_its_text_stays_here(
     assert refusal.status == 500
     assert "secret" not in refusal.message
     assert "the application's secret" in caplog.text
-    async with connect(pond, "/socket"):  # no stream, so nobody asks
+    async with connect(pond, "/socket"):  # no stream, so no identity is asked
         pass
 
 
@@ -192,7 +192,7 @@ async def test_an_identity_that_takes_too_long_is_answered_504() -> None:
     assert refusal.status == 504
 
 
-async def test_whoever_is_declined_is_not_asked_who_they_are() -> None:
+async def test_a_client_that_is_declined_is_not_asked_for_its_identity() -> None:
     def identity(request: ConnectRequest) -> str:
         raise AssertionError("asked")
 

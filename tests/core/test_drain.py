@@ -36,7 +36,7 @@ async def closed_at(peer: MemoryPeer) -> float:
 
 
 @pytest.mark.parametrize("way", ["begin_drain", "drain"])
-async def test_everybody_is_told_at_once_when_the_end_comes_and_it_comes_then(way: str) -> None:
+async def test_every_client_is_told_at_once_when_the_end_comes_and_it_comes_then(way: str) -> None:
     setup = build()
     async with many_members(setup, 30) as peers, anyio.create_task_group() as tasks:
         began = anyio.current_time()

@@ -33,7 +33,7 @@ anyio_backend = jumping_loops
 # --- the pond ---------------------------------------------------------------------------------
 
 
-async def test_a_draining_pond_lets_nobody_in_and_says_when_to_come_back() -> None:
+async def test_a_draining_pond_admits_no_client_and_says_when_to_come_back() -> None:
     setup = build()
     pond = setup.pond
     assert (pond.is_ready, pond.is_draining) == (True, False)
@@ -57,7 +57,7 @@ async def test_a_drain_returns_when_the_last_connection_has_ended() -> None:
         await assert_nothing_left(setup)
 
 
-async def test_a_drain_of_nobody_returns_at_once() -> None:
+async def test_a_drain_without_connections_returns_at_once() -> None:
     setup = build()
     await setup.pond.drain()
     assert setup.pond.is_draining
@@ -227,7 +227,7 @@ async def test_one_admitted_but_not_yet_served_when_the_drain_begins_is_told_at_
 
 
 async def test_a_refusal_of_the_application_is_given_also_in_a_drain() -> None:
-    """Whoever may not come in at all need not come back."""
+    """A client that is never admitted need not come back."""
     slow = SlowConnect(lambda ctx: ctx.decline(401, "Who are you?"))
     setup = build(connect=slow)
     async with connecting(setup.pond) as outcomes:

@@ -317,7 +317,7 @@ async def test_connections_are_counted_and_closed_by_user() -> None:
         assert await setup.endpoint.connection_count() == 3
         await setup.endpoint.close_connection("bob")
         assert await setup.endpoint.connection_count() == 1
-        await setup.endpoint.close_connection("nobody")
+        await setup.endpoint.close_connection("zoe")
         for peer in (tab, tab2):
             assert await peer.wait_closed() is CloseCode.DISCONNECTED
             assert events(peer) == ["GOODBYE"]
@@ -341,7 +341,7 @@ async def test_an_event_by_a_non_member_is_403() -> None:
     assert (answer.payload.error, answer.payload.code) == (ErrorTypes.UNAUTHORIZED_BROADCAST, 403)
 
 
-async def test_an_event_to_a_channel_that_nobody_serves_is_not_found() -> None:
+async def test_an_event_to_a_channel_without_a_lobby_is_not_found() -> None:
     async with connect(build().pond, "/socket") as ann:
         await ann.receive()
         request_id = say(ann, "", "/nowhere")

@@ -98,7 +98,7 @@ def test_of_all_else_it_is_not(function: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("handler", [logged, asks_at_times])
-async def test_whoever_may_wait_has_a_time_limit_whatever_it_seems_to_be(
+async def test_a_handler_that_may_wait_has_a_time_limit_whatever_it_seems_to_be(
     handler: Callable[..., Any],
 ) -> None:
     pond = PondSocket(options=Options(connect_timeout=0.01))

@@ -1,4 +1,4 @@
-"""What is broadcast in one turn of the loop leaves together: how long it waits, and for whom."""
+"""What is broadcast in one turn of the loop leaves together: when, and what it waits for."""
 
 import threading
 

@@ -30,7 +30,7 @@ async def make_late(ctx: OutgoingContext) -> None:
 # --- histories --------------------------------------------------------------------------------
 
 
-async def test_what_waits_when_somebody_comes_back_is_neither_missed_nor_doubled() -> None:
+async def test_what_waits_when_a_member_comes_back_is_neither_missed_nor_doubled() -> None:
     setup, loop = batching_setup(history=History(size=99))
     async with member(setup, "bob") as bob, member(setup, "ann") as ann:
         await tell(setup, 1, 2)
@@ -95,7 +95,7 @@ async def test_who_cannot_take_it_is_closed_and_the_others_get_all() -> None:
         assert (heard(ann), heard(bob)) == ([1, 2, 3], [1, 2, 3])
 
 
-async def test_that_somebody_was_too_slow_is_told_after_what_it_was_too_slow_for() -> None:
+async def test_that_a_member_was_too_slow_is_told_after_what_it_was_too_slow_for() -> None:
     setup, loop = batching_setup()
     async with members(setup, "ann", "slow", "bob") as (ann, slow, bob):
         await do(slow, "track here")

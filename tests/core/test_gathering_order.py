@@ -1,4 +1,4 @@
-"""Nobody can tell by the order whether what is sent in one turn was gathered."""
+"""No client can tell by the order whether what one turn sent was batched."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ async def test_an_answer_of_the_connection_comes_after_all_rooms() -> None:
         await settled()
         assert heard(ann) == [3, "UNAUTHORIZED_BROADCAST"]
         await tell(setup, 4)
-        ann.send("BROADCAST", ROOM, "nobody's")
+        ann.send("BROADCAST", ROOM, "unhandled")
         await settled()
         loop.turn()
         assert heard(ann) == [4, "HANDLER_NOT_FOUND"]

@@ -1,4 +1,4 @@
-"""What waits is handed out, and somebody is too slow for it: the others learn of it in order."""
+"""A batch leaves, and a member is too slow for it: the others learn of it in order."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ async def track(setup: PondSetup, user: str, mood: str = "") -> None:
 
 
 @pytest.mark.parametrize("who", ["ann", "bob"])
-async def test_nobody_is_shown_who_was_too_slow_for_what_waited(who: str) -> None:
+async def test_no_member_is_shown_one_that_was_too_slow_for_what_waited(who: str) -> None:
     setup, _ = batching_setup()
     async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         await track(setup, "bob")

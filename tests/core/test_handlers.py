@@ -45,7 +45,7 @@ async def handled_with(stops_at: str) -> list[str]:
 
 
 async def test_the_first_middleware_is_outermost() -> None:
-    assert await handled_with(stops_at="nobody") == [
+    assert await handled_with(stops_at="none") == [
         *("before 1", "before 2", "before 3"),
         "handler",
         *("after 3", "after 2", "after 1"),
@@ -92,7 +92,7 @@ async def test_whatever_can_be_called_may_be_a_handler(
     async with member(setup, "ann") as ann:
         request_id = say(ann, "", event="go")
         say(ann, "then", event="say")
-        # Its lane goes on, and nobody was told of an error.
+        # Its lane goes on, and no client was told of an error.
         assert (await ann.receive_event("say")).request_id != request_id
         await settled()
         assert not ann.unread

@@ -1,4 +1,4 @@
-"""`presence_leave_delay`: a leave is held back for a moment, so that nobody sees a reconnect."""
+"""`presence_leave_delay`: a leave is held back for a moment, so that no member sees a reconnect."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -90,7 +90,7 @@ async def test_who_comes_back_in_time_was_never_gone(entered: bool) -> None:
 
 
 @pytest.mark.parametrize("join", [{}, {"silent": True}])
-async def test_who_comes_back_is_told_who_is_here_and_nobody_else_is_told_anything(
+async def test_who_comes_back_is_told_who_is_here_and_no_other_member_is_told_anything(
     join: dict[str, Any],
 ) -> None:
     left = holding()
@@ -195,7 +195,7 @@ async def test_two_tabs_that_are_lost_are_one_leave() -> None:
         assert "LEAVE" not in events(bob)
 
 
-async def test_the_last_of_a_channel_has_left_at_once_where_nobody_can_wait() -> None:
+async def test_the_last_of_a_channel_has_left_at_once_where_no_host_can_wait() -> None:
     left = holding()
     async with visitor(left, "ann"):
         pass

@@ -1,4 +1,4 @@
-"""The messages of a channel by position, as pure columns: what is kept, for whom, how long."""
+"""A channel's messages by position, as pure columns: what is kept, for which user, how long."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -119,9 +119,9 @@ def test_what_is_too_large_goes_at_once() -> None:
 
 def test_a_large_audience_counts_as_well() -> None:
     log = HistoryLog(History(max_bytes=100_000), "e1", 0.0)
-    everybody = tuple(map(str, range(1_000)))
-    log.append(b"x", "said", 0.0, Audience(everybody))
-    log.append(b"x", "said", 0.0, Audience(everybody))
+    users = tuple(map(str, range(1_000)))
+    log.append(b"x", "said", 0.0, Audience(users))
+    log.append(b"x", "said", 0.0, Audience(users))
     assert offsets(log) == [2]
 
 
@@ -179,7 +179,7 @@ audiences = st.none() | st.builds(
     st.lists(st.tuples(st.integers(0, 10), st.none() | st.integers(0, 300), audiences)),
     st.sampled_from([None, "ann", "bea", "cem"]),
 )
-def test_whoever_reads_finds_just_what_the_options_say(
+def test_a_reader_finds_just_what_the_options_say(
     size: int,
     ttl: int,
     max_bytes: int,
@@ -282,7 +282,7 @@ def test_the_last_member_counts_from_when_it_left() -> None:
     assert log.is_over(160.0)
 
 
-def test_nobody_needs_to_ask_for_a_history_that_is_over() -> None:
+def test_a_history_that_is_over_ends_without_being_asked_for() -> None:
     histories = histories_of(most=10_000, ttl=10, position_ttl=100)
     for number in range(1_000):
         histories.open(f"/{number}", 0.0).append(b"x", "said", 0.0)

@@ -57,7 +57,7 @@ async def test_a_declined_join_gets_the_handlers_code_and_message() -> None:
     assert (await outcome_of(join))[0] == Refused(418, "I am a teapot")
 
 
-async def test_a_join_that_nobody_decides_about_is_refused_with_401(
+async def test_a_join_that_is_not_decided_is_refused_with_401(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def join(ctx: JoinContext) -> None:
@@ -178,7 +178,7 @@ async def test_a_decision_that_cannot_be_carried_out_is_still_answered(
     assert len(error_records(caplog)) == 1
 
 
-async def test_a_join_of_what_nobody_serves_is_not_found() -> None:
+async def test_a_join_of_a_channel_without_a_lobby_is_not_found() -> None:
     async with connect(build().pond, "/socket") as ann:
         answer = await ann.join("/nowhere/1")
 

@@ -15,7 +15,7 @@ def message(name: str, text: str = "") -> ClientMessage:
     return ClientMessage(ClientActions.BROADCAST, "say", name, "1", {"text": text})
 
 
-async def test_work_that_does_not_wait_calls_nobody() -> None:
+async def test_work_that_does_not_wait_makes_no_call() -> None:
     called: list[str] = []
 
     async def work() -> None:

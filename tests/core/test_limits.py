@@ -45,7 +45,7 @@ def test_never_more_than_burst_and_rate_allow(pauses: list[float]) -> None:
         assert wait <= 0.2 + 1e-6
 
 
-def test_whoever_waits_as_told_is_let_through() -> None:
+def test_a_client_that_waits_as_told_is_let_through() -> None:
     bucket = TokenBucket(rate=3.0, burst=1, now=0.0)
     now = 0.0
     for _ in range(20):

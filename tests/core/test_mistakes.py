@@ -1,4 +1,4 @@
-"""What somebody writes wrongly at two in the morning costs a request, and is said."""
+"""What an application gets wrong costs a request, and is said in the log."""
 
 import asyncio
 import logging
@@ -181,7 +181,7 @@ def test_a_rate_that_would_divide_by_nothing_is_refused(name: str, value: float)
         Options(**{name: value})  # type: ignore[arg-type]
 
 
-async def test_an_outgoing_filter_that_nobody_awaits_withholds(
+async def test_an_outgoing_filter_that_is_not_awaited_withholds(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def censor(ctx: OutgoingContext) -> None:
@@ -239,7 +239,7 @@ async def test_names_that_a_client_chooses_cannot_forge_a_line_of_the_log(
 
 
 @pytest.mark.parametrize("kind", ["hooks", "metrics"])
-def test_a_hook_or_metric_that_nobody_would_await_is_refused(kind: str) -> None:
+def test_a_hook_or_metric_that_would_not_be_awaited_is_refused(kind: str) -> None:
     class Late(Hooks):
         async def connected(self, *_: object) -> None: ...  # type: ignore[override]
 
@@ -282,7 +282,7 @@ async def test_a_handler_that_outlives_its_membership_cannot_hide_the_next_ones_
         assert await channel.get_presence() == {"ann": {"status": "online"}}
 
 
-async def test_an_accept_that_fails_keeps_no_track_of_presence_for_nobody() -> None:
+async def test_an_accept_that_fails_keeps_no_presence() -> None:
     async def handler(ctx: JoinContext) -> None:
         await ctx.accept(response={"not": object()})
 

@@ -261,7 +261,7 @@ async def test_an_eviction_comes_after_what_is_on_its_way() -> None:
 VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="clean")
 
 
-async def test_it_does_not_see_the_context_of_whoever_broadcasts() -> None:
+async def test_it_does_not_see_the_context_of_the_broadcaster() -> None:
     seen: list[str] = []
 
     async def look(ctx: OutgoingContext) -> None:

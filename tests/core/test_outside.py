@@ -65,7 +65,7 @@ async def test_a_handle_sees_and_evicts_users() -> None:
         assert ann.closed is None
 
 
-async def test_a_channel_that_nobody_is_in_takes_everything_and_leaves_nothing() -> None:
+async def test_a_channel_without_members_takes_everything_and_leaves_nothing() -> None:
     setup = build()
     handle = setup.pond.channel("/socket", "/room/empty")
     await handle.broadcast("x", {})
@@ -97,12 +97,12 @@ async def test_a_handle_outlives_its_members() -> None:
         ("/socket", "GATEWAY", "No channel pattern"),
     ],
 )
-def test_a_channel_that_nobody_serves_is_a_usage_error(path: str, name: str, words: str) -> None:
+def test_a_channel_without_a_lobby_is_a_usage_error(path: str, name: str, words: str) -> None:
     with pytest.raises(UsageError, match=words.replace(".", r"\.")):
         build().pond.channel(path, name)
 
 
-def test_a_name_whose_type_does_not_fit_is_served_by_nobody() -> None:
+def test_a_name_whose_type_does_not_fit_is_served_by_no_lobby() -> None:
     pond = PondSocket()
     endpoint = pond.create_endpoint("/socket", admit)
 
@@ -240,7 +240,7 @@ async def test_errors_in_the_arguments_are_raised_where_it_is_called(
         assert events(ann) == []
 
 
-def test_before_any_connection_nobody_hears_and_nothing_fails() -> None:
+def test_before_any_connection_no_client_hears_and_nothing_fails() -> None:
     handle = build().pond.channel("/socket", ROOM)
     handle.broadcast_nowait("x", {})
     with pytest.raises(UsageError):

@@ -14,7 +14,7 @@ from tests.core.ponds import ROOM, PondSetup, admit, build, events, say, settled
 
 # Longer than any test: what comes then was not sent by the tick.
 NEVER = Options(presence_tick=60.0, event_rate=None)
-# So short that nobody waits for it.
+# So short that no test waits for it.
 SOON = Options(presence_tick=0.01)
 
 
@@ -86,7 +86,7 @@ async def test_the_state_comes_once_on_the_acknowledgement() -> None:
         assert events(bob) == ["CONNECTION"]
 
 
-async def test_whoever_does_not_ask_gets_no_state_and_whole_lists() -> None:
+async def test_a_client_that_does_not_ask_gets_no_state_and_whole_lists() -> None:
     setup = tracked()
     async with watcher(setup, "ann", {"n": 1}), connect(setup.pond, "/socket?user=bob") as bob:
         answer = await bob.join(ROOM, {"shown": {"n": 2}})
@@ -168,7 +168,7 @@ async def test_an_update_and_a_leave_within_a_tick_are_a_leave() -> None:
         assert diff_of(await ann.receive()) == ({}, {}, {"bob": {"n": 1}})
 
 
-async def test_a_duplicate_join_keeps_its_ref_and_nobody_sees_a_leave() -> None:
+async def test_a_duplicate_join_keeps_its_ref_and_no_member_sees_a_leave() -> None:
     setup = tracked()
     async with watcher(setup, "ann") as ann, watcher(setup, "bob", {"n": 1}) as bob:
         say(bob, "tell")
@@ -253,7 +253,7 @@ async def test_after_the_last_diff_member_has_left_the_next_gets_the_whole_state
             assert [(await eve.receive()).event] == ["say"]
 
 
-async def test_nobody_asks_for_diffs_and_nothing_is_kept() -> None:
+async def test_where_no_client_asks_for_diffs_nothing_is_kept() -> None:
     setup = tracked()
     async with watcher(setup, "ann", {"n": 1}, diff=False):
         channel = await setup.lobby.get_channel(ROOM)

@@ -51,7 +51,7 @@ def test_a_leave_and_a_return_are_an_update() -> None:
     assert log.take() == PresenceDiff(updates=(entry("a", 2),))
 
 
-def test_a_newcomer_is_given_what_everybody_was_told() -> None:
+def test_a_new_member_is_given_what_every_member_was_told() -> None:
     log = PresenceLog([entry("a")])
     log.show(entry("b"))
     log.hide("a")
@@ -69,7 +69,7 @@ def test_a_newcomer_is_given_what_everybody_was_told() -> None:
         )
     )
 )
-def test_whoever_follows_the_diffs_has_the_state(
+def test_a_client_that_follows_the_diffs_has_the_state(
     steps: list[tuple[str, int] | str | None],
 ) -> None:
     log = PresenceLog([entry("a")])

@@ -125,7 +125,7 @@ def test_an_id_that_the_server_made_up_recovers_nothing_that_went_to_some() -> N
 
 
 @pytest.mark.parametrize(("state", "event"), [*product(Reading, ReadingEvent)])
-def test_whoever_is_live_outrun_or_gone_stays_so(state: Reading, event: ReadingEvent) -> None:
+def test_a_member_that_is_live_outrun_or_gone_stays_so(state: Reading, event: ReadingEvent) -> None:
     expected = {
         (Reading.BEHIND, ReadingEvent.FULL): Reading.STALLED,
         (Reading.BEHIND, ReadingEvent.CAUGHT_UP): Reading.LIVE,
@@ -236,7 +236,7 @@ class Play:
     """A member that recovers while others talk, and what it should get in the end.
 
     Args:
-        missed: To whom the messages went that it missed.
+        missed: The users that the missed messages went to.
         size: How many messages the history keeps.
     """
 
@@ -252,7 +252,7 @@ class Play:
         self._is_live = False
 
     def say(self, audience: Audience | None) -> None:
-        """Somebody broadcasts; who is live gets it as it is sent."""
+        """Broadcast; a live member gets it as it is sent."""
         self.log.append(b"x", "said", 0.0, audience)
         if audience is None or audience.includes("ann"):
             self.due.append(self.log.top)

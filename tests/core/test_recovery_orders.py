@@ -1,5 +1,7 @@
-"""Everybody talks, comes, goes and comes back in any order, with outboxes of any size: whoever was
-told `recovered` has every message that was meant for it, once and in order."""
+"""Members talk, join, leave and come back in any order, with outboxes of any size.
+
+A member that was told `recovered` has every message that was meant for it, once and in order.
+"""
 
 import random
 from itertools import pairwise
@@ -67,7 +69,7 @@ KINDS: Final = [
 
 
 def script_of(chance: random.Random) -> list[Step]:
-    """Sixty things that happen, to whom, and how much of it."""
+    """Sixty things that happen, to which member, and how much of it."""
     return [(chance.choice(KINDS), chance.choice(USERS), chance.randrange(8)) for _ in range(60)]
 
 

@@ -86,7 +86,7 @@ async def test_closing_waits_for_leave_handlers_too() -> None:
         assert ended == ["left"] * 3
 
 
-async def test_a_closed_pond_admits_nobody() -> None:
+async def test_a_closed_pond_admits_no_client() -> None:
     setup = build()
     await setup.pond.close()
 
@@ -180,7 +180,7 @@ async def test_a_handler_may_close_the_pond() -> None:
 # --- for doors --------------------------------------------------------------------------------
 
 
-async def test_a_path_that_nobody_serves_is_404() -> None:
+async def test_a_path_without_an_endpoint_is_404() -> None:
     outcome = await build().pond.connect(request("/nowhere"))
 
     assert isinstance(outcome, Refusal)

@@ -122,7 +122,7 @@ async def test_a_broken_join_is_refused_and_never_an_error() -> None:
 
 
 @pytest.mark.parametrize("event", ["ACKNOWLEDGE", "UNAUTHORIZED", "CONNECTION", "EVICTED"])
-async def test_a_reserved_event_of_a_client_is_refused_and_reaches_nobody(event: str) -> None:
+async def test_a_reserved_event_of_a_client_is_refused_and_reaches_no_member(event: str) -> None:
     setup = build()
     setup.lobby.on_message("*", hear)
     async with member(setup, "ann") as ann, member(setup, "bob") as bob:
@@ -136,7 +136,7 @@ async def hear(ctx: EventContext) -> None:
     await ctx.broadcast("heard", ctx.get_payload())
 
 
-async def test_a_heartbeat_is_a_pong_that_nobody_asked_for_and_only_while_it_is_open() -> None:
+async def test_a_heartbeat_is_an_unasked_pong_and_comes_only_while_it_is_open() -> None:
     setup = build()
     async with member(setup, "ann") as ann:
         ann.session.heartbeat()

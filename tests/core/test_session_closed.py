@@ -268,7 +268,7 @@ async def test_cancelling_run_does_not_cut_off_leave_handlers_that_run_already(h
     assert sorted(user for user, _ in leaves.seen) == ["ann", "bob"]
 
 
-async def test_outlet_ends_once_and_only_when_nobody_pulls() -> None:
+async def test_outlet_ends_once_and_only_when_no_task_pulls() -> None:
     pulling, ends = 0, 0
 
     class Strict(MemoryPeer):
@@ -373,7 +373,7 @@ async def test_a_session_goes_with_its_connection_without_a_collection(ending: s
         gc.enable()
 
 
-async def test_nobody_waits_for_a_session_that_never_ran() -> None:
+async def test_no_caller_waits_for_a_session_that_never_ran() -> None:
     setup = build()
     session = await admitted(setup.pond)
     session.close(CloseCode.DISCONNECTED)

@@ -80,7 +80,7 @@ async def test_a_client_that_vanishes_while_its_join_handler_waits_leaves_nothin
     await assert_nothing_left(setup)
 
 
-async def test_a_join_that_is_accepted_too_late_admits_nobody(
+async def test_a_join_that_is_accepted_too_late_admits_no_member(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     after: list[str] = []
@@ -114,7 +114,7 @@ async def test_a_running_handler_goes_on_its_broadcasts_arrive_and_its_replies_d
         await opened.wait()
         await ctx.reply("answer", {})
         await ctx.broadcast("said", {"by": ctx.user.id})
-        await ctx.track({"still": "here"})  # nobody's mistake: it has no effect
+        await ctx.track({"still": "here"})  # not a mistake: it has no effect
 
     setup = build()
     setup.lobby.on_message("slow", slow)

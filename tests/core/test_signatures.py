@@ -150,7 +150,7 @@ async def test_a_path_that_does_not_fit_the_first_endpoint_goes_to_the_second() 
             assert found is peer.session
 
 
-async def test_a_path_type_that_fails_does_not_fit_and_harms_nobody(
+async def test_a_path_type_that_fails_does_not_fit_and_harms_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rooms = {"1": "kitchen"}

@@ -1,4 +1,4 @@
-"""The same for modules whose annotations are strings until somebody asks."""
+"""The same for modules whose annotations are strings until they are evaluated."""
 
 # ruff: noqa: A002
 

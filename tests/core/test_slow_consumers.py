@@ -272,7 +272,7 @@ async def test_the_others_get_everything_in_order_whatever_is_dropped() -> None:
 # --- keys that cannot be ----------------------------------------------------------------------
 
 
-async def test_a_key_that_cannot_be_hashed_is_an_error_of_whoever_broadcasts() -> None:
+async def test_a_key_that_cannot_be_hashed_is_an_error_of_the_broadcaster() -> None:
     setup = setup_with_policy(conflate("symbol"))
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 9)

@@ -117,7 +117,7 @@ async def test_a_member_that_is_evicted_while_it_is_behind_is_told_so() -> None:
         assert heard(ann)[-1] == "EVICTED"
 
 
-async def test_whoever_joins_again_while_it_is_behind_begins_where_it_asks_to() -> None:
+async def test_a_member_that_joins_again_while_it_is_behind_begins_where_it_asks_to() -> None:
     setup, since = await setup_with_messages(50)
     async with behind(setup, since, capacity=6) as ann:
         again = ann.send("JOIN_CHANNEL", ROOM, "join", since=Position(since.epoch, 48))
@@ -170,7 +170,7 @@ async def test_what_is_replayed_passes_the_outgoing_handlers_as_what_is_live(
     assert positions == [n for n in range(1, 33) if n % 3] + [33]
 
 
-async def test_a_broadcast_nested_deeper_than_a_client_may_leaves_nobody_deaf() -> None:
+async def test_a_broadcast_nested_deeper_than_a_client_may_leaves_every_member_listening() -> None:
     setup = build_with_history()
     setup.lobby.on_outgoing("said", lambda _ctx: None)
     since = await position_of(setup)

@@ -250,7 +250,7 @@ async def test_calls_from_the_thread_after_the_connection_has_ended() -> None:
         entered.set()
         release.wait(5)
         ctx.broadcast("late", {})
-        ctx.reply("nobody", {})
+        ctx.reply("unheard", {})
         ctx.track({"x": 1})
         seen.append(ctx.get_all_presence())
 

@@ -1,4 +1,4 @@
-"""Timers that live in somebody's task, and move on when that one ends."""
+"""Timers that wait in the task of a host, and move on to another host when that one ends."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -80,7 +80,7 @@ async def test_an_earlier_one_wakes_who_sleeps_towards_a_later_one() -> None:
     assert done == ["soon", "late"]
 
 
-async def test_where_nobody_can_wait_the_caller_is_told() -> None:
+async def test_where_no_host_can_wait_the_caller_is_told() -> None:
     timers, _, done = make()
     assert not timers.after(1, done.work("never"))
     await settled()
@@ -102,7 +102,7 @@ async def test_the_waiting_moves_on_to_another_host() -> None:
     assert hosts.asked == 2
 
 
-async def test_where_nobody_is_left_to_wait_it_is_done_at_once() -> None:
+async def test_where_no_host_is_left_to_wait_it_is_done_at_once() -> None:
     timers, hosts, done = make()
     async with ending_host(hosts):
         timers.after(60, done.work("b"))

@@ -52,5 +52,5 @@ async def fault(handler: Handler, payload: Payload | None = None, **more: Any) -
 
 
 def lobby() -> Lobby:
-    """A lobby that nobody has joined, to register at."""
+    """A lobby without members, to register handlers at."""
     return build().lobby

@@ -77,7 +77,7 @@ class Target:
     async def _say(self, ctx: EventContext) -> None:
         name = ctx.channel.name
         self._said[name] += 1
-        # Numbered, so that whoever listens knows at once that nothing is missing.
+        # Numbered, so that a listener knows at once that nothing is missing.
         said = {"n": self._said[name], "payload": ctx.get_payload()}
         await ctx.broadcast_from("said", said)
         await ctx.reply("taken", {})

@@ -32,7 +32,7 @@ BYTES: Final = [
     b"\x16\x03\x01",
 ]  # fmt: skip
 EVENTS: Final = [
-    "echo", "echo", "say", "typed", "typed", "show", "nobody", "CONNECTION", "ACKNOWLEDGE",
+    "echo", "echo", "say", "typed", "typed", "show", "unhandled", "CONNECTION", "ACKNOWLEDGE",
     "EXIT_ACKNOWLEDGE", "UNAUTHORIZED", "NOT_FOUND", "EVICTED", "GOODBYE", "PONG", "message",
     "JOIN", "DIFF", "__init__", "goodbye", "e" * 255, "žába", "a b", "*", ":name",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ RSS_TOLERANCE_KIB: Final = 8 * 1024
 ROUNDS: Final = 4
 # Nothing of these may be more than before: our own objects by class, tasks, descriptors.
 WATCHED: Final = ("connections", "channels", "tasks", "objects", "files")
-# Signs that something was raised where nobody caught it.
+# Signs of an exception that was not caught.
 ALARMS: Final = (
     "Exception in ASGI application",
     "Task exception was never retrieved",
@@ -68,7 +68,7 @@ class FuzzedServer:
         """Have good clients come and go, and remember how things are."""
         self.welcome()
         if not comes_true(lambda: self.state()["connections"] == 0, WAIT_SECONDS):
-            pytest.fail(f"connections that nobody ends: {self.state()}")
+            pytest.fail(f"connections that do not end: {self.state()}")
         self._before = self.state()
 
     def fuzz(self, websocket: int, http: int) -> None:

@@ -36,7 +36,7 @@ class InMemoryTarget:
         assert (await self.listener.receive_json())["event"] == "ACKNOWLEDGE"
 
     async def connect(self, transport: str) -> Session:
-        """A connection of somebody else."""
+        """Connect another client."""
         session: Session
         if transport == "websocket":
             session = await self.driver.connect_websocket("/socket")

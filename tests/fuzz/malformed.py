@@ -7,7 +7,7 @@ from typing import Final
 from tests.fuzz.raw_sockets import KEY
 from tests.fuzz.requests import BAD_QUERIES, FOREIGN, PATHS, Draft
 
-_HEAD: Final = b"POST /socket HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Connection-ID: nobody\r\n"
+_HEAD: Final = b"POST /socket HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Connection-ID: unknown\r\n"
 _JSON: Final = b"Content-Type: application/json\r\n"
 
 

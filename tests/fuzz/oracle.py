@@ -317,5 +317,5 @@ def _fits(answer: Answer, came: dict[str, Json]) -> bool:
 
 
 def is_answer(came: dict[str, Json]) -> bool:
-    """Whether a frame answers a request, and is no news of somebody else."""
+    """Whether a frame answers a request, and is not about another client."""
     return came["action"] in ("SYSTEM", "ERROR")

@@ -64,7 +64,7 @@ class RawRequest:
 
     @property
     def leaves_body(self) -> bool:
-        """Whether it has a body that nobody reads before the answer."""
+        """Whether it has a body that the server does not read before it answers."""
         return self.body is None and (
             b"\nContent-Length" in self.text or b"\nTransfer-" in self.text
         )

@@ -9,11 +9,11 @@ class ServerDifferences:
 
     Args:
         is_exact: It closes with 1002, 1007 and 1009 where RFC 6455 says so; else any end will do.
-        is_patient: It goes on with a connection after it has answered a request whose body nobody
-            has read; it may as well end it (RFC 9112, section 9.3).
+        is_patient: It goes on with a connection after it has answered a request whose body was not
+            read; it may as well end it (RFC 9112, section 9.3).
         heeds_end: It ends a connection whose peer says no more, also within a request.
         bears_bytes: A handshake with a byte above 127 in a header does not end the whole server.
-        failures: Statuses with which it fails by itself where nobody should.
+        failures: Statuses with which it fails by itself where no server should.
         noise: Words in its log, and how many tracebacks of its own making come with them.
     """
 

@@ -1,4 +1,4 @@
-"""Floods against the default limits: told to slow down, then closed, and nobody else notices."""
+"""Floods against the default limits: told to slow down, then closed; no other client notices."""
 
 from collections import Counter
 from collections.abc import Iterator

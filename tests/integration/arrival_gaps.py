@@ -1,8 +1,8 @@
 """How evenly a stream of numbered broadcasts arrives at many clients at once.
 
-A machine that has other things to do delays everybody, and that says nothing of the server. So the
-time for which the server's and this process's main thread stood in the scheduler's queue, ready to
-run, is taken off each gap. What remains is time that somebody spent: waiting or working.
+A machine that has other things to do delays every client, and that says nothing of the server. So
+the time for which the server's and this process's main thread stood in the scheduler's queue, ready
+to run, is taken off each gap. What remains was spent waiting or working.
 """
 
 import os
@@ -41,12 +41,12 @@ class Gaps:
 
     @property
     def heard_by_all(self) -> int:
-        """How many broadcasts have reached everybody."""
+        """How many broadcasts have reached every client."""
         return min(hearer.heard for hearer in self._hearers)
 
     @property
     def worst(self) -> float:
-        """The longest time, in seconds, that anybody waited from one broadcast to the next."""
+        """The longest time, in seconds, that a client waited from one broadcast to the next."""
         return max(hearer.worst for hearer in self._hearers)
 
     def _hear(self, hearer: Hearer, message: Message, now: float) -> None:

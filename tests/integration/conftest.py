@@ -90,5 +90,5 @@ async def bob(clients: EngineClients, transport: Transport, room: str) -> Client
 
 @pytest.fixture
 def room() -> str:
-    """The name of a channel that nobody else uses."""
+    """The name of a channel that no other test uses."""
     return f"/room/{fresh_id()}"

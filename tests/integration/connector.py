@@ -110,7 +110,7 @@ class Connector:
         return client
 
     def forget(self, client: Client) -> None:
-        """It has been ended by the test, which makes more of them than anybody should keep."""
+        """Drop a client that the test has ended: it makes more than should be kept."""
         self._clients.remove(client)
 
     async def __aenter__(self) -> Self:

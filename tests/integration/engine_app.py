@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from tests.state_route import Message, Receive, Send
 
-# Whoever waits for what never comes is ended by the test's own limit.
+# A handler that waits for what never comes is ended by the test's own limit.
 latches: Final[defaultdict[str, asyncio.Event]] = defaultdict(asyncio.Event)
 meetings: Final[defaultdict[str, threading.Barrier]] = defaultdict(lambda: threading.Barrier(2))
 MEETING_SECONDS: Final = 20.0
@@ -139,7 +139,7 @@ async def refuse(ctx: EventContext) -> None:
 
 
 async def shout(ctx: EventContext) -> None:
-    await ctx.broadcast("said", {"text": "to whom?"})
+    await ctx.broadcast("said", {"text": "to none"})
 
 
 async def open_latch(ctx: EventContext, latch: str) -> bool:
@@ -186,7 +186,7 @@ def build(options: Options, path: str) -> tuple[PondSocket, Endpoint]:
 TIGHT: Final = Options(
     event_rate=0.01, event_burst=4, control_rate=0.01, control_burst=6, max_channels=3
 )
-# Longer than any reconnect takes, and somebody waits for it.
+# Longer than any reconnect takes, and short enough to wait for.
 HELD: Final = Options(presence_leave_delay=1.0)
 # Each path below it is a pond of its own, so that no test meets the connections of another.
 FEW: Final = Options(max_connections=2)

@@ -66,14 +66,14 @@ async def flood(lane: Any, receive: Receive, send: Send) -> None:
         lane.write(websocket_frame(b"x" * 10_000))
         written += 10_000
     ending = asyncio.ensure_future(receive())
-    while not lane.is_open:  # noqa: ASYNC110 - a plain attribute tells nobody
+    while not lane.is_open:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.01)
     lane.write(websocket_frame(b"%d" % written))
     await ending
 
 
 async def sleepy(_lane: Any, receive: Receive, send: Send) -> None:
-    """Receive nothing until somebody asks `wake`; then tell how many messages there were."""
+    """Receive nothing until a client asks `wake`; then tell how many messages there were."""
     await awake.wait()
     count = 0
     while (message := await receive())["type"] == "websocket.receive":

@@ -45,8 +45,8 @@ class RawClient(asyncio.Protocol):
 
     Args:
         transport: Over what.
-        server: To whom.
-        user: As whom.
+        server: The server to connect to.
+        user: The id of the user.
         headers: Further lines of the request, as a proxy adds them.
     """
 
@@ -301,7 +301,7 @@ class RawConnector:
     """Connects raw clients, and drops those that the test left open.
 
     Args:
-        server: To whom.
+        server: The server to connect to.
     """
 
     def __init__(self, server: Server) -> None:

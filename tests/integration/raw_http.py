@@ -36,7 +36,7 @@ class RawConnection:
         self._writer = writer
 
     def say(self, data: bytes) -> None:
-        """Send bytes as they are; nobody waits until they have arrived."""
+        """Send bytes as they are, without waiting until they have arrived."""
         self._writer.write(data)
 
     def ask(self, method: bytes, target: bytes, *headers: bytes, host: bytes = b"") -> None:

@@ -52,7 +52,7 @@ desk = socket.create_channel("/desk", enter)
 
 @desk.on_message("say")
 async def say(ctx: EventContext) -> None:
-    """Say numbers in a room, where whoever sits at the desk does not hear them."""
+    """Broadcast numbers in a room that the member of the control channel is not in."""
     payload = ctx.get_payload()
     room = pond.channel("/socket", payload["room"])
     for number in range(payload["from"], payload["to"] + 1):

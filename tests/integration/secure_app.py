@@ -1,4 +1,4 @@
-"""A pond that is particular about whom it lets in, behind a server that logs every request."""
+"""A pond with strict admission, behind a server that logs every request."""
 
 import os
 

@@ -65,7 +65,7 @@ async def enter(ctx: JoinContext) -> None:
 
 
 async def say(ctx: EventContext) -> None:
-    """Tell everybody, with as many bytes more as the payload says."""
+    """Broadcast, with as many bytes more as the payload says."""
     payload = ctx.get_payload()
     await ctx.broadcast("said", {**payload, "text": "x" * payload.get("size", 0)})
 
@@ -106,7 +106,7 @@ scopes: dict[str, anyio.CancelScope] = {}
 async def state() -> dict[str, object]:
     """What there is: seen by the application, the loop, the system and the garbage collector."""
     gc.collect()
-    # glibc keeps tens of MiB at the heap's end for whoever has once had them.
+    # glibc keeps tens of MiB at the end of the heap of a process that has once had them.
     _give_back(0)
     kinds = Tally(type(thing).__name__ for thing in gc.get_objects())
     return {

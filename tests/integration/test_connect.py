@@ -105,7 +105,7 @@ async def test_a_refusal_is_a_response_with_its_true_status(
     assert b"inner" not in answer.body
 
 
-async def test_a_path_that_nobody_serves_is_404(
+async def test_a_path_without_an_endpoint_is_404(
     connect: Connector, server: Server, transport: Transport
 ) -> None:
     await expect_not_found(connect, transport, f"{server.http_url}/elsewhere")

@@ -19,7 +19,7 @@ from tests.servers import ROOT, Serve, Server
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 CROWD: Final = 1000
-# Each presence frame goes to everybody: all of them showing something would be a million frames.
+# Each presence frame goes to every member: if all tracked presence, that were a million frames.
 SHOWN: Final = 20
 AT_A_TIME: Final = 50
 # The crowd is this process's, and the server has as many; both have a few files of their own.
@@ -53,7 +53,7 @@ class Watch:
         self.now: Message = {}
 
     async def begin(self) -> None:
-        """Remember how it is, with nobody there."""
+        """Remember the state without any client."""
         await self.look()
         self._before = self.now
         assert self.now["connections"] == 0

@@ -1,4 +1,4 @@
-"""A server is told to end while there are connections: nobody is cut off, nobody holds it up."""
+"""A server is told to end while there are connections: none is cut off, and none holds it up."""
 
 import signal
 from pathlib import Path
@@ -59,7 +59,7 @@ async def end_in_order(
     ],
     ids=str,
 )
-async def test_everybody_is_told_and_the_process_ends_with_the_last_one(
+async def test_every_client_is_told_and_the_process_ends_with_the_last_one(
     serve: Serve, connect: Connector, setup: Setup
 ) -> None:
     await end_in_order(serve, connect, setup)
@@ -183,7 +183,7 @@ async def test_an_app_that_holds_no_signals_leaves_all_to_the_server(
 async def test_streams_are_told_where_the_server_ends_without_a_signal(
     serve: Serve, connect: Connector
 ) -> None:
-    # uvicorn tells nobody, and would wait for the streams for ever.
+    # uvicorn tells no client, and would wait for the streams for ever.
     server = serve(APP, "--limit-max-requests", "1")
     url = f"{server.http_url}/socket"
     crowd = Crowd(server, [await connect.sse(url), await connect.sse(url)])

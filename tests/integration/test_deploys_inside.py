@@ -37,7 +37,9 @@ async def test_uvicorn_is_known_by_its_pings_and_its_way_to_restart(
     assert await found(stream) == {"ping_seconds": None, "says_restart": False, **known}
 
 
-async def test_a_peer_that_says_restart_drains_nobody(connect: Connector, uvicorn_url: str) -> None:
+async def test_a_peer_that_says_restart_drains_no_connection(
+    connect: Connector, uvicorn_url: str
+) -> None:
     ann, bob = await connect.websocket(uvicorn_url), await connect.sse(uvicorn_url)
     for reason in ("", "said by a peer"):
         other = await connect.websocket(uvicorn_url)

@@ -199,7 +199,7 @@ async def test_a_disconnected_user_is_told_on_every_connection(
     assert (await bob.call(room, "count"))["payload"] == {"result": 1}
 
 
-async def test_a_closed_pond_says_goodbye_and_admits_nobody(
+async def test_a_closed_pond_says_goodbye_and_admits_no_client(
     clients: EngineClients, transport: Transport, room: str
 ) -> None:
     path = f"/few/{fresh_id()}"

@@ -64,7 +64,7 @@ async def test_a_handler_that_waits_delays_neither_pings_nor_other_channels(
     assert [each["requestId"] for each in answers[1:]] == [waiting, behind]
 
 
-async def test_a_handler_that_waits_delays_nobody_else_in_its_channel(
+async def test_a_handler_that_waits_delays_no_other_member_of_its_channel(
     clients: EngineClients, ann: Client, bob: Client, room: str, latch: str
 ) -> None:
     await ann.send("BROADCAST", room, "wait", {"latch": latch})

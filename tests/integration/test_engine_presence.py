@@ -155,7 +155,7 @@ async def test_the_tabs_of_a_user_are_one_user_over_any_transport(
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_reconnect_in_time_is_seen_by_nobody(
+async def test_a_reconnect_in_time_is_seen_by_no_member(
     clients: EngineClients, transport: Transport, room: str, how: str
 ) -> None:
     show = {"show": {"name": "Ann"}}

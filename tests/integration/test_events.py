@@ -41,7 +41,7 @@ async def heard(client: Client, room: str) -> list[Message]:
     return [message["payload"] for message in client.unread if message["action"] == "BROADCAST"]
 
 
-async def test_a_reply_comes_under_the_requests_id_and_to_nobody_else(
+async def test_a_reply_comes_under_the_requests_id_and_to_no_other_client(
     ann: Client, bob: Client, room: str
 ) -> None:
     request_id = await ann.send("BROADCAST", room, "echo", {"text": "hi"})
@@ -112,18 +112,18 @@ async def test_one_may_evict_oneself(ann: Client, room: str) -> None:
     assert (await ann.join(room))["event"] == "ACKNOWLEDGE"
 
 
-async def test_an_event_that_nobody_handles_is_404(ann: Client, room: str) -> None:
+async def test_an_event_without_a_handler_is_404(ann: Client, room: str) -> None:
     request_id = await ann.send("BROADCAST", room, "sing")
     assert await fault(ann) == error("HANDLER_NOT_FOUND", room, request_id, 404)
 
 
-async def test_an_event_by_somebody_who_has_not_joined_is_403(ann: Client, room: str) -> None:
+async def test_an_event_by_a_client_that_has_not_joined_is_403(ann: Client, room: str) -> None:
     name = f"{room}-b"
     request_id = await ann.send("BROADCAST", name, "echo")
     assert await fault(ann) == error("UNAUTHORIZED_BROADCAST", name, request_id, 403)
 
 
-async def test_an_event_to_what_nobody_serves_is_not_found(ann: Client) -> None:
+async def test_an_event_to_a_channel_without_a_lobby_is_not_found(ann: Client) -> None:
     request_id = await ann.send("BROADCAST", "/cellar/1", "echo")
     answer = await ann.receive()
     assert answer == not_found("/cellar/1", request_id, answer["payload"]["message"])

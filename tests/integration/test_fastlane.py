@@ -168,7 +168,7 @@ async def test_a_client_that_is_faster_than_the_app_is_held_up(
         frame = masked(TEXT, b"y" * size)
         packet = frame * max(1, 60_000 // len(frame))
         sent = 0
-        # Until nobody has read for a while: the buffers of both systems are full.
+        # Until neither side has read for a while: the buffers of both systems are full.
         while sent < 64 * 1024 * 1024:
             bare.writer.write(packet)
             sent += len(packet)

@@ -102,7 +102,7 @@ async def stall(connect: RawConnector, name: str, *headers: str) -> list[RawClie
 
 
 async def fill(driver: RawClient) -> None:
-    """Broadcast more than the kernel holds for anybody, as fast as the driver hears it."""
+    """Broadcast more than the kernel holds for a client, as fast as the driver hears it."""
     for number in range(1, MUCH + 1):
         await driver.send("BROADCAST", ROOM, "say", {"n": number, "size": SIZE})
         assert (await driver.receive("said"))["payload"]["n"] == number
@@ -127,7 +127,7 @@ async def test_a_send_that_hangs_ends_the_connection_as_slow(connect: RawConnect
     stuck = await stall(connect, "stuck") + await stall(connect, "proxied", FORWARDED)
     late = await stall(connect, "late")
     await fill(driver)
-    # Nobody's reading waits for somebody else's writing, their own included.
+    # No client's reading waits for a client's writing, not even for its own.
     for client in stuck:
         await client.send("BROADCAST", ROOM, "say", {"from": client.user})
     heard = [(await driver.receive("said"))["payload"]["from"] for _ in stuck]
@@ -211,7 +211,7 @@ async def test_the_end_of_a_peer_is_noticed_at_once(
 
 
 async def test_a_stalled_peer_that_names_anothers_address_has_only_itself_reset() -> None:
-    # Whoever lets everybody say where they come from believes even this.
+    # A server that trusts every peer's headers about its address believes even this.
     trusting = ("--forwarded-allow-ips", "*")
     with Server(APP, *ONE_OF_EACH[0].arguments, *trusting, env=ENVIRONMENT) as server:
         async with connecting(server) as connect:

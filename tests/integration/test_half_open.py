@@ -28,7 +28,7 @@ WATCH_SECONDS: Final = LIMIT_SECONDS + 2.0
 PINGS: Final = ("--ws-ping-interval", "15", "--ws-ping-timeout", "15")
 HYPERCORN_PINGS: Final = ("--websocket-ping-interval", "15")
 KERNEL: Final = {"tcp_user_timeout": 10.0}
-# Established, or closed by nobody but the peer: the server still holds it.
+# Established, or closed by the peer alone: the server still holds it.
 HELD: Final = {"01", "08"}
 
 
@@ -98,7 +98,7 @@ class Street:
         self.held_for: dict[str, float] = {}
 
     async def fill(self, connect: RawConnector) -> None:
-        """Connect everybody."""
+        """Connect the clients."""
         for transport in TRANSPORTS:
             self.vanished[transport] = await connect(transport, f"{transport}-vanished")
             self.stayed[transport] = await connect(transport, f"{transport}-stayed")
@@ -113,7 +113,7 @@ class Street:
             await asyncio.sleep(0.2)
 
     async def findings(self) -> dict[str, Any]:
-        """What became of everybody."""
+        """What became of the clients."""
         state = await watch(self.server)
         return {
             "case": self.case.setup,

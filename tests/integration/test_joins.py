@@ -64,7 +64,7 @@ async def test_a_join_since_nonsense_is_answered_400(ann: Client, room: str, sin
     assert answer == frame("SYSTEM", "UNAUTHORIZED", room, request_id, payload)
 
 
-async def test_a_join_of_what_nobody_serves_is_answered_not_found(ann: Client) -> None:
+async def test_a_join_of_a_channel_without_a_lobby_is_answered_not_found(ann: Client) -> None:
     request_id = await ann.send("JOIN_CHANNEL", "/cellar/1", "join")
     answer = await ann.receive()
     assert answer == not_found("/cellar/1", request_id, answer["payload"]["message"])

@@ -17,7 +17,7 @@ def rooms(shared: Shared) -> Server:
 
 
 class ReturningClient:
-    """Somebody who comes back where it was, as either transport does it."""
+    """A client that returns to where it was, in the way of its transport."""
 
     def __init__(self, connect: Connector, transport: Transport, server: Server, room: str) -> None:
         self._connect = connect
@@ -82,7 +82,7 @@ async def say_and_hear(client: Client, room: str, first: int, last: int) -> None
         await client.receive_event("BROADCAST", "said")
 
 
-async def test_whoever_was_cut_off_gets_what_it_missed_and_then_what_is_new(
+async def test_a_client_that_was_cut_off_gets_what_it_missed_and_then_what_is_new(
     connect: Connector, rooms: Server, transport: Transport
 ) -> None:
     ann, bob = await listener_and_speaker(connect, transport, rooms, f"{ROOM}-{transport}")
@@ -98,7 +98,7 @@ async def test_whoever_was_cut_off_gets_what_it_missed_and_then_what_is_new(
     assert await ann.hear(1) == [304]
 
 
-async def test_whoever_missed_too_much_is_told_so_and_gets_none_of_it(
+async def test_a_client_that_missed_too_much_is_told_so_and_gets_none_of_it(
     connect: Connector, rooms: Server, transport: Transport
 ) -> None:
     ann, bob = await listener_and_speaker(connect, transport, rooms, f"/room/2-{transport}")

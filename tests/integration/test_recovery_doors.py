@@ -19,7 +19,7 @@ NEW_KEY: Final = "the-key-of-the-later-years"
 
 
 class ReturningClient:
-    """Somebody who comes back where it was, and drops what it has, as docs/history.md says."""
+    """A client that returns to where it was, and drops what it has, as docs/history.md says."""
 
     def __init__(
         self, connect: Connector, transport: Transport, server: Server, room: str, user: str = "ann"
@@ -94,7 +94,7 @@ async def has_cursor(stream: SSEClient) -> bool:
 
 
 class Desk:
-    """Whoever sits at the desk of the app."""
+    """A member of the app's control channel."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -182,7 +182,7 @@ async def test_what_is_replayed_is_what_others_heard_with_its_request_ids_and_of
     assert len({message["requestId"] for message in heard}) == 9
 
 
-async def test_whoever_missed_more_than_the_outbox_holds_gets_it_all_and_stays(
+async def test_a_client_that_missed_more_than_the_outbox_holds_gets_it_all_and_stays(
     ann: ReturningClient, desk: Desk
 ) -> None:
     await ann.come()
@@ -198,7 +198,7 @@ async def test_whoever_missed_more_than_the_outbox_holds_gets_it_all_and_stays(
     assert not ann.client.closed
 
 
-async def test_whoever_may_not_join_any_more_is_refused_and_gets_nothing_that_was_said(
+async def test_a_client_that_may_not_join_any_more_is_refused_and_gets_nothing_that_was_said(
     ann: ReturningClient, desk: Desk
 ) -> None:
     await ann.come()
@@ -220,7 +220,7 @@ async def test_whoever_may_not_join_any_more_is_refused_and_gets_nothing_that_wa
     assert await ann.hear(3) == [2, 3, 4]
 
 
-async def test_whoever_may_not_connect_any_more_is_refused_with_its_cursor(
+async def test_a_client_that_may_not_connect_any_more_is_refused_with_its_cursor(
     connect: Connector, doors: Server, desk: Desk, transport: Transport, room: str
 ) -> None:
     eve = ReturningClient(connect, transport, doors, room, f"eve-{transport}")
@@ -262,7 +262,7 @@ async def test_a_cursor_that_is_none_of_ours_is_a_fresh_start_and_connect_says_s
 
 
 def altered(cursor: str, kind: str, room: str) -> str:
-    """Somebody's cursor, as somebody else would like it."""
+    """A client's cursor, altered as an attacker would alter it."""
     raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     match kind:
         case "nonsense":

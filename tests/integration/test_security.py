@@ -138,7 +138,7 @@ async def test_a_listed_page_may_do_and_read_everything(server: Server) -> None:
 
 
 @with_one_worker
-async def test_a_post_comes_from_whom_the_stream_is(server: Server) -> None:
+async def test_a_post_comes_from_the_streams_own_user(server: Server) -> None:
     ann, bob = b"Cookie: a=b; odd name; user=ann", b"Cookie: user=bob"
     async with streaming(server, ann) as (_, _, name):
         assert (await call(server, b"POST", b"/socket", name, JSON, ann, body=PING)).status == 204
@@ -209,7 +209,7 @@ async def test_a_post_that_does_not_come_is_cut(server: Server) -> None:
             line.say(beginning)
             late.append(line)
         started = anyio.current_time()
-        # Nobody else notices.
+        # No other client notices.
         assert (await call(server, b"POST", b"/socket", name, JSON, body=PING)).status == 204
         for line in late:
             answer = await line.answer()

@@ -15,7 +15,7 @@ from tests.servers import SINGLES, Server, Setup
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
 APP: Final = "tests.integration.portable_app:app"
-# Enough to keep a server busy, few enough for anybody's backlog.
+# Enough to keep a server busy, few enough for any server's backlog.
 AT_ONCE: Final = 16
 TEXT: Final = "Žluťoučký 🐎"
 
@@ -147,7 +147,7 @@ async def test_every_code_of_a_refusal_arrives_as_its_status(
         ("/socket?user=%ff", 400),
     ],
 )
-async def test_whoever_is_not_let_in_is_told_why(
+async def test_a_client_that_is_refused_is_told_why(
     connect: Connector, server: Server, transport: Transport, path: str, status: int
 ) -> None:
     answer = await refusal(connect, transport, server.http_url + path)
@@ -242,7 +242,7 @@ async def test_a_message_that_is_too_long_closes_its_websocket(
 
 
 @with_one_worker
-async def test_whoever_leaves_is_gone(
+async def test_a_client_that_leaves_is_gone(
     connect: Connector, server: Server, transport: Transport
 ) -> None:
     ann = await connect.websocket(f"{server.http_url}/socket")

@@ -27,7 +27,7 @@ RECEIVE_BUFFER: Final = 8_192
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    # As long as this test takes on any machine: nobody here is to be let go for a hanging write.
+    # As long as this test takes on any machine: no client here is to be ended for a hanging write.
     env = {"POND_OPTIONS": json.dumps({"write_timeout": 60})}
     with Server(APP, "--ws", "websockets-sansio", env=env) as server:
         yield server

@@ -50,7 +50,7 @@ class Members(NamedTuple):
 
 
 async def meet(connect: RawConnector, transport: Transport, count: int) -> Members:
-    """Fill the room; whoever drives does it over WebSocket, being faster than by POST."""
+    """Connect the members. The one that broadcasts uses a WebSocket, which is faster than POSTs."""
     driver = await (await connect("websocket", "driver")).join(ROOM)
     others = [
         await (await connect(transport, f"{number}")).join(ROOM) for number in range(count - 1)
@@ -73,7 +73,7 @@ class Run(NamedTuple):
 
 
 async def broadcast(members: Members, pid: int, count: int) -> Run:
-    """Broadcast as fast as everybody hears it."""
+    """Broadcast as fast as every member hears it."""
     gaps, sent, most_bytes = Gaps(members.all, pid), 0, 0
     async with asyncio.timeout(60):
         while gaps.heard_by_all < count:

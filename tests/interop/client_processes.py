@@ -20,7 +20,7 @@ APP: Final = "tests.interop.server:app"
 # More than the longest single wait inside a peer (10 s), so that the peer says what is missing;
 # less than the suite's limit of 30 s for a test.
 SCENARIO_SECONDS: Final = 25.0
-# A peer waits 20 s to be joined again; a stop that nobody hurries takes 5 s, a start a few more.
+# A peer waits 20 s to be joined again; an ordinary stop takes 5 s, a start a few more.
 RESTART_SECONDS: Final = 45.0
 RESTART_TEST_SECONDS: Final = 60
 
@@ -36,7 +36,7 @@ SCENARIOS: Final = [
     "hears nothing after it left",
     "works on between a goodbye and the end",
 ]
-# Nobody has asked for them, and no client says that it has seen them.
+# No client asks for them, and none says that it has seen them.
 HEARTBEATS: Final = "is not disturbed by heartbeats"
 BEAT_SECONDS: Final = 0.2
 LATE: Final = "hears what was said before it came"

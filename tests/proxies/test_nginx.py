@@ -149,7 +149,7 @@ async def test_a_client_that_stalls_behind_nginx_costs_the_others_nothing(
     stalled = await connect(transport, f"{impatient.http_url}/socket")
     for client in (ann, stalled, *healthy):
         await client.join(room)
-    everybody = (await ann.call("GATEWAY", "crowd"))["payload"]["result"]
+    connected = (await ann.call("GATEWAY", "crowd"))["payload"]["result"]
     await stalled.stall()
     # 18 MB that no compression makes smaller, each of them when the healthy ones have the last.
     text = token_urlsafe(60_000)[:60_000]
@@ -161,7 +161,7 @@ async def test_a_client_that_stalls_behind_nginx_costs_the_others_nothing(
 
     async def the_server_has_ended_it() -> bool:
         crowd = await ann.call("GATEWAY", "crowd")
-        return bool(crowd["payload"]["result"] == everybody - 1)
+        return bool(crowd["payload"]["result"] == connected - 1)
 
     async def nginx_has_ended_it() -> bool:
         return "client timed out" in impatient.log()

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.proxies, pytest.mark.timeout(IDLE_SECONDS + 75)]
 
 
 class Silence:
-    """What was seen, and when, while nobody said anything."""
+    """What was seen, and when, while no message was sent."""
 
     def __init__(self) -> None:
         self.comments: dict[Client, list[float]] = defaultdict(list)
@@ -34,7 +34,7 @@ class Silence:
         self.ends: dict[Client, float] = {}
 
     async def watch(self, *clients: Client) -> None:
-        """Look at everybody four times a second until the time is over."""
+        """Look at every client four times a second until the time is over."""
         started = time.monotonic()
         comments = {client: client.comments for client in clients if isinstance(client, SSEClient)}
         while (now := time.monotonic() - started) < IDLE_SECONDS:

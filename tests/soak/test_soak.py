@@ -28,7 +28,7 @@ ROOMS: Final = 20
 HEALTHY: Final = 8
 UNRULY: Final = 17
 MEMBERS: Final = ROOMS * (HEALTHY + UNRULY)
-# In this room so much is said that whoever stops reading fills what the system holds for it, some
+# So much is said in this room that a client that stops reading fills what the system holds, some
 # 4 MB, in ten seconds, and then its outbox.
 LOUD: Final = "/room/0"
 LOUD_BYTES: Final = 48_000
@@ -98,7 +98,7 @@ class Soak:
         self._few = asyncio.Semaphore(20)
 
     async def connect(self) -> Client:
-        """Somebody new, on either transport."""
+        """Connect a new client, on either transport."""
         number = next(self._numbers)
         url = f"{self._server.http_url}/socket?user=u{number}"
         async with self._few:
@@ -201,7 +201,7 @@ async def test_healthy_members_miss_nothing_whatever_the_others_do(
             room.is_over = True
         await asyncio.gather(*speaking)
         for room in soak.rooms:
-            await room.say()  # wakes whoever has everything but waits for more
+            await room.say()  # wakes the clients that have everything and wait for more
         await asyncio.gather(*listening)
 
     heard = sum(room.said * HEALTHY for room in soak.rooms)
@@ -217,7 +217,7 @@ async def test_healthy_members_miss_nothing_whatever_the_others_do(
         f" memory {grown / 1e6:+.1f} MB"
     )
     assert heard > SECONDS * ROOMS * HEALTHY
-    assert slow >= 1, "nobody was slow enough: this showed nothing"
+    assert slow >= 1, "no client was slow enough: this showed nothing"
     assert min(soak.done.get(way, 0) for way in ("stall", "reset", "close", "leave")) > 0
     assert grown < MEMORY_TOLERANCE
     assert "Traceback" not in server.log()

@@ -95,7 +95,7 @@ def with_payload(size: int, contenders: tuple[str, ...], members: int = 100) -> 
 
 
 def with_channels(channels: int, contenders: tuple[str, ...]) -> Scenario:
-    """So many channels with five members each, in all of which somebody speaks in turn."""
+    """So many channels with five members each; one member speaks in each channel in turn."""
     clients = min(_MOST_CLIENTS, channels * _MEMBERS_OF_ONE)
 
     @asynccontextmanager

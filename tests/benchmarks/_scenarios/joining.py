@@ -12,7 +12,7 @@ from tests.benchmarks._figures import Sample
 from tests.benchmarks._meter import MILLISECONDS, group_kib, metered
 from tests.benchmarks._scenarios.scenario import STEP_SECONDS, Play, Scenario
 
-# Whoever connects first pays for what the server makes once.
+# The first client pays for what the server makes once.
 _FIRST: Final = 300
 # A server that has been left by hundreds at once is busy for a moment.
 _QUIET_SECONDS: Final = 0.3

@@ -1,4 +1,4 @@
-"""Everybody learns of everybody: users who join one tracked channel, one after the other."""
+"""Presence: users who join one tracked channel, one after the other, and learn of each other."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -61,7 +61,7 @@ def presence_of(users: int, contenders: tuple[str, ...]) -> Scenario:
         seconds=users / 60,
         ready_seconds=2 + users / 60,
         conditions=(
-            "Until the last has joined and everybody knows of everybody; connecting is not"
+            "Until the last has joined and all users know of each other; connecting is not"
             " counted, joining is."
         ),
     )
@@ -71,7 +71,7 @@ async def join_in_turn(crowd: Crowd, dialect: Dialect, channel: str) -> int:
     """All join, each when the one before is in; ends when all have been told of all.
 
     Raises:
-        BenchmarkFailed: Somebody has not.
+        BenchmarkFailed: A user has not.
     """
     told: dict[Client, list[bytes]] = {client: [] for client in crowd.clients}
     joining: asyncio.Future[None]
@@ -105,9 +105,9 @@ async def join_in_turn(crowd: Crowd, dialect: Dialect, channel: str) -> int:
 
 
 def _check(texts: list[bytes], users: int, *, is_whole: bool) -> None:
-    """See that somebody knows of all: by the last list, or by all the differences."""
+    """Check that a user knows of all: by the last list, or by all the differences."""
     counts = [text.count(_SHOWN) for text in texts]
-    # A list comes with whom it is about, once more.
+    # A list comes with the user that it is about, once more.
     known = (counts or [0])[-1] - 1 if is_whole else sum(counts)
     if known != users:
         raise BenchmarkFailed(f"a member was told of {known} users, not of {users}")

@@ -15,7 +15,7 @@ from tests.benchmarks._meter import MICROSECONDS, metered
 
 # Long enough that the clocks' steps and one collection of garbage do not show.
 ROUND_SECONDS: Final = 0.6
-# For a step that takes ten at most where nobody else uses the machine.
+# For a step that takes ten at most on a machine with nothing else to do.
 STEP_SECONDS: Final = 300.0
 
 Play: TypeAlias = Callable[[], Awaitable[Sample]]

@@ -65,7 +65,7 @@ class Member(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.channel_layer.group_send(group, event)
 
     async def room_said(self, event: dict[str, str]) -> None:
-        """Pass on what somebody said."""
+        """Pass on what a member said."""
         await self.send(text_data=event["text"])
 
 
