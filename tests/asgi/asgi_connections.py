@@ -1,4 +1,4 @@
-"""A server that a test holds in its hand: one connection, whose every send it may let hang."""
+"""ASGI connections as a server sees them, under a test's control: any send may be left hanging."""
 
 import json
 from collections import deque
@@ -181,7 +181,7 @@ class ASGIConnection:
         self.feed({"type": kind})
 
     async def join(self) -> None:
-        """Become a member of the room, without a request's way through the door."""
+        """Join the room, without a request's way through the adapter."""
         (session,) = (each for each in self.setup.endpoint.sessions if each.user_id == self._user)
         message = {
             "action": "JOIN_CHANNEL",

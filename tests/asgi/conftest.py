@@ -1,4 +1,4 @@
-"""A small pond and a driver for it, for every test of the doors."""
+"""A small pond and a driver for it, for every test of the adapter."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias

@@ -1,4 +1,4 @@
-"""The cursor of a stream that ends, comes to a closed door, or on which nothing moves for long."""
+"""The cursor of a stream that ends, is refused, or on which nothing moves for long."""
 
 import json
 from types import SimpleNamespace

@@ -35,25 +35,25 @@ async def call(
 async def test_a_post_and_a_delete_come_from_the_streams_own_user(
     identity: Callable[[ConnectRequest], object],
 ) -> None:
-    door = Pond(identity=identity)
-    stream = await door.driver.connect_sse("/socket", headers={"Cookie": "user=ann"})
-    assert (await call(door.driver, stream.connection_id, Cookie="user=ann")).status == 204
+    served = Pond(identity=identity)
+    stream = await served.driver.connect_sse("/socket", headers={"Cookie": "user=ann"})
+    assert (await call(served.driver, stream.connection_id, Cookie="user=ann")).status == 204
     for other in ({"Cookie": "user=bob"}, {"Cookie": "user="}, {}):
         for method in ("POST", "DELETE"):
-            answer = await call(door.driver, stream.connection_id, method, **other)
+            answer = await call(served.driver, stream.connection_id, method, **other)
             assert answer.status == 404
     await stream.receive_event_named("PONG")
     with pytest.raises(TimeoutError):
         await stream.receive_event(wait=0.01)
-    answer = await call(door.driver, stream.connection_id, "DELETE", Cookie="user=ann")
+    answer = await call(served.driver, stream.connection_id, "DELETE", Cookie="user=ann")
     assert answer.status == 204
     await stream.wait_ended()
 
 
 async def test_no_answer_says_what_was_wrong() -> None:
-    door = Pond(identity=user)
-    door.pond.create_endpoint("/other/:name", door.on_connect)
-    stream = await door.driver.connect_sse("/socket", headers={"Cookie": "user=ann"})
+    served = Pond(identity=user)
+    served.pond.create_endpoint("/other/:name", served.on_connect)
+    stream = await served.driver.connect_sse("/socket", headers={"Cookie": "user=ann"})
     here = {"X-Connection-ID": stream.connection_id, "Cookie": "user=ann"}
     wrong = [
         ("/socket", {**here, "X-Connection-ID": "0" * 32}),
@@ -67,7 +67,7 @@ async def test_no_answer_says_what_was_wrong() -> None:
     for path, headers in wrong:
         for method in ("POST", "DELETE"):
             headers["Content-Type"] = "application/json"
-            answer = await door.driver.call_http(path, method=method, headers=headers, body=PING)
+            answer = await served.driver.call_http(path, method=method, headers=headers, body=PING)
             answers.append((answer.status, answer.body, sorted(answer.headers.items())))
     assert all(each == answers[0] for each in answers)
     assert answers[0][0] == 404
@@ -84,18 +84,18 @@ async def test_an_identity_that_fails_is_logged_and_answered_without_its_text(
             raise ValueError("an inner detail")
         return 1
 
-    door = Pond(identity=fragile)
-    stream = await door.driver.connect_sse("/socket")
+    served = Pond(identity=fragile)
+    stream = await served.driver.connect_sse("/socket")
     broken = True
-    refused = await door.driver.connect_sse("/socket")
-    post = await call(door.driver, stream.connection_id)
+    refused = await served.driver.connect_sse("/socket")
+    post = await call(served.driver, stream.connection_id)
     for status, body in ((refused.status, refused.body), post):
         assert status == 500
         assert json.loads(body)["error"] == "INTERNAL_SERVER_ERROR"
         assert b"inner" not in body
     assert len([each for each in caplog.records if each.levelno == logging.ERROR]) == 2
     broken = False
-    assert (await call(door.driver, stream.connection_id)).status == 204
+    assert (await call(served.driver, stream.connection_id)).status == 204
     await stream.disconnect()
     await refused.disconnect()
 
@@ -104,8 +104,8 @@ async def test_an_identity_that_takes_too_long_is_504() -> None:
     async def slow(request: ConnectRequest) -> None:
         await anyio.sleep_forever()
 
-    door = Pond(Options(connect_timeout=0.01), identity=slow)
-    refused = await door.driver.connect_sse("/socket")
+    served = Pond(Options(connect_timeout=0.01), identity=slow)
+    refused = await served.driver.connect_sse("/socket")
     assert refused.status == 504
     await refused.disconnect()
 
@@ -114,8 +114,8 @@ async def test_a_websocket_is_asked_for_no_identity() -> None:
     def never(request: ConnectRequest) -> object:
         raise AssertionError(request)
 
-    door = Pond(identity=never)
-    session = await door.driver.connect_websocket("/socket")
+    served = Pond(identity=never)
+    session = await served.driver.connect_websocket("/socket")
     assert session.accepted
     await session.disconnect()
 
@@ -145,7 +145,7 @@ class Slow:
 class Post:
     """A message whose body comes in two halves, the second when the test lets it."""
 
-    def __init__(self, door: Pond, connection_id: str, text: str, *, user: str = "ann") -> None:
+    def __init__(self, served: Pond, connection_id: str, text: str, *, user: str = "ann") -> None:
         message = {
             "action": "BROADCAST",
             "event": "say",
@@ -156,7 +156,7 @@ class Post:
         body = json.dumps(message).encode()
         self.is_whole = anyio.Event()
         self.status: int | None = None
-        self._door = door
+        self._door = served
         self._halves = [body[:20], body[20:]]
         self._headers = [
             (b"content-type", b"application/json"),
@@ -181,14 +181,16 @@ class Post:
 
 async def test_posts_keep_the_order_of_their_bodies_however_long_an_identity_takes() -> None:
     identity = Slow()
-    door = Pond(identity=identity)
-    stream = await door.driver.connect_sse("/socket", headers={"Cookie": "user=ann"})
+    served = Pond(identity=identity)
+    stream = await served.driver.connect_sse("/socket", headers={"Cookie": "user=ann"})
     await stream.send_client_message(action="JOIN_CHANNEL", channel_name="/chat/1", event="join")
     await stream.receive_event_named("ACKNOWLEDGE")
     identity.gates = {"second": anyio.Event(), "strange": anyio.Event()}
     # In the order in which they begin, which is not the one in which their bodies are there.
-    posts = {text: Post(door, stream.connection_id, text) for text in ("third", "second", "first")}
-    posts["strange"] = Post(door, stream.connection_id, "strange", user="bob")
+    posts = {
+        text: Post(served, stream.connection_id, text) for text in ("third", "second", "first")
+    }
+    posts["strange"] = Post(served, stream.connection_id, "strange", user="bob")
     async with anyio.create_task_group() as tasks:
         for post in posts.values():
             tasks.start_soon(post.run)
@@ -213,13 +215,13 @@ async def test_posts_keep_the_order_of_their_bodies_however_long_an_identity_tak
 
 async def test_a_request_that_waits_for_an_identity_keeps_no_other_connection_waiting() -> None:
     identity = Slow()
-    door = Pond(identity=identity)
+    served = Pond(identity=identity)
     streams = [
-        await door.driver.connect_sse("/socket", headers={"Cookie": "user=ann"}) for _ in range(2)
+        await served.driver.connect_sse("/socket", headers={"Cookie": "user=ann"}) for _ in range(2)
     ]
     identity.gates = {"slow": anyio.Event()}
-    slow = Post(door, streams[0].connection_id, "slow")
-    other = Post(door, streams[1].connection_id, "other")
+    slow = Post(served, streams[0].connection_id, "slow")
+    other = Post(served, streams[1].connection_id, "other")
     async with anyio.create_task_group() as tasks:
         for post in (slow, other):
             post.is_whole.set()

@@ -1,4 +1,4 @@
-"""Which web pages may come in: both doors, every method, before any handler."""
+"""Which web pages may connect: over both transports, by every method, before any handler."""
 
 import json
 import logging
@@ -48,43 +48,43 @@ def origins(values: list[str], **more: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def door() -> Pond:
+def served() -> Pond:
     return Pond(allowed_origins=LISTED)
 
 
 @pytest.mark.parametrize("values", WELCOME)
 async def test_pages_of_the_host_listed_ones_and_other_clients_connect(
-    door: Pond, values: list[str]
+    served: Pond, values: list[str]
 ) -> None:
-    session = await door.driver.connect_websocket("/socket", headers=origins(values))
+    session = await served.driver.connect_websocket("/socket", headers=origins(values))
     assert session.accepted
     await session.disconnect()
-    stream = await door.driver.connect_sse("/socket", headers=origins(values))
+    stream = await served.driver.connect_sse("/socket", headers=origins(values))
     assert stream.accepted
-    assert (await door.driver.sse_push(stream.connection_id, {"action": "ping"})).status == 204
-    assert (await door.driver.sse_disconnect(stream.connection_id)).status == 204
+    assert (await served.driver.sse_push(stream.connection_id, {"action": "ping"})).status == 204
+    assert (await served.driver.sse_disconnect(stream.connection_id)).status == 204
     await stream.wait_ended()
 
 
 @pytest.mark.parametrize("values", FOREIGN)
 async def test_other_pages_are_refused_before_any_handler_runs(
-    door: Pond, values: list[str]
+    served: Pond, values: list[str]
 ) -> None:
-    session = await door.driver.connect_websocket(
+    session = await served.driver.connect_websocket(
         "/socket", headers=origins(values), extensions=HTTP_RESPONSE
     )
     assert (session.accepted, session.status) == (False, 403)
-    stream = await door.driver.connect_sse("/socket", headers=origins(values))
+    stream = await served.driver.connect_sse("/socket", headers=origins(values))
     assert (stream.accepted, stream.status) == (False, 403)
     for body in (session.body, stream.body):
         assert json.loads(body)["error"] == "UNAUTHORIZED_CONNECTION"
-    assert door.contexts == []
+    assert served.contexts == []
     for each in (session, stream):
         await each.disconnect()
 
 
-async def test_a_refused_handshake_is_a_close_where_there_is_no_response(door: Pond) -> None:
-    session = await door.driver.connect_websocket(
+async def test_a_refused_handshake_is_a_close_where_there_is_no_response(served: Pond) -> None:
+    session = await served.driver.connect_websocket(
         "/socket", headers={"Origin": "https://evil.example"}
     )
     assert (session.accepted, session.close_code) == (False, 4403)
@@ -93,9 +93,9 @@ async def test_a_refused_handshake_is_a_close_where_there_is_no_response(door: P
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "PUT"])
 @pytest.mark.parametrize("path", ["/socket", "/nowhere"])
-async def test_other_pages_get_nothing_by_any_method(door: Pond, method: str, path: str) -> None:
-    stream = await door.driver.connect_sse("/socket")
-    answer = await door.driver.call_http(
+async def test_other_pages_get_nothing_by_any_method(served: Pond, method: str, path: str) -> None:
+    stream = await served.driver.connect_sse("/socket")
+    answer = await served.driver.call_http(
         path,
         method=method,
         headers={
@@ -127,15 +127,15 @@ async def test_other_pages_get_nothing_by_any_method(door: Pond, method: str, pa
     ],
 )
 async def test_the_host_header_says_what_the_hosts_own_pages_are(
-    door: Pond, hosts: list[str], origin: str, welcome: bool
+    served: Pond, hosts: list[str], origin: str, welcome: bool
 ) -> None:
     headers = [("Origin", origin), *(("Host", host) for host in hosts)]
-    session = await door.driver.connect_websocket("/socket", headers=headers)
+    session = await served.driver.connect_websocket("/socket", headers=headers)
     assert session.accepted is welcome
     await session.disconnect()
 
 
-async def test_without_a_host_no_page_is_the_hosts_own(door: Pond) -> None:
+async def test_without_a_host_no_page_is_the_hosts_own(served: Pond) -> None:
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -146,22 +146,22 @@ async def test_without_a_host_no_page_is_the_hosts_own(door: Pond) -> None:
 
     headers = [(b"origin", b"http://testserver")]
     scope = {"type": "http", "method": "DELETE", "path": "/socket", "headers": headers}
-    await door.app(scope, receive, send)
+    await served.app(scope, receive, send)
     assert sent[0]["status"] == 403
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-Host", "Forwarded", "X-Original-Host", "X-Host"])
 async def test_a_forwarded_host_counts_only_where_the_server_put_it_into_host(
-    door: Pond, name: str
+    served: Pond, name: str
 ) -> None:
     value = "host=public.example" if name == "Forwarded" else "public.example"
     headers = {"Origin": "https://public.example", name: value}
-    session = await door.driver.connect_websocket("/socket", headers=headers)
+    session = await served.driver.connect_websocket("/socket", headers=headers)
     assert not session.accepted
     await session.disconnect()
     # As hypercorn's ProxyFixMiddleware, or a proxy that passes Host on, has it.
     rewritten = {"Origin": "https://public.example", "Host": "public.example"}
-    session = await door.driver.connect_websocket("/socket", headers=rewritten)
+    session = await served.driver.connect_websocket("/socket", headers=rewritten)
     assert session.accepted
     await session.disconnect()
 
@@ -177,10 +177,10 @@ async def test_a_forwarded_host_counts_only_where_the_server_put_it_into_host(
     ],
 )
 async def test_a_page_that_hides_its_origin_opens_no_stream(
-    door: Pond, caplog: pytest.LogCaptureFixture, site: str, mode: str, welcome: bool
+    served: Pond, caplog: pytest.LogCaptureFixture, site: str, mode: str, welcome: bool
 ) -> None:
     headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
-    stream = await door.driver.connect_sse("/socket", headers=headers)
+    stream = await served.driver.connect_sse("/socket", headers=headers)
     assert (stream.accepted, stream.status) == (welcome, 200 if welcome else 403)
     assert any("an origin that it hides" in line for line in refusals(caplog)) is not welcome
     await stream.disconnect()
@@ -188,8 +188,8 @@ async def test_a_page_that_hides_its_origin_opens_no_stream(
 
 async def test_null_has_to_be_listed() -> None:
     headers = {"Origin": "null"}
-    for door, welcome in ((Pond(), False), (Pond(allowed_origins=["null"]), True)):
-        stream = await door.driver.connect_sse("/socket", headers=headers)
+    for served, welcome in ((Pond(), False), (Pond(allowed_origins=["null"]), True)):
+        stream = await served.driver.connect_sse("/socket", headers=headers)
         assert stream.accepted is welcome
         await stream.disconnect()
 
@@ -197,8 +197,8 @@ async def test_null_has_to_be_listed() -> None:
 async def test_the_list_of_the_pond_is_for_endpoints_without_one() -> None:
     options = Options(allowed_origins=("https://app.example.com",))
     headers = {"Origin": "https://app.example.com"}
-    for door, welcome in ((Pond(options), True), (Pond(options, allowed_origins=()), False)):
-        session = await door.driver.connect_websocket("/socket", headers=headers)
+    for served, welcome in ((Pond(options), True), (Pond(options, allowed_origins=()), False)):
+        session = await served.driver.connect_websocket("/socket", headers=headers)
         assert session.accepted is welcome
         await session.disconnect()
 
@@ -208,10 +208,10 @@ def refusals(caplog: pytest.LogCaptureFixture) -> Iterator[str]:
 
 
 async def test_a_refusal_says_once_which_option_to_set(
-    door: Pond, caplog: pytest.LogCaptureFixture
+    served: Pond, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
-        session = await door.driver.connect_websocket(
+        session = await served.driver.connect_websocket(
             "/socket?token=secret", headers={"Origin": "https://evil.example"}
         )
         await session.disconnect()

@@ -102,7 +102,7 @@ async def test_an_accept_that_hangs_is_given_up_too(kind: Kind, resets: list[str
     assert await setup.endpoint.connection_count() == 0
 
 
-async def test_the_farewell_is_written_where_the_send_goes_on_in_time(
+async def test_the_goodbye_is_written_where_the_send_goes_on_in_time(
     kind: Kind, resets: list[str]
 ) -> None:
     async with overrun_member(kind) as (setup, ann):
@@ -156,7 +156,7 @@ async def test_a_close_that_hangs_is_given_up(kind: Kind, resets: list[str]) -> 
         assert resets == ["ann"]
 
 
-async def test_what_was_queued_is_written_before_the_farewell(kind: Kind) -> None:
+async def test_what_was_queued_is_written_before_the_goodbye(kind: Kind) -> None:
     setup = PondSetup()
     async with members(setup, kind, "ann") as (ann,):
         await setup.tell(*range(50))
@@ -168,7 +168,7 @@ async def test_what_was_queued_is_written_before_the_farewell(kind: Kind) -> Non
         assert ann.is_closed
 
 
-async def test_a_peer_that_leaves_while_the_farewell_is_written_is_no_error(kind: Kind) -> None:
+async def test_a_peer_that_leaves_while_the_goodbye_is_written_is_no_error(kind: Kind) -> None:
     setup = PondSetup()
     async with members(setup, kind, "ann") as (ann,):
         ann.stall()

@@ -92,7 +92,7 @@ async def test_the_oldest_are_dropped_while_the_writer_hangs(kind: Kind) -> None
         assert ann.numbers()[-1] == 20
 
 
-async def test_what_gathered_before_the_writers_turn_is_not_held_against_the_peer(
+async def test_what_was_batched_before_the_writers_turn_is_not_held_against_the_peer(
     kind: Kind,
 ) -> None:
     """On trio every send waits, so that many a push meets a writer at its work."""

@@ -312,8 +312,8 @@ async def test_streams_of_a_room_get_cursors_for_their_own_path_and_key(
 
     drivers = [ASGITestDriver(PondASGIApp(pond, cursor_key=key)) for key in keys]
     paths = ["/of/ann/socket", "/of/bob/socket" if keys[0] == keys[1] else "/of/ann/socket"]
-    doors = [*zip(drivers, paths, strict=True)]
-    streams = [await driver.connect_sse(path) for driver, path in doors]
+    places = [*zip(drivers, paths, strict=True)]
+    streams = [await driver.connect_sse(path) for driver, path in places]
     for stream in streams:
         await stream.receive_event()
         await join(stream, "/room/1")
@@ -322,7 +322,7 @@ async def test_streams_of_a_room_get_cursors_for_their_own_path_and_key(
     for number in range(2):  # the second is written once for all who stand at the same place
         await channel.broadcast("said", {"n": number})
         assert [await numbers(stream, 1) for stream in streams] == [[number], [number]]
-    for stream, (driver, path) in zip(streams, doors, strict=True):
+    for stream, (driver, path) in zip(streams, places, strict=True):
         headers = [("last-event-id", await left_at(stream))]
         again = await driver.connect_sse(path, headers=headers)
         assert (await again.receive_event())["payload"]["resumed"] == ["/room/1"]

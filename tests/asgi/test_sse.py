@@ -1,4 +1,4 @@
-"""The stream of the Server-Sent Events door, through the driver."""
+"""The event stream of the SSE transport, through the driver."""
 
 import json
 import logging

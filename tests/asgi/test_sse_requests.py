@@ -1,4 +1,4 @@
-"""POST, DELETE and what else is asked of the Server-Sent Events door."""
+"""POST, DELETE and what else is asked of the SSE transport."""
 
 import json
 from typing import Any

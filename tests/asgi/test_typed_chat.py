@@ -1,4 +1,4 @@
-"""examples/typed_chat.py, asked over its own doors."""
+"""examples/typed_chat.py, asked over both transports."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The WebSocket door, through the driver."""
+"""The WebSocket transport, through the driver."""
 
 import json
 from http import HTTPStatus

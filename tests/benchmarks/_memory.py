@@ -1,4 +1,4 @@
-"""A room in memory: peers that cost next to nothing, on the core alone or behind the ASGI door."""
+"""A room in memory: peers that cost next to nothing, on the core alone or behind the adapter."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -57,7 +57,7 @@ class Peer(EndlessOutlet):
         self.heard += 1
         return True
 
-    # --- for the door (ASGI) ------------------------------------------------------------------
+    # --- for the ASGI adapter -------------------------------------------------------------------
 
     async def receive(self) -> dict[str, Any]:
         """What the client says next."""
@@ -103,7 +103,7 @@ def limited(options: Options) -> tuple[PondSocket, Lobby]:
 
 @asynccontextmanager
 async def in_core(members: int) -> AsyncIterator[Room]:
-    """A room whose members are sessions without a door."""
+    """A room whose members are sessions without an adapter."""
     pond, lobby = build()
     peers = [Peer() for _ in range(members)]
     runs = [(await admitted(pond)).run(peer, peer.pull) for peer in peers]

@@ -1,4 +1,4 @@
-"""The chat behind a door that lets few people in."""
+"""The chat, with an endpoint that refuses some of the users."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ REFUSALS: Final = {
 
 
 async def refuse_some(ctx: ConnectionContext) -> None:
-    """Refuse the known, and a name that ends in "once" at its second visit."""
+    """Refuse the names in `REFUSALS`, and one that ends in "once" when it comes again."""
     name = ctx.query.get("name") or ""
     if name in REFUSALS:
         ctx.decline(*REFUSALS[name])
@@ -33,6 +33,6 @@ refusing = PondASGIApp(pond)
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
-    """Serve the chat's page, and the door in place of the chat's."""
+    """Serve the chat's page, and this endpoint in place of the chat's."""
     is_page = scope["type"] == "http" and scope["path"] == "/"
     await (chat if is_page else refusing)(scope, receive, send)

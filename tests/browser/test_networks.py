@@ -98,7 +98,7 @@ def test_a_blocked_network_is_remembered_until_the_user_picks_websocket(
     ann.switch("sse")  # chosen, not forced: nothing is said of a blocked network
 
 
-def test_who_leaves_a_blocked_network_and_picks_websocket_at_the_door_gets_it(
+def test_who_leaves_a_blocked_network_and_picks_websocket_when_entering_gets_it(
     open_window: OpenWindow, proxy: Proxy
 ) -> None:
     ann = open_window(base=proxy.url)

@@ -95,7 +95,7 @@ def test_refusal_says_what_is_wrong_and_where(row: Row) -> None:
     forms: list[str | bytes] = [data] if isinstance(data, bytes) else [data, data.encode()]
     for form in forms:
         with pytest.raises(InvalidMessage) as caught:
-            DECODERS[row["door"]](form)
+            DECODERS[row["reader"]](form)
         refusal = caught.value
         assert row["says"] in refusal.reason
         assert refusal.field == row["field"]

@@ -131,7 +131,7 @@ async def test_what_a_loop_that_has_ended_was_to_hand_out_the_next_one_does() ->
         assert heard(ann) == [3]
 
 
-async def test_nor_does_it_stay_where_the_next_one_cannot_gather() -> None:
+async def test_nor_does_it_stay_where_the_next_one_cannot_batch() -> None:
     setup, _ = batching_setup()
     async with member(setup, "ann") as ann:
         await tell(setup, 1)

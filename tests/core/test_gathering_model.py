@@ -15,6 +15,6 @@ def anyio_backend() -> str:
 
 
 @pytest.mark.parametrize("first", range(0, PROGRAMS, BLOCK))
-async def test_no_peer_can_tell_whether_frames_were_gathered(first: int) -> None:
+async def test_no_peer_can_tell_whether_frames_were_batched(first: int) -> None:
     for seed in range(first, first + BLOCK):
         assert await differences(random_program(seed)) == [], f"program {seed}"

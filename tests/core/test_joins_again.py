@@ -117,7 +117,7 @@ async def test_the_old_membership_holds_while_the_duplicate_is_decided() -> None
 
 
 @pytest.mark.parametrize("refusal", ["too fast", "invalid"])
-async def test_asking_again_and_being_refused_at_the_door_ends_the_old_membership(
+async def test_asking_again_and_being_refused_ends_the_old_membership(
     refusal: str,
 ) -> None:
     leaves = RecordedLeaves()

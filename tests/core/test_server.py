@@ -1,4 +1,4 @@
-"""The pond: its beginning and end, and what doors ask of it."""
+"""The pond: its beginning and end, and what adapters ask of it."""
 
 from dataclasses import replace
 
@@ -177,7 +177,7 @@ async def test_a_handler_may_close_the_pond() -> None:
     await assert_nothing_left(setup)
 
 
-# --- for doors --------------------------------------------------------------------------------
+# --- for adapters --------------------------------------------------------------------------------
 
 
 async def test_a_path_without_an_endpoint_is_404() -> None:

@@ -190,7 +190,7 @@ async def test_a_pull_that_fails_leaves_nothing_behind() -> None:
 
     async def pull() -> str | bytes | None:
         if not peer._outgoing:
-            raise OSError("the door is broken")
+            raise OSError("the outlet is broken")
         return await peer.pull()
 
     with pytest.raises(ExceptionGroup):

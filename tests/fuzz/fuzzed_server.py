@@ -1,4 +1,4 @@
-"""A real server under fire: what it held before, who listens, and what it holds afterwards."""
+"""A real server that is fuzzed: what it held before, who listens, and what it holds afterwards."""
 
 import json
 from collections import Counter
@@ -41,7 +41,7 @@ ALARMS: Final = (
 
 
 class FuzzedServer:
-    """One server, its listeners, and those who send_all at it over both doors at once."""
+    """One server, members that listen, and fuzzers that use both transports at once."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class FuzzedServer:
         self._before = self.state()
 
     def fuzz(self, websocket: int, http: int) -> None:
-        """Send so many inputs, with listeners in the room they are sent to."""
+        """Send so many inputs, with members that listen in the room they are sent to."""
         unheard = self._websocket.said + self._http.said
         with ExitStack() as stack:
             listeners = [

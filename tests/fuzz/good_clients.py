@@ -1,4 +1,4 @@
-"""Well-behaved members of a room, who listen while others send_all at the server."""
+"""Well-behaved clients, and members of a room that listen while a server is fuzzed."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Shots at the HTTP door of a real server, each with a look at what comes back."""
+"""Hostile HTTP requests to a real server, each with a look at what comes back."""
 
 import re
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Hostile messages by the thousand, in memory, on both event loops and through both doors."""
+"""Hostile messages by the thousand, in memory, on both event loops and over both transports."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias

@@ -38,14 +38,14 @@ OTHERS = (
 )
 
 
-def test_uvicorn_is_as_it_was_after_the_fire(serve: Serve, input_counts: InputCounts) -> None:
+def test_uvicorn_is_as_it_was_after_the_inputs(serve: Serve, input_counts: InputCounts) -> None:
     websocket, http = input_counts.of("uvicorn: WebSocket"), input_counts.of("uvicorn: HTTP")
     server = serve(APP, "--ws", "websockets-sansio", *QUIET)
-    under_fire = FuzzedServer(server, websocket, http, SANSIO)
-    under_fire.warm_up()
-    under_fire.fuzz(share(websocket.name), share(http.name))
-    under_fire.assert_as_before()
-    under_fire.assert_quiet_log()
+    fuzzed = FuzzedServer(server, websocket, http, SANSIO)
+    fuzzed.warm_up()
+    fuzzed.fuzz(share(websocket.name), share(http.name))
+    fuzzed.assert_as_before()
+    fuzzed.assert_quiet_log()
     assert websocket.count >= share(websocket.name)
     assert http.count >= share(http.name)
 
@@ -55,7 +55,7 @@ def test_uvicorn_is_as_it_was_after_the_fire(serve: Serve, input_counts: InputCo
     OTHERS,
     ids=lambda value: str(value) if isinstance(value, Setup) else "",
 )
-def test_every_server_is_as_it_was_after_the_fire(
+def test_every_server_is_as_it_was_after_the_inputs(
     setup: Setup, differences: ServerDifferences, serve: Serve, input_counts: InputCounts
 ) -> None:
     websocket, http = (
@@ -63,8 +63,8 @@ def test_every_server_is_as_it_was_after_the_fire(
         input_counts.of("every server: HTTP"),
     )
     server = serve(APP, *setup.arguments, server=setup.server)
-    under_fire = FuzzedServer(server, websocket, http, differences)
-    under_fire.warm_up()
-    under_fire.fuzz(share(websocket.name) // len(OTHERS), share(http.name) // len(OTHERS))
-    under_fire.assert_as_before()
-    under_fire.assert_quiet_log()
+    fuzzed = FuzzedServer(server, websocket, http, differences)
+    fuzzed.warm_up()
+    fuzzed.fuzz(share(websocket.name) // len(OTHERS), share(http.name) // len(OTHERS))
+    fuzzed.assert_as_before()
+    fuzzed.assert_quiet_log()

@@ -50,7 +50,9 @@ def repeat(
 # --- messages ---------------------------------------------------------------------------------
 
 
-def test_any_messages_have_their_one_answer_through_either_door(input_counts: InputCounts) -> None:
+def test_any_messages_have_their_one_answer_over_either_transport(
+    input_counts: InputCounts,
+) -> None:
     input_count = input_counts.of("hypothesis: messages")
 
     def run(library: str, transport: str, inputs: list[bytes]) -> None:

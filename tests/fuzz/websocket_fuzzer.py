@@ -1,4 +1,4 @@
-"""Shots at the WebSocket door of a real server, each with a look at what comes back."""
+"""Hostile WebSocket frames to a real server, each with a look at what comes back."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -36,7 +36,7 @@ async def foreign_stream(_request: Request) -> Response:
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-street = Starlette(
+beside = Starlette(
     routes=[
         Route("/ready", ready),
         Route("/stream", foreign_stream),

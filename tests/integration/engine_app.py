@@ -135,7 +135,7 @@ async def add(ctx: EventContext, a: int, b: int) -> int:
 
 
 async def refuse(ctx: EventContext) -> None:
-    raise PondError("Not at the door.", 418)
+    raise PondError("Not in this channel.", 418)
 
 
 async def shout(ctx: EventContext) -> None:

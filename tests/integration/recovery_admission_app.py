@@ -1,4 +1,4 @@
-"""A pond that keeps what is said behind doors that may be shut, and talks from a desk outside."""
+"""A pond that keeps what is said, whose admission a test may withdraw over a control channel."""
 
 import os
 from pathlib import Path
@@ -20,37 +20,37 @@ from pondsocket_asgi import PondASGIApp
 KEY_FILE: Final = os.environ.get("CURSOR_KEYS")
 
 pond = PondSocket(options=Options(outbox_frames=8))
-# Who may not pass which door any more: a channel, or an endpoint's path.
-shut: set[tuple[str, str]] = set()
+# Which user is refused where: a channel, or the path of an endpoint.
+refused: set[tuple[str, str]] = set()
 
 
 async def connect(ctx: ConnectionContext) -> None:
     user = ctx.query["user"]
-    if (user, "/socket") in shut:
+    if (user, "/socket") in refused:
         ctx.decline(401, "Not any more.")
     else:
         ctx.accept(user_id=user)
 
 
 async def enter(ctx: JoinContext) -> None:
-    if (ctx.user.id, ctx.message.channel_name) in shut:
+    if (ctx.user.id, ctx.message.channel_name) in refused:
         await ctx.decline(403, "Not any more.")
     else:
         await ctx.accept()
 
 
-def furnish(endpoint: Endpoint) -> None:
+def create_rooms(endpoint: Endpoint) -> None:
     endpoint.create_channel("/room/:id", enter, history=History(size=300))
     endpoint.create_channel("/brief/:id", enter, history=History(ttl=0.05))
 
 
 socket = pond.create_endpoint("/socket", connect)
-furnish(socket)
-furnish(pond.create_endpoint("/other", connect))
-desk = socket.create_channel("/desk", enter)
+create_rooms(socket)
+create_rooms(pond.create_endpoint("/other", connect))
+control = socket.create_channel("/control", enter)
 
 
-@desk.on_message("say")
+@control.on_message("say")
 async def say(ctx: EventContext) -> None:
     """Broadcast numbers in a room that the member of the control channel is not in."""
     payload = ctx.get_payload()
@@ -60,25 +60,25 @@ async def say(ctx: EventContext) -> None:
     await ctx.reply("done", {})
 
 
-@desk.on_message("shut")
-async def shut_door(ctx: EventContext) -> None:
-    """Have a user pass a door no more."""
+@control.on_message("refuse")
+async def refuse(ctx: EventContext) -> None:
+    """Refuse a user at one place from now on."""
     payload = ctx.get_payload()
-    shut.add((payload["user"], payload["door"]))
+    refused.add((payload["user"], payload["place"]))
     await ctx.reply("done", {})
 
 
-@desk.on_message("open")
-async def open_door(ctx: EventContext) -> None:
-    """Have a user pass it again."""
+@control.on_message("admit")
+async def admit(ctx: EventContext) -> None:
+    """Admit the user there again."""
     payload = ctx.get_payload()
-    shut.discard((payload["user"], payload["door"]))
+    refused.discard((payload["user"], payload["place"]))
     await ctx.reply("done", {})
 
 
-@desk.on_message("state")
+@control.on_message("state")
 async def state(ctx: EventContext) -> None:
-    """Tell how a room is, and on which loop all this runs."""
+    """Reply with how a room is, and on which event loop the app runs."""
     room = pond.channel("/socket", ctx.get_payload()["room"])
     kept = await room.history() or []
     loop = anyio.get_cancelled_exc_class().__module__.partition(".")[0]

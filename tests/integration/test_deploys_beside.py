@@ -18,14 +18,14 @@ from tests.servers import Serve, accepts, comes_true, free_port
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
-STREET = "tests.integration.deploy_beside_app:street"
+BESIDE = "tests.integration.deploy_beside_app:beside"
 HIDDEN = "tests.integration.deploy_beside_app:hidden"
 
 
 async def test_two_apps_of_a_host_drain_together_and_others_streams_are_not_kept_waiting(
     serve: Serve, connect: Connector
 ) -> None:
-    server = serve(STREET)
+    server = serve(BESIDE)
     first = await Crowd.gather(connect, server, "/first/socket", each=1)
     second = await Crowd.gather(connect, server, "/second/socket", each=1)
     crowd = Crowd(server, first.clients + second.clients)

@@ -163,7 +163,7 @@ async def test_an_error_of_the_applications_own_is_answered_with_its_code_and_wo
     denied = fault("CHANNEL_ERROR", room, request_id, 409, "The shop is closed.")
     assert await ann.receive() == denied
     request_id = await ann.send("BROADCAST", "GATEWAY", "refuse")
-    refused = fault("ENDPOINT_ERROR", "GATEWAY", request_id, 418, "Not at the door.")
+    refused = fault("ENDPOINT_ERROR", "GATEWAY", request_id, 418, "Not in this channel.")
     assert await ann.receive() == refused
     name = f"{room}-b"
     request_id = await ann.send("JOIN_CHANNEL", name, "join", {"code": 451})

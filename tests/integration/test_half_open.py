@@ -87,7 +87,7 @@ def servers() -> Iterator[list[Server]]:
         yield started
 
 
-class Street:
+class CaseClients:
     """The clients of one case: over each transport one that vanishes and one that stays."""
 
     def __init__(self, case: Case, server: Server) -> None:
@@ -97,7 +97,7 @@ class Street:
         self.stayed: dict[str, RawClient] = {}
         self.held_for: dict[str, float] = {}
 
-    async def fill(self, connect: RawConnector) -> None:
+    async def connect(self, connect: RawConnector) -> None:
         """Connect the clients."""
         for transport in TRANSPORTS:
             self.vanished[transport] = await connect(transport, f"{transport}-vanished")
@@ -126,16 +126,16 @@ class Street:
 
 async def test_a_vanished_peer_is_let_go_within_thirty_five_seconds(servers: list[Server]) -> None:
     loop = asyncio.get_running_loop()
-    streets = [Street(case, server) for case, server in zip(CASES, servers, strict=True)]
+    groups = [CaseClients(case, server) for case, server in zip(CASES, servers, strict=True)]
     async with AsyncExitStack() as stack:
-        dialers = [await stack.enter_async_context(connecting(server)) for server in servers]
-        await asyncio.gather(*map(Street.fill, streets, dialers))
-        for street in streets:
-            for client in street.vanished.values():
+        connectors = [await stack.enter_async_context(connecting(server)) for server in servers]
+        await asyncio.gather(*map(CaseClients.connect, groups, connectors))
+        for group in groups:
+            for client in group.vanished.values():
                 client.vanish()
         started = loop.time()
-        await asyncio.gather(*(street.watch(started, WATCH_SECONDS) for street in streets))
-        findings = [await street.findings() for street in streets]
+        await asyncio.gather(*(group.watch(started, WATCH_SECONDS) for group in groups))
+        findings = [await group.findings() for group in groups]
     for case, finding in zip(CASES, findings, strict=True):
         assert finding["noticed"] == set(case.noticed), finding
         assert finding["ended"] == {f"{transport}-vanished" for transport in case.noticed}, finding

@@ -1,4 +1,4 @@
-"""What a resume may and may not do, over real connections: doors, cursors, keys and restarts."""
+"""What a resume may and may not do: admission, cursors, keys and restarts, over the network."""
 
 import base64
 from pathlib import Path
@@ -93,14 +93,14 @@ async def has_cursor(stream: SSEClient) -> bool:
     return stream.last_event_id != ""
 
 
-class Desk:
+class Control:
     """A member of the app's control channel."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
 
     async def ask(self, event: str, **payload: object) -> Message:
-        answer = await self.client.call("/desk", event, payload)
+        answer = await self.client.call("/control", event, payload)
         assert answer["event"] in ("done", "state"), answer
         found: Message = answer["payload"]
         return found
@@ -115,25 +115,27 @@ class Desk:
         await until(is_so, f"{count} {what}")
 
 
-async def sit_down(connect: Connector, server: Server) -> Desk:
+async def join_control(connect: Connector, server: Server) -> Control:
     client = await connect.websocket(f"{server.http_url}/socket?user=bob")
-    await client.join("/desk")
-    return Desk(client)
+    await client.join("/control")
+    return Control(client)
 
 
 @pytest.fixture
-def doors(shared: Shared) -> Server:
+def recovery_server(shared: Shared) -> Server:
     return shared(APP, "--log-level", "warning")
 
 
 @pytest.fixture
-async def desk(connect: Connector, doors: Server) -> Desk:
-    return await sit_down(connect, doors)
+async def control(connect: Connector, recovery_server: Server) -> Control:
+    return await join_control(connect, recovery_server)
 
 
 @pytest.fixture
-def ann(connect: Connector, doors: Server, transport: Transport, room: str) -> ReturningClient:
-    return ReturningClient(connect, transport, doors, room)
+def ann(
+    connect: Connector, recovery_server: Server, transport: Transport, room: str
+) -> ReturningClient:
+    return ReturningClient(connect, transport, recovery_server, room)
 
 
 @pytest.fixture
@@ -144,11 +146,11 @@ def key_file(tmp_path: Path) -> Path:
 
 
 async def test_what_is_not_to_be_kept_is_heard_live_without_a_position_and_not_replayed(
-    ann: ReturningClient, desk: Desk
+    ann: ReturningClient, control: Control
 ) -> None:
     async def say_four(first: int) -> None:
         for number in range(first, first + 4):
-            await desk.say(ann.room, number, number, history=number % 2 == 0)
+            await control.say(ann.room, number, number, history=number % 2 == 0)
 
     assert (await ann.come())["offset"] == 0
     await say_four(1)
@@ -159,23 +161,27 @@ async def test_what_is_not_to_be_kept_is_heard_live_without_a_position_and_not_r
     await ann.go()
     await say_four(5)
     assert (await ann.come())["recovered"] is True
-    await desk.say(ann.room, 10, 10)
+    await control.say(ann.room, 10, 10)
     missed = await ann.messages(3)
     assert [(m["payload"]["n"], m["offset"]) for m in missed] == [(6, 3), (8, 4), (10, 5)]
 
 
 async def test_what_is_replayed_is_what_others_heard_with_its_request_ids_and_offsets(
-    ann: ReturningClient, desk: Desk, connect: Connector, doors: Server, transport: Transport
+    ann: ReturningClient,
+    control: Control,
+    connect: Connector,
+    recovery_server: Server,
+    transport: Transport,
 ) -> None:
-    cat = ReturningClient(connect, transport, doors, ann.room, "cat")
+    cat = ReturningClient(connect, transport, recovery_server, ann.room, "cat")
     await cat.come()
     await ann.come()
-    await desk.say(ann.room, 1, 2)
+    await control.say(ann.room, 1, 2)
     assert await ann.hear(2) == [1, 2]
     await ann.go()
-    await desk.say(ann.room, 3, 7)
+    await control.say(ann.room, 3, 7)
     assert (await ann.come())["recovered"] is True
-    await desk.say(ann.room, 8, 9)
+    await control.say(ann.room, 8, 9)
     heard = await cat.messages(9)
     assert await ann.messages(7) == heard[2:]
     assert [message["offset"] for message in heard] == [*range(1, 10)]
@@ -183,50 +189,50 @@ async def test_what_is_replayed_is_what_others_heard_with_its_request_ids_and_of
 
 
 async def test_a_client_that_missed_more_than_the_outbox_holds_gets_it_all_and_stays(
-    ann: ReturningClient, desk: Desk
+    ann: ReturningClient, control: Control
 ) -> None:
     await ann.come()
     await ann.go()
-    await desk.say(ann.room, 1, 100)
+    await control.say(ann.room, 1, 100)
     assert (await ann.come())["recovered"] is True
-    await desk.say(ann.room, 101, 103)
+    await control.say(ann.room, 101, 103)
     assert await ann.hear(103) == [*range(1, 104)]
     for number in range(104, 107):
-        await desk.say(ann.room, number, number)
+        await control.say(ann.room, number, number)
         assert await ann.hear(1) == [number]
-    assert (await ann.client.join("/desk"))["event"] == "ACKNOWLEDGE"
+    assert (await ann.client.join("/control"))["event"] == "ACKNOWLEDGE"
     assert not ann.client.closed
 
 
 async def test_a_client_that_may_not_join_any_more_is_refused_and_gets_nothing_that_was_said(
-    ann: ReturningClient, desk: Desk
+    ann: ReturningClient, control: Control
 ) -> None:
     await ann.come()
-    await desk.say(ann.room, 1, 1)
+    await control.say(ann.room, 1, 1)
     assert await ann.hear(1) == [1]
     await ann.go()
-    await desk.ask("shut", user="ann", door=ann.room)
-    await desk.say(ann.room, 2, 3)
+    await control.ask("refuse", user="ann", place=ann.room)
+    await control.say(ann.room, 2, 3)
     answer = await ann.ask()
     assert (answer["event"], answer["channelName"]) == ("UNAUTHORIZED", ann.room)
     assert answer["payload"] == {"code": 403, "message": "Not any more."}
-    await desk.say(ann.room, 4, 4)
-    assert (await ann.client.join("/desk"))["event"] == "ACKNOWLEDGE"
+    await control.say(ann.room, 4, 4)
+    assert (await ann.client.join("/control"))["event"] == "ACKNOWLEDGE"
     assert ann.client.unread == []
     await ann.client.abort(reset=True)
     # It was not for want of a position.
-    await desk.ask("open", user="ann", door=ann.room)
+    await control.ask("admit", user="ann", place=ann.room)
     assert (await ann.come())["recovered"] is True
     assert await ann.hear(3) == [2, 3, 4]
 
 
 async def test_a_client_that_may_not_connect_any_more_is_refused_with_its_cursor(
-    connect: Connector, doors: Server, desk: Desk, transport: Transport, room: str
+    connect: Connector, recovery_server: Server, control: Control, transport: Transport, room: str
 ) -> None:
-    eve = ReturningClient(connect, transport, doors, room, f"eve-{transport}")
+    eve = ReturningClient(connect, transport, recovery_server, room, f"eve-{transport}")
     await eve.come()
     await eve.go()
-    await desk.ask("shut", user=f"eve-{transport}", door="/socket")
+    await control.ask("refuse", user=f"eve-{transport}", place="/socket")
     with pytest.raises(Refused) as refused:
         await eve.connect()
     assert refused.value.status == 401
@@ -236,16 +242,21 @@ async def test_a_client_that_may_not_connect_any_more_is_refused_with_its_cursor
     "kind", ["nonsense", "signature", "entries", "shortened", "path", "process"]
 )
 async def test_a_cursor_that_is_none_of_ours_is_a_fresh_start_and_connect_says_so(
-    connect: Connector, doors: Server, shared: Shared, desk: Desk, room: str, kind: str
+    connect: Connector,
+    recovery_server: Server,
+    shared: Shared,
+    control: Control,
+    room: str,
+    kind: str,
 ) -> None:
-    server = shared(APP, "--log-level", "error") if kind == "process" else doors
+    server = shared(APP, "--log-level", "error") if kind == "process" else recovery_server
     ann = ReturningClient(connect, "sse", server, room)
     if kind == "path":
         ann.url = ann.url.replace("/socket?", "/other?")
     await ann.come()
     await ann.go()
-    await desk.say(room, 1, 3)
-    cursor, url = altered(ann.cursor, kind, room), f"{doors.http_url}/socket?user=ann"
+    await control.say(room, 1, 3)
+    cursor, url = altered(ann.cursor, kind, room), f"{recovery_server.http_url}/socket?user=ann"
     for number, stream in enumerate(
         (
             await connect.sse(url, last_event_id=cursor),
@@ -257,7 +268,7 @@ async def test_a_cursor_that_is_none_of_ours_is_a_fresh_start_and_connect_says_s
         assert (hello["resumed"], hello["notResumed"]) == ([], [])
         answer = await stream.join(room)
         assert (answer["event"], "recovered" in answer["payload"]) == ("ACKNOWLEDGE", False)
-        await desk.say(room, number, number)
+        await control.say(room, number, number)
         assert (await stream.receive_event("BROADCAST", "said"))["payload"] == {"n": number}
 
 
@@ -283,20 +294,20 @@ async def test_after_a_restart_the_channel_is_joined_again_and_the_gap_is_told(
     serve: Serve, connect: Connector, transport: Transport, room: str, key_file: Path
 ) -> None:
     server = serve(APP, "--log-level", "warning", env={"CURSOR_KEYS": str(key_file)})
-    desk = await sit_down(connect, server)
+    control = await join_control(connect, server)
     ann = ReturningClient(connect, transport, server, room)
     before = await ann.come()
-    await desk.say(room, 1, 1)
+    await control.say(room, 1, 1)
     assert await ann.hear(1) == [1]
     await ann.go()
-    await desk.client.close()
+    await control.client.close()
     server.restart()
-    desk = await sit_down(connect, server)
-    await desk.say(room, 2, 3)
+    control = await join_control(connect, server)
+    await control.say(room, 2, 3)
     after = await ann.come()
     assert (after["recovered"], after["offset"]) == (False, 2)
     assert after["epoch"] != before["epoch"]
-    await desk.say(room, 4, 4)
+    await control.say(room, 4, 4)
     assert await ann.hear(1) == [4]
 
 
@@ -324,33 +335,35 @@ async def test_a_cursor_is_read_until_its_key_is_taken_out(
     assert (hello["resumed"], hello["notResumed"]) == ([], [])
 
 
-async def test_the_position_outlives_the_last_member(ann: ReturningClient, desk: Desk) -> None:
+async def test_the_position_outlives_the_last_member(
+    ann: ReturningClient, control: Control
+) -> None:
     await ann.come()
-    await desk.say(ann.room, 1, 2)
+    await control.say(ann.room, 1, 2)
     assert await ann.hear(2) == [1, 2]
     await ann.go()
-    await desk.wait_for(ann.room, "members", 0)
+    await control.wait_for(ann.room, "members", 0)
     answer = await ann.come()
     assert (answer["recovered"], answer["epoch"]) == (True, (ann.known or {})["epoch"])
-    await desk.say(ann.room, 3, 3)
+    await control.say(ann.room, 3, 3)
     (message,) = await ann.messages(1)
     assert (message["payload"], message["offset"]) == ({"n": 3}, 3)
 
 
 async def test_what_was_missed_for_longer_than_it_is_kept_is_told_and_else_nothing_is_missed(
-    connect: Connector, doors: Server, desk: Desk, transport: Transport, room: str
+    connect: Connector, recovery_server: Server, control: Control, transport: Transport, room: str
 ) -> None:
-    ann = ReturningClient(connect, transport, doors, room.replace("/room/", "/brief/"))
+    ann = ReturningClient(connect, transport, recovery_server, room.replace("/room/", "/brief/"))
     await ann.come()
     await ann.go()
-    await desk.say(ann.room, 1, 2)
-    await desk.wait_for(ann.room, "kept", 0)
+    await control.say(ann.room, 1, 2)
+    await control.wait_for(ann.room, "kept", 0)
     answer = await ann.come()
     assert (answer["recovered"], answer["offset"]) == (False, 2)
     await ann.go()
-    await desk.wait_for(ann.room, "members", 0)
+    await control.wait_for(ann.room, "members", 0)
     assert (await ann.come())["recovered"] is True
-    await desk.say(ann.room, 3, 3)
+    await control.say(ann.room, 3, 3)
     assert await ann.hear(1) == [3]
 
 
@@ -358,16 +371,16 @@ async def test_nothing_is_missed_where_the_server_runs_on_trio(
     serve: Serve, connect: Connector, transport: Transport, room: str
 ) -> None:
     server = serve(APP, "-k", "trio", "--workers", "0", server="hypercorn")
-    desk = await sit_down(connect, server)
-    assert (await desk.ask("state", room=room))["loop"] == "trio"
+    control = await join_control(connect, server)
+    assert (await control.ask("state", room=room))["loop"] == "trio"
     ann = ReturningClient(connect, transport, server, room)
     assert "recovered" not in await ann.come()
-    await desk.say(room, 1, 3)
+    await control.say(room, 1, 3)
     assert await ann.hear(3) == [1, 2, 3]
     for first in (4, 104, 204):
         await ann.go()
-        await desk.say(room, first, first + 99)
+        await control.say(room, first, first + 99)
         assert (await ann.come())["recovered"] is True
         assert await ann.hear(100) == [*range(first, first + 100)]
-    await desk.say(room, 304, 304)
+    await control.say(room, 304, 304)
     assert await ann.hear(1) == [304]

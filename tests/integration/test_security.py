@@ -78,7 +78,7 @@ async def read_of(line: RawConnection) -> Message:
 # --- origins ----------------------------------------------------------------------------------
 
 
-async def test_other_pages_are_refused_at_both_doors(server: Server) -> None:
+async def test_other_pages_are_refused_over_both_transports(server: Server) -> None:
     async with calling(server) as line:
         line.shake_hands(b"/socket", FOREIGN)
         handshake = await line.answer()

@@ -54,7 +54,7 @@ async def hear_most(driver: RawClient, reader: RawClient, room: str) -> list[Mes
         assert (await driver.receive("said"))["payload"]["n"] == number
         if number % (MUCH // QUESTIONS) == 0:
             await reader.send("BROADCAST", room, "ask", {"after": number})
-    await reader.send("JOIN_CHANNEL", f"{room}-next-door", "join", {})
+    await reader.send("JOIN_CHANNEL", f"{room}-second", "join", {})
     await all_is_taken(driver.server, room)
     reader.resume()
     heard: list[Message] = []
@@ -67,7 +67,7 @@ async def all_is_taken(server: Server, room: str) -> None:
     """Wait until the server has handled what the reader sent last."""
 
     async def is_next_door() -> bool:
-        return f"{room}-next-door" in (await watch(server))["users"]
+        return f"{room}-second" in (await watch(server))["users"]
 
     await until(is_next_door, "the join was handled")
 
