@@ -122,7 +122,7 @@ class Nginx:
 
 
 def put_in(site: str, listen: str, upstream: str) -> str:
-    """The site with other addresses, each of which must be in it exactly once."""
+    """Return the site with other addresses, each of which must be in it exactly once."""
     for wanted, given in ((r"listen 80;", listen), (r"server 127\.0\.0\.1:8000;", upstream)):
         word = wanted.split()[0]
         site, count = re.subn(wanted, f"{word} {given};", site)

@@ -234,7 +234,7 @@ class Server:
         self.start()
 
     def log(self) -> str:
-        """What all runs of this server have printed so far."""
+        """Return what all runs of this server have printed so far."""
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
@@ -264,7 +264,7 @@ class Serve(Protocol):
 
 
 def free_port() -> int:
-    """A loopback port that had no listener a moment ago."""
+    """Return a loopback port that had no listener a moment ago."""
     while True:
         port = random.choice(PORTS)
         with socket.socket() as probe:
@@ -300,7 +300,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def group_of(number: int) -> list[int]:
-    """The processes of a group, without those that have ended and were not waited for."""
+    """Return the processes of a group, without those that have ended and were not waited for."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -77,7 +77,7 @@ class Source(NamedTuple):
         return inside.parts[0].removesuffix(".py")
 
     def imports(self) -> Iterator[Import]:
-        """What is imported at run time; two files of one floor may know each other's types."""
+        """Yield what is imported at run time; files of one floor may know each other's types."""
         types_alone = {
             inner
             for node in ast.walk(self.tree)
@@ -116,7 +116,7 @@ def public_names(module: str) -> list[str]:
 
 
 def floor(package: str, room: str) -> int:
-    """The floor's number; the roof, from which everything is seen, is `__init__`'s."""
+    """Return the floor's number; the roof, from which everything is seen, is `__init__`'s."""
     numbers = (number for number, rooms in enumerate(FLOORS[package]) if room in rooms)
     return next(numbers, len(FLOORS[package]))
 

@@ -39,7 +39,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sdists, and the wheels built from those sdists."""
+    """Return the sdists, and the wheels built from those sdists."""
     folder = tmp_path_factory.mktemp("dist")
     run(UV, "build", "--all-packages", "--out-dir", folder)
     return folder
@@ -57,7 +57,7 @@ def requirements(dist: Path, package: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment with the three wheels and what they need.
+    """Return the Python of an environment with the three wheels and what they need.
 
     Our names are installed without an index and without dependencies, and everything else by
     name: nothing of ours can come from an index, where older packages have the same names.
@@ -81,7 +81,7 @@ def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def quick_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the README's first block as `quick_start.py` and its test beside it."""
+    """Return a folder with the README's first block as `quick_start.py` and its test beside it."""
     folder = tmp_path_factory.mktemp("app")
     first, driver, *_ = [code for _, code in blocks(README, "python")]
     (folder / "quick_start.py").write_text(first)

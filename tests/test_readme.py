@@ -30,7 +30,7 @@ README = DOCUMENTS[0].read_text()
 
 
 def blocks(text: str, *languages: str) -> Iterator[tuple[int, str]]:
-    """The fenced blocks in these languages: the line each begins at, and its text."""
+    """Yield the fenced blocks in these languages: the line each begins at, and its text."""
     for match in FENCE.finditer(text):
         if match["language"].lower() in languages:
             yield text.count("\n", 0, match.start("code")), dedent(match["code"])

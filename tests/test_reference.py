@@ -32,7 +32,7 @@ PAGES: Final = sorted(DOCS.rglob("*.md"))
 
 
 def section(page: str, heading: str) -> str:
-    """What stands under a heading, up to the next one of the same level."""
+    """Return what stands under a heading, up to the next one of the same level."""
     text = (DOCS / page).read_text()
     level = heading.partition(" ")[0]
     found = re.search(
@@ -43,7 +43,7 @@ def section(page: str, heading: str) -> str:
 
 
 def rows(text: str) -> dict[str, str]:
-    """The first and the last column of the tables whose first column is code."""
+    """Return the first and the last column of the tables whose first column is code."""
     return {name: rest.rpartition("|")[2].strip() for name, rest in ROW.findall(text)}
 
 
@@ -52,7 +52,7 @@ def names_of(module: str) -> list[str]:
 
 
 def words(module: ModuleType, name: str) -> str | None:
-    """A name's docstring; of an alias or a constant the string, or the comment, beside it."""
+    """Return a name's docstring; of an alias or a constant the string or comment beside it."""
     value = getattr(module, name)
     if inspect.isclass(value) or inspect.isroutine(value):
         return value.__doc__
@@ -76,7 +76,7 @@ def written_beside(package: str, name: str) -> Iterator[str]:
 
 
 def methods(cls: type) -> Iterator[tuple[str, object]]:
-    """The public methods and properties that a class of ours defines or inherits from ours."""
+    """Yield the public methods and properties of a class, also those inherited from our classes."""
     for owner in cls.__mro__:
         if owner.__module__.partition(".")[0] in {each.partition(".")[0] for each in MODULES}:
             for name, value in vars(owner).items():
@@ -161,7 +161,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 
 def anchors(path: Path) -> list[str]:
-    """The names by which a page's headings can be linked to, after GitHub's rules."""
+    """Return the names by which a page's headings can be linked to, after GitHub's rules."""
     plain = [
         re.sub(r"[^\w\- ]", "", heading).lower() for heading in HEADING.findall(path.read_text())
     ]

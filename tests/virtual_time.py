@@ -23,7 +23,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         super().__init__(JumpingSelector(self))
 
     def time(self) -> float:
-        """The loop's time, in seconds."""
+        """Return the loop's time, in seconds."""
         return self._now
 
     def jump(self, seconds: float) -> None:
@@ -39,7 +39,7 @@ class JumpingSelector(selectors.SelectSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> Any:
-        """What is ready at this moment; nothing else is waited for unless there is no timer."""
+        """Return what is ready at this moment; wait for it only if there is no timer."""
         if timeout is None:
             return super().select(None)
         ready = super().select(0)
@@ -49,7 +49,7 @@ class JumpingSelector(selectors.SelectSelector):
 
 
 def virtual_backend(backend: str) -> tuple[str, Mapping[str, Any]]:
-    """A value for the fixture `anyio_backend`."""
+    """Return a value for the fixture `anyio_backend`."""
     if backend == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
     return "asyncio", {"loop_factory": JumpingLoop}

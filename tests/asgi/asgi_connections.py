@@ -142,7 +142,7 @@ class ASGIConnection:
     _send_here.__module__ = "pondsocket_asgi.testing"
 
     async def take(self, message: Mapping[str, Any]) -> None:
-        """What `send` does, unless the test has something else in mind."""
+        """Do what `send` does, unless the test gives another function to `send_with`."""
         if not self.is_trusted:
             await anyio.lowlevel.checkpoint()
         if not self._open.is_set():
@@ -195,11 +195,11 @@ class ASGIConnection:
             await anyio.lowlevel.checkpoint()
 
     def bodies(self) -> list[bytes]:
-        """The chunks of an event stream."""
+        """Return the chunks of an event stream."""
         return [m["body"] for m in self.sent if m["type"] == "http.response.body"]
 
     def messages(self) -> list[dict[str, Any]]:
-        """What a client has received, in order."""
+        """Return what a client has received, in order."""
         if self.kind == "websocket":
             texts = [m["text"] for m in self.sent if m["type"] == "websocket.send"]
         else:
@@ -208,15 +208,15 @@ class ASGIConnection:
         return [json.loads(text) for text in texts]
 
     def events(self) -> list[str]:
-        """The names of what a client has received, in order."""
+        """Return the names of what a client has received, in order."""
         return [message["event"] for message in self.messages()]
 
     def numbers(self) -> list[int]:
-        """The numbers that a client was told."""
+        """Return the numbers that a client was told."""
         return [m["payload"]["n"] for m in self.messages() if m["event"] == "tick"]
 
     def goodbyes(self) -> list[int]:
-        """The codes of the farewells that a client has received."""
+        """Return the codes of the farewells that a client has received."""
         return [m["payload"]["code"] for m in self.messages() if m["event"] == "GOODBYE"]
 
     @property
@@ -283,7 +283,7 @@ def count_hurries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @asynccontextmanager
 async def members(setup: PondSetup, kind: Kind, *users: str) -> AsyncIterator[list[ASGIConnection]]:
-    """Connections that have joined; whichever is left at the end goes by itself."""
+    """Yield connections that have joined; those that are left at the end are closed."""
     connections = [ASGIConnection(setup, kind, user) for user in users]
     async with anyio.create_task_group() as tasks:
         for connection in connections:
@@ -301,7 +301,7 @@ async def members(setup: PondSetup, kind: Kind, *users: str) -> AsyncIterator[li
 
 @asynccontextmanager
 async def overrun_member(kind: Kind) -> AsyncIterator[tuple[PondSetup, ASGIConnection]]:
-    """A member whose write hangs, and that was told more than its outbox of four frames holds."""
+    """Yield a member whose write hangs, with more to send than its outbox of four frames holds."""
     setup = PondSetup(outbox_frames=4)
     async with members(setup, kind, "ann") as (ann,):
         ann.stall()

@@ -107,7 +107,7 @@ def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def pond() -> Pond:
-    """A pond with the default options."""
+    """Return a pond with the default options."""
     return Pond()
 
 
@@ -143,7 +143,7 @@ async def expect_aborted(slow: WebSocketSession) -> None:
 
 
 def driver_with(pond: Pond, on_send: Interception) -> ASGITestDriver:
-    """A driver whose server passes what the app sends through `on_send(message, send)`."""
+    """Return a driver whose server passes what the app sends through `on_send(message, send)`."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await pond.app(scope, receive, lambda message: on_send(message, send))

@@ -18,7 +18,7 @@ class SocketPair(NamedTuple):
     listener: socket.socket
 
     def scope(self, **other: object) -> dict[str, object]:
-        """What a server says of this connection."""
+        """Return what a server says of this connection."""
         ends = {
             "client": self.accepted.getpeername()[:2],
             "server": self.accepted.getsockname()[:2],
@@ -38,7 +38,7 @@ Connect: TypeAlias = Callable[..., SocketPair]
 
 
 def connect_pairs() -> Iterator[Connect]:
-    """What the fixture `connect` gives; what it has connected is closed at the end."""
+    """Yield what the fixture `connect` gives; what it has connected is closed at the end."""
     with ExitStack() as opened:
 
         def start(

@@ -82,6 +82,6 @@ async def test_an_ended_websocket_is_gone_without_a_collection() -> None:
 
 
 def ours() -> list[object]:
-    """What a connection is made of."""
+    """Return what a connection is made of."""
     kinds = CoreSession | ConnectRequest | ASGIWebSocketTransport
     return [thing for thing in gc.get_objects() if isinstance(thing, kinds)]

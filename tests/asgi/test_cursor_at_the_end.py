@@ -20,14 +20,14 @@ NAME: Final = "/kept/1"
 
 
 def keeping() -> PondSetup:
-    """A setup with a room that has a history."""
+    """Return a setup with a room that has a history."""
     setup = PondSetup()
     setup.endpoint.create_channel("/kept/:id", setup.on_join, history=History())
     return setup
 
 
 def last_id(connection: ASGIConnection) -> str:
-    """What a browser would come back with."""
+    """Return what a browser would come back with."""
     decoder = SSEDecoder()
     for body in connection.bodies():
         decoder.feed(body)

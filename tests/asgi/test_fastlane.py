@@ -34,17 +34,17 @@ from tests.asgi.uvicorn_connection import (
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """uvicorn knows no other."""
+    """Run on asyncio alone: uvicorn knows no other."""
     return "asyncio"
 
 
 async def silent(_connection: UvicornConnection) -> None:
-    """An app that neither accepts nor receives."""
+    """Neither accept nor receive."""
     await asyncio.Event().wait()
 
 
 async def idle(connection: UvicornConnection) -> None:
-    """An app that accepts and does not receive."""
+    """Accept, and do not receive."""
     await connection.send({"type": "websocket.accept"})
     await asyncio.Event().wait()
 
@@ -342,7 +342,7 @@ async def test_several_may_wait_to_receive_and_one_of_them_may_give_up() -> None
 
 @pytest.fixture
 def no_gc() -> Iterator[None]:
-    """References alone decide what lives, and the log keeps no traceback."""
+    """Have references alone decide what lives, and the log keep no traceback."""
     gc.collect()
     gc.disable()
     logging.disable()

@@ -36,14 +36,14 @@ LOOKALIKE: Final = masked(TEXT, b"alike")
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """uvicorn knows no other."""
+    """Run on asyncio alone: uvicorn knows no other."""
     return "asyncio"
 
 
 async def told(
     kind: Kind, pieces: list[bytes], headers: bytes = b""
 ) -> tuple[list[object], list[tuple[int, bytes]]]:
-    """What the app receives of these bytes, and what the peer is answered."""
+    """Return what the app receives of these bytes, and what the peer is answered."""
     connection = await UvicornConnection(kind, ws_max_size=LARGEST).open(headers)
     assert connection.received == []
     connection.feed(*pieces)
@@ -55,7 +55,7 @@ async def told(
 
 
 async def by_bytes(stream: bytes, headers: bytes = b"") -> object:
-    """What uvicorn makes of it, frame by frame: of several in one read it forgets the messages
+    """Return what uvicorn makes of it, frame by frame: of several in a read it forgets the messages
     before one that is broken."""
     pieces = [stream[at : at + 1] for at in range(len(stream))]
     return await told(WebSocketsSansIOProtocol, pieces, headers)
@@ -78,7 +78,7 @@ class Stream:
         return b"".join(self._message() for _ in range(count))
 
     def fault(self) -> bytes:
-        """What ends a connection."""
+        """Return what ends a connection."""
         dice = self._dice
         faults = (
             masked(TEXT, b"\xff\xfe"),

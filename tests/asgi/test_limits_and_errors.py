@@ -158,7 +158,7 @@ class ClientFactory:
 
 @pytest.fixture(params=["websocket", "sse"])
 def clients(request: pytest.FixtureRequest) -> ClientFactory:
-    """A pond, asked over one of the two transports."""
+    """Return a pond, asked over one of the two transports."""
     return ClientFactory(request.param)
 
 

@@ -28,7 +28,7 @@ anyio_backend = connection_loops
 
 @pytest.fixture
 def hurries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The users whose connections the kernel was asked to end sooner."""
+    """Return the users whose connections the kernel was asked to end sooner."""
     return count_hurries(monkeypatch)
 
 

@@ -31,7 +31,7 @@ anyio_backend = connection_loops
 
 @asynccontextmanager
 async def stalled_member(kind: Kind) -> AsyncIterator[tuple[PondSetup, ASGIConnection]]:
-    """A member whose next write hangs, with an outbox of four frames."""
+    """Yield a member whose next write hangs, with an outbox of four frames."""
     setup = PondSetup(outbox_frames=4)
     async with members(setup, kind, "ann") as (ann,):
         await turns()

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("kind", KINDS)
 
 @pytest.fixture
 def anyio_backend(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
-    """The loop in which turns are gathered, and sends made where something is pushed."""
+    """Return the loop in which turns are gathered, and sends made where something is pushed."""
     count_resets(monkeypatch)
     return loop_of("stepped", monkeypatch)
 

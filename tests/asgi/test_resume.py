@@ -88,7 +88,7 @@ async def left_at(stream: SSESession) -> str:
 
 
 async def cursor_of(driver: ASGITestDriver) -> str:
-    """The cursor of a stream that has joined `/room/1` and is closed."""
+    """Return the cursor of a stream that has joined `/room/1` and is closed."""
     stream, _ = await connected(driver)
     await join(stream, "/room/1")
     return await left_at(stream)

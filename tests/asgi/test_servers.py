@@ -37,7 +37,7 @@ def called(module: str, name: str, function: Callable[[], Value], locals_: dict[
 def worker(
     *, set_: object = lambda: None, timeout: object = 3.0
 ) -> tuple[SimpleNamespace, SimpleNamespace]:
-    """hypercorn's `send`, whose stream knows the worker, and its `config`."""
+    """Return hypercorn's `send`, whose stream knows the worker, and its `config`."""
     context = SimpleNamespace(terminated=SimpleNamespace(set=set_))
     send = SimpleNamespace(__self__=SimpleNamespace(context=context))
     return send, SimpleNamespace(graceful_timeout=timeout, websocket_ping_interval=7)

@@ -14,7 +14,7 @@ Receive = Callable[[], Awaitable[Any]]
 
 
 def message_of(size: int, filler: str = "x") -> bytes:
-    """An event that is so many bytes long as it stands."""
+    """Return an event that is so many bytes long as it stands."""
     envelope = {"action": "BROADCAST", "event": "say", "channelName": "/chat/1", "requestId": "r"}
     empty = json.dumps({**envelope, "payload": {"text": ""}}).encode()
     whole, rest = divmod(size - len(empty), len(filler.encode()))

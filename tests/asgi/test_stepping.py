@@ -41,7 +41,7 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 @pytest.fixture
 def anyio_backend(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
-    """The loop on which sends can be stepped, and connections that let themselves be."""
+    """Return the loop on which sends can be stepped, and connections that let themselves be."""
     return loop_of("stepped", monkeypatch)
 
 
@@ -263,7 +263,7 @@ def test_without_a_loop_of_asyncio_none_may() -> None:
 
 
 def limited(app: ASGIApp) -> ASGIApp:
-    """A middleware that limits each send, as anyio does it."""
+    """Return a middleware that limits each send, as anyio does it."""
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
         async def sending(message: Any) -> None:
@@ -277,7 +277,7 @@ def limited(app: ASGIApp) -> ASGIApp:
 
 
 def timed(app: ASGIApp) -> ASGIApp:
-    """The same as asyncio does it."""
+    """Return the same as asyncio does it."""
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
         async def sending(message: Any) -> None:

@@ -16,7 +16,7 @@ anyio_backend = jumping_loops
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Sends back what it receives, until the peer leaves."""
+    """Send back what is received, until the peer leaves."""
     await receive()
     await send({"type": "websocket.accept", "subprotocol": "echo"})
     while (message := await receive())["type"] != "websocket.disconnect":
@@ -24,7 +24,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 def failing_at(place: str) -> Callable[[Any, Any, Any], Any]:
-    """An app that raises before, while or after a connection is open."""
+    """Return an app that raises before, while or after a connection is open."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
@@ -325,7 +325,7 @@ async def test_call_http_gives_status_body_and_headers() -> None:
 
 async def test_an_app_without_an_answer_is_an_error() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        """Returns at once."""
+        """Return at once."""
 
     driver = ASGITestDriver(app)
     with pytest.raises(RuntimeError, match="returned without complete response"):

@@ -219,7 +219,7 @@ async def test_a_peer_whose_writer_is_stuck_is_slow_at_the_bound(make_pond: Make
 async def test_the_servers_own_restart_makes_no_client_slow(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """uvicorn closes all WebSockets at once, and the first one that says so begins the drain."""
+    """By uvicorn all WebSockets are closed at once; the first that says so begins the drain."""
     monkeypatch.setattr(_websocket, "says_restart", lambda receive: True)
     setup = PondSetup()
     async with members(setup, "websocket", "ann", "bob") as connections:

@@ -30,7 +30,7 @@ DEFLATE: Final = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
 
 def masked(opcode: int, body: bytes, mask: bytes = b"\x01\xfe\x40\x99") -> bytes:
-    """A client's frame; the first byte as it is on the transport."""
+    """Return a client's frame; the first byte as it is on the transport."""
     size = len(body)
     if size < 126:
         head = bytes((opcode, 0x80 | size))
@@ -42,7 +42,7 @@ def masked(opcode: int, body: bytes, mask: bytes = b"\x01\xfe\x40\x99") -> bytes
 
 
 def bodies(written: bytes) -> list[tuple[int, bytes]]:
-    """The frames of a server: first byte and payload."""
+    """Return the frames of a server: first byte and payload."""
     found = []
     while written:
         size, body = written[1], 2
@@ -55,7 +55,7 @@ def bodies(written: bytes) -> list[tuple[int, bytes]]:
 
 
 def chunks(stream: bytes, dice: random.Random, longest: int) -> list[bytes]:
-    """A stream as a network may cut it."""
+    """Return a stream as a network may cut it."""
     found = []
     while stream:
         cut = dice.randint(1, longest)
@@ -93,7 +93,7 @@ class FakeTransport(asyncio.Transport):
                 self.protocol.pause_writing()
 
     def drain(self) -> None:
-        """The peer reads all."""
+        """Have the peer read all."""
         was_full, self.unsent = self.unsent > HIGH, 0
         if was_full:
             self.protocol.resume_writing()
@@ -118,7 +118,7 @@ class FakeTransport(asyncio.Transport):
         self.close()
 
     def lose(self, reason: Exception) -> None:
-        """The connection ends at once."""
+        """End the connection at once."""
         self._closing = True
         self._lose(reason)
 

@@ -38,7 +38,7 @@ PLOTS: Final = Python("plots", ("matplotlib==3.11.2",))
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """What the command line asks for."""
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser(prog="tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small, and with a verdict")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="CONTENDER")
@@ -127,12 +127,12 @@ def command(words: Sequence[str]) -> str:
 
 
 def cleaned(text: str) -> str:
-    """The same without this machine's paths."""
+    """Return the same without this machine's paths."""
     return text.replace(f"{sys.prefix}/", "").replace(f"{ROOT}/", "")
 
 
 def write(kept: dict[str, Any], folder: Path) -> None:
-    """The figures, the page and its pictures."""
+    """Write the figures, the page and its pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = folder / FIGURES
     figures.write_text(json.dumps(kept, indent=1) + "\n")

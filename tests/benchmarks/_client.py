@@ -33,7 +33,7 @@ class BenchmarkFailed(Exception):  # noqa: N818 - the sentence that ends the run
 
 
 def client_frame(text: bytes, opcode: int = _TEXT) -> bytes:
-    """A masked frame; the mask is zero, so that masking costs the client nothing."""
+    """Return a masked frame; the mask is zero, so that masking costs the client nothing."""
     size = len(text)
     if size < 126:
         return bytes((opcode, 0x80 | size)) + bytes(4) + text
@@ -43,14 +43,14 @@ def client_frame(text: bytes, opcode: int = _TEXT) -> bytes:
 
 
 def reserve(count: int) -> int:
-    """The first of so many numbers that no earlier message had."""
+    """Return the first of so many numbers that no earlier message had."""
     global _next_number
     first, _next_number = _next_number, _next_number + count
     return first
 
 
 def fresh_token() -> str:
-    """A word that no earlier message held; always of the same length."""
+    """Return a word that no earlier message held; always of the same length."""
     return f"<{reserve(1):08}>"
 
 
@@ -67,7 +67,7 @@ class Phrase:
             raise ValueError(f"the message does not hold its token: {self.frame!r}")
 
     def fresh(self) -> tuple[bytes, bytes]:
-        """A new token, and the frame that holds it."""
+        """Return a new token, and the frame that holds it."""
         token = fresh_token().encode()
         return token, self.frame.replace(BLANK.encode(), token)
 
@@ -105,7 +105,7 @@ class Client(asyncio.Protocol):
         is_it: Callable[[bytes], bool],
         answer: Callable[[bytes], bytes | None] | None = None,
     ) -> Awaitable[None]:
-        """What ends when such a text has come; meanwhile the protocol's own texts get an answer.
+        """Return what ends with such a text; the protocol's own texts are answered meanwhile.
 
         Raises:
             BenchmarkFailed: The connection ended instead; raised by what is returned.

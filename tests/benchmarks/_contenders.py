@@ -123,11 +123,11 @@ class Contender:
         self.environment.prepare()
 
     def versions(self) -> dict[str, str]:
-        """What it runs; once it is prepared."""
+        """Return what it runs; once it is prepared."""
         return self.environment.versions(*self.tells)
 
     def server(self) -> Process:
-        """The server, not yet started. What it needs is installed first.
+        """Return the server, not yet started. What it needs is installed first.
 
         Raises:
             ContenderMissing: It cannot run here.

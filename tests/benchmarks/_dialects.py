@@ -31,7 +31,7 @@ class Dialect:
     presence: str | None = None
 
     def answer(self, text: bytes) -> bytes | None:
-        """What the protocol wants a client to send as soon as it hears this."""
+        """Return what the protocol wants a client to send as soon as it hears this."""
         return None
 
     def is_connected(self, text: bytes) -> bool:
@@ -50,7 +50,7 @@ class Dialect:
         return compact(envelope)
 
     def say(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
-        """What every member hears, the sender as well.
+        """Return what every member hears, the sender as well.
 
         Args:
             size: Bytes of the payload, within which the token is.
@@ -58,18 +58,18 @@ class Dialect:
         return compact(self._envelope("BROADCAST", "say", token, channel, payload(token, size)))
 
     def echo(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
-        """What is answered with the same payload, to the sender alone."""
+        """Return what is answered with the same payload, to the sender alone."""
         return compact(self._envelope("BROADCAST", "echo", token, channel, payload(token, size)))
 
     def stream_request(self) -> bytes:
-        """The request that opens an event stream."""
+        """Return the request that opens an event stream."""
         return (
             f"GET {self.stream_path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             "Accept: text/event-stream\r\n\r\n"
         ).encode()
 
     def stream_join(self, head: bytes, token: str) -> bytes | None:
-        """The request that makes a stream a member, if there has to be one.
+        """Return the request that makes a stream a member, if there has to be one.
 
         Args:
             head: Status line and headers of the stream's response.
@@ -129,16 +129,16 @@ class SocketIO(Dialect):
         return b"420" + compact(["join", channel])
 
     def say(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
-        """What every member of the room hears."""
+        """Return what every member of the room hears."""
         return b"42" + compact(["say", channel, payload(token, size)])
 
     def echo(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
-        """What is acknowledged with the same payload."""
+        """Return what is acknowledged with the same payload."""
         return b"421" + compact(["echo", payload(token, size)])
 
 
 def payload(token: str, size: int) -> dict[str, str]:
-    """A payload object of so many bytes; a token that needs more gets it."""
+    """Return a payload object of so many bytes; a token that needs more gets it."""
     return {"text": token.ljust(size - _AROUND, "x")}
 
 

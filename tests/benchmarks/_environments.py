@@ -59,10 +59,10 @@ class Own:
     program: Final = Path(sys.executable)
 
     def missing(self) -> None:
-        """It is always there."""
+        """Do nothing: it is always there."""
 
     def prepare(self) -> None:
-        """It is always there."""
+        """Do nothing: it is always there."""
 
     def versions(self, *names: str) -> dict[str, str]:
         """Which versions of these packages are installed here."""

@@ -77,7 +77,7 @@ class Result:
 
 
 def ratio(own: Line, floor: Line) -> float | None:
-    """The median of the rounds' own ratios: what slows a whole round falls out of it.
+    """Return the median of the rounds' own ratios: what slows a whole round falls out of it.
 
     Rounds that only one of them played do not count.
     """
@@ -90,13 +90,13 @@ def ratio(own: Line, floor: Line) -> float | None:
 
 
 def difference(own: Line, other: Line) -> float:
-    """The median of the rounds' own differences."""
+    """Return the median of the rounds' own differences."""
     pairs = zip(own.samples, other.samples, strict=True)
     return statistics.median(mine.value - theirs.value for mine, theirs in pairs)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which this share of them lies: the nearest rank.
+    """Return the value below which this share of them lies: the nearest rank.
 
     Raises:
         ValueError: There are none.
@@ -107,7 +107,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def result_of(kept: dict[str, Any]) -> Result:
-    """A result as `dataclasses.asdict` and JSON have kept it."""
+    """Return a result as `dataclasses.asdict` and JSON have kept it."""
     lines = {
         key: Line(samples=[Sample(**sample) for sample in line["samples"]], fault=line["fault"])
         for key, line in kept["lines"].items()
@@ -116,7 +116,7 @@ def result_of(kept: dict[str, Any]) -> Result:
 
 
 def rounded(value: Any, digits: int = 4) -> Any:
-    """The same with every number cut to so many significant digits, which keeps a file small."""
+    """Return the same with each number cut to so many significant digits, to keep a file small."""
     keep: Callable[[Any], Any] = lambda inner: rounded(inner, digits)  # noqa: E731
     if isinstance(value, float):
         return float(f"{value:.{digits}g}")

@@ -10,7 +10,7 @@ _LOOPS = 1_000_000
 
 
 def machine(*packages: str) -> str:
-    """The interpreter, the versions of these packages, and how fast the machine is just now."""
+    """Return the interpreter, the packages' versions, and how fast the machine is just now."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     started = time.process_time()
     for _ in range(_LOOPS):
@@ -26,7 +26,7 @@ def machine(*packages: str) -> str:
 
 
 def _processor() -> str:
-    """The processor's name, where Linux tells it."""
+    """Return the processor's name, where Linux tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -45,7 +45,7 @@ class Peer(EndlessOutlet):
     # --- for the core (Outlet, and the `pull` of Session.run) ---------------------------------
 
     async def pull(self) -> str:
-        """What the client says next."""
+        """Return what the client says next."""
         while (text := next(self._said, None)) is None:
             self._silent.set()
             self._more.clear()
@@ -60,7 +60,7 @@ class Peer(EndlessOutlet):
     # --- for the ASGI adapter -------------------------------------------------------------------
 
     async def receive(self) -> dict[str, Any]:
-        """What the client says next."""
+        """Return what the client says next."""
         return {"type": "websocket.receive", "text": await self.pull()}
 
     async def send(self, message: dict[str, Any]) -> None:
@@ -79,13 +79,13 @@ RoomOf: TypeAlias = Callable[[int], AbstractAsyncContextManager[Room]]
 
 
 def text_of(action: ClientActions, event: str) -> str:
-    """A client's message; a broadcast has about 200 bytes, half of them payload."""
+    """Return a client's message; a broadcast has about 200 bytes, half of them payload."""
     payload = PAYLOAD if action is ClientActions.BROADCAST else {}
     return encode_client(ClientMessage(action, event, ROOM, "0" * 32, payload)).decode()
 
 
 async def admitted(pond: PondSocket) -> Session:
-    """A new session."""
+    """Return a new session."""
     headers = Headers([("host", "127.0.0.1"), ("upgrade", "websocket")])
     outcome = await pond.connect(
         ConnectRequest("/socket", headers, QueryParams(), "127.0.0.1:5000", "websocket")
@@ -95,7 +95,7 @@ async def admitted(pond: PondSocket) -> Session:
 
 
 def limited(options: Options) -> tuple[PondSocket, Lobby]:
-    """The same pond with these limits."""
+    """Return the same pond with these limits."""
     pond = PondSocket(options=options)
     endpoint = pond.create_endpoint("/socket", admit)
     return pond, handle(endpoint.create_channel("/room/:room_id", enter))
@@ -103,7 +103,7 @@ def limited(options: Options) -> tuple[PondSocket, Lobby]:
 
 @asynccontextmanager
 async def in_core(members: int) -> AsyncIterator[Room]:
-    """A room whose members are sessions without an adapter."""
+    """Yield a room whose members are sessions without an adapter."""
     pond, lobby = build()
     peers = [Peer() for _ in range(members)]
     runs = [(await admitted(pond)).run(peer, peer.pull) for peer in peers]
@@ -115,7 +115,7 @@ async def in_core(members: int) -> AsyncIterator[Room]:
 
 @asynccontextmanager
 async def in_app(members: int, options: Options | None = None) -> AsyncIterator[Room]:
-    """A room whose members are WebSockets of the ASGI app; with options, other limits."""
+    """Yield a room whose members are WebSockets of the ASGI app; with options, other limits."""
     pond, lobby = build() if options is None else limited(options)
     app = PondASGIApp(pond)
     peers = [Peer() for _ in range(members)]

@@ -39,7 +39,7 @@ def group_kib(pid: int) -> int:
 
 
 async def metered(pid: int, work: Callable[[], Awaitable[int]], unit: float) -> Sample:
-    """What so many operations cost the server and the client.
+    """Return what so many operations cost the server and the client.
 
     Args:
         work: Gives the number of operations; every one of which it has seen.

@@ -58,7 +58,7 @@ def ratios(result: dict[str, Any]) -> dict[str, float]:
 
 
 def bars(kept: dict[str, Any], path: Path) -> None:
-    """A panel a scenario, a bar a contender: multiples of the bare ASGI app."""
+    """Draw a panel a scenario, a bar a contender: multiples of the bare ASGI app."""
     results = {result["key"]: result for result in kept["results"]}
     shown = [(title, ratios(results[key])) for key, title in BARS.items() if key in results]
     shown = [(title, found) for title, found in shown if found]
@@ -85,7 +85,7 @@ def bars(kept: dict[str, Any], path: Path) -> None:
 
 
 def growth(kept: dict[str, Any], path: Path) -> None:
-    """A panel for each thing that grows: us per delivery."""
+    """Draw a panel for each thing that grows: us per delivery."""
     points = [result for result in kept["results"] if result["kind"] == "growth"]
     shown = [name for name in SERIES if any(point["series"] == name for point in points)]
     if not shown:

@@ -59,7 +59,7 @@ def speakers(count: int, members: int, seed: int) -> list[int]:
 
 
 def token_of(number: int) -> bytes:
-    """The word that tells a message from all others."""
+    """Return the word that tells a message from all others."""
     return b"<%08d>" % number
 
 

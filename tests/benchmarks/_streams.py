@@ -145,7 +145,7 @@ async def audience_of(
 async def tell(
     audience: Audience, phrase: Callable[[], tuple[bytes, bytes]], repeats: int, times: int
 ) -> int:
-    """The speaker speaks; the next message follows when all streams have heard this one, once.
+    """Have the speaker speak; the next message follows when all streams have heard this one, once.
 
     Args:
         times: How often a message holds its token.

@@ -111,7 +111,7 @@ def check(heard: Heard, first: int, speakers: Sequence[int]) -> None:
 
 
 def check_all(streams: Sequence[bytes], first: int, speakers: Sequence[int]) -> None:
-    """The same for many members, most of which heard the very same bytes.
+    """Do the same for many members, most of which heard the very same bytes.
 
     Raises:
         BenchmarkFailed: One of them did not hear all, once, in order.
@@ -124,7 +124,7 @@ def check_all(streams: Sequence[bytes], first: int, speakers: Sequence[int]) -> 
 
 
 def arrived(tap: TimedTap, heard: Heard) -> Iterator[tuple[int, float]]:
-    """The numbers of the messages, and when all of each was here."""
+    """Yield the numbers of the messages, and when all of each was here."""
     segment, size = -1, 0
     for number, end in zip(heard.numbers, heard.ends, strict=True):
         while size < end:

@@ -13,7 +13,7 @@ _OURS: Final = ("ours", "ours-lane")
 
 
 def complaints(results: Iterable[Result]) -> Iterator[str]:
-    """A sentence for each thing that is wrong with a quick run; none, if it has passed."""
+    """Yield a sentence for each thing that is wrong with a quick run; none, if it has passed."""
     played = {result.key: result for result in results}
     for key, target in TARGETS.items():
         result = played.pop(key, None)

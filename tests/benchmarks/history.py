@@ -37,7 +37,7 @@ class Memory(NamedTuple):
 
 
 def encoded(name: str, payload: dict[str, str], position: Position) -> bytes:
-    """A broadcast as it goes out, with its position."""
+    """Return a broadcast as it goes out, with its position."""
     event = "message"
     return encode_server(
         ServerMessage(ServerActions.BROADCAST, event, name, fresh_id(), payload, position)
@@ -59,7 +59,7 @@ def fill(histories: Histories, channels: int, payload: dict[str, str]) -> int:
 
 
 def measure_memory(channels: int, payload: dict[str, str]) -> Memory:
-    """The memory of full histories."""
+    """Return the memory of full histories."""
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
@@ -88,7 +88,7 @@ def measure_append(audience: Audience | None, loops: int = LOOPS) -> float:
 
 
 def measure_open(loops: int = LOOPS) -> float:
-    """Finding the history of a channel that has no members, in microseconds of CPU time."""
+    """Measure finding the history of a channel without members, in microseconds of CPU time."""
     histories = Histories(History(), fresh_epoch)
     started = time.process_time()
     for _ in range(loops):
@@ -97,7 +97,7 @@ def measure_open(loops: int = LOOPS) -> float:
 
 
 async def measure_broadcasts(rounds: int = 20, each: int = 2_000) -> tuple[float, float]:
-    """A broadcast without and with a history, in microseconds of CPU time, in turns."""
+    """Return a broadcast without and with a history, in microseconds of CPU time, in turns."""
     pond = PondSocket()
     endpoint = pond.create_endpoint("/socket", _unused)
     endpoint.create_channel("/plain/:id", _unused)
@@ -122,7 +122,7 @@ async def _unused() -> None:
 
 
 def measure_recovery(loops: int = 2_000) -> float:
-    """A member that missed 100 messages: deciding and reading, in microseconds of CPU time."""
+    """Measure a member that missed 100 messages: deciding and reading, in microseconds."""
     log = HistoryLog(History(), "abcdefgh", 0.0)
     for _ in range(MESSAGES):
         log.append(b"x" * 200, "message", 0.0)

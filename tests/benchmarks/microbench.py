@@ -68,7 +68,7 @@ class Case(NamedTuple):
 
 
 def calls(function: Callable[[], object]) -> Prepare:
-    """A case that calls a function."""
+    """Return a case that calls a function."""
 
     async def play(repeats: int) -> int:
         for _ in range(repeats):
@@ -79,7 +79,7 @@ def calls(function: Callable[[], object]) -> Prepare:
 
 
 def requests(room_of: RoomOf, *texts: str) -> Prepare:
-    """A case in which a member says these texts over and over, which is one operation."""
+    """Return a case in which a member says these texts over and over, which is one operation."""
 
     @asynccontextmanager
     async def prepare(_members: int) -> AsyncIterator[Play]:
@@ -99,7 +99,7 @@ def requests(room_of: RoomOf, *texts: str) -> Prepare:
 
 
 def broadcasts(room_of: RoomOf) -> Prepare:
-    """A case in which a channel tells its members something; an operation is one member's."""
+    """Return a case in which a channel broadcasts; an operation is one member's."""
 
     @asynccontextmanager
     async def prepare(members: int) -> AsyncIterator[Play]:
@@ -122,7 +122,7 @@ def broadcasts(room_of: RoomOf) -> Prepare:
 
 
 async def connect(repeats: int) -> int:
-    """A case: have the connection handler decide."""
+    """Return a case: have the connection handler decide."""
     for _ in range(repeats):
         await admitted(pond)
     return repeats
@@ -134,18 +134,18 @@ def yardstick() -> bytes:
 
 
 def token() -> Callable[[], object]:
-    """What a message's rate costs, the look at the clock included."""
+    """Return what a message's rate costs, the look at the clock included."""
     bucket, clock = TokenBucket(1e9, 500, 0.0), time.monotonic
     return lambda: bucket.take(clock())
 
 
 def encode() -> str:
-    """A broadcast as text, from scratch."""
+    """Return a broadcast as text, from scratch."""
     return Frame.of(ServerMessage(ServerActions.BROADCAST, "say", ROOM, "0" * 32, PAYLOAD)).text
 
 
 def full(keys: int) -> Prepare:
-    """A case in which a full outbox takes broadcasts; conflated by so many `keys`, or not."""
+    """Return a case in which a full outbox takes broadcasts, conflated by so many `keys` or not."""
     kinds = [Frame(ECHO.encode(), "say") for _ in range(max(1, keys))]
     for number, frame in enumerate(kinds):
         frame.channel, frame.droppable = ROOM, True
@@ -198,7 +198,7 @@ CASES: Final = (
 
 
 async def measure(rounds: int, members: int, shorter: int) -> list[list[float]]:
-    """The figures of each case in us, one a round; `shorter` divides the repeats."""
+    """Return the figures of each case in us, one a round; `shorter` divides the repeats."""
     figures: list[list[float]] = [[] for _ in CASES]
     async with AsyncExitStack() as stack:
         plays = [await stack.enter_async_context(case.prepare(members)) for case in CASES]

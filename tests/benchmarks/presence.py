@@ -60,7 +60,7 @@ class User(EndlessOutlet):
         self.frames = 0
 
     async def pull(self) -> bytes:
-        """What the client says next."""
+        """Return what the client says next."""
         if not self._said:
             await anyio.sleep_forever()
         return self._said.pop()
@@ -80,7 +80,7 @@ class PondSetup(NamedTuple):
 
 
 def build() -> PondSetup:
-    """The pond. Its ticks are the benchmark's to give, so that bytes do not depend on time."""
+    """Return the pond. The benchmark gives its ticks, so that bytes do not depend on time."""
     pond = PondSocket(options=Options(presence_tick=3_600))
 
     @pond.endpoint("/socket")
@@ -96,7 +96,7 @@ def build() -> PondSetup:
 
 
 async def admitted(pond: PondSocket, user: str) -> Session:
-    """The session of a user; the pond refuses none."""
+    """Return the session of a user; the pond refuses none."""
     query = QueryParams([("user", user)])
     outcome = await pond.connect(ConnectRequest("/socket", Headers(), query, None, "websocket"))
     assert isinstance(outcome, Session)

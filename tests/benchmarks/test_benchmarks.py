@@ -12,7 +12,7 @@ SECONDS = 90
 
 
 def run(*arguments: str) -> str:
-    """What a benchmark prints."""
+    """Return what a benchmark prints."""
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,

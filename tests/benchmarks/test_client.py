@@ -40,14 +40,14 @@ class Wire:
 
 
 def unmasked(text: bytes) -> bytes:
-    """The frame as a server sends it."""
+    """Return the frame as a server sends it."""
     frame = client_frame(text)
     head = len(frame) - len(text) - 4
     return bytes((frame[0], frame[1] & 0x7F)) + frame[2:head] + text
 
 
 def connected(wire: Wire, crowd: Crowd) -> Client:
-    """A client of the crowd, before its handshake is answered."""
+    """Return a client of the crowd, before its handshake is answered."""
     client = Client("/socket", crowd.fail)
     client.connection_made(cast(asyncio.BaseTransport, wire))
     crowd.clients.append(client)

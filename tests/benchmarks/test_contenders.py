@@ -72,7 +72,7 @@ class FakeUv:
         monkeypatch.setattr("tests.benchmarks._environments._CACHE", folder)
 
     def calls(self) -> list[str]:
-        """What it was told since the last time; the first words."""
+        """Return what it was told since the last time; the first words."""
         said = self._said.read_text() if self._said.exists() else ""
         self._said.unlink(missing_ok=True)
         return [" ".join(line.split()[:2]) for line in said.splitlines()]

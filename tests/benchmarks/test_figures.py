@@ -23,7 +23,7 @@ def line(*values: float) -> Line:
 
 
 def results(times: float) -> list[Result]:
-    """A quick run in which ours took so many times the targets."""
+    """Return a quick run in which ours took so many times the targets."""
     return [
         Result(
             key=key,

@@ -27,7 +27,7 @@ def kept(*results: Result) -> dict[str, Any]:
 
 
 def rows(text: str, first: str) -> list[list[str]]:
-    """The cells of each table row that begins so."""
+    """Return the cells of each table row that begins so."""
     cells = [[cell.strip() for cell in own.strip("| ").split("|")] for own in text.splitlines()]
     return [row for row in cells if row[0] == first]
 

@@ -158,7 +158,7 @@ async def try_out(contender: Contender, port: int) -> Tried:
 
 
 def line(contender: Contender) -> str:
-    """What one contender does, as a line of text.
+    """Return what one contender does, as a line of text.
 
     Raises:
         ContenderMissing: It cannot run here.

@@ -69,7 +69,7 @@ class Window:
         return self.page.get_by_label("Message", exact=True)
 
     def bubble(self, text: str) -> Locator:
-        """A message in the log, by its whole text."""
+        """Return a message in the log, by its whole text."""
         return self.log.get_by_text(text, exact=True)
 
     def say(self, text: str) -> None:
@@ -89,7 +89,7 @@ class Window:
         expect(self.status).to_have_text(words, timeout=BACK_SECONDS * 1000)
 
     def expect_fallen_back(self) -> None:
-        """The page has found by itself that WebSockets do not get through."""
+        """Expect the page to have found by itself that WebSockets do not get through."""
         expect(self.status).to_have_text(BLOCKED, timeout=BACK_SECONDS * 1000)
         self.expect_chosen("sse")
 

@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def pictures() -> Path:
-    """The folder that keeps the screenshots."""
+    """Return the folder that keeps the screenshots."""
     folder = Path(os.environ.get("POND_ARTEFACTS", ROOT / "artefacts")) / "browser"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -56,20 +56,20 @@ def pictures() -> Path:
 
 @pytest.fixture
 def server(serve: Serve) -> Server:
-    """The chat in a server of its own, for a test that stops it."""
+    """Return the chat in a server of its own, for a test that stops it."""
     return serve(CHAT)
 
 
 @pytest.fixture(scope="session")
 def lasting_server() -> Iterator[Server]:
-    """The chat for all tests that leave the server alone: each has a room of its own."""
+    """Yield the chat for all tests that leave the server alone: each has a room of its own."""
     with Server(CHAT) as server:
         yield server
 
 
 @pytest.fixture
 def proxy(lasting_server: Server) -> Iterator[Proxy]:
-    """The way to the chat that all tests share."""
+    """Yield the way to the chat that all tests share."""
     with Proxy(lasting_server, "pass") as proxy:
         yield proxy
 

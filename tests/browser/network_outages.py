@@ -12,7 +12,7 @@ from tests.browser.proxies import Network, Proxy
 
 @contextmanager
 def cut_off(window: Window, proxy: Proxy, network: Network = "cut") -> Iterator[None]:
-    """A network that goes away and comes back, and a browser that knows of it.
+    """Yield a network that goes away and comes back, and a browser that knows of it.
 
     What the browser's own switch leaves alone are connections that are open already.
     """

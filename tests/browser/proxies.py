@@ -174,7 +174,7 @@ class Proxy:
 
 
 def rewritten(head: bytes, host: str | None, keep: tuple[bytes, ...] = ()) -> bytes:
-    """The head of a request as it is handed on: pure.
+    """Return the head of a request as it is handed on: pure.
 
     Args:
         head: The whole of it, with the empty line at the end.

@@ -63,7 +63,7 @@ class PlayedServer:
 
 
 def enter_played(open_window: OpenWindow) -> tuple[Window, PlayedServer]:
-    """A window that has entered, and the server that is played for it."""
+    """Return a window that has entered, and the server that is played for it."""
     ann = open_window()
     played = PlayedServer(ann)
     ann.enter("Ann")
@@ -71,7 +71,7 @@ def enter_played(open_window: OpenWindow) -> tuple[Window, PlayedServer]:
 
 
 def enter_with_a_clock(open_window: OpenWindow) -> tuple[Window, PlayedServer, list[str]]:
-    """The same with a clock that the test moves; and the actions that the server is sent."""
+    """Return the same with a clock that the test moves; and the actions that the server is sent."""
     taken: list[str] = []
     ann = open_window()
     played = PlayedServer(ann, lambda _, message: taken.append(message["action"]))

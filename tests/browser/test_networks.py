@@ -19,7 +19,7 @@ BOTH = pytest.mark.parametrize("via", ["websocket", "sse"])
 
 @pytest.fixture
 def proxy(lasting_server: Server) -> Iterator[Proxy]:
-    """A proxy before the chat that all tests share; strips the headers of WebSockets."""
+    """Yield a proxy before the chat that all tests share; strips the headers of WebSockets."""
     with Proxy(lasting_server, "strip") as proxy:
         yield proxy
 
@@ -204,7 +204,7 @@ def test_what_a_blocked_network_looks_like(
 
 
 def count_requests(page: Page) -> list[str]:
-    """The connections the page opens from now on, of either transport."""
+    """Return the connections the page opens from now on, of either transport."""
     seen: list[str] = []
 
     def note(request: Request) -> None:

@@ -50,7 +50,7 @@ async (url) => {
 
 
 def attempt(browser: Browser, page_url: str, url: str) -> Any:
-    """What a page at one address can do with an endpoint at another."""
+    """Return what a page at one address can do with an endpoint at another."""
     page = browser.new_page()
     page.goto(page_url)
     found = page.evaluate(TRY_EVERYTHING, url)

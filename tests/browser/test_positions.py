@@ -29,7 +29,7 @@ def acknowledge(window: Window, **payload: object) -> str:
 
 
 def said(window: Window, text: str, epoch: str, offset: int, key: str | None = None) -> str:
-    """A message, under a key of its own, so that only its position tells it from a copy."""
+    """Return a message, under a key of its own, so that only its position tells it from a copy."""
     time = "2026-01-01T10:00:00+00:00"
     payload = {"key": key or f"{text} {offset}", "text": text, "user": "u2", "name": "Bea"}
     place = {"epoch": epoch, "offset": offset}

@@ -30,7 +30,7 @@ def watch_people(window: Window) -> None:
 
 
 def placeholder(window: Window) -> str:
-    """What an empty log says."""
+    """Return what an empty log says."""
     said: str = window.log.evaluate(
         "log => getComputedStyle(log.querySelector('ol'), '::before').content"
     )
@@ -38,7 +38,7 @@ def placeholder(window: Window) -> str:
 
 
 def streams(window: Window) -> list[str | None]:
-    """The cursors with which event streams are asked for from now on."""
+    """Return the cursors with which event streams are asked for from now on."""
     cursors: list[str | None] = []
     window.page.on(
         "request",

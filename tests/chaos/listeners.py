@@ -166,7 +166,7 @@ class Listener:
             self.all_joined.set()
 
     def report(self) -> Message:
-        """What became of it."""
+        """Return what became of it."""
         whole = list(range(1, self._total + 1))
         faults = self._faults + [
             f"{channel}: {_fault(heard.numbers)}"

@@ -27,7 +27,7 @@ class RawClient(ABC):
 
     @abstractmethod
     def messages(self) -> AsyncIterator[Message]:
-        """What comes, until the connection ends."""
+        """Yield what comes, until the connection ends."""
 
     @abstractmethod
     async def send(self, messages: list[Message]) -> None:
@@ -64,7 +64,7 @@ class RawWebSocket(RawClient):
         return client
 
     async def messages(self) -> AsyncIterator[Message]:
-        """The text frames; pings are answered."""
+        """Yield the text frames; pings are answered."""
         buffer = b""
         while data := await self._read():
             buffer += data
@@ -139,7 +139,7 @@ class RawEventStream(RawClient):
         return client
 
     async def messages(self) -> AsyncIterator[Message]:
-        """The events."""
+        """Yield the events."""
         buffer = b""
         while data := await self._read():
             buffer += data
@@ -173,5 +173,5 @@ class RawEventStream(RawClient):
 
 
 def request_id() -> str:
-    """A fresh one."""
+    """Return a fresh one."""
     return os.urandom(8).hex()

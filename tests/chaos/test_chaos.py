@@ -39,13 +39,13 @@ STOP_SECONDS: Final = 1.0
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The clients are asyncio's."""
+    """Return the clients are asyncio's."""
     return "asyncio"
 
 
 @asynccontextmanager
 async def listening(port: int, first: int, count: int, *, is_wild: bool) -> AsyncIterator[Process]:
-    """A process of clients, all of which have joined."""
+    """Yield a process of clients, all of which have joined."""
     numbers = (port, first, count, COUNT // len(CHANNELS), int(is_wild), SEED + first)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.chaos.listeners", "127.0.0.1", *map(str, numbers)),
@@ -130,7 +130,7 @@ async def speak(host: str, port: int) -> None:
 
 
 async def report(process: Process) -> list[dict[str, Any]]:
-    """What a process's clients have heard; they have a while to catch up."""
+    """Return what a process's clients have heard; they have a while to catch up."""
     assert process.stdout is not None
     async with asyncio.timeout(60):
         line = await process.stdout.readline()

@@ -76,7 +76,7 @@ valid_texts = st.sampled_from(
 
 @st.composite
 def spoiled(draw: st.DrawFn) -> bytes:
-    """A valid message with a few bytes cut out, put in, doubled or changed."""
+    """Return a valid message with a few bytes cut out, put in, doubled or changed."""
     data = bytearray(draw(valid_texts).encode())
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(data)))

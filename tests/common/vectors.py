@@ -56,12 +56,12 @@ REFUSED_ROWS: Final = rows("client-refused.json")
 
 
 def named(row: Row) -> str:
-    """The id of a row's test."""
+    """Return the id of a row's test."""
     return str(row["name"])
 
 
 def wire(row: Row) -> str | bytes:
-    """What arrives: text, or bytes where the row is about bytes."""
+    """Return what arrives: text, or bytes where the row is about bytes."""
     if "wire_base64" in row:
         return base64.b64decode(row["wire_base64"])
     text: str = row["wire"]
@@ -69,7 +69,7 @@ def wire(row: Row) -> str | bytes:
 
 
 def client_message(row: Row) -> ClientMessage | Ping:
-    """What a row of client messages must become."""
+    """Return what a row of client messages must become."""
     if "ping" in row:
         return Ping(**row["ping"])
     message = row.get("message", row)
@@ -85,7 +85,7 @@ def client_message(row: Row) -> ClientMessage | Ping:
 
 
 def server_message(row: Row) -> ServerMessage:
-    """What a row of server messages must become."""
+    """Return what a row of server messages must become."""
     message = row["message"]
     payload = message["payload"]
     if message["payload_type"] is not None:

@@ -18,7 +18,7 @@ async def tell(setup: PondSetup, *numbers: int, name: str = ROOM, size: int = 0)
 
 
 def heard(peer: MemoryPeer) -> list[Any]:
-    """The numbers of what was broadcast, and the names of everything else; received by this."""
+    """Receive all; return the numbers of what was broadcast and the names of everything else."""
     return [
         message.payload["n"]  # type: ignore[index]
         if message.event == "tick"

@@ -76,7 +76,7 @@ class Program:
 
 
 def random_program(seed: int) -> Program:
-    """The program of this seed."""
+    """Return the program of this seed."""
     chance = random.Random(seed)
     program = Program(is_loose=seed % 4 == 0)
     rooms = [*chance.sample(ROOMS, chance.choice([2, 3]))]
@@ -243,7 +243,7 @@ async def _make_late(ctx: OutgoingContext) -> None:
 
 
 def _shown(value: object) -> object:
-    """What of a payload is the same each time."""
+    """Return what of a payload is the same each time."""
     if isinstance(value, dict):
         made_up = ("id", "connectionId", "ref", "epoch")
         return {key: _shown(each) for key, each in value.items() if key not in made_up}
@@ -259,7 +259,7 @@ def _seen(message: ServerMessage) -> str:
 
 
 def _before_answers(seen: list[str]) -> list[tuple[str, list[str]]]:
-    """What came before each of those frames that may not move among others."""
+    """Return what came before each of those frames that may not move among others."""
     answers = ("SYSTEM", "CONNECT", "ERROR")
     return [(each, sorted(seen[:i])) for i, each in enumerate(seen) if each.startswith(answers)]
 
@@ -272,7 +272,7 @@ def _by_channel(seen: list[str]) -> dict[str, list[str]]:
 
 
 async def differences(program: Program) -> list[str]:
-    """What peers could tell by whether what they are sent was gathered."""
+    """Return what peers could tell by whether what they are sent was gathered."""
     gathered = await Player(gathers=True).play(program)
     plain = await Player(gathers=False).play(program)
     found: list[str] = []

@@ -16,5 +16,5 @@ async def many_members(setup: PondSetup, size: int) -> AsyncIterator[list[Memory
 
 
 def goodbyes(peer: MemoryPeer) -> list[Goodbye]:
-    """The farewells that have come, received by this."""
+    """Return the farewells that have come, received by this."""
     return [m.payload for m in peer.drain() if isinstance(m.payload, Goodbye)]

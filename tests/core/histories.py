@@ -18,7 +18,7 @@ from tests.core.ponds import ROOM, PondSetup, accept_join, admit, relay
 def build_with_history(
     join: Any = accept_join, clock: Callable[[], float] | None = None, **options: int
 ) -> PondSetup:
-    """A pond whose rooms keep what is said."""
+    """Return a pond whose rooms keep what is said."""
     pond = PondSocket() if clock is None else PondSocket(clock=clock)
     endpoint = pond.create_endpoint("/socket", admit)
     lobby = endpoint.create_channel("/room/:id", join, history=History(**options))
@@ -32,7 +32,7 @@ async def say(setup: PondSetup, *numbers: int, **options: Any) -> None:
 
 
 def heard(peer: MemoryPeer) -> list[object]:
-    """The numbers that were said, or the events' names."""
+    """Return the numbers that were said, or the events' names."""
     return [said(message) for message in peer.drain()]
 
 
@@ -42,7 +42,7 @@ def said(message: ServerMessage) -> object:
 
 
 async def position_of(setup: PondSetup) -> Position:
-    """The top."""
+    """Return the top."""
     async with connect(setup.pond, "/socket?user=reader") as peer:
         payload = (await peer.join(ROOM)).payload
     assert isinstance(payload, Acknowledged)

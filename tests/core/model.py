@@ -97,7 +97,7 @@ class Room:
         return dict(self.shown.values())
 
     def send(self, members: Iterable[Membership], *line: object) -> None:
-        """What waits to be told is told before anything else."""
+        """Tell what waits to be told before anything else."""
         self.flush()
         for member in members:
             member.connection.hear(self.name, *line)
@@ -195,7 +195,7 @@ class Model:
             self._work(connection, self.lane_of.pop(request))
 
     def close(self) -> None:
-        """The pond is closed."""
+        """Close the pond."""
         for connection in list(self.peers.values()):
             self._end(connection, 1001)
         self._tick()

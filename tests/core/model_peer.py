@@ -153,7 +153,7 @@ class ModelPeer(MemoryPeer):
     def _answer(
         self, message: ServerMessage, *kinds: type[Join] | type[Say] | type[Leave]
     ) -> Join | Say | Leave:
-        """It answers a request of this peer, of the right kind, and for the first time."""
+        """Check that it is the first answer to a request of this peer, of the right kind."""
         asked = self.asked[message.request_id]
         assert isinstance(asked, kinds)
         assert asked.channel == message.channel_name

@@ -246,7 +246,7 @@ def remaining() -> set[int]:
 
 @asynccontextmanager
 async def world(setting: Setting) -> AsyncIterator[World]:
-    """A pond and its peers; when it is left, everything has to be gone."""
+    """Yield a pond and its peers; when it is left, everything has to be gone."""
     # What an earlier example left, for its traceback holds it, is not this one's fault.
     tasks_before, things_before = len(anyio.get_running_tasks()), remaining()
     async with anyio.create_task_group() as tasks:

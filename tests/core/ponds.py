@@ -79,7 +79,7 @@ def build(
     options: Options | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> PondSetup:
-    """A pond with `/socket` and `/room/:id`, where the event `say` is relayed to every member."""
+    """Return a pond with `/socket` and `/room/:id`, which relays the event `say` to all."""
     pond = PondSocket(options=options, clock=clock)
     endpoint = pond.create_endpoint("/socket", connect)
     lobby = endpoint.create_channel("/room/:id", join, *middlewares)
@@ -88,7 +88,7 @@ def build(
 
 
 def timed(options: Options) -> tuple[PondSetup, FakeClock]:
-    """A pond as `build` makes it, and the clock of its rates."""
+    """Return a pond as `build` makes it, and the clock of its rates."""
     clock = FakeClock(1_000.0)
     return build(options=options, clock=clock), clock
 
@@ -101,7 +101,7 @@ def request(path: str = "/socket", query: Sequence[tuple[str, str]] = ()) -> Con
 async def member(
     setup: PondSetup, user: str, name: str = ROOM, *, capacity: int = 100_000
 ) -> AsyncIterator[MemoryPeer]:
-    """A client that is connected and has joined; what that brought is received already."""
+    """Yield a client that is connected and has joined; what that brought is received already."""
     async with connect(setup.pond, f"/socket?user={user}", capacity=capacity) as peer:
         answer = await peer.join(name)
         assert (answer.action, answer.event) == (ServerActions.SYSTEM, SystemEvents.ACKNOWLEDGE)
@@ -121,7 +121,7 @@ def say(peer: MemoryPeer, text: str, name: str = ROOM, event: str = "say") -> st
 
 
 def events(peer: MemoryPeer) -> list[str]:
-    """The events that have come, received by this."""
+    """Return the events that have come, received by this."""
     return [message.event for message in peer.drain()]
 
 
@@ -133,17 +133,17 @@ async def handled(peer: MemoryPeer, *names: str) -> None:
 
 
 def envelope_of(message: ServerMessage) -> tuple[str, str, str, str | None]:
-    """What a message says besides its payload: action, event, channel name, request id."""
+    """Return what a message says besides its payload: action, event, channel name, request id."""
     return message.action, message.event, message.channel_name, message.request_id
 
 
 def error_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What was logged as an error."""
+    """Return what was logged as an error."""
     return [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def logged_error(caplog: pytest.LogCaptureFixture) -> str:
-    """The text of the one error that was logged, with a traceback."""
+    """Return the text of the one error that was logged, with a traceback."""
     (record,) = error_records(caplog)
     assert record.exc_info is not None
     return record.getMessage()
@@ -219,7 +219,7 @@ async def assert_nothing_left(setup: PondSetup) -> None:
 
 
 async def channel_of(setup: PondSetup, name: str = ROOM) -> Channel:
-    """The live channel of this name."""
+    """Return the live channel of this name."""
     channel = await setup.lobby.get_channel(name)
     assert channel is not None
     return channel
@@ -228,7 +228,7 @@ async def channel_of(setup: PondSetup, name: str = ROOM) -> Channel:
 def client_message(
     n: int, action: str = "BROADCAST", event: str = "say", **more: object
 ) -> dict[str, Any]:
-    """A message of a client, as its JSON says it."""
+    """Return a message of a client, as its JSON says it."""
     return {
         "action": action,
         "event": event,
@@ -240,5 +240,5 @@ def client_message(
 
 
 def post_body(*messages: dict[str, Any]) -> bytes:
-    """The body of a POST that holds these messages."""
+    """Return the body of a POST that holds these messages."""
     return json.dumps(messages).encode()

@@ -29,7 +29,7 @@ def keyed(key: Hashable, channel: str = "c", size: int = 10) -> Waiting:
 
 
 def unkeyed(channel: str = "c") -> Waiting:
-    """A broadcast of a lobby that conflates, without a key."""
+    """Return a broadcast of a lobby that conflates, without a key."""
     return Waiting(channel)
 
 
@@ -37,7 +37,7 @@ ANSWER = Waiting()
 
 
 def drop(queued: list[Waiting], newcomer: Waiting, frames: int = 1, size: int = 0) -> list[int]:
-    """The places of those that make_room drops; sees that it says so."""
+    """Return the places of those that make_room drops; sees that it says so."""
     queue = deque(queued)
     freed = make_room(queue, newcomer, frames, size)
     gone = [frame for frame in queued if frame not in queue]
@@ -139,7 +139,7 @@ waiting = st.one_of(
 
 
 def expected(queued: list[Waiting], newcomer: Waiting, frames: int, size: int) -> list[Waiting]:
-    """What stays: the same rules, as slowly and as plainly as they can be written."""
+    """Return what stays: the same rules, as slowly and as plainly as they can be written."""
     kept = list(queued)
 
     def enough() -> bool:

@@ -82,7 +82,7 @@ async def test_nothing_overtakes_a_late_frame() -> None:
 
 @asynccontextmanager
 async def waiting_chain(bound: int) -> AsyncIterator[Chain]:
-    """A chain whose first frame is taken out, and waits for ever."""
+    """Yield a chain whose first frame is taken out, and waits for ever."""
     async with anyio.create_task_group() as tasks:
         chain = Chain(Wire(tasks), bound)
         chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))

@@ -85,7 +85,7 @@ async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
 
 
 def setup_that_waits() -> tuple[PondSetup, anyio.Event]:
-    """A pond whose outgoing handler of the event `wait` waits for what is returned with it."""
+    """Return a pond, and what its outgoing handler of the event `wait` waits for."""
     setup = setup_with_policy("drop_oldest")
     opened = anyio.Event()
 

@@ -32,7 +32,7 @@ def batching_setup(hooks: Farewells | None = None, **lobby: Any) -> tuple[PondSe
 
 
 def shown(peer: MemoryPeer) -> list[Any]:
-    """What the last list of presences holds."""
+    """Return what the last list of presences holds."""
     last = [message for message in peer.drain() if message.action == "PRESENCE"][-1]
     return [each["name"] for each in last.payload.presence]  # type: ignore[union-attr]
 

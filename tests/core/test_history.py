@@ -14,7 +14,7 @@ from tests.common.strategies import more
 
 
 def log_of(count: int = 0, **options: int) -> HistoryLog:
-    """A history in which this much was said at the time 0."""
+    """Return a history in which this much was said at the time 0."""
     log = HistoryLog(History(**options), "e1", 0.0)
     for number in range(1, count + 1):
         log.append(b"%d" % number, "said", 0.0)

@@ -19,7 +19,7 @@ def plain(handler: Handle) -> Handle:
 
 
 def late(handler: Handle) -> Handle:
-    """The same, after a wait."""
+    """Return the same, after a wait."""
 
     async def waiting(ctx: OutgoingContext) -> None:
         await anyio.lowlevel.checkpoint()

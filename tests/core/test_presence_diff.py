@@ -47,7 +47,7 @@ def tracked(options: Options = NEVER) -> PondSetup:
 
 
 def state_of(answer: Any) -> dict[str, Any]:
-    """What an acknowledgement says is shown, by user."""
+    """Return what an acknowledgement says is shown, by user."""
     assert isinstance(answer.payload, Acknowledged)
     assert answer.payload.presence is not None
     assert answer.payload.presence.updates == ()
@@ -56,7 +56,7 @@ def state_of(answer: Any) -> dict[str, Any]:
 
 
 def diff_of(message: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Joins, updates and leaves, by user."""
+    """Return joins, updates and leaves, by user."""
     diff = message.payload
     assert (message.action, message.event) == ("PRESENCE", "DIFF")
     assert isinstance(diff, PresenceDiff)

@@ -25,7 +25,7 @@ TO_BEA: Final = Audience(("bea",))
 
 
 def log_of(*audiences: Audience | None, **options: int) -> HistoryLog:
-    """A history of as many messages of ten bytes."""
+    """Return a history of as many messages of ten bytes."""
     log = HistoryLog(History(**options), "e1", 0.0)
     for audience in audiences:
         log.append(b"x" * 10, "said", 0.0, audience)
@@ -33,7 +33,7 @@ def log_of(*audiences: Audience | None, **options: int) -> HistoryLog:
 
 
 def recovered(recovery: Recovery[str]) -> list[int | str]:
-    """What comes until nothing does, with the offsets of messages."""
+    """Return what comes until nothing does, with the offsets of messages."""
     taken: list[int | str] = []
     while (item := recovery.take()) is not None:
         taken.append(item.offset if isinstance(item, Kept) else item)

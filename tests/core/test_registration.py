@@ -41,7 +41,7 @@ def outgoing_step(log: list[str], name: str) -> Any:
 
 
 async def played(pond: PondSocket, log: list[str]) -> list[str]:
-    """What the handlers log when a client connects, joins, says something, and leaves."""
+    """Return what the handlers log when a client connects, joins, says something, and leaves."""
     async with connect(pond, "/socket?user=ann") as ann:
         await ann.join(ROOM)
         ann.send("BROADCAST", ROOM, "say", {})

@@ -14,7 +14,7 @@ from tests.core.ponds import ROOM, PondSetup, accept_join, member, settled
 
 
 async def setup_with_messages(count: int, *, size: int = 100) -> tuple[PondSetup, Position]:
-    """A pond in which the numbers from 1 to `count` were said, and the position before them."""
+    """Return a pond in which the numbers up to `count` were said, and the position before them."""
     setup = build_with_history(size=size)
     since = await position_of(setup)
     await say(setup, *range(1, count + 1))
@@ -23,7 +23,7 @@ async def setup_with_messages(count: int, *, size: int = 100) -> tuple[PondSetup
 
 @asynccontextmanager
 async def behind(setup: PondSetup, since: Position, *, capacity: int) -> AsyncIterator[MemoryPeer]:
-    """A member that has more history to read than its outbox holds."""
+    """Yield a member that has more history to read than its outbox holds."""
     async with reconnect(setup, capacity=capacity) as ann:
         ann.drain()
         await ann.join(ROOM, since=since)

@@ -47,7 +47,7 @@ class Latch:
 
 
 def setup_with_slow_event(latch: Latch, options: Options) -> PondSetup:
-    """A pond whose event `slow` blocks a thread, and whose event `quick` does not."""
+    """Return a pond whose event `slow` blocks a thread, and whose event `quick` does not."""
     setup = build(options=options)
 
     def slow(ctx: SyncEventContext) -> None:

@@ -44,7 +44,7 @@ def make() -> tuple[Timers, Hosts, Done]:
 
 @asynccontextmanager
 async def ending_host(hosts: Hosts) -> AsyncIterator[None]:
-    """The only host, which ends with the block."""
+    """Yield the only host, which ends with the block."""
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             hosts.groups.append(tasks)

@@ -38,19 +38,19 @@ async def ask(
 
 
 async def result(handler: Handler, payload: Payload | None = None, **more: Any) -> Any:
-    """The same for a handler whose reply is wrapped as `{"result": …}`."""
+    """Return the same for a handler whose reply is wrapped as `{"result": …}`."""
     answer = await ask(handler, payload, **more)
     assert isinstance(answer.payload, Mapping), answer.payload
     return answer.payload["result"]
 
 
 async def fault(handler: Handler, payload: Payload | None = None, **more: Any) -> Fault:
-    """The same for one that is answered with an ERROR."""
+    """Return the same for one that is answered with an ERROR."""
     answer = await ask(handler, payload, **more)
     assert isinstance(answer.payload, Fault), answer
     return answer.payload
 
 
 def lobby() -> Lobby:
-    """A lobby without members, to register handlers at."""
+    """Return a lobby without members, to register handlers at."""
     return build().lobby

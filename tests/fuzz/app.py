@@ -96,7 +96,7 @@ class Target:
         await anyio.sleep_forever()
 
     async def state(self) -> dict[str, Any]:
-        """What there is, seen by the application, the event loop and the garbage collector."""
+        """Return what there is for the application, the event loop and the garbage collector."""
         return {
             "connections": await self.endpoint.connection_count(),
             "channels": sorted(channel.name for channel in await self.lobby.list_channels()),
@@ -106,7 +106,7 @@ class Target:
 
 
 def own_state() -> dict[str, Any]:
-    """What this process holds: open files, and memory in KiB, without what is free."""
+    """Return what this process holds: open files, and memory in KiB, without what is free."""
     _give_back(0)
     status = Path("/proc/self/status").read_text()
     rss = next(sock for sock in status.splitlines() if sock.startswith("VmRSS:"))

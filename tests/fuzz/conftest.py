@@ -14,7 +14,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def input_counts(pytestconfig: pytest.Config) -> InputCounts:
-    """What every part of the suite has sent."""
+    """Return what every part of the suite has sent."""
     return pytestconfig.stash[_KEY]
 
 

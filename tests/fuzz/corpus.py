@@ -76,7 +76,7 @@ class Corpus:
         self._kinds = [make for _, make in kinds]
 
     def message(self) -> tuple[str, bytes]:
-        """A message and the name of its kind."""
+        """Return a message and the name of its kind."""
         make = self._random.choices(self._kinds, self._weights)[0]
         return make.__name__.strip("_").replace("_", " "), make()
 

@@ -136,7 +136,7 @@ _KINDS: Final[list[Callable[[Random], Fatal]]] = [
 
 
 def legal(random: Random, data: bytes, *, is_deflated: bool) -> tuple[str, bytes]:
-    """A message as frames: whole, in fragments, with pings between them, masked in any way."""
+    """Return a message as frames: whole, in fragments, with pings between, masked in any way."""
     opcode = BINARY
     if random.random() < 0.7:
         try:

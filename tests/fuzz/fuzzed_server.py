@@ -122,7 +122,7 @@ class FuzzedServer:
             client.leave()
 
     def state(self) -> dict[str, Any]:
-        """What the server says of itself."""
+        """Return what the server says of itself."""
         state: dict[str, Any] = ask(self._port, request("GET", "/state")).json()
         return state
 
@@ -156,7 +156,7 @@ class FuzzedServer:
         return more
 
     def assert_quiet_log(self) -> None:
-        """The server's log holds no traceback that it should not."""
+        """Check that the server's log holds no traceback that it should not."""
         log = self._server.log()
         found = [alarm for alarm in ALARMS if alarm in log]
         tracebacks = log.count("Traceback (most recent call last)")

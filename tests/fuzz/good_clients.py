@@ -47,7 +47,7 @@ class GoodClient:
         assert (hello["action"], hello["event"]) == ("CONNECT", "CONNECTION"), hello
 
     def read(self) -> dict[str, Any]:
-        """The next message."""
+        """Return the next message."""
         return well_formed(self.sock.text())
 
     def put(self, data: bytes) -> None:

@@ -52,7 +52,7 @@ class InMemoryTarget:
             assert session.posted[-1][0] == 204, session.posted[-1]
 
     async def answers(self, session: Session) -> list[dict[str, Any]]:
-        """What came before the answer to a ping that is sent now, and is no news of others."""
+        """Return what came before the answer to a ping that is sent now, without news of others."""
         # Tasks that POSTs have started get their turn.
         await anyio.wait_all_tasks_blocked()
         self._syncs += 1
@@ -67,7 +67,7 @@ class InMemoryTarget:
                 came.append(frame)
 
     async def heard(self) -> list[int]:
-        """The numbers of what the listener heard, each frame looked at."""
+        """Return the numbers of what the listener heard, each frame looked at."""
         numbers: list[int] = []
         while self.listener.outbox:
             text = (await self.listener.receive_message())["text"]

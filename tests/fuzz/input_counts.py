@@ -73,7 +73,7 @@ class InputCounts:
         self.parts: dict[str, InputCount] = {}
 
     def of(self, name: str) -> InputCount:
-        """The input_count of one part, which other tests may share."""
+        """Return the input_count of one part, which other tests may share."""
         return self.parts.setdefault(name, InputCount(name))
 
     @property

@@ -82,7 +82,7 @@ def _half(random: Random) -> bytes:
 
 
 def _behind(random: Random) -> bytes:
-    """A whole request that is no good, and something behind it."""
+    """Return a whole request that is no good, and something behind it."""
     first = _HEAD + _JSON + b"Content-Length: 2\r\n\r\n{}"
     return first + random.choice([_noise, _request_line, _half])(random)
 

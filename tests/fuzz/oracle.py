@@ -45,7 +45,7 @@ class Unreadable(Exception):  # noqa: N818 - a finding, no error
 
 
 def parse(data: str | bytes) -> Json:
-    """The value of a JSON text; integers out of range are `_HUGE`.
+    """Return the value of a JSON text; integers out of range are `_HUGE`.
 
     Raises:
         Unreadable: Not UTF-8, not JSON, NaN, Infinity, or a lone surrogate anywhere.
@@ -127,7 +127,7 @@ def is_room(name: str) -> bool:
 
 
 def readable(value: Json) -> str | None:
-    """A name, if it is one."""
+    """Return a name, if it is one."""
     return value if is_name(value) else None
 
 
@@ -156,7 +156,7 @@ class Peer:
         return self._judge(data, is_array_allowed=False)
 
     def body(self, data: bytes) -> Verdict:
-        """The body of one POST: a message, or an array of them that is taken whole or not."""
+        """Judge the body of one POST: a message, or an array of them that is taken whole or not."""
         return self._judge(data, is_array_allowed=True)
 
     def _judge(self, data: str | bytes, *, is_array_allowed: bool) -> Verdict:
@@ -258,7 +258,7 @@ def _are_extensions(value: dict[str, Json]) -> bool:
 
 
 def well_formed(text: str | bytes) -> dict[str, Json]:
-    """A frame of the server, checked: strict JSON, the whole envelope, nothing ill-typed.
+    """Return a frame of the server, checked: strict JSON, the whole envelope, nothing ill-typed.
 
     Raises:
         AssertionError: It is not.
@@ -297,7 +297,7 @@ def assert_answered(
 
 
 def assert_answered_in_any_order(expected: list[Answer], frames: list[dict[str, Json]]) -> None:
-    """The same where several requests are under way at once."""
+    """Assert the same where several requests are under way at once."""
     left = list(frames)
     for answer in sorted(expected, key=lambda each: each.request_id is None):
         found = next((each for each in left if _fits(answer, each)), None)

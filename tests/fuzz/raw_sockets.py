@@ -54,7 +54,7 @@ def frame(
 
 
 def masked_with(payload: bytes, mask: bytes) -> bytes:
-    """The payload under a key."""
+    """Return the payload under a key."""
     size = len(payload)
     key = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
@@ -69,7 +69,7 @@ class Response:
     body: bytes
 
     def json(self) -> Any:
-        """The body, parsed."""
+        """Return the body, parsed."""
         return json.loads(self.body)
 
 
@@ -150,7 +150,7 @@ class RawSocket:
         self._buffer += data
 
     def response(self, *, has_body: bool = True) -> Response:
-        """The next HTTP response, whole; raises as `take`."""
+        """Return the next HTTP response, whole; raises as `take`."""
         head = self.head()
         if head.status in (204, 304) or head.status < 200 or not has_body:
             return head
@@ -164,14 +164,14 @@ class RawSocket:
         return head
 
     def head(self) -> Response:
-        """The start of an HTTP response."""
+        """Return the start of an HTTP response."""
         first, *lines = self.take_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         pairs = (sock.partition(":") for sock in lines if sock)
         headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
         return Response(int(first.split()[1]), headers, b"")
 
     def chunk(self) -> bytes:
-        """The next chunk of a chunked body; empty at its end."""
+        """Return the next chunk of a chunked body; empty at its end."""
         size = int(self.take_until(b"\r\n"), 16)
         return self.take(size + 2)[:-2]
 
@@ -182,7 +182,7 @@ def request(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> bytes:
-    """An HTTP request as it should be."""
+    """Return an HTTP request as it should be."""
     named = {"Host": "127.0.0.1", **(headers or {})}
     if body is not None:
         named["Content-Length"] = str(len(body))
@@ -213,13 +213,13 @@ DEFLATE: Final = {
 
 
 def deflated(data: bytes) -> bytes:
-    """The payload of a compressed message (RFC 7692, section 7.2.1)."""
+    """Return the payload of a compressed message (RFC 7692, section 7.2.1)."""
     squeeze = zlib.compressobj(wbits=-15)
     return (squeeze.compress(data) + squeeze.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def inflated(data: bytes) -> bytes:
-    """The message of a compressed payload."""
+    """Return the message of a compressed payload."""
     return zlib.decompressobj(wbits=-15).decompress(data + b"\0\0\xff\xff")
 
 
@@ -237,7 +237,7 @@ class RawWebSocket(RawSocket):
         self.is_deflated = "sec-websocket-extensions" in self.answer.headers
 
     def text(self) -> str:
-        """The next message of the server.
+        """Return the next message of the server.
 
         Raises:
             Ended: It has closed; `closed` says how.
@@ -283,7 +283,7 @@ class RawEventStream(RawSocket):
         self._text = b""
 
     def text(self) -> str:
-        """The data of the next event; comments are skipped.
+        """Return the data of the next event; comments are skipped.
 
         Raises:
             Ended: The stream is over.

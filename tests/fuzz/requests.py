@@ -116,12 +116,12 @@ class Requests:
         self.others: list[bytes] = []
 
     def raw_request(self) -> RawRequest:
-        """A request that a server takes for one."""
+        """Return a request that a server takes for one."""
         makers = [self._speak] * 5 + [self._stranger, self._delete, self._page, self._method]
         return self._random.choice(makers)()
 
     def handshake(self) -> RawRequest:
-        """A handshake that is right, at the wrong place or from the wrong one."""
+        """Return a handshake that is right, at the wrong place or from the wrong one."""
         # Two origins are too many already for some implementations of WebSocket.
         noise = [(name, value) for name, value in self._noise() if name != b"Origin"]
         draft = Draft(method=b"GET", headers=[*noise, *HANDSHAKE])
@@ -152,7 +152,7 @@ class Requests:
         return self._spoiled(draft)
 
     def _spoiled(self, draft: Draft) -> RawRequest:
-        """A POST to a live connection with one thing wrong, which must not reach it."""
+        """Return a POST to a live connection with one thing wrong, which must not reach it."""
         pick = self._random.choice
         match self._random.randrange(5):
             case 0:

@@ -27,7 +27,7 @@ MANY = 1_200
 
 @pytest.fixture
 def limited(serve: Serve, input_counts: InputCounts) -> Iterator[tuple[int, InputCount]]:
-    """The port of a server with default limits, which is as it was after the test."""
+    """Yield the port of a server with default limits, which is as it was after the test."""
     input_count = input_counts.of("floods")
     server = serve("tests.fuzz.app:limited", "--ws", "websockets-sansio", "--log-level", "warning")
     under_fire = FuzzedServer(server, input_count, input_count, SANSIO)
@@ -105,7 +105,7 @@ def test_a_join_of_too_many_channels_is_refused_and_no_error(
 def flood_and_leave(
     sock: RawWebSocket, inputs: list[bytes], input_count: InputCount
 ) -> list[dict[str, Any]]:
-    """The same, where nothing of it ends the connection."""
+    """Return the same, where nothing of it ends the connection."""
     close = frame((1000).to_bytes(2), 8)
     for data in inputs:
         input_count.add("flood", data)

@@ -140,7 +140,7 @@ def _sender(sent: list[dict[str, Any]]) -> Callable[[Any], Any]:
 
 
 def _status(handshake: RequestScope, sent: list[dict[str, Any]]) -> int | None:
-    """The status of an answer that keeps to the ASGI specification; None: there was no time."""
+    """Return the status of an answer that keeps to the ASGI specification; None if time was up."""
     if not sent:
         return None
     first, *rest = sent
@@ -170,7 +170,7 @@ def _status(handshake: RequestScope, sent: list[dict[str, Any]]) -> int | None:
 
 
 def _expected(handshake: RequestScope) -> int | None:
-    """The status, as far as it can be said from the scope alone."""
+    """Return the status, as far as it can be said from the scope alone."""
     scope = handshake.scope
     headers = scope["headers"]
     if any(name.lower() == b"origin" for name, _ in headers):

@@ -1,4 +1,4 @@
-"""The last test of the suite: it was enough. (Files run in the order of their names.)"""
+"""The last test of the suite: it was enough. Files run in the order of their names."""
 
 import pytest
 

@@ -89,7 +89,7 @@ class WebSocketFuzzer:
         assert_answered(inputs, expected, self._answers(sock))
 
     def _answers(self, sock: RawWebSocket) -> list[dict[str, Any]]:
-        """What came before the answer to a ping that is sent last."""
+        """Return what came before the answer to a ping that is sent last."""
         self._syncs += 1
         sync = f"sync{self._syncs}"
         sock.send(frame(b'{"action":"ping","requestId":"%s"}' % sync.encode()))

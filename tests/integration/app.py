@@ -123,7 +123,7 @@ pond_app = PondASGIApp(pond)
 
 
 async def state() -> dict[str, object]:
-    """What there is: seen by the application, by the event loop, and by the garbage collector."""
+    """Return what there is for the application, the event loop and the garbage collector."""
     return {
         "connections": await sockets.connection_count(),
         "rooms": {

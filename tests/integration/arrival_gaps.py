@@ -25,7 +25,7 @@ class Hearer:
 
 
 class Gaps:
-    """Listens to clients for broadcasts that carry `n` = 1, 2, 3 …
+    """Listens to clients for broadcasts that carry `n` = 1, 2, 3 and so on.
 
     Args:
         clients: The ones that are to hear everything.

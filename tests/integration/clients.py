@@ -49,7 +49,7 @@ class Client(ABC):
             self._news.set()
 
     async def receive(self) -> Message:
-        """The next message.
+        """Return the next message.
 
         Raises:
             AssertionError: None came in time, or the connection ended.
@@ -57,14 +57,14 @@ class Client(ABC):
         return await self._first(lambda _message: True, "a message")
 
     async def receive_event(self, action: str, event: str) -> Message:
-        """The next message of this action and event; others stay unread."""
+        """Return the next message of this action and event; others stay unread."""
         return await self._first(
             lambda message: (message["action"], message["event"]) == (action, event),
             f"{action} / {event}",
         )
 
     async def answer(self, request_id: str) -> Message:
-        """The next message with this request id; others stay unread."""
+        """Return the next message with this request id; others stay unread."""
         return await self._first(
             lambda message: bool(message["requestId"] == request_id), f"an answer to {request_id}"
         )
@@ -128,7 +128,7 @@ class Client(ABC):
 
     @abstractmethod
     def texts(self) -> AsyncIterator[str | bytes]:
-        """The JSON texts that the server sends, until the connection ends."""
+        """Yield the JSON texts that the server sends, until the connection ends."""
 
     @abstractmethod
     async def send_raw(self, data: bytes) -> None:
@@ -160,7 +160,7 @@ class WebSocketClient(Client):
         return self.connection.close_code
 
     async def texts(self) -> AsyncIterator[str | bytes]:
-        """The frames."""
+        """Yield the frames."""
         try:
             while True:
                 yield await self.connection.recv()
@@ -211,7 +211,7 @@ class SSEClient(Client):
         self.is_torn = False
 
     async def texts(self) -> AsyncIterator[str | bytes]:
-        """The data of the events."""
+        """Yield the data of the events."""
         decoder = SSEDecoder()
         try:
             # As text, since proxies compress it.
@@ -315,7 +315,7 @@ def frame(action: str, event: str, channel_name: str, request_id: str, payload: 
 
 
 def not_found(name: str, request_id: str, message: str) -> Message:
-    """The answer where no lobby serves a channel of this name."""
+    """Return the answer where no lobby serves a channel of this name."""
     payload = {"channel": name, "code": 404, "message": message}
     return frame("SYSTEM", "NOT_FOUND", name, request_id, payload)
 

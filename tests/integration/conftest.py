@@ -17,7 +17,7 @@ Shared: TypeAlias = Callable[..., Server]
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The clients are asyncio's; the server is a process of its own."""
+    """Return the clients are asyncio's; the server is a process of its own."""
     return "asyncio"
 
 
@@ -51,14 +51,14 @@ def shared() -> Iterator[Shared]:
 
 @pytest.fixture
 def server(shared: Shared) -> Server:
-    """The server of `tests/integration/app.py`."""
+    """Return the server of `tests/integration/app.py`."""
     # Which sends any status from 400 to 599, as its base class does, the protocol of `engine`.
     return shared("tests.integration.app:app", "--log-level", "warning", *FAST_LANE)
 
 
 @pytest.fixture
 def engine(shared: Shared) -> Server:
-    """The server of `tests/integration/engine_app.py`."""
+    """Return the server of `tests/integration/engine_app.py`."""
     ws = ("--ws", "websockets-sansio")
     return shared("tests.integration.engine_app:app", "--log-level", "warning", *ws)
 
@@ -78,7 +78,7 @@ def clients(connect: Connector, engine: Server) -> EngineClients:
 
 @pytest.fixture
 async def ann(clients: EngineClients, transport: Transport, room: str) -> Client:
-    """A member of `room` at `engine`; modules for other servers have an `ann` of their own."""
+    """Return a member of `room` at `engine`; modules for other servers have their own `ann`."""
     return await clients.member(transport, "ann", room)
 
 
@@ -90,5 +90,5 @@ async def bob(clients: EngineClients, transport: Transport, room: str) -> Client
 
 @pytest.fixture
 def room() -> str:
-    """The name of a channel that no other test uses."""
+    """Return the name of a channel that no other test uses."""
     return f"/room/{fresh_id()}"

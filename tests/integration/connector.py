@@ -39,7 +39,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error
         self.body = body
 
     def json(self) -> Message:
-        """The body."""
+        """Return the body."""
         message: Message = json.loads(self.body)
         return message
 

@@ -19,7 +19,7 @@ async def linger(ctx: EventContext) -> None:
 
 
 def make_pond() -> PondSocket:
-    """A pond that accepts every connection."""
+    """Return a pond that accepts every connection."""
     pond = PondSocket()
     endpoint = pond.create_endpoint("/socket", lambda ctx: ctx.accept())
     lobby = endpoint.create_channel("/room/:id", enter)

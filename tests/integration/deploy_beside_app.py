@@ -22,7 +22,7 @@ async def ready(_request: Request) -> Response:
 
 
 async def foreign_stream(_request: Request) -> Response:
-    """An event stream that ends as those of sse-starlette do."""
+    """Return an event stream that ends as those of sse-starlette do."""
 
     async def events() -> AsyncIterator[str]:
         yield ": begun\n\n"

@@ -68,5 +68,5 @@ def events(room: str, event: str, payloads: list[Message]) -> list[Message]:
 
 
 def told(client: Client, action: str = "BROADCAST") -> list[Message]:
-    """What has come and was not asked for, of one action."""
+    """Return what has come and was not asked for, of one action."""
     return [message for message in client.unread if message["action"] == action]

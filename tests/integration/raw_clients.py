@@ -127,7 +127,7 @@ class RawClient(asyncio.Protocol):
         return self
 
     async def receive(self, event: str, seconds: float = WAIT_SECONDS) -> Message:
-        """The next message of this event, among those kept; those before it are forgotten.
+        """Return the next message of this event, among those kept; those before it are forgotten.
 
         Raises:
             AssertionError: It did not come in time, or the connection ended.
@@ -339,7 +339,7 @@ async def connecting(server: Server) -> AsyncIterator[RawConnector]:
 
 
 def socket_states(server: Server, address: tuple[str, int]) -> list[str]:
-    """The states of the server's side of a connection, as the kernel knows it: gone if empty.
+    """Return the states of the server's side of a connection, as the kernel knows it; none: gone.
 
     Sockets that the server has closed are in the list for as long as the kernel still holds data
     for the peer. Hexadecimal, from the kernel's `tcp_states.h`: 01 is established; and 06, which

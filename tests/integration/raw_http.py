@@ -20,7 +20,7 @@ class Answer(NamedTuple):
     body: bytes
 
     def json(self) -> Message:
-        """The body."""
+        """Return the body."""
         message: Message = json.loads(self.body)
         return message
 
@@ -57,7 +57,7 @@ class RawConnection:
         )
 
     async def answer(self) -> Answer:
-        """The next response, with its body where it says how long that is."""
+        """Return the next response, with its body where it says how long that is."""
         async with asyncio.timeout(WAIT_SECONDS):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *lines = head.split("\r\n")[:-2]
@@ -66,12 +66,12 @@ class RawConnection:
         return Answer(int(first.split(" ")[1]), headers, body)
 
     async def read_until(self, mark: bytes) -> bytes:
-        """What comes up to a mark."""
+        """Return what comes up to a mark."""
         async with asyncio.timeout(WAIT_SECONDS):
             return await self._reader.readuntil(mark)
 
     async def wait_closed(self) -> bytes:
-        """What comes until the server ends the connection."""
+        """Return what comes until the server ends the connection."""
         async with asyncio.timeout(WAIT_SECONDS):
             try:
                 return await self._reader.read()
@@ -90,7 +90,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 @asynccontextmanager
 async def calling(server: Server) -> AsyncIterator[RawConnection]:
-    """A connection for as long as the block lasts."""
+    """Yield a connection for as long as the block lasts."""
     line = RawConnection(server, *await asyncio.open_connection(server.host, server.port))
     try:
         yield line

@@ -34,7 +34,7 @@ async def ask(server: Server, path: str) -> Message:
 
 
 async def watch(server: Server) -> Message:
-    """The state of `stall_app`."""
+    """Return the state of `stall_app`."""
     return await ask(server, "/state")
 
 
@@ -75,7 +75,7 @@ async def see_nothing_left(server: Server, before: Message) -> None:
 
 
 def kernel_bytes() -> int:
-    """The most that this kernel holds of what was written to one connection."""
+    """Return the most that this kernel holds of what was written to one connection."""
     return int(Path("/proc/sys/net/ipv4/tcp_wmem").read_text().split()[2])
 
 

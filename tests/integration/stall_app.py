@@ -104,7 +104,7 @@ scopes: dict[str, anyio.CancelScope] = {}
 
 
 async def state() -> dict[str, object]:
-    """What there is: seen by the application, the loop, the system and the garbage collector."""
+    """Return what there is for the application, the loop, the system and the garbage collector."""
     gc.collect()
     # glibc keeps tens of MiB at the end of the heap of a process that has once had them.
     _give_back(0)

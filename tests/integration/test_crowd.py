@@ -28,7 +28,7 @@ OPEN_FILES: Final = 2 * CROWD + 200
 
 @pytest.fixture
 def server(serve: Serve) -> Iterator[Server]:
-    """A server of one's own, which may open enough files."""
+    """Yield a server of one's own, which may open enough files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY in (soft, hard)
     if not unlimited and soft < OPEN_FILES:

@@ -15,7 +15,7 @@ BOTH = ["SIGTERM", "SIGINT"]
 
 
 async def found(client: Client) -> Message:
-    """What the app found at this connection."""
+    """Return what the app found at this connection."""
     greeting = await client.receive_event("SYSTEM", "found")
     payload: Message = greeting["payload"]
     return payload
@@ -23,7 +23,7 @@ async def found(client: Client) -> Message:
 
 @pytest.fixture(params=["websockets", "websockets-sansio", "wsproto"])
 def uvicorn_url(request: pytest.FixtureRequest, shared: Shared) -> str:
-    """uvicorn with one of its WebSocket implementations."""
+    """Return the URL of uvicorn with one of its WebSocket implementations."""
     server = shared(APP, "--ws", request.param, "--ws-ping-interval", "7")
     return f"{server.http_url}/socket"
 

@@ -175,7 +175,7 @@ async def test_an_error_of_the_applications_own_is_answered_with_its_code_and_wo
 
 
 async def assert_goodbye(client: Client, payload: dict[str, Any]) -> None:
-    """It is the last that comes, before a close with its code."""
+    """Assert that it is the last message, before a close with its code."""
     goodbye = await client.receive_event("SYSTEM", "GOODBYE")
     assert goodbye == frame("SYSTEM", "GOODBYE", "GATEWAY", goodbye["requestId"], payload)
     await client.wait_closed()

@@ -31,7 +31,7 @@ PENDING_BYTES = 1_048_576
 
 
 def sized(room: str, size: int, letter: str = "x", event: str = "say") -> bytes:
-    """A message of so many bytes."""
+    """Return a message of so many bytes."""
     message = envelope("BROADCAST", room, event, {"text": ""})
     missing = size - len(json.dumps(message).encode())
     letters, rest = divmod(missing, len(letter.encode()))
@@ -47,7 +47,7 @@ def id_of(body: bytes) -> str:
 
 
 def assert_retry(answer: Message, error: str, name: str, request_id: str) -> float:
-    """It is an ERROR with a time after which to ask again, in milliseconds."""
+    """Assert that it is an ERROR; return after how many milliseconds the client may ask again."""
     wait: float = answer["payload"].pop("retryAfterMs")
     sentence = answer["payload"].pop("message")
     assert answer == frame("ERROR", error, name, request_id, {"error": error, "code": 429})
@@ -58,7 +58,7 @@ def assert_retry(answer: Message, error: str, name: str, request_id: str) -> flo
 
 
 def assert_too_many(answer: httpx.Response) -> None:
-    """It is HTTP's way to say the same."""
+    """Assert that it says the same in HTTP's way."""
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 1
     assert answer.json().keys() == {"error", "code", "message"}

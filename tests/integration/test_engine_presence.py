@@ -25,7 +25,7 @@ def shown(entries: list[Message]) -> dict[str, str]:
 
 
 def listed(message: Message) -> list[str]:
-    """The names in a full list."""
+    """Return the names in a full list."""
     assert message["payload"].keys() == {"presence", "changed"}
     return [each["name"] for each in message["payload"]["presence"]]
 

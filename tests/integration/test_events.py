@@ -36,7 +36,7 @@ async def bob(connect: Connector, server: Server, transport: Transport, room: st
 
 
 async def heard(client: Client, room: str) -> list[Message]:
-    """The payloads of all broadcasts so far; an answer to an event sent now comes after them."""
+    """Return the payloads of all broadcasts before the answer to an event that is sent now."""
     await client.call(room, "echo")
     return [message["payload"] for message in client.unread if message["action"] == "BROADCAST"]
 
@@ -236,7 +236,7 @@ async def test_a_message_over_the_size_limit_is_refused(ann: Client, room: str) 
 
 
 async def fault(client: Client) -> Message:
-    """The next message, without its sentence."""
+    """Return the next message, without its sentence."""
     message = await client.receive()
     sentence = message["payload"].pop("message")
     assert isinstance(sentence, str)

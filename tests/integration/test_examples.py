@@ -37,7 +37,7 @@ HOSTED: Final = [name for name, mount in APPS.items() if mount]
 
 
 def command(name: str) -> list[str]:
-    """What the file says how to run it."""
+    """Return what the file says how to run it."""
     text = (ROOT / "examples" / f"{name}.py").read_text()
     found = re.search(r"`uvicorn ([^`]+)`", text)
     assert found, f"{name}.py does not say how to run it"

@@ -33,7 +33,7 @@ def loop(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def fast(shared: Shared, loop: str) -> Server:
-    """A server with the fast lane."""
+    """Return a server with the fast lane."""
     return shared(APP, "--loop", loop, *FAST)
 
 
@@ -57,7 +57,7 @@ class Bare:
         return cls(reader, writer)
 
     async def frame(self) -> tuple[int, bytes]:
-        """The next frame."""
+        """Return the next frame."""
         opcode, size = await self.reader.readexactly(2)
         if size >= 126:
             size = int.from_bytes(await self.reader.readexactly(2 if size == 126 else 8))
@@ -65,7 +65,7 @@ class Bare:
 
 
 async def asked(server: Server, path: str) -> str:
-    """The first text that a path sends."""
+    """Return the first text that a path sends."""
     async with connect(f"{server.ws_url}{path}") as client:
         return str(await client.recv())
 
@@ -74,7 +74,7 @@ async def asked(server: Server, path: str) -> str:
 async def connected(
     url: str, compression: Literal["deflate"] | None
 ) -> AsyncIterator[ClientConnection]:
-    """A client for a block that must not take long."""
+    """Yield a client for a block that must not take long."""
     async with asyncio.timeout(WAIT_SECONDS), connect(url, compression=compression) as client:
         yield client
 

@@ -168,7 +168,7 @@ async def test_a_peer_that_reads_a_little_and_stops_again_is_freed() -> None:
 
 
 async def stall_some(connect: RawConnector) -> tuple[RawClient, list[RawClient]]:
-    """A member that fills the others' connections, and these: idle ones and stalled ones."""
+    """Return a member that fills the others' connections, and these: idle ones and stalled ones."""
     driver = await member(connect, "websocket", "driver")
     idle = [await member(connect, transport, transport) for transport in TRANSPORTS]
     stuck = await stall(connect, "stuck")

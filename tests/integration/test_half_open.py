@@ -113,7 +113,7 @@ class CaseClients:
             await asyncio.sleep(0.2)
 
     async def findings(self) -> dict[str, Any]:
-        """What became of the clients."""
+        """Return what became of the clients."""
         state = await watch(self.server)
         return {
             "case": self.case.setup,

@@ -28,7 +28,7 @@ async def bob(
 
 
 def listed(event: str, room: str, message: Message, names: list[str], changed: Message) -> Message:
-    """The frame that lists these people."""
+    """Return the frame that lists these people."""
     payload = {"presence": [{"name": name} for name in names], "changed": changed}
     return frame("PRESENCE", event, room, message["requestId"], payload)
 

@@ -12,7 +12,7 @@ ROOM = "/room/1"
 
 @pytest.fixture
 def rooms(shared: Shared) -> Server:
-    """The server of `tests/integration/history_app.py`."""
+    """Return the server of `tests/integration/history_app.py`."""
     return shared("tests.integration.history_app:app", "--log-level", "warning", *FAST_LANE)
 
 
@@ -43,7 +43,7 @@ class ReturningClient:
         return payload
 
     async def hear(self, count: int) -> list[int]:
-        """The next numbers that are said."""
+        """Return the next numbers that are said."""
         numbers = []
         for _ in range(count):
             message = await self.client.receive_event("BROADCAST", "said")
@@ -76,7 +76,7 @@ async def say(client: Client, room: str, first: int, last: int) -> None:
 
 
 async def say_and_hear(client: Client, room: str, first: int, last: int) -> None:
-    """The same, and wait until the client that asked for it has heard all."""
+    """Do the same, and wait until the client that asked for it has heard all."""
     await say(client, room, first, last)
     for _ in range(last - first + 1):
         await client.receive_event("BROADCAST", "said")

@@ -61,7 +61,7 @@ class ReturningClient:
         return payload
 
     async def messages(self, count: int) -> list[Message]:
-        """The next broadcasts that it does not have."""
+        """Return the next broadcasts that it does not have."""
         found: list[Message] = []
         while len(found) < count:
             message = await self.client.receive_event("BROADCAST", "said")
@@ -76,7 +76,7 @@ class ReturningClient:
         return found
 
     async def hear(self, count: int) -> list[int]:
-        """The numbers that they say."""
+        """Return the numbers that they say."""
         return [message["payload"]["n"] for message in await self.messages(count)]
 
     async def go(self) -> None:
@@ -273,7 +273,7 @@ async def test_a_cursor_that_is_none_of_ours_is_a_fresh_start_and_connect_says_s
 
 
 def altered(cursor: str, kind: str, room: str) -> str:
-    """A client's cursor, altered as an attacker would alter it."""
+    """Return a client's cursor, altered as an attacker would alter it."""
     raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     match kind:
         case "nonsense":

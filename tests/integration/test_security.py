@@ -43,7 +43,7 @@ ODD_BYTES: Final = bytes(byte for byte in range(0x21, 0x100) if byte != 0x7F)
 
 @pytest.fixture(scope="module")
 def server(setup: Setup) -> Iterator[Server]:
-    """The server; one for all tests that run on it."""
+    """Yield the server; one for all tests that run on it."""
     arguments = (*setup.arguments, *LOGGING[setup.server])
     with Server(APP, *arguments, server=setup.server) as server:
         yield server
@@ -57,7 +57,7 @@ with_one_worker = pytest.mark.parametrize("setup", SINGLES, indirect=True, ids=s
 async def streaming(
     server: Server, *headers: bytes, target: bytes = b"/socket"
 ) -> AsyncIterator[tuple[RawConnection, Answer, bytes]]:
-    """An open stream: its line, the beginning of its answer, and the header that names it."""
+    """Yield an open stream: its line, the beginning of its answer, and the header that names it."""
     async with calling(server) as line:
         line.ask(b"GET", target, STREAM, *headers)
         answer = await line.answer()
@@ -66,7 +66,7 @@ async def streaming(
 
 
 async def read_of(line: RawConnection) -> Message:
-    """What the application says that it has read of the request for this stream."""
+    """Return what the application says that it has read of the request for this stream."""
     decoder = SSEDecoder()
     while True:
         for event in decoder.feed(await line.read_until(b"\n\n")):

@@ -35,7 +35,7 @@ REGISTERED: Final = {status.value for status in HTTPStatus}
 
 @pytest.fixture(scope="module")
 def server(setup: Setup) -> Iterator[Server]:
-    """The server; one for all tests that run on it."""
+    """Yield the server; one for all tests that run on it."""
     with Server(APP, *setup.arguments, server=setup.server) as server:
         yield server
 
@@ -66,7 +66,7 @@ async def test_members_over_both_transports_hear_each_other(
 
 
 async def heard(client: Client, count: int) -> list[Message]:
-    """The payloads of the next broadcasts."""
+    """Return the payloads of the next broadcasts."""
     return [(await client.receive_event("BROADCAST", "said"))["payload"] for _ in range(count)]
 
 
@@ -93,7 +93,7 @@ async def test_a_stream_begins_whichever_worker_has_it(connect: Connector, serve
 
 
 async def refusal(connect: Connector, transport: Transport, url: str) -> Refused:
-    """What a client is told that must not get in; its body is whole and says what it says."""
+    """Return the refusal of a client; its body is whole and agrees with the status."""
     with pytest.raises(Refused) as refused:
         await connect(transport, url)
     answer = refused.value
@@ -104,7 +104,7 @@ async def refusal(connect: Connector, transport: Transport, url: str) -> Refused
 
 
 def seen(setup: Setup, transport: Transport, status: int) -> int:
-    """The status of the response, which may be another one than its body has."""
+    """Return the status of the response, which may be another one than its body has."""
     # uvicorn's older WebSocket implementation sends what Python has a name for. RFC 9110,
     # section 15: a status that one does not know counts as the first of its class.
     if transport == "websocket" and "websockets" in setup.arguments and status not in REGISTERED:
@@ -181,7 +181,7 @@ async def test_a_post_that_is_too_long_gets_its_answer(
 
 
 async def chunks(size: int) -> AsyncIterator[bytes]:
-    """A body whose length is not said before."""
+    """Yield a body whose length is not said before."""
     for start in range(0, size, 10_000):
         yield b" " * min(10_000, size - start)
 
@@ -222,7 +222,7 @@ async def test_a_stream_ends_after_its_goodbye(
 
 
 def said_before(client: Client, code: CloseCode) -> None:
-    """What a client was told before the end: nothing where it is a normal one."""
+    """Check what a client was told before the end: nothing where it is a normal one."""
     if code is CloseCode.NORMAL:
         assert client.unread == []
         return

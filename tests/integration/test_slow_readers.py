@@ -34,7 +34,7 @@ def server() -> Iterator[Server]:
 
 
 async def miss_most(server: Server, transport: Transport, room: str) -> list[Message]:
-    """What a member gets of many broadcasts and of its own questions, if it pauses meanwhile.
+    """Return what a member gets of broadcasts and of its own questions, if it pauses meanwhile.
 
     Its name is that of the transport and the room.
     """
@@ -85,7 +85,7 @@ def heard_numbers(heard: list[Message]) -> list[int]:
 
 
 async def expect_told_once(server: Server, user: str, missed: int) -> None:
-    """The log says when it began and how it ended, and no more."""
+    """Expect the log to say when it began and how it ended, and no more."""
     assert missed > 0
     began = f"A slow consumer misses events from now on (user={user!r})."
     ended = f"A slow consumer missed {missed} events (user={user!r})."

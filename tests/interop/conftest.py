@@ -17,7 +17,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def remembering_server() -> Iterator[Server]:
-    """The same server, whose rooms have a history; that shows, or the tests would prove nothing."""
+    """Yield the same server, whose rooms have a history; it is checked that they do."""
     with Server(APP, env={"POND_HISTORY": "1"}) as server:
         expect_positions(server)
         yield server
@@ -25,6 +25,6 @@ def remembering_server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def beating_server() -> Iterator[Server]:
-    """The same server, with a very short patience for silence."""
+    """Yield the same server, with a very short patience for silence."""
     with Server(APP, env={"POND_BEAT": str(BEAT_SECONDS)}) as server:
         yield server

@@ -14,7 +14,7 @@ PEER = client_processes.HERE / "npm" / "peer.mjs"
 
 @pytest.fixture(scope="module")
 def node() -> str:
-    """The command that runs the peer, in whose directory the client is installed."""
+    """Return the command that runs the peer, in whose directory the client is installed."""
     found = shutil.which("node")
     if found is None:
         pytest.fail("Node is not on the PATH: install it, then run `nox -s interop`", pytrace=False)

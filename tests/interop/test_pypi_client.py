@@ -15,7 +15,7 @@ PEER = client_processes.HERE / "pypi" / "peer.py"
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    """The Python of the environment that holds the client and the older package it needs."""
+    """Return the Python of the environment that holds the client and the older package it needs."""
     found = shutil.which(os.environ.get("POND_PYPI_CLIENT_PYTHON", ""))
     if found is None:
         pytest.fail("The PyPI client is not installed: run `nox -s interop`", pytrace=False)

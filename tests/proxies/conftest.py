@@ -22,14 +22,14 @@ Proxied: TypeAlias = Callable[..., Nginx]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A server with the options of the deployment page."""
+    """Yield a server with the options of the deployment page."""
     with Server(APP, *RECOMMENDED["uvicorn"]) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def nginx(server: Server) -> Iterator[Nginx]:
-    """nginx with the configuration of the deployment page, in front of the server."""
+    """Start nginx with the configuration of the deployment page, in front of the server."""
     with Nginx(server) as nginx:
         yield nginx
 

@@ -106,7 +106,7 @@ async def test_a_page_of_the_proxied_host_may_connect_and_another_may_not(
 
 @pytest.fixture
 def plain(server: Server, proxied: Proxied) -> Nginx:
-    """nginx without the two lines that pass a handshake on."""
+    """Return an nginx without the two lines that pass a handshake on."""
     lines = DEPLOYED.read_text().splitlines(keepends=True)
     kept = [line for line in lines if not line.strip().startswith("proxy_set_header Upgrade")]
     kept = [line for line in kept if not line.strip().startswith("proxy_set_header Connection")]
@@ -137,7 +137,7 @@ async def test_event_streams_pass_where_websockets_do_not(
 
 @pytest.fixture
 def impatient(server: Server, proxied: Proxied) -> Nginx:
-    """nginx that gives a client up which has read nothing for 2 s instead of 20 s."""
+    """Return an nginx that ends a client which has read nothing for 2 s instead of 20 s."""
     return proxied(server, DEPLOYED.read_text().replace("send_timeout 20s;", "send_timeout 2s;"))
 
 

@@ -224,7 +224,7 @@ async def test_healthy_members_miss_nothing_whatever_the_others_do(
 
 
 async def _drop_what_came(room: Room) -> None:
-    """The speaker's own copies, and the unruly's, would pile up here."""
+    """Drop what the speaker and the unruly clients were sent: it would pile up here."""
     assert room.speaker is not None
     while not room.is_over:
         room.speaker.unread.clear()

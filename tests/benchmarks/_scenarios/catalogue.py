@@ -39,7 +39,7 @@ def _is_on_first_server(contender: Contender) -> bool:
 
 
 def whole() -> tuple[Scenario, ...]:
-    """What the page shows, in its order."""
+    """Return what the page shows, in its order."""
     sockets = _keys(Kind.WEBSOCKET, _is_plain)
     first = _keys(Kind.WEBSOCKET, _is_on_first_server)
     tuned = _keys(Kind.WEBSOCKET, lambda own: _is_plain(own) or own.key.endswith("-gc"))
@@ -62,7 +62,7 @@ def whole() -> tuple[Scenario, ...]:
 
 
 def quick() -> tuple[Scenario, ...]:
-    """The same in small, for ratios that are far off."""
+    """Return the same in small, for ratios that are far off."""
     return (
         fan_out_to(200, _QUICK, _QUICK_SECONDS),
         echo_of(50, _QUICK, _QUICK_SECONDS),

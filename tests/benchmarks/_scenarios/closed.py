@@ -48,14 +48,14 @@ def fan_out_to(
 async def fan_out_play(
     contender: Contender, stage: Stage, size: int, seconds: float, channel: str = CHANNEL
 ) -> Play:
-    """Rounds of one member speaking to all."""
+    """Return rounds in which one member speaks to all."""
     process, crowd = stage
     phrase = Phrase(lambda token: contender.dialect.say(token, size, channel))
     return await measured(process, lambda count: fan_out(crowd, phrase.fresh, count), seconds)
 
 
 def echo_of(clients: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> Scenario:
-    """Requests and answers, each client on its own."""
+    """Return a scenario of requests and answers, each client on its own."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -76,7 +76,7 @@ def echo_of(clients: int, contenders: tuple[str, ...], seconds: float = ROUND_SE
 
 
 def echo_of_one(contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> Scenario:
-    """What a lone request waits; by the clock on the wall."""
+    """Return what a lone request waits; by the clock on the wall."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:

@@ -65,7 +65,7 @@ def join_of(clients: int, contenders: tuple[str, ...]) -> Scenario:
 
 
 def idle(members: int, contenders: tuple[str, ...]) -> Scenario:
-    """The memory of members who say nothing; each round has a fresh server."""
+    """Return the memory of members who say nothing; each round has a fresh server."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:

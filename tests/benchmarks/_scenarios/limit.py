@@ -26,7 +26,7 @@ _ON: Final = Options(
 
 
 def rate_limit(messages: int = _MESSAGES) -> Scenario:
-    """The same messages with the limit off and on."""
+    """Return the same messages with the limit off and on."""
     text = text_of(ClientActions.BROADCAST, "nothing")
 
     @asynccontextmanager

@@ -97,7 +97,7 @@ def open_loop(rate: float, members: int, contenders: tuple[str, ...]) -> Scenari
 
 
 def keeps_up(members: int, contenders: tuple[str, ...]) -> Scenario:
-    """The highest rate whose deliveries come when they are due."""
+    """Return the highest rate whose deliveries come when they are due."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -146,7 +146,7 @@ def keeps_up(members: int, contenders: tuple[str, ...]) -> Scenario:
 
 
 async def climb(kept_up: Callable[[float], Awaitable[bool]]) -> tuple[float, float]:
-    """The highest rate that is known to be kept up with, and the lowest that is not.
+    """Return the highest rate that is known to be kept up with, and the lowest that is not.
 
     0 or infinity where the ladder ends.
     """

@@ -66,7 +66,7 @@ class Stage(NamedTuple):
 async def stage_of(
     contender: Contender, members: int, channel: str | None = CHANNEL
 ) -> AsyncIterator[Stage]:
-    """A server of the contender's with so many members of a channel."""
+    """Yield a server of the contender's with so many members of a channel."""
     with contender.server() as process:
         crowd = Crowd()
         try:
@@ -90,7 +90,7 @@ async def repeats_for(play: Callable[[int], Awaitable[int]], seconds: float) -> 
 
 
 async def measured(process: Process, play: Callable[[int], Awaitable[int]], seconds: float) -> Play:
-    """Rounds that take so many seconds, metered."""
+    """Return metered rounds that take so many seconds."""
     async with asyncio.timeout(STEP_SECONDS):
         repeats = await repeats_for(play, seconds)
 
@@ -108,7 +108,7 @@ async def fan_out(crowd: Crowd, phrase: Callable[[], tuple[bytes, bytes]], repea
 async def speak(
     crowd: Crowd, turn: Callable[[], tuple[list[Client], bytes, bytes]], repeats: int
 ) -> int:
-    """The first of some clients speaks; the next turn follows when each has heard it, once.
+    """Return the first of some clients speaks; the next turn follows when each has heard it, once.
 
     Args:
         turn: Gives the clients, the token that they hear, and the frame that is sent.

@@ -78,10 +78,10 @@ async def serve_stream(channel: str, receive: Receive, send: Send) -> None:
 
 
 def message(text: bytes) -> dict[str, Any]:
-    """The ASGI message that says it on a WebSocket."""
+    """Return the ASGI message that says it on a WebSocket."""
     return {"type": "websocket.send", "text": text.decode()}
 
 
 def block(text: bytes) -> dict[str, Any]:
-    """The ASGI message that says it on a stream."""
+    """Return the ASGI message that says it on a stream."""
     return {"type": "http.response.body", "body": b"data: %b\n\n" % text, "more_body": True}

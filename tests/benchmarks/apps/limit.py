@@ -122,14 +122,14 @@ def frame_size(data: bytes) -> int:
 
 
 def unmasked(frame: bytes) -> bytes:
-    """The text of a whole frame."""
+    """Return the text of a whole frame."""
     size = frame[1] & 0x7F
     mask = 2 if size < 126 else 4 if size == 126 else 10
     return apply_mask(frame[mask + 4 :], frame[mask : mask + 4])
 
 
 def framed(text: bytes) -> bytes:
-    """The text as a server's frame."""
+    """Return the text as a server's frame."""
     size = len(text)
     if size < 126:
         return bytes((0x81, size)) + text
@@ -139,7 +139,7 @@ def framed(text: bytes) -> bytes:
 
 
 def chunk(text: bytes) -> bytes:
-    """The text as a chunk of an event stream."""
+    """Return the text as a chunk of an event stream."""
     block = b"data: %b\n\n" % text
     return b"%x\r\n%b\r\n" % (len(block), block)
 

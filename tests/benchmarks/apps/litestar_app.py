@@ -51,7 +51,7 @@ async def serve_stream(channel: str, channels: ChannelsPlugin) -> ServerSentEven
 
 
 async def said_in(channel: str, channels: ChannelsPlugin) -> AsyncGenerator[bytes, None]:
-    """What a stream hears."""
+    """Yield what a stream hears."""
     async with channels.start_subscription(channel) as subscriber:
         yield answer("SYSTEM", "ACKNOWLEDGE", {}, channel, "0")
         async for heard in subscriber.iter_events():

@@ -58,7 +58,7 @@ def handle(lobby: Lobby) -> Lobby:
 
 
 def build(enter: Callable[[JoinContext], Awaitable[None]] = enter) -> tuple[PondSocket, Lobby]:
-    """A pond, and the lobby of its rooms, which are joined by this handler."""
+    """Return a pond, and the lobby of its rooms, which are joined by this handler."""
     pond = PondSocket(options=unlimited())
     endpoint = pond.create_endpoint("/socket", admit)
     return pond, handle(endpoint.create_channel("/room/:room_id", enter))

@@ -16,7 +16,7 @@ FAR_ABOVE = replace(
 
 
 def build(options: Options, history: History | None) -> PondSocket:
-    """A pond with rooms that repeat and echo."""
+    """Return a pond with rooms that repeat and echo."""
     pond = PondSocket(options=options)
     endpoint = pond.create_endpoint("/socket", admit)
     handle(endpoint.create_channel("/room/:room_id", enter, history=history))

@@ -35,7 +35,7 @@ def emit(**line: object) -> None:
 
 
 def room(name: str) -> str:
-    """A channel of this run alone: one server sees many runs."""
+    """Return a channel of this run alone: one server sees many runs."""
     return f"/room/{name}-{os.getpid()}"
 
 
@@ -69,7 +69,7 @@ class Member:
     def saw(
         self, kind: str, test: Callable[[Any], bool] = anything, *, after: int = 0
     ) -> list[Any]:
-        """The values of that kind that pass, from entry number `after` on."""
+        """Return the values of that kind that pass, from entry number `after` on."""
         return [value for seen, value in self.seen[after:] if seen == kind and test(value)]
 
     async def until(
@@ -80,7 +80,7 @@ class Member:
         after: int = 0,
         limit: float = WAIT_SECONDS,
     ) -> Any:
-        """The first value of that kind that passes, seen already or within the limit."""
+        """Return the first value of that kind that passes, seen already or within the limit."""
         try:
             async with asyncio.timeout(limit):
                 while not (found := self.saw(kind, test, after=after)):
