@@ -22,7 +22,7 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session", autouse=True)
 def loops_of_servers() -> Iterator[None]:
-    """Let loops be as servers start them, of which anyio knows only by their tasks.
+    """Start loops as servers do, which anyio recognises only inside of their tasks.
 
     In what the loop itself calls, at the end of a turn or for another thread, it finds none there.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class ProcessGroups:
-    """Process groups that must not outlive this process."""
+    """The process groups that must not outlive this process."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None

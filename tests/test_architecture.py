@@ -1,4 +1,4 @@
-"""The walls of the house: which file may import which, who may wait, and what is public."""
+"""The architecture's rules: which file may import which, which may wait, and what is public."""
 
 import ast
 import importlib

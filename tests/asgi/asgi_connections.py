@@ -152,7 +152,7 @@ class ASGIConnection:
         self.sent.append(message)
 
     def feed(self, message: Mapping[str, Any]) -> None:
-        """Let the peer say something."""
+        """Receive a message of the peer."""
         self._coming.append(message)
         self._came.set()
 
@@ -167,7 +167,7 @@ class ASGIConnection:
         self._open = anyio.Event()
 
     def resume(self) -> None:
-        """Let those that hang, and those that follow, go through."""
+        """Let the sends that hang, and later ones, go through."""
         self._open.set()
 
     def fail(self, error: Exception | None = None) -> None:
@@ -176,7 +176,7 @@ class ASGIConnection:
         self._open.set()
 
     def leave(self) -> None:
-        """Be gone."""
+        """Disconnect."""
         kind = "websocket.disconnect" if self.kind == "websocket" else "http.disconnect"
         self.feed({"type": kind})
 
@@ -216,7 +216,7 @@ class ASGIConnection:
         return [m["payload"]["n"] for m in self.messages() if m["event"] == "tick"]
 
     def goodbyes(self) -> list[int]:
-        """Return the codes of the farewells that a client has received."""
+        """Return the codes of the goodbyes that a client has received."""
         return [m["payload"]["code"] for m in self.messages() if m["event"] == "GOODBYE"]
 
     @property
@@ -235,7 +235,7 @@ LOOPS = ("asyncio", "stepped", "trio")
 
 
 def loop_of(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
-    """One of `LOOPS`, whose time jumps: ten seconds of hanging take none."""
+    """Return one of `LOOPS`, whose time jumps: ten seconds of hanging take none."""
     if name == "stepped":
         monkeypatch.setattr(ASGIConnection, "is_trusted", True)
         name = "asyncio"
@@ -251,13 +251,13 @@ def connection_loops(
 
 
 async def turns(count: int = 30) -> None:
-    """Let others have their turn, without any time passing."""
+    """Let other tasks run, without any time passing."""
     for _ in range(count):
         await anyio.lowlevel.checkpoint()
 
 
 def count_resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let nothing be reset; gives whose socket was asked to be, as it goes on."""
+    """Have no socket be reset; return the list of the users for which it was asked."""
     asked: list[str] = []
 
     async def reset_connection(scope: Any) -> bool:

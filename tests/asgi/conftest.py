@@ -101,7 +101,7 @@ def make_pond() -> MakePond:
 
 @pytest.fixture
 def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Whose socket was asked to be reset; the asking ends no send by itself."""
+    """Return the users whose sockets were to be reset; no socket is, and no send ends by it."""
     return count_resets(monkeypatch)
 
 

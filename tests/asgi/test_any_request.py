@@ -46,7 +46,7 @@ def scopes(kind: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 async def call(scope: dict[str, Any], body: bytes) -> list[dict[str, Any]]:
-    """Return what a new pond sends to who asks so and then leaves."""
+    """Return what a new pond sends to a client that asks so and then leaves."""
     kind = scope["type"]
     first = {"type": "websocket.connect"} if kind == "websocket" else {"type": "http.request"}
     inbox = [first | {"body": body}, {"type": f"{kind}.disconnect", "code": 1006}]

@@ -1,4 +1,4 @@
-"""Many come and go, in any order and some of them rudely; nothing of them is left."""
+"""Many clients come and go, in any order, and some are cut off; nothing of them is left."""
 
 import gc
 import random

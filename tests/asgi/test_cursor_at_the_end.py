@@ -62,7 +62,7 @@ async def test_what_is_written_out_after_the_end_does_not_take_the_cursor_back()
         await channel.broadcast("tick", {"n": 2})
         setup.pond.begin_drain()
         with anyio.fail_after(5):
-            while len(setup.endpoint.sessions):  # its place in the drain comes at once, nearly
+            while len(setup.endpoint.sessions):  # its turn in the drain comes almost at once
                 await anyio.lowlevel.checkpoint()
         ann.resume()
         await ann.ended.wait()

@@ -59,7 +59,7 @@ async def test_connections_work_without_any_lifespan(pond: Pond) -> None:
 
 
 class FailingPond(PondSocket):
-    """One that cannot be opened, or not be closed."""
+    """A pond whose start or whose end fails."""
 
     def __init__(self, failing: str) -> None:
         super().__init__()

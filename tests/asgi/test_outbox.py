@@ -1,4 +1,4 @@
-"""The outbox of a connection: what waits, who is slow, and how the writer is seen off."""
+"""The outbox of a connection: what waits, which client is slow, and how the writer is ended."""
 
 from typing import Any
 
@@ -221,7 +221,7 @@ async def hang(tasks: TaskGroup, connection: ASGIConnection) -> None:
 
 
 async def test_a_socket_that_others_share_is_not_reset(kind: Kind, resets: list[str]) -> None:
-    """Of HTTP/2 it carries other requests, behind some proxies those of other peers."""
+    """With HTTP/2 a socket carries other requests, behind some proxies those of other peers."""
     setup = PondSetup(write_timeout=10)
     ann = ASGIConnection(setup, kind, http_version="2")
     async with anyio.create_task_group() as tasks:
@@ -263,7 +263,7 @@ async def test_it_is_reset_after_all_where_the_writer_does_not_let_itself_be_can
 
 
 class Transport:
-    """As much of a server's transport as is looked for."""
+    """The part of a server's transport that the adapter looks for."""
 
     def __init__(self, connection: ASGIConnection) -> None:
         self.asked: list[str] = []

@@ -1,4 +1,4 @@
-"""The bound of an outbox: who is slow, what is dropped, and how the server may end a call."""
+"""The bound of an outbox: which client is slow, what is dropped, how a server may end a call."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

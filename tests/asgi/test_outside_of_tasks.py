@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("kind", KINDS)
 
 @pytest.fixture
 def anyio_backend(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
-    """Return the loop in which turns are gathered, and sends made where something is pushed."""
+    """Return the loop in which a turn's frames are batched, and each push sends by itself."""
     count_resets(monkeypatch)
     return loop_of("stepped", monkeypatch)
 

@@ -1,4 +1,4 @@
-"""The clock of an app's connections: who is asked when, and who hosts it."""
+"""The clock of an app's connections: which is asked when, and which hosts it."""
 
 import asyncio
 import itertools
@@ -27,7 +27,7 @@ anyio_backend = connection_loops
 
 
 class Listener:
-    """Something that wants to know of time, and a scope of its own, as a connection has."""
+    """A listener of the clock, with a cancel scope of its own, as a connection has."""
 
     def __init__(self, pulse: Pulse) -> None:
         self.pulse = pulse

@@ -28,7 +28,7 @@ class PondSetup(NamedTuple):
 
 
 def build(options: Options | None = None, **history: int) -> PondSetup:
-    """Rooms with a history, halls without, and a list of who asked to join what."""
+    """Rooms with a history, halls without, and a list of the joins that were asked for."""
     pond = PondSocket(options=options)
     joins: list[tuple[str, dict[str, Any]]] = []
 

@@ -1,4 +1,4 @@
-"""What is made of a server's inside where it is there, and where it is not.
+"""What the adapter finds inside of a server, where it is there and where it is not.
 
 The real servers are asked in `tests/integration/test_deploys_inside.py`.
 """

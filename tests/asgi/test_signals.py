@@ -1,4 +1,4 @@
-"""The hold on SIGTERM and SIGINT, with handlers that stand for a server's."""
+"""How SIGTERM and SIGINT are held back, with handlers in the place of a server's."""
 
 import os
 import signal

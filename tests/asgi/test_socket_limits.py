@@ -1,4 +1,4 @@
-"""Limits of the kernel's to how long a peer may take nothing, on real sockets."""
+"""The kernel's limit on how long a peer may acknowledge nothing, on real sockets."""
 
 import logging
 import socket
@@ -109,7 +109,7 @@ async def test_a_peer_that_is_hurried_is_dropped_by_the_kernel_if_it_takes_nothi
 
 
 class Protocol:
-    """As much of a server's protocol as is looked for: a `transport`, and a `receive` of it."""
+    """The part of a server's protocol that is looked for: a `transport`, and a `receive` of it."""
 
     def __init__(self, transport: object) -> None:
         self.transport = transport
@@ -118,7 +118,7 @@ class Protocol:
 
 
 class Transport:
-    """As much of a transport."""
+    """The part of a transport that is looked for."""
 
     def __init__(self, sock: socket.socket | None) -> None:
         self._socket = sock

@@ -1,4 +1,4 @@
-"""How much and how late a POST may come, and what is answered where it cannot come at all."""
+"""How large and how late a POST may be, and what is answered where it cannot be read."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ def message_of(size: int, filler: str = "x") -> bytes:
 async def post_raw(
     pond: Pond, stream: SSESession, receive: Receive, http_version: str = "1.1", **headers: str
 ) -> tuple[int, dict[bytes, bytes], bytes]:
-    """POST with a body that the test hands out piece by piece."""
+    """A POST with a body that the test sends piece by piece."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -101,7 +101,7 @@ async def test_frames_keep_their_order_through_every_state(kind: Kind, in_callba
             await tell(begin, begin + 1)
             assert outbox_of(setup, "ann").pending == 0
             ann.stall()
-            await tell(begin + 2)  # begun, and waiting
+            await tell(begin + 2)  # it has begun, and waits
             assert ann.sending == 1
             assert outbox_of(setup, "ann").pending == 1
             await tell(begin + 3)  # queued

@@ -33,7 +33,7 @@ def new_loop(request: pytest.FixtureRequest) -> NewLoop:
 
 
 class Watch:
-    """Watches the signals as granian and hypercorn do."""
+    """A handler that watches the signals as granian and hypercorn do."""
 
     def __init__(self) -> None:
         self.got: list[int] = []

@@ -30,7 +30,7 @@ DEFLATE: Final = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
 
 def masked(opcode: int, body: bytes, mask: bytes = b"\x01\xfe\x40\x99") -> bytes:
-    """Return a client's frame; the first byte as it is on the transport."""
+    """Return a client's frame; `opcode` is its first byte as it is on the wire."""
     size = len(body)
     if size < 126:
         head = bytes((opcode, 0x80 | size))
@@ -211,6 +211,6 @@ class UvicornConnection:
 
 
 async def turns(count: int = 10) -> None:
-    """So many turns of the event loop."""
+    """Let the event loop make so many turns."""
     for _ in range(count):
         await asyncio.sleep(0)

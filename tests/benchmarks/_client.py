@@ -124,7 +124,7 @@ class Client(asyncio.Protocol):
         return future
 
     def close(self) -> None:
-        """End it, politely and without waiting for an answer."""
+        """End it with a close frame, without waiting for the answer."""
         self._is_over = True
         self.transport.write(client_frame((1000).to_bytes(2), _CLOSE))
         self.transport.close()
@@ -264,12 +264,12 @@ class Crowd:
             raise BenchmarkFailed(self._fault)
 
     def finish(self) -> None:
-        """All that was waited for is there."""
+        """Say that all that was waited for is there."""
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
 
     def fail(self, fault: str) -> None:
-        """Something is there that should not be; the first fault is the one that is told."""
+        """Say what is wrong; the first fault is the one that is reported."""
         self._fault = self._fault or fault
         self.finish()
 

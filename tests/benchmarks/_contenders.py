@@ -20,7 +20,7 @@ from tests.servers import ALWAYS, BIND, ROOT, Server, ServerName
 
 PEER: Final = "0.0.6"
 WS: Final = "8.23.0"
-# With what each of them spends its time in.
+# The packages in which each of them spends its time.
 _PYPI_PINS: Final = (
     f"pondsocket-asgi=={PEER}",
     "pondsocket==0.0.7",

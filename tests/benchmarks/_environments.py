@@ -108,7 +108,7 @@ class Python:
         uv = _uv()
         if uv is None:
             raise ContenderMissing(f"{self.name}: {self.missing()}")
-        # Afresh: a second with uv's cache, and never another interpreter's leavings.
+        # Afresh: it takes a second with uv's cache, and nothing of another interpreter is left.
         _run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(self.folder)], _MAKE)
         fill = [uv, "pip", "install", "-q", "--python", str(self.program)]
         _run([*fill, *self._all_pins()], _FILL)

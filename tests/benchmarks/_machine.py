@@ -1,4 +1,4 @@
-"""On what the figures were taken."""
+"""The machine and the versions that the figures were taken on."""
 
 import os
 import platform

@@ -42,7 +42,7 @@ class Player:
             await self.give_up(fault)
 
     async def take_turn(self) -> None:
-        """One round, unless it has given up."""
+        """Play one round, unless it has given up."""
         if self.play is None:
             return
         try:

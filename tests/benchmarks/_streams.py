@@ -52,7 +52,7 @@ class Stream(asyncio.Protocol):
         return await future
 
     def forget(self) -> None:
-        """Nothing of what has come is a message."""
+        """Forget what has come: none of it is a message."""
         self._rest = b""
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What it costs that a stream says where it stands after each write.
+"""What it costs that a stream sends its cursor after each write.
 
 `python -m tests.benchmarks.cursor` prints CPU time and length for streams in more and more
 channels, where one of them has moved.
@@ -26,7 +26,7 @@ def stream_in(channels: int) -> StreamCursor:
 
 
 def measure(channels: int, loops: int) -> float:
-    """Measure moving in one channel and saying the cursor, in microseconds of CPU time."""
+    """Measure moving in one channel and writing the cursor, in microseconds of CPU time."""
     cursor = stream_in(channels)
     started = time.process_time()
     for offset in range(loops):

@@ -45,7 +45,7 @@ def encoded(name: str, payload: dict[str, str], position: Position) -> bytes:
 
 
 def fill(histories: Histories, channels: int, payload: dict[str, str]) -> int:
-    """Say as much as is ever held, in each channel; gives the bytes of the texts."""
+    """Append as much as is ever held, in each channel; return the bytes of the texts."""
     total = 0
     for number in range(channels):
         name = f"/room/{number}"
@@ -78,7 +78,7 @@ def microseconds(seconds: float, times: int) -> float:
 
 
 def measure_append(audience: Audience | None, loops: int = LOOPS) -> float:
-    """One message more in a history that is full, in microseconds of CPU time."""
+    """Measure one message more in a full history, in microseconds of CPU time."""
     log = HistoryLog(History(), "abcdefgh", 0.0)
     text, event = b"x" * 200, "message"
     started = time.process_time()

@@ -1,4 +1,4 @@
-"""A browser window with the chat in it, by what a person sees and does."""
+"""A browser window with the chat in it: what a person sees and does."""
 
 import re
 from pathlib import Path

@@ -54,7 +54,7 @@ class Demo:
         self._process.send_signal(number)
 
     def expect_end(self) -> float:
-        """Wait until it has ended, well and without a word; give the seconds that took."""
+        """Wait until it has ended, with no error and no output; return the seconds that took."""
         process, self._process = self._process, None
         assert process is not None
         began = time.monotonic()

@@ -34,7 +34,7 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
 
 
 async def stream(send: Send) -> None:
-    """Welcome, accept one join, and end."""
+    """Send the greeting, accept one join, and end."""
     headers = [(b"content-type", b"text/event-stream"), (b"x-connection-id", b"secret")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await write(send, b"data: %b\n\n" % json.dumps(CONNECT).encode())

@@ -130,7 +130,7 @@ def test_a_goodbye_counts_from_its_arrival_and_the_connection_serves_until_its_e
     open_window: OpenWindow,
 ) -> None:
     def handle(played: PlayedServer, message: dict[str, Any]) -> None:
-        if message["action"] == "BROADCAST":  # and no ping
+        if message["action"] == "BROADCAST":  # not even a ping
             played.say(message["payload"]["key"], message["payload"]["text"])
 
     ann = open_window()

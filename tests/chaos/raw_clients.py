@@ -34,7 +34,7 @@ class RawClient(ABC):
         """Send some."""
 
     def cut(self) -> None:
-        """End it without a word."""
+        """End it without a close."""
         self._writer.transport.abort()
 
     async def _read(self) -> bytes:

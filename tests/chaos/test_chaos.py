@@ -39,7 +39,7 @@ STOP_SECONDS: Final = 1.0
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Return the clients are asyncio's."""
+    """Run on asyncio alone, as the clients do."""
     return "asyncio"
 
 
@@ -121,7 +121,7 @@ async def test_every_client_hears_everything_once_and_in_order(serve: Serve) -> 
 
 
 async def speak(host: str, port: int) -> None:
-    """Have the server say everything."""
+    """Have the server send all its messages."""
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(b"GET /speak HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     async with asyncio.timeout(4 * SECONDS + 60):

@@ -1,4 +1,4 @@
-"""The ways in, and the shortest messages to send through them."""
+"""The decoders, and the shortest messages to decode with them."""
 
 from collections.abc import Callable
 from typing import Any

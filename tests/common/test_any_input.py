@@ -89,7 +89,7 @@ def spoiled(draw: st.DrawFn) -> bytes:
 
 
 def assert_taken_or_refused(data: str | bytes) -> None:
-    """Nothing but InvalidMessage comes out, and what is taken can be written and read again."""
+    """Check that only InvalidMessage is raised, and that accepted input survives a round trip."""
     with suppress(InvalidMessage):
         message = decode_client(data)
         if isinstance(message, ClientMessage):

@@ -1,4 +1,4 @@
-"""What an application may send, and what it is told where JSON cannot say it."""
+"""What an application may send, and the error where JSON cannot represent it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

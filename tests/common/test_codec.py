@@ -1,4 +1,4 @@
-"""The codec against the golden vectors, and against whatever hypothesis thinks of."""
+"""The codec against the golden vectors, and against messages that hypothesis generates."""
 
 import json
 from collections.abc import Callable
@@ -311,7 +311,7 @@ def decoded(data: str) -> object:
 
 @pytest.mark.parametrize("action", ["BROADCAST", "broadcast", "JOIN_CHANNEL", None, ["BROADCAST"]])
 def test_event_is_judged_alike_with_an_unknown_field(action: object) -> None:
-    # With another field, a message goes the long way.
+    # With another field, a message takes the slower path.
     names = ((), *product(ODD, ODD[:15], ("/a", "/a//b", "a", 1)), *product("a", ODD, ODD))
     envelopes = [
         dict(zip(("event", "channelName", "requestId"), each, strict=False)) for each in names

@@ -1,4 +1,4 @@
-"""Whose web page it is."""
+"""Which web pages are those of the host itself."""
 
 import re
 

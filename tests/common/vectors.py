@@ -44,7 +44,7 @@ _PAYLOADS: dict[str, type[ServerPayload]] = {
 
 
 def rows(file: str) -> list[Row]:
-    """Every row of a file of vectors."""
+    """Return every row of a file of vectors."""
     found: list[Row] = json.loads((VECTORS / file).read_bytes())
     return found
 

@@ -1,4 +1,4 @@
-"""What the tests of gathering share: a setup that gathers, and a handler of many things."""
+"""What the tests of batching share: a pond that batches, and a handler that obeys its event."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""A loop that a test turns by hand, and random programs that must not notice when it does.
+"""A loop whose turns a test makes by hand, and random programs that must not notice when it does.
 
-A program is carried out twice: once with what is broadcast gathered until the loop is turned, and
+A program is carried out twice: once with broadcasts batched until the loop is turned, and
 once with everything sent at once. `differences` says what a peer could tell them apart by.
 """
 
@@ -31,7 +31,7 @@ Op: TypeAlias = tuple[Any, ...]
 
 
 class ManualLoop:
-    """Calls what it was given when a test says so."""
+    """An event loop that runs its callbacks when a test says so."""
 
     def __init__(self) -> None:
         self.calls: list[Callable[[], object]] = []
@@ -48,7 +48,7 @@ class ManualLoop:
 
 
 def batch_by_hand(pond: PondSocket) -> ManualLoop:
-    """Have a pond gather until the loop is turned."""
+    """Have a pond batch until the loop is turned."""
     loop = ManualLoop()
     pond.gather_turns(lambda: loop)
     return loop
@@ -109,7 +109,7 @@ def random_program(seed: int) -> Program:
             case "join":
                 program.ops.append((kind, peer, room, chance.randrange(-1, 5)))
             case "busy" | "free" | "close" if not program.is_loose and kind != "close":
-                pass  # who is behind gets its replies later than other rooms' frames
+                pass  # a member that is behind gets its replies later than other rooms' frames
             case "close":
                 if chance.random() < 0.4:
                     program.ops.append((kind, USERS[peer]))
@@ -222,7 +222,7 @@ class Player:
                 raise AssertionError(unknown)
 
     def _position(self, room: str, missed: int) -> Position | None:
-        """Where one stands who has missed so many; it may be what still waits for its turn."""
+        """Return where a client stands that has missed so many; they may still be waiting."""
         past = self.pond.channel("/socket", room)._find().past
         if past is None or missed < 0:
             return None
@@ -243,7 +243,7 @@ async def _make_late(ctx: OutgoingContext) -> None:
 
 
 def _shown(value: object) -> object:
-    """Return what of a payload is the same each time."""
+    """Return a payload without what differs at each run."""
     if isinstance(value, dict):
         made_up = ("id", "connectionId", "ref", "epoch")
         return {key: _shown(each) for key, each in value.items() if key not in made_up}
@@ -259,7 +259,7 @@ def _seen(message: ServerMessage) -> str:
 
 
 def _before_answers(seen: list[str]) -> list[tuple[str, list[str]]]:
-    """Return what came before each of those frames that may not move among others."""
+    """Return what came before each frame that may not change its place."""
     answers = ("SYSTEM", "CONNECT", "ERROR")
     return [(each, sorted(seen[:i])) for i, each in enumerate(seen) if each.startswith(answers)]
 
@@ -272,7 +272,7 @@ def _by_channel(seen: list[str]) -> dict[str, list[str]]:
 
 
 async def differences(program: Program) -> list[str]:
-    """Return what peers could tell by whether what they are sent was gathered."""
+    """Return by what peers could tell whether what they are sent was batched."""
     gathered = await Player(gathers=True).play(program)
     plain = await Player(gathers=False).play(program)
     found: list[str] = []

@@ -7,7 +7,7 @@ import anyio.lowlevel
 
 
 class DependencyLog(list[str]):
-    """What has happened, and dependencies of every form that write it down."""
+    """A list of what has happened, and dependencies of every form that append to it."""
 
     def plain(self) -> str:
         self.append("plain")

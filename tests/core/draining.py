@@ -16,5 +16,5 @@ async def many_members(setup: PondSetup, size: int) -> AsyncIterator[list[Memory
 
 
 def goodbyes(peer: MemoryPeer) -> list[Goodbye]:
-    """Return the farewells that have come, received by this."""
+    """Receive all, and return the payloads of the goodbyes among it."""
     return [m.payload for m in peer.drain() if isinstance(m.payload, Goodbye)]

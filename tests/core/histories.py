@@ -32,7 +32,7 @@ async def say(setup: PondSetup, *numbers: int, **options: Any) -> None:
 
 
 def heard(peer: MemoryPeer) -> list[object]:
-    """Return the numbers that were said, or the events' names."""
+    """Receive all, and return the numbers that were said, or the events' names."""
     return [said(message) for message in peer.drain()]
 
 
@@ -42,7 +42,7 @@ def said(message: ServerMessage) -> object:
 
 
 async def position_of(setup: PondSetup) -> Position:
-    """Return the top."""
+    """Return the position of the last message."""
     async with connect(setup.pond, "/socket?user=reader") as peer:
         payload = (await peer.join(ROOM)).payload
     assert isinstance(payload, Acknowledged)
@@ -56,6 +56,6 @@ def reconnect(setup: PondSetup, user: str = "ann", capacity: int = 100_000) -> A
 
 
 async def rejoin(peer: MemoryPeer, since: Position, **more: Any) -> ServerMessage:
-    """Join where one was, and give the acknowledgement; what else has come is unread."""
+    """Join at a position, and return the acknowledgement; what else has come is unread."""
     peer.drain()
     return await peer.join(ROOM, since=since, **more)

@@ -1,4 +1,4 @@
-"""A simple model of channels: what every peer must have heard, were nothing ever concurrent.
+"""A simple model of channels: what every peer must hear if nothing is concurrent.
 
 It carries out the same operations as the pond (`model_script`), one after the other, each to its
 end or to where the script holds its handler. A line is what a peer hears, in short.

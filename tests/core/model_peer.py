@@ -46,7 +46,7 @@ class View:
 
 
 class ModelPeer(MemoryPeer):
-    """Hears everything at once; what must never come is a fault."""
+    """A client that receives everything at once; what must never come is a fault."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -74,7 +74,7 @@ class ModelPeer(MemoryPeer):
         for message in self.drain():
             try:
                 self.lines.append((message.channel_name, self._read(message)))
-            except AssertionError as fault:  # raised here, it would be the handler's that sent it
+            except AssertionError as fault:  # raised here, it would reach the handler that sent it
                 self.faults.append(f"{message}: {fault!r}")
 
     def view(self, channel: str) -> View:

@@ -49,7 +49,7 @@ class Leave(NamedTuple):
 
 
 class Vanish(NamedTuple):
-    """A peer is gone without a word."""
+    """A peer disconnects without a leave or a close."""
 
     peer: int
 
@@ -181,7 +181,7 @@ _RACY_OPS: Final = [_op(_RACY) for _ in range(3_000)]
 
 
 def program_of(seed: int, *, racy: bool = False) -> tuple[Setting, list[Op]]:
-    """Return a pond and what happens in it; a racy program does what has several right outcomes.
+    """Return a pond and what happens in it; a racy program may have several right outcomes.
 
     The drawing is not left to hypothesis: of some hundred draws a program it takes more time than
     the pond, and comes up with the same few again and again.

@@ -247,7 +247,7 @@ def remaining() -> set[int]:
 @asynccontextmanager
 async def world(setting: Setting) -> AsyncIterator[World]:
     """Yield a pond and its peers; when it is left, everything has to be gone."""
-    # What an earlier example left, for its traceback holds it, is not this one's fault.
+    # What an earlier example has left in memory, held by its traceback, does not count here.
     tasks_before, things_before = len(anyio.get_running_tasks()), remaining()
     async with anyio.create_task_group() as tasks:
         made = World(setting, tasks)

@@ -1,4 +1,4 @@
-"""What the tests of the core have in common: a pond with one endpoint and one lobby."""
+"""What the tests of the core share: ponds with one endpoint and one lobby, and their members."""
 
 import json
 import logging
@@ -111,7 +111,7 @@ async def member(
 
 @asynccontextmanager
 async def members(setup: PondSetup, *users: str) -> AsyncIterator[list[MemoryPeer]]:
-    """Several members of one room, in the order in which they join."""
+    """Yield several members of one room, in the order in which they join."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(member(setup, user)) for user in users]
 
@@ -121,7 +121,7 @@ def say(peer: MemoryPeer, text: str, name: str = ROOM, event: str = "say") -> st
 
 
 def events(peer: MemoryPeer) -> list[str]:
-    """Return the events that have come, received by this."""
+    """Receive all, and return the names of its events."""
     return [message.event for message in peer.drain()]
 
 
@@ -177,7 +177,7 @@ class SlowConnect:
 
 @asynccontextmanager
 async def connecting(pond: PondSocket) -> AsyncIterator[list[Session | Refusal]]:
-    """Connect while the block runs; afterwards the outcome is in the list."""
+    """Connect while the block runs; after it the outcome is in the list."""
     outcomes: list[Session | Refusal] = []
 
     async def connect() -> None:
@@ -189,7 +189,7 @@ async def connecting(pond: PondSocket) -> AsyncIterator[list[Session | Refusal]]
 
 
 async def served(session: Session) -> MemoryPeer:
-    """Serve a connection until it ends, and give what its client has."""
+    """Serve a connection until it ends, and return its client."""
     peer = MemoryPeer(session)
     with anyio.fail_after(2):
         await session.run(peer, peer.pull)
@@ -197,7 +197,7 @@ async def served(session: Session) -> MemoryPeer:
 
 
 class RecordedLeaves:
-    """A leave handler that keeps what it was told."""
+    """A leave handler that records its calls."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, LeaveReason]] = []

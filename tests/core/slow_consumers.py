@@ -12,7 +12,7 @@ from tests.core.ponds import ROOM, PondSetup, accept_join, admit, relay, settled
 
 
 class CountingMetrics:
-    """Metrics that add up."""
+    """Metrics that sum their counters."""
 
     def __init__(self) -> None:
         self.counts: Counts[Counter] = Counts()

@@ -1,4 +1,4 @@
-"""Room in a full outbox: what is dropped, in which order, and what never."""
+"""A full outbox: which frames are dropped, in which order, and which never."""
 
 from collections import deque
 from collections.abc import Hashable
@@ -37,7 +37,7 @@ ANSWER = Waiting()
 
 
 def drop(queued: list[Waiting], newcomer: Waiting, frames: int = 1, size: int = 0) -> list[int]:
-    """Return the places of those that make_room drops; sees that it says so."""
+    """Return the indices of the frames that make_room drops, and check what it returns."""
     queue = deque(queued)
     freed = make_room(queue, newcomer, frames, size)
     gone = [frame for frame in queued if frame not in queue]
@@ -260,7 +260,7 @@ def test_a_newcomer_without_leeway_makes_room_down_to_the_bound() -> None:
 
 @pytest.mark.parametrize("order", ["in turn", "the same one"])
 def test_not_every_newcomer_to_a_full_outbox_takes_a_look_at_all_of_it(order: str) -> None:
-    """The others wait for it: a millisecond for a thousand frames."""
+    """The other members wait for it: a millisecond for a thousand frames."""
     outlet = Outlet(1_024)
     assert all(outlet.push(keyed(number)) for number in range(1_024))
     newcomers = 10_000

@@ -37,7 +37,7 @@ from tests.core.ponds import ROOM, PondSetup, build, member, settled
 
 
 class Odd(BaseException):
-    """No Exception, and nothing that Python knows."""
+    """A BaseException that is no Exception, and not one of Python's own."""
 
 
 ERRORS: dict[str, Callable[[], BaseException]] = {

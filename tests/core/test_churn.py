@@ -1,4 +1,4 @@
-"""A thousand connections come and go, some of them rudely: nothing is left."""
+"""A thousand connections come and go, some without a close: nothing is left."""
 
 import gc
 import random

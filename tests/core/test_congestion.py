@@ -1,4 +1,4 @@
-"""Slow consumers in the log and in the numbers: told once, counted always, kept never."""
+"""Slow consumers in the log and in the metrics: logged once, counted always, never kept."""
 
 import logging
 

@@ -154,7 +154,7 @@ async def test_outgoing_copies_reach_everyone_before_a_slow_one_is_closed() -> N
 async def test_a_room_of_stalled_peers_is_closed_one_after_another(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each that goes is one presence frame more for the rest: nested, it exhausted the stack."""
+    """Each closed member is a presence frame more for the rest: nested, it exhausted the stack."""
     setup = build(join_and_track)
     stalled = 150
     async with AsyncExitStack() as stack:
@@ -167,7 +167,7 @@ async def test_a_room_of_stalled_peers_is_closed_one_after_another(
         await settled()
         for number, peer in enumerate(peers):
             peer.drain()
-            # So that each frame is the last straw for one of them.
+            # So that each frame is one too many for one of them.
             peer.capacity = number
         ann.drain()
         say(ann, "the first straw")

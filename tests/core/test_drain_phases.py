@@ -124,7 +124,7 @@ async def test_a_handler_may_begin_a_drain() -> None:
 
 
 async def test_a_handler_that_waits_for_the_drain_ends_with_its_grace() -> None:
-    """It is itself what is waited for; nothing hangs for it."""
+    """A leave handler that drains does not wait for itself."""
 
     async def stop(ctx: EventContext) -> None:
         await setup.pond.drain()

@@ -46,7 +46,7 @@ async def comprehends(ctx: ConnectionContext) -> None:
 
 
 class Admits:
-    """Its methods are handlers, and so is itself."""
+    """A class whose methods are handlers, and whose instances are, too."""
 
     async def at_once(self, ctx: ConnectionContext) -> None:
         ctx.accept()

@@ -1,4 +1,4 @@
-"""Gathering where members are behind, come back, or are too slow."""
+"""Batching where members are behind, come back, or are too slow."""
 
 from contextlib import AsyncExitStack
 from typing import Any

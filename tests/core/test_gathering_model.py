@@ -1,4 +1,4 @@
-"""Random programs, with what is broadcast gathered and without: no peer can tell the difference."""
+"""Random programs, with broadcasts batched and without: no peer can tell the difference."""
 
 import pytest
 
@@ -10,7 +10,7 @@ BLOCK = 60
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """One will do: nothing of this knows what it runs on, and the tests beside it run on both."""
+    """Run on asyncio alone: nothing here depends on the loop, and other tests run on both."""
     return "asyncio"
 
 

@@ -11,7 +11,7 @@ from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, mem
 
 
 class Farewells(Hooks):
-    """Tells a room who has left it, at once."""
+    """A leave handler that tells the room at once who has left."""
 
     def __init__(self) -> None:
         self.pond: PondSocket | None = None

@@ -27,7 +27,7 @@ from tests.core.ponds import ROOM, accept_join, admit, settled
 
 
 class HookLog(Hooks):
-    """Writes everything down."""
+    """Hooks that record every call."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[Any, ...]] = []
@@ -54,7 +54,7 @@ class HookLog(Hooks):
 
 
 class Broken(HookLog):
-    """Raises from everything."""
+    """Hooks that raise at every call."""
 
     def __getattribute__(self, name: str) -> Any:
         if not name.startswith("_") and callable(getattr(Hooks, name, None)):
@@ -63,7 +63,7 @@ class Broken(HookLog):
 
 
 class Numbers:
-    """Adds everything up."""
+    """Metrics that sum everything."""
 
     def __init__(self, *, broken: bool = False) -> None:
         self.counts: Counts[str] = Counts()

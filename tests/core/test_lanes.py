@@ -1,4 +1,4 @@
-"""Leader and follower, by themselves; `test_lanes_of_a_session` shows what they are for."""
+"""Lanes by themselves; `test_lanes_of_a_session` shows what they are for."""
 
 from collections.abc import Coroutine
 from typing import Any

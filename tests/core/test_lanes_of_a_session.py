@@ -14,7 +14,7 @@ from tests.core.ponds import ROOM, UNLIMITED, accept_join, build, events, member
 
 
 class Latch:
-    """An event handler that waits until it is let through."""
+    """An event handler that waits until the test lets it go on."""
 
     def __init__(self) -> None:
         self.opened = anyio.Event()

@@ -120,7 +120,7 @@ NOTHING_CHANGED: Final[tuple[Any, ...]] = ("DIFF", [], [], [])
 
 
 def merged(first: tuple[Any, ...], second: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Two diffs as one: what came by the first and went by the second was never there."""
+    """Return two diffs as one: what the first added and the second removed was never there."""
     joins, updates, leaves = (sorted([*a, *b]) for a, b in zip(first[1:], second[1:], strict=True))
     passing = [entry for entry in joins if entry in leaves]
     rest = [[each for each in told if each not in passing] for told in (joins, leaves)]
@@ -162,7 +162,7 @@ def play_on(backend: str, play: Coroutine[Any, Any, None]) -> None:
 
 
 async def race(setting: Setting, program: list[Op], *, turns: list[int]) -> None:
-    """Do it all at once, more or less: between two operations pass as many turns of the loop."""
+    """Do all of it nearly at once: between two operations pass so many turns of the loop."""
     async with world(setting) as pond:
         for number, (op, pause) in enumerate(zip(program, cycle(turns), strict=False)):
             request = f"r{number:02}"

@@ -19,7 +19,7 @@ def plain(handler: Handle) -> Handle:
 
 
 def late(handler: Handle) -> Handle:
-    """Return the same, after a wait."""
+    """Do the same after a wait."""
 
     async def waiting(ctx: OutgoingContext) -> None:
         await anyio.lowlevel.checkpoint()

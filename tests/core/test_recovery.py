@@ -260,7 +260,7 @@ class Play:
                 self.got.append(self.log.top)
 
     def tell(self) -> None:
-        """Something comes that no history keeps."""
+        """Send a frame that no history keeps."""
         name = f"told {len(self.due)}"
         self.due.append(name)
         if self._is_live:
@@ -269,7 +269,7 @@ class Play:
             assert self.recovery.hold(name)
 
     def read(self, count: int) -> None:
-        """There is room for some more."""
+        """Have room for some more frames."""
         self.recovery.advance(ReadingEvent.ROOM)
         for _ in range(count):
             item = self.recovery.take()
@@ -281,7 +281,7 @@ class Play:
         self._is_live = self.recovery.state is Reading.LIVE
 
     def end(self) -> None:
-        """All that is due has come, once and in order; or the member was outrun, and knows."""
+        """Assert that all that is due has come, once and in order, or the member was outrun."""
         self.read(1_000)
         if self.recovery.state is Reading.OUTRUN:
             assert self.got == self.due[: len(self.got)]

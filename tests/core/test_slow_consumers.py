@@ -202,7 +202,7 @@ async def test_late_copies_may_be_dropped_as_the_original(transforms: bool) -> N
 async def test_the_policy_applies_behind_an_outgoing_handler_that_hangs(
     policy: SlowConsumers, event: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whether what waits behind it is to be seen by it, or only waits."""
+    """Whether an outgoing handler is to see what waits behind the frame, or it only waits."""
     setup, opened = setup_with_policy(policy), anyio.Event()
 
     @setup.lobby.on_outgoing(event)

@@ -15,7 +15,7 @@ from tests.core.ponds import settled
 
 
 class Hosts:
-    """Task groups that can host the waiting, the first one first."""
+    """Task groups that can host the timers; the first one is asked first."""
 
     def __init__(self) -> None:
         self.groups: list[anyio.abc.TaskGroup] = []
@@ -27,7 +27,7 @@ class Hosts:
 
 
 class Done(list[str]):
-    """What was done, and work that writes it down."""
+    """A list of the work that was done, and work that appends to it."""
 
     def work(self, name: str) -> Work:
         async def work() -> None:

@@ -1,4 +1,4 @@
-"""The app under fire: a pond whose every handler answers once, and a page that shows what is left.
+"""The app that is fuzzed: each handler of its pond answers once, and a page shows what is left.
 
 `app` has no limit on rates, so that a flood goes on; `limited` has the default ones, and less
 patience with slow bodies.
@@ -66,7 +66,7 @@ class Target:
         self._said: Counter[str] = Counter()
 
     async def _admit(self, ctx: ConnectionContext) -> None:
-        # Read everything that a stranger may have filled.
+        # Read everything that a client may have filled.
         ctx.set_assign("cookies", dict(ctx.cookies))
         ctx.set_assign("query", dict(ctx.query))
         ctx.accept()

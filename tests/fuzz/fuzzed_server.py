@@ -101,7 +101,7 @@ class FuzzedServer:
             run.result()
 
     def _checkpoint(self, listeners: Iterable[ListeningMember]) -> None:
-        """Good clients come, are heard by all, and go."""
+        """Have good clients come, be heard by all, and go."""
         for transport in TRANSPORTS:
             self._marks += 1
             mark = f"mark {self._marks}"
@@ -115,7 +115,7 @@ class FuzzedServer:
             client.leave()
 
     def welcome(self) -> None:
-        """Good clients come and go, over either transport."""
+        """Have good clients come and go, over either transport."""
         for transport in TRANSPORTS:
             client = GoodClient(self._port, transport)
             client.join(SHARED)
@@ -127,7 +127,7 @@ class FuzzedServer:
         return state
 
     def assert_as_before(self) -> None:
-        """Nothing is left of all this."""
+        """Check that nothing is left of all this."""
         now: dict[str, Any] = {}
 
         def is_as_before() -> bool:

@@ -146,7 +146,7 @@ class ListeningMember:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Go."""
+        """Leave."""
         self._is_leaving = True
         sock = self._client.sock
         with sock:

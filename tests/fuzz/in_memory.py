@@ -28,7 +28,7 @@ class InMemoryTarget:
         self.listener: WebSocketSession
 
     async def open(self) -> None:
-        """Let the listener in."""
+        """Connect the listener."""
         self._tasks = len(anyio.get_running_tasks())
         self.listener = await self.driver.connect_websocket("/socket")
         await self.listener.receive_json()
@@ -77,7 +77,7 @@ class InMemoryTarget:
         return numbers
 
     async def close(self) -> None:
-        """See that the listener is served as ever, and that nothing is left when it has gone."""
+        """Check that the listener is served as before, and that it leaves nothing behind."""
         await self.put(self.listener, _message("BROADCAST", "echo", "w1", {"ok": True}))
         echoed = await self.listener.receive_event_named(
             "echoed", wait=WAIT_SECONDS, attempts=1_000
@@ -102,7 +102,7 @@ def _message(action: str, event: str, request_id: str, payload: object) -> dict[
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing of ours is logged at ERROR meanwhile."""
+    """Check that nothing of ours is logged at ERROR meanwhile."""
     errors = Errors()
     logger = logging.getLogger("pondsocket")
     logger.addHandler(errors)

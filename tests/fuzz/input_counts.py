@@ -67,13 +67,13 @@ def _shorten(what: object) -> str:
 
 
 class InputCounts:
-    """Those of all parts."""
+    """The counts of all parts."""
 
     def __init__(self) -> None:
         self.parts: dict[str, InputCount] = {}
 
     def of(self, name: str) -> InputCount:
-        """Return the input_count of one part, which other tests may share."""
+        """Return the count of one part, which other tests may share."""
         return self.parts.setdefault(name, InputCount(name))
 
     @property

@@ -116,12 +116,12 @@ class Requests:
         self.others: list[bytes] = []
 
     def raw_request(self) -> RawRequest:
-        """Return a request that a server takes for one."""
+        """Return a request that a server recognises as one."""
         makers = [self._speak] * 5 + [self._stranger, self._delete, self._page, self._method]
         return self._random.choice(makers)()
 
     def handshake(self) -> RawRequest:
-        """Return a handshake that is right, at the wrong place or from the wrong one."""
+        """Return a right handshake at the wrong path, or from the wrong origin."""
         # Two origins are too many already for some implementations of WebSocket.
         noise = [(name, value) for name, value in self._noise() if name != b"Origin"]
         draft = Draft(method=b"GET", headers=[*noise, *HANDSHAKE])

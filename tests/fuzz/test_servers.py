@@ -1,4 +1,4 @@
-"""Real servers under fire, over raw sockets."""
+"""Real servers that are fuzzed over raw sockets."""
 
 import pytest
 

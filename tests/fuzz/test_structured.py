@@ -1,4 +1,4 @@
-"""What hypothesis thinks of, in memory; a failure is shown as small as it can be made."""
+"""What hypothesis generates, in memory; a failure is shown as small as it can be made."""
 
 import json
 from collections.abc import Callable

@@ -144,7 +144,7 @@ class Client(ABC):
 
     @abstractmethod
     async def abort(self, *, reset: bool) -> None:
-        """End the connection without a word: by a reset, or else by an end of file."""
+        """End the connection without a close: by a reset, or else by an end of file."""
 
 
 class WebSocketClient(Client):
@@ -168,14 +168,14 @@ class WebSocketClient(Client):
             pass
 
     async def send_raw(self, data: bytes) -> None:
-        """As a text frame where it is text, else as a binary one."""
+        """Send a text frame where it is text, else a binary one."""
         try:
             await self.connection.send(data.decode())
         except UnicodeDecodeError:
             await self.connection.send(data)
 
     async def close(self) -> None:
-        """By the closing handshake."""
+        """End it by the closing handshake."""
         await self.connection.close()
 
     async def stall(self) -> None:
@@ -183,7 +183,7 @@ class WebSocketClient(Client):
         self.connection.transport.pause_reading()
 
     async def abort(self, *, reset: bool) -> None:
-        """Without one."""
+        """End it without a closing handshake."""
         if reset:
             reset_on_close(self.connection.transport.get_extra_info("socket"))
         self.connection.transport.abort()
@@ -246,11 +246,11 @@ class SSEClient(Client):
         return await self.http.delete(self.url, headers={"x-connection-id": self.connection_id})
 
     async def send_raw(self, data: bytes) -> None:
-        """By POST; a refused one has its ERROR on the stream."""
+        """Send it by POST; a refused one has its ERROR on the stream."""
         await self.post(data)
 
     async def close(self) -> None:
-        """By DELETE, and by reading to the end."""
+        """End it by DELETE, and read to the end."""
         if not self.closed:
             await self.delete()
             await self.wait_closed()
@@ -261,7 +261,7 @@ class SSEClient(Client):
         self._reading.clear()
 
     async def abort(self, *, reset: bool) -> None:
-        """By closing the socket."""
+        """End it by closing the socket."""
         if reset:
             stream = self.response.extensions["network_stream"]
             reset_on_close(stream.get_extra_info("socket"))
@@ -292,7 +292,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 def envelope(
     action: str, channel_name: str, event: str, payload: Message | None = None, **more: object
 ) -> Message:
-    """One message of a client."""
+    """Return one message of a client."""
     return {
         "action": action,
         "event": event,
@@ -304,7 +304,7 @@ def envelope(
 
 
 def frame(action: str, event: str, channel_name: str, request_id: str, payload: Message) -> Message:
-    """One message of a server, whole: nothing else may be in it."""
+    """Return one whole message of a server: nothing else may be in it."""
     return {
         "action": action,
         "event": event,

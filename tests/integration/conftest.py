@@ -17,7 +17,7 @@ Shared: TypeAlias = Callable[..., Server]
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Return the clients are asyncio's; the server is a process of its own."""
+    """Run on asyncio alone, as the clients do; the server is a process of its own."""
     return "asyncio"
 
 
@@ -72,7 +72,7 @@ async def connect() -> AsyncIterator[Connector]:
 
 @pytest.fixture
 def clients(connect: Connector, engine: Server) -> EngineClients:
-    """Visitors of `engine`."""
+    """Return what connects clients to `engine`."""
     return EngineClients(connect, engine.http_url)
 
 
@@ -84,7 +84,7 @@ async def ann(clients: EngineClients, transport: Transport, room: str) -> Client
 
 @pytest.fixture
 async def bob(clients: EngineClients, transport: Transport, room: str) -> Client:
-    """Another member, over the other transport."""
+    """Return another member, over the other transport."""
     return await clients.member(OTHER[transport], "bob", room)
 
 

@@ -1,4 +1,4 @@
-"""Connecting: being let in, or a `Refused` with the answer."""
+"""Connecting clients: a client that was admitted, or a `Refused` with the answer."""
 
 import json
 import ssl
@@ -23,7 +23,7 @@ from tests.integration.clients import (
 
 ClientT = TypeVar("ClientT", bound=Client)
 
-# By default httpx loads all authorities of the world, which takes longer than most tests.
+# By default httpx loads all certificate authorities, which takes longer than most tests.
 NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # Well before uvicorn drops an idle connection, after 5 s: a request would meet that on its way.
 LIMITS: Final = httpx.Limits(max_keepalive_connections=20, keepalive_expiry=1.0)
@@ -45,7 +45,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error
 
 
 class Connector:
-    """Connects clients, and drops those that the test left open: the server may be gone."""
+    """Connects clients, and drops those that the test left open, since the server may be gone."""
 
     def __init__(self) -> None:
         self._clients: list[Client] = []

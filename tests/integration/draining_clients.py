@@ -21,7 +21,7 @@ def exit_seconds() -> float:
 
 @dataclass
 class Departure:
-    """How one client was sent away; times are seconds since the signal."""
+    """How one client's connection was closed; times are seconds since the signal."""
 
     client: Client
     goodbye: Message
@@ -85,7 +85,7 @@ class Crowd:
 
 
 def check(departures: Sequence[Departure]) -> None:
-    """Each was told once and in time, and closed in an orderly way that says to come back."""
+    """Check that each was told once and in time, and closed with a code that says to come back."""
     window_ms = len(departures) * 10
     for departure in departures:
         goodbye, client = departure.goodbye, departure.client
@@ -102,7 +102,7 @@ def check(departures: Sequence[Departure]) -> None:
 
 
 async def refusals(connect: Connector, url: str) -> list[Refused]:
-    """How newcomers are refused, over either transport."""
+    """Return how new clients are refused, over either transport."""
     found = []
     for transport in (connect.websocket, connect.sse):
         try:

@@ -1,4 +1,4 @@
-"""Visitors of `tests/integration/engine_app.py`, and what they often do."""
+"""Clients of `tests/integration/engine_app.py`, and what they often do."""
 
 import json
 from typing import Final
@@ -12,7 +12,7 @@ BATCH: Final = 64
 
 
 class EngineClients:
-    """Connects visitors, and opens the latches at which handlers wait."""
+    """Connects clients, and opens the latches at which handlers wait."""
 
     def __init__(self, connector: Connector, url: str) -> None:
         self.connector = connector
@@ -21,7 +21,7 @@ class EngineClients:
     async def connect(
         self, transport: Transport, user: str | None = None, path: str = "/socket"
     ) -> Client:
-        """Connect, past the greeting."""
+        """Connect, and receive the greeting."""
         query = "" if user is None else f"?user={user}"
         client = await self.connector(transport, f"{self.url}{path}{query}")
         await client.receive_event("SYSTEM", "admitted")

@@ -163,14 +163,14 @@ class RawClient(asyncio.Protocol):
         self._line.resume_reading()
 
     def vanish(self) -> None:
-        """Be a host whose cable was pulled: hear nothing, acknowledge nothing, say nothing."""
+        """Be a host whose cable was pulled: receive, acknowledge and send nothing."""
         assert sys.platform == "linux"
         program = ctypes.create_string_buffer(_DROP)
         given = struct.pack("HL", 1, ctypes.addressof(program))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, given)
 
     def finish(self) -> None:
-        """End without a word, by an end of file."""
+        """End without a close frame, by an end of file."""
         self._line.abort()
 
     def reset(self) -> None:
@@ -210,7 +210,7 @@ class RawClient(asyncio.Protocol):
     # --- asyncio.Protocol ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Send the request."""
         self._line = cast(asyncio.Transport, transport)
         head = f"GET {self._path} HTTP/1.1\r\nHost: {self.server.host}:{self.server.port}\r\n"
         if self.transport == "websocket":
@@ -223,14 +223,14 @@ class RawClient(asyncio.Protocol):
         self._line.write(head.encode() + b"\r\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Remember it."""
+        """Keep the transport."""
         self.ended.set_result(exc)
         if not self._opened.done():
             self._opened.set_exception(ConnectionError(f"the connection was lost: {exc!r}"))
         self._news.set()
 
     def data_received(self, data: bytes) -> None:
-        """Cut out what is whole."""
+        """Keep the messages that are complete."""
         now = time.monotonic()
         if self._thirst is not None:
             self._thirst -= len(data)

@@ -1,4 +1,4 @@
-"""Being let in, and not being let in."""
+"""Connecting: being admitted, and being refused."""
 
 import re
 

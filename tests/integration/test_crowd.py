@@ -1,4 +1,4 @@
-"""A thousand connections come and go, some of them rudely, and nothing of them is left."""
+"""A thousand connections come and go, some are cut off, and nothing of them is left."""
 
 import asyncio
 import resource

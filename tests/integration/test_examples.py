@@ -1,4 +1,4 @@
-"""Every example, served as its first lines say, and asked what a newcomer would ask."""
+"""Every example, served as its first lines say, and asked what a new user would ask."""
 
 import re
 from typing import Final, NamedTuple

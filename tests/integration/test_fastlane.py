@@ -1,4 +1,4 @@
-"""The fast lane in a real uvicorn, on both of its event loops, to clients of other people's."""
+"""The fast lane in a real uvicorn, on both of its event loops, to clients of other projects."""
 
 import asyncio
 import signal

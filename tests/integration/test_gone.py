@@ -1,6 +1,6 @@
 """Peers that stop reading, are cut off or go without a word: on every server nothing of them stays.
 
-The outboxes here hold more than any test sends, so that only a hanging `send` gives a peer away.
+The outboxes here hold more than any test sends, so that a peer shows only by a hanging `send`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Peers whose host vanished: the server hears nothing of it, and yet lets them go in time.
+"""Peers whose host vanished: the server hears nothing of it, and yet ends them in time.
 
 Every case runs at the same time, since each takes half a minute by its nature.
 """
@@ -34,7 +34,7 @@ HELD: Final = {"01", "08"}
 
 @dataclass(frozen=True)
 class Case:
-    """One server, and who vanishes from it.
+    """One server, and which of its clients' ends it notices.
 
     Args:
         setup: The name of its setup.

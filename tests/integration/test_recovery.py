@@ -1,4 +1,4 @@
-"""Coming back to a real server over real connections: nothing is missed, and what is, is said."""
+"""Coming back to a real server: nothing is missed without the client being told."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who may come in, how, and what is written about it, on every server."""
+"""Who may connect, how, and what is logged about it, on every server."""
 
 import json
 from collections.abc import AsyncIterator, Iterator

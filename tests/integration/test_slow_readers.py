@@ -1,4 +1,4 @@
-"""Readers that pause and go on, in channels that rather leave something out than let them go."""
+"""Readers that pause and go on, in channels that rather drop messages than close them."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""One peer stops reading: it is let go, whatever the server, and the others never notice."""
+"""One peer stops reading: every server ends it, and the others never notice."""
 
 import asyncio
 from typing import Final, NamedTuple

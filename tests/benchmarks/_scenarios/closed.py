@@ -25,7 +25,7 @@ from tests.benchmarks._scenarios.scenario import (
 def fan_out_to(
     members: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS
 ) -> Scenario:
-    """One member speaks to all."""
+    """Return a scenario in which one member speaks to all."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -76,7 +76,7 @@ def echo_of(clients: int, contenders: tuple[str, ...], seconds: float = ROUND_SE
 
 
 def echo_of_one(contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> Scenario:
-    """Return what a lone request waits; by the clock on the wall."""
+    """Return a scenario of a lone request: how long it waits, by the wall clock."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:

@@ -1,4 +1,4 @@
-"""Letting people in, and what each of them takes up."""
+"""Connecting and joining, and the memory that each client takes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ async def come_in(contender: Contender, crowd: Crowd, port: int, clients: int) -
 
 
 async def leave(crowd: Crowd) -> None:
-    """All go, and the server is left to itself until it has seen that."""
+    """Disconnect all, and give the server time to notice it."""
     crowd.close()
     await asyncio.sleep(_QUIET_SECONDS)
 

@@ -1,4 +1,4 @@
-"""100 members who all speak, when they like: what a delivery costs, and up to which rate."""
+"""100 members that all speak, at random times: what a delivery costs, and up to which rate."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -35,7 +35,7 @@ class Members:
         self._seed = 0
 
     async def run(self, rate: float, patience: float) -> Run:
-        """One run; no two have the same times."""
+        """Play one run; no two have the same times."""
         phrase = Phrase(self._contender.dialect.say)
         if self._stage is None:
             self._stage = await self._stack.enter_async_context(

@@ -24,7 +24,7 @@ _SHOWN: Final = b'"online"'
 
 
 def presence_of(users: int, contenders: tuple[str, ...]) -> Scenario:
-    """So many join; connecting is not measured."""
+    """Return a scenario in which so many join; connecting is not measured."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:

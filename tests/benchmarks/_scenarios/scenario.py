@@ -1,4 +1,4 @@
-"""A scenario, and what all of them stand on."""
+"""A scenario, and what all of them share."""
 
 import asyncio
 import time
@@ -108,7 +108,7 @@ async def fan_out(crowd: Crowd, phrase: Callable[[], tuple[bytes, bytes]], repea
 async def speak(
     crowd: Crowd, turn: Callable[[], tuple[list[Client], bytes, bytes]], repeats: int
 ) -> int:
-    """Return the first of some clients speaks; the next turn follows when each has heard it, once.
+    """Have the first of some clients speak; the next turn follows when each has heard it, once.
 
     Args:
         turn: Gives the clients, the token that they hear, and the frame that is sent.

@@ -22,7 +22,7 @@ from tests.benchmarks._streams import audience_of, tell, times_in
 def streams_of(
     streams: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS
 ) -> Scenario:
-    """Return a WebSocket member speaks to so many streams."""
+    """Return a scenario in which a WebSocket member speaks to so many streams."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
