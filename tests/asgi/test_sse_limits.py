@@ -25,7 +25,7 @@ def message_of(size: int, filler: str = "x") -> bytes:
 async def post_raw(
     pond: Pond, stream: SSESession, receive: Receive, http_version: str = "1.1", **headers: str
 ) -> tuple[int, dict[bytes, bytes], bytes]:
-    """A POST with a body that the test sends piece by piece."""
+    """Send a POST with a body that the test hands out piece by piece."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
