@@ -6,7 +6,8 @@ from pondsocket import EventContext, PondSocket
 from pondsocket.testing import MemoryPeer
 
 from tests.core.batching_programs import ManualLoop, batch_by_hand
-from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, settled
+from tests.core.members import settled
+from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit
 
 OTHER = "/room/2"
 

@@ -3,12 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from pondsocket import (
-    History,
-    PondSocket,
-    Position,
-    ServerMessage,
-)
+from pondsocket import History, PondSocket, Position, ServerMessage
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged
 

@@ -1,36 +1,29 @@
-"""What the tests of the core share: ponds with one endpoint and one lobby, and their members."""
+"""Ponds with one endpoint and one lobby, for the tests of the core; `members` has their members."""
 
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NamedTuple
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import (
-    Channel,
     ConnectionContext,
     ConnectRequest,
     Endpoint,
     EventContext,
     Handler,
     JoinContext,
-    LeaveContext,
-    LeaveReason,
     Lobby,
     Middleware,
     Options,
     PondSocket,
     Refusal,
-    ServerActions,
-    ServerMessage,
     Session,
-    SystemEvents,
 )
-from pondsocket.testing import FakeClock, MemoryPeer, connect
+from pondsocket.testing import FakeClock, MemoryPeer
 from pondsocket_common import Headers, QueryParams
 
 ROOM = "/room/1"
@@ -97,46 +90,6 @@ def request(path: str = "/socket", query: Sequence[tuple[str, str]] = ()) -> Con
     return ConnectRequest(path, Headers([]), QueryParams(query), "127.0.0.1:5000", "websocket")
 
 
-@asynccontextmanager
-async def member(
-    setup: PondSetup, user: str, name: str = ROOM, *, capacity: int = 100_000
-) -> AsyncIterator[MemoryPeer]:
-    """Yield a client that is connected and has joined; what that brought is received already."""
-    async with connect(setup.pond, f"/socket?user={user}", capacity=capacity) as peer:
-        answer = await peer.join(name)
-        assert (answer.action, answer.event) == (ServerActions.SYSTEM, SystemEvents.ACKNOWLEDGE)
-        peer.drain()
-        yield peer
-
-
-@asynccontextmanager
-async def members(setup: PondSetup, *users: str) -> AsyncIterator[list[MemoryPeer]]:
-    """Yield several members of one room, in the order in which they join."""
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(member(setup, user)) for user in users]
-
-
-def say(peer: MemoryPeer, text: str, name: str = ROOM, event: str = "say") -> str:
-    return peer.send("BROADCAST", name, event, {"text": text})
-
-
-def events(peer: MemoryPeer) -> list[str]:
-    """Receive all, and return the names of its events."""
-    return [message.event for message in peer.drain()]
-
-
-async def handled(peer: MemoryPeer, *names: str) -> None:
-    """Send events to the room, and wait until a later one has been relayed."""
-    for name in (*names, "say"):
-        peer.send("BROADCAST", ROOM, name)
-    await peer.receive_event("say")
-
-
-def envelope_of(message: ServerMessage) -> tuple[str, str, str, str | None]:
-    """Return what a message says besides its payload: action, event, channel name, request id."""
-    return message.action, message.event, message.channel_name, message.request_id
-
-
 def error_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """Return what was logged as an error."""
     return [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -147,14 +100,6 @@ def logged_error(caplog: pytest.LogCaptureFixture) -> str:
     (record,) = error_records(caplog)
     assert record.exc_info is not None
     return record.getMessage()
-
-
-async def settled() -> None:
-    """Wait until nothing can go on by itself."""
-    # anyio's own way polls every 0.1 s on asyncio, so most of it is done before.
-    for _ in range(30):
-        await anyio.lowlevel.checkpoint()
-    await anyio.wait_all_tasks_blocked()
 
 
 class SlowConnect:
@@ -196,17 +141,6 @@ async def served(session: Session) -> MemoryPeer:
     return peer
 
 
-class RecordedLeaves:
-    """A leave handler that records its calls."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, LeaveReason]] = []
-
-    async def __call__(self, ctx: LeaveContext) -> None:
-        await anyio.lowlevel.checkpoint()
-        self.seen.append((ctx.user.id, ctx.reason))
-
-
 async def admitted(pond: PondSocket, user: str = "ann") -> Session:
     outcome = await pond.connect(request(query=[("user", user)]))
     assert isinstance(outcome, Session)
@@ -216,29 +150,3 @@ async def admitted(pond: PondSocket, user: str = "ann") -> Session:
 async def assert_nothing_left(setup: PondSetup) -> None:
     assert await setup.endpoint.connection_count() == 0
     assert await setup.lobby.list_channels() == []
-
-
-async def channel_of(setup: PondSetup, name: str = ROOM) -> Channel:
-    """Return the live channel of this name."""
-    channel = await setup.lobby.get_channel(name)
-    assert channel is not None
-    return channel
-
-
-def client_message(
-    n: int, action: str = "BROADCAST", event: str = "say", **more: object
-) -> dict[str, Any]:
-    """Return a message of a client, as its JSON says it."""
-    return {
-        "action": action,
-        "event": event,
-        "channelName": ROOM,
-        "requestId": f"r{n}",
-        "payload": {},
-        **more,
-    }
-
-
-def post_body(*messages: dict[str, Any]) -> bytes:
-    """Return the body of a POST that holds these messages."""
-    return json.dumps(messages).encode()

@@ -8,7 +8,8 @@ from pondsocket import Counter, PondSocket, SlowConsumers
 from pondsocket._congestion import Congestion
 from pondsocket.testing import MemoryPeer
 
-from tests.core.ponds import ROOM, PondSetup, accept_join, admit, relay, settled
+from tests.core.members import settled
+from tests.core.ponds import ROOM, PondSetup, accept_join, admit, relay
 
 
 class CountingMetrics:
@@ -23,7 +24,7 @@ class CountingMetrics:
     def queue_depth(self, frames: int) -> None: ...
 
 
-def setup_with_policy(policy: SlowConsumers, join: Callable[..., Any] = accept_join) -> PondSetup:
+def build_with(policy: SlowConsumers, join: Callable[..., Any] = accept_join) -> PondSetup:
     pond = PondSocket(metrics=CountingMetrics())
     endpoint = pond.create_endpoint("/socket", admit)
     lobby = endpoint.create_channel("/room/:id", join, slow_consumers=policy)

@@ -33,7 +33,8 @@ from pondsocket_common import (
 )
 from pydantic import AfterValidator, BaseModel
 
-from tests.core.ponds import ROOM, PondSetup, build, member, settled
+from tests.core.members import member, settled
+from tests.core.ponds import ROOM, PondSetup, build
 
 
 class Odd(BaseException):

@@ -10,7 +10,8 @@ import pytest
 from pondsocket import Frame
 from pondsocket._delivery import Chain, LateFrame
 
-from tests.core.ponds import ROOM, settled
+from tests.core.members import settled
+from tests.core.ponds import ROOM
 
 
 def frame(text: str) -> Frame:

@@ -17,17 +17,8 @@ from pondsocket import (
 from pondsocket_common import Evicted
 from pydantic import BaseModel, Field
 
-from tests.core.ponds import (
-    ROOM,
-    build,
-    channel_of,
-    events,
-    join_and_track,
-    member,
-    members,
-    say,
-    settled,
-)
+from tests.core.members import channel_of, events, member, members, say, settled
+from tests.core.ponds import ROOM, build, join_and_track
 
 # --- broadcasts -------------------------------------------------------------------------------
 
@@ -208,7 +199,7 @@ async def test_assigns_are_listed_by_user_with_the_latest_connection_before_othe
 # --- leaving ----------------------------------------------------------------------------------
 
 
-class RecordedLeaves:
+class LeaveLog:
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, int]] = []
 
@@ -218,7 +209,7 @@ class RecordedLeaves:
 
 
 async def test_leave_handlers_run_once_for_the_last_connection_of_a_user() -> None:
-    setup, leaves = build(), RecordedLeaves()
+    setup, leaves = build(), LeaveLog()
     setup.lobby.on_leave(leaves)
     async with member(setup, "bob") as bob, member(setup, "ann") as first:
         async with member(setup, "ann") as second:
@@ -243,7 +234,7 @@ async def test_leave_handlers_run_once_for_the_last_connection_of_a_user() -> No
     ],
 )
 async def test_the_reason_of_a_leave_is_told(how: str, reason: LeaveReason) -> None:
-    setup, leaves = build(), RecordedLeaves()
+    setup, leaves = build(), LeaveLog()
     setup.lobby.on_leave(leaves)
     async with member(setup, "bob"), member(setup, "ann") as ann:
         if how == "leave":
@@ -264,7 +255,7 @@ async def test_the_reason_of_a_leave_is_told(how: str, reason: LeaveReason) -> N
 
 
 async def test_an_evicted_user_is_told_on_every_connection_and_stays_connected() -> None:
-    setup, leaves = build(join_and_track), RecordedLeaves()
+    setup, leaves = build(join_and_track), LeaveLog()
     setup.lobby.on_leave(leaves)
     async with members(setup, "ann", "bob", "bob") as (ann, tab, other_tab):
         await settled()

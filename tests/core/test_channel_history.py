@@ -26,7 +26,8 @@ from tests.core.histories import (
     said,
     say,
 )
-from tests.core.ponds import ROOM, accept_join, admit, member
+from tests.core.members import member
+from tests.core.ponds import ROOM, accept_join, admit
 
 # --- positions ------------------------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ from pondsocket import (
 )
 from pondsocket_common import PresenceList
 
-from tests.core.ponds import ROOM, build, channel_of, events, join_and_track, member, say, settled
+from tests.core.members import channel_of, events, member, say, settled
+from tests.core.ponds import ROOM, build, join_and_track
 
 
 async def test_presence_goes_to_every_member_also_those_who_do_not_track() -> None:

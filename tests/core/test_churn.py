@@ -11,7 +11,8 @@ from pondsocket import Channel, CloseCode, JoinContext, LeaveContext, OutgoingCo
 from pondsocket._member import Member
 from pondsocket.testing import MemoryPeer
 
-from tests.core.ponds import ROOM, admitted, build, say, settled
+from tests.core.members import say, settled
+from tests.core.ponds import ROOM, admitted, build
 
 CONNECTIONS = 1_000
 

@@ -7,7 +7,8 @@ from pondsocket import EventContext, Options, SyncEventContext
 from pondsocket.testing import connect
 from pondsocket_common import Fault
 
-from tests.core.ponds import ROOM, PondSetup, build, events, member, settled
+from tests.core.members import events, member, settled
+from tests.core.ponds import ROOM, PondSetup, build
 
 
 class Latch:

@@ -7,15 +7,9 @@ import pytest
 from pondsocket import CloseCode, Counter, OutgoingContext
 from pondsocket.testing import MemoryPeer, connect
 
-from tests.core.ponds import ROOM, PondSetup, settled
-from tests.core.slow_consumers import (
-    congestion,
-    counted,
-    join_and_stall,
-    numbers,
-    setup_with_policy,
-    tell,
-)
+from tests.core.members import settled
+from tests.core.ponds import ROOM, PondSetup
+from tests.core.slow_consumers import build_with, congestion, counted, join_and_stall, numbers, tell
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -26,7 +20,7 @@ async def test_it_is_logged_when_it_begins_and_when_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    setup = setup_with_policy("drop_oldest")
+    setup = build_with("drop_oldest")
     async with connect(setup.pond, "/socket?user=ann") as ann:
         await join_and_stall(setup, ann, 2)
         for _ in range(2):
@@ -47,7 +41,7 @@ async def test_it_is_logged_when_it_begins_and_when_it_ends(
 async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
     end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    setup = setup_with_policy("drop_oldest")
+    setup = build_with("drop_oldest")
     async with anyio.create_task_group() as tasks:
         ready = anyio.Event()
         scope = anyio.CancelScope()
@@ -86,7 +80,7 @@ async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
 
 def setup_that_waits() -> tuple[PondSetup, anyio.Event]:
     """Return a pond, and what its outgoing handler of the event `wait` waits for."""
-    setup = setup_with_policy("drop_oldest")
+    setup = build_with("drop_oldest")
     opened = anyio.Event()
 
     @setup.lobby.on_outgoing("wait")

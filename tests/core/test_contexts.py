@@ -14,7 +14,8 @@ from pondsocket import (
 )
 from pondsocket._payloads import as_payload, check_event
 
-from tests.core.ponds import ROOM, build, events, member, members, say, settled
+from tests.core.members import events, member, members, say, settled
+from tests.core.ponds import ROOM, build
 
 # --- assigns ----------------------------------------------------------------------------------
 

@@ -1,14 +1,12 @@
 """What a join handler is given, and what it does."""
 
 import pytest
-from pondsocket import (
-    JoinContext,
-    UsageError,
-)
+from pondsocket import JoinContext, UsageError
 from pondsocket.testing import connect
 from pondsocket_common import Acknowledged, Refused
 
-from tests.core.ponds import ROOM, build, events, member, say, settled
+from tests.core.members import events, member, say, settled
+from tests.core.ponds import ROOM, build
 
 
 def logged_errors(caplog: pytest.LogCaptureFixture) -> list[str]:

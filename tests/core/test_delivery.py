@@ -9,17 +9,8 @@ from pondsocket import Batch, CloseCode, EventContext, Frame, OutgoingContext
 from pondsocket._delivery import deliver
 from pondsocket_common import PresenceEventTypes, PresenceList
 
-from tests.core.ponds import (
-    ROOM,
-    accept_join,
-    build,
-    events,
-    join_and_track,
-    member,
-    members,
-    say,
-    settled,
-)
+from tests.core.members import events, member, members, say, settled
+from tests.core.ponds import ROOM, accept_join, build, join_and_track
 
 
 class Box:

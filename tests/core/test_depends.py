@@ -7,15 +7,12 @@ import threading
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pondsocket import (
-    Depends,
-    EventContext,
-    SyncEventContext,
-)
+from pondsocket import Depends, EventContext, SyncEventContext
 from pydantic import BaseModel
 
 from tests.core.dependency_log import DependencyLog
-from tests.core.ponds import ROOM, build, member
+from tests.core.members import member
+from tests.core.ponds import ROOM, build
 from tests.core.typed_handlers import fault, result
 
 

@@ -26,7 +26,8 @@ from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Refused
 
 from tests.core.dependency_log import DependencyLog
-from tests.core.ponds import ROOM, build, member, settled
+from tests.core.members import member, settled
+from tests.core.ponds import ROOM, build
 from tests.core.typed_handlers import ask, fault, lobby, result
 
 

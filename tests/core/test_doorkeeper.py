@@ -20,7 +20,8 @@ from pondsocket import (
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Headers, QueryParams
 
-from tests.core.ponds import admit, settled
+from tests.core.members import settled
+from tests.core.ponds import admit
 
 STREAM = ConnectRequest("/socket", Headers([]), QueryParams([]), "127.0.0.1:5000", "sse")
 

@@ -9,18 +9,8 @@ import pytest
 from pondsocket import CloseCode, LeaveReason, Options
 from pondsocket.testing import MemoryPeer
 
-from tests.core.draining import goodbyes, many_members
-from tests.core.ponds import (
-    ROOM,
-    RecordedLeaves,
-    admitted,
-    assert_nothing_left,
-    build,
-    events,
-    member,
-    say,
-    settled,
-)
+from tests.core.members import LeaveLog, events, goodbyes, many_members, member, say, settled
+from tests.core.ponds import ROOM, admitted, assert_nothing_left, build
 from tests.virtual_time import jumping_loops
 
 # A window of ten seconds takes none.
@@ -113,7 +103,7 @@ async def test_until_its_moment_a_connection_is_served_as_ever() -> None:
 
 
 async def test_memberships_end_at_the_close_not_at_the_announcement() -> None:
-    leaves = RecordedLeaves()
+    leaves = LeaveLog()
     setup = build()
     setup.lobby.on_leave(leaves)
     async with member(setup, "ann") as ann:

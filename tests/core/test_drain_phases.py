@@ -10,19 +10,15 @@ from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Goodbye, ServerMessage
 
-from tests.core.draining import goodbyes, many_members
+from tests.core.members import events, goodbyes, many_members, member, say, settled
 from tests.core.ponds import (
     SlowConnect,
     admitted,
     assert_nothing_left,
     build,
     connecting,
-    events,
-    member,
     request,
-    say,
     served,
-    settled,
 )
 from tests.virtual_time import jumping_loops
 

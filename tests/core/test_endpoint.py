@@ -19,6 +19,7 @@ from pondsocket import (
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Fault, NotFound
 
+from tests.core.members import envelope_of, events, member, members, say, settled
 from tests.core.ponds import (
     ROOM,
     SECRET,
@@ -26,14 +27,8 @@ from tests.core.ponds import (
     admit,
     assert_nothing_left,
     build,
-    envelope_of,
     error_records,
-    events,
-    member,
-    members,
     request,
-    say,
-    settled,
 )
 
 

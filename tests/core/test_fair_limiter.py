@@ -6,7 +6,7 @@ import anyio.to_thread
 import pytest
 from pondsocket._threads import FairLimiter
 
-from tests.core.ponds import settled
+from tests.core.members import settled
 
 WAIT = 5.0
 

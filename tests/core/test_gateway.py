@@ -20,7 +20,8 @@ from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Fault, Payload, Refused, ServerMessage
 from pydantic import BaseModel
 
-from tests.core.ponds import ROOM, build, events, member
+from tests.core.members import events, member
+from tests.core.ponds import ROOM, build
 
 
 class Numbers(BaseModel):

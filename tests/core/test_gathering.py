@@ -3,18 +3,13 @@
 import threading
 
 import pytest
-from pondsocket import (
-    Batch,
-    CloseCode,
-    Frame,
-    History,
-    PondSocket,
-)
+from pondsocket import Batch, CloseCode, Frame, History, PondSocket
 from pondsocket._gathering import Gathering, Turn
 
 from tests.core.batching import OTHER, batching_setup, heard, tell
 from tests.core.batching_programs import ManualLoop, batch_by_hand
-from tests.core.ponds import ROOM, PondSetup, accept_join, admit, build, member, settled
+from tests.core.members import member, settled
+from tests.core.ponds import ROOM, PondSetup, accept_join, admit, build
 from tests.core.slow_consumers import CountingMetrics
 
 # --- what waits, and for how long -------------------------------------------------------------

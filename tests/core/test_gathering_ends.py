@@ -6,19 +6,14 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import (
-    CloseCode,
-    History,
-    JoinContext,
-    OutgoingContext,
-    PondSocket,
-)
+from pondsocket import CloseCode, History, JoinContext, OutgoingContext, PondSocket
 from pondsocket.testing import MemoryPeer
 from pondsocket_common import Position
 
 from tests.core.batching import OTHER, batching_setup, do, heard, tell
 from tests.core.batching_programs import ManualLoop, batch_by_hand
-from tests.core.ponds import ROOM, PondSetup, accept_join, admit, build, member, members, settled
+from tests.core.members import member, members, settled
+from tests.core.ponds import ROOM, PondSetup, accept_join, admit, build
 from tests.core.slow_consumers import CountingMetrics
 
 

@@ -5,14 +5,12 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import (
-    OutgoingContext,
-    PondSocket,
-)
+from pondsocket import OutgoingContext, PondSocket
 
 from tests.core.batching import OTHER, batching_setup, do, heard, on_do, tell
 from tests.core.batching_programs import batch_by_hand
-from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, member, settled
+from tests.core.members import member, settled
+from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit
 from tests.core.slow_consumers import CountingMetrics
 
 # --- in which order ---------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from pondsocket import Frame, History, Hooks, LeaveReason, PondSocket, User
 from pondsocket.testing import MemoryPeer
 
 from tests.core.batching_programs import ManualLoop, batch_by_hand
-from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, member, relay, settled
+from tests.core.members import member, settled
+from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, relay
 
 
 class Farewells(Hooks):

@@ -7,7 +7,8 @@ import anyio.lowlevel
 import pytest
 from pondsocket import EventContext, Next, PondSocket, UsageError
 
-from tests.core.ponds import accept_join, admit, build, member, relay, say, settled
+from tests.core.members import member, say, settled
+from tests.core.ponds import accept_join, admit, build, relay
 
 
 async def handler(ctx: object) -> None: ...

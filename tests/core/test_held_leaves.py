@@ -10,7 +10,8 @@ from pondsocket import EventContext, JoinContext, LeaveContext, LeaveReason, Opt
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged, PresenceList, PresenceMode
 
-from tests.core.ponds import ROOM, PondSetup, assert_nothing_left, build, events, settled
+from tests.core.members import events, settled
+from tests.core.ponds import ROOM, PondSetup, assert_nothing_left, build
 
 # Longer than any test, and too short to be waited for.
 LONG = Options(presence_leave_delay=60.0)

@@ -23,7 +23,8 @@ from pondsocket import (
 )
 from pondsocket.testing import ConnectionRefusedByPond, FakeClock, connect
 
-from tests.core.ponds import ROOM, accept_join, admit, settled
+from tests.core.members import settled
+from tests.core.ponds import ROOM, accept_join, admit
 
 
 class HookLog(Hooks):

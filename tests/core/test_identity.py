@@ -7,7 +7,8 @@ from pondsocket import ConnectionContext, EventContext, JoinContext, LeaveContex
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Connected, PresenceList
 
-from tests.core.ponds import ROOM, build, events, member, settled
+from tests.core.members import events, member, settled
+from tests.core.ponds import ROOM, build
 
 
 async def test_the_public_id_is_never_the_secret_and_others_see_the_public_one_alone() -> None:

@@ -7,19 +7,8 @@ from pondsocket import JoinContext, LeaveContext, Options, PondError, ServerActi
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged, NotFound, Refused
 
-from tests.core.ponds import (
-    ROOM,
-    SECRET,
-    build,
-    envelope_of,
-    error_records,
-    events,
-    logged_error,
-    member,
-    raise_secret,
-    say,
-    settled,
-)
+from tests.core.members import envelope_of, events, member, say, settled
+from tests.core.ponds import ROOM, SECRET, build, error_records, logged_error, raise_secret
 
 
 async def test_an_accepted_join_is_acknowledged_under_its_request_id() -> None:

@@ -7,7 +7,8 @@ from pondsocket import JoinContext, LeaveContext, LeaveReason, Options, PondErro
 from pondsocket.testing import connect
 from pondsocket_common import Refused
 
-from tests.core.ponds import ROOM, RecordedLeaves, build, events, member, say, settled
+from tests.core.members import LeaveLog, events, member, say, settled
+from tests.core.ponds import ROOM, build
 
 
 async def test_a_duplicate_join_replaces_the_old_without_a_leave_seen_by_others() -> None:
@@ -120,7 +121,7 @@ async def test_the_old_membership_holds_while_the_duplicate_is_decided() -> None
 async def test_asking_again_and_being_refused_ends_the_old_membership(
     refusal: str,
 ) -> None:
-    leaves = RecordedLeaves()
+    leaves = LeaveLog()
     setup = build(options=Options(control_rate=0.001, control_burst=1))
     setup.lobby.on_leave(leaves)
     async with member(setup, "ann") as ann:

@@ -10,7 +10,8 @@ from pondsocket import ErrorTypes, EventContext, JoinContext, Options, ServerAct
 from pondsocket.testing import connect
 from pondsocket_common import Fault, Refused, encode_client
 
-from tests.core.ponds import ROOM, UNLIMITED, accept_join, build, events, member, say, settled
+from tests.core.members import events, member, say, settled
+from tests.core.ponds import ROOM, UNLIMITED, accept_join, build
 
 
 class Latch:

@@ -2,17 +2,12 @@
 
 import anyio
 import pytest
-from pondsocket import (
-    CloseCode,
-    ConnectionContext,
-    Options,
-    Refusal,
-    UsageError,
-)
+from pondsocket import CloseCode, ConnectionContext, Options, Refusal, UsageError
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Refused
 
-from tests.core.ponds import ROOM, admit, build, client_message, post_body, request, settled, timed
+from tests.core.members import client_message, post_body, settled
+from tests.core.ponds import ROOM, admit, build, request, timed
 
 
 async def test_each_message_of_an_array_counts_and_all_or_none_are_taken() -> None:

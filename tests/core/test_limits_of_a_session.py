@@ -6,16 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import anyio
-from pondsocket import (
-    CloseCode,
-    JoinContext,
-    Options,
-    OutgoingContext,
-)
+from pondsocket import CloseCode, JoinContext, Options, OutgoingContext
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged, Fault, Goodbye, PresenceMode, Refused
 
-from tests.core.ponds import ROOM, build, client_message, member, settled, timed
+from tests.core.members import client_message, member, settled
+from tests.core.ponds import ROOM, build, timed
 
 
 async def answer_to_event(peer: MemoryPeer, event: str = "say") -> Fault | str:

@@ -17,19 +17,15 @@ from pondsocket import (
 from pondsocket.testing import connect
 from pondsocket_common import Fault, Left, Refused
 
+from tests.core.members import envelope_of, events, member, say, settled
 from tests.core.ponds import (
     ROOM,
     SECRET,
     accept_join,
     build,
-    envelope_of,
     error_records,
-    events,
     logged_error,
-    member,
     raise_secret,
-    say,
-    settled,
 )
 
 # --- events -----------------------------------------------------------------------------------

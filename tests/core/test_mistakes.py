@@ -28,7 +28,8 @@ from pondsocket.testing import connect
 from pondsocket_common import ErrorTypes, Fault, Refused
 from pydantic import BeforeValidator
 
-from tests.core.ponds import ROOM, accept_join, admit, build, member, say, settled
+from tests.core.members import member, say, settled
+from tests.core.ponds import ROOM, accept_join, admit, build
 
 INTERNAL = (ErrorTypes.INTERNAL_SERVER_ERROR, 500)
 

@@ -9,7 +9,8 @@ import anyio.lowlevel
 import pytest
 from pondsocket import EventContext, Next, OutgoingContext, ServerActions, UsageError
 
-from tests.core.ponds import ROOM, PondSetup, build, events, member, members, say, settled
+from tests.core.members import events, member, members, say, settled
+from tests.core.ponds import ROOM, PondSetup, build
 
 Handle = Callable[[OutgoingContext], Any]
 

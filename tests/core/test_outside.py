@@ -22,7 +22,8 @@ from pondsocket.testing import connect
 from pondsocket_common import Evicted, Goodbye
 from pydantic import BaseModel
 
-from tests.core.ponds import ROOM, admit, build, events, member, settled
+from tests.core.members import events, member, settled
+from tests.core.ponds import ROOM, admit, build
 
 
 class News(BaseModel):

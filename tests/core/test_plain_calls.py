@@ -11,14 +11,10 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
-from pondsocket import (
-    Depends,
-    EventContext,
-    Handler,
-    SyncEventContext,
-)
+from pondsocket import Depends, EventContext, Handler, SyncEventContext
 
-from tests.core.ponds import ROOM, UNLIMITED, build, handled, member, settled
+from tests.core.members import handled, member, settled
+from tests.core.ponds import ROOM, UNLIMITED, build
 from tests.core.typed_handlers import fault, result
 
 WAIT = 5.0

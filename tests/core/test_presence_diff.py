@@ -10,7 +10,8 @@ from pondsocket import Counter, EventContext, JoinContext, Options, PondSocket
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged, PresenceDiff, PresenceList, PresenceMode
 
-from tests.core.ponds import ROOM, PondSetup, admit, build, events, say, settled
+from tests.core.members import events, say, settled
+from tests.core.ponds import ROOM, PondSetup, admit, build
 
 # Longer than any test: what comes then was not sent by the tick.
 NEVER = Options(presence_tick=60.0, event_rate=None)

@@ -19,7 +19,8 @@ from pondsocket import (
 from pondsocket.testing import connect
 from pondsocket_common import Acknowledged, NotFound
 
-from tests.core.ponds import ROOM, accept_join, admit, build, member, settled
+from tests.core.members import member, settled
+from tests.core.ponds import ROOM, accept_join, admit, build
 
 Step = Callable[[Any, Next], Any]
 

@@ -5,15 +5,12 @@
 from datetime import date
 
 import pytest
-from pondsocket import (
-    EventContext,
-    JoinContext,
-    PondError,
-)
+from pondsocket import EventContext, JoinContext, PondError
 from pondsocket.testing import connect
 from pondsocket_common import Acknowledged, Refused
 
-from tests.core.ponds import ROOM, build, error_records, member
+from tests.core.members import member
+from tests.core.ponds import ROOM, build, error_records
 from tests.core.typed_handlers import Point, Say, Words, ask, fault
 
 

@@ -17,27 +17,24 @@ from pondsocket import (
 from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
 from pondsocket_common import Goodbye
 
+from tests.core.members import LeaveLog, member, say, settled
 from tests.core.ponds import (
     ROOM,
-    RecordedLeaves,
     SlowConnect,
     admit,
     admitted,
     assert_nothing_left,
     build,
     connecting,
-    member,
     request,
-    say,
     served,
-    settled,
 )
 
 # --- the end ----------------------------------------------------------------------------------
 
 
 async def test_closing_tells_every_connection_and_waits_for_it() -> None:
-    leaves, opened = RecordedLeaves(), anyio.Event()
+    leaves, opened = LeaveLog(), anyio.Event()
 
     async def slow(ctx: EventContext) -> None:
         await opened.wait()

@@ -1,23 +1,12 @@
 """A connection's life: how it begins, what it says of itself, and all the ways it ends."""
 
 import pytest
-from pondsocket import (
-    CloseCode,
-    ConnectionContext,
-    EventContext,
-    ServerActions,
-)
+from pondsocket import CloseCode, ConnectionContext, EventContext, ServerActions
 from pondsocket.testing import connect
 from pondsocket_common import Connected, Fault, Pong, Refused
 
-from tests.core.ponds import (
-    assert_nothing_left,
-    build,
-    envelope_of,
-    member,
-    say,
-    settled,
-)
+from tests.core.members import envelope_of, member, say, settled
+from tests.core.ponds import assert_nothing_left, build
 
 # --- the beginning ----------------------------------------------------------------------------
 

@@ -19,17 +19,8 @@ from pondsocket import (
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Goodbye
 
-from tests.core.ponds import (
-    ROOM,
-    RecordedLeaves,
-    admitted,
-    assert_nothing_left,
-    build,
-    events,
-    member,
-    say,
-    settled,
-)
+from tests.core.members import LeaveLog, events, member, say, settled
+from tests.core.ponds import ROOM, admitted, assert_nothing_left, build
 
 
 @pytest.mark.parametrize("code", [code for code in CloseCode if code is not CloseCode.NORMAL])
@@ -70,7 +61,7 @@ async def test_a_close_that_the_peer_asked_for_needs_no_goodbye() -> None:
 
 
 async def test_closing_ends_memberships_at_once() -> None:
-    leaves = RecordedLeaves()
+    leaves = LeaveLog()
     setup = build()
     setup.lobby.on_leave(leaves)
     async with member(setup, "ann") as ann, member(setup, "bob") as bob:
@@ -181,7 +172,7 @@ async def test_a_pull_that_closes_the_session_ends_it() -> None:
 
 
 async def test_a_pull_that_fails_leaves_nothing_behind() -> None:
-    leaves = RecordedLeaves()
+    leaves = LeaveLog()
     setup = build()
     setup.lobby.on_leave(leaves)
     session = await admitted(setup.pond)
@@ -206,7 +197,7 @@ async def test_a_pull_that_fails_leaves_nothing_behind() -> None:
 
 @pytest.mark.parametrize("busy", ["idle", "handling", "joining"])
 async def test_cancelling_run_leaves_nothing_behind_and_runs_leave_handlers(busy: str) -> None:
-    leaves, ended = RecordedLeaves(), 0
+    leaves, ended = LeaveLog(), 0
 
     async def endless(ctx: EventContext | JoinContext) -> None:
         nonlocal ended
@@ -239,7 +230,7 @@ async def test_cancelling_run_leaves_nothing_behind_and_runs_leave_handlers(busy
 
 @pytest.mark.parametrize("how", ["leave", "evict"])
 async def test_cancelling_run_does_not_cut_off_leave_handlers_that_run_already(how: str) -> None:
-    leaves, opened = RecordedLeaves(), anyio.Event()
+    leaves, opened = LeaveLog(), anyio.Event()
 
     async def slow_leave(ctx: LeaveContext) -> None:
         await opened.wait()

@@ -6,20 +6,12 @@ import pytest
 from pondsocket import CloseCode, EventContext, JoinContext, LeaveContext, LeaveReason, Options
 from pondsocket.testing import connect
 
-from tests.core.ponds import (
-    ROOM,
-    RecordedLeaves,
-    assert_nothing_left,
-    build,
-    events,
-    member,
-    say,
-    settled,
-)
+from tests.core.members import LeaveLog, events, member, say, settled
+from tests.core.ponds import ROOM, assert_nothing_left, build
 
 
 async def test_a_peer_that_is_gone_is_no_member_any_more() -> None:
-    leaves = RecordedLeaves()
+    leaves = LeaveLog()
     setup = build()
     setup.lobby.on_leave(leaves)
     async with member(setup, "bob"):
@@ -36,7 +28,7 @@ async def test_a_peer_that_is_gone_is_no_member_any_more() -> None:
 
 
 async def test_a_disconnect_is_noticed_while_a_handler_waits() -> None:
-    opened, leaves = anyio.Event(), RecordedLeaves()
+    opened, leaves = anyio.Event(), LeaveLog()
 
     async def slow(ctx: EventContext) -> None:
         await opened.wait()
@@ -65,7 +57,7 @@ async def test_a_client_that_vanishes_while_its_join_handler_waits_leaves_nothin
         finally:
             ended.append("cancelled")
 
-    leaves = RecordedLeaves()
+    leaves = LeaveLog()
     setup = build(join)
     setup.lobby.on_leave(leaves)
     with anyio.fail_after(2):  # far below the time limit of a join
@@ -200,7 +192,7 @@ async def test_a_join_handler_that_has_accepted_gets_the_grace_too() -> None:
 
 
 async def test_leave_handlers_run_even_if_they_take_longer_than_the_grace() -> None:
-    opened, leaves = anyio.Event(), RecordedLeaves()
+    opened, leaves = anyio.Event(), LeaveLog()
 
     async def slow_leave(ctx: LeaveContext) -> None:
         await opened.wait()

@@ -9,7 +9,8 @@ from pondsocket import EventContext, Options, Refusal
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import ClientActions, ClientMessage, encode_client
 
-from tests.core.ponds import ROOM, build, events, member, settled
+from tests.core.members import events, member, settled
+from tests.core.ponds import ROOM, build
 
 
 def body(*texts: str, name: str = ROOM, event: str = "say") -> bytes:

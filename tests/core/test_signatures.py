@@ -21,7 +21,8 @@ from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Detail, NotFound, Refused
 from pydantic import BeforeValidator, Field
 
-from tests.core.ponds import ROOM, admit, build, member
+from tests.core.members import member
+from tests.core.ponds import ROOM, admit, build
 from tests.core.typed_handlers import Point, Say, fault, result
 
 # --- parameters -------------------------------------------------------------------------------

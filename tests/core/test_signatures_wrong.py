@@ -7,14 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pondsocket import (
-    EventContext,
-    JoinContext,
-    LeaveContext,
-    Next,
-    SyncEventContext,
-    UsageError,
-)
+from pondsocket import EventContext, JoinContext, LeaveContext, Next, SyncEventContext, UsageError
 from pydantic import BaseModel, Field
 
 from tests.core.typed_handlers import lobby

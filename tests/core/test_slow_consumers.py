@@ -20,19 +20,13 @@ from pondsocket import (
 )
 from pondsocket.testing import connect
 
-from tests.core.ponds import ROOM, accept_join, admit, events, say, settled
-from tests.core.slow_consumers import (
-    congestion,
-    counted,
-    join_and_stall,
-    numbers,
-    setup_with_policy,
-    tell,
-)
+from tests.core.members import events, say, settled
+from tests.core.ponds import ROOM, accept_join, admit
+from tests.core.slow_consumers import build_with, congestion, counted, join_and_stall, numbers, tell
 
 
 async def test_without_a_policy_a_slow_member_is_closed() -> None:
-    setup = setup_with_policy("close")
+    setup = build_with("close")
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 3)
         await tell(setup, *({"n": n} for n in range(4)))
@@ -42,7 +36,7 @@ async def test_without_a_policy_a_slow_member_is_closed() -> None:
 
 
 async def test_the_oldest_are_dropped_for_a_slow_member_alone() -> None:
-    setup = setup_with_policy("drop_oldest")
+    setup = build_with("drop_oldest")
     async with connect(setup.pond, "/socket") as ann, connect(setup.pond, "/socket") as bob:
         await join_and_stall(setup, ann, 3)
         await join_and_stall(setup, bob, 100)
@@ -54,7 +48,7 @@ async def test_the_oldest_are_dropped_for_a_slow_member_alone() -> None:
 
 
 async def test_the_latest_of_every_key_is_kept() -> None:
-    setup = setup_with_policy(conflate("symbol"))
+    setup = build_with(conflate("symbol"))
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 3)
         await tell(setup, *({"n": n, "symbol": "ABC"[n % 3]} for n in range(9)))
@@ -64,7 +58,7 @@ async def test_the_latest_of_every_key_is_kept() -> None:
 
 
 async def test_a_key_more_than_there_is_room_for_closes() -> None:
-    setup = setup_with_policy(conflate("symbol"))
+    setup = build_with(conflate("symbol"))
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 2)
         await tell(setup, *({"n": n, "symbol": "ABC"[n]} for n in range(3)))
@@ -76,7 +70,7 @@ async def test_a_function_may_give_the_key() -> None:
         assert event == "tick"
         return (payload["n"] % 2, "parity")
 
-    setup = setup_with_policy(conflate(key))
+    setup = build_with(conflate(key))
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 2)
         await tell(setup, *({"n": n} for n in range(7)))
@@ -84,7 +78,7 @@ async def test_a_function_may_give_the_key() -> None:
 
 
 async def test_events_of_two_names_do_not_replace_each_other() -> None:
-    setup = setup_with_policy(conflate("symbol"))
+    setup = build_with(conflate("symbol"))
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 2)
         channel = setup.pond.channel("/socket", ROOM)
@@ -96,7 +90,7 @@ async def test_events_of_two_names_do_not_replace_each_other() -> None:
 
 @pytest.mark.parametrize("payload", [{"symbol": None}, {}])
 async def test_an_event_without_a_key_is_never_dropped(payload: dict[str, Any]) -> None:
-    setup = setup_with_policy(conflate("symbol"))
+    setup = build_with(conflate("symbol"))
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 3)
         await tell(setup, {"n": 0, **payload}, {"n": 1, "symbol": "A"}, {"n": 2, "symbol": "A"})
@@ -107,7 +101,7 @@ async def test_an_event_without_a_key_is_never_dropped(payload: dict[str, Any]) 
 
 
 async def test_zero_and_the_empty_text_are_keys() -> None:
-    setup = setup_with_policy(conflate("symbol"))
+    setup = build_with(conflate("symbol"))
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 2)
         await tell(setup, *({"n": n, "symbol": ("", 0)[n % 2]} for n in range(6)))
@@ -119,7 +113,7 @@ async def test_answers_and_presence_and_what_the_system_says_are_never_dropped()
         await ctx.accept()
         await ctx.track({"who": ctx.user.id})
 
-    setup = setup_with_policy("drop_oldest", track)
+    setup = build_with("drop_oldest", track)
     pond = setup.pond
     async with connect(pond, "/socket?user=ann") as ann, connect(pond, "/socket?user=bob") as bob:
         await join_and_stall(setup, ann, 5)
@@ -140,7 +134,7 @@ async def test_answers_and_presence_and_what_the_system_says_are_never_dropped()
 
 
 async def test_an_outbox_full_of_answers_closes_whatever_the_policy() -> None:
-    setup = setup_with_policy("drop_oldest")
+    setup = build_with("drop_oldest")
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 2)
         for _ in range(2):
@@ -152,7 +146,7 @@ async def test_an_outbox_full_of_answers_closes_whatever_the_policy() -> None:
 
 
 async def test_a_busy_room_gives_way_to_a_quiet_one_that_may_not_lose() -> None:
-    setup = setup_with_policy("drop_oldest")
+    setup = build_with("drop_oldest")
     setup.endpoint.create_channel("/orders/:id", accept_join)
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 100)
@@ -164,7 +158,7 @@ async def test_a_busy_room_gives_way_to_a_quiet_one_that_may_not_lose() -> None:
 
 
 async def test_copies_of_outgoing_handlers_may_be_dropped_as_the_original() -> None:
-    setup = setup_with_policy("drop_oldest")
+    setup = build_with("drop_oldest")
 
     @setup.lobby.on_outgoing("tick")
     def mark(ctx: OutgoingContext) -> None:
@@ -178,7 +172,7 @@ async def test_copies_of_outgoing_handlers_may_be_dropped_as_the_original() -> N
 
 @pytest.mark.parametrize("transforms", [True, False])
 async def test_late_copies_may_be_dropped_as_the_original(transforms: bool) -> None:
-    setup = setup_with_policy(conflate("symbol"))
+    setup = build_with(conflate("symbol"))
 
     @setup.lobby.on_outgoing("tick")
     async def mark(ctx: OutgoingContext) -> None:
@@ -203,7 +197,7 @@ async def test_the_policy_applies_behind_an_outgoing_handler_that_hangs(
     policy: SlowConsumers, event: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whether an outgoing handler is to see what waits behind the frame, or it only waits."""
-    setup, opened = setup_with_policy(policy), anyio.Event()
+    setup, opened = build_with(policy), anyio.Event()
 
     @setup.lobby.on_outgoing(event)
     async def hang(ctx: OutgoingContext) -> None:
@@ -227,7 +221,7 @@ async def test_the_policy_applies_behind_an_outgoing_handler_that_hangs(
 
 
 async def test_large_events_behind_a_handler_that_hangs_are_bounded_in_bytes() -> None:
-    setup, opened = setup_with_policy("drop_oldest"), anyio.Event()
+    setup, opened = build_with("drop_oldest"), anyio.Event()
 
     @setup.lobby.on_outgoing("tick")
     async def hang(ctx: OutgoingContext) -> None:
@@ -257,7 +251,7 @@ async def test_a_policy_may_be_given_in_all_three_ways() -> None:
 
 
 async def test_the_others_get_everything_in_order_whatever_is_dropped() -> None:
-    setup = setup_with_policy("drop_oldest")
+    setup = build_with("drop_oldest")
     async with connect(setup.pond, "/socket") as ann, connect(setup.pond, "/socket") as bob:
         await join_and_stall(setup, ann, 1)
         await join_and_stall(setup, bob, 1_000)
@@ -273,7 +267,7 @@ async def test_the_others_get_everything_in_order_whatever_is_dropped() -> None:
 
 
 async def test_a_key_that_cannot_be_hashed_is_an_error_of_the_broadcaster() -> None:
-    setup = setup_with_policy(conflate("symbol"))
+    setup = build_with(conflate("symbol"))
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 9)
         with pytest.raises(UsageError, match=r"key of 'tick' is \['A'\]; it must be hashable"):
@@ -288,7 +282,7 @@ async def test_a_key_function_that_fails_sends_nothing() -> None:
         symbol: str = payload["symbol"]
         return symbol
 
-    setup = setup_with_policy(conflate(key))
+    setup = build_with(conflate(key))
     async with connect(setup.pond, "/socket") as ann:
         await join_and_stall(setup, ann, 9)
         with pytest.raises(KeyError):

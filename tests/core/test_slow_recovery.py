@@ -10,7 +10,8 @@ from pondsocket import CloseCode, OutgoingContext, Position
 from pondsocket.testing import MemoryPeer
 
 from tests.core.histories import build_with_history, heard, position_of, reconnect, said, say
-from tests.core.ponds import ROOM, PondSetup, accept_join, member, settled
+from tests.core.members import member, settled
+from tests.core.ponds import ROOM, PondSetup, accept_join
 
 
 async def setup_with_messages(count: int, *, size: int = 100) -> tuple[PondSetup, Position]:

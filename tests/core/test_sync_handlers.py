@@ -27,7 +27,8 @@ from pondsocket import (
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Refused
 
-from tests.core.ponds import ROOM, assert_nothing_left, build, events, handled, member, settled
+from tests.core.members import events, handled, member, settled
+from tests.core.ponds import ROOM, assert_nothing_left, build
 from tests.core.typed_handlers import fault, result
 
 

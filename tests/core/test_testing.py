@@ -7,7 +7,8 @@ from pondsocket import CloseCode, ConnectionContext, Options, UsageError
 from pondsocket.testing import ConnectionRefusedByPond, FakeClock, connect
 from pondsocket_common import Acknowledged
 
-from tests.core.ponds import ROOM, build, member, say, settled, timed
+from tests.core.members import member, say, settled
+from tests.core.ponds import ROOM, build, timed
 
 
 async def test_the_example_of_the_module_works() -> None:

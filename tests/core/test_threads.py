@@ -22,7 +22,8 @@ from pondsocket import (
 from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
 from pondsocket_common import Fault, Refused
 
-from tests.core.ponds import ROOM, PondSetup, build, member, settled
+from tests.core.members import member, settled
+from tests.core.ponds import ROOM, PondSetup, build
 
 WAIT = 5.0
 

@@ -11,7 +11,7 @@ import pytest
 from pondsocket._environment import Work
 from pondsocket._timers import Spawn, Timers
 
-from tests.core.ponds import settled
+from tests.core.members import settled
 
 
 class Hosts:

@@ -12,7 +12,8 @@ from pondsocket.testing import FakeClock, MemoryPeer, connect
 from pondsocket_common import Detail, Fault, Refused, ServerMessage, encode_server
 from pydantic import AfterValidator, BaseModel, create_model
 
-from tests.core.ponds import ROOM, build, member
+from tests.core.members import member
+from tests.core.ponds import ROOM, build
 
 LARGEST_ANSWER = 8_192
 

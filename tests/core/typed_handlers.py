@@ -9,7 +9,8 @@ from pondsocket import Handler, Lobby
 from pondsocket_common import Fault, Payload, ServerMessage
 from pydantic import BaseModel, Field, RootModel
 
-from tests.core.ponds import ROOM, build, member
+from tests.core.members import member
+from tests.core.ponds import ROOM, build
 
 
 class Say(BaseModel):
