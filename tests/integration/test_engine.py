@@ -116,6 +116,7 @@ async def test_a_payload_that_does_not_fit_is_answered_with_its_fields(
     request_id = await ann.send("BROADCAST", room, "say", {"text": 7})
     answer = await ann.receive()
     details = answer["payload"].pop("details")
+    assert answer["payload"].pop("errorCount") == 1
     message = "What was sent does not fit: text."
     assert answer == fault("INVALID_MESSAGE", room, request_id, 422, message)
     assert details == [{"loc": ["text"], "msg": details[0]["msg"], "type": "string_type"}]
@@ -131,8 +132,8 @@ async def test_join_parameters_that_do_not_fit_are_answered_with_their_fields(
     request_id = await ann.send("JOIN_CHANNEL", room, "join", params)
     answer = await ann.receive()
     assert answer == frame("SYSTEM", "UNAUTHORIZED", room, request_id, answer["payload"])
-    assert answer["payload"].keys() == {"code", "message", "details"}
-    assert answer["payload"]["code"] == 422
+    assert answer["payload"].keys() == {"code", "message", "errorCount", "details"}
+    assert (answer["payload"]["code"], answer["payload"]["errorCount"]) == (422, 2)
     found = [(each["loc"], each["type"]) for each in answer["payload"]["details"]]
     assert found == [(["age"], "int_parsing"), (["show", "name"], "missing")]
     assert (await ann.join(room))["event"] == "ACKNOWLEDGE"
