@@ -126,12 +126,14 @@ async def say(session: Session, text: str, channel_name: str = "/chat/1") -> str
     )
 
 
-async def overflow(slow: Session, quick: Session) -> None:
-    """Have one member send 20 broadcasts that another one does not read."""
+async def overflow(pond: Pond, slow: Session, quick: Session) -> None:
+    """Have a member send 20 broadcasts that another one does not read, and that one be ended."""
     slow.stop_reading()
     for number in range(20):
         await say(quick, str(number))
         assert (await quick.receive_event_named("said"))["payload"] == {"text": str(number)}
+    assert await pond.endpoint.connection_count() == 1
+    slow.resume_reading()
 
 
 async def expect_aborted(slow: WebSocketSession) -> None:

@@ -21,8 +21,6 @@ from tests.asgi.asgi_connections import (
 )
 
 pytestmark = [pytest.mark.parametrize("kind", KINDS), pytest.mark.usefixtures("resets")]
-
-
 anyio_backend = connection_loops
 
 

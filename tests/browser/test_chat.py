@@ -20,6 +20,12 @@ def expect_both_there(ann: Window, bea: Window) -> None:
     bea.expect_people("Bea (you)", "Ann")
 
 
+def say_and_expect(speaker: Window, listener: Window, text: str) -> None:
+    """Say something in one window, and expect it once in the other."""
+    speaker.say(text)
+    expect(listener.bubble(text)).to_have_count(1)
+
+
 def test_windows_on_both_transports_talk_and_see_each_other(
     open_window: OpenWindow, pictures: Path
 ) -> None:
@@ -28,10 +34,8 @@ def test_windows_on_both_transports_talk_and_see_each_other(
     expect_both_there(ann, bea)
     expect(ann.log).to_contain_text("Bea is here.")
 
-    ann.say("Hello Bea! I am on a WebSocket.")
-    expect(bea.bubble("Hello Bea! I am on a WebSocket.")).to_have_count(1)
-    bea.say("Hello Ann! Mine are server-sent events.")
-    expect(ann.bubble("Hello Ann! Mine are server-sent events.")).to_have_count(1)
+    say_and_expect(ann, bea, "Hello Bea! I am on a WebSocket.")
+    say_and_expect(bea, ann, "Hello Ann! Mine are server-sent events.")
     expect(bea.bubble("Hello Ann! Mine are server-sent events.")).to_have_count(1)
     bea.say("One can hardly tell.\nAnd a message may have two lines.")
     expect(ann.log).to_contain_text("two lines")
@@ -115,10 +119,8 @@ def test_both_windows_come_back_after_the_server_was_away(
     expect_both_there(ann, bea)
     expect(ann.log).to_contain_text("You are back.")
 
-    bea.say("After.")
-    expect(ann.bubble("After.")).to_have_count(1)
-    ann.say("Good to see you again.")
-    expect(bea.bubble("Good to see you again.")).to_have_count(1)
+    say_and_expect(bea, ann, "After.")
+    say_and_expect(ann, bea, "Good to see you again.")
     expect(bea.bubble("Before.")).to_have_count(1)
 
 

@@ -49,6 +49,13 @@ def say(peer: MemoryPeer, text: str, name: str = ROOM, event: str = "say") -> st
     return peer.send("BROADCAST", name, event, {"text": text})
 
 
+async def say_in_two_rooms(peer: MemoryPeer, event: str) -> None:
+    """Join a second room; send an event to the first room, to the second and to the first again."""
+    await peer.join("/room/2")
+    for name in (ROOM, "/room/2", ROOM):
+        say(peer, "", name, event)
+
+
 def events(peer: MemoryPeer) -> list[str]:
     """Receive all, and return the names of its events."""
     return [message.event for message in peer.drain()]

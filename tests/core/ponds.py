@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -131,6 +131,20 @@ async def connecting(pond: PondSocket) -> AsyncIterator[list[Session | Refusal]]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(connect)
         yield outcomes
+
+
+@asynccontextmanager
+async def running(call: Callable[[], Awaitable[object]]) -> AsyncIterator[anyio.Event]:
+    """Run a call beside the block; the event says that it has returned."""
+    returned = anyio.Event()
+
+    async def run() -> None:
+        await call()
+        returned.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        yield returned
 
 
 async def served(session: Session) -> MemoryPeer:

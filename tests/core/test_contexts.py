@@ -14,7 +14,7 @@ from pondsocket import (
 )
 from pondsocket._payloads import as_payload, check_event
 
-from tests.core.members import events, member, members, say, settled
+from tests.core.members import events, member, members, say, say_in_two_rooms, settled
 from tests.core.ponds import ROOM, build
 
 # --- assigns ----------------------------------------------------------------------------------
@@ -46,9 +46,7 @@ async def test_assigns_of_a_membership_and_of_the_connection_do_not_leak() -> No
     setup = build(join)
     setup.lobby.on_message("look", look)
     async with member(setup, "ann") as ann:
-        await ann.join("/room/2")
-        for name in (ROOM, "/room/2", ROOM):
-            say(ann, "", name, event="look")
+        await say_in_two_rooms(ann, "look")
         await settled()
         assert ann.session.assigns == {"user_id": "ann"}
         ann.send("LEAVE_CHANNEL", ROOM, "leave")

@@ -18,6 +18,7 @@ from tests.core.ponds import (
     build,
     connecting,
     request,
+    running,
     served,
 )
 from tests.virtual_time import jumping_loops
@@ -68,20 +69,14 @@ async def test_a_drain_waits_for_handlers_that_still_run() -> None:
 
     setup = build()
     setup.lobby.on_message("slow", slow)
-    async with member(setup, "ann") as ann, anyio.create_task_group() as tasks:
+    async with member(setup, "ann") as ann:
         say(ann, "", event="slow")
         await settled()
-        drained = anyio.Event()
-
-        async def drain() -> None:
-            await setup.pond.drain()
-            drained.set()
-
-        tasks.start_soon(drain)
-        await ann.wait_closed()
-        assert not drained.is_set()
-        opened.set()
-        await drained.wait()
+        async with running(setup.pond.drain) as drained:
+            await ann.wait_closed()
+            assert not drained.is_set()
+            opened.set()
+            await drained.wait()
         assert done.is_set()
 
 

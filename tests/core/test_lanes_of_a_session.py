@@ -10,7 +10,7 @@ from pondsocket import ErrorTypes, EventContext, JoinContext, Options, ServerAct
 from pondsocket.testing import connect
 from pondsocket_common import Fault, Refused, encode_client
 
-from tests.core.members import events, member, say, settled
+from tests.core.members import events, member, say, say_in_two_rooms, settled
 from tests.core.ponds import ROOM, UNLIMITED, accept_join, build
 
 
@@ -282,9 +282,7 @@ async def test_handlers_may_use_scopes_locks_and_groups_across_waits() -> None:
     setup = build()
     setup.lobby.on_message("scopes", handler)
     async with member(setup, "ann") as ann:
-        await ann.join("/room/2")
-        for name in (ROOM, "/room/2", ROOM):
-            say(ann, "", name, event="scopes")
+        await say_in_two_rooms(ann, "scopes")
         outcomes = [await ann.receive_event("outcome") for _ in range(3)]
 
     assert [outcome.payload for outcome in outcomes] == [{"late": True, "cut": True}] * 3

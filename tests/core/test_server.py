@@ -27,6 +27,7 @@ from tests.core.ponds import (
     build,
     connecting,
     request,
+    running,
     served,
 )
 
@@ -45,14 +46,7 @@ async def test_closing_tells_every_connection_and_waits_for_it() -> None:
     async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         say(ann, "", event="slow")
         await settled()
-        closed = anyio.Event()
-
-        async def close() -> None:
-            await setup.pond.close()
-            closed.set()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(close)
+        async with running(setup.pond.close) as closed:
             await settled()
             assert not closed.is_set()  # ann's handler still runs
             opened.set()

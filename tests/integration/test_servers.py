@@ -1,6 +1,6 @@
 """The same talk, the same refusals and the same endings on every server."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from http import HTTPStatus
 from typing import Final
 
@@ -9,7 +9,7 @@ import pytest
 from pondsocket_common import CloseCode, fresh_id
 
 from tests.integration.clients import Client, Message, Transport, until
-from tests.integration.connector import Connector, Refused
+from tests.integration.connector import ClientT, Connector, Refused
 from tests.servers import SINGLES, Server, Setup
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
@@ -192,19 +192,22 @@ async def chunks(size: int) -> AsyncIterator[bytes]:
 with_each_close_code = pytest.mark.parametrize("code", CloseCode, ids=lambda code: str(code.value))
 
 
-async def end(client: Client, user: str, code: CloseCode) -> None:
-    """Have the server close a client's connection with this code."""
+async def closed_with(
+    code: CloseCode, server: Server, connect: Callable[[str], Awaitable[ClientT]]
+) -> ClientT:
+    """Connect a client, and have the server close its connection with this code."""
+    user = fresh_id()
+    client = await connect(f"{server.http_url}/socket?user={user}")
     await client.send("BROADCAST", "GATEWAY", "end", {"user": user, "code": code})
     await client.wait_closed()
+    return client
 
 
 @with_each_close_code
 async def test_a_close_code_arrives_with_its_reason(
     connect: Connector, server: Server, code: CloseCode
 ) -> None:
-    user = fresh_id()
-    ann = await connect.websocket(f"{server.http_url}/socket?user={user}")
-    await end(ann, user, code)
+    ann = await closed_with(code, server, connect.websocket)
     assert ann.close_code == code
     assert ann.connection.close_reason == "Asked for, Žofie"
     said_before(ann, code)
@@ -215,9 +218,7 @@ async def test_a_close_code_arrives_with_its_reason(
 async def test_a_stream_ends_after_its_goodbye(
     connect: Connector, server: Server, code: CloseCode
 ) -> None:
-    user = fresh_id()
-    bob = await connect.sse(f"{server.http_url}/socket?user={user}")
-    await end(bob, user, code)
+    bob = await closed_with(code, server, connect.sse)
     said_before(bob, code)
 
 
