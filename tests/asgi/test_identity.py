@@ -133,12 +133,12 @@ class Slow:
     """An identity that is told when the test lets it, for requests with such a header."""
 
     def __init__(self) -> None:
-        self.gates: dict[str, anyio.Event] = {}
+        self.latches: dict[str, anyio.Event] = {}
 
     async def __call__(self, request: ConnectRequest) -> object:
-        gate = self.gates.get(request.headers.get("x-gate") or "")
-        if gate is not None:
-            await gate.wait()
+        latch = self.latches.get(request.headers.get("x-latch") or "")
+        if latch is not None:
+            await latch.wait()
         return request.cookies.get("user")
 
 
@@ -162,7 +162,7 @@ class Post:
             (b"content-type", b"application/json"),
             (b"x-connection-id", connection_id.encode()),
             (b"cookie", f"user={user}".encode()),
-            (b"x-gate", text.encode()),
+            (b"x-latch", text.encode()),
         ]
 
     async def run(self) -> None:
@@ -185,7 +185,7 @@ async def test_posts_keep_the_order_of_their_bodies_however_long_an_identity_tak
     stream = await served.driver.connect_sse("/socket", headers={"Cookie": "user=ann"})
     await stream.send_client_message(action="JOIN_CHANNEL", channel_name="/chat/1", event="join")
     await stream.receive_event_named("ACKNOWLEDGE")
-    identity.gates = {"second": anyio.Event(), "strange": anyio.Event()}
+    identity.latches = {"second": anyio.Event(), "strange": anyio.Event()}
     # In the order in which they begin, which is not the one in which their bodies are there.
     posts = {
         text: Post(served, stream.connection_id, text) for text in ("third", "second", "first")
@@ -204,9 +204,9 @@ async def test_posts_keep_the_order_of_their_bodies_however_long_an_identity_tak
             "second": None,
             "third": None,
         }
-        identity.gates["second"].set()
+        identity.latches["second"].set()
         await anyio.wait_all_tasks_blocked()
-        identity.gates["strange"].set()
+        identity.latches["strange"].set()
     assert [post.status for post in posts.values()] == [204, 204, 204, 404]
     said = [(await stream.receive_event_named("said"))["payload"]["text"] for _ in range(3)]
     assert said == ["first", "second", "third"]
@@ -219,7 +219,7 @@ async def test_a_request_that_waits_for_an_identity_keeps_no_other_connection_wa
     streams = [
         await served.driver.connect_sse("/socket", headers={"Cookie": "user=ann"}) for _ in range(2)
     ]
-    identity.gates = {"slow": anyio.Event()}
+    identity.latches = {"slow": anyio.Event()}
     slow = Post(served, streams[0].connection_id, "slow")
     other = Post(served, streams[1].connection_id, "other")
     async with anyio.create_task_group() as tasks:
@@ -228,6 +228,6 @@ async def test_a_request_that_waits_for_an_identity_keeps_no_other_connection_wa
             tasks.start_soon(post.run)
         await anyio.wait_all_tasks_blocked()
         assert (slow.status, other.status) == (None, 204)
-        identity.gates["slow"].set()
+        identity.latches["slow"].set()
     for stream in streams:
         await stream.disconnect()

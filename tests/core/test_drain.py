@@ -130,7 +130,7 @@ async def test_one_that_goes_by_itself_before_its_moment_is_not_waited_for() -> 
         assert {peer.closed for peer in peers} == {CloseCode.NORMAL}
 
 
-# --- one farewell for each reason -------------------------------------------------------------
+# --- one goodbye for each reason --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.core.members import member, settled
 from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, relay
 
 
-class Farewells(Hooks):
+class GoodbyeHooks(Hooks):
     """A leave handler that tells the room at once who has left."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Farewells(Hooks):
         self.pond.channel("/socket", channel_name).broadcast_nowait("left", {"n": user.id})
 
 
-def batching_setup(hooks: Farewells | None = None, **lobby: Any) -> tuple[PondSetup, ManualLoop]:
+def batching_setup(hooks: GoodbyeHooks | None = None, **lobby: Any) -> tuple[PondSetup, ManualLoop]:
     pond = PondSocket(options=UNLIMITED, hooks=hooks)
     if hooks is not None:
         hooks.pond = pond
@@ -74,7 +74,7 @@ async def test_nothing_is_shown_for_who_is_too_slow_for_what_was_said_before_it(
 
 
 async def test_a_reply_that_waits_elsewhere_is_out_before_a_position_is_taken() -> None:
-    setup, loop = batching_setup(Farewells(), history=History(size=9))
+    setup, loop = batching_setup(GoodbyeHooks(), history=History(size=9))
     other = "/room/2"
     async with member(setup, "ann") as ann, member(setup, "bob") as bob:
         for peer in (ann, bob):
@@ -94,7 +94,7 @@ async def test_a_reply_that_waits_elsewhere_is_out_before_a_position_is_taken() 
 @pytest.mark.parametrize("how", ["all", "to"])
 @pytest.mark.parametrize("outgoing", [False, True])
 async def test_positions_keep_their_order_where_a_hook_speaks(how: str, outgoing: bool) -> None:
-    setup, loop = batching_setup(Farewells(), history=History(size=9))
+    setup, loop = batching_setup(GoodbyeHooks(), history=History(size=9))
     if outgoing:
         setup.lobby.on_outgoing("shout", lambda _ctx: None)
         setup.lobby.on_outgoing("left", lambda _ctx: None)
