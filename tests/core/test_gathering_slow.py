@@ -12,7 +12,7 @@ from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, rel
 
 
 class GoodbyeHooks(Hooks):
-    """A leave handler that tells the room at once who has left."""
+    """Hooks that tell the room at once who has left."""
 
     def __init__(self) -> None:
         self.pond: PondSocket | None = None
