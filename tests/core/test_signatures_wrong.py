@@ -15,7 +15,7 @@ from pondsocket import (
     SyncEventContext,
     UsageError,
 )
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from tests.core.typed import lobby
 
@@ -39,7 +39,6 @@ async def yields(ctx: EventContext):  # type: ignore[no-untyped-def]
     yield 1
 
 
-async def field_default(ctx: EventContext, n: int = Field(default=1)) -> None: ...
 async def unresolved(ctx: EventContext, x: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -58,7 +57,6 @@ async def unresolved(ctx: EventContext, x: "Nowhere") -> None: ...  # type: igno
         (two_contexts, "'other' and 'ctx' are both the context"),
         (by_position, "write it without '/'"),
         (yields, "it has a `yield`; a handler returns its reply"),
-        (field_default, "write `n: Annotated[…, Field(…)]`"),
         (unresolved, "name 'Nowhere', which is not there at run time"),
     ],
 )

@@ -3,11 +3,11 @@
 import collections.abc
 import dis
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from functools import partial
 from types import FunctionType, MethodType, UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, ForwardRef, Union, get_args, get_origin, get_type_hints
 
 _LISTS: Final = (
     list,
@@ -82,25 +82,47 @@ def form_of(function: object) -> Form:
     return Form.GENERATOR if _is(inspect.isgeneratorfunction, function) else Form.PLAIN
 
 
-def hints_of(function: Any) -> dict[str, Any]:
-    """Types by parameter; those that are no strings in the signature need not be among them."""
+def hints_of(function: object, signature: inspect.Signature) -> dict[str, Any]:
+    """The types of a function's parameters, strings resolved.
+
+    Raises:
+        NameError: A string names what is not there.
+    """
+    source = _annotated(function)
+    try:
+        resolved = get_type_hints(source, include_extras=True)
+    except TypeError:
+        resolved = {}  # an extension that keeps no annotations
+    written = getattr(source, "__annotations__", {})
+    hints: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        hint = parameter.annotation
+        # A decorator may show another signature than the function that it wraps has.
+        if name in resolved and (isinstance(hint, ForwardRef) or written.get(name) == hint):
+            hint = resolved[name]
+        hints[name] = hint
+    return hints
+
+
+def _annotated(function: Any) -> Any:
+    """What has the annotations of a function's parameters."""
     while isinstance(function, partial | MethodType):
         function = function.func if isinstance(function, partial) else function.__func__
     function = inspect.unwrap(function)
     if inspect.isclass(function):
-        function = function.__init__
-    elif not inspect.isroutine(function):
-        return hints_of(type(function).__call__)
-    return get_type_hints(function, include_extras=True)
+        if function.__init__ is not object.__init__:
+            return function.__init__
+        return function if hasattr(function, "_field_defaults") else function.__new__
+    return function if inspect.isroutine(function) else _annotated(type(function).__call__)
 
 
-def bound_names_of(function: object) -> set[str]:
-    """The parameters that a `partial` has filled by name."""
-    names: set[str] = set()
+def bound_arguments_of(function: object) -> dict[str, object]:
+    """What a `partial` has filled by name."""
+    arguments: dict[str, object] = {}
     while isinstance(function, partial):
-        names.update(function.keywords)
+        arguments = {**function.keywords, **arguments}
         function = function.func
-    return names
+    return arguments
 
 
 def is_callable_type(hint: object) -> bool:
@@ -110,9 +132,33 @@ def is_callable_type(hint: object) -> bool:
 
 def is_list_type(hint: object) -> bool:
     """Whether a repeated name of a query is one value of it."""
-    origin = get_origin(hint) or hint
-    if origin is Annotated:
-        return is_list_type(get_args(hint)[0])
-    if origin in (Union, UnionType):
-        return any(map(is_list_type, get_args(hint)))
-    return origin in _LISTS
+    return any((get_origin(option) or option) in _LISTS for option in options_of(hint))
+
+
+def peel(hint: Any) -> tuple[Any, list[Any]]:
+    """The type inside of aliases and `Annotated`, and the marks around it."""
+    marks: list[Any] = []
+    while True:
+        if is_alias(hint):
+            hint = hint.__value__
+        elif get_origin(hint) is Annotated:
+            marks = [*hint.__metadata__, *marks]
+            hint = hint.__origin__
+        else:
+            return hint, marks
+
+
+def options_of(hint: Any) -> Iterator[Any]:
+    """The types of a union; of another type, itself."""
+    bare, _ = peel(hint)
+    if get_origin(bare) in (Union, UnionType):
+        for each in get_args(bare):
+            yield from options_of(each)
+    else:
+        yield bare
+
+
+def is_alias(hint: object) -> bool:
+    """Whether it is a name made by `type`."""
+    # By name: `typing` and `typing_extensions` have a class of their own each.
+    return type(hint).__name__ == "TypeAliasType"

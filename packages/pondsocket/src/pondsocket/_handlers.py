@@ -6,6 +6,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ._errors import UsageError
 from ._functions import is_async, may_wait, name_of
+from ._marks import is_mark
 from ._parameters import Kind
 from ._signatures import TypedHandler
 from ._state.patterns import PatternMap, Route
@@ -121,3 +122,9 @@ def check_callable(what: str, function: object, *, arguments: int | None = None)
         raise UsageError(
             f"{what}: {role} is called with {wanted}, but {name_of(function)} takes {signature}."
         ) from None
+    for name, parameter in signature.parameters.items():
+        if is_mark(parameter.default):
+            raise UsageError(
+                f"{what}: {name_of(function)} is called with {wanted} alone, and '{name}' would be"
+                " the mark itself; ask for the value in a handler or a dependency."
+            )
