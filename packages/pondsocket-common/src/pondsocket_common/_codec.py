@@ -1,8 +1,7 @@
 """Messages to JSON and back: the only file that knows JSON and the names on the wire.
 
-Inbound messages are checked by hand rather than by a model, which takes several times as long,
-on a path that every message of every client takes. Messages of a server are decoded by clients
-and tests only, where pydantic does it.
+A client's messages are checked by hand: a model takes several times as long, and every message of
+every client passes here. Only clients and tests decode a server's messages; there pydantic does it.
 """
 
 import json
@@ -84,10 +83,10 @@ _ADAPTERS: Final = {cls: TypeAdapter(cls) for cls in _PAYLOAD_TYPES}
 
 
 def dump_json(value: object) -> bytes:
-    """JSON text of what the application may send: JSON values, mappings, dataclasses, models.
+    """Encode as JSON what the application may send: JSON values, mappings, dataclasses, models.
 
     Raises:
-        EncodingError: The value cannot be said in JSON, or holds an integer outside 64 bits.
+        EncodingError: JSON has no form for the value, or it holds an integer outside 64 bits.
     """
     try:
         return orjson.dumps(value, default=_dump_model)
@@ -107,7 +106,7 @@ def _dump_model(value: object) -> object:
 
 
 def encode_server(message: ServerMessage) -> bytes:
-    """The JSON text of a server's message.
+    """Encode a server's message as JSON.
 
     Raises:
         EncodingError: The application's payload cannot be written as JSON.
@@ -132,11 +131,11 @@ def encode_server(message: ServerMessage) -> bytes:
     try:
         return orjson.dumps(envelope, _dump_model)
     except TypeError:
-        return dump_json(envelope)  # which says what is wrong
+        return dump_json(envelope)  # raises an EncodingError with the cause
 
 
 def encode_reply(request: ClientMessage, event: str, payload: Payload) -> bytes:
-    """The JSON text of the application's answer to a request: a SYSTEM message with its id.
+    """Encode the application's reply to a request as JSON: a SYSTEM message with the same id.
 
     Raises:
         EncodingError: The payload cannot be written as JSON.
@@ -152,11 +151,11 @@ def encode_reply(request: ClientMessage, event: str, payload: Payload) -> bytes:
     try:
         return orjson.dumps(envelope, _dump_model)
     except TypeError:
-        return dump_json(envelope)  # which says what is wrong
+        return dump_json(envelope)  # raises an EncodingError with the cause
 
 
 def encode_client(message: ClientMessage) -> bytes:
-    """The JSON text of a client's message."""
+    """Encode a client's message as JSON."""
     envelope: dict[str, object] = {
         "action": message.action,
         "event": message.event,
@@ -175,29 +174,29 @@ def encode_client(message: ClientMessage) -> bytes:
 
 
 def decode_client(data: str | bytes) -> ClientMessage | Ping:
-    """One message of a client.
+    """Decode and check one message of a client.
 
     Raises:
-        InvalidMessage: Whatever is wrong with it.
+        InvalidMessage: The message breaks the protocol.
     """
     try:
         value = orjson.loads(data)
-        # One by one, which is faster than an `itemgetter`.
+        # One subscript at a time is faster than an `itemgetter`.
         action, event, payload = value["action"], value["event"], value["payload"]
         channel_name, request_id = value["channelName"], value["requestId"]
-        names = _slashed((channel_name, event, request_id))  # or TypeError: one is no string
-    except (KeyError, TypeError, orjson.JSONDecodeError):  # a ping, or nothing good
+        names = _slashed((channel_name, event, request_id))  # TypeError if one is no string
+    except (KeyError, TypeError, orjson.JSONDecodeError):  # a ping, or an invalid message
         return _client_message(_checked(_load(data), data))
-    # An event as nearly all are, judged in place and its names together: microbench.py,
-    # "decode_client", 10 of 17 us. It lets nothing through that the long way, which has the last
-    # word, would refuse; names of which two slashes come together, for instance, it leaves to that.
+    # The fast path, which nearly all events take, checks all names at once: microbench.py,
+    # "decode_client", 10 of 17 us. It accepts nothing that `_client_message` would refuse. What it
+    # does not accept, `_client_message` decides: names that hold "//", for instance.
     if (
         action == "BROADCAST"
-        and len(value) == 5  # no other field, in which anything might be nested
+        and len(value) == 5  # no other field, whose depth would have to be measured
         and channel_name
         and request_id
         and names[0] == "/"
-        and "//" not in names  # nor an empty event, or a channel name that ends with one
+        and "//" not in names  # nor an empty event, nor a channel name that ends with "/"
         and len(names) <= MAX_NAME_CHARS
         and names.isprintable()
         and event not in RESERVED_EVENTS
@@ -212,10 +211,10 @@ def decode_client(data: str | bytes) -> ClientMessage | Ping:
 
 
 def decode_client_batch(data: str | bytes) -> list[ClientMessage | Ping]:
-    """One message of a client, or a JSON array of 1 to 64 of them.
+    """Decode and check one message of a client, or a JSON array of 1 to 64 of them.
 
     Raises:
-        InvalidMessage: Whatever is wrong with any of them.
+        InvalidMessage: One of them breaks the protocol.
     """
     value = _checked(_load(data), data)
     if not isinstance(value, list):
@@ -226,13 +225,13 @@ def decode_client_batch(data: str | bytes) -> list[ClientMessage | Ping]:
 
 
 def message_bytes(message: ClientMessage | Ping) -> int:
-    """How many bytes the message takes by itself; for limits on the messages of an array."""
+    """Return how many bytes the message takes alone; for limits on each message of an array."""
     return len(encode_client(message)) if isinstance(message, ClientMessage) else 0
 
 
 def _checked(value: object, data: str | bytes) -> object:
     suspect = False
-    # The messages of an array are measured like one that comes alone: the array is no level.
+    # A message in an array may nest as deep as one that comes alone: the array is no level.
     for message in value if type(value) is list else (value,):
         if type(message) is dict or type(message) is list:
             try:
@@ -248,7 +247,7 @@ def _load(data: str | bytes, *, is_second_try: bool = False) -> object:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as exc:
-        # Space inside the first bracket lets orjson 3.13 set aside too little for dense values.
+        # With space after the first bracket, orjson 3.13 allocates too little for dense values.
         if exc.msg.startswith("failed to allocate") and not is_second_try:
             text = (data if isinstance(data, bytes) else data.encode()).lstrip()
             return _load(text[:1] + text[1:].lstrip(), is_second_try=True)
@@ -256,7 +255,7 @@ def _load(data: str | bytes, *, is_second_try: bool = False) -> object:
 
 
 def _refuse_huge_integers(data: str | bytes) -> None:
-    """Read again with the standard library, which shows integers as they were written."""
+    """Parse again with the standard library, which shows the digits of each integer."""
     value: object = json.loads(data, parse_int=parse_int)
     for message in value if type(value) is list else (value,):
         if holds_huge(message):
@@ -340,10 +339,13 @@ def _presence(envelope: dict[str, Any]) -> PresenceMode | None:
 
 
 def decode_server(data: str | bytes, *, is_own: bool = False) -> ServerMessage:
-    """One message of a server; `is_own`: of `encode_server`, which measures no payload's depth.
+    """Decode and check one message of a server.
+
+    Args:
+        is_own: The text is from `encode_server`, which lets payloads be nested deeper.
 
     Raises:
-        InvalidMessage: Whatever is wrong with it.
+        InvalidMessage: The message breaks the protocol.
     """
     value = _load(data) if is_own else _checked(_load(data), data)
     if not isinstance(value, dict):
@@ -378,7 +380,7 @@ def _server_payload(
         return payload
     given = {name: payload[wire] for name, wire in _WIRE_NAMES[cls] if wire in payload}
     try:
-        # From JSON text, where strictness still lets an array become a tuple.
+        # From JSON text: pydantic's strict mode lets an array become a tuple only there.
         return _ADAPTERS[cls].validate_json(orjson.dumps(given), strict=True)
     except ValidationError as exc:
         fault = exc.errors()[0]
