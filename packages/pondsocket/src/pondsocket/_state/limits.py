@@ -1,14 +1,14 @@
-"""Rates: a bucket of tokens, and a count of refusals. The clock is passed in."""
+"""Rate limits: a token bucket, and a count of refusals. The caller passes the time."""
 
 from collections import deque
 
 
 class TokenBucket:
-    """Lets `rate` a second through on average, and `burst` at once.
+    """Lets `rate` a second pass on average, and `burst` at once.
 
     Args:
         rate: Tokens a second.
-        burst: The most that can be saved up.
+        burst: How many tokens the bucket holds.
         now: The time, in seconds.
     """
 
@@ -21,8 +21,8 @@ class TokenBucket:
         self._updated = now
 
     def take(self, now: float, tokens: int = 1) -> float:
-        """Take tokens, all or none; 0 if they were there, else the seconds until they will be."""
-        # Once for every message: microbench.py, "a token of a rate limit", 1.4 us; with `min` 2 us.
+        """Take tokens, all or none. 0 if they were there, else the seconds until they will be."""
+        # Runs for every message: microbench.py, "a token of a rate limit", 1.4 us; with `min` 2 us.
         there = self._tokens + (now - self._updated) * self._rate
         if there > self._burst:
             there = self._burst
@@ -38,7 +38,7 @@ class TokenBucket:
         self._tokens += tokens
 
     def charge(self, tokens: int) -> None:
-        """Take tokens that may not be there: until they are, nothing is let through."""
+        """Take tokens even if they are not there; then nothing passes until they are."""
         self._tokens -= tokens
 
 
@@ -46,7 +46,7 @@ class Strikes:
     """Counts refusals within a window of time.
 
     Args:
-        limit: How many are too many.
+        limit: This many within the window are too many.
         window: The window, in seconds.
     """
 
@@ -55,10 +55,10 @@ class Strikes:
     def __init__(self, limit: int, window: float) -> None:
         self._limit = limit
         self._window = window
-        self._times: deque[float] | None = None  # empty, it is larger than all the rest
+        self._times: deque[float] | None = None  # an empty deque is larger than all the rest
 
     def add(self, now: float) -> bool:
-        """Count one; True if that is one too many."""
+        """Count one refusal. True if that is one too many."""
         times = self._times
         if times is None:
             times = self._times = deque()
