@@ -1,4 +1,4 @@
-"""A room in memory: peers that cost next to nothing, on the core alone or behind the ASGI door."""
+"""A channel in memory whose clients cost almost nothing, with the core only or the adapter too."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -27,7 +27,7 @@ PAYLOAD: Final = {"text": "x" * 88}
 
 
 class Peer:
-    """A client: what it says comes from a list, what it hears is counted."""
+    """A client that sends texts from a list and counts what it receives."""
 
     def __init__(self) -> None:
         self.heard = 0
@@ -36,7 +36,7 @@ class Peer:
         self._silent = asyncio.Event()
 
     async def say(self, *texts: str) -> None:
-        """Say all that, and wait until the server asks for more."""
+        """Send the texts, and wait until the server asks for more."""
         self._said = iter(texts)
         self._silent.clear()
         self._more.set()
@@ -45,7 +45,7 @@ class Peer:
     # --- for the core (Outlet, and the `pull` of Session.run) ---------------------------------
 
     async def pull(self) -> str:
-        """What the client says next."""
+        """Return the client's next text."""
         while (text := next(self._said, None)) is None:
             self._silent.set()
             self._more.clear()
@@ -54,35 +54,35 @@ class Peer:
 
     @property
     def pending(self) -> int:
-        """Nothing is kept waiting."""
+        """The number of queued frames: always 0."""
         return 0
 
     def push(self, frame: Frame) -> bool:
-        """Hear a frame."""
+        """Count a frame."""
         self.heard += 1
         return True
 
     def push_batch(self, batch: Batch) -> bool:
-        """Take several."""
+        """Count several frames."""
         return all(map(self.push, batch.frames))
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
-        """There is always room."""
+        """Return False: there is always room."""
         return False
 
     def end(
         self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
     ) -> None:
-        """Be closed."""
+        """Do nothing on a close."""
 
-    # --- for the door (ASGI) ------------------------------------------------------------------
+    # --- for the adapter (ASGI) ---------------------------------------------------------------
 
     async def receive(self) -> dict[str, Any]:
-        """What the client says next."""
+        """Return the client's next text as an ASGI message."""
         return {"type": "websocket.receive", "text": await self.pull()}
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Hear a message, as by a server whose sockets are always ready."""
+        """Count a message, like a server whose sockets are always ready."""
         self.heard += 1
 
 
@@ -97,13 +97,13 @@ RoomOf: TypeAlias = Callable[[int], AbstractAsyncContextManager[Room]]
 
 
 def text_of(action: ClientActions, event: str) -> str:
-    """A client's message; a broadcast has about 200 bytes, half of them payload."""
+    """Encode a client's message; a broadcast has about 200 bytes, half of them payload."""
     payload = PAYLOAD if action is ClientActions.BROADCAST else {}
     return encode_client(ClientMessage(action, event, ROOM, "0" * 32, payload)).decode()
 
 
 async def admitted(pond: PondSocket) -> Session:
-    """A new session."""
+    """Connect, and return the new session."""
     headers = Headers([("host", "127.0.0.1"), ("upgrade", "websocket")])
     outcome = await pond.connect(
         ConnectRequest("/socket", headers, QueryParams(), "127.0.0.1:5000", "websocket")
@@ -113,7 +113,7 @@ async def admitted(pond: PondSocket) -> Session:
 
 
 def limited(options: Options) -> tuple[PondSocket, Lobby]:
-    """The same pond with these limits."""
+    """Make the benchmark's pond with other limits."""
     pond = PondSocket(options=options)
     endpoint = pond.create_endpoint("/socket", admit)
     return pond, handle(endpoint.create_channel("/room/:room_id", enter))
@@ -121,7 +121,7 @@ def limited(options: Options) -> tuple[PondSocket, Lobby]:
 
 @asynccontextmanager
 async def in_core(members: int) -> AsyncIterator[Room]:
-    """A room whose members are sessions without a door."""
+    """Provide a channel whose members are sessions without a transport."""
     pond, lobby = build()
     peers = [Peer() for _ in range(members)]
     runs = [(await admitted(pond)).run(peer, peer.pull) for peer in peers]
@@ -133,7 +133,7 @@ async def in_core(members: int) -> AsyncIterator[Room]:
 
 @asynccontextmanager
 async def in_app(members: int, options: Options | None = None) -> AsyncIterator[Room]:
-    """A room whose members are WebSockets of the ASGI app; with options, other limits."""
+    """Provide a channel whose members are WebSockets of the ASGI app; `options` sets limits."""
     pond, lobby = build() if options is None else limited(options)
     app = PondASGIApp(pond)
     peers = [Peer() for _ in range(members)]

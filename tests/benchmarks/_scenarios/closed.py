@@ -1,4 +1,4 @@
-"""Closed loops: the next message follows when the last one has been answered."""
+"""Closed loops: the next message is sent when the last one has been answered."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ from tests.benchmarks._scenarios.scenario import (
 def fan_out_to(
     members: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS
 ) -> Scenario:
-    """One member speaks to all."""
+    """Make the scenario in which one member broadcasts to all."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -41,14 +41,14 @@ def fan_out_to(
         connections=members,
         seconds=seconds * 1.1,
         ready_seconds=2 + members / 300,
-        conditions="One member speaks at a time; payloads of 100 bytes.",
+        conditions="One member broadcasts, one message at a time; payloads of 100 bytes.",
     )
 
 
 async def fan_out_play(
     contender: Contender, stage: Stage, size: int, seconds: float, channel: str = CHANNEL
 ) -> Play:
-    """Rounds of one member speaking to all."""
+    """Make a round in which one member broadcasts to all."""
     process, crowd = stage
     phrase = Phrase(lambda token: contender.dialect.say(token, size, channel))
     async with asyncio.timeout(60):
@@ -63,7 +63,7 @@ async def fan_out_play(
 
 
 def echo_of(clients: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> Scenario:
-    """Requests and answers, each client on its own."""
+    """Make the scenario of requests and replies, each client independently."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -87,12 +87,12 @@ def echo_of(clients: int, contenders: tuple[str, ...], seconds: float = ROUND_SE
         enter=enter,
         connections=clients,
         seconds=seconds * 1.1,
-        conditions="Each asks again as soon as it has its answer; payloads of 100 bytes.",
+        conditions="Each client sends again as soon as it has its reply; payloads of 100 bytes.",
     )
 
 
 def echo_of_one(contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> Scenario:
-    """What a lone request waits; by the clock on the wall."""
+    """Make the scenario of the wall-clock latency of a single request."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -117,13 +117,13 @@ def echo_of_one(contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> 
 
     return Scenario(
         key="echo-one",
-        title="Echo of one client: what it waits",
+        title="Echo of one client: latency",
         unit="us, p50 by the clock",
         contenders=contenders,
         enter=enter,
         connections=1,
         seconds=seconds * 1.1,
-        conditions="One connection, one request at a time: what a lone message waits in all.",
+        conditions="One connection, one request at a time: the time from request to reply.",
     )
 
 

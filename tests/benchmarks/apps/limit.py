@@ -1,6 +1,6 @@
 """The machine's limit in Python: a bare uvloop server that writes ready bytes to transports.
 
-No ASGI, no HTTP worth the name, no fragments, no closing handshake, no pings. A broadcast is one
+No ASGI, almost no HTTP, no fragments, no closing handshake, no pings. A broadcast is one
 frame, made once, and one `transport.write` per member.
 """
 
@@ -37,11 +37,11 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be connected."""
+        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Be no member any more."""
+        """Remove the member from its channels."""
         for members in self._joined:
             members.pop(self._transport, None)
 
@@ -107,7 +107,7 @@ def write_all(members: dict[asyncio.Transport, None], ready: bytes) -> None:
 
 
 def frame_size(data: bytes) -> int:
-    """Of the masked frame that begins here; 0 where that cannot be told yet. RFC 6455, 5.2."""
+    """Return the size of the masked frame that begins here; 0 if unknown yet. RFC 6455, 5.2."""
     if len(data) < 2:
         return 0
     size = data[1] & 0x7F
@@ -120,14 +120,14 @@ def frame_size(data: bytes) -> int:
 
 
 def unmasked(frame: bytes) -> bytes:
-    """The text of a whole frame."""
+    """Return the text of a whole frame."""
     size = frame[1] & 0x7F
     mask = 2 if size < 126 else 4 if size == 126 else 10
     return apply_mask(frame[mask + 4 :], frame[mask : mask + 4])
 
 
 def framed(text: bytes) -> bytes:
-    """The text as a server's frame."""
+    """Make a server's frame of the text."""
     size = len(text)
     if size < 126:
         return bytes((0x81, size)) + text
@@ -137,13 +137,13 @@ def framed(text: bytes) -> bytes:
 
 
 def chunk(text: bytes) -> bytes:
-    """The text as a chunk of an event stream."""
+    """Make a chunk of an event stream of the text."""
     block = b"data: %b\n\n" % text
     return b"%x\r\n%b\r\n" % (len(block), block)
 
 
 def answer(action: str, event: str, payload: object, channel: str, number: str) -> bytes:
-    """The message as JSON."""
+    """Encode the message as JSON."""
     envelope = {
         "action": action,
         "event": event,
