@@ -48,9 +48,10 @@ FLOORS: Final = {
         {"testing"},
     ),
     "pondsocket_asgi": (
-        {"_backlog", "_cursor", "_framewalk", "_redact", "_scope", "_wakeup"},
-        {"_body", "_pulse", "_security", "_sockets", "_stepping", "fastlane"},
-        {"_servers"},
+        {"_backlog", "_cursor", "_framewalk", "_received", "_redact", "_scope"}
+        | {"_smallframes", "_wakeup"},
+        {"_body", "_bounded", "_pulse", "_security", "_sockets", "_stepping"},
+        {"_servers", "fastlane"},
         {"_door", "_signals"},
         {"_outbox", "_lifespan", "_resume"},
         {"_websocket", "_stream"},

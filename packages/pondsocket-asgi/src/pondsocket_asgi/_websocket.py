@@ -99,6 +99,7 @@ class Lane(Protocol):
 
     is_open: bool
     write: Callable[[bytes], object]
+    session: Session | None
 
 
 class ASGIWebSocketTransport(Outbox):
@@ -215,6 +216,7 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
     def __init__(self, scope: Scope, *arguments: Any, **options: Any) -> None:
         super().__init__(scope, *arguments, **options)
         self._lane: Lane = scope["extensions"][FAST_LANE]
+        self._lane.session = self._session
 
     def push(self, frame: Frame) -> bool:
         """Write or queue a frame. False if the outbox is full or the connection is ending."""

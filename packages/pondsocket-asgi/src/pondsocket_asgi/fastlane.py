@@ -9,6 +9,8 @@ from which this inherits. Three things that happen many times a second bypass th
 * whole, plain messages of the peer, which are cut out of what the socket gave. All other bytes go
   through the parser of websockets. Messages may bypass the parser only while it is between two
   messages; so those bytes are followed, frame by frame, until it is;
+* pings, pongs and small fragments, which uvicorn takes without a limit: they are counted
+  (`_bounded`);
 * the queue of messages to the app: a deque in place of an asyncio.Queue, and reading is paused when
   much is waiting, not at each message.
 
@@ -18,13 +20,12 @@ It depends on internals of its base class. The import checks that these are ther
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
-from pondsocket_common import websocket_frame
+from pondsocket_common import CloseCode, websocket_frame
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -34,8 +35,13 @@ from websockets.http11 import Request
 from websockets.protocol import Protocol as WebSocketProtocol
 from websockets.protocol import State
 
+from ._bounded import TOO_MANY, BoundedProtocol
 from ._framewalk import FrameWalk
+from ._received import Received
 from ._scope import FAST_LANE
+
+if TYPE_CHECKING:
+    from pondsocket import Session
 
 try:
     from websockets.speedups import apply_mask
@@ -58,11 +64,12 @@ _SHORT: Final = 125
 _METHODS: Final = frozenset(
     {"connection_made", "connection_lost", "pause_writing", "resume_writing", "shutdown"}
     | {"data_received", "handle_connect", "handle_close", "handle_parser_exception", "receive"}
+    | {"handle_bytes", "handle_cont", "handle_ping", "handle_pong", "handle_text"}
     | {"keepalive_timeout", "run_asgi", "send", "send_receive_event_to_app"}
 )
 _ATTRIBUTES: Final = frozenset(
-    {"close_sent", "conn", "handshake_complete", "handshake_initiated", "loop", "queue"}
-    | {"read_paused", "transport", "writable"}
+    {"close_sent", "close_timer", "conn", "handshake_complete", "handshake_initiated", "loop"}
+    | {"queue", "read_paused", "transport", "writable"}
 )
 # A method that the base class only inherits from this one does not count.
 _NO_USE: Final = asyncio.Protocol
@@ -76,16 +83,19 @@ class Lane:
         is_open: Whether `write` may be called: after the handshake and before any close frame, and
             not while the peer is behind. An aborted transport drops what is written to it.
         write: Writes one or several whole frames of a server.
+        session: Set by the app: closes the connection of a peer that sends too many small frames.
+            Where it is None, the protocol closes it.
     """
 
-    __slots__ = ("is_open", "write")
+    __slots__ = ("is_open", "session", "write")
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self.is_open = False
         self.write = write
+        self.session: Session | None = None
 
 
-class Protocol(WebSocketsSansIOProtocol):
+class Protocol(BoundedProtocol):
     """One WebSocket connection of uvicorn's."""
 
     def __init__(
@@ -97,7 +107,7 @@ class Protocol(WebSocketsSansIOProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         # Besides `receive`, which is overridden, the base class only calls `put_nowait`.
-        self.queue = self._inbox = _Inbox()  # type: ignore[assignment]
+        self.queue = self._inbox = Received()  # type: ignore[assignment]
         self._most_messages = max(1, config.ws_max_queue)
         self._largest = config.ws_max_size
         # The size of a read that is one short text, with its two bytes and the mask.
@@ -115,7 +125,7 @@ class Protocol(WebSocketsSansIOProtocol):
         """Update what is allowed. Called after everything that may have changed it."""
         # True between the answer to the handshake and the first close frame of either side.
         lives = self.conn.state is State.OPEN and not self.transport.is_closing()
-        self._is_direct = lives and self._is_certain
+        self._is_direct = lives and self._is_certain and not self._has_stopped
         self._lane.is_open = lives and self._is_clear and self.writable.is_set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -175,6 +185,7 @@ class Protocol(WebSocketsSansIOProtocol):
         self._settle()
         # An app may keep the lane, which would keep the transport.
         self._lane.write = _nowhere
+        self._lane.session = None
         # The parser is a generator of the object that holds it, and the traceback of the exception
         # that stopped it holds both: without this, only the garbage collector would free them.
         self.conn.parser.close()
@@ -204,6 +215,7 @@ class Protocol(WebSocketsSansIOProtocol):
             await super().send(message)
         finally:
             self._settle()
+            self.hasten()
 
     # --- in -------------------------------------------------------------------------------------
 
@@ -256,7 +268,7 @@ class Protocol(WebSocketsSansIOProtocol):
                 except UnicodeDecodeError:
                     pass  # the base class closes the connection and logs it
                 else:
-                    # `_Inbox.put`, without the call.
+                    # `Received.put`, without the call.
                     inbox = self._inbox
                     inbox.messages.append(({"type": "websocket.receive", "text": text}, size))
                     inbox.held += size
@@ -278,6 +290,14 @@ class Protocol(WebSocketsSansIOProtocol):
             ) - len(_HEAD_OF_REQUEST)
         super().data_received(data)
 
+    def ask_app_to_close(self) -> bool:
+        """Ask the app to close the connection. False if there is no app that will."""
+        self._settle()
+        if self._lane.session is None:
+            return False
+        self._lane.session.close(CloseCode.RATE_LIMITED, TOO_MANY)
+        return True
+
     def _take(self, data: bytes) -> None:
         """Queue whole, plain messages; pass the rest to the base class, one frame at a time."""
         position, end = 0, len(data)
@@ -290,7 +310,7 @@ class Protocol(WebSocketsSansIOProtocol):
             start, position = position, self._walk.on(data, position)
             if self._walk.has_ended:
                 self._walk = None
-            super().data_received(data[start:position])
+            self.parse(data[start:position])
         self._bound()
 
     def _take_plain(self, data: bytes, position: int, end: int) -> int:
@@ -322,39 +342,13 @@ class Protocol(WebSocketsSansIOProtocol):
     def _bound(self) -> None:
         """Pause reading if too much waits for the app."""
         inbox = self._inbox
-        if not self.read_paused and (
-            len(inbox.messages) >= self._most_messages or inbox.held >= _MOST_HELD
+        if (
+            not self.read_paused
+            and (len(inbox.messages) >= self._most_messages or inbox.held >= _MOST_HELD)
+            and not self._has_stopped
         ):
             self.read_paused = True
             self.transport.pause_reading()
-
-
-class _Inbox:
-    """The messages that wait for the app, and the future of a `receive` that waits for one."""
-
-    __slots__ = ("held", "messages", "waiter")
-
-    def __init__(self) -> None:
-        self.messages: deque[tuple[ASGIReceiveEvent, int]] = deque()
-        self.held = 0
-        self.waiter: asyncio.Future[None] | None = None
-
-    def put(self, message: ASGIReceiveEvent, size: int) -> None:
-        """Queue a message."""
-        self.messages.append((message, size))
-        self.held += size
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def put_nowait(self, message: ASGIReceiveEvent) -> None:
-        """Queue a message from the base class, which expects an asyncio.Queue."""
-        size = 0
-        if message["type"] == "websocket.receive":
-            size = len(message.get("text") or message.get("bytes") or "")
-        self.put(message, size)
 
 
 def _nowhere(_frames: bytes) -> None:
