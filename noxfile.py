@@ -120,6 +120,12 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def cost(session: nox.Session) -> None:
+    """Measure what hostile clients cost; needs a quiet core (some rows: `-- --only pings`)."""
+    python(session, "-m", "tests.fuzz.cost")
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Serve many misbehaving clients for a minute (longer: `SOAK_SECONDS=600`)."""
     python(session, "-m", "pytest", "-s", "-m", "soak", "tests/soak")
