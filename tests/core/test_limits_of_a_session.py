@@ -7,67 +7,20 @@ from typing import Any
 
 import anyio
 from pondsocket import (
-    CloseCode,
     JoinContext,
     Options,
     OutgoingContext,
-    PondSocket,
 )
-from pondsocket.testing import MemoryPeer, connect
-from pondsocket_common import Acknowledged, Fault, Goodbye, PresenceMode, Refused
+from pondsocket.testing import connect
+from pondsocket_common import Acknowledged, Fault, PresenceMode, Refused
 
-from tests.core.ponds import ROOM, House, admit, build, let_in, relay, settled
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def timed(options: Options) -> tuple[House, Clock]:
-    clock = Clock()
-    pond = PondSocket(options=options, clock=clock)
-    endpoint = pond.create_endpoint("/socket", admit)
-    lobby = endpoint.create_channel("/room/:id", let_in)
-    lobby.on_message("say", relay)
-    return House(pond, endpoint, lobby), clock
-
-
-async def answer_to_event(peer: MemoryPeer, event: str = "say") -> Fault | str:
-    """RATE_LIMITED's payload, or the name of what came instead."""
-    request_id = peer.send("BROADCAST", ROOM, event)
-    message = await peer.receive()
-    if isinstance(message.payload, Fault):
-        assert message.request_id == request_id
-        return message.payload
-    return message.event
+from tests.core.limited import answer_to_event, message, timed
+from tests.core.ponds import ROOM, build, settled
 
 
 @contextmanager
 def options_off() -> Iterator[Options]:
     yield Options(event_rate=None, control_rate=None, max_refusals=None, max_channels=None)
-
-
-def message(
-    n: int, action: str = "BROADCAST", event: str = "say", **more: object
-) -> dict[str, Any]:
-    return {
-        "action": action,
-        "event": event,
-        "channelName": ROOM,
-        "requestId": f"r{n}",
-        "payload": {},
-        **more,
-    }
-
-
-def body(*messages: dict[str, Any]) -> bytes:
-    return json.dumps(messages).encode()
 
 
 async def test_events_over_the_rate_are_answered_429_with_the_time_to_wait() -> None:
@@ -230,59 +183,6 @@ async def test_the_default_for_names_is_255_characters() -> None:
         )
         ann.send_raw(json.dumps(message(1, event="e" * 256)))
         assert (await ann.answer("r1")).event == "INVALID_MESSAGE"
-
-
-async def test_a_hundred_refusals_in_ten_seconds_close_the_connection() -> None:
-    house, clock = timed(Options(event_rate=1.0, event_burst=1))
-    async with connect(house.pond, "/socket") as ann:
-        await ann.join(ROOM)
-        ann.drain()
-        assert await answer_to_event(ann) == "say"
-        for _ in range(99):
-            assert isinstance(await answer_to_event(ann), Fault)
-        clock.now += 0.9
-        assert ann.closed is None
-        ann.send("BROADCAST", ROOM, "say")
-        assert await ann.wait_closed() == CloseCode.RATE_LIMITED
-        last, goodbye = ann.drain()
-        assert (last.event, goodbye.event) == ("RATE_LIMITED", "GOODBYE")
-        assert isinstance(goodbye.payload, Goodbye)
-        assert (goodbye.payload.code, goodbye.payload.reconnect) == (4429, True)
-
-
-async def test_a_hundred_refusals_in_eleven_seconds_do_not() -> None:
-    house, clock = timed(Options(event_rate=0.001, event_burst=1))
-    async with connect(house.pond, "/socket") as ann:
-        await ann.join(ROOM)
-        ann.drain()
-        assert await answer_to_event(ann) == "say"
-        for _ in range(150):
-            assert isinstance(await answer_to_event(ann), Fault)
-            clock.now += 0.11
-        assert ann.closed is None
-
-
-async def test_refusals_may_be_without_end() -> None:
-    house, _ = timed(Options(event_rate=0.001, event_burst=1, max_refusals=None))
-    async with connect(house.pond, "/socket") as ann:
-        await ann.join(ROOM)
-        for _ in range(300):
-            ann.send("BROADCAST", ROOM, "say")
-        await settled()
-        assert ann.closed is None
-
-
-async def test_nonsense_counts_as_events() -> None:
-    house, _ = timed(Options(event_rate=1.0, event_burst=10, max_refusals=5))
-    async with connect(house.pond, "/socket") as ann:
-        await ann.receive_event("CONNECTION")
-        for _ in range(10):
-            ann.send_raw("nonsense")
-            assert (await ann.receive()).event == "INVALID_MESSAGE"
-        assert ann.closed is None
-        for _ in range(5):
-            ann.send_raw("nonsense")
-        assert await ann.wait_closed() == CloseCode.RATE_LIMITED
 
 
 async def test_each_limit_can_be_switched_off() -> None:

@@ -127,7 +127,7 @@ class _Exchange:
         # long to check it, and messages keep the order in which their bodies arrived.
         async with _turn_of(connection_id):
             found = await self._find(connection_id, request)
-            refusal = found if isinstance(found, Refusal) else _post(found, body)
+            refusal = found if isinstance(found, Refusal) else found.post(body)
         if refusal is None:
             await self._respond(204, b"")
         else:
@@ -190,10 +190,6 @@ def _turn_of(connection_id: str) -> anyio.Lock:
     return _turns.get(connection_id) or _turns.setdefault(
         connection_id, anyio.Lock(fast_acquire=True)
     )
-
-
-def _post(session: Session, body: bytes | Refusal) -> Refusal | None:
-    return body if isinstance(body, Refusal) else session.post(body)
 
 
 def _invalid(status: int, message: str) -> Refusal:

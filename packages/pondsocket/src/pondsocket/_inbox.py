@@ -59,16 +59,22 @@ class Inbox:
         # No call that need not be, since all of a client's messages come by here
         # (tests/benchmarks/microbench.py, "event, the handler does nothing; core").
         intake = self._intake
+        # Both checks of the rate use one time: an event that the first refuses is not searched for
+        # what is not allowed, so the second must not let it in.
+        now, events = intake.clock(), intake.events
         try:
-            message = decode_client(data)
+            if events is not None and events.tokens < 1 and events.is_empty(now):
+                message = decode_client(data, refuses_events=True)
+            else:
+                message = decode_client(data)
             if intake.limits_names:
                 intake.check_names(message)
         except InvalidMessage as fault:
             self._refuse_invalid(fault)
             return None
         is_event = type(message) is ClientMessage and message.action is _BROADCAST
-        bucket = intake.events if is_event else intake.controls
-        if bucket is not None and (wait := bucket.take(intake.clock())):
+        bucket = events if is_event else intake.controls
+        if bucket is not None and (wait := bucket.take(now)):
             self._refuse(answers.rate_limited(message, wait), message)
             self._strike()
             return None
@@ -104,34 +110,42 @@ class Inbox:
                 taken.append(entered)
         return taken, tuple(left)
 
-    def post(self, body: bytes, run: Callable[[Entered], None]) -> Refusal | None:
+    def post(self, body: bytes | Refusal, run: Callable[[Entered], None]) -> Refusal | None:
         """Take a message, or a JSON array of up to 64; all of it or nothing.
 
         Args:
+            body: A refusal if the transport refused it, which counts like any other.
             run: Runs a message in a task of its own.
         """
+        if isinstance(body, Refusal):
+            self._strike()
+            return body
+        intake = self._intake
+        if intake.exceeds_length(body):
+            return self._too_long()
+        now = intake.clock()  # one time, as in `take`
         try:
-            batch = self._intake.read_batch(body)
+            messages = intake.read_batch(body, now)
         except InvalidMessage as fault:
             self._refuse_invalid(fault)
             return Refusal(400, ErrorTypes.INVALID_MESSAGE, str(fault))
-        if (limit := self._intake.exceeded_length(batch)) is not None:
-            text = f"A message is longer than {limit} bytes."
-            if not self._intake.count_nonsense():
-                self._strike()
-            return Refusal(413, ErrorTypes.INVALID_MESSAGE, text)
-        messages = [message for message, _ in batch]
-        if wait := self._intake.wait_for_all(messages):
+        if wait := intake.wait_for_all(messages, now):
             for message in messages:
                 self._refuse(answers.rate_limited(message, wait), message)
             return self._too_many(answers.TOO_FAST, wait)
+        if (sizes := intake.sizes(messages, body)) is None:
+            return self._too_long()
         # Pings wait for nothing, so they need no room.
-        waiting = [(each, size) for each, size in batch if not isinstance(each, Ping)]
+        waiting = [
+            (each, size)
+            for each, size in zip(messages, sizes, strict=True)
+            if not isinstance(each, Ping)
+        ]
         if not self.lanes.has_room(len(waiting), sum(size for _, size in waiting)):
             for each, _ in waiting:
                 self._refuse(answers.busy(each), each)
             return self._too_many(answers.BUSY, wait=1)
-        for message, size in batch:
+        for message, size in zip(messages, sizes, strict=True):
             if isinstance(message, Ping):
                 self._session.send(answers.pong(message))
             elif (entered := self._enter(message, size)) is not None:
@@ -142,15 +156,18 @@ class Inbox:
         """Count what a message of so many faults has cost against the client's rates."""
         self._intake.charge(faults // _FAULTS_PER_MESSAGE)
 
+    def _too_long(self) -> Refusal:
+        self._strike()
+        text = f"A message is longer than {self._intake.max_message_bytes} bytes."
+        return Refusal(413, ErrorTypes.INVALID_MESSAGE, text)
+
     def _too_many(self, text: str, wait: float) -> Refusal:
         self._strike()
         return Refusal(429, ErrorTypes.RATE_LIMITED, text, retry_after=math.ceil(wait))
 
     def _refuse_invalid(self, fault: InvalidMessage) -> None:
-        in_time = self._intake.count_nonsense()
         self._refuse(answers.invalid(fault), fault)
-        if not in_time:
-            self._strike()
+        self._strike()
 
     def _refuse(self, frame: Frame, request: ClientMessage | Ping | InvalidMessage) -> None:
         self._session.send(frame)

@@ -45,7 +45,8 @@ class Options:
         max_pending_bytes: The same, in bytes.
         event_rate, event_burst: Events a second and at once, of one connection.
         control_rate, control_burst: The same for joins, leaves and pings.
-        max_refusals: As many answers of 429 within 10 s close the connection with 4429.
+        max_refusals: As many refusals for rate, size or form within 10 s close the connection with
+            4429: of SSE, answers of 400, 408, 413, 415 and 429.
         max_threads: Plain functions that run at once, in worker threads; one more waits.
         max_connection_threads: How many of these one connection may use; the same for kept ones.
         max_kept_threads: Threads that stay with a message, whose `async` and plain functions take

@@ -166,10 +166,10 @@ class Session:
             self._inbox.end()
             del self._pull, self._inbox
 
-    def post(self, body: bytes) -> Refusal | None:
+    def post(self, body: bytes | Refusal) -> Refusal | None:
         """Take a message, or a JSON array of up to 64, that came by another way than `pull`.
 
-        Not for a WebSocket: its end leaves no time to what did not come by `pull`.
+        Or count a refusal of the door's. Not for a WebSocket: its end leaves no time to these.
 
         Returns:
             None if all of it is taken; handlers may still run. Else why nothing of it is.
