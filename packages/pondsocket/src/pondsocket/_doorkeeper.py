@@ -76,7 +76,8 @@ class Doorkeeper:
             return refuse_connection(*context.declined)
         if refusal is None and context.decision.state is not _ACCEPTED:
             _log.error("A connection handler neither accepted nor declined (path=%r).", path)
-            return refuse_connection(401, "Nobody decided about the connection.")
+            text = "The handler neither accepted nor declined the connection."
+            return refuse_connection(401, text)
         return refusal
 
     async def identify(self, request: ConnectRequest) -> object:

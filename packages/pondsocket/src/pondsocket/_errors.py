@@ -72,7 +72,7 @@ class PondError(PondSocketError):
 
     Args:
         message: The sentence the client gets; every other exception's text stays on the server.
-        code: A number of the application's choice, by HTTP's habits: 400 to 599.
+        code: A number of the application's choice, by convention an HTTP status, 400 to 599.
 
     Raises:
         UsageError: The code is no such number.
@@ -93,4 +93,6 @@ def check_code(code: object) -> None:
         UsageError: It is no number of the usual size.
     """
     if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code <= 9_999:
-        raise UsageError(f"An error's code is a number, by HTTP's habits 400 to 599, not {code!r}.")
+        raise UsageError(
+            f"An error's code is a number, by convention an HTTP status, 400 to 599, not {code!r}."
+        )

@@ -108,7 +108,7 @@ class Events:
         if found is None or found[0].is_selective:
             found = find(self._table, message.event, params)
         if found is None:
-            text = f"Nobody handles the event {message.event} here."
+            text = f"There is no handler for the event {message.event} here."
             speaker.send(answers.fault(message, ErrorTypes.HANDLER_NOT_FOUND, 404, text))
             return None
         registration, route = found

@@ -39,7 +39,7 @@ async def _accept(ctx: JoinContext, returned: object) -> None:
         await ctx.accept(response=returned)
     else:
         _log.warning(
-            "A join handler returned a value after it had decided; nobody gets it (channel=%r).",
+            "A join handler returned a value after it had decided; it is not sent (channel=%r).",
             ctx.channel.name,
         )
 

@@ -238,7 +238,7 @@ class Lobby(TakesEvents):
                 context.refuse(408, "The join took too long to decide.")
             else:
                 _log.error("A join handler neither accepted nor declined (%s).", _where(context))
-                context.refuse(401, "Nobody decided about the join.")
+                context.refuse(401, "The handler neither accepted nor declined the join.")
         await context.say_farewell()
 
     def _join_failed(self, context: JoinContext, error: BaseException) -> None:
