@@ -1,4 +1,4 @@
-"""One parameter of a signature: its type, its marks and its default, all of them understood."""
+"""Reads one parameter of a signature: its type, its marks and its default."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from ._marks import Fail, alias_of, check_mark, check_within, is_documentation, 
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a signature says of one parameter.
+    """What a signature says about one parameter.
 
     Args:
         hint: Its type, with the marks that pydantic reads.
-        dependency: What gives its value.
-        alias: What the client calls it, if that is another name.
+        dependency: The dependency that gives its value.
+        alias: The name that the client uses, if it is another one.
         make_default: Makes the default of a parameter with `Field(…)`.
-        is_required: Whether an argument must be given; False: Python has a default.
+        is_required: Whether the call must pass it; False: Python has a default.
     """
 
     hint: Any
@@ -33,7 +33,7 @@ class Declaration:
 
 
 def declaration_of(name: str, hint: Any, default: Any, fail: Fail) -> Declaration:
-    """Read one parameter; `fail` raises, with the sentence it is given, if that cannot be done."""
+    """Read one parameter. Call `fail` with a sentence, which it raises, if that is impossible."""
     bare, marks = peel(hint)
     if isinstance(bare, str | ForwardRef):
         fail(f"the type of '{name}' is a string that cannot be read; write it without quotes")
@@ -82,7 +82,7 @@ def _declared_by_field(name: str, bare: Any, hint: Any, default: Any, fail: Fail
 
 
 def _check_default(name: str, hint: Any, default: Any, fail: Fail) -> None:
-    """Refuse a default that is no plain value of the parameter's type."""
+    """Refuse a default that is not a plain value of the parameter's type."""
     if default is EMPTY or is_left_to_the_class(default):
         return
     if default is ...:

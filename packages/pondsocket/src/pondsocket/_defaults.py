@@ -1,4 +1,4 @@
-"""Which defaults are values, and which stand for something that a framework puts in their place."""
+"""Tells defaults that are values from defaults that a framework would replace."""
 
 import re
 from collections import deque
@@ -25,7 +25,7 @@ _PLAIN: Final = (
     *(list, tuple, set, frozenset, dict, deque, MappingProxyType),
 )
 LEFT_TO_THE_CLASS: Final = object()
-# How the signature of a class shows that the class itself makes a default.
+# What the signature of a class shows for a default that the class itself makes.
 _FACTORIES: Final = {
     ("attr._make", "_Nothing"),
     ("dataclasses", "_HAS_DEFAULT_FACTORY_CLASS"),
@@ -34,13 +34,13 @@ _FACTORIES: Final = {
 
 
 def is_left_to_the_class(default: object) -> bool:
-    """Whether it stands for what the class makes whose signature it is in."""
+    """Return whether a default stands for a value that the class itself makes."""
     kind = type(default)
     return default is LEFT_TO_THE_CLASS or (kind.__module__, kind.__name__) in _FACTORIES
 
 
 def is_value(hint: Any, default: object) -> bool:
-    """Whether a default is plain, or of a class that the type names."""
+    """Return whether a default is plain, or of a class that the type names."""
     if isinstance(default, _PLAIN):
         return True
     for option in options_of(hint):
@@ -54,9 +54,9 @@ def is_value(hint: Any, default: object) -> bool:
 
 
 def fits(hint: Any, default: object) -> bool:
-    """Whether a default is of its type.
+    """Return whether a default has its parameter's type.
 
-    Constraints and validators are for what a client sends: a default may stand outside of them.
+    Constraints and validators are for what a client sends: a default need not meet them.
     """
     return hint in UNTYPED or any(_fits(option, default) for option in options_of(hint))
 
@@ -72,5 +72,5 @@ def _fits(hint: Any, default: object) -> bool:
     except ValidationError:
         return False
     except (PydanticUserError, TypeError):
-        return True  # pydantic cannot read the type, so no client fills it
+        return True  # pydantic cannot read the type, so no client sets it
     return True

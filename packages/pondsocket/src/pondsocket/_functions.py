@@ -1,4 +1,4 @@
-"""What functions say of themselves: how they are called, and with what types."""
+"""Inspects functions: how they are called, and the types of their parameters."""
 
 import collections.abc
 import dis
@@ -37,19 +37,19 @@ class Form(Enum):
 
 
 def is_async(function: object) -> bool:
-    """Whether calling it gives a coroutine; also of an object with an `async def __call__`."""
+    """Return whether a call gives a coroutine; also for an object with `async def __call__`."""
     return _is(inspect.iscoroutinefunction, function)
 
 
 def may_wait(function: object) -> bool:
-    """Whether a coroutine function could wait for anything; False: certainly not."""
+    """Return whether a coroutine function may wait. False if it certainly never does."""
     while isinstance(function, partial | MethodType):
         function = function.func if isinstance(function, partial) else function.__func__
     if not isinstance(function, FunctionType):
         return True
     code = function.__code__
-    # Whatever a coroutine waits for, it hands to the event loop by a yield of its own code; of a
-    # mere function that gives an awaitable, the code says nothing.
+    # A coroutine waits only by a yield in its own code. The code of a plain function that returns
+    # an awaitable does not tell.
     is_coroutine = bool(code.co_flags & inspect.CO_COROUTINE)
     return not is_coroutine or any(
         step.opname.startswith("YIELD") for step in dis.get_instructions(code)
@@ -57,7 +57,7 @@ def may_wait(function: object) -> bool:
 
 
 def name_of(function: object) -> str:
-    """A function's name, for sentences."""
+    """Return a function's name, for error messages."""
     while isinstance(function, partial):
         function = function.func
     return getattr(function, "__name__", type(function).__name__)
@@ -67,14 +67,14 @@ def _is(test: Callable[[Any], bool], function: object) -> bool:
     while isinstance(function, partial):
         function = function.func
     if inspect.isclass(function):
-        return False  # calling it makes an object, whatever that can do
+        return False  # a call makes an object, whatever that can do
     return test(function) or test(
-        getattr(function, "__call__", None)  # noqa: B004 - its kind is asked, not its presence
+        getattr(function, "__call__", None)  # noqa: B004 - its kind is tested, not its presence
     )
 
 
 def form_of(function: object) -> Form:
-    """How it is called."""
+    """Return how a function is called."""
     if _is(inspect.iscoroutinefunction, function):
         return Form.ASYNC
     if _is(inspect.isasyncgenfunction, function):
@@ -83,21 +83,21 @@ def form_of(function: object) -> Form:
 
 
 def hints_of(function: object, signature: inspect.Signature) -> dict[str, Any]:
-    """The types of a function's parameters, strings resolved.
+    """Return the types of a function's parameters, with strings resolved.
 
     Raises:
-        NameError: A string names what is not there.
+        NameError: A string contains an unknown name.
     """
     source = _annotated(function)
     try:
         resolved = get_type_hints(source, include_extras=True)
     except TypeError:
-        resolved = {}  # an extension that keeps no annotations
+        resolved = {}  # an extension that has no annotations
     written = getattr(source, "__annotations__", {})
     hints: dict[str, Any] = {}
     for name, parameter in signature.parameters.items():
         hint = parameter.annotation
-        # A decorator may show another signature than the function that it wraps has.
+        # A decorator may show another signature than that of the function that it wraps.
         if name in resolved and (isinstance(hint, ForwardRef) or written.get(name) == hint):
             hint = resolved[name]
         hints[name] = hint
@@ -105,7 +105,7 @@ def hints_of(function: object, signature: inspect.Signature) -> dict[str, Any]:
 
 
 def _annotated(function: Any) -> Any:
-    """What has the annotations of a function's parameters."""
+    """Return the object that has the annotations of a function's parameters."""
     while isinstance(function, partial | MethodType):
         function = function.func if isinstance(function, partial) else function.__func__
     function = inspect.unwrap(function)
@@ -117,7 +117,7 @@ def _annotated(function: Any) -> Any:
 
 
 def bound_arguments_of(function: object) -> dict[str, object]:
-    """What a `partial` has filled by name."""
+    """Return the arguments that a `partial` has set by name."""
     arguments: dict[str, object] = {}
     while isinstance(function, partial):
         arguments = {**function.keywords, **arguments}
@@ -126,17 +126,17 @@ def bound_arguments_of(function: object) -> dict[str, object]:
 
 
 def is_callable_type(hint: object) -> bool:
-    """Whether it is the type of functions, which pydantic takes and JSON cannot say."""
+    """Return whether it is the type of functions, which pydantic takes and JSON does not have."""
     return hint is Callable or get_origin(hint) is collections.abc.Callable
 
 
 def is_list_type(hint: object) -> bool:
-    """Whether a repeated name of a query is one value of it."""
+    """Return whether the values of a repeated name in a query form one value of this type."""
     return any((get_origin(option) or option) in _LISTS for option in options_of(hint))
 
 
 def peel(hint: Any) -> tuple[Any, list[Any]]:
-    """The type inside of aliases and `Annotated`, and the marks around it."""
+    """Return the type inside aliases and `Annotated`, and the marks around it."""
     marks: list[Any] = []
     while True:
         if is_alias(hint):
@@ -149,7 +149,7 @@ def peel(hint: Any) -> tuple[Any, list[Any]]:
 
 
 def options_of(hint: Any) -> Iterator[Any]:
-    """The types of a union; of another type, itself."""
+    """Yield the types of a union, or any other type itself."""
     bare, _ = peel(hint)
     if get_origin(bare) in (Union, UnionType):
         for each in get_args(bare):
@@ -159,6 +159,6 @@ def options_of(hint: Any) -> Iterator[Any]:
 
 
 def is_alias(hint: object) -> bool:
-    """Whether it is a name made by `type`."""
-    # By name: `typing` and `typing_extensions` have a class of their own each.
+    """Return whether it is an alias made by a `type` statement."""
+    # By name: `typing` and `typing_extensions` each have their own class.
     return type(hint).__name__ == "TypeAliasType"

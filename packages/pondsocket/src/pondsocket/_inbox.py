@@ -172,7 +172,7 @@ class Inbox:
     def _refuse(self, frame: Frame, request: ClientMessage | Ping | InvalidMessage) -> None:
         self._session.send(frame)
         if not isinstance(request, Ping) and request.action is ClientActions.JOIN_CHANNEL:
-            # Whoever asks again and is refused is out, also where no handler was asked.
+            # A member whose repeated join is refused leaves, also if no handler was called.
             self._owner.join_refused(self._session, request.channel_name or "")
 
     def _strike(self) -> None:

@@ -69,7 +69,7 @@ class Intake:
         return messages
 
     def sizes(self, messages: Sequence[ClientMessage | Ping], body: bytes) -> list[int] | None:
-        """The bytes of each message of a body; None if one is longer than it may be."""
+        """Return the bytes of each message of a body. None if one is longer than it may be."""
         if len(messages) == 1:
             sizes = [len(body)]
         else:

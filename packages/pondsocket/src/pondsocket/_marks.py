@@ -1,7 +1,8 @@
-"""What may stand in `Annotated`: our marks, pydantic's, and words for readers.
+"""What `Annotated` may contain: our marks, pydantic's, and documentation.
 
-A client fills the parameters that nothing else fills. A mark that is not understood would hand the
-client a value that the application meant to give. So whatever is unknown is refused.
+A parameter without another source is read from the client's message. With a mark that is not
+understood, the client could send a value that the application meant to give. So unknown marks are
+refused.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ from ._depends import Dependency, Depends
 from ._functions import is_alias, name_of, options_of
 
 Fail: TypeAlias = Callable[[str], NoReturn]
-"""Raises the UsageError, with the sentence it is given."""
+"""Raises a UsageError with the given sentence."""
 
 _READ_BY_PYDANTIC: Final = ("__get_pydantic_core_schema__", "__get_pydantic_json_schema__")
 _GROUPED: Final = "__is_annotated_types_grouped_metadata__"  # several marks in one
@@ -38,7 +39,7 @@ _DOCUMENTATION: Final = {
     for package in ("_py_warnings", "annotated_doc", "typing", "typing_extensions", "warnings")
     for name in ("Doc", "deprecated")
 }
-# Packages whose marks and types are filled by a framework that is not here.
+# Packages whose marks and types only another framework can fill.
 _FRAMEWORKS: Final = {
     *("blacksheep", "dependency_injector", "dishka", "esmerald", "fast_depends", "fastapi"),
     *("faststream", "injector", "lilya", "litestar", "ninja", "ravyn", "starlette", "taskiq"),
@@ -71,19 +72,19 @@ _ADVICE_ON_TYPES: Final = {
 
 
 def is_documentation(mark: object) -> bool:
-    """Whether it says something to readers alone."""
-    # None is what pydantic's own `conint()` leaves in the place of limits that were not given.
+    """Return whether a mark is for readers only."""
+    # pydantic's own `conint()` leaves None in the place of limits that were not given.
     kind = type(mark)
     return isinstance(mark, str | None) or (_root(kind), kind.__name__) in _DOCUMENTATION
 
 
 def alias_of(field: FieldInfo) -> object:
-    """What a client calls the field, if that is another name."""
+    """Return the name that clients use for the field, if it is another one."""
     return field.alias if field.validation_alias is None else field.validation_alias
 
 
 def is_mark(value: object) -> bool:
-    """Whether it is certainly a mark: no application has such a thing for a value."""
+    """Return whether it is certainly a mark, which no application uses as a value."""
     if isinstance(value, Dependency | FieldInfo):
         return True
     return any(
@@ -98,7 +99,7 @@ def check_mark(name: str, hint: Any, mark: object, fail: Fail) -> None:
 
 
 def check_within(name: str, hint: Any, fail: Fail) -> None:
-    """Refuse what is not understood inside of a type, and in the models that it names."""
+    """Refuse marks that are not understood, inside a type and in the models that it names."""
     for option in options_of(hint):
         kind = get_origin(option) or option
         if inspect.isclass(kind) and _root(kind) in _FRAMEWORKS:
@@ -122,7 +123,7 @@ def check_within(name: str, hint: Any, fail: Fail) -> None:
 
 
 def refuse(what: str, mark: object, name: str, hint: Any, fail: Fail) -> NoReturn:
-    """Say what was found and what to write in its place."""
+    """Fail with what was found, and what to write in its place."""
     fail(f"{what} {_described(mark)}, which pondsocket does not read; {_advice(mark, name, hint)}")
 
 
@@ -134,7 +135,7 @@ def _root(kind: object) -> str:
 
 
 def _is_injected(mark: object) -> bool:
-    """Whether a framework would put a value in its place, as far as names can tell."""
+    """Return whether a framework would put a value in its place, judged by names."""
     if isinstance(mark, FieldInfo):
         return _root(type(mark)) in _FRAMEWORKS
     kinds = (mark,) if inspect.isclass(mark) or inspect.isroutine(mark) else type(mark).__mro__
@@ -157,15 +158,15 @@ def _is_pydantics(mark: Any) -> bool:
 def _marks_within(
     hint: Any, place: str, seen: dict[tuple[int, bool], Any]
 ) -> Iterator[tuple[str, object]]:
-    """The marks inside of a type; of a model, those alone that ask for a value.
+    """Yield the marks inside a type; for a model, only those that ask for a value.
 
     Args:
-        place: The model's field that has the type, as "Say.user"; none: a signature has it.
+        place: The model's field that has the type, as "Say.user"; empty: a signature has it.
     """
     key = (id(hint), bool(place))
     if key in seen:
         return
-    seen[key] = hint  # kept, or another type could get its id
+    seen[key] = hint  # kept alive, or another type could get its id
     kind = get_origin(hint) or hint
     if is_alias(kind):
         yield from _marks_within(kind.__value__, place, seen)
@@ -185,7 +186,7 @@ def _marks_within(
 
 
 def _fields_of(kind: Any) -> Iterator[tuple[str, Any, object, list[object]]]:
-    """The fields of a model of any kind: name, type, default and marks."""
+    """Yield the fields of a model of any kind: name, type, default and marks."""
     is_model = issubclass(kind, BaseModel)
     if is_model and not kind.__pydantic_complete__:
         kind.model_rebuild(raise_errors=False, _types_namespace={})
@@ -211,7 +212,7 @@ def _fields_of(kind: Any) -> Iterator[tuple[str, Any, object, list[object]]]:
 
 
 def type_name(hint: Any) -> str:
-    """A type as it is written."""
+    """Return a type as it is written; "…" if that is long."""
     if hint is EMPTY:
         return "…"
     if inspect.isclass(hint) and not get_args(hint):
@@ -261,7 +262,7 @@ def _advice(mark: Any, name: str, hint: Any) -> str:
 
 
 def _function_of(mark: Any, hint: Any) -> object:
-    """What should be depended on; None: the mark does not say."""
+    """Return the function that the mark depends on; None if it names none."""
     if isinstance(mark, Dependency):
         return mark.function
     if hasattr(mark, "dependency"):

@@ -1,6 +1,6 @@
-"""Where the parameters of handlers and dependencies come from, read off their signatures.
+"""Reads from signatures where the parameters of handlers and dependencies come from.
 
-All of it happens at registration; `_signatures` does the calling.
+All of it happens at registration; `_signatures` makes the calls.
 """
 
 import inspect
@@ -52,7 +52,7 @@ _CONTEXTS: Final = (
     SyncLeaveContext,
 )
 PAYLOAD: Final = "payload"
-# pydantic lists all or none, at 0.5 us each: as much as reading a good message of 64 KiB costs.
+# pydantic lists all faults or none, at 0.5 us each: so many cost what 64 KiB of good message do.
 _MAX_LISTED: Final = 256
 
 
@@ -61,13 +61,15 @@ class Kind(Generic[C]):
     """A kind of handler.
 
     Args:
-        name: For sentences: "event".
-        context: What its `ctx` is.
-        sync_context: What it is for plain functions, which are run in worker threads.
-        params: The pattern's parameters at a call.
-        fields: The payload at a call; None: there is none.
-        finish: What to do with a value that the handler returned.
-        place: What the parts of the pond share, and whose share of its worker threads is used.
+        name: Its name in error messages, for instance "event".
+        context: The class of `ctx`.
+        sync_context: Makes the `ctx` of plain functions, which run in worker threads.
+        sync_type: The class of that `ctx`.
+        params: Returns the pattern's parameters at a call.
+        fields: Returns the payload at a call; None: there is none.
+        finish: Handles a value that the handler has returned.
+        place: Returns the pond's environment, and the owner whose share of the worker threads is
+            used.
         abandon: Whether a thread may be left behind when a time limit ends the handler.
     """
 
@@ -84,15 +86,15 @@ class Kind(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter that is read out of a mapping and validated.
+    """One parameter that is read from a mapping and validated.
 
     Args:
         name: Its name in the signature.
-        adapter: None: it stays a text.
-        required: Whether an argument must be given; False: Python has a default.
-        many: Whether a repeated name of a query is one value of it.
-        alias: What the client calls it, if that is another name.
-        make_default: Gives its value if the client sends none.
+        adapter: Validates it; None: it stays a string.
+        required: Whether the call must pass it; False: Python has a default.
+        many: Whether it is the list of all values of a repeated name in a query.
+        alias: The name that the client uses, if it is another one.
+        make_default: Returns its value if the client sends none.
     """
 
     name: str
@@ -103,7 +105,7 @@ class Parameter:
     make_default: Callable[[], Any] | None = None
 
     def read(self, values: Mapping[str, Any]) -> Any:
-        """Its value.
+        """Return its value.
 
         Raises:
             InvalidPayload: It is missing or does not fit.
@@ -123,7 +125,7 @@ class Callee:
     """A handler or a dependency, and where each of its parameters comes from.
 
     Args:
-        context: The name of the parameter that is the context; None: it does not ask for it.
+        context: The name of the parameter that is the context; None: it has no such parameter.
         is_context_first: Whether the context is passed by position.
     """
 
@@ -138,7 +140,7 @@ class Callee:
 
     @property
     def takes_context_alone(self) -> bool:
-        """Whether there is nothing to be found out for it."""
+        """Whether the context is all that is passed to it."""
         return self.is_context_first and not (
             self.paths or self.payload or self.fields or self.dependencies
         )
@@ -148,7 +150,7 @@ class Inspector(Generic[C]):
     """Reads the signatures of a handler and of its dependencies.
 
     Args:
-        what: What is being registered, for sentences.
+        what: What is being registered, for error messages.
         path_names: The parameters of its patterns.
     """
 
@@ -161,7 +163,7 @@ class Inspector(Generic[C]):
         self.callees: list[Callee] = []
 
     def handler(self, function: Callable[..., Any]) -> Callee:
-        """What to know of a handler.
+        """Read the signatures of a handler and of its dependencies.
 
         Raises:
             UsageError: Its signature cannot work; the message says what to write.
@@ -193,7 +195,7 @@ class Inspector(Generic[C]):
         try:
             signature = inspect.signature(function)
         except (TypeError, ValueError):
-            # A builtin that hides its signature: it is taken at its word.
+            # A builtin that hides its signature. A handler is assumed to take the context.
             callee.context, callee.is_context_first = ("ctx", True) if is_handler else (None, False)
             signature = inspect.Signature()
         try:
@@ -212,7 +214,7 @@ class Inspector(Generic[C]):
         is_model = inspect.isclass(function) and issubclass(function, BaseModel)
         for position, parameter in enumerate(parameters):
             if is_model and is_value(EMPTY, parameter.default):
-                # pydantic lets a model's default be of another type, or shows None in its place.
+                # pydantic lets a model's default have another type, or shows None in its place.
                 parameter = parameter.replace(default=LEFT_TO_THE_CLASS)
             self._add(
                 callee,
@@ -238,7 +240,7 @@ class Inspector(Generic[C]):
         hint = declaration.hint
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             if is_handler and is_first and parameter.kind is parameter.VAR_POSITIONAL:
-                callee.context, callee.is_context_first = name, True  # a wrapper around anything
+                callee.context, callee.is_context_first = name, True  # a wrapper
             if declaration.dependency is not None:
                 self._fail(function, f"'*{name}' cannot be a dependency; write one parameter")
             return
@@ -264,7 +266,7 @@ class Inspector(Generic[C]):
     def _is_context(self, callee: Callee, name: str, hint: Any, *, guess: bool) -> bool:
         contexts = _contexts_of(hint)
         if contexts:
-            for context in contexts:  # of a union, one that fits is enough
+            for context in contexts:  # one that fits is enough for a union
                 if self._is_given(callee, context):
                     return True
             self._refuse_context(callee, name, contexts[0])
@@ -303,7 +305,7 @@ class Inspector(Generic[C]):
                 function, "this is middleware; pass it after the handler, or as `middlewares=[…]`"
             )
         if hint is EMPTY and not declaration.is_required:
-            return  # no client fills it: the default stays
+            return  # no client sets it: the default stays
         if self._kind.fields is None:
             self._fail(
                 function, f"where does '{name}' come from? A {self._kind.name} has no payload"
@@ -356,7 +358,7 @@ class Inspector(Generic[C]):
 
 
 def validated(adapter: TypeAdapter[Any], value: object, *loc: str) -> Any:
-    """The value in its type.
+    """Return the value, converted to its type.
 
     Raises:
         InvalidPayload: It does not fit.
@@ -374,6 +376,6 @@ def validated(adapter: TypeAdapter[Any], value: object, *loc: str) -> Any:
 
 
 def _contexts_of(hint: Any) -> list[type[Any]]:
-    """The contexts that a type names: one, several of a union, or none."""
+    """Return the contexts that a type names: one, several for a union, or none."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return [each for each in options if isinstance(each, type) and issubclass(each, _CONTEXTS)]
