@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from tests.benchmarks._machine import machine
@@ -57,6 +58,9 @@ ENOUGH_CPU_SECONDS: Final = 3.0
 # Inputs by which it is guessed how many may be sampled, in how much CPU time.
 PILOT: Final = 5
 SAMPLE_CPU_SECONDS: Final = 0.25
+# An input that takes more than so much of its limit is measured as a refused one, too.
+HEAVY: Final = 8
+REFUSED_SAMPLE: Final = 20
 # A sample is given up after so long.
 SAMPLE_SECONDS: Final = 10.0
 ROUNDS: Final = 2
@@ -86,6 +90,8 @@ class Range:
         """Measure a row."""
         is_judged = row.judged_on == "all" or row.judged_on == self.name
         unit = self._unit(row)
+        if row.tokens > HEAVY and not unit.ends:
+            unit = replace(unit, refused_microseconds=self._refused(row))
         seconds = self._seconds if is_judged else min(GLANCE_SECONDS, self._seconds)
         unflooded = Figure(row, unit, NO_FLOOD, is_judged, slower)
         # What is far too dear at the rate that the limit allows need not be flooded with as well.
@@ -124,6 +130,17 @@ class Range:
             used = self._cpu() - cpu
             kib, ends = self._kib() - kib, client.was_closed
             return Unit(used / sample * 1e6, (client.bytes_in - said) / sample, kib, ends)
+
+    def _refused(self, row: Input) -> float:
+        """What one costs that the rate refuses: those before it have used up the burst."""
+        with self._client(row) as client:
+            deadline = time.monotonic() + SAMPLE_SECONDS
+            client.send_many(row.limit.burst // row.tokens + 2, deadline)
+            self._settle(client)
+            cpu = self._cpu()
+            client.send_many(REFUSED_SAMPLE, deadline)
+            self._settle(client)
+            return (self._cpu() - cpu) / REFUSED_SAMPLE * 1e6
 
     def _alone(self, row: Input, count: int) -> Unit:
         kib, cpu = self._kib(), self._cpu()

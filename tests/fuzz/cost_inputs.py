@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from pondsocket import Options
+from pondsocket._intake import FAULTS_PER_MESSAGE, extra_messages
 from pondsocket_asgi._smallframes import BURST, RATE
+from pydantic import BaseModel, ValidationError
 
+from tests.fuzz.cost_app import Either, Fits
 from tests.fuzz.wire import BINARY, PING, PONG, TEXT, deflated, frame
 
 Door: TypeAlias = Literal["websocket", "sse"]
@@ -67,7 +70,8 @@ class Input:
             written to the socket, in which `@ID@` stands for the id of the stream.
         doors: The transports that it goes through.
         limit: What bounds how often it may come.
-        tokens: How much one input takes of that limit.
+        messages: How many messages it is.
+        faults: How much of it does not fit its handler's model.
         opening: Written once before, frames of a WebSocket.
         judged_on: Where too high a cost is a fault: `all`, only in the `fast lane`, or `nowhere`.
         sends_on: Whether the client goes on after it was sent a close frame.
@@ -79,13 +83,19 @@ class Input:
     data: bytes
     doors: tuple[Door, ...] = ("websocket", "sse")
     limit: Limit = EVENTS
-    tokens: int = 1
+    messages: int = 1
+    faults: int = 0
     is_raw: bool = False
     opening: bytes = b""
     judged_on: Judged = "all"
     sends_on: bool = False
     in_segments: bool = False
     deflates: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """How much one input takes of its limit."""
+        return self.messages + extra_messages(self.data) + self.faults // FAULTS_PER_MESSAGE
 
     @property
     def sample(self) -> int:
@@ -138,6 +148,15 @@ def _nest(depth: int) -> str:
     return "[" * depth + "]" * depth
 
 
+def faults_of(model: type[BaseModel], data: bytes) -> int:
+    """How much of a message's payload does not fit a model."""
+    try:
+        model.model_validate(json.loads(data)["payload"])
+    except ValidationError as error:
+        return error.error_count()
+    return 0
+
+
 def _array(items: list[bytes]) -> bytes:
     return b"[" + b",".join(items) + b"]"
 
@@ -146,6 +165,8 @@ SMALL: Final = message('{"text":"hello"}')
 LONG: Final = filled("", '{"text":"', "x" * 65_300 + '"}')
 ROWS: Final = filled('{"id":17,"name":"Ann","tags":["a","b"],"ok":true}')
 DEAR: Final = filled("{}", '{"b":1e30,"a":[')
+MISFIT: Final = filled("1", of=_misfit)
+UNION: Final = filled("{}", of=_union)
 
 MESSAGES: Final = (
     Input(name="good, small", data=SMALL),
@@ -158,26 +179,30 @@ MESSAGES: Final = (
     Input(name="numbers of one digit", data=filled("0")),
     Input(name="integers of 19 digits", data=filled("1234567890123456789")),
     Input(name="integers of 20 digits", data=filled("12345678901234567890")),
-    Input(name="integers too large", data=filled("98765432109876543210")),
+    Input(name="integers too large", data=filled("98765432109876543210"), limit=REFUSED),
     Input(name="escapes", data=filled('"\\u00e9\\ud83d\\udc38"')),
     # With the payload itself and the list in it.
     Input(name="nests of 64", data=filled(_nest(62))),
-    Input(name="nests of 65", data=filled(_nest(63))),
-    Input(name="one nest of 30,000", data=message('{"a":' + _nest(30_000) + "}")),
-    Input(name="JSON that breaks at its end", data=ROWS[:-1]),
+    Input(name="nests of 65", data=filled(_nest(63)), limit=REFUSED),
+    Input(name="one nest of 30,000", data=message('{"a":' + _nest(30_000) + "}"), limit=REFUSED),
+    Input(name="JSON that breaks at its end", data=ROWS[:-1], limit=REFUSED),
     Input(name="no UTF-8 at its end", data=LONG[:-4] + b"\xff" + LONG[-3:]),
-    Input(name="no fields", data=b"{}"),
-    Input(name="nothing", data=b"", doors=("websocket",)),
-    Input(name="no channel, 64 KiB", data=ROWS.replace(b'"channelName"', b'"channel"')),
-    Input(name="a name of the server's", data=message("{}", "GOODBYE")),
-    Input(name="a name of 60,000", data=message("{}", "e" * 60_000)),
-    Input(name="a channel of 60,000", data=message("{}", channel="/room/" + "1" * 60_000)),
+    Input(name="no fields", data=b"{}", limit=REFUSED),
+    Input(name="nothing", data=b"", doors=("websocket",), limit=REFUSED),
+    Input(
+        name="no channel, 64 KiB", data=ROWS.replace(b'"channelName"', b'"c"'), limit=REFUSED
+    ),
+    Input(name="a name of the server's", data=message("{}", "GOODBYE"), limit=REFUSED),
+    Input(name="a name of 60,000", data=message("{}", "e" * 60_000), limit=REFUSED),
+    Input(
+        name="a channel of 60,000", data=message("{}", channel="/" + "1" * 60_000), limit=REFUSED
+    ),
     Input(name="a channel not joined", data=message("{}", channel="/room/2")),
     Input(name="a channel that is none", data=message("{}", channel="/nowhere")),
     Input(name="no such event", data=message("{}", "none")),
     Input(name="no such event, 64 KiB", data=filled("0", of=lambda p: message(p, "none"))),
-    Input(name="32,000 faults", data=filled("1", of=_misfit)),
-    Input(name="faults in a union", data=filled("{}", of=_union)),
+    Input(name="32,000 faults", data=MISFIT, faults=faults_of(Fits, MISFIT)),
+    Input(name="faults in a union", data=UNION, faults=faults_of(Either, UNION)),
     Input(name="a join refused", data=_envelope("JOIN_CHANNEL", "j", "/no/1"), limit=CONTROLS),
     Input(name="a join of nowhere", data=_envelope("JOIN_CHANNEL", "j", "/x"), limit=CONTROLS),
     Input(name="a join again", data=_join("{}"), limit=CONTROLS),
@@ -185,13 +210,14 @@ MESSAGES: Final = (
     Input(name="a join, 64 KiB of {}s", data=filled("{}", of=_join), limit=CONTROLS),
     Input(name="a leave of nothing", data=_envelope("LEAVE_CHANNEL", "l", "/a"), limit=CONTROLS),
     Input(name="a ping, as a message", data=b'{"action":"ping","requestId":"1"}', limit=CONTROLS),
-    Input(name="an array of 64", data=_array([SMALL] * 64), doors=("sse",), tokens=64),
+    Input(name="an array of 64", data=_array([SMALL] * 64), doors=("sse",), messages=64),
     Input(
-        name="an array of 64 broken ones", data=_array([SMALL] * 63 + [b"{}"]), doors=("sse",)
+        name="an array of 64 broken ones", data=_array([SMALL] * 63 + [b"{}"]), doors=("sse",),
+        limit=REFUSED,
     ),
-    Input(name="an array of 3 long ones", data=_array([LONG] * 3), doors=("sse",), tokens=3),
+    Input(name="an array of 3 long ones", data=_array([LONG] * 3), doors=("sse",), messages=3),
     Input(
-        name="an array of 3 dear ones", data=_array([DEAR] * 3), doors=("sse",), tokens=3
+        name="an array of 3 dear ones", data=_array([DEAR] * 3), doors=("sse",), messages=3
     ),
 )  # fmt: skip
 
@@ -227,7 +253,7 @@ def _raw(
 BOMB: Final = frame(deflated(LONG), rsv=4)
 FRAMES: Final = (
     _raw("a binary frame", frame(SMALL, BINARY), EVENTS, judged_on="all"),
-    _raw("a binary frame, no UTF-8", frame(LONG[:-3] + b"\xff}}", BINARY), EVENTS, judged_on="all"),
+    _raw("no UTF-8, binary", frame(LONG[:-3] + b"\xff}}", BINARY), REFUSED, judged_on="all"),
     _raw("pings", frame(b"", PING)),
     _raw("pings of 125 bytes", frame(b"p" * 125, PING)),
     _raw("pongs", frame(b"", PONG)),

@@ -50,12 +50,14 @@ class Unit:
         bytes_out: What the server sends for it.
         kib: By how much all inputs of the sample made the server's memory grow.
         ends: Whether it ends the connection, which then costs nothing more.
+        refused_microseconds: Of the server's CPU where the rate refuses it; None: as much.
     """
 
     microseconds: float
     bytes_out: float
     kib: int
     ends: bool = False
+    refused_microseconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,13 @@ class Figure:
         """Of one core of the reference machine, for as long as the client goes on."""
         if self.unit.ends:
             return 0.0
-        share = self.unit.microseconds * self.per_second / 1e6
+        refused = self.unit.refused_microseconds
+        if refused is None or not self.holds:
+            share = self.unit.microseconds * self.per_second / 1e6
+        else:
+            limit = self.row.limit
+            share = self.unit.microseconds * limit.rate / self.row.tokens / 1e6
+            share += refused * limit.refused / 1e6
         if not self.flood.was_closed:
             # Not less than by the limit: other work on the machine holds up the flood.
             share = max(share, self.flood.cpu_seconds / self.flood.seconds)

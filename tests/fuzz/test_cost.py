@@ -21,6 +21,7 @@ from tests.fuzz.cost_inputs import (
     filled,
 )
 from tests.fuzz.cost_verdict import (
+    NO_FLOOD,
     REFERENCE_MICROSECONDS,
     Figure,
     Flood,
@@ -51,7 +52,7 @@ def test_a_limit_that_ends_the_flood_is_what_a_client_may_go_on_with() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "tokens", "per_second"),
+    ("limit", "messages", "per_second"),
     [
         (EVENTS, 1, 59.9),
         (CONTROLS, 1, 59.9),
@@ -61,9 +62,17 @@ def test_a_limit_that_ends_the_flood_is_what_a_client_may_go_on_with() -> None:
         (UNBOUND, 1, 0.0),
     ],
 )
-def test_how_often_an_input_may_come(limit: object, tokens: int, per_second: float) -> None:
-    row = replace(ROW, limit=limit, tokens=tokens)  # type: ignore[arg-type]
+def test_how_often_an_input_may_come(limit: object, messages: int, per_second: float) -> None:
+    row = replace(ROW, limit=limit, messages=messages)  # type: ignore[arg-type]
     assert row.per_second == pytest.approx(per_second)
+
+
+def test_an_input_that_takes_much_of_its_limit_costs_less_where_the_rate_refuses_it() -> None:
+    row = replace(ROW, messages=100)
+    unit = Unit(50_000.0, 0.0, 0, refused_microseconds=1_000.0)
+    heavy = Figure(row, unit, NO_FLOOD, is_judged=True)
+    assert heavy.percent == pytest.approx(100 * (50_000 * 0.5 + 1_000 * 9.9) / 1e6)
+    assert replace(heavy, unit=replace(unit, refused_microseconds=None)).percent > heavy.percent
 
 
 def test_a_flood_that_nothing_ends_costs_what_was_measured() -> None:

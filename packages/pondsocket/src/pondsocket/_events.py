@@ -30,7 +30,7 @@ class Speaker(Protocol):
     @property
     def user_id(self) -> str: ...
     def send(self, frame: Frame) -> None: ...
-    def charge(self, faults: int) -> None: ...
+    def charge(self, request: ClientMessage, faults: int) -> None: ...
 
 
 S = TypeVar("S", bound=Speaker)
@@ -159,7 +159,7 @@ class Events:
             if isinstance(error, PondError):
                 return answers.fault(message, self._failure, error.code, error.message)
             if isinstance(error, InvalidPayload):
-                speaker.charge(error.count)
+                speaker.charge(message, error.count)
                 return answers.unfit(message, error)
         except EncodingError as unsayable:  # a validator's message may hold any text
             error = unsayable

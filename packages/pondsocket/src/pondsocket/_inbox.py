@@ -19,7 +19,7 @@ from pondsocket_common import (
 from . import _answers as answers
 from ._environment import Environment
 from ._frames import Frame
-from ._intake import Intake
+from ._intake import FAULTS_PER_MESSAGE, LIGHT_BYTES, Intake, extra_messages
 from ._lanes import Begun, Handle, Lanes
 from ._request import Refusal
 from ._session_owner import SessionOwner
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ._session import Session
 
 _BROADCAST: Final = ClientActions.BROADCAST
-# To find so many faults costs about what handling a message does.
-_FAULTS_PER_MESSAGE: Final = 256
 
 Entered: TypeAlias = tuple[Hashable, ClientMessage, int]
 """A message whose lane was idle: it is to be run now."""
@@ -82,6 +80,8 @@ class Inbox:
             self._session.send(answers.pong(message))
             return None
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        if size > LIGHT_BYTES:
+            intake.charge(message, extra_messages(data))
         lanes = self.lanes
         if lanes.messages >= lanes.max_messages or lanes.bytes + size > lanes.max_bytes:
             self._refuse(answers.busy(message), message)
@@ -135,6 +135,8 @@ class Inbox:
             return self._too_many(answers.TOO_FAST, wait)
         if (sizes := intake.sizes(messages, body)) is None:
             return self._too_long()
+        if len(body) > LIGHT_BYTES:
+            intake.charge(messages[0], extra_messages(body))
         # Pings wait for nothing, so they need no room.
         waiting = [
             (each, size)
@@ -152,9 +154,9 @@ class Inbox:
                 run(entered)
         return None
 
-    def charge(self, faults: int) -> None:
+    def charge(self, request: ClientMessage, faults: int) -> None:
         """Count what a message of so many faults has cost against the client's rates."""
-        self._intake.charge(faults // _FAULTS_PER_MESSAGE)
+        self._intake.charge(request, faults // FAULTS_PER_MESSAGE)
 
     def _too_long(self) -> Refusal:
         self._strike()

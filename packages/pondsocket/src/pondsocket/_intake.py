@@ -17,6 +17,14 @@ from ._state.limits import Strikes, TokenBucket
 
 _REFUSALS_WINDOW: Final = 10.0
 
+# So many objects and lists cost about what several small messages do: each is made, and Python's
+# garbage collector looks at it (python -m tests.fuzz.cost, "nests of 64").
+CONTAINERS_PER_MESSAGE: Final = 2_048
+# pydantic finds so many faults in about the time in which a small message is handled.
+FAULTS_PER_MESSAGE: Final = 256
+# A shorter text cannot hold so many.
+LIGHT_BYTES: Final = 2 * CONTAINERS_PER_MESSAGE
+
 
 class Intake:
     """The limits on one connection's messages."""
@@ -111,11 +119,11 @@ class Intake:
                 self.controls.give_back(controls)
         return wait
 
-    def charge(self, messages: int) -> None:
-        """Count so many messages more, though that may be more than may come."""
-        for bucket in (self.events, self.controls):
-            if bucket is not None and messages:
-                bucket.charge(messages)
+    def charge(self, request: ClientMessage | Ping, messages: int) -> None:
+        """Count a message as so many more, though they may be more than may come."""
+        bucket = self.controls if _is_control(request) else self.events
+        if bucket is not None and messages:
+            bucket.charge(messages)
 
     def strike(self) -> bool:
         """Count a refusal; True if the connection has had too many of them."""
@@ -124,6 +132,13 @@ class Intake:
         if self._refusals is None:
             self._refusals = Strikes(self._max_refusals, _REFUSALS_WINDOW)
         return self._refusals.add(self.clock())
+
+
+def extra_messages(data: str | bytes) -> int:
+    """Return how many messages more a text counts as, for the objects and lists in it."""
+    if isinstance(data, str):
+        return (data.count("[") + data.count("{")) // CONTAINERS_PER_MESSAGE
+    return (data.count(b"[") + data.count(b"{")) // CONTAINERS_PER_MESSAGE
 
 
 def _is_control(message: ClientMessage | Ping) -> bool:

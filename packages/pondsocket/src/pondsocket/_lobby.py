@@ -255,7 +255,7 @@ class Lobby(TakesEvents):
         if isinstance(error, PondError):
             context.refuse(error.code, error.message)
         elif isinstance(error, InvalidPayload):
-            context.session.charge(error.count)
+            context.session.charge(context.message, error.count)
             context.refuse_unfit(error)
         else:
             context.refuse(500, answers.INTERNAL)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pondsocket_common import Payload, ServerMessage
+from pondsocket_common import ClientMessage, Payload, ServerMessage
 
 from ._delivery import Chain, LateFrame, push_each
 from ._environment import Environment, Work
@@ -155,9 +155,9 @@ class Member:
         if not self.push(frame):
             self.overflow()
 
-    def charge(self, faults: int) -> None:
+    def charge(self, request: ClientMessage, faults: int) -> None:
         """Charge the client's rate limits for a message with this many faults."""
-        self.session.charge(faults)
+        self.session.charge(request, faults)
 
     def acknowledge(self, frame: Frame) -> None:
         """Send the acknowledgement. Presence changes that are not sent yet follow it."""

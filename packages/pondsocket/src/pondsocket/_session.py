@@ -291,9 +291,9 @@ class Session:
         del self.memberships[channel_name]
         self.departures += 1
 
-    def charge(self, faults: int) -> None:
+    def charge(self, request: ClientMessage, faults: int) -> None:
         """Charge the client's rate limits for a message with this many faults."""
-        self._inbox.charge(faults)
+        self._inbox.charge(request, faults)
 
     def spawn(self, work: Work) -> None:
         """Run `work` in a task that is cancelled when the connection ends."""
