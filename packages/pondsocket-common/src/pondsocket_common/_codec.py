@@ -226,9 +226,18 @@ def _checked_message(
     value: object, data: str | bytes, refuses_events: bool
 ) -> ClientMessage | Ping:
     message = _client_message(value)
-    if not (refuses_events and _is_event(message)):
+    if _may_exceed(value, message) and not (refuses_events and _is_event(message)):
         _check(value, data)
     return message
+
+
+def _may_exceed(value: object, message: ClientMessage | Ping) -> bool:
+    # Joins and leaves, as nearly all clients send them, are not searched either.
+    return not (
+        type(message) is ClientMessage
+        and len(cast(dict[str, Any], value)) == 5
+        and is_flat(message.payload)
+    )
 
 
 def _is_event(message: ClientMessage | Ping) -> bool:

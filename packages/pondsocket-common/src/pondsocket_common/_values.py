@@ -6,6 +6,7 @@ other. The text is searched by methods of `bytes`, in a time that grows with its
 """
 
 from array import array
+from collections.abc import Mapping
 from itertools import accumulate
 from operator import add
 from typing import Any, Final, NamedTuple
@@ -49,7 +50,7 @@ class Excess(NamedTuple):
     message: int
 
 
-def is_flat(payload: dict[str, Any]) -> bool:
+def is_flat(payload: Mapping[str, Any]) -> bool:
     """Whether nothing nests in the payload, and no float in it may have been a huge integer."""
     for item in payload.values():
         if type(item) in _RISKY and not (type(item) is float and -(2.0**63) < item < 2.0**64):
