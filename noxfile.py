@@ -1,11 +1,11 @@
-"""One session per job; `uv run nox --list` names them.
+"""One session for each job; `uv run nox --list` names them.
 
 Sessions run in the project's own uv environment, so a second run installs nothing.
 """
 
 import sys
 
-# Before anything that an old Python cannot parse, for whoever starts nox without uv.
+# First, because an old Python cannot parse what follows; nox may be started without uv.
 if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit(
         "PondSocket needs Python 3.11 or newer, and this is Python %d.%d: install a newer one "  # noqa: UP031
@@ -37,13 +37,13 @@ def python(session: nox.Session, *arguments: str, env: dict[str, str] | None = N
 
 
 def debian(session: nox.Session, program: str, package: str) -> None:
-    """Install a program that is missing, where there is apt-get."""
-    # nginx is where only root's PATH looks.
+    """Install a missing program with apt-get, or end the session if there is no apt-get."""
+    # Debian puts nginx into /usr/sbin, which is often only on root's PATH.
     if shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"):
         return
     if shutil.which("apt-get") is None:
         session.error(f"Install `{program}` so that it is on the PATH, and start again.")
-    # A session beside this one may be at it, and apt-get does not wait for another.
+    # Another session may run apt-get at the same time, and apt-get does not wait for its lock.
     apt = ["flock", f"{gettempdir()}/pondsocket-apt-get", "apt-get"]
     if os.geteuid() != 0:
         apt.insert(0, "sudo")
@@ -87,14 +87,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure ours beside others and write docs/benchmarks.md (a look: `-- --quick`)."""
+    """Measure PondSocket and others and write docs/benchmarks.md (a small run: `-- --quick`)."""
     whole = [] if session.posargs else ["--out", "docs"]
     python(session, "-m", "tests.benchmarks", *whole)
 
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Let two windows of headless Chromium talk to each other."""
+    """Test the chat and its client in headless Chromium."""
     debian(session, "chromium", "chromium")
     debian(session, "nginx", "nginx-light")
     python(session, "-m", "pytest", "-m", "browser", "tests/browser")
@@ -102,32 +102,38 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """Try every server: doors, deploys, and peers that stall, vanish or lie."""
+    """Test every server: both transports, deploys, and clients that stall, vanish or misbehave."""
     python(session, "-m", "pytest", "-m", "servers", "tests/integration")
 
 
 @nox.session
 def proxies(session: nox.Session) -> None:
-    """Speak through a real nginx, configured as docs/deployment.md shows."""
+    """Test through a real nginx, configured as docs/deployment.md shows."""
     debian(session, "nginx", "nginx-light")
     python(session, "-m", "pytest", "-m", "proxies", "tests/proxies")
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Send 100,000 hostile inputs (others: `FUZZ_SEED=random`; more: `FUZZ_SCALE=10`)."""
+    """Send 100,000 hostile inputs (other inputs: `FUZZ_SEED=random`; more: `FUZZ_SCALE=10`)."""
     python(session, "-m", "pytest", "-m", "fuzz", "tests/fuzz")
 
 
 @nox.session
+def cost(session: nox.Session) -> None:
+    """Measure what hostile clients cost; needs a quiet core (some rows: `-- --only pings`)."""
+    python(session, "-m", "tests.fuzz.cost")
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
-    """Let a crowd misbehave for a minute (longer: `SOAK_SECONDS=600`)."""
+    """Serve many misbehaving clients for a minute (longer: `SOAK_SECONDS=600`)."""
     python(session, "-m", "pytest", "-s", "-m", "soak", "tests/soak")
 
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Cut, stop and swallow connections: nothing may be missed (`CHAOS_COUNT` messages)."""
+    """Cut, stop and silence connections: no message may be missed (`CHAOS_COUNT` messages)."""
     python(session, "-m", "pytest", "-s", "-m", "chaos", "tests/chaos")
 
 
@@ -135,7 +141,7 @@ def chaos(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Run the clients published on npm and PyPI against this server."""
     uv = os.environ["UV"]
-    # Its own environment: it depends on an older package of our name.
+    # A separate environment: the client depends on an older package of the same name.
     client = ROOT / ".cache" / "pypi-client"
     session.run(uv, "venv", "-q", "--allow-existing", "--python", sys.executable, str(client))
     client_python = client / "bin" / "python"

@@ -29,17 +29,17 @@ NAME_LIMIT = 24
 ROOM_LIMIT = 40
 TEXT_LIMIT = 2000
 KEY_LIMIT = 64
-# What the pond takes as well (Options.max_message_bytes). Servers hand over whole messages, so they
-# have to know; uvicorn's own limit is 16 MiB.
+# The pond's own limit (Options.max_message_bytes). The server needs it too, because it passes on
+# whole messages only; uvicorn's default is 16 MiB.
 MESSAGE_LIMIT = 65_536
-# As many as one join may recover; an hour is a tunnel, a lift or a lunch.
+# 300: as many as one join may recover. An hour: as long as a tunnel, a lift or a lunch.
 HISTORY = History(size=300, ttl=3600)
-EARLIER = 20  # what a newcomer sees of it
-# Whoever loses the connection and is back in this time was never away, to the others.
+EARLIER = 20  # messages of it that a newcomer gets
+# A user who loses the connection and reconnects within this time is never shown as gone.
 AWAY_SECONDS = 10.0
 PAGE = Path(__file__).with_name("chat.html").read_bytes()
 
-# Any is what the ASGI specification says of the values in these dictionaries.
+# Any: the ASGI specification gives the values of these dictionaries no narrower type.
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -47,7 +47,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 async def enter(ctx: ConnectionContext) -> None:
-    """Admit whoever brings a usable name; who is who, the server says."""
+    """Accept a client with a usable name, and derive its user id from its key."""
     name = " ".join((ctx.query.get("name") or "").split())
     key = ctx.query.get("key") or ""
     if not name:
@@ -59,15 +59,15 @@ async def enter(ctx: ConnectionContext) -> None:
     elif len(key) > KEY_LIMIT:
         ctx.decline(400, "This page's key is too long; please reload the page.")
     else:
-        # A name proves nothing: two people called Ann are two people. The key does: the page made
-        # it up at random, and whoever comes back with it is the same person. All that the others
-        # see of it is a digest.
+        # A name identifies no user: two people called Ann are two people. The key does: the page
+        # made it up at random, and a client that reconnects with it is the same user. The other
+        # members see only a digest of it.
         user = blake2b(f"{name}\n{key}".encode(), digest_size=12).hexdigest() if key else None
         ctx.accept(name=name, user=user or ctx.user_id, user_id=user)
 
 
 async def say(ctx: EventContext) -> None:
-    """Pass a message on to the room, with its author and time as the server knows them."""
+    """Broadcast a message to the room, with the author and the time as the server knows them."""
     payload = ctx.get_payload()
     text, key = payload.get("text"), payload.get("key")
     if not isinstance(text, str) or not text.strip():
@@ -78,8 +78,8 @@ async def say(ctx: EventContext) -> None:
         await ctx.reply("refused", {"message": "This message has no key; please reload the page."})
     else:
         said = {
-            # The sender's own random key: it tells the page that this one has arrived, and lets
-            # every page drop the second copy when a message is sent again after a reconnect.
+            # The sender's own random key: it tells the sender's page that the message has arrived,
+            # and lets every page drop the second copy of a message sent again after a reconnect.
             "key": key,
             "text": text.strip(),
             "user": await ctx.get_assign("user"),
@@ -90,22 +90,22 @@ async def say(ctx: EventContext) -> None:
 
 
 def now() -> str:
-    """The server's time, for pages; theirs may be wrong."""
+    """Return the server's time as text; the clock of a page may be wrong."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def open_rooms(endpoint: Endpoint, history: History | None) -> None:
-    """Serve the rooms, with what was said in them lately or without."""
+    """Serve the rooms, with a history or, if it is None, without."""
 
     async def join(ctx: JoinContext) -> None:
-        """Let the person into the room and show them to everyone in it."""
+        """Let the client join the room, and show its user to every member."""
         room = ctx.route.params["room"]
         if len(room) > ROOM_LIMIT or not room.isprintable():
             message = f"A room's name has at most {ROOM_LIMIT} visible characters."
             await ctx.decline(400, message)
             return
-        # Who was away gets what was missed, and is told if that cannot be had; who is new, or has
-        # missed too much, gets the latest messages.
+        # A client that was away gets what it missed, or is told that it cannot have it; a client
+        # that is new, or has missed too much, gets the latest messages.
         latest = None if history is None else EARLIER
         await ctx.accept(history=latest, response={"time": now()})
         user, name = await ctx.get_assign("user"), await ctx.get_assign("name")
@@ -116,10 +116,10 @@ def open_rooms(endpoint: Endpoint, history: History | None) -> None:
 
 
 def create_app(history: History | None) -> App:
-    """The page at `/`, and the pond for everything else."""
+    """Return an app that serves the page at `/`, and the pond everywhere else."""
     pond = PondSocket(options=Options(presence_leave_delay=AWAY_SECONDS))
     open_rooms(pond.create_endpoint("/socket", enter), history)
-    # On SIGTERM and Ctrl-C it says goodbye to everybody before the server stops.
+    # On SIGTERM and Ctrl-C it tells every client before the server stops.
     pond_app = PondASGIApp(pond)
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -133,7 +133,7 @@ def create_app(history: History | None) -> App:
 
 
 async def serve_page(scope: Message, send: Send) -> None:
-    """Answer with the page."""
+    """Send the page."""
     headers = [
         (b"content-type", b"text/html; charset=utf-8"),
         (b"content-length", str(len(PAGE)).encode()),
@@ -145,19 +145,19 @@ async def serve_page(scope: Message, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-RedactSecrets.install()  # names and keys stand in queries, and the server would log those
+RedactSecrets.install()  # names and keys are in queries, which the server would log
 app = create_app(HISTORY)
 
 
 def port_number(text: str) -> int:
-    """Read a port, 0 to 65535; 0 takes any free one."""
+    """Parse a port, 0 to 65535; 0 means any free port."""
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
     return int(text)
 
 
 def explain(problem: OSError, host: str, port: int) -> str:
-    """Say what to do when the address cannot be had."""
+    """Return what to do if the server cannot listen on the address."""
     if problem.errno == errno.EADDRINUSE:
         other = port + 1 if port < 65535 else 8000
         return (
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=port_number, default=8000)
     parser.add_argument(
-        "--no-history", action="store_true", help="keep nothing for those who were away"
+        "--no-history", action="store_true", help="keep no messages for clients that were away"
     )
     options = parser.parse_args(arguments)
     host: str = options.host
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with listener:
         shown = f"[{host}]" if ":" in host else host
         print(f"The chat is at http://{shown}:{listener.getsockname()[1]}", flush=True)
-        # 2 s: a browser that does not close its side must not hold up the end.
+        # 2 s: a browser that does not close its side must not delay the end.
         config = uvicorn.Config(
             create_app(None) if options.no_history else app,
             log_level="warning",

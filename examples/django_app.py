@@ -1,7 +1,7 @@
 """PondSocket beside Django: chat rooms at `/ws/socket`, and Django for everything else.
 
 Run it with `uvicorn examples.django_app:application`. In a project, the settings and the view
-are where they always are, and the rest is its `asgi.py`.
+have their usual places, and the rest is its `asgi.py`.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -18,12 +18,12 @@ from pondsocket_asgi import PondASGIApp
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1", "localhost"],
     ROOT_URLCONF=__name__,
-    SECRET_KEY=get_random_secret_key(),  # a project has its own and keeps it
+    SECRET_KEY=get_random_secret_key(),  # a project keeps a fixed one
 )
 
 
 def home(request: HttpRequest) -> HttpResponse:
-    """Answer like any other page of the site."""
+    """Serve a page of the site."""
     return HttpResponse("The rooms are at /ws/socket.")
 
 
@@ -31,18 +31,18 @@ urlpatterns = [path("", home)]
 
 
 async def connect(ctx: ConnectionContext) -> None:
-    """Admit everybody; `ctx.query`, `ctx.headers` and `ctx.cookies` are there to check."""
+    """Accept every client; check `ctx.query`, `ctx.headers` or `ctx.cookies` to refuse some."""
     ctx.accept()
 
 
 async def join(ctx: JoinContext) -> None:
-    """Let them into every room, and show them to the others."""
+    """Let the client join any room, and show its presence to the other members."""
     await ctx.accept()
     await ctx.track({"status": "online"})
 
 
 async def say(ctx: EventContext) -> None:
-    """Pass a message on to everybody in the room."""
+    """Broadcast a message to every member of the room."""
     await ctx.broadcast("message", ctx.get_payload())
 
 
@@ -60,7 +60,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 async def application(scope: Message, receive: Receive, send: Send) -> None:
-    """Send /ws to the pond and the rest to Django, which serves nothing but HTTP."""
+    """Route /ws to the pond and the rest to Django, which serves HTTP only."""
     root = scope.get("root_path", "")
     below_root = scope.get("path", "").removeprefix(root)
     if scope["type"] == "lifespan":

@@ -1,6 +1,6 @@
-"""PondSocket in FastAPI: chat rooms at `/ws/socket`, and a route that speaks in them.
+"""PondSocket in FastAPI: chat rooms at `/ws/socket`, and a route that sends to them.
 
-Run it with `uvicorn examples.fastapi_app:app`. While somebody is in the room /chat/42:
+Run it with `uvicorn examples.fastapi_app:app`. While a client is in the room /chat/42:
 
     curl -d '{"text": "The kitchen closes at ten"}' -H 'content-type: application/json' \
         http://127.0.0.1:8000/rooms/42/news
@@ -13,18 +13,18 @@ from pydantic import BaseModel
 
 
 async def connect(ctx: ConnectionContext) -> None:
-    """Admit everybody; `ctx.query`, `ctx.headers` and `ctx.cookies` are there to check."""
+    """Accept every client; check `ctx.query`, `ctx.headers` or `ctx.cookies` to refuse some."""
     ctx.accept()
 
 
 async def join(ctx: JoinContext) -> None:
-    """Let them into every room, and show them to the others."""
+    """Let the client join any room, and show its presence to the other members."""
     await ctx.accept()
     await ctx.track({"status": "online"})
 
 
 async def say(ctx: EventContext) -> None:
-    """Pass a message on to everybody in the room."""
+    """Broadcast a message to every member of the room."""
     await ctx.broadcast("message", ctx.get_payload())
 
 
@@ -37,21 +37,21 @@ app.mount("/ws", PondASGIApp(pond))
 
 
 class News(BaseModel):
-    """What a room is told."""
+    """What the route sends to a room."""
 
     text: str
 
 
 @app.get("/")
 async def home() -> dict[str, int]:
-    """Say how many rooms are open."""
+    """Return the number of rooms that have members."""
     return {"rooms": len(await rooms.list_channels())}
 
 
 @app.post("/rooms/{room_id}/news", status_code=204)
 async def publish(room_id: str, news: News) -> None:
-    """Tell everybody in a room."""
+    """Broadcast to every member of a room."""
     room = await rooms.get_channel(f"/chat/{room_id}")
     if room is None:
-        raise HTTPException(404, "Nobody is in this room.")
+        raise HTTPException(404, "This room is empty.")
     await room.broadcast("news", news)

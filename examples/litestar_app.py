@@ -1,7 +1,7 @@
 """PondSocket in Litestar: chat rooms at `/ws/socket`, beside an ordinary page.
 
-Run it with `uvicorn examples.litestar_app:app`. There is no `lifespan=[pond.lifespan]` here, to
-show that it works without; with it, clients are told when the site closes.
+Run it with `uvicorn examples.litestar_app:app`. It has no `lifespan=[pond.lifespan]`, to show
+that it works without; with it, clients are told when the site closes.
 """
 
 from litestar import Litestar, asgi, get
@@ -11,18 +11,18 @@ from pondsocket_asgi import PondASGIApp
 
 
 async def connect(ctx: ConnectionContext) -> None:
-    """Admit everybody; `ctx.query`, `ctx.headers` and `ctx.cookies` are there to check."""
+    """Accept every client; check `ctx.query`, `ctx.headers` or `ctx.cookies` to refuse some."""
     ctx.accept()
 
 
 async def join(ctx: JoinContext) -> None:
-    """Let them into every room, and show them to the others."""
+    """Let the client join any room, and show its presence to the other members."""
     await ctx.accept()
     await ctx.track({"status": "online"})
 
 
 async def say(ctx: EventContext) -> None:
-    """Pass a message on to everybody in the room."""
+    """Broadcast a message to every member of the room."""
     await ctx.broadcast("message", ctx.get_payload())
 
 
@@ -34,13 +34,13 @@ pond_app = PondASGIApp(pond)
 
 @asgi("/ws", is_mount=True, copy_scope=True)
 async def realtime(scope: Scope, receive: Receive, send: Send) -> None:
-    """Hand everything below /ws to the pond."""
+    """Pass everything below /ws to the pond."""
     await pond_app(scope, receive, send)
 
 
 @get("/")
 async def home() -> str:
-    """Answer like any other page of the site."""
+    """Serve a page of the site."""
     return "The rooms are at /ws/socket."
 
 

@@ -8,7 +8,7 @@ from pondsocket_asgi import PondASGIApp
 
 
 async def auth(ctx: ConnectionContext) -> None:
-    """Admit whoever knows the token."""
+    """Accept clients that know the token."""
     if ctx.query.get("token") != "secret":
         ctx.decline(401, "Invalid token")
         return
@@ -16,13 +16,13 @@ async def auth(ctx: ConnectionContext) -> None:
 
 
 async def on_join(ctx: JoinContext) -> None:
-    """Let everybody into every room: for /chat/42, ctx.route.params is {"room_id": "42"}."""
+    """Let the client join any room; for /chat/42, ctx.route.params is {"room_id": "42"}."""
     await ctx.accept()
     await ctx.track({"status": "online"})
 
 
 async def on_message(ctx: EventContext) -> None:
-    """Pass a message on to everybody in the room."""
+    """Broadcast a message to every member of the room."""
     await ctx.broadcast(ctx.event_name, ctx.get_payload())
 
 

@@ -12,23 +12,23 @@ from starlette.routing import Mount, Route
 
 
 async def connect(ctx: ConnectionContext) -> None:
-    """Admit everybody; `ctx.query`, `ctx.headers` and `ctx.cookies` are there to check."""
+    """Accept every client; check `ctx.query`, `ctx.headers` or `ctx.cookies` to refuse some."""
     ctx.accept()
 
 
 async def join(ctx: JoinContext) -> None:
-    """Let them into every room, and show them to the others."""
+    """Let the client join any room, and show its presence to the other members."""
     await ctx.accept()
     await ctx.track({"status": "online"})
 
 
 async def say(ctx: EventContext) -> None:
-    """Pass a message on to everybody in the room."""
+    """Broadcast a message to every member of the room."""
     await ctx.broadcast("message", ctx.get_payload())
 
 
 async def home(request: Request) -> PlainTextResponse:
-    """Answer like any other page of the site."""
+    """Serve a page of the site."""
     return PlainTextResponse("The rooms are at /ws/socket.")
 
 

@@ -19,7 +19,7 @@ FLOORS: Final = {
     "pondsocket_common": (
         {"_enums", "_headers", "_ids", "_origins", "_websocket"},
         {"_errors", "_names"},
-        {"_messages", "_values"},
+        {"_json", "_messages", "_values"},
         {"_codec", "_sse"},
     ),
     "pondsocket": (
@@ -35,7 +35,9 @@ FLOORS: Final = {
         {"_congestion", "_member"},
         {"_channel"},
         {"_channel_handle", "_contexts"},
-        {"_depends"},
+        {"_defaults", "_depends"},
+        {"_marks"},
+        {"_declarations"},
         {"_parameters"},
         {"_signatures"},
         {"_handlers", "_kinds"},
@@ -46,9 +48,10 @@ FLOORS: Final = {
         {"testing"},
     ),
     "pondsocket_asgi": (
-        {"_backlog", "_cursor", "_framewalk", "_redact", "_scope", "_wakeup"},
-        {"_body", "_pulse", "_security", "_sockets", "_stepping", "fastlane"},
-        {"_servers"},
+        {"_backlog", "_cursor", "_framewalk", "_received", "_redact", "_scope"}
+        | {"_smallframes", "_wakeup"},
+        {"_body", "_bounded", "_pulse", "_security", "_sockets", "_stepping"},
+        {"_servers", "fastlane"},
         {"_door", "_signals"},
         {"_outbox", "_lifespan", "_resume"},
         {"_websocket", "_stream"},
@@ -175,7 +178,7 @@ def test_asyncio_is_imported_by_the_fast_lane_alone() -> None:
 
 def test_json_is_known_to_the_codec_alone() -> None:
     # The drivers of tests send what no codec would write.
-    known = {"_codec", "testing"}
+    known = {"_codec", "_json", "testing"}
     others = [source for source in sources(*PACKAGES) if source.room not in known]
     assert not importing(others, {"json", "orjson"})
 

@@ -169,6 +169,52 @@ async def test_a_body_that_is_too_long_is_not_waited_for(make_pond: MakePond) ->
     await stream.disconnect()
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"nonsense", {}, 400),
+        (b"[]", {}, 400),
+        (message_of(1_001), {}, 413),
+        (b"[" + message_of(1_001) + b"]", {}, 413),
+        (b" " * 2_001, {}, 413),
+        (b" ", {"content-length": "2001"}, 413),
+        (b"{}", {"content-type": "text/plain"}, 415),
+        (None, {}, 408),
+    ],
+    ids=lambda case: ascii(case)[:20],
+)
+async def test_a_stream_whose_posts_are_refused_over_and_over_is_closed(
+    make_pond: MakePond, body: bytes | None, headers: dict[str, str], status: int
+) -> None:
+    pond = make_pond(
+        max_refusals=3, max_message_bytes=1_000, max_post_bytes=2_000, post_timeout=0.02
+    )
+    stream = await pond.driver.connect_sse("/socket")
+    other = await pond.driver.connect_sse("/socket")
+
+    async def receive() -> Any:
+        return await never() if body is None else {"type": "http.request", "body": body}
+
+    for _ in range(3):
+        assert (await post_raw(pond, stream, receive, **headers))[0] == status
+    goodbye = await stream.receive_event_named("GOODBYE")
+    assert goodbye["payload"]["code"] == 4429
+    assert (await post_raw(pond, stream, receive, **headers))[0] == 404
+    assert (await pond.driver.sse_push(other.connection_id, {"action": "ping"})).status == 204
+    await stream.disconnect()
+    await other.disconnect()
+
+
+async def test_posts_that_are_no_known_connections_close_none(make_pond: MakePond) -> None:
+    pond = make_pond(max_refusals=1)
+    stream = await pond.driver.connect_sse("/socket")
+    for headers, status in REFUSED:
+        if status != 415:
+            assert (await post_raw(pond, stream, never, **headers))[0] == status
+    assert (await pond.driver.sse_push(stream.connection_id, {"action": "ping"})).status == 204
+    await stream.disconnect()
+
+
 @pytest.mark.parametrize("length", ["", "-1", "1e9", "0x10", "²", "1,2", "nonsense"])
 async def test_a_length_that_is_no_number_says_nothing(pond: Pond, length: str) -> None:
     stream = await pond.driver.connect_sse("/socket")

@@ -1,7 +1,7 @@
-"""Server CPU time and memory for what a channel server does, ours beside others.
+"""Measure the CPU time and memory of channel servers: PondSocket's and others'.
 
-`nox -s bench` runs everything and writes docs/benchmarks.md with its pictures and figures;
-`nox -s bench -- --quick` takes two minutes and fails where a ratio to the bare ASGI app is far off.
+`nox -s bench` runs everything and writes docs/benchmarks.md with its plots and figures;
+`nox -s bench -- --quick` takes two minutes and fails if a ratio to the bare ASGI app is far off.
 Only ratios within one run mean anything: the machine's load moves single figures by 15 %.
 """
 
@@ -38,15 +38,15 @@ PLOTS: Final = Python("plots", ("matplotlib==3.11.2",))
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return what the command line asks for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small, and with a verdict")
+    parser.add_argument("--quick", action="store_true", help="small, fails if a ratio is far off")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="CONTENDER")
     parser.add_argument("--scenarios", nargs="+", metavar="PREFIX", help="such as `fan-out open`")
     parser.add_argument("--rounds", type=int, help=f"{ROUNDS}, or {QUICK_ROUNDS} with --quick")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the page there")
-    parser.add_argument("--render", action="store_true", help="write the page of a former run")
-    parser.add_argument("--list", action="store_true", help="say what there is, and end")
+    parser.add_argument("--render", action="store_true", help="write the page of an earlier run")
+    parser.add_argument("--list", action="store_true", help="list the scenarios, and exit")
     chosen = parser.parse_args(words)
     if chosen.render and chosen.out is None:
         parser.error("--render needs --out, where the figures are")
@@ -54,13 +54,13 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def scenarios(chosen: argparse.Namespace) -> list[Scenario]:
-    """Those that were asked for."""
+    """Return the scenarios that the command line asks for."""
     prefixes = tuple(chosen.scenarios or ("",))
     return [own for own in (quick() if chosen.quick else whole()) if own.key.startswith(prefixes)]
 
 
 def prepared(keys: Iterable[str], missing: list[str]) -> dict[str, Contender]:
-    """Those contenders that can run here; why the others cannot is added to `missing`."""
+    """Return the contenders that can run here; add to `missing` why the others cannot."""
     ready = {}
     for key in keys:
         try:
@@ -74,7 +74,7 @@ def prepared(keys: Iterable[str], missing: list[str]) -> dict[str, Contender]:
 
 
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Measure, and give what is kept."""
+    """Measure, and return what benchmarks.json holds."""
     planned = scenarios(chosen)
     wanted = {key for scenario in planned for key in scenario.contenders}
     if chosen.only is not None:
@@ -118,7 +118,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def command(words: Sequence[str]) -> str:
-    """How to measure the same again, without where the page was written."""
+    """Return the command that measures the same again, without the `--out` folder."""
     kept = list(words)
     if "--out" in kept:
         place = kept.index("--out")
@@ -127,12 +127,12 @@ def command(words: Sequence[str]) -> str:
 
 
 def cleaned(text: str) -> str:
-    """Return the same without this machine's paths."""
+    """Return the text without this machine's paths."""
     return text.replace(f"{sys.prefix}/", "").replace(f"{ROOT}/", "")
 
 
 def write(kept: dict[str, Any], folder: Path) -> None:
-    """Write the figures, the page and its pictures."""
+    """Write the figures, the page and its plots."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = folder / FIGURES
     figures.write_text(json.dumps(kept, indent=1) + "\n")
@@ -142,7 +142,7 @@ def write(kept: dict[str, Any], folder: Path) -> None:
 
 
 def main() -> None:
-    """Measure or render what the command line asks for."""
+    """Measure or render, as the command line asks."""
     chosen = arguments()
     if chosen.list:
         for scenario in scenarios(chosen):
@@ -150,9 +150,9 @@ def main() -> None:
         return
     if chosen.out is not None:
         try:
-            PLOTS.prepare()  # before half an hour of measuring, and not after it
+            PLOTS.prepare()  # fail before half an hour of measuring, not after it
         except ContenderMissing as why:
-            sys.exit(f"The pictures cannot be drawn: {why}")
+            sys.exit(f"The plots cannot be drawn: {why}")
     if chosen.render:
         write(json.loads((chosen.out / FIGURES).read_text()), chosen.out)
         return
@@ -166,7 +166,7 @@ def main() -> None:
 
 
 def judge(kept: dict[str, Any], *, is_quick: bool) -> None:
-    """End with an error where something went wrong that is ours."""
+    """Exit with an error if a server of this project or a floor has a fault."""
     results = [result_of(own) for own in kept["results"]]
     if is_quick:
         wrong = list(complaints(results))

@@ -1,6 +1,6 @@
-"""A crowd of WebSocket clients that cost less than any server, and share no code with one.
+"""WebSocket clients that cost less CPU time than any server, and share no code with one.
 
-RFC 6455 by hand: frames are cut out of what the socket gave, and not parsed any further.
+RFC 6455 by hand: frames are cut out of the received bytes, and not parsed any further.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _PING: Final = 0x89
 _PONG: Final = 0x8A
 # Enough to fill a server's accept queue, not to overflow it.
 CONNECTING_AT_ONCE: Final = 50
-# A token that no message holds, in whose place others are put.
+# A token that no message holds; real tokens are put in its place.
 BLANK: Final = "<00000000>"
 
 OnText: TypeAlias = Callable[["Client", bytes], None]
@@ -29,7 +29,7 @@ _next_number = 1
 
 
 class BenchmarkFailed(Exception):  # noqa: N818 - the sentence that ends the run
-    """A server did not do what is measured."""
+    """Raised when a server did not do what is measured."""
 
 
 def client_frame(text: bytes, opcode: int = _TEXT) -> bytes:
@@ -43,22 +43,22 @@ def client_frame(text: bytes, opcode: int = _TEXT) -> bytes:
 
 
 def reserve(count: int) -> int:
-    """Return the first of so many numbers that no earlier message had."""
+    """Reserve `count` numbers that no earlier message had, and return the first."""
     global _next_number
     first, _next_number = _next_number, _next_number + count
     return first
 
 
 def fresh_token() -> str:
-    """Return a word that no earlier message held; always of the same length."""
+    """Return a token that no earlier message held; its length is always the same."""
     return f"<{reserve(1):08}>"
 
 
 class Phrase:
-    """A message said over and over, each time with another token.
+    """A message sent over and over, each time with another token.
 
     Args:
-        make: Gives the message's text for a token.
+        make: Returns the message's text for a token.
     """
 
     def __init__(self, make: Callable[[str], bytes]) -> None:
@@ -76,8 +76,8 @@ class Client(asyncio.Protocol):
     """One connection.
 
     Args:
-        path: What the handshake asks for.
-        on_fault: Told why the connection ended, or what came that should not.
+        path: The path of the handshake.
+        on_fault: Called with the reason why the connection ended, or with what was unexpected.
     """
 
     __slots__ = (
@@ -105,10 +105,12 @@ class Client(asyncio.Protocol):
         is_it: Callable[[bytes], bool],
         answer: Callable[[bytes], bytes | None] | None = None,
     ) -> Awaitable[None]:
-        """Return what ends with such a text; the protocol's own texts are answered meanwhile.
+        """Return an awaitable that ends when such a text has come.
+
+        Until then, the protocol's own texts are answered with what `answer` returns.
 
         Raises:
-            BenchmarkFailed: The connection ended instead; raised by what is returned.
+            BenchmarkFailed: The connection ended instead; the awaitable raises it.
         """
         future = self._waiting = asyncio.get_running_loop().create_future()
 
@@ -124,7 +126,7 @@ class Client(asyncio.Protocol):
         return future
 
     def close(self) -> None:
-        """End it with a close frame, without waiting for the answer."""
+        """Send a close frame and close, without waiting for an answer."""
         self._is_over = True
         self.transport.write(client_frame((1000).to_bytes(2), _CLOSE))
         self.transport.close()
@@ -132,7 +134,7 @@ class Client(asyncio.Protocol):
     # --- asyncio.Protocol ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the upgrade."""
+        """Send the handshake."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.write(
             b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -141,11 +143,11 @@ class Client(asyncio.Protocol):
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Report it: no server has a reason to end a connection."""
+        """Report a fault: no server has a reason to end a connection."""
         self._fail(f"a connection was lost ({exc!r})")
 
     def data_received(self, data: bytes) -> None:
-        """Cut frames out; nearly always there is exactly one, and whole."""
+        """Cut frames out; nearly always there is exactly one whole frame."""
         if self._is_shaken and not self._rest and data[0] == _TEXT and len(data) > 3:
             size = data[1]
             if size < 126:
@@ -239,7 +241,7 @@ class Crowd:
         size: int,
         channel: str | None = None,
     ) -> None:
-        """Connect this many more, and have each join the channel as soon as it may.
+        """Connect `size` more clients; each joins the channel as soon as it may.
 
         Raises:
             BenchmarkFailed: The server refused one.
@@ -247,15 +249,15 @@ class Crowd:
         await share_out(size, lambda numbers: self._connect_each(numbers, port, dialect, channel))
 
     def listen(self, on_text: OnText) -> None:
-        """Hear every client with this function; it may call `finish` or `fail`."""
+        """Call `on_text` for each text of every client; it may call `finish` or `fail`."""
         for client in self.clients:
             client.on_text = on_text
 
     async def finished(self) -> None:
-        """Wait until `finish` is called.
+        """Wait until `finish` or `fail` is called.
 
         Raises:
-            BenchmarkFailed: Something went wrong instead.
+            BenchmarkFailed: `fail` was called.
         """
         if self._fault is None:
             self._turn = asyncio.get_running_loop().create_future()
@@ -264,12 +266,12 @@ class Crowd:
             raise BenchmarkFailed(self._fault)
 
     def finish(self) -> None:
-        """Say that all that was waited for is there."""
+        """End the wait of `finished`: all that is expected has come."""
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
 
     def fail(self, fault: str) -> None:
-        """Say what is wrong; the first fault is the one that is reported."""
+        """End the wait of `finished` with a fault; the first fault is the one that is raised."""
         self._fault = self._fault or fault
         self.finish()
 
@@ -285,7 +287,7 @@ class Crowd:
         loop = asyncio.get_running_loop()
         for _ in numbers:
             client = Client(dialect.path, self.fail)
-            # Before the first byte can come: a greeting may be in the same packet as the handshake.
+            # Before the first byte can come: CONNECTION may be in the same packet as the handshake.
             connected = client.expect(dialect.is_connected, dialect.answer)
             await loop.create_connection(lambda made=client: made, "127.0.0.1", port)  # type: ignore[misc]
             await connected

@@ -1,4 +1,4 @@
-"""Who is measured, with what, and in which environment."""
+"""The servers that are measured, their commands and their environments."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tests.servers import ALWAYS, BIND, ROOT, Server, ServerName
 
 PEER: Final = "0.0.6"
 WS: Final = "8.23.0"
-# The packages in which each of them spends its time.
+# Each with the packages in which it spends its time.
 _PYPI_PINS: Final = (
     f"pondsocket-asgi=={PEER}",
     "pondsocket==0.0.7",
@@ -33,7 +33,7 @@ _LITESTAR_PINS: Final = ("litestar==2.25.0", "msgspec==0.22.0")
 
 _APPS: Final = "tests.benchmarks.apps"
 _LANE: Final = "pondsocket_asgi.fastlane"
-# Longer than a run: the pings of idle connections are not what is measured.
+# Longer than a run, so that no ping of an idle connection is measured.
 _NO_PINGS: Final = "3600"
 _UVICORN: Final = (
     "--loop", "uvloop", "--http", "httptools", "--log-level", "warning", "--no-access-log",
@@ -41,19 +41,19 @@ _UVICORN: Final = (
 )  # fmt: skip
 _SANSIO: Final = ("--ws", "websockets-sansio")
 _HYPERCORN: Final = (
-    # In the process itself.
+    # `--workers 0`: serve in the process itself.
     "--worker-class", "uvloop", "--workers", "0", "--log-level", "warning",
     "--error-logfile", "-", "--websocket-ping-interval", _NO_PINGS, "--backlog", "2048",
 )  # fmt: skip
 _GRANIAN: Final = (
     "--loop", "uvloop", "--workers", "1", "--log-level", "warning",
-    # An open stream is a request, of which it serves 1,024 at once by default.
+    # An open stream is a request, and granian serves 1,024 requests at once by default.
     "--backpressure", "50000",
 )  # fmt: skip
 
 
 class Kind(StrEnum):
-    """What a contender can be measured with."""
+    """The kinds of scenarios that a contender can take part in."""
 
     WEBSOCKET = "websocket"
     SSE = "sse"
@@ -66,11 +66,11 @@ _PRESENCE: Final = frozenset({Kind.PRESENCE})
 
 
 class Process(Server):
-    """Any program that serves on a loopback port.
+    """A program that serves on a loopback port.
 
     Args:
-        command: Its words, of which `{host}` and `{port}` are filled in.
-        folder: Where it is started.
+        command: Its words; `{host}` and `{port}` in them are filled in.
+        folder: The working directory.
     """
 
     def __init__(self, *command: str, folder: Path = ROOT) -> None:
@@ -85,11 +85,11 @@ class Contender:
     Args:
         key: Its name on the command line.
         environment: Where it runs.
-        command: What the environment's program is told; see `Process`.
-        tells: The packages whose versions a report gives.
-        folder: Where it is started.
-        needs: A module of this project without which it cannot be.
-        peer: Whether it is another project's; else it is ours, or a floor.
+        command: The arguments of the environment's program; see `Process`.
+        tells: The packages whose versions a report shows.
+        folder: The working directory.
+        needs: A module of this project without which it cannot run.
+        peer: Whether it is another project's; else it is PondSocket, or a floor.
     """
 
     key: str
@@ -104,7 +104,7 @@ class Contender:
     peer: bool = False
 
     def missing(self) -> str | None:
-        """Why it cannot run here, as far as can be told at once."""
+        """Return why it cannot run here, as far as a quick check can tell; None if it can."""
         if self.needs is not None:
             try:
                 import_module(self.needs)
@@ -113,7 +113,7 @@ class Contender:
         return self.environment.missing()
 
     def prepare(self) -> None:
-        """Install what it needs, if that is not done yet.
+        """Install what it needs, unless that is done.
 
         Raises:
             ContenderMissing: It cannot run here.
@@ -123,11 +123,11 @@ class Contender:
         self.environment.prepare()
 
     def versions(self) -> dict[str, str]:
-        """Return what it runs; once it is prepared."""
+        """Return the versions of what it runs; it must be prepared."""
         return self.environment.versions(*self.tells)
 
     def server(self) -> Process:
-        """Return the server, not yet started. What it needs is installed first.
+        """Install what it needs, and return the server, not yet started.
 
         Raises:
             ContenderMissing: It cannot run here.
@@ -137,7 +137,7 @@ class Contender:
 
 
 def _on(server: ServerName, app: str, *arguments: str) -> tuple[str, ...]:
-    """How an interpreter is told to serve this app."""
+    """Return the arguments with which an interpreter serves this app."""
     return ("-m", server, *ALWAYS[server], *BIND[server], *arguments, f"{_APPS}.{app}")
 
 
@@ -238,7 +238,7 @@ def _peers() -> Iterator[Contender]:
             key=key,
             label=label.format(number),
             command=_on_uvicorn(app),
-            # With the JSON that all our apps use; none of the frameworks is told of it.
+            # orjson because the benchmark's apps use it; no framework is configured to use it.
             environment=Python(f"{name}-{number}", (*pins, _ORJSON)),
             tells=(*(pin.partition("==")[0] for pin in pins), *CARRIERS),
             dialect=dialect,

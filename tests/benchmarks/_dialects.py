@@ -1,6 +1,6 @@
-"""How a client speaks with each contender: texts, and no I/O.
+"""The messages that a client exchanges with each contender: texts, and no I/O.
 
-Nearly all speak the same JSON; where a framework has a protocol of its own, it is that one.
+Nearly all use the same JSON; a framework with its own protocol uses that one.
 """
 
 import json
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 CHANNEL: Final = "/room/1"
-# Of a payload object around its one text.
+# The bytes of a payload object around its one text.
 _AROUND: Final = len('{"text":""}')
 _CONNECTION_ID: Final = re.compile(rb"\r\nx-connection-id: *([^\r]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """PondSocket's messages, which other servers can be taught.
+    """PondSocket's messages, which the apps of other servers use too.
 
     Args:
-        path: Where the WebSockets are.
-        stream_path: Where the event streams are.
-        stream_joins: Whether a stream joins by a request of its own; else it is a member at once.
-        presence: How a member wants to hear of the others: `diff`, or None for whole lists.
+        path: The path of WebSockets.
+        stream_path: The path of event streams.
+        stream_joins: Whether a stream joins with a separate request; else it is a member at once.
+        presence: The form in which a member asks for presence: `diff`, or None for whole lists.
     """
 
     path: str = "/socket"
@@ -31,34 +31,34 @@ class Dialect:
     presence: str | None = None
 
     def answer(self, text: bytes) -> bytes | None:
-        """Return what the protocol wants a client to send as soon as it hears this."""
+        """Return the text that the protocol requires as an answer to this one, if any."""
         return None
 
     def is_connected(self, text: bytes) -> bool:
-        """Whether a client that has heard this may join."""
+        """Whether a client that has received this may join."""
         return b'"CONNECTION"' in text
 
     def is_joined(self, text: bytes) -> bool:
-        """Whether this is the answer to a join; of a stream, any bytes that hold it."""
+        """Whether this is the answer to a join; for a stream, any bytes that contain it."""
         return b'"ACKNOWLEDGE"' in text
 
     def join(self, token: str, channel: str = CHANNEL) -> bytes:
-        """Ask to become a member."""
+        """Return the message that joins the channel."""
         envelope = self._envelope("JOIN_CHANNEL", "join", token, channel, {})
         if self.presence is not None:
             envelope["presence"] = self.presence
         return compact(envelope)
 
     def say(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
-        """Return what every member hears, the sender as well.
+        """Return a message that is broadcast to every member, the sender included.
 
         Args:
-            size: Bytes of the payload, within which the token is.
+            size: Bytes of the payload, the token included.
         """
         return compact(self._envelope("BROADCAST", "say", token, channel, payload(token, size)))
 
     def echo(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
-        """Return what is answered with the same payload, to the sender alone."""
+        """Return a message that is answered with the same payload, to the sender only."""
         return compact(self._envelope("BROADCAST", "echo", token, channel, payload(token, size)))
 
     def stream_request(self) -> bytes:
@@ -69,13 +69,13 @@ class Dialect:
         ).encode()
 
     def stream_join(self, head: bytes, token: str) -> bytes | None:
-        """Return the request that makes a stream a member, if there has to be one.
+        """Return the request that makes a stream a member; None if none is needed.
 
         Args:
             head: Status line and headers of the stream's response.
 
         Raises:
-            ValueError: They do not say which stream it is.
+            ValueError: They have no connection id.
         """
         if not self.stream_joins:
             return None
@@ -104,8 +104,8 @@ class Dialect:
 class SocketIO(Dialect):
     """Engine.IO 4 and Socket.IO 5, on a WebSocket from the start.
 
-    A packet is `4` (a message) and `2` (an event), an acknowledgement's number where one is asked
-    for, and a JSON array of the event's name and its arguments.
+    A packet is `4` (a message) and `2` (an event), the number of an acknowledgement if the client
+    asks for one, and a JSON array of the event's name and its arguments.
     """
 
     path: str = "/socket.io/?EIO=4&transport=websocket"
@@ -125,23 +125,23 @@ class SocketIO(Dialect):
         return text[:3] == b"430"
 
     def join(self, token: str, channel: str = CHANNEL) -> bytes:
-        """Ask to become a member of a room."""
+        """Return the packet that joins a room."""
         return b"420" + compact(["join", channel])
 
     def say(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
-        """Return what every member of the room hears."""
+        """Return a packet that is broadcast to the room."""
         return b"42" + compact(["say", channel, payload(token, size)])
 
     def echo(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
-        """Return what is acknowledged with the same payload."""
+        """Return a packet that is acknowledged with the same payload."""
         return b"421" + compact(["echo", payload(token, size)])
 
 
 def payload(token: str, size: int) -> dict[str, str]:
-    """Return a payload object of so many bytes; a token that needs more gets it."""
+    """Return a payload object of `size` bytes, or of more if the token needs more."""
     return {"text": token.ljust(size - _AROUND, "x")}
 
 
 def compact(value: object) -> bytes:
-    """JSON without spaces."""
+    """Encode as JSON without spaces."""
     return json.dumps(value, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""Where contenders run: this project's environment, or one of their own that is made on demand."""
+"""Environments of contenders: this project's, or a separate one that is made on demand."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from typing import Final, Protocol
 
 from tests.servers import ROOT
 
-# What carries the contenders on uvicorn, and so must be the same for all.
+# The packages below the contenders on uvicorn; they must be the same for all.
 CARRIERS: Final = ("uvicorn", "uvloop", "httptools", "websockets")
 
 _CACHE: Final = ROOT / ".cache"
-# Seconds. Downloads are a few megabytes; a second time nothing is done at all.
+# Seconds. Downloads are a few megabytes, and are done once.
 _MAKE: Final = 60.0
 _FILL: Final = 300.0
-# What an environment was made of; written last, so that half of one is never used.
+# Names what an environment was made of; written last, so that half of one is never used.
 _STAMP: Final = "made-of.json"
 _TELL: Final = (
     "import importlib.metadata as m, json, sys; "
@@ -29,28 +29,28 @@ _TELL: Final = (
 
 
 class ContenderMissing(Exception):  # noqa: N818 - the sentence that stands in its place
-    """A contender cannot run here."""
+    """Raised when a contender cannot run here."""
 
 
 class Environment(Protocol):
-    """Where a contender runs."""
+    """The environment of a contender."""
 
     @property
     def program(self) -> Path:
-        """What starts it."""
+        """The program that starts it."""
 
     def missing(self) -> str | None:
-        """Why it cannot be here, as far as can be told at once."""
+        """Return why it cannot be made here, as far as a quick check can tell; None if it can."""
 
     def prepare(self) -> None:
-        """Make it, if that is not done yet.
+        """Make it, unless that is done.
 
         Raises:
             ContenderMissing: It cannot be made.
         """
 
     def versions(self, *names: str) -> dict[str, str]:
-        """Which versions of these are in it."""
+        """Return the versions of these packages in it."""
 
 
 class Own:
@@ -59,22 +59,22 @@ class Own:
     program: Final = Path(sys.executable)
 
     def missing(self) -> None:
-        """Do nothing: it is always there."""
+        """Return None: it always exists."""
 
     def prepare(self) -> None:
-        """Do nothing: it is always there."""
+        """Do nothing: it always exists."""
 
     def versions(self, *names: str) -> dict[str, str]:
-        """Which versions of these packages are installed here."""
+        """Return the versions of these packages here."""
         return {name: version(name) for name in names}
 
 
 @dataclass(frozen=True)
 class Python:
-    """A Python environment: the same interpreter, the same carriers, and others' packages.
+    """A Python environment: the same interpreter, the same `CARRIERS`, and a contender's packages.
 
     Args:
-        name: Of its folder.
+        name: Names its folder.
         pins: Packages with versions, such as `litestar==2.25.0`.
     """
 
@@ -83,16 +83,16 @@ class Python:
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """Its folder."""
         return _CACHE / f"bench-{self.name}"
 
     @property
     def program(self) -> Path:
-        """The interpreter."""
+        """The interpreter in it."""
         return self.folder / "bin" / "python"
 
     def missing(self) -> str | None:
-        """Whether there is nothing to install it with."""
+        """Return why it cannot be installed: there is no uv."""
         if self._is_made() or _uv() is not None:
             return None
         return "there is no uv to install it with; start with `uv run nox -s bench`"
@@ -108,14 +108,14 @@ class Python:
         uv = _uv()
         if uv is None:
             raise ContenderMissing(f"{self.name}: {self.missing()}")
-        # Afresh: it takes a second with uv's cache, and nothing of another interpreter is left.
+        # From scratch, which takes a second with uv's cache: no files of another interpreter stay.
         _run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(self.folder)], _MAKE)
         fill = [uv, "pip", "install", "-q", "--python", str(self.program)]
         _run([*fill, *self._all_pins()], _FILL)
         (self.folder / _STAMP).write_text(self._stamp())
 
     def versions(self, *names: str) -> dict[str, str]:
-        """Which versions of these packages are installed there."""
+        """Return the versions of these packages in it."""
         told: dict[str, str] = json.loads(_run([str(self.program), "-c", _TELL, *names], _MAKE))
         return told
 
@@ -135,8 +135,8 @@ class Node:
     """A folder with one package of npm, for the Node that is on the PATH.
 
     Args:
-        package: Its name.
-        version: Exactly this one; it must depend on no other.
+        package: The package's name.
+        version: Its exact version; it must not depend on another package.
     """
 
     package: str
@@ -144,16 +144,16 @@ class Node:
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """Its folder."""
         return _CACHE / f"bench-node-{self.package}-{self.version}"
 
     @property
     def program(self) -> Path:
-        """Node."""
+        """The Node that is on the PATH."""
         return Path(shutil.which("node") or "node")
 
     def missing(self) -> str | None:
-        """Whether Node is not installed."""
+        """Return which program is not installed, Node or npm; None if nothing is missing."""
         wanted = ("node",) if self._manifest.exists() else ("node", "npm")
         absent = [name for name in wanted if shutil.which(name) is None]
         return f"there is no `{absent[0]}` on the PATH" if absent else None
@@ -174,7 +174,7 @@ class Node:
         _run(["npm", "install", *quiet, "--prefix", str(self.folder), wanted], _FILL)
 
     def versions(self, *names: str) -> dict[str, str]:
-        """Node's, and the package's."""
+        """Return the versions of Node and of the package."""
         node = _run([str(self.program), "--version"], _MAKE).strip().removeprefix("v")
         return {"node": node, self.package: json.loads(self._manifest.read_text())["version"]}
 

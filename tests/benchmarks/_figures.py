@@ -1,4 +1,4 @@
-"""Figures: one sample a round, medians and ratios of them, and how they are kept as JSON."""
+"""Figures: one sample a round, medians and ratios of samples, and their form in JSON."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 FLOOR: Final = "bare"
-# A client that works more than this part of a core may be what is measured.
+# Above this share of a core, the client may be what limits the figure.
 BUSY: Final = 0.8
 
 
@@ -15,10 +15,10 @@ class Sample:
     """One round of one contender.
 
     Args:
-        value: What the scenario measures, in its unit; less is better.
+        value: The measured value, in the scenario's unit; less is better.
         client: The load client's own CPU time for the same.
-        busy: How much of a core the client used.
-        extras: What else was seen, such as `p50_ms`.
+        busy: The share of a core that the client used.
+        extras: Other measured values, such as `p50_ms`.
     """
 
     value: float
@@ -29,41 +29,41 @@ class Sample:
 
 @dataclass(kw_only=True)
 class Line:
-    """A contender's samples in one scenario, or why it has none."""
+    """A contender's samples in one scenario, or the fault that stopped it."""
 
     samples: list[Sample] = field(default_factory=list)
     fault: str | None = None
 
     @property
     def median(self) -> float:
-        """Of the values."""
+        """The median of the values."""
         return statistics.median(sample.value for sample in self.samples)
 
     def median_of(self, name: str) -> float:
-        """Of an extra, in the samples that have it."""
+        """Return the median of an extra, in the samples that have it."""
         return statistics.median(s.extras[name] for s in self.samples if name in s.extras)
 
     @property
     def client(self) -> float:
-        """The client's CPU time, the median."""
+        """The median of the client's CPU time."""
         return statistics.median(sample.client for sample in self.samples)
 
     @property
     def busy(self) -> float:
-        """How busy the client was, the median."""
+        """The median of the client's share of a core."""
         return statistics.median(sample.busy for sample in self.samples)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one scenario gave.
+    """The result of one scenario.
 
     Args:
-        kind: How the page shows it: `cost`, `rate`, `difference` or `growth`.
-        series: What grows, where it is a point of a plot, and how far: `x`.
-        unit: Of the values, such as `us per delivery`.
+        kind: The form in which the page shows it: `cost`, `rate`, `difference` or `growth`.
+        series: What grows, if the result is a point of a plot; `x` is its size.
+        unit: The unit of the values, such as `us per delivery`.
         lines: By the contenders' keys.
-        conditions: What the page has to say beside the title.
+        conditions: The sentence below the title on the page.
     """
 
     key: str
@@ -77,9 +77,10 @@ class Result:
 
 
 def ratio(own: Line, floor: Line) -> float | None:
-    """Return the median of the rounds' own ratios: what slows a whole round falls out of it.
+    """Return the median of the ratios of single rounds; None without a common round.
 
-    Rounds that only one of them played do not count.
+    What slows a whole round changes both values of its ratio alike. Rounds that only one of the
+    two played do not count.
     """
     pairs = [
         mine.value / least.value
@@ -90,16 +91,16 @@ def ratio(own: Line, floor: Line) -> float | None:
 
 
 def difference(own: Line, other: Line) -> float:
-    """Return the median of the rounds' own differences."""
+    """Return the median of the differences of single rounds."""
     pairs = zip(own.samples, other.samples, strict=True)
     return statistics.median(mine.value - theirs.value for mine, theirs in pairs)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which this share of them lies: the nearest rank.
+    """Return the value below which this share of the values lies: the nearest rank.
 
     Raises:
-        ValueError: There are none.
+        ValueError: `values` is empty.
     """
     if not values:
         raise ValueError("there are no values")
@@ -107,7 +108,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def result_of(kept: dict[str, Any]) -> Result:
-    """Return a result as `dataclasses.asdict` and JSON have kept it."""
+    """Make a result from the form that `dataclasses.asdict` and JSON gave it."""
     lines = {
         key: Line(samples=[Sample(**sample) for sample in line["samples"]], fault=line["fault"])
         for key, line in kept["lines"].items()
@@ -116,7 +117,7 @@ def result_of(kept: dict[str, Any]) -> Result:
 
 
 def rounded(value: Any, digits: int = 4) -> Any:
-    """Return the same with each number cut to so many significant digits, to keep a file small."""
+    """Round every float in it to `digits` significant digits, which keeps the file small."""
     keep: Callable[[Any], Any] = lambda inner: rounded(inner, digits)  # noqa: E731
     if isinstance(value, float):
         return float(f"{value:.{digits}g}")

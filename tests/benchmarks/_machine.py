@@ -1,4 +1,4 @@
-"""The machine and the versions that the figures were taken on."""
+"""The machine on which the figures were taken."""
 
 import os
 import platform
@@ -10,12 +10,12 @@ _LOOPS = 1_000_000
 
 
 def machine(*packages: str) -> str:
-    """Return the interpreter, the packages' versions, and how fast the machine is just now."""
+    """Describe the interpreter, the versions of these packages, and the machine's speed now."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     started = time.process_time()
     for _ in range(_LOOPS):
         pass
-    # A build without --enable-optimizations shows here, and so does a busy neighbour.
+    # Shows a build without --enable-optimizations, and other load on the machine.
     milliseconds = (time.process_time() - started) * 1_000
     return (
         f"Python {platform.python_version()}, {versions}\n"
@@ -26,7 +26,7 @@ def machine(*packages: str) -> str:
 
 
 def _processor() -> str:
-    """Return the processor's name, where Linux tells it."""
+    """Return the processor's name if Linux gives it, else the architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""A room in memory: peers that cost next to nothing, on the core alone or behind the adapter."""
+"""A channel in memory whose clients cost almost nothing, with the core only or the adapter too."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -27,7 +27,7 @@ PAYLOAD: Final = {"text": "x" * 88}
 
 
 class Peer(EndlessOutlet):
-    """A client: what it says comes from a list, what it hears is counted."""
+    """A client that sends texts from a list and counts what it receives."""
 
     def __init__(self) -> None:
         self.heard = 0
@@ -36,7 +36,7 @@ class Peer(EndlessOutlet):
         self._silent = asyncio.Event()
 
     async def say(self, *texts: str) -> None:
-        """Say all that, and wait until the server asks for more."""
+        """Send the texts, and wait until the server asks for more."""
         self._said = iter(texts)
         self._silent.clear()
         self._more.set()
@@ -45,7 +45,7 @@ class Peer(EndlessOutlet):
     # --- for the core (Outlet, and the `pull` of Session.run) ---------------------------------
 
     async def pull(self) -> str:
-        """Return what the client says next."""
+        """Return the client's next text."""
         while (text := next(self._said, None)) is None:
             self._silent.set()
             self._more.clear()
@@ -53,18 +53,18 @@ class Peer(EndlessOutlet):
         return text
 
     def push(self, frame: Frame) -> bool:
-        """Hear a frame."""
+        """Count a frame."""
         self.heard += 1
         return True
 
-    # --- for the ASGI adapter -------------------------------------------------------------------
+    # --- for the adapter (ASGI) ---------------------------------------------------------------
 
     async def receive(self) -> dict[str, Any]:
-        """Return what the client says next."""
+        """Return the client's next text as an ASGI message."""
         return {"type": "websocket.receive", "text": await self.pull()}
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Hear a message, as by a server whose sockets are always ready."""
+        """Count a message, like a server whose sockets are always ready."""
         self.heard += 1
 
 
@@ -79,13 +79,13 @@ RoomOf: TypeAlias = Callable[[int], AbstractAsyncContextManager[Room]]
 
 
 def text_of(action: ClientActions, event: str) -> str:
-    """Return a client's message; a broadcast has about 200 bytes, half of them payload."""
+    """Encode a client's message; a broadcast has about 200 bytes, half of them payload."""
     payload = PAYLOAD if action is ClientActions.BROADCAST else {}
     return encode_client(ClientMessage(action, event, ROOM, "0" * 32, payload)).decode()
 
 
 async def admitted(pond: PondSocket) -> Session:
-    """Return a new session."""
+    """Connect, and return the new session."""
     headers = Headers([("host", "127.0.0.1"), ("upgrade", "websocket")])
     outcome = await pond.connect(
         ConnectRequest("/socket", headers, QueryParams(), "127.0.0.1:5000", "websocket")
@@ -95,7 +95,7 @@ async def admitted(pond: PondSocket) -> Session:
 
 
 def limited(options: Options) -> tuple[PondSocket, Lobby]:
-    """Return the same pond with these limits."""
+    """Make the benchmark's pond with other limits."""
     pond = PondSocket(options=options)
     endpoint = pond.create_endpoint("/socket", admit)
     return pond, handle(endpoint.create_channel("/room/:room_id", enter))
@@ -103,7 +103,7 @@ def limited(options: Options) -> tuple[PondSocket, Lobby]:
 
 @asynccontextmanager
 async def in_core(members: int) -> AsyncIterator[Room]:
-    """Yield a room whose members are sessions without an adapter."""
+    """Provide a channel whose members are sessions without a transport."""
     pond, lobby = build()
     peers = [Peer() for _ in range(members)]
     runs = [(await admitted(pond)).run(peer, peer.pull) for peer in peers]
@@ -115,7 +115,7 @@ async def in_core(members: int) -> AsyncIterator[Room]:
 
 @asynccontextmanager
 async def in_app(members: int, options: Options | None = None) -> AsyncIterator[Room]:
-    """Yield a room whose members are WebSockets of the ASGI app; with options, other limits."""
+    """Provide a channel whose members are WebSockets of the ASGI app; `options` sets limits."""
     pond, lobby = build() if options is None else limited(options)
     app = PondASGIApp(pond)
     peers = [Peer() for _ in range(members)]

@@ -1,4 +1,4 @@
-"""What a server has used so far: CPU time and memory of its processes, all of them."""
+"""The CPU time and memory that all processes of a server have used so far."""
 
 import os
 import time
@@ -14,13 +14,13 @@ MILLISECONDS: Final = 1e3
 
 
 def group_seconds(pid: int) -> float:
-    """User and system time of a process and the others of its group, in nanosecond resolution.
+    """Return the user and system time of a process's whole group, in nanosecond resolution.
 
     `/proc/<pid>/stat` has the same number in steps of 10 ms.
     """
     total = 0.0
     for member in group_of(os.getpgid(pid)):
-        # clock_getcpuclockid(3), which Python has for threads only: Linux makes the id like this.
+        # As clock_getcpuclockid(3) makes the id on Linux; Python has that call for threads only.
         try:
             total += time.clock_gettime((~member << 3) | 2)
         except OSError:
@@ -29,7 +29,7 @@ def group_seconds(pid: int) -> float:
 
 
 def group_kib(pid: int) -> int:
-    """Resident memory of a process and the others of its group."""
+    """Return the resident memory of a process's whole group."""
     total = 0
     for member in group_of(os.getpgid(pid)):
         status = Path(f"/proc/{member}/status").read_text()
@@ -39,10 +39,10 @@ def group_kib(pid: int) -> int:
 
 
 async def metered(pid: int, work: Callable[[], Awaitable[int]], unit: float) -> Sample:
-    """Return what so many operations cost the server and the client.
+    """Measure what the operations of `work` cost the server and the client, per operation.
 
     Args:
-        work: Gives the number of operations; every one of which it has seen.
+        work: Returns the number of operations, after it has seen the result of each.
         unit: `MICROSECONDS` or `MILLISECONDS`.
     """
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""One run of an open loop: members all speak at times that do not depend on what they hear."""
+"""One run of an open loop: all members send, at times that do not depend on what they receive."""
 
 import asyncio
 import subprocess
@@ -16,11 +16,11 @@ from tests.benchmarks._scenarios.scenario import Stage
 from tests.benchmarks._speaker import Order, poisson, speakers
 from tests.benchmarks._taps import Tap, TimedTap, arrived, check_all, cut
 
-# A queue of a moment, not one that grows: a twentieth of the shortest run's time.
+# Short enough that a growing queue exceeds it: a fifteenth of the time of a run.
 BACKLOG_SECONDS: Final = 0.1
-# Some members note when they hear what.
+# So many members record when they receive each message.
 _TIMED: Final = 4
-# For the process that speaks to begin.
+# For the sending process to start.
 _LEAD_SECONDS: Final = 0.7
 _SPEAKER: Final = Path(__file__).with_name("_speaker.py")
 _LOOK_SECONDS: Final = 0.01
@@ -28,17 +28,17 @@ _LOOK_SECONDS: Final = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How one run went.
+    """The result of one run.
 
     Args:
         offered: Deliveries that were asked for.
-        delivered: Those that happened, until all had or the waiting was over.
-        in_time: The part of them that was there as soon as the last message had been said, or at
-            most `BACKLOG_SECONDS` later.
+        delivered: Those that happened before the run ended.
+        in_time: The share of the offered deliveries that came before the last message was due, or
+            at most `BACKLOG_SECONDS` later.
         per_second: Deliveries, from the first message to the last delivery.
         late_seconds: How long after the last message was due the last delivery came.
-        busy: How much of a core the client used; 1 where it could not speak in time.
-        said_late_ms: How late the latest message was said.
+        busy: The share of a core that the client used; 1 if it could not send in time.
+        said_late_ms: The longest delay with which a message was sent.
     """
 
     offered: int
@@ -56,17 +56,17 @@ class Run:
 
     @property
     def kept_up(self) -> bool:
-        """Whether all was heard about when it was said."""
+        """Whether every message was received in time."""
         return self.fault is None and self.late_seconds <= BACKLOG_SECONDS
 
 
 async def run_open(
     stage: Stage, phrase: Phrase, rate: float, seconds: float, seed: int, patience: float
 ) -> Run:
-    """Play it; the stage is spent where it has a fault or has not kept up.
+    """Run the open loop; after a fault, the stage cannot be used again.
 
     Args:
-        phrase: What is said.
+        phrase: What the members send.
         rate: Messages a second, of all members together.
         patience: How long after the last message deliveries may still come.
 
@@ -128,7 +128,7 @@ async def run_open(
         late_seconds=max(0.0, latest - ends_at) if is_whole else patience,
         server_us=server / count * MICROSECONDS,
         client_us=(own + saying) / count * MICROSECONDS,
-        # A message that is said too late is the client's doing as well.
+        # A message that is sent too late is the client's fault as well.
         busy=1.0 if said_late > BACKLOG_SECONDS / 2 else own / elapsed,
         p50_ms=percentile(waits, 0.5) * 1e3 if waits else 0.0,
         p99_ms=percentile(waits, 0.99) * 1e3 if waits else 0.0,
@@ -138,7 +138,7 @@ async def run_open(
 
 
 async def _tokens_in_one(stage: Stage, phrase: Phrase) -> int:
-    """How often a message that is heard holds its token; every member hears this one."""
+    """Return how often a received message contains its token; sends one message to find out."""
     token, frame = phrase.fresh()
     counts: list[int] = []
 
@@ -154,7 +154,7 @@ async def _tokens_in_one(stage: Stage, phrase: Phrase) -> int:
 
 
 def _alike(taps: Sequence[Tap | TimedTap]) -> bool:
-    """Whether all have heard as many bytes as the first."""
+    """Whether all have received at least as many bytes as the first."""
     whole = sum(map(len, taps[0].segments))
     return all(sum(map(len, tap.segments)) >= whole for tap in taps)
 
@@ -173,7 +173,7 @@ def _speaking(order: Order) -> subprocess.Popen[bytes]:
 
 
 def _end(speaker: subprocess.Popen[bytes], faults: list[str]) -> tuple[float, float]:
-    """By how much the latest message was late, and what saying them all took of a processor."""
+    """Stop the sending process; return its longest delay and its CPU time, in seconds."""
     try:
         if faults:
             speaker.kill()

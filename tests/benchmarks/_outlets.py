@@ -8,7 +8,7 @@ from pondsocket_common import CloseCode
 
 
 class EndlessOutlet:
-    """An outlet that is never full; a subclass says what it does with a frame."""
+    """An outlet that is never full; what it does with a frame is its class's own."""
 
     pending: Final = 0
 

@@ -1,4 +1,4 @@
-"""The pictures of the page. Runs in an environment of its own, which has matplotlib and not us.
+"""The plots of the page. Runs in a separate environment, with matplotlib and without this project.
 
 python _plots.py docs/benchmarks.json docs
 """
@@ -25,18 +25,18 @@ BARS: Final = {
     "sse": "Event streams",
 }
 SERIES: Final = ("members", "payload bytes", "channels")
-# A bar that is cut says its length.
+# Longer bars are cut; their label has the number.
 LONGEST: Final = 6.0
 OURS: Final = "#1f6f8b"
 LANE: Final = "#0b3c49"
 FLOORS: Final = "#9aa5a8"
 OTHERS: Final = "#d8b26e"
-# Text stays text, and the same figures give the same file.
+# Text stays text in the SVG, and the same figures give the same file.
 STYLE: Final = {"svg.fonttype": "none", "svg.hashsalt": "benchmarks", "font.size": 9}
 
 
 def color_of(key: str) -> str:
-    """Ours, its fast lane, a floor, or another project's."""
+    """Return the colour for PondSocket, its fast lane, a floor, or another project."""
     if key.startswith("ours-lane"):
         return LANE
     if key.startswith("ours"):
@@ -45,7 +45,7 @@ def color_of(key: str) -> str:
 
 
 def ratios(result: dict[str, Any]) -> dict[str, float]:
-    """By contender, the median of the rounds' ratios to the floor."""
+    """Return, by contender, the median of the rounds' ratios to the floor."""
     lines = result["lines"]
     floor = [sample["value"] for sample in lines.get(FLOOR, {"samples": []})["samples"]]
     found = {}
@@ -58,7 +58,7 @@ def ratios(result: dict[str, Any]) -> dict[str, float]:
 
 
 def bars(kept: dict[str, Any], path: Path) -> None:
-    """Draw a panel a scenario, a bar a contender: multiples of the bare ASGI app."""
+    """Draw a panel for each scenario, with a bar for each contender: multiples of the bare app."""
     results = {result["key"]: result for result in kept["results"]}
     shown = [(title, ratios(results[key])) for key, title in BARS.items() if key in results]
     shown = [(title, found) for title, found in shown if found]
@@ -85,7 +85,7 @@ def bars(kept: dict[str, Any], path: Path) -> None:
 
 
 def growth(kept: dict[str, Any], path: Path) -> None:
-    """Draw a panel for each thing that grows: us per delivery."""
+    """Draw a panel for each growing quantity: us per delivery."""
     points = [result for result in kept["results"] if result["kind"] == "growth"]
     shown = [name for name in SERIES if any(point["series"] == name for point in points)]
     if not shown:
@@ -111,7 +111,7 @@ def growth(kept: dict[str, Any], path: Path) -> None:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write it, without the date that would make each file another one."""
+    """Write it without a date, so that the same figures give the same file."""
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
@@ -121,7 +121,7 @@ def save(figure: Any, path: Path) -> None:
 
 
 def main() -> None:
-    """Draw both pictures."""
+    """Draw both plots."""
     source, folder = map(Path, sys.argv[1:3])
     kept = json.loads(source.read_text())
     with plt.rc_context(STYLE):

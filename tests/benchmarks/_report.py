@@ -1,4 +1,4 @@
-"""The page and the terminal's tables, from what a run has kept."""
+"""The page and the tables in the terminal, made from the figures of a run."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from tests.benchmarks._figures import BUSY, FLOOR, Line, Result, difference, ratio, result_of
 
-# What a server's own bare app is.
+# The bare app on the same server.
 _FLOORS: Final = {"ours-hypercorn": "bare-hypercorn", "ours-granian": "bare-granian"}
-_TWICE: Final = "²"  # a client that was too busy
+_TWICE: Final = "²"  # marks a client that was too busy
 _COLUMNS: Final = {
     "kept_up": "kept up",
     "in_time": "in time",
@@ -21,16 +21,16 @@ _COLUMNS: Final = {
 _GROWTH: Final = """\
 ## Growth
 
-Server CPU time per delivery, in us, as more members listen to one channel, as payloads grow, \
-and as there are more channels with five members each.
+Server CPU time per delivery, in us, for more members of one channel, for larger payloads, \
+and for more channels with five members each.
 
-![Cost per delivery as things grow](growth.svg)
+![Cost per delivery for more members, larger payloads and more channels](growth.svg)
 """
 _INTRO: Final = Path(__file__).with_name("page.md")
 
 
 def page(kept: Mapping[str, Any]) -> str:
-    """The page in Markdown."""
+    """Write the page in Markdown."""
     results = [result_of(own) for own in kept["results"]]
     labels = {key: own["label"] for key, own in kept["contenders"].items()}
     parts = [_INTRO.read_text().format(busy=BUSY, mark=_TWICE)]
@@ -43,7 +43,7 @@ def page(kept: Mapping[str, Any]) -> str:
 
 
 def section(result: Result, labels: Mapping[str, str]) -> str:
-    """A scenario: its title, its conditions and its table."""
+    """Write a scenario's title, conditions and table."""
     title = f"## {result.title}\n\n{_sentence(result)}\n"
     rows = {"rate": _rate_rows, "difference": _cost_rows}.get(result.kind, _cost_rows)
     table = _table(*rows(result, labels))
@@ -52,7 +52,7 @@ def section(result: Result, labels: Mapping[str, str]) -> str:
         for key, line in result.lines.items()
         if line.fault is not None
     ]
-    told = "\n" + "\n".join(["Without a figure, or with fewer rounds:", "", *faults, ""])
+    told = "\n" + "\n".join(["No figure, or fewer rounds:", "", *faults, ""])
     extra = _difference(result) if result.kind == "difference" else ""
     return f"{title}\n{table}{extra}{told if faults else ''}"
 
@@ -91,12 +91,12 @@ def _rate_rows(result: Result, labels: Mapping[str, str]) -> tuple[list[str], li
             rows.append(
                 [
                     labels.get(key, key),
-                    f"{sample.value:,.0f}" if sample.value else "none that was tried",
+                    f"{sample.value:,.0f}" if sample.value else "no tried rate",
                     f"{fails:,.0f}{mark}" if fails is not None else "",
                     *(_extra(line, name) for name in ("p50_ms", "p99_ms")),
                 ]
             )
-    return ["", "keeps up to", "not with", "p50, ms", "p99, ms"], rows
+    return ["", "keeps up to", "fails at", "p50, ms", "p99, ms"], rows
 
 
 def _extra(line: Line, name: str) -> str:
@@ -122,9 +122,7 @@ def _difference(result: Result) -> str:
     off, on = (result.lines.get(key, Line()) for key in ("ours", "ours-limited"))
     if not off.samples or not on.samples:
         return ""
-    return (
-        f"\nThe median of the rounds' own differences is {difference(on, off):.2f} {result.unit}.\n"
-    )
+    return f"\nThe median difference within a round is {difference(on, off):.2f} {result.unit}.\n"
 
 
 def _growth(results: list[Result], labels: Mapping[str, str]) -> str:
@@ -144,7 +142,7 @@ def _growth(results: list[Result], labels: Mapping[str, str]) -> str:
 def _machine(kept: Mapping[str, Any]) -> str:
     made = kept["made"]
     lines = [
-        "## On what, and with what",
+        "## Machine and versions",
         "",
         f"{made['date']}: {made['machine']}",
         "",
@@ -162,10 +160,10 @@ def _machine(kept: Mapping[str, Any]) -> str:
 
 
 def _table(head: list[str], rows: Iterable[list[str]], *, words: bool = False) -> str:
-    """A Markdown table, its columns aligned for those who read it as text.
+    """Write a Markdown table; its columns are aligned, so that it can be read as text.
 
     Args:
-        words: Whether its cells are no numbers, which stand on the right.
+        words: Whether its cells are words, and on the left; numbers are on the right.
     """
     cells = [head, *rows]
     widths = [max(3, *(len(row[place]) for row in cells)) for place in range(len(head))]

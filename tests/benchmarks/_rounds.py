@@ -1,4 +1,4 @@
-"""Rounds: every contender plays in each, so that what the machine does besides hits all alike."""
+"""Rounds: every contender runs in each, so that other load on the machine affects all alike."""
 
 import asyncio
 import gc
@@ -16,18 +16,18 @@ from tests.benchmarks._contenders import Contender
 from tests.benchmarks._figures import Line
 from tests.benchmarks._scenarios.scenario import Play, Scenario
 
-# For one round of one contender: a ladder of rates on a busy machine, a server anew at each.
+# For one round of one contender: a search for a rate on a busy machine, a new server each time.
 _PLAY_SECONDS: Final = 400.0
 _MOST_FILES: Final = 20_000
-# For everything that is no connection of a client's.
+# For all files that are not connections of clients.
 _OTHER_FILES: Final = 200
-# What a server may do that is not its best. A `KeyError` is a fault of ours, and not among them.
+# The faults of a server. A `KeyError` would be a fault of the benchmark, and is not among them.
 _FAULTS: Final = (BenchmarkFailed, TimeoutError, OSError, RuntimeError)
 
 
 @dataclass
 class Player:
-    """A contender under way."""
+    """A contender in a running scenario."""
 
     contender: Contender
     play: Play | None = None
@@ -52,7 +52,7 @@ class Player:
             await self.give_up(fault)
 
     async def give_up(self, fault: Exception) -> None:
-        """Say why, and play no more."""
+        """Record why, and play no more rounds."""
         self.play = None
         self.line.fault = str(fault) or f"{type(fault).__name__}: not done in time"
         await self.stack.aclose()
@@ -64,7 +64,7 @@ def measure(
     rounds: int,
     told: Callable[[str], None],
 ) -> dict[str, Line]:
-    """Play the rounds; gives what each contender did, by their keys."""
+    """Play the rounds; return the samples of each contender, by their keys."""
     players = [Player(contender) for contender in contenders]
     _allow_files(len(players) * scenario.connections)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -83,12 +83,12 @@ async def _play_all(
                 told(f"  {player.contender.label}: {player.line.fault}")
             else:
                 told(f"  {player.contender.key} ready in {time.monotonic() - started:.1f} s")
-        # The client's own collector would look through thousands of connections, again and again.
+        # The client's own collector would walk thousands of connections, again and again.
         gc.collect()
         gc.freeze()
         gc.disable()
         for number in range(rounds):
-            # No contender always follows the same neighbour.
+            # The order changes, so that no contender always follows the same one.
             for player in players[number % len(players) :] + players[: number % len(players)]:
                 was_playing = player.play is not None
                 await player.take_turn()
@@ -112,6 +112,6 @@ def _allow_files(count: int) -> None:
 
 
 def estimate(scenario: Scenario, contenders: int, rounds: int) -> float:
-    """How many seconds it takes, roughly."""
+    """Estimate how many seconds the scenario takes."""
     played = min(rounds, scenario.most_rounds)
     return contenders * (scenario.ready_seconds + played * scenario.seconds)

@@ -1,7 +1,8 @@
-"""An open loop: says messages when it is their time, whether or not the server keeps up.
+"""The sender of an open loop: sends messages when they are due, whether or not the server keeps up.
 
-A process of its own, so that neither a busy reader nor the milliseconds in which event loops count
-gather what should arrive one by one. It writes to connections that the load client has opened.
+It is a separate process, so that messages leave one by one: a busy reader would delay them, and an
+event loop, which counts in milliseconds, would send several at once. It writes to connections that
+the load client has opened.
 
     python _speaker.py < order.json
 """
@@ -14,21 +15,21 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Final
 
-# Between two looks at a socket that takes no more.
+# Before the next attempt to write to a full socket.
 _RETRY_SECONDS: Final = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What to say.
+    """What to send.
 
     Args:
-        sockets: File descriptors, one a member.
+        sockets: File descriptors, one for each member.
         frame: A message as `latin-1`, with a token of ten characters in it.
         blank: That token.
         first: The number of the first message's own token.
-        rate: Messages a second, in all.
-        starts_at: On the system's monotonic clock.
+        rate: Messages a second, of all members together.
+        starts_at: A time on the system's monotonic clock.
     """
 
     sockets: list[int]
@@ -41,12 +42,12 @@ class Order:
     starts_at: float
 
     def json(self) -> bytes:
-        """As the process reads it."""
+        """Encode the order for the process."""
         return json.dumps(asdict(self)).encode()
 
 
 def poisson(rate: float, seconds: float, seed: int) -> list[float]:
-    """When each message is due, in seconds from the start: intervals are exponential."""
+    """Return when each message is due, in seconds from the start: intervals are exponential."""
     chance, due, times = random.Random(seed), 0.0, list[float]()
     while (due := due + chance.expovariate(rate)) < seconds:
         times.append(due)
@@ -54,17 +55,17 @@ def poisson(rate: float, seconds: float, seed: int) -> list[float]:
 
 
 def speakers(count: int, members: int, seed: int) -> list[int]:
-    """Who says each message: anyone, each as likely."""
+    """Choose the member that sends each message; each member is equally likely."""
     return random.Random(seed + 1).choices(range(members), k=count)
 
 
 def token_of(number: int) -> bytes:
-    """Return the word that tells a message from all others."""
+    """Return the token that identifies a message."""
     return b"<%08d>" % number
 
 
 def speak(order: Order) -> float:
-    """Say it all; gives by how many seconds a message was late, at most, for want of time here."""
+    """Send all messages; return the longest delay in seconds that this process caused."""
     times = poisson(order.rate, order.seconds, order.seed)
     who = speakers(len(times), len(order.sockets), order.seed)
     blank, frame = order.blank.encode(), order.frame.encode("latin-1")
@@ -80,7 +81,7 @@ def speak(order: Order) -> float:
 
 
 def _write(socket: int, frame: bytes) -> bool:
-    """Write all of it; tells whether the server had to be waited for."""
+    """Write the whole frame; return whether it had to wait for the server."""
     was_held_up = False
     while frame:
         try:
@@ -92,7 +93,7 @@ def _write(socket: int, frame: bytes) -> bool:
 
 
 def main() -> None:
-    """Carry out the order on standard input; prints the greatest delay and the CPU time of it."""
+    """Carry out the order on standard input; print the longest delay and the CPU time used."""
     order = Order(**json.load(sys.stdin))
     started = time.process_time()
     late = speak(order)

@@ -1,4 +1,4 @@
-"""Clients of event streams: HTTP/1.1 by hand, and only tokens are looked for in what comes."""
+"""Clients of event streams: HTTP/1.1 by hand, and only tokens are read of what they receive."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,17 +13,17 @@ from tests.benchmarks._client import (
 )
 from tests.benchmarks._dialects import Dialect
 
-# Of `<00000001>`: what may be the beginning of a token that was cut in two.
+# The most bytes of a token such as `<00000001>` that was cut in two.
 _CUT: Final = 9
 
 OnTokens: TypeAlias = Callable[["Stream", bytes], None]
 
 
 class Stream(asyncio.Protocol):
-    """One stream, a member as soon as `joined` ends.
+    """One event stream.
 
     Args:
-        on_fault: Told why it ended.
+        on_fault: Called with the reason why it ended.
     """
 
     __slots__ = (
@@ -40,7 +40,7 @@ class Stream(asyncio.Protocol):
         self.on_tokens: OnTokens = _ignore
 
     async def until(self, is_it: Callable[[bytes], bool]) -> bytes:
-        """All that has come since the last such call, when it is that.
+        """Wait until `is_it` is true of the bytes received since `forget`, and return them.
 
         Raises:
             BenchmarkFailed: The stream ended instead.
@@ -52,21 +52,21 @@ class Stream(asyncio.Protocol):
         return await future
 
     def forget(self) -> None:
-        """Forget what has come: none of it is a message."""
+        """Drop the bytes received so far."""
         self._rest = b""
 
     def close(self) -> None:
-        """End it."""
+        """Close the stream."""
         self._is_over = True
         self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the stream."""
+        """Send the request that opens the stream."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.write(self._dialect.stream_request())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Report it: no server has a reason to end a stream."""
+        """Report a fault: no server has a reason to end a stream."""
         if self._is_over:
             return
         fault = f"a stream was lost ({exc!r}) after {self._rest[-500:]!r}"
@@ -75,7 +75,7 @@ class Stream(asyncio.Protocol):
         self._on_fault(fault)
 
     def data_received(self, data: bytes) -> None:
-        """Look for tokens; before the stream is a member, keep all."""
+        """Look for tokens; before the stream is a member, keep all bytes."""
         if self._rest:
             data = self._rest + data
         if self.on_tokens is _ignore:
@@ -92,14 +92,14 @@ class Stream(asyncio.Protocol):
 
 
 class Audience:
-    """The streams of one server, and the one WebSocket whose words they hear."""
+    """The streams of one server, and the one WebSocket whose broadcasts they receive."""
 
     def __init__(self) -> None:
         self.speaker = Crowd()
         self.streams: list[Stream] = []
 
     async def gather(self, port: int, dialect: Dialect, size: int, channel: str) -> None:
-        """Open so many streams that are members, and the speaker.
+        """Connect the speaker, and open `size` streams that are members.
 
         Raises:
             BenchmarkFailed: The server refused one.
@@ -115,7 +115,7 @@ class Audience:
             head = await stream.until(_has_head)
             if not head.startswith(b"HTTP/1.1 200 "):
                 raise BenchmarkFailed(f"a stream was refused: {head!r}")
-            # What says which stream this is may come in its first message.
+            # Only the head: `stream` may already hold the first message.
             request = dialect.stream_join(head.partition(b"\r\n\r\n")[0] + b"\r\n", fresh_token())
             if request is not None:
                 await _post(port, request)
@@ -123,7 +123,7 @@ class Audience:
             self.streams.append(stream)
 
     def close(self) -> None:
-        """End all."""
+        """Close all connections."""
         for stream in self.streams:
             stream.close()
         self.speaker.close()
@@ -133,7 +133,7 @@ class Audience:
 async def audience_of(
     port: int, dialect: Dialect, size: int, channel: str
 ) -> AsyncIterator[Audience]:
-    """Streams and their speaker, for a while."""
+    """Provide streams and their speaker; close them at the end."""
     audience = Audience()
     try:
         await audience.gather(port, dialect, size, channel)
@@ -145,10 +145,10 @@ async def audience_of(
 async def tell(
     audience: Audience, phrase: Callable[[], tuple[bytes, bytes]], repeats: int, times: int
 ) -> int:
-    """Have the speaker speak; the next message follows when all streams have heard this one, once.
+    """Broadcast from the speaker; the next message is sent when all streams have this one, once.
 
     Args:
-        times: How often a message holds its token.
+        times: How often a message contains its token.
     """
     crowd, token = audience.speaker, b""
     heard: dict[Stream, int] = {}
@@ -182,7 +182,7 @@ async def tell(
 
 
 async def times_in(audience: Audience, phrase: Callable[[], tuple[bytes, bytes]]) -> int:
-    """How often a message that comes holds its token."""
+    """Return how often a received message contains its token."""
     token, frame = phrase()
     client = audience.speaker.clients[0]
     texts: list[bytes] = []

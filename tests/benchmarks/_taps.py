@@ -1,8 +1,8 @@
-"""What members hear while many speak: kept as it came, and looked through afterwards.
+"""What members receive while many send: kept as bytes, and checked afterwards.
 
-Hundreds of thousands of frames a second cannot be read as they come by a client that should be
-cheaper than the server. So a member's segments go into a list, which costs no line of Python; a few
-members note the time as well. What was heard is cut into frames when the clock has stopped.
+A client that should be cheaper than the server cannot read hundreds of thousands of frames a second
+as they come. So a member's segments go into a list, which runs no line of Python; a few members
+record the time as well. The bytes are cut into frames after the measurement.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ class Tap(asyncio.Protocol):
         self.data_received = self.segments.append  # type: ignore[method-assign, assignment]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell that there will be no more."""
+        """Report that the connection was lost."""
         self._on_lost(f"a connection was lost ({exc!r})")
 
 
 class TimedTap(asyncio.Protocol):
-    """The same, with the times; counts tokens, so that a caller can wait for the last."""
+    """A tap that also records times, and counts tokens, so that a caller can wait for the last."""
 
     def __init__(self, on_lost: OnLost) -> None:
         self.segments: list[bytes] = []
@@ -44,19 +44,19 @@ class TimedTap(asyncio.Protocol):
         self._on_lost = on_lost
 
     def data_received(self, data: bytes) -> None:
-        """Keep it."""
+        """Keep the bytes, the time and the number of tokens."""
         self.times.append(monotonic())
         self.segments.append(data)
         self.tokens += data.count(b"<")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell that there will be no more."""
+        """Report that the connection was lost."""
         self._on_lost(f"a connection was lost ({exc!r})")
 
 
 @dataclass(kw_only=True)
 class Heard:
-    """What came to one member: numbers of messages in their order, and where each one ended."""
+    """What one member received: the numbers of the messages in order, and where each one ended."""
 
     numbers: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Heard:
 
 
 def cut(stream: bytes) -> Heard:
-    """Find a server's frames in what came; what is not whole at the end is the rest."""
+    """Find a server's frames in the bytes; `rest` counts those of an incomplete last frame."""
     heard, start, end = Heard(), 0, len(stream)
     while end - start >= 2:
         size, body = stream[start + 1], start + 2
@@ -86,11 +86,11 @@ def cut(stream: bytes) -> Heard:
 
 
 def check(heard: Heard, first: int, speakers: Sequence[int]) -> None:
-    """See that every message came exactly once, and each speaker's in their order.
+    """Check that every message came exactly once, and each speaker's messages in order.
 
     Args:
         first: The first message's number.
-        speakers: Who said it, and each one after it.
+        speakers: The members that sent it and each one after it.
 
     Raises:
         BenchmarkFailed: It did not.
@@ -111,10 +111,10 @@ def check(heard: Heard, first: int, speakers: Sequence[int]) -> None:
 
 
 def check_all(streams: Sequence[bytes], first: int, speakers: Sequence[int]) -> None:
-    """Do the same for many members, most of which heard the very same bytes.
+    """Check many members, most of which received the same bytes.
 
     Raises:
-        BenchmarkFailed: One of them did not hear all, once, in order.
+        BenchmarkFailed: One of them did not receive every message once and in order.
     """
     checked: list[bytes] = []
     for stream in streams:
@@ -124,7 +124,7 @@ def check_all(streams: Sequence[bytes], first: int, speakers: Sequence[int]) -> 
 
 
 def arrived(tap: TimedTap, heard: Heard) -> Iterator[tuple[int, float]]:
-    """Yield the numbers of the messages, and when all of each was here."""
+    """Yield the numbers of the messages, and when the last byte of each arrived."""
     segment, size = -1, 0
     for number, end in zip(heard.numbers, heard.ends, strict=True):
         while size < end:

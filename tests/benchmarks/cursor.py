@@ -1,7 +1,7 @@
-"""What it costs that a stream sends its cursor after each write.
+"""The cost of the cursor that a stream gets after each write.
 
 `python -m tests.benchmarks.cursor` prints CPU time and length for streams in more and more
-channels, where one of them has moved.
+channels, of which one has moved.
 """
 
 import time
@@ -18,7 +18,7 @@ CHANNELS: Final = (1, 5, 32, 128)
 
 
 def stream_in(channels: int) -> StreamCursor:
-    """Return a stream that has joined so many."""
+    """Make the cursor of a stream that has joined this many channels."""
     cursor = StreamCursor(CursorKeys().signer("/socket"))
     for number in range(channels):
         cursor.enter(f"/room/{number}", Position("abcdefgh", 1_000), {})
@@ -26,7 +26,7 @@ def stream_in(channels: int) -> StreamCursor:
 
 
 def measure(channels: int, loops: int) -> float:
-    """Measure moving in one channel and writing the cursor, in microseconds of CPU time."""
+    """Measure one move and one new cursor, in microseconds of CPU time."""
     cursor = stream_in(channels)
     started = time.process_time()
     for offset in range(loops):
@@ -36,7 +36,7 @@ def measure(channels: int, loops: int) -> float:
 
 
 def measure_reading(channels: int, loops: int) -> float:
-    """Measure reading a cursor that came back, in microseconds of CPU time."""
+    """Measure reading a client's cursor, in microseconds of CPU time."""
     signer = CursorKeys().signer("/socket")
     cursor = StreamCursor(signer)
     for number in range(channels):

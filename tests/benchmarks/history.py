@@ -1,4 +1,4 @@
-"""What a history costs: the memory of many, and the time that one message more takes.
+"""The cost of a history: the memory of many, and the time that one more message takes.
 
 `python -m tests.benchmarks.history` prints both. The budget: 10,000 channels with 100 messages of
 200 bytes take less than 500 MB, and a broadcast costs at most 1 us more than without a history.
@@ -22,14 +22,14 @@ from tests.benchmarks._machine import machine
 
 CHANNELS: Final = 10_000
 MESSAGES: Final = 100
-# An eighth more may be held until it is cut off.
+# A history holds up to an eighth more before it is trimmed.
 HELD: Final = MESSAGES + MESSAGES // 8
 MOST_BYTES: Final = 500_000_000
 LOOPS: Final = 200_000
 
 
 class Memory(NamedTuple):
-    """What so many channels take."""
+    """The memory that channels take."""
 
     channels: int
     text_bytes: int
@@ -37,7 +37,7 @@ class Memory(NamedTuple):
 
 
 def encoded(name: str, payload: dict[str, str], position: Position) -> bytes:
-    """Return a broadcast as it goes out, with its position."""
+    """Encode a broadcast with its position, as it is sent."""
     event = "message"
     return encode_server(
         ServerMessage(ServerActions.BROADCAST, event, name, fresh_id(), payload, position)
@@ -45,21 +45,21 @@ def encoded(name: str, payload: dict[str, str], position: Position) -> bytes:
 
 
 def fill(histories: Histories, channels: int, payload: dict[str, str]) -> int:
-    """Append as much as is ever held, in each channel; return the bytes of the texts."""
+    """Fill the history of each channel to its maximum; return the bytes of the texts."""
     total = 0
     for number in range(channels):
         name = f"/room/{number}"
         log = histories.open(name, 0.0)
         for _ in range(HELD):
             text = encoded(name, payload, Position(log.epoch, log.top + 1))
-            # Every request brings its event's name anew, as decoding does.
+            # A new string each time: decoding a request makes its event's name anew.
             log.append(text, b"message".decode(), time.monotonic())
             total += len(text)
     return total
 
 
 def measure_memory(channels: int, payload: dict[str, str]) -> Memory:
-    """Return the memory of full histories."""
+    """Measure the memory of full histories."""
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
@@ -73,12 +73,12 @@ def measure_memory(channels: int, payload: dict[str, str]) -> Memory:
 
 
 def microseconds(seconds: float, times: int) -> float:
-    """Of one time."""
+    """Return the microseconds that one of `times` operations took."""
     return seconds / times * 1e6
 
 
 def measure_append(audience: Audience | None, loops: int = LOOPS) -> float:
-    """Measure one message more in a full history, in microseconds of CPU time."""
+    """Measure appending to a full history, in microseconds of CPU time."""
     log = HistoryLog(History(), "abcdefgh", 0.0)
     text, event = b"x" * 200, "message"
     started = time.process_time()
@@ -97,7 +97,7 @@ def measure_open(loops: int = LOOPS) -> float:
 
 
 async def measure_broadcasts(rounds: int = 20, each: int = 2_000) -> tuple[float, float]:
-    """Return a broadcast without and with a history, in microseconds of CPU time, in turns."""
+    """Measure broadcasts without and with a history in turn, in microseconds of CPU time."""
     pond = PondSocket()
     endpoint = pond.create_endpoint("/socket", _unused)
     endpoint.create_channel("/plain/:id", _unused)
@@ -109,7 +109,7 @@ async def measure_broadcasts(rounds: int = 20, each: int = 2_000) -> tuple[float
         for place, channel in enumerate(channels):
             assert channel is not None
             if channel.past is not None:
-                channel.past.enter()  # as a member does: then its history need not be looked up
+                channel.past.enter()  # as a member does, so that no broadcast looks up the history
             started = time.process_time()
             for _ in range(each):
                 await channel.broadcast("message", payload)
@@ -118,11 +118,11 @@ async def measure_broadcasts(rounds: int = 20, each: int = 2_000) -> tuple[float
 
 
 async def _unused() -> None:
-    """Serve no connection: none is made here."""
+    """Do nothing: no client connects."""
 
 
 def measure_recovery(loops: int = 2_000) -> float:
-    """Measure a member that missed 100 messages: deciding and reading, in microseconds."""
+    """Measure the recovery of 100 missed messages, in microseconds of CPU time."""
     log = HistoryLog(History(), "abcdefgh", 0.0)
     for _ in range(MESSAGES):
         log.append(b"x" * 200, "message", 0.0)
@@ -136,7 +136,7 @@ def measure_recovery(loops: int = 2_000) -> float:
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--channels", type=int, default=CHANNELS)
     channels = parser.parse_args().channels
@@ -147,10 +147,10 @@ def main() -> None:
         each = memory.text_bytes / channels / HELD
         print(f"{title} ({each:.0f} encoded){memory.taken_bytes / 1e6:8.1f} MB")
     print(f"\nfound by its name            {measure_open():8.2f} us")
-    print(f"one message more             {measure_append(None):8.2f} us")
+    print(f"append a message             {measure_append(None):8.2f} us")
     print(f"the same with an audience    {measure_append(Audience(('ann',))):8.2f} us")
     plain, kept = anyio.run(measure_broadcasts)
-    print(f"a broadcast without members  {plain:8.2f} us")
+    print(f"a broadcast, no members      {plain:8.2f} us")
     print(f"the same with a history      {kept:8.2f} us")
     print(f"100 missed, decided and read {measure_recovery():8.2f} us")
 

@@ -1,7 +1,7 @@
-"""What our own layers cost, without a server, a socket or another process.
+"""The cost of PondSocket's own layers, without a server, a socket or another process.
 
-`python -m tests.benchmarks.microbench` prints CPU time per operation, and beside it as a multiple
-of the first line, which says how fast the machine is at the moment.
+`python -m tests.benchmarks.microbench` prints CPU time per operation, and its multiple of the first
+line, which shows how fast the machine is at the moment.
 """
 
 import argparse
@@ -53,10 +53,10 @@ NUMBERS: Final = encode_client(
 )
 
 Play: TypeAlias = Callable[[int], Awaitable[int]]
-"""Does something this many times; gives the number of operations."""
+"""Does something this many times; returns the number of operations."""
 
 Prepare: TypeAlias = Callable[[int], AbstractAsyncContextManager[Play]]
-"""Gets a case ready; given how many members a large room has."""
+"""Prepares a case; its argument is the number of members of a large channel."""
 
 
 class Case(NamedTuple):
@@ -68,7 +68,7 @@ class Case(NamedTuple):
 
 
 def calls(function: Callable[[], object]) -> Prepare:
-    """Return a case that calls a function."""
+    """Prepare a case that calls a function."""
 
     async def play(repeats: int) -> int:
         for _ in range(repeats):
@@ -79,7 +79,7 @@ def calls(function: Callable[[], object]) -> Prepare:
 
 
 def requests(room_of: RoomOf, *texts: str) -> Prepare:
-    """Return a case in which a member says these texts over and over, which is one operation."""
+    """Prepare a case in which a member sends these texts over and over; all are one operation."""
 
     @asynccontextmanager
     async def prepare(_members: int) -> AsyncIterator[Play]:
@@ -99,7 +99,7 @@ def requests(room_of: RoomOf, *texts: str) -> Prepare:
 
 
 def broadcasts(room_of: RoomOf) -> Prepare:
-    """Return a case in which a channel broadcasts; an operation is one member's."""
+    """Prepare a case in which a channel broadcasts; an operation is a delivery to one member."""
 
     @asynccontextmanager
     async def prepare(members: int) -> AsyncIterator[Play]:
@@ -122,30 +122,30 @@ def broadcasts(room_of: RoomOf) -> Prepare:
 
 
 async def connect(repeats: int) -> int:
-    """Return a case: have the connection handler decide."""
+    """Have the connection handler decide; a case."""
     for _ in range(repeats):
         await admitted(pond)
     return repeats
 
 
 def yardstick() -> bytes:
-    """Read and write a message, which is what orjson alone would cost."""
+    """Decode and encode a message: the cost of orjson alone."""
     return orjson.dumps(orjson.loads(ECHO))
 
 
 def token() -> Callable[[], object]:
-    """Return what a message's rate costs, the look at the clock included."""
+    """Return a function that takes a token of a rate limit, and reads the clock for it."""
     bucket, clock = TokenBucket(1e9, 500, 0.0), time.monotonic
     return lambda: bucket.take(clock())
 
 
 def encode() -> str:
-    """Return a broadcast as text, from scratch."""
+    """Encode a broadcast as text."""
     return Frame.of(ServerMessage(ServerActions.BROADCAST, "say", ROOM, "0" * 32, PAYLOAD)).text
 
 
 def full(keys: int) -> Prepare:
-    """Return a case in which a full outbox takes broadcasts, conflated by so many `keys` or not."""
+    """Prepare a case in which a full outbox takes broadcasts, conflated to `keys` keys (0: not)."""
     kinds = [Frame(ECHO.encode(), "say") for _ in range(max(1, keys))]
     for number, frame in enumerate(kinds):
         frame.channel, frame.droppable = ROOM, True
@@ -164,7 +164,7 @@ def full(keys: int) -> Prepare:
 
 
 async def _heard(peer: Peer, count: int) -> None:
-    # Bare turns of the loop: an event of our own would be measured with what is measured.
+    # Only turns of the loop: an asyncio.Event would be measured as well.
     while peer.heard < count:  # noqa: ASYNC110
         await asyncio.sleep(0)
 
@@ -198,7 +198,7 @@ CASES: Final = (
 
 
 async def measure(rounds: int, members: int, shorter: int) -> list[list[float]]:
-    """Return the figures of each case in us, one a round; `shorter` divides the repeats."""
+    """Measure each case in us, one figure a round; `shorter` divides the repeats."""
     figures: list[list[float]] = [[] for _ in CASES]
     async with AsyncExitStack() as stack:
         plays = [await stack.enter_async_context(case.prepare(members)) for case in CASES]

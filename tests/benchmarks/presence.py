@@ -1,6 +1,6 @@
-"""What presence costs: users who join one tracked channel in turn, and learn of each other.
+"""The cost of presence, when users join one tracked channel one after the other.
 
-`python -m tests.benchmarks.presence` prints what is sent in all and the CPU time per user, for
+`python -m tests.benchmarks.presence` prints all bytes sent and the CPU time per user, for
 members that ask for diffs and for members that get the whole list at every change.
 """
 
@@ -31,16 +31,16 @@ from tests.benchmarks._outlets import EndlessOutlet
 USERS: Final = 200
 ROOM: Final = "/room/1"
 SHOWN: Final = {"status": "online"}
-# A join takes a millisecond, and the tick is 0.1 s unless an option says otherwise.
+# A join takes a millisecond, and the default tick is 0.1 s.
 PER_TICK: Final = 100
-# Phoenix sends 5.0 MB; that every user learns of each other is 1.6 MB. Of bytes this can hold only
-# where joins share ticks: each in a tick of its own, every member is told by a frame of its own,
-# 20,100 of them with 185 bytes each, however they are made. Of time it holds for those as well.
+# Phoenix sends 5.0 MB; the presence of every user to every other is 1.6 MB. The bound on bytes
+# holds only where joins share ticks: if each join has its own tick, every member gets a frame for
+# each, 20,100 frames of 185 bytes, however they are made. The CPU time stays low even then.
 MOST_BYTES_IN_DIFF_MODE: Final = 2_500_000
 
 
 class Cost(NamedTuple):
-    """What it took until the last user had joined and every user knew."""
+    """The cost until the last user has joined and every user knows of it."""
 
     users: int
     bytes_sent: int
@@ -49,7 +49,7 @@ class Cost(NamedTuple):
 
 
 class User(EndlessOutlet):
-    """A client that asks to join once, and whose outlet counts what goes out."""
+    """A client that joins once, and whose outlet counts what is sent to it."""
 
     def __init__(self, presence: PresenceMode | None) -> None:
         message = ClientMessage(
@@ -60,7 +60,7 @@ class User(EndlessOutlet):
         self.frames = 0
 
     async def pull(self) -> bytes:
-        """Return what the client says next."""
+        """Return the client's next text; wait forever after the join."""
         if not self._said:
             await anyio.sleep_forever()
         return self._said.pop()
@@ -80,7 +80,7 @@ class PondSetup(NamedTuple):
 
 
 def build() -> PondSetup:
-    """Return the pond. The benchmark gives its ticks, so that bytes do not depend on time."""
+    """Make the pond; the benchmark makes the ticks, so that bytes do not depend on time."""
     pond = PondSocket(options=Options(presence_tick=3_600))
 
     @pond.endpoint("/socket")
@@ -96,7 +96,7 @@ def build() -> PondSetup:
 
 
 async def admitted(pond: PondSocket, user: str) -> Session:
-    """Return the session of a user; the pond refuses none."""
+    """Connect a user, and return the session; the pond accepts every user."""
     query = QueryParams([("user", user)])
     outcome = await pond.connect(ConnectRequest("/socket", Headers(), query, None, "websocket"))
     assert isinstance(outcome, Session)
@@ -106,7 +106,7 @@ async def admitted(pond: PondSocket, user: str) -> Session:
 async def join_in_turn(
     presence: PresenceMode | None, users: int = USERS, per_tick: int = PER_TICK
 ) -> Cost:
-    """Have users join one after the other, `per_tick` within each tick at which diffs are told."""
+    """Join users one after the other; diffs are sent after every `per_tick` joins."""
     setup = build()
     room = [User(presence) for _ in range(users)]
     async with setup.pond, anyio.create_task_group() as served:
@@ -132,7 +132,7 @@ async def _tick(setup: PondSetup) -> None:
 
 
 def line(title: str, cost: Cost) -> str:
-    """One line of the table."""
+    """Format one line of the table."""
     return (
         f"{title:<34}{cost.bytes_sent / 1e6:8.2f} MB{cost.frames:9,} frames"
         f"{cost.cpu_seconds / cost.users * 1e3:8.2f} ms CPU per user"
@@ -140,7 +140,7 @@ def line(title: str, cost: Cost) -> str:
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=USERS)
     users = parser.parse_args().users

@@ -1,4 +1,4 @@
-"""The benchmarks run to their end; their figures are not looked at here."""
+"""The benchmarks run to their end; these tests do not check their figures."""
 
 import subprocess
 import sys
@@ -7,12 +7,12 @@ import pytest
 
 from tests.servers import ROOT
 
-# Servers one after the other for each of several scenarios; far less on an idle machine.
+# Several servers for each of several scenarios; it takes far less on an idle machine.
 SECONDS = 90
 
 
 def run(*arguments: str) -> str:
-    """Return what a benchmark prints."""
+    """Run a benchmark, and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The load client sees every frame, and the scenarios notice what a server does wrong."""
+"""The load client reads every frame, and the scenarios notice a server's faults."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ def anyio_backend() -> str:
 
 
 class Wire:
-    """A server in memory: answers each text `times` times, under its own token or another's."""
+    """A server in memory: answers each text `times` times, with its own token or another."""
 
     def __init__(self, times: int = 1, token: bytes | None = None) -> None:
         self.times = times
@@ -40,14 +40,14 @@ class Wire:
 
 
 def unmasked(text: bytes) -> bytes:
-    """Return the frame as a server sends it."""
+    """Make the frame of a server."""
     frame = client_frame(text)
     head = len(frame) - len(text) - 4
     return bytes((frame[0], frame[1] & 0x7F)) + frame[2:head] + text
 
 
 def connected(wire: Wire, crowd: Crowd) -> Client:
-    """Return a client of the crowd, before its handshake is answered."""
+    """Add a client to the crowd; its handshake is not answered yet."""
     client = Client("/socket", crowd.fail)
     client.connection_made(cast(asyncio.BaseTransport, wire))
     crowd.clients.append(client)

@@ -1,4 +1,4 @@
-"""Each contender does what is measured; those that need no installation are tried here."""
+"""Each contender does what is measured; these tests try those that need no installation."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ async def test_a_contender_lets_in_repeats_and_echoes(key: str) -> None:
 
 
 class Loud(Dialect):
-    """Says to every client what it should say to one."""
+    """Broadcasts what it should send to one client."""
 
     def echo(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
         return self.say(token, size, channel)
@@ -55,7 +55,7 @@ def test_a_contender_without_its_module_says_so() -> None:
 
 
 class FakeUv:
-    """Writes down what it is told, and makes what a new environment has."""
+    """Records its commands, and makes the files of a new environment."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._said = folder / "said"
@@ -72,7 +72,7 @@ class FakeUv:
         monkeypatch.setattr("tests.benchmarks._environments._CACHE", folder)
 
     def calls(self) -> list[str]:
-        """Return what it was told since the last time; the first words."""
+        """Return the first words of the commands since the last call."""
         said = self._said.read_text() if self._said.exists() else ""
         self._said.unlink(missing_ok=True)
         return [" ".join(line.split()[:2]) for line in said.splitlines()]
@@ -101,7 +101,7 @@ def test_half_an_environment_is_never_used(tmp_path: Path, monkeypatch: pytest.M
 def test_an_environment_that_nothing_can_make_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("UV", raising=False)
-    for environment, tool in ((Python("none", ("nothing==1",)), "uv"), (Node("ws", "1"), "node")):
+    for environment, tool in ((Python("absent", ("nothing==1",)), "uv"), (Node("ws", "1"), "node")):
         assert tool in (environment.missing() or "")
         with pytest.raises(ContenderMissing, match=tool):
             environment.prepare()

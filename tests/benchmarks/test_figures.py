@@ -1,4 +1,4 @@
-"""Medians and ratios of rounds, and when a quick run fails."""
+"""Medians and ratios of rounds, and the verdict on a quick run."""
 
 import json
 from dataclasses import asdict
@@ -23,7 +23,7 @@ def line(*values: float) -> Line:
 
 
 def results(times: float) -> list[Result]:
-    """Return a quick run in which ours took so many times the targets."""
+    """Make a quick run in which PondSocket took `times` times the targets."""
     return [
         Result(
             key=key,
@@ -39,7 +39,7 @@ def results(times: float) -> list[Result]:
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own() -> None:
-    # The second round was three times as slow, for both.
+    # The second round was three times as slow for both.
     assert ratio(line(12, 30, 11), line(10, 30, 10)) == pytest.approx(1.1)
     assert ratio(line(20), line(10, 50)) == pytest.approx(2)
     assert ratio(line(), line(1)) is None

@@ -1,4 +1,4 @@
-"""Arrivals in an open loop, what its members heard, and how the highest rate is found."""
+"""Arrivals in an open loop, what its members receive, and the search for the highest rate."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ WHO = [0, 1, 0, 1]
 
 
 def said(*numbers: int, ping_after: int = 0) -> bytes:
-    """Frames of a server that hold these messages."""
+    """Make the frames of a server that contain these messages."""
     stream = b""
     for place, number in enumerate(numbers, start=1):
         text = token_of(number) * 2 + b"x" * 150

@@ -1,4 +1,4 @@
-"""Presence stays within its budget of bytes; times are not looked at here."""
+"""Presence stays within its budget of bytes; these tests do not check times."""
 
 from pondsocket import PresenceMode
 
@@ -8,7 +8,7 @@ from tests.benchmarks.presence import MOST_BYTES_IN_DIFF_MODE, USERS, join_in_tu
 async def test_200_users_who_join_one_after_another_cost_2_5_megabytes_in_diff_mode() -> None:
     cost = await join_in_turn(PresenceMode.DIFF)
     assert cost.bytes_sent <= MOST_BYTES_IN_DIFF_MODE
-    # CONNECTION and an acknowledgement each, and one diff to everyone there at each of two ticks.
+    # CONNECTION and an acknowledgement for each, and one diff to every member at each of two ticks.
     assert cost.frames == 2 * USERS + 100 + 200
 
 

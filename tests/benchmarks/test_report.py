@@ -1,4 +1,4 @@
-"""The page is made of what a run has kept, and holds its figures."""
+"""The page is made from the figures of a run, and shows them."""
 
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +14,7 @@ def line(*values: float, busy: float = 0.1, **extras: float) -> Line:
 
 
 def kept(*results: Result) -> dict[str, Any]:
-    """As a run keeps it."""
+    """Make the figures of a run."""
     return {
         "made": {"date": "today", "machine": "a Linux", "command": "bench -x", "minutes": 3},
         "missing": ["there is no `node` on the PATH"],
@@ -27,7 +27,7 @@ def kept(*results: Result) -> dict[str, Any]:
 
 
 def rows(text: str, first: str) -> list[list[str]]:
-    """Return the cells of each table row that begins so."""
+    """Return the cells of each table row whose first cell is `first`."""
     cells = [[cell.strip() for cell in own.strip("| ").split("|")] for own in text.splitlines()]
     return [row for row in cells if row[0] == first]
 
@@ -85,8 +85,8 @@ def test_a_rate_a_difference_and_growth_have_tables_of_their_own() -> None:
         )
     )  # fmt: skip
     assert rows(text, "BARE")[0][1:3] == ["400", "480²"]
-    assert rows(text, "OURS")[0][1:3] == ["none that was tried", "15"]
-    assert "differences is 0.50 us per message." in text
+    assert rows(text, "OURS")[0][1:3] == ["no tried rate", "15"]
+    assert "difference within a round is 0.50 us per message." in text
     assert rows(text, "members")[0] == ["members", "BARE", "OURS"]
     assert rows(text, "1,000")[0] == ["1,000", "100.00", "200.00"]
 

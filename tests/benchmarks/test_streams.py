@@ -1,4 +1,4 @@
-"""The streams' client joins, finds every token wherever a stream is cut, and notices doubles."""
+"""The client of streams joins, finds every token wherever a stream is cut, and notices doubles."""
 
 import asyncio
 from typing import cast
@@ -36,7 +36,7 @@ class Wire:
 
 
 def audience_of(times: int = 1, step: int = 1_000) -> Audience:
-    """Three streams and a speaker, all there already."""
+    """Make three streams and a speaker, all connected."""
     audience = Audience()
     fail = audience.speaker.fail
     audience.streams = [Stream(Dialect(), fail) for _ in range(3)]

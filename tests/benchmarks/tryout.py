@@ -1,7 +1,8 @@
-"""One small round with every contender, to see that each does what is measured.
+"""One small round with every contender, to check that each does what is measured.
 
-`python -m tests.benchmarks.tryout` installs what is missing and prints, for each, how many joined,
-heard and were answered, and the versions of what it runs. Its client is not the benchmark's.
+`python -m tests.benchmarks.tryout` installs what is missing and prints, for each, how many clients
+joined, received and were answered, and the versions of what it runs. Its client is not the
+benchmark's.
 """
 
 import argparse
@@ -17,16 +18,16 @@ from tests.benchmarks._dialects import Dialect
 from tests.servers import HOST
 
 CLIENTS: Final = 3
-# Of a payload. The largest is the largest that is measured.
+# Bytes of a payload. The largest is the largest that is measured.
 SIZES: Final = (100, 65_536)
-# Of one contender, once it listens.
+# For one contender, after it has started.
 SECONDS: Final = 15.0
-# In which a message that should not come would have come.
+# Long enough for an unwanted message to arrive.
 QUIET_SECONDS: Final = 0.05
 
 
 class Tried(NamedTuple):
-    """How many clients did what, and how many messages they heard."""
+    """How many clients joined, how many messages they received, and how many were answered."""
 
     joined: int
     heard: int
@@ -34,7 +35,7 @@ class Tried(NamedTuple):
 
 
 class Member(Protocol):
-    """A client that hears messages."""
+    """A member that receives messages."""
 
     async def hear(self, token: str) -> None:
         """Wait for the message with this token."""
@@ -50,7 +51,7 @@ class Socket:
     @classmethod
     async def joined(cls, dialect: Dialect, port: int, ends: AsyncExitStack) -> Self:
         """Connect and join."""
-        # No pings: what else comes than texts would have to be answered in between.
+        # Without compression, as the benchmark's own client connects.
         opening = connect(f"ws://{HOST}:{port}{dialect.path}", compression=None, max_size=None)
         self = cls(dialect, await ends.enter_async_context(opening))
         while not dialect.is_connected(await self._text()):
@@ -70,10 +71,10 @@ class Socket:
             pass
 
     async def hear_no_more(self, token: str) -> None:
-        """See that the message does not come again.
+        """Check that no message with this token comes.
 
         Raises:
-            AssertionError: It does.
+            AssertionError: One comes.
         """
         try:
             async with asyncio.timeout(QUIET_SECONDS):
@@ -129,11 +130,11 @@ async def _ask(port: int, request: bytes, ends: AsyncExitStack) -> asyncio.Strea
 
 
 async def try_out(contender: Contender, port: int) -> Tried:
-    """Have sockets and streams join, one of them speak, and each socket ask.
+    """Join sockets and streams, broadcast from one socket, and echo from each.
 
     Raises:
-        TimeoutError: The server does not do it.
-        AssertionError: It does something else.
+        TimeoutError: An expected message does not come.
+        AssertionError: An unexpected message comes.
     """
     dialect = contender.dialect
     async with asyncio.timeout(SECONDS), AsyncExitStack() as ends:
@@ -158,7 +159,7 @@ async def try_out(contender: Contender, port: int) -> Tried:
 
 
 def line(contender: Contender) -> str:
-    """Return what one contender does, as a line of text.
+    """Try one contender, and describe the result in a line of text.
 
     Raises:
         ContenderMissing: It cannot run here.
@@ -176,7 +177,7 @@ def line(contender: Contender) -> str:
 
 
 def main() -> None:
-    """Try those that the command line names, or all."""
+    """Try the contenders that the command line names, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("keys", nargs="*", default=list(CONTENDERS), metavar="contender")
     for key in parser.parse_args().keys:

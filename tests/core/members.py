@@ -16,7 +16,7 @@ from pondsocket import (
     SystemEvents,
 )
 from pondsocket.testing import MemoryPeer, connect
-from pondsocket_common import Goodbye
+from pondsocket_common import Fault, Goodbye
 
 from tests.core.ponds import ROOM, PondSetup
 
@@ -64,6 +64,22 @@ def events(peer: MemoryPeer) -> list[str]:
 def goodbyes(peer: MemoryPeer) -> list[Goodbye]:
     """Receive all, and return the payloads of the goodbyes among it."""
     return [m.payload for m in peer.drain() if isinstance(m.payload, Goodbye)]
+
+
+async def answer_to_event(peer: MemoryPeer, event: str = "say") -> Fault | str:
+    """Send an event; return RATE_LIMITED's payload, or the name of what came instead."""
+    request_id = peer.send("BROADCAST", ROOM, event)
+    message = await peer.receive()
+    if isinstance(message.payload, Fault):
+        assert message.request_id == request_id
+        return message.payload
+    return message.event
+
+
+async def expect_refusals(peer: MemoryPeer, count: int) -> None:
+    """Send so many events, each of which is over the rate."""
+    for _ in range(count):
+        assert isinstance(await answer_to_event(peer), Fault)
 
 
 async def handled(peer: MemoryPeer, *names: str) -> None:

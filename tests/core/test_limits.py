@@ -34,6 +34,21 @@ def test_what_is_given_back_can_be_taken_again() -> None:
 
 
 @given(st.lists(st.floats(min_value=0, max_value=0.5), max_size=80))
+def test_an_empty_bucket_is_one_of_which_nothing_can_be_taken(pauses: list[float]) -> None:
+    bucket, now = TokenBucket(rate=5.0, burst=2, now=0.0), 0.0
+    for pause in pauses:
+        now += pause
+        is_empty = bucket.is_empty(now)
+        assert is_empty == (bucket.take(now) > 0)
+
+
+def test_a_bucket_without_a_burst_is_always_empty() -> None:
+    bucket = TokenBucket(rate=5.0, burst=0, now=0.0)
+    assert bucket.is_empty(1_000.0)
+    assert bucket.take(1_000.0) > 0
+
+
+@given(st.lists(st.floats(min_value=0, max_value=0.5), max_size=80))
 def test_never_more_than_burst_and_rate_allow(pauses: list[float]) -> None:
     bucket = TokenBucket(rate=5.0, burst=4, now=0.0)
     now, taken = 0.0, 0

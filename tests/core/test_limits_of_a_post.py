@@ -1,8 +1,11 @@
 """Rates where an array of messages comes at once; and how many connections there may be."""
 
+import json
+from typing import Final
+
 import anyio
 import pytest
-from pondsocket import CloseCode, ConnectionContext, Options, Refusal, UsageError
+from pondsocket import CloseCode, ConnectionContext, EventContext, Options, Refusal, UsageError
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Refused
 
@@ -57,6 +60,120 @@ async def test_refused_posts_are_refusals_too() -> None:
         gone = ann.session.post(post_body(client_message(9)))
         assert isinstance(gone, Refusal)
         assert gone.status == 404
+
+
+LONG: Final = json.dumps(client_message(1, payload={"text": "x" * 1_000})).encode()
+SINGLE: Final = json.dumps(client_message(1)).encode()
+
+
+@pytest.mark.parametrize("rate", [None, 0.5, 50.0])
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        (b"nonsense", 400),
+        (b"\xff", 400),
+        (b"7", 400),
+        (b"[]", 400),
+        (b"[" + b",".join([SINGLE] * 65) + b"]", 400),
+        (b"[" + SINGLE + b",{}]", 400),
+        (json.dumps([client_message(1), client_message(2, event="e" * 21)]).encode(), 400),
+        (json.dumps(client_message(1, payload={"n": 2**64})).encode(), 400),
+        (LONG, 413),
+        (b"[" + LONG + b"]", 413),
+        (b"[" + SINGLE + b"," + LONG + b"]", 413),
+        (b"x" * 1_001, 413),
+        (Refusal(413, "INVALID_MESSAGE", "said by the door"), 413),
+        (Refusal(415, "INVALID_MESSAGE", "said by the door"), 415),
+        (Refusal(408, "INVALID_MESSAGE", "said by the door"), 408),
+    ],
+    ids=lambda case: ascii(case)[:30],
+)
+async def test_every_refusal_for_size_or_form_counts_however_slowly_it_comes(
+    wrong: bytes | Refusal, status: int, rate: float | None
+) -> None:
+    options = Options(
+        event_rate=rate, max_refusals=4, max_message_bytes=1_000, max_name_chars=20
+    )  # fmt: skip
+    setup, clock = timed(options)
+    async with connect(setup.pond, "/socket", transport="sse") as ann:
+        await ann.receive_event("CONNECTION")
+        for _ in range(4):
+            await settled()
+            assert ann.closed is None
+            clock.advance(2.4)
+            refusal = ann.session.post(wrong)
+            assert refusal is not None
+            assert refusal.status == status
+        assert await ann.wait_closed() == CloseCode.RATE_LIMITED
+
+
+async def test_refusals_that_are_ten_seconds_apart_do_not_add_up() -> None:
+    setup, clock = timed(Options(max_refusals=2))
+    async with connect(setup.pond, "/socket", transport="sse") as ann:
+        await ann.receive_event("CONNECTION")
+        for _ in range(20):
+            refusal = ann.session.post(b"nonsense")
+            assert refusal is not None
+            clock.advance(10.0)
+        await settled()
+        assert ann.closed is None
+
+
+@pytest.mark.parametrize("start", [b"", b" \n\t\r"])
+async def test_a_body_that_is_no_array_is_measured_before_it_is_decoded(start: bytes) -> None:
+    setup, _ = timed(Options(max_message_bytes=1_000))
+    async with connect(setup.pond, "/socket", transport="sse") as ann:
+        await ann.receive_event("CONNECTION")
+        for wrong, status in ((b"{", 413), (b"x", 413), (b"", 413), (b"[", 400)):
+            refusal = ann.session.post(start + wrong.ljust(1_001))
+            assert refusal is not None
+            assert refusal.status == status
+
+
+async def test_a_post_that_comes_too_fast_is_answered_so_whatever_it_holds() -> None:
+    setup, clock = timed(Options(event_rate=1.0, event_burst=2))
+    async with connect(setup.pond, "/socket", transport="sse") as ann:
+        await ann.join(ROOM)
+        ann.drain()
+        large = client_message(3, payload={"n": [2**64]})
+        single, array = json.dumps(large).encode(), post_body(client_message(4), large)
+        assert ann.session.post(post_body(client_message(1), client_message(2))) is None
+        await settled()
+        ann.drain()
+        for data, refused in ((single, ["r3"]), (array, ["r4", "r3"])):
+            refusal = ann.session.post(data)
+            assert refusal is not None
+            assert refusal.status == 429
+            told = ann.drain()
+            assert [(each.event, each.request_id) for each in told] == [
+                ("RATE_LIMITED", name) for name in refused
+            ]
+        clock.advance(2.0)
+        for data in (single, array):
+            refusal = ann.session.post(data)
+            assert refusal is not None
+            assert refusal.status == 400
+            (answer,) = ann.drain()
+            assert (answer.event, answer.request_id) == ("INVALID_MESSAGE", "r3")
+
+
+async def test_what_waits_is_counted_by_what_it_takes_in_an_array_as_well() -> None:
+    async def endless(ctx: EventContext) -> None:
+        await anyio.sleep_forever()
+
+    options = Options(max_pending_bytes=1_900, handler_grace=0)
+    setup = build(options=options)
+    setup.lobby.on_message("endless", endless)
+    async with connect(setup.pond, "/socket", transport="sse") as ann:
+        await ann.join(ROOM)
+        heavy = client_message(1, event="endless", payload={"text": "x" * 1_600})
+        light = [client_message(n, event="endless") for n in (2, 3)]
+        assert ann.session.post(post_body(light[0], heavy)) is None
+        await settled()
+        refusal = ann.session.post(post_body(*light))
+        assert refusal is not None
+        assert refusal.status == 429
+        assert ann.session.post(post_body(client_message(4, event="say"))) is None
 
 
 # --- connections ------------------------------------------------------------------------------

@@ -6,32 +6,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import anyio
-from pondsocket import CloseCode, JoinContext, Options, OutgoingContext
-from pondsocket.testing import MemoryPeer, connect
-from pondsocket_common import Acknowledged, Fault, Goodbye, PresenceMode, Refused
+from pondsocket import JoinContext, Options, OutgoingContext
+from pondsocket.testing import connect
+from pondsocket_common import Acknowledged, Fault, PresenceMode, Refused
 
-from tests.core.members import client_message, member, settled
+from tests.core.members import answer_to_event, client_message, settled
 from tests.core.ponds import ROOM, build, timed
-
-
-async def answer_to_event(peer: MemoryPeer, event: str = "say") -> Fault | str:
-    """RATE_LIMITED's payload, or the name of what came instead."""
-    request_id = peer.send("BROADCAST", ROOM, event)
-    message = await peer.receive()
-    if isinstance(message.payload, Fault):
-        assert message.request_id == request_id
-        return message.payload
-    return message.event
 
 
 @contextmanager
 def options_off() -> Iterator[Options]:
     yield Options(event_rate=None, control_rate=None, max_refusals=None, max_channels=None)
-
-
-async def expect_refusals(peer: MemoryPeer, count: int) -> None:
-    for _ in range(count):
-        assert isinstance(await answer_to_event(peer), Fault)
 
 
 async def test_events_over_the_rate_are_answered_429_with_the_time_to_wait() -> None:
@@ -194,54 +179,6 @@ async def test_the_default_for_names_is_255_characters() -> None:
         )
         ann.send_raw(json.dumps(client_message(1, event="e" * 256)))
         assert (await ann.answer("r1")).event == "INVALID_MESSAGE"
-
-
-async def test_a_hundred_refusals_in_ten_seconds_close_the_connection() -> None:
-    setup, clock = timed(Options(event_rate=1.0, event_burst=1))
-    async with member(setup, "ann") as ann:
-        assert await answer_to_event(ann) == "say"
-        await expect_refusals(ann, 99)
-        clock.advance(0.9)
-        assert ann.closed is None
-        ann.send("BROADCAST", ROOM, "say")
-        assert await ann.wait_closed() == CloseCode.RATE_LIMITED
-        last, goodbye = ann.drain()
-        assert (last.event, goodbye.event) == ("RATE_LIMITED", "GOODBYE")
-        assert isinstance(goodbye.payload, Goodbye)
-        assert (goodbye.payload.code, goodbye.payload.reconnect) == (4429, True)
-
-
-async def test_a_hundred_refusals_in_eleven_seconds_do_not() -> None:
-    setup, clock = timed(Options(event_rate=0.001, event_burst=1))
-    async with member(setup, "ann") as ann:
-        assert await answer_to_event(ann) == "say"
-        for _ in range(150):
-            await expect_refusals(ann, 1)
-            clock.advance(0.11)
-        assert ann.closed is None
-
-
-async def test_refusals_may_be_without_end() -> None:
-    setup, _ = timed(Options(event_rate=0.001, event_burst=1, max_refusals=None))
-    async with connect(setup.pond, "/socket") as ann:
-        await ann.join(ROOM)
-        for _ in range(300):
-            ann.send("BROADCAST", ROOM, "say")
-        await settled()
-        assert ann.closed is None
-
-
-async def test_nonsense_counts_as_events() -> None:
-    setup, _ = timed(Options(event_rate=1.0, event_burst=10, max_refusals=5))
-    async with connect(setup.pond, "/socket") as ann:
-        await ann.receive_event("CONNECTION")
-        for _ in range(10):
-            ann.send_raw("nonsense")
-            assert (await ann.receive()).event == "INVALID_MESSAGE"
-        assert ann.closed is None
-        for _ in range(5):
-            ann.send_raw("nonsense")
-        assert await ann.wait_closed() == CloseCode.RATE_LIMITED
 
 
 async def test_each_limit_can_be_switched_off() -> None:

@@ -296,7 +296,7 @@ async def test_an_accept_that_fails_keeps_no_presence() -> None:
 
 
 async def test_messages_that_are_too_long_count_as_refusals() -> None:
-    setup = build(options=Options(event_rate=0.001, event_burst=1, max_refusals=3))
+    setup = build(options=Options(max_refusals=4))
     async with connect(setup.pond, "/socket", transport="sse") as ann:
         body = b'{"action": "BROADCAST", "event": "say", "channelName": "/room/1",'
         body += b' "requestId": "1", "payload": {"text": "' + b"x" * 70_000 + b'"}}'

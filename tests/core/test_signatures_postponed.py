@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import pytest
 from pondsocket import Depends, EventContext, Next, SyncEventContext, UsageError
@@ -36,6 +36,20 @@ class Asker:
         return text
 
 
+class Span(NamedTuple):
+    start: int
+    end: int = 9
+
+
+class Made:
+    def __new__(cls, size: int) -> Made:
+        made = super().__new__(cls)
+        made.size = size
+        return made
+
+    size: int
+
+
 async def opened(page: Page = Depends(Page)) -> AsyncIterator[int]:
     yield page.number
 
@@ -55,6 +69,13 @@ async def test_strings_are_read_as_the_types_they_name() -> None:
     assert await result(Asker().plain, sent) == "hi"
     assert await result(functools.partial(Asker()), sent) == "hi 1"
     assert (await fault(handler, {"text": "hi", "number": "x"})).code == 422
+
+
+async def test_so_are_those_of_classes_without_a_constructor_of_their_own() -> None:
+    async def handler(span: Span = Depends(Span), made: Made = Depends(Made)) -> list[int]:
+        return [*span, made.size]
+
+    assert await result(handler, {"start": "1", "size": "2"}) == [1, 9, 2]
 
 
 def test_a_type_that_is_there_for_checkers_alone_fails_with_what_to_write() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pondsocket import EventContext, JoinContext, LeaveContext, Next, SyncEventContext, UsageError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from tests.core.typed_handlers import lobby
 
@@ -32,7 +32,6 @@ async def yields(ctx: EventContext):  # type: ignore[no-untyped-def]
     yield 1
 
 
-async def field_default(ctx: EventContext, n: int = Field(default=1)) -> None: ...
 async def unresolved(ctx: EventContext, x: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -51,7 +50,6 @@ async def unresolved(ctx: EventContext, x: "Nowhere") -> None: ...  # type: igno
         (two_contexts, "'other' and 'ctx' are both the context"),
         (by_position, "write it without '/'"),
         (yields, "it has a `yield`; a handler returns its reply"),
-        (field_default, "write `n: Annotated[…, Field(…)]`"),
         (unresolved, "name 'Nowhere', which is not there at run time"),
     ],
 )

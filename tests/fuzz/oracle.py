@@ -165,15 +165,12 @@ class Peer:
         except Unreadable:
             return self._invalid({})
         values = value if isinstance(value, list) else [value]
-        for is_wrong in (_is_deep, _holds_huge):
+        if isinstance(value, list) and not (is_array_allowed and 1 <= len(value) <= MAX_BATCH):
+            return self._invalid({})
+        for is_wrong in (_is_broken, _is_deep, _holds_huge):
             for each in values:
                 if is_wrong(each):
                     return self._invalid(each)
-        if isinstance(value, list) and not (is_array_allowed and 1 <= len(value) <= MAX_BATCH):
-            return self._invalid({})
-        for each in values:
-            if _is_broken(each):
-                return self._invalid(each)
         return Verdict([self._answer(each) for each in values], valid=True)
 
     def _invalid(self, value: Json) -> Verdict:

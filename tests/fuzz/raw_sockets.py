@@ -132,6 +132,12 @@ class RawSocket:
             self._fill()
         return self.take(at + len(mark))
 
+    def some(self) -> bytes:
+        """What has come, at least one byte; raises as `take`."""
+        if not self._buffer:
+            self._fill()
+        return self.take(len(self._buffer))
+
     def rest(self) -> bytes:
         """Everything until the server ends the connection."""
         try:

@@ -20,8 +20,7 @@ from tests.servers import Serve
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1_800)]
 
 GOODBYE = {"code": 4429, "reason": "too many requests over the limits"}
-# Of nonsense: 500 at once are answered, then a hundred refusals within 10 s are too many. Some more
-# pass while they come, at 50 a second.
+# More than are taken at once: of events 500, and of refusals 99 within 10 s.
 MANY = 1_200
 
 
@@ -69,7 +68,8 @@ def test_a_flood_of_nonsense_is_closed_with_4429(limited: tuple[int, InputCount]
         assert goodbye["payload"] | GOODBYE == goodbye["payload"], goodbye
         assert frames[-1] == goodbye
         assert sock.closed == 4429
-        assert 300 < len(frames) < MANY
+        # A hundred refusals, and what is no nonsense among it.
+        assert 100 < len(frames) < MANY
 
 
 def test_a_flood_of_events_is_told_when_to_come_back(limited: tuple[int, InputCount]) -> None:
@@ -128,7 +128,7 @@ def test_more_than_can_wait_is_refused_at_once(limited: tuple[int, InputCount]) 
     assert refused == [f"h{n}" for n in range(256, 300)]
 
 
-def test_a_flood_of_posts_is_answered_429_and_then_404(limited: tuple[int, InputCount]) -> None:
+def test_a_flood_of_posts_is_refused_and_then_answered_404(limited: tuple[int, InputCount]) -> None:
     port, input_count = limited
     corpus = Corpus(input_count.random, [SHARED], "f")
     with RawEventStream(port) as stream, RawSocket(port) as sock:
@@ -145,7 +145,8 @@ def test_a_flood_of_posts_is_answered_429_and_then_404(limited: tuple[int, Input
                 statuses.append(answer.status)
                 if answer.status == 429:
                     assert int(answer.headers["retry-after"]) >= 1
-        assert set(statuses) == {204, 400, 404, 429}
+        assert {400, 404} <= set(statuses) <= {204, 400, 404, 429}
+        assert statuses.index(404) >= 100
         frames: list[dict[str, Any]] = []
         try:
             while True:

@@ -1,6 +1,8 @@
 """The fast lane in a real uvicorn, on both of its event loops, to clients of other projects."""
 
 import asyncio
+import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.asgi.uvicorn_connection import CLOSE, PING, REQUEST, TEXT, masked
+from tests.asgi.uvicorn_connection import CLOSE, CONT, FIN, PING, PONG, REQUEST, TEXT, masked
 from tests.integration.clients import WAIT_SECONDS
 from tests.integration.conftest import Shared
 from tests.servers import ROOT, Serve, Server
@@ -219,3 +221,65 @@ def test_a_uvicorn_that_is_too_different_is_refused_by_a_sentence() -> None:
     assert done.returncode != 0
     assert "misses keepalive_timeout in uvicorn" in done.stderr.splitlines()[-1]
     assert "--ws websockets-sansio" in done.stderr.splitlines()[-1]
+
+
+# --- floods -------------------------------------------------------------------------------------
+
+POND: Final = "tests.integration.app:app"
+FLOODS: Final = {
+    "pings": masked(PING, b"?"),
+    "pongs": masked(PONG, b""),
+    "1-byte fragments": masked(CONT & ~FIN, b"x"),
+    "empty fragments": masked(CONT & ~FIN, b""),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_a_flood_of_small_frames_is_told_goodbye_and_others_are_served_meanwhile(
+    shared: Shared, loop: str, kind: str
+) -> None:
+    server = shared(POND, "--loop", loop, *FAST)
+    async with asyncio.timeout(WAIT_SECONDS), connect(f"{server.ws_url}/socket") as other:
+        await other.recv()  # CONNECTION
+        eve = await Bare.connect(server, "/socket")
+        frame = FLOODS[kind]
+        begin = masked(TEXT & ~FIN, b"{") if "fragments" in kind else b""
+        eve.writer.write(begin + frame * 20_000)
+        texts = []
+        while (received := await eve.frame())[0] != CLOSE:
+            if received[0] == TEXT:
+                texts.append(json.loads(received[1]))
+        assert int.from_bytes(received[1][:2]) == 4429
+        assert [text["event"] for text in texts] == ["CONNECTION", "GOODBYE"]
+        assert texts[-1]["payload"]["code"] == 4429
+        await other.send('{"action":"ping","requestId":"1"}')
+        assert json.loads(await other.recv())["event"] == "PONG"
+        # It does not answer the close, and is let go all the same.
+        with contextlib.suppress(ConnectionError):
+            assert await eve.reader.read() == b""
+        eve.writer.close()
+
+
+async def test_a_flood_to_an_app_without_a_pond_is_closed_with_1008(fast: Server) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        eve = await Bare.connect(fast, "/echo")
+        eve.writer.write(masked(PING, b"") * 20_000)
+        with contextlib.suppress(ConnectionError):
+            while (received := await eve.frame())[0] == PONG:
+                pass
+            assert (received[0], received[1][:2]) == (CLOSE, b"\x03\xf0")
+        eve.writer.close()
+        assert "1008" in await asked(fast, "/told")
+
+
+async def test_a_client_that_fragments_at_4_kib_and_pings_is_served(
+    shared: Shared, loop: str
+) -> None:
+    server = shared(POND, "--loop", loop, *FAST)
+    async with asyncio.timeout(WAIT_SECONDS), connect(f"{server.ws_url}/socket") as client:
+        await client.recv()  # CONNECTION
+        for number in range(200):
+            text = f'{{"action":"ping","requestId":"{number}","payload":"{"x" * 60_000}"}}'
+            await client.send(text[at : at + 4_096] for at in range(0, len(text), 4_096))
+            await (await client.ping())
+            assert json.loads(await client.recv())["requestId"] == str(number)

@@ -1,1 +1,1 @@
-"""What is measured: each scenario plays, sees that each operation happened once, and counts."""
+"""The scenarios: each runs, checks that each operation happened once, and counts."""

@@ -1,4 +1,4 @@
-"""All that is measured: in a whole run, and in the two minutes of a quick one."""
+"""All scenarios: of a whole run, and of a quick run of two minutes."""
 
 from collections.abc import Callable
 from typing import Final
@@ -18,7 +18,7 @@ from tests.benchmarks._scenarios.presence import presence_of
 from tests.benchmarks._scenarios.scenario import Scenario
 from tests.benchmarks._scenarios.streams import streams_of
 
-# Ours with something switched on, which only some scenarios are about.
+# PondSocket with an option on; only some scenarios measure these.
 _VARIANTS: Final = {"ours-gc", "ours-lane-gc", "ours-limited", "ours-history"}
 _OTHER_SERVERS: Final = ("-hypercorn", "-granian")
 _GROWING: Final = ("bare", "ours", "ours-lane")
@@ -39,7 +39,7 @@ def _is_on_first_server(contender: Contender) -> bool:
 
 
 def whole() -> tuple[Scenario, ...]:
-    """Return what the page shows, in its order."""
+    """Return the scenarios of the page, in its order."""
     sockets = _keys(Kind.WEBSOCKET, _is_plain)
     first = _keys(Kind.WEBSOCKET, _is_on_first_server)
     tuned = _keys(Kind.WEBSOCKET, lambda own: _is_plain(own) or own.key.endswith("-gc"))
@@ -62,7 +62,7 @@ def whole() -> tuple[Scenario, ...]:
 
 
 def quick() -> tuple[Scenario, ...]:
-    """Return the same in small, for ratios that are far off."""
+    """Return smaller scenarios, which show only ratios that are far off."""
     return (
         fan_out_to(200, _QUICK, _QUICK_SECONDS),
         echo_of(50, _QUICK, _QUICK_SECONDS),

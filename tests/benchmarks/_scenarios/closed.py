@@ -1,4 +1,4 @@
-"""Closed loops: the next message follows when the last one has been answered."""
+"""Closed loops: the next message is sent when the last one has been answered."""
 
 import time
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ from tests.benchmarks._scenarios.scenario import (
 def fan_out_to(
     members: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS
 ) -> Scenario:
-    """Return a scenario in which one member speaks to all."""
+    """Make the scenario in which one member broadcasts to all."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -41,21 +41,21 @@ def fan_out_to(
         connections=members,
         seconds=seconds * 1.1,
         ready_seconds=2 + members / 300,
-        conditions="One member speaks at a time; payloads of 100 bytes.",
+        conditions="One member broadcasts, one message at a time; payloads of 100 bytes.",
     )
 
 
 async def fan_out_play(
     contender: Contender, stage: Stage, size: int, seconds: float, channel: str = CHANNEL
 ) -> Play:
-    """Return rounds in which one member speaks to all."""
+    """Make a round in which one member broadcasts to all."""
     process, crowd = stage
     phrase = Phrase(lambda token: contender.dialect.say(token, size, channel))
     return await measured(process, lambda count: fan_out(crowd, phrase.fresh, count), seconds)
 
 
 def echo_of(clients: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> Scenario:
-    """Return a scenario of requests and answers, each client on its own."""
+    """Make the scenario of requests and replies, each client independently."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -71,12 +71,12 @@ def echo_of(clients: int, contenders: tuple[str, ...], seconds: float = ROUND_SE
         enter=enter,
         connections=clients,
         seconds=seconds * 1.1,
-        conditions="Each asks again as soon as it has its answer; payloads of 100 bytes.",
+        conditions="Each client sends again as soon as it has its reply; payloads of 100 bytes.",
     )
 
 
 def echo_of_one(contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> Scenario:
-    """Return a scenario of a lone request: how long it waits, by the wall clock."""
+    """Make the scenario of the wall-clock latency of a single request."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -101,13 +101,13 @@ def echo_of_one(contenders: tuple[str, ...], seconds: float = ROUND_SECONDS) -> 
 
     return Scenario(
         key="echo-one",
-        title="Echo of one client: what it waits",
+        title="Echo of one client: latency",
         unit="us, p50 by the clock",
         contenders=contenders,
         enter=enter,
         connections=1,
         seconds=seconds * 1.1,
-        conditions="One connection, one request at a time: what a lone message waits in all.",
+        conditions="One connection, one request at a time: the time from request to reply.",
     )
 
 

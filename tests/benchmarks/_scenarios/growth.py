@@ -1,4 +1,4 @@
-"""How the cost of a delivery grows: with members, with the payload, with channels."""
+"""The growth of the cost of a delivery: with members, with the payload, with channels."""
 
 import asyncio
 import resource
@@ -30,14 +30,14 @@ from tests.benchmarks._scenarios.scenario import (
 
 _SECONDS: Final = 0.4
 _ROUNDS: Final = 3
-# Beyond this, contenders come one after the other: each member is a file here and one there.
+# Above this, contenders run one after the other: a member is a file in the client and the server.
 _TOGETHER: Final = 2_000
 _MEMBERS_OF_ONE: Final = 5
 _MOST_CLIENTS: Final = 1_000
 
 
 def with_members(members: int, contenders: tuple[str, ...]) -> Scenario:
-    """One channel that more and more join."""
+    """Make the scenario of one channel with this many members."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -71,7 +71,7 @@ def with_members(members: int, contenders: tuple[str, ...]) -> Scenario:
 
 
 def with_payload(size: int, contenders: tuple[str, ...], members: int = 100) -> Scenario:
-    """100 members, and payloads of so many bytes."""
+    """Make the scenario of payloads of `size` bytes."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -95,7 +95,7 @@ def with_payload(size: int, contenders: tuple[str, ...], members: int = 100) -> 
 
 
 def with_channels(channels: int, contenders: tuple[str, ...]) -> Scenario:
-    """So many channels with five members each; one member speaks in each channel in turn."""
+    """Make the scenario of many channels with five members each; they get messages in turn."""
     clients = min(_MOST_CLIENTS, channels * _MEMBERS_OF_ONE)
 
     @asynccontextmanager
@@ -127,13 +127,13 @@ def with_channels(channels: int, contenders: tuple[str, ...]) -> Scenario:
 
 
 def most_members() -> int:
-    """10,000, or what the system's limit on open files leaves."""
+    """Return 10,000, or fewer if the system's limit on open files is too low."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 10_000 if hard == resource.RLIM_INFINITY else min(10_000, hard - 500)
 
 
 class Room:
-    """A channel of a few, and what is said in it."""
+    """A channel with few members, and the message that is sent in it."""
 
     def __init__(self, members: list[Client], dialect: Dialect, name: str) -> None:
         self.members = members
@@ -141,7 +141,7 @@ class Room:
 
 
 async def _join_all(crowd: Crowd, dialect: Dialect, channels: int) -> list[Room]:
-    """Members of channel n are clients n, n + 1, and so on, round and round."""
+    """Join the channels; channel n has the five clients from 5n on, and wraps around at the end."""
     clients = crowd.clients
     wanted: list[list[str]] = [[] for _ in clients]
     rooms = []

@@ -1,4 +1,4 @@
-"""Connecting and joining, and the memory that each client takes."""
+"""The cost of connecting and joining, and the memory of a member."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,27 +12,27 @@ from tests.benchmarks._figures import Sample
 from tests.benchmarks._meter import MILLISECONDS, group_kib, metered
 from tests.benchmarks._scenarios.scenario import STEP_SECONDS, Play, Scenario
 
-# The first client pays for what the server makes once.
+# The first connections pay for what the server makes once.
 _FIRST: Final = 300
-# A server that has been left by hundreds at once is busy for a moment.
+# A server that loses hundreds of connections at once is busy for a moment.
 _QUIET_SECONDS: Final = 0.3
 
 
 async def come_in(contender: Contender, crowd: Crowd, port: int, clients: int) -> int:
-    """Connect and join, 50 at a time."""
+    """Connect and join, 50 clients at a time."""
     async with asyncio.timeout(STEP_SECONDS):
         await crowd.connect(port, contender.dialect, clients, CHANNEL)
     return clients
 
 
 async def leave(crowd: Crowd) -> None:
-    """Disconnect all, and give the server time to notice it."""
+    """Close all connections, and give the server time to notice."""
     crowd.close()
     await asyncio.sleep(_QUIET_SECONDS)
 
 
 def join_of(clients: int, contenders: tuple[str, ...]) -> Scenario:
-    """Fresh connections in each round, which go at its end."""
+    """Make the scenario of new connections in each round, closed at its end."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -60,12 +60,12 @@ def join_of(clients: int, contenders: tuple[str, ...]) -> Scenario:
         enter=enter,
         seconds=clients / 450 + _QUIET_SECONDS,
         ready_seconds=3 + clients / 450,
-        conditions=f"{clients} new connections a round, 50 at a time, each joining one channel.",
+        conditions=f"{clients} new connections a round, 50 at a time; each joins one channel.",
     )
 
 
 def idle(members: int, contenders: tuple[str, ...]) -> Scenario:
-    """Return the memory of members who say nothing; each round has a fresh server."""
+    """Make the scenario of the memory of idle members; each round has a new server."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -97,6 +97,6 @@ def idle(members: int, contenders: tuple[str, ...]) -> Scenario:
         most_rounds=1,
         conditions=(
             f"Resident memory of the server's processes with {members:,} members of one channel,"
-            f" less that before they came, when {_FIRST} others were already there."
+            f" minus the memory before, with {_FIRST} other members."
         ),
     )

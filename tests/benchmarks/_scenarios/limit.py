@@ -1,6 +1,6 @@
-"""What a rate limit costs that is on and never reached: a difference too small for a server run.
+"""The cost of a rate limit that is never reached: a difference too small for a server run.
 
-In memory, in this process: a member says something, the handler does nothing.
+In memory, in this process: a member sends an event, and the handler does nothing.
 """
 
 import time
@@ -18,7 +18,7 @@ from tests.benchmarks._meter import MICROSECONDS
 from tests.benchmarks._scenarios.scenario import Play, Scenario
 
 _MESSAGES: Final = 4_000
-# Far above what one member can say here.
+# Far above what one member can send here.
 _ON: Final = Options(
     event_rate=10_000_000, event_burst=10_000_000,
     control_rate=10_000_000, control_burst=10_000_000,
@@ -26,7 +26,7 @@ _ON: Final = Options(
 
 
 def rate_limit(messages: int = _MESSAGES) -> Scenario:
-    """Return the same messages with the limit off and on."""
+    """Make the scenario that sends the same messages with the limit off and on."""
     text = text_of(ClientActions.BROADCAST, "nothing")
 
     @asynccontextmanager
@@ -45,12 +45,12 @@ def rate_limit(messages: int = _MESSAGES) -> Scenario:
 
     return Scenario(
         key="rate-limit",
-        title="What a rate limit costs that is not reached",
+        title="The cost of a rate limit that is not reached",
         unit="us per message",
         contenders=("ours", "ours-limited"),
         enter=enter,
         seconds=0.2,
         ready_seconds=0.2,
         kind="difference",
-        conditions="In memory, without a server: a member speaks, the handler does nothing.",
+        conditions="In memory, without a server: a member sends, and the handler does nothing.",
     )

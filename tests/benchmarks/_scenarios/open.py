@@ -1,4 +1,4 @@
-"""100 members that all speak, at random times: what a delivery costs, and up to which rate."""
+"""All of 100 members send, at random times: the cost of a delivery, and the highest rate."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,21 +11,21 @@ from tests.benchmarks._open_loop import Run, run_open
 from tests.benchmarks._scenarios.scenario import Play, Scenario, Stage, fan_out, stage_of
 
 _RUN_SECONDS: Final = 1.5
-# How long after the last message deliveries may still come, where it is known not to keep up.
+# How long after the last message deliveries may still come, at a fixed rate.
 _PATIENCE_SECONDS: Final = 2.0
-# The same while a rate is looked for: later than that is too late.
+# The same in the search for the highest rate: a later delivery is too late anyway.
 _SHORT_PATIENCE_SECONDS: Final = 0.5
 # Messages, one after the other, before the first run of a server.
 _WARM_UP: Final = 30
 _FIRST_RATE: Final = 250
 _LEAST_RATE: Final = 15
 _MOST_RATE: Final = 16_000
-# Between the rate that is kept up with and the one that is not.
+# The ratio of the lowest rate that fails to the highest that does not, at which the search ends.
 _CLOSE_ENOUGH: Final = 1.2
 
 
 class Members:
-    """Members of a server, which is started anew where a run has left it in disorder."""
+    """Members of a server; the server is started again if a run ended with a fault."""
 
     def __init__(self, contender: Contender, size: int) -> None:
         self._contender = contender
@@ -35,7 +35,7 @@ class Members:
         self._seed = 0
 
     async def run(self, rate: float, patience: float) -> Run:
-        """Play one run; no two have the same times."""
+        """Run once; no two runs have the same arrival times."""
         phrase = Phrase(self._contender.dialect.say)
         if self._stage is None:
             self._stage = await self._stack.enter_async_context(
@@ -49,13 +49,13 @@ class Members:
         return run
 
     async def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self._stage = None
         await self._stack.aclose()
 
 
 def open_loop(rate: float, members: int, contenders: tuple[str, ...]) -> Scenario:
-    """All speak, at so many messages a second together."""
+    """Make the scenario in which all members send, at a total rate of `rate` messages a second."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -63,7 +63,7 @@ def open_loop(rate: float, members: int, contenders: tuple[str, ...]) -> Scenari
         hopeless: list[Sample] = []
 
         async def play() -> Sample:
-            # A server that is far behind is so in every round, and takes the longest.
+            # A server that is far behind is so in every round, and its rounds take the longest.
             if len(hopeless) >= 2:
                 return hopeless[len(hopeless) % 2]
             run = await room.run(rate, _PATIENCE_SECONDS)
@@ -89,15 +89,15 @@ def open_loop(rate: float, members: int, contenders: tuple[str, ...]) -> Scenari
         most_rounds=3,
         conditions=(
             f"Open loop: Poisson arrivals for {_RUN_SECONDS:g} s, whether or not the server keeps"
-            f" up, which are {rate * members:,.0f} deliveries a second; payloads of 100 bytes. *In"
-            " time* is what was heard up to 0.1 s after the last message was due; what a message"
-            " waited is counted from when it was due, of those that were heard at all."
+            f" up; {rate * members:,.0f} deliveries a second; payloads of 100 bytes. *In time* is"
+            " the share received up to 0.1 s after the last message was due. Latencies count"
+            " from the moment at which a message was due, for the messages that were received."
         ),
     )
 
 
 def keeps_up(members: int, contenders: tuple[str, ...]) -> Scenario:
-    """Return the highest rate whose deliveries come when they are due."""
+    """Make the scenario that finds the highest rate at which deliveries come in time."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -105,7 +105,7 @@ def keeps_up(members: int, contenders: tuple[str, ...]) -> Scenario:
         runs: dict[float, Run] = {}
 
         async def kept_up(rate: float) -> bool:
-            for _ in range(2):  # a neighbour may have had the machine for a moment
+            for _ in range(2):  # the machine may have been busy for a moment
                 run = runs[rate] = await room.run(rate, _SHORT_PATIENCE_SECONDS)
                 if run.kept_up or run.fault is not None:
                     break
@@ -117,7 +117,7 @@ def keeps_up(members: int, contenders: tuple[str, ...]) -> Scenario:
             extras = {"fails_at": bad} if last is not None else {}
             if good in runs:
                 extras |= {"p50_ms": runs[good].p50_ms, "p99_ms": runs[good].p99_ms}
-            # What ended it may have been the client.
+            # The client may have been what failed.
             busy = last.busy if last is not None else 0.0
             cost = runs[good].client_us if good in runs else 0.0
             return Sample(value=good, client=cost, busy=busy, extras=extras)
@@ -129,7 +129,7 @@ def keeps_up(members: int, contenders: tuple[str, ...]) -> Scenario:
 
     return Scenario(
         key="keeps-up",
-        title=f"{members} members all sending: up to which rate the server keeps up",
+        title=f"{members} members all sending: the highest rate that the server keeps up with",
         unit="messages a second",
         contenders=contenders,
         enter=enter,
@@ -146,9 +146,9 @@ def keeps_up(members: int, contenders: tuple[str, ...]) -> Scenario:
 
 
 async def climb(kept_up: Callable[[float], Awaitable[bool]]) -> tuple[float, float]:
-    """Return the highest rate that is known to be kept up with, and the lowest that is not.
+    """Find the highest rate that the server keeps up with, and the lowest that fails.
 
-    0 or infinity where the ladder ends.
+    They are 0 and infinity if no tried rate succeeds or fails.
     """
     rate, good, bad = float(_FIRST_RATE), 0.0, float("inf")
     while _LEAST_RATE <= rate <= _MOST_RATE:

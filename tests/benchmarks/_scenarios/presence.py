@@ -1,4 +1,4 @@
-"""Presence: users who join one tracked channel, one after the other, and learn of each other."""
+"""Presence: users join one tracked channel one after the other, until all know of all."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,12 +19,12 @@ from tests.benchmarks._figures import Sample
 from tests.benchmarks._meter import MILLISECONDS, metered
 from tests.benchmarks._scenarios.scenario import STEP_SECONDS, Play, Scenario, stage_of
 
-# What the application shows of each user: once in a text for each user that it tells of.
+# The presence of a user; a text has it once for each user that it names.
 _SHOWN: Final = b'"online"'
 
 
 def presence_of(users: int, contenders: tuple[str, ...]) -> Scenario:
-    """Return a scenario in which so many join; connecting is not measured."""
+    """Make the scenario in which `users` users join; connecting is not measured."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -34,7 +34,7 @@ def presence_of(users: int, contenders: tuple[str, ...]) -> Scenario:
             nonlocal rooms
             rooms += 1
             channel = f"/room/{rooms}"
-            # Users are new with each connection, and gone with it.
+            # Each connection is a new user, which ends with it.
             crowd = Crowd()
             try:
                 async with asyncio.timeout(STEP_SECONDS):
@@ -61,17 +61,17 @@ def presence_of(users: int, contenders: tuple[str, ...]) -> Scenario:
         seconds=users / 60,
         ready_seconds=2 + users / 60,
         conditions=(
-            "Until the last has joined and all users know of each other; connecting is not"
-            " counted, joining is."
+            "Until the last user has joined and every user knows of every other; joining is"
+            " counted, connecting is not."
         ),
     )
 
 
 async def join_in_turn(crowd: Crowd, dialect: Dialect, channel: str) -> int:
-    """All join, each when the one before is in; ends when all have been told of all.
+    """Join all clients, one after the other; end when every client knows of every user.
 
     Raises:
-        BenchmarkFailed: A user has not.
+        BenchmarkFailed: A client does not know of all users.
     """
     told: dict[Client, list[bytes]] = {client: [] for client in crowd.clients}
     joining: asyncio.Future[None]
@@ -95,7 +95,7 @@ async def join_in_turn(crowd: Crowd, dialect: Dialect, channel: str) -> int:
         joining = asyncio.get_running_loop().create_future()
         newcomer.send(client_frame(dialect.join(fresh_token(), channel)))
         await joining
-    # What is due of presence goes out before any other message of the channel.
+    # Presence that is due is sent before any other message of the channel.
     token, frame = Phrase(lambda word: dialect.say(word, 100, channel)).fresh()
     newcomer.send(frame)
     await crowd.finished()
@@ -105,9 +105,9 @@ async def join_in_turn(crowd: Crowd, dialect: Dialect, channel: str) -> int:
 
 
 def _check(texts: list[bytes], users: int, *, is_whole: bool) -> None:
-    """Check that a user knows of all: by the last list, or by all the differences."""
+    """Check that a member knows of all users: by the last list, or by all the differences."""
     counts = [text.count(_SHOWN) for text in texts]
-    # A list comes with the user that it is about, once more.
+    # A list's message names the changed user once more.
     known = (counts or [0])[-1] - 1 if is_whole else sum(counts)
     if known != users:
         raise BenchmarkFailed(f"a member was told of {known} users, not of {users}")

@@ -1,4 +1,4 @@
-"""A scenario, and what all of them share."""
+"""A scenario, and what all scenarios use."""
 
 import asyncio
 import time
@@ -15,29 +15,29 @@ from tests.benchmarks._meter import MICROSECONDS, metered
 
 # Long enough that the clocks' steps and one collection of garbage do not show.
 ROUND_SECONDS: Final = 0.6
-# For a step that takes ten at most on a machine with nothing else to do.
+# For a step that takes at most ten seconds on an idle machine.
 STEP_SECONDS: Final = 300.0
 
 Play: TypeAlias = Callable[[], Awaitable[Sample]]
 """One round of one contender."""
 
 Enter: TypeAlias = Callable[[Contender], AbstractAsyncContextManager[Play]]
-"""Gets a contender ready, warmed up."""
+"""Prepares a contender and warms it up."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """Something that clients do, over and over.
+    """An operation that clients repeat.
 
     Args:
         unit: What is measured, such as `us per delivery`.
-        contenders: Who takes part, by their keys.
+        contenders: The keys of those that take part.
         connections: How many stay open between a contender's rounds.
-        seconds: What a round of one contender takes, for the estimate.
-        ready_seconds: What getting one ready takes.
-        most_rounds: Where more would only take longer.
-        kind: How the page shows it: `cost`, `rate`, `difference` or `growth`.
-        series: What grows, where it is a point of a plot, and how far: `x`.
+        seconds: How long a round of one contender takes, for the estimate.
+        ready_seconds: How long the preparation of one contender takes.
+        most_rounds: The highest useful number of rounds.
+        kind: The form in which the page shows it: `cost`, `rate`, `difference` or `growth`.
+        series: What grows, if the result is a point of a plot; `x` is its size.
     """
 
     key: str
@@ -56,7 +56,7 @@ class Scenario:
 
 
 class Stage(NamedTuple):
-    """A server, and those who are connected to it."""
+    """A server and its clients."""
 
     process: Process
     crowd: Crowd
@@ -66,7 +66,7 @@ class Stage(NamedTuple):
 async def stage_of(
     contender: Contender, members: int, channel: str | None = CHANNEL
 ) -> AsyncIterator[Stage]:
-    """Yield a server of the contender's with so many members of a channel."""
+    """Start the contender's server, and connect `members` members of a channel."""
     with contender.server() as process:
         crowd = Crowd()
         try:
@@ -78,7 +78,7 @@ async def stage_of(
 
 
 async def repeats_for(play: Callable[[int], Awaitable[int]], seconds: float) -> int:
-    """How often it fits into so many seconds; found by playing, which is the warm-up as well."""
+    """Find how many repeats take `seconds`, by playing, which is also the warm-up."""
     repeats = 1
     while True:
         started = time.perf_counter()
@@ -90,7 +90,7 @@ async def repeats_for(play: Callable[[int], Awaitable[int]], seconds: float) -> 
 
 
 async def measured(process: Process, play: Callable[[int], Awaitable[int]], seconds: float) -> Play:
-    """Return metered rounds that take so many seconds."""
+    """Rounds that take so many seconds, metered."""
     async with asyncio.timeout(STEP_SECONDS):
         repeats = await repeats_for(play, seconds)
 
@@ -108,7 +108,7 @@ async def fan_out(crowd: Crowd, phrase: Callable[[], tuple[bytes, bytes]], repea
 async def speak(
     crowd: Crowd, turn: Callable[[], tuple[list[Client], bytes, bytes]], repeats: int
 ) -> int:
-    """Have the first of some clients speak; the next turn follows when each has heard it, once.
+    """The first of some clients speaks; the next turn follows when each has heard it, once.
 
     Args:
         turn: Gives the clients, the token that they hear, and the frame that is sent.
@@ -136,7 +136,7 @@ async def speak(
 
 
 async def echo(crowd: Crowd, phrase: Callable[[], tuple[bytes, bytes]], repeats: int) -> int:
-    """Every client asks, and asks again as soon as it has its own answer."""
+    """Send from every client, and again as soon as the client has its own reply."""
     asked: dict[Client, bytes] = {}
     left = dict.fromkeys(crowd.clients, repeats)
 

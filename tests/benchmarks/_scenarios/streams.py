@@ -1,4 +1,4 @@
-"""Event streams: one speaks, all hear."""
+"""Event streams: one member sends, all streams receive."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from tests.benchmarks._streams import audience_of, tell, times_in
 def streams_of(
     streams: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS
 ) -> Scenario:
-    """Return a scenario in which a WebSocket member speaks to so many streams."""
+    """Make the scenario in which a WebSocket member broadcasts to `streams` streams."""
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
@@ -54,5 +54,5 @@ def streams_of(
         connections=streams + 1,
         seconds=seconds * 1.1,
         ready_seconds=2 + streams / 200,
-        conditions="A WebSocket member speaks; payloads of 100 bytes.",
+        conditions="A WebSocket member broadcasts; payloads of 100 bytes.",
     )

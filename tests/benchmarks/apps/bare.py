@@ -1,4 +1,4 @@
-"""The floor: the least that an ASGI app must do for the same messages on the wire.
+"""The floor: the minimum that an ASGI app must do for the same messages on the wire.
 
 No users, no order, no bounds, no slow consumers, no validation. It encodes a broadcast once and
 awaits `send` for one member after the other.
@@ -56,7 +56,7 @@ async def serve_socket(receive: Receive, send: Send) -> None:
 
 
 async def broadcast(channel: str, text: bytes) -> None:
-    """Send it to every member."""
+    """Send the text to every member."""
     if members := sockets[channel]:
         said = message(text)
         for send in list(members):
@@ -78,10 +78,10 @@ async def serve_stream(channel: str, receive: Receive, send: Send) -> None:
 
 
 def message(text: bytes) -> dict[str, Any]:
-    """Return the ASGI message that says it on a WebSocket."""
+    """Make the ASGI message that sends the text on a WebSocket."""
     return {"type": "websocket.send", "text": text.decode()}
 
 
 def block(text: bytes) -> dict[str, Any]:
-    """Return the ASGI message that says it on a stream."""
+    """Make the ASGI message that sends the text on a stream."""
     return {"type": "http.response.body", "body": b"data: %b\n\n" % text, "more_body": True}

@@ -12,14 +12,14 @@ settings.configure(
     CHANNEL_LAYERS={
         "default": {
             "BACKEND": "channels.layers.InMemoryChannelLayer",
-            # Above the default of 100, over which it drops messages in silence.
+            # Above the default of 100, beyond which it drops messages silently.
             "CONFIG": {"capacity": 10_000},
         }
     },
 )
 django.setup()
 
-# Only after the settings are there.
+# These imports need the settings.
 from channels.generic.websocket import (  # type: ignore[import-untyped]  # noqa: E402
     AsyncWebsocketConsumer,
 )
@@ -36,7 +36,7 @@ class Member(AsyncWebsocketConsumer):  # type: ignore[misc]
     """One WebSocket."""
 
     async def connect(self) -> None:
-        """Accept, and greet."""
+        """Accept, and send CONNECTION."""
         self.joined: list[str] = []
         await self.accept()
         await self.send(text_data=answer("CONNECT", "CONNECTION", {}, "GATEWAY", "0").decode())
@@ -47,7 +47,7 @@ class Member(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.channel_layer.group_discard(group, self.channel_name)
 
     async def receive(self, text_data: str) -> None:
-        """Join, repeat or echo."""
+        """Join, broadcast or echo."""
         request: dict[str, Any] = orjson.loads(text_data)
         channel, number = request["channelName"], request["requestId"]
         group = channel.strip("/").replace("/", ".")
@@ -65,7 +65,7 @@ class Member(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.channel_layer.group_send(group, event)
 
     async def room_said(self, event: dict[str, str]) -> None:
-        """Pass on what a member said."""
+        """Send a group's message to this client."""
         await self.send(text_data=event["text"])
 
 

@@ -4,7 +4,7 @@ import orjson
 
 
 def answer(action: str, event: str, payload: object, channel: str, number: str) -> bytes:
-    """Return the message as JSON."""
+    """The message as JSON."""
     envelope = {
         "action": action,
         "event": event,

@@ -1,6 +1,6 @@
 """The machine's limit in Python: a bare uvloop server that writes ready bytes to transports.
 
-No ASGI, no HTTP worth the name, no fragments, no closing handshake, no pings. A broadcast is one
+No ASGI, almost no HTTP, no fragments, no closing handshake, no pings. A broadcast is one
 frame, made once, and one `transport.write` per member.
 """
 
@@ -39,11 +39,11 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be connected."""
+        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Be no member any more."""
+        """Remove the member from its channels."""
         for members in self._joined:
             members.pop(self._transport, None)
 
@@ -109,7 +109,7 @@ def write_all(members: dict[asyncio.Transport, None], ready: bytes) -> None:
 
 
 def frame_size(data: bytes) -> int:
-    """Of the masked frame that begins here; 0 where that cannot be told yet. RFC 6455, 5.2."""
+    """Return the size of the masked frame that begins here; 0 if unknown yet. RFC 6455, 5.2."""
     if len(data) < 2:
         return 0
     size = data[1] & 0x7F
@@ -129,7 +129,7 @@ def unmasked(frame: bytes) -> bytes:
 
 
 def framed(text: bytes) -> bytes:
-    """Return the text as a server's frame."""
+    """Make a server's frame of the text."""
     size = len(text)
     if size < 126:
         return bytes((0x81, size)) + text
@@ -139,7 +139,7 @@ def framed(text: bytes) -> bytes:
 
 
 def chunk(text: bytes) -> bytes:
-    """Return the text as a chunk of an event stream."""
+    """Make a chunk of an event stream of the text."""
     block = b"data: %b\n\n" % text
     return b"%x\r\n%b\r\n" % (len(block), block)
 

@@ -30,7 +30,7 @@ async def serve_socket(socket: WebSocket[Any, Any, Any], channels: ChannelsPlugi
 async def take(
     text: str, socket: WebSocket[Any, Any, Any], channels: ChannelsPlugin, joined: AsyncExitStack
 ) -> None:
-    """Join, repeat or echo."""
+    """Join, broadcast or echo."""
     request: dict[str, Any] = orjson.loads(text)
     channel, number = request["channelName"], request["requestId"]
     if request["action"] == "JOIN_CHANNEL":
@@ -51,7 +51,7 @@ async def serve_stream(channel: str, channels: ChannelsPlugin) -> ServerSentEven
 
 
 async def said_in(channel: str, channels: ChannelsPlugin) -> AsyncGenerator[bytes, None]:
-    """Yield what a stream hears."""
+    """Yield the messages of a stream."""
     async with channels.start_subscription(channel) as subscriber:
         yield answer("SYSTEM", "ACKNOWLEDGE", {}, channel, "0")
         async for heard in subscriber.iter_events():

@@ -1,6 +1,6 @@
-"""A room that repeats and an echo, served by each package that has this interface.
+"""Channels that broadcast and echo, for each package that has this interface.
 
-Ours runs it, and PyPI's `pondsocket-asgi` in an environment of its own: the very same handlers.
+This project runs it, and PyPI's `pondsocket-asgi` in a separate environment: the same handlers.
 """
 
 from collections.abc import Awaitable, Callable
@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from pondsocket import ConnectionContext, EventContext, JoinContext, Lobby, Options, PondSocket
 from pondsocket_asgi import PondASGIApp
 
-# Texts of 64 KiB are measured, and the envelope comes on top; the default is 64 KiB in all.
+# Texts of 64 KiB are measured, plus their envelope; the default is 64 KiB in all.
 MESSAGE_BYTES = 131_072
-# Longer than a run: what idle connections are told is not what is measured, of no server. It is
-# not switched off, so that to keep the time costs what it costs.
+# Longer than a run, so that no heartbeat is measured, as for the other servers. Heartbeats are not
+# switched off, so that the cost of their timers is measured.
 HOUR = 3_600.0
 
 
@@ -36,7 +36,7 @@ async def nothing(ctx: EventContext) -> None:
 
 
 def unlimited() -> Options | None:
-    """No limit on how often a client may send; the peer's package has none to switch off."""
+    """Return options without rate limits; None for PyPI's package, which has no such options."""
     try:
         return Options(
             event_rate=None,
@@ -50,7 +50,7 @@ def unlimited() -> Options | None:
 
 
 def handle(lobby: Lobby) -> Lobby:
-    """Have a lobby repeat and echo."""
+    """Register handlers that broadcast and echo."""
     lobby.on_message("say", say)
     lobby.on_message("echo", echo)
     lobby.on_message("nothing", nothing)
@@ -58,7 +58,7 @@ def handle(lobby: Lobby) -> Lobby:
 
 
 def build(enter: Callable[[JoinContext], Awaitable[None]] = enter) -> tuple[PondSocket, Lobby]:
-    """Return a pond, and the lobby of its rooms, which are joined by this handler."""
+    """Make a pond, and the lobby of its channels with this join handler."""
     pond = PondSocket(options=unlimited())
     endpoint = pond.create_endpoint("/socket", admit)
     return pond, handle(endpoint.create_channel("/room/:room_id", enter))

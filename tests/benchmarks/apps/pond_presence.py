@@ -1,4 +1,4 @@
-"""A room whose members show that they are online, by each package that has this interface."""
+"""Channels whose members track that they are online, for each package with this interface."""
 
 from pondsocket import JoinContext
 from pondsocket_asgi import PondASGIApp

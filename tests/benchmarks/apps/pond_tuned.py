@@ -1,4 +1,4 @@
-"""Ours with a cyclic collector that rarely walks the heap, and never what is there at the start."""
+"""PondSocket with a cyclic collector that runs rarely and never walks the objects of the start."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""The ASGI app: which function serves which scope, and nothing else."""
+"""The ASGI app: which function serves which scope."""
 
 from collections.abc import Sequence
 
@@ -20,16 +20,16 @@ class PondASGIApp:
     """A pond as an ASGI app, to be run by a server or mounted in a host app.
 
     Args:
-        pond: What is served.
-        drain_on_signals: Whether SIGTERM and SIGINT reach the server only when all connections
-            have been told and have ended, as `PondSocket.begin_drain` has it. They are held
-            while there are connections, and only where the server runs in the main thread.
-        cursor_key: The secret, or several with the newest first, by which event streams are
-            resumed, of 16 bytes or more. Workers and hosts that serve the same streams need the
-            same; by default each process makes its own.
+        pond: The `PondSocket` to serve.
+        drain_on_signals: Whether to hold SIGTERM and SIGINT back from the server until all
+            connections have been told and have ended, as in `PondSocket.begin_drain`. Signals are
+            held only while there are connections, and only if the server runs in the main thread.
+        cursor_key: The secret that signs the cursors of event streams, of 16 bytes or more; or
+            several secrets, the newest first. All processes and hosts that serve the same streams
+            need the same secrets. By default each process makes its own.
 
     Raises:
-        UsageError: The cursor key is none.
+        UsageError: A cursor key is shorter than 16 bytes.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class PondASGIApp:
     ) -> None:
         self.pond = pond
         self._drain_on_signals = drain_on_signals
-        # Until the first connection: only then do all servers listen.
+        # Set at the first connection: only then is every server listening.
         self._unset_timeout = pond.options.tcp_user_timeout
         given = [cursor_key] if isinstance(cursor_key, str | bytes) else cursor_key
         keys = CursorKeys(*given)
@@ -54,9 +54,9 @@ class PondASGIApp:
             seconds, self._unset_timeout = self._unset_timeout, None
             await limit_unacknowledged(seconds)
         kind = scope["type"]
-        # A GET may become a connection. Not by `with`, which would keep two objects for as long as
-        # that lasts, nor by one call around all: `python -m tests.benchmarks`, "Memory of an idle
-        # member", 0.4 KiB.
+        # A GET may become a connection. No `with` and no wrapping coroutine: either would keep more
+        # objects alive for as long as the connection lasts: `python -m tests.benchmarks`, "Memory
+        # of an idle member", 0.4 KiB.
         may_last = kind == "websocket" or (kind == "http" and scope["method"] == "GET")
         is_held = may_last and self._drain_on_signals and hook.enter(self.pond)
         try:

@@ -1,6 +1,6 @@
-"""What waits to be written to one peer, within bounds.
+"""The bounded queue of frames that wait to be written to one peer.
 
-Frames count until they are written, so a `send` that is stuck fills it. Most peers never have one.
+Frames count until they are written, so a `send` that is stuck fills it. Most peers never need one.
 """
 
 from collections import deque
@@ -9,10 +9,10 @@ from typing import Final
 
 from pondsocket import Frame, Options, leeway, make_room
 
-# Before anybody could write, a peer is not slow: a busy room, or a handler that blocks, fills an
-# outbox in one turn of the event loop. So it may hold this many times as much until then; and what
-# it holds then is not counted while it is written: on some servers every `send` waits, however
-# quickly the peer reads.
+# A peer is not slow before the writer has had its turn: a busy channel, or a handler that blocks,
+# fills an outbox in one turn of the event loop. Until the writer begins, the queue may hold this
+# many times its bound. What it holds then does not count while it is written: on some servers every
+# `send` waits, however fast the peer reads.
 _PATIENCE: Final = 16
 
 
@@ -20,14 +20,14 @@ class Backlog:
     """The queue of one connection.
 
     Args:
-        dropped: Told how many frames were dropped to make room.
+        dropped: Called with the number of frames that were dropped to make room.
 
     Attributes:
-        queued: What nobody has begun to write.
-        frames: How many are not written, those in the server's `send` included.
+        queued: The frames that no `send` has begun to write.
+        frames: How many frames are not written, those in the server's `send` included.
         bytes: The same in bytes.
-        is_writing: Whether somebody is in the server's `send`.
-        has_dropped: Whether frames were dropped, and it was not empty since.
+        is_writing: Whether the writer is in the server's `send`.
+        has_dropped: Whether frames were dropped since the queue was last empty.
     """
 
     __slots__ = (
@@ -58,7 +58,7 @@ class Backlog:
         self.has_dropped = False
 
     def append(self, frame: Frame) -> bool:
-        """Queue a frame; False where it is full, and nothing may be dropped for it."""
+        """Queue a frame. False if the queue is full and has no frames that may be dropped."""
         size = self.bytes + frame.size
         if self.frames and (size > self._max_bytes or self.frames >= self._max_frames):
             if not self._has_room_for(frame):
@@ -87,25 +87,28 @@ class Backlog:
             self.bytes -= freed.bytes
             self.has_dropped = True
             self._dropped(freed.frames)
-        # One frame that is larger than the whole bound passes alone: no reading would help it.
+        # A frame that is larger than the whole bound passes alone: it would never fit.
         return not self.frames or (freed.frames >= frames and freed.bytes >= size)
 
     def begin_writing(self) -> None:
-        """The writer has its turn: if much is queued now, it is not held against the peer."""
+        """Note that the writer begins. If the queue is over its bound now, that is excused."""
         is_much = self.frames > self._max_frames or self.bytes > self._max_bytes
         self._excused_frames = self.frames if is_much else 0
         self._excused_bytes = self.bytes if is_much else 0
         self.is_writing = True
 
     def wrote(self, frames: int, size: int) -> None:
-        """So much was written."""
+        """Note that so many frames and bytes were written."""
         self.frames -= frames
         self.bytes -= size
         if self._waiting:
             self._offer_room()
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
-        """Whether it is half full, or would be with so many bytes more; then it calls back."""
+        """Return whether the queue is half full, or would be with `size` more bytes.
+
+        If so, it calls `callback` when it is down to a quarter.
+        """
         frames, held = self.frames, self.bytes
         if not frames or (2 * frames < self._max_frames and 2 * (held + size) <= self._max_bytes):
             return False
@@ -113,12 +116,12 @@ class Backlog:
         return True
 
     def _offer_room(self) -> None:
-        # At a quarter, so that whoever waits has room for more than a frame.
+        # At a quarter, so that a caller that waited has room for more than one frame.
         if not self.frames or (
             4 * self.frames < self._max_frames and 4 * self.bytes < self._max_bytes
         ):
             waiting, self._waiting = self._waiting, []
             for callback in waiting:
                 callback()
-            # Who came first filled it most likely: next time it comes last.
+            # The first of them has most likely filled the queue again: next time it is the last.
             self._waiting = self._waiting[1:] + self._waiting[:1]

@@ -1,4 +1,4 @@
-"""The body of a request: read within its limits, or thrown away."""
+"""The body of a request: read within its limits, or discarded."""
 
 import math
 from typing import Final
@@ -9,7 +9,8 @@ from pondsocket_common import ErrorTypes, Headers
 
 from ._scope import Receive, announced_length
 
-# 1 MiB: what nginx hands on by default. A client that is longer about it than this is not waiting.
+# 1 MiB: what nginx passes on by default. A client that sends for longer than a second is not
+# waiting for an answer.
 _DISCARDED_BYTES: Final = 1_048_576
 _DISCARDED_SECONDS: Final = 1.0
 
@@ -18,8 +19,8 @@ class Body:
     """The body of one request.
 
     Args:
-        max_bytes: How long it may be.
-        seconds: How long it may take.
+        max_bytes: How long it may be; None: no limit.
+        seconds: How long it may take to arrive; None: no limit.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Body:
         self.is_unread = True
 
     async def read(self) -> bytes | Refusal | None:
-        """All of it; None where the peer left in the middle of it."""
+        """Read the whole body. None if the peer disconnects before its end."""
         if self._max_bytes is not None and self._announced > self._max_bytes:
             return self._too_long()
         with anyio.move_on_after(self._seconds) as limit:
@@ -58,10 +59,10 @@ class Body:
         return b"".join(chunks)
 
     async def discard(self) -> None:
-        """Take what is still coming of a body that nobody wants, for a moment.
+        """Read and drop the rest of a body, for a limited time.
 
-        A server that closes a connection with something unread in it resets it: the answer is lost,
-        and a proxy in front says 502 instead (RFC 9112, section 9.6).
+        A server that closes a connection with unread data resets it: the answer is lost, and a
+        proxy in front answers 502 instead (RFC 9112, section 9.6).
         """
         if self._announced > (self._max_bytes or 0) + self._patience:
             return

@@ -1,15 +1,15 @@
-"""The cursor of an event stream: where it stands in each of its channels, signed.
+"""The cursor of an event stream: its position in each of its channels, signed.
 
-A browser that reconnects sends back the last id of its stream, and nothing else: so that id says
-what the stream had joined, and how far it had got. It selects what to replay and grants nothing;
-it is signed so that nobody makes the server run joins that it never accepted. It can be read by
-whoever holds it, and joins may hold secrets: it belongs in no log.
+A browser that reconnects sends back the last event id of its stream, and nothing else. So that id
+says which channels the stream had joined, and its position in each. A cursor selects what to replay
+and grants nothing. It is signed, so that a client cannot make the server run joins that it never
+accepted. It is not encrypted, and join parameters may hold secrets: never write it to a log.
 
     cursor  = base64url(key id (2 bytes), MAC (16), time (5), entries)
     entries = entry 1E entry ...
     entry   = name 1F epoch 1F offset [1F mode [1F join parameters as JSON]]
 
-No name and no JSON text of ours holds a control character, so nothing needs to be escaped.
+Neither valid names nor our JSON texts hold control characters, so nothing needs to be escaped.
 """
 
 import binascii
@@ -32,10 +32,10 @@ from pondsocket_common import (
     fresh_id,
 )
 
-# Half of what nginx takes for all header lines of a name (8 KiB), and a quarter of some others.
+# Half of what nginx accepts for one header (8 KiB), and a quarter of what some servers accept.
 MAX_CURSOR_CHARS: Final = 4_096
 MAX_PARAMETER_BYTES: Final = 512
-# As long as a position lives unless an option says otherwise; see `History.position_ttl`.
+# As long as a position lives by default; see `History.position_ttl`.
 MAX_AGE_SECONDS: Final = 86_400
 _KEY_ID: Final = 2
 _MAC: Final = 16
@@ -45,12 +45,12 @@ _MIN_SECRET_BYTES: Final = 16
 _MAX_SIGNERS: Final = 256
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _PLAIN: Final = bytes.maketrans(b"-_", b"+/")
-# Another form of cursor gets another name, and so other keys: nobody reads one as the other.
+# Another format of cursor gets another name, and so other keys: it cannot be read as this one.
 _FORM: Final = b"pond cursor 1"
 
 
 class CursorFault(Enum):
-    """Why a cursor is a fresh start."""
+    """Why a cursor is ignored, so that the stream starts afresh."""
 
     MALFORMED = "It is no cursor."
     FOREIGN = "It is signed with a key that is not known here."
@@ -62,8 +62,8 @@ class CursorEntry(NamedTuple):
     """One channel of a cursor.
 
     Args:
-        position: Up to where the stream got.
-        parameters: What it was joined with.
+        position: The position of the last message that the stream was sent.
+        parameters: The parameters of its join.
     """
 
     name: str
@@ -72,7 +72,7 @@ class CursorEntry(NamedTuple):
     presence: PresenceMode | None = None
 
     def as_join(self) -> ClientMessage:
-        """The join as the client would ask for it now, under a fresh request id."""
+        """Return the join that a client would send to recover the channel."""
         action, name = ClientActions.JOIN_CHANNEL, self.name
         return ClientMessage(
             action, "resume", name, fresh_id(), self.parameters, self.position, self.presence
@@ -80,66 +80,66 @@ class CursorEntry(NamedTuple):
 
 
 class CursorKeys:
-    """Signs cursors with the newest key, and knows those of all.
+    """Signs cursors with the newest key, and reads those of every key.
 
     Args:
-        secrets: Of 16 bytes or more, the newest first; the others are still read, so that a key
-            can be replaced. None at all: one is made, which no other process knows.
+        given: Secrets of 16 bytes or more, the newest first. Cursors of the older ones are still
+            read, so that a key can be replaced. Without any, this process makes its own.
 
     Raises:
-        UsageError: One is no such secret.
+        UsageError: A secret is too short.
     """
 
     def __init__(self, *given: str | bytes) -> None:
         raw = [each.encode() if isinstance(each, str) else each for each in given]
         if any(len(each) < _MIN_SECRET_BYTES for each in raw):
             raise UsageError(f"A cursor key is a secret of {_MIN_SECRET_BYTES} bytes or more.")
-        # Derived: a secret may be longer than a key of blake2b, and may serve something else too.
+        # Derived: a secret may be longer than a key of blake2b, and may have other uses too.
         keys = [
             blake2b(each, digest_size=32, person=_FORM).digest()
             for each in raw or [secrets.token_bytes(32)]
         ]
         ids = [blake2b(key, digest_size=_KEY_ID, person=b"key id").digest() for key in keys]
-        # Of two that share an id (one in 65,536), the newer counts.
+        # If two keys share an id (one chance in 65,536), the newer counts.
         self._keys = dict(reversed([*zip(ids, keys, strict=True)]))
         self._newest = ids[0]
         self._signers: dict[str, CursorSigner] = {}
 
     def signer(self, path: str) -> "CursorSigner":
-        """For the streams of one path; a cursor of another path is none here."""
+        """Return the signer for the streams of one path. It rejects cursors of other paths."""
         signer = self._signers.get(path)
         if signer is None:
-            if len(self._signers) >= _MAX_SIGNERS:  # of paths with parameters there are many
+            if len(self._signers) >= _MAX_SIGNERS:  # a path with parameters has many values
                 self._signers.clear()
             signer = self._signers[path] = CursorSigner(self._keys, self._newest, path)
         return signer
 
 
 class CursorSigner:
-    """Cursors of one path, to and from text."""
+    """Turns the cursors of one path into text and back."""
 
     __slots__ = ("_newest", "_seeds", "_signed", "_text", "tag")
 
     def __init__(self, keys: dict[bytes, bytes], newest: bytes, path: str) -> None:
-        # What it has signed last. The streams of a room mostly stand at the same place in the same
-        # channels: then one signature is good for all of them (`python -m tests.benchmarks`,
-        # "Fan-out to event streams", `ours-history`).
+        # The last text signed. The streams of a channel are mostly at the same position in the same
+        # channels: then one signature serves all of them (`python -m tests.benchmarks`, "Fan-out to
+        # event streams", `ours-history`).
         self._signed = b""
         self._text = b""
         self._newest = newest
-        # Copied for each cursor: the key and the path go in once.
+        # Copied for each cursor, so that the key and the path are hashed once.
         self._seeds = {
             key_id: blake2b(path.encode() + b"\0", key=key, digest_size=_MAC)
             for key_id, key in keys.items()
         }
-        # Tells its cursors from those of other paths and keys; in none of them.
+        # Identifies the path and the key; not part of any cursor.
         self.tag = self._seeds[newest].digest()
 
     def sign(self, entries: bytes, now: float) -> bytes:
-        """The cursor's text.
+        """Sign the entries and return the cursor's text.
 
         Args:
-            now: Seconds since 1970, as other workers count them.
+            now: Seconds since 1970, because other processes compare it with their clocks.
         """
         body = int(now).to_bytes(_TIME) + entries
         if body == self._signed:
@@ -154,7 +154,7 @@ class CursorSigner:
     def read(
         self, cursor: str, now: float, max_age: float = MAX_AGE_SECONDS
     ) -> Sequence[CursorEntry] | CursorFault:
-        """What a cursor says, if it is one of ours; it may come from anybody."""
+        """Check a client's cursor and return its entries, or why it is ignored."""
         if not cursor.isascii() or len(cursor) > MAX_CURSOR_CHARS:
             return CursorFault.MALFORMED
         text = cursor.encode()
@@ -173,21 +173,21 @@ class CursorSigner:
         mac.update(raw[signed_at:])
         if not hmac.compare_digest(mac.digest(), raw[_KEY_ID:signed_at]):
             return CursorFault.FORGED
-        # One from the future is no fault: clocks of two workers may be apart.
+        # A time in the future is no fault: the clocks of two hosts may differ.
         if int.from_bytes(raw[signed_at : signed_at + _TIME]) + max_age < now:
             return CursorFault.EXPIRED
         entries = raw[signed_at + _TIME :]
         try:
             return [_entry(each) for each in entries.split(b"\x1e")] if entries else []
         except (InvalidMessage, ValueError):
-            return CursorFault.MALFORMED  # by a key that we know, and yet not by us
+            return CursorFault.MALFORMED  # signed with our key, but not by this code
 
 
 def _entry(raw: bytes) -> CursorEntry:
     name, epoch, offset, *more = raw.split(b"\x1f")
     mode = more[0] if more else b""
     parameters = more[1] if len(more) > 1 else b"{}"
-    # Read as what it is, a join: whatever a client may not say, a cursor may not say either.
+    # Decoded as a join of a client, so that a cursor cannot ask for what a client may not.
     join = decode_client(
         b'{"action":"JOIN_CHANNEL","event":"resume","channelName":%b,"requestId":"r",'
         b'"payload":%b,"since":{"epoch":%b,"offset":%d},"presence":%b}'
@@ -205,23 +205,23 @@ def _entry(raw: bytes) -> CursorEntry:
 
 
 class StreamCursor:
-    """Where one stream stands, kept so that saying it again after each write is cheap."""
+    """The positions of one stream, kept so that a new cursor after each write is cheap."""
 
     __slots__ = ("_entries", "_fixed", "_signer", "_size", "is_changed")
 
     def __init__(self, signer: CursorSigner) -> None:
         self._signer = signer
-        # What stands before and behind a channel's offset, and all of it as it stands.
+        # By channel: what is before and after the offset in its entry; and its whole entry.
         self._fixed: dict[str, tuple[bytes, bytes]] = {}
         self._entries: dict[str, bytes] = {}
-        self._size = 0  # of the entries, with what separates them
-        self.is_changed = False  # since it was last said
+        self._size = 0  # of the entries, with a separator each
+        self.is_changed = False  # since the last `say`
 
     def __len__(self) -> int:
         return len(self._fixed)
 
     def names(self) -> list[str]:
-        """The channels that it knows."""
+        """Return the names of its channels."""
         return [*self._fixed]
 
     def enter(
@@ -231,7 +231,7 @@ class StreamCursor:
         parameters: Payload,
         presence: PresenceMode | None = None,
     ) -> bool:
-        """The stream joined a channel; False: with more than a cursor can hold, so without it."""
+        """Add a channel that the stream joined. False if its parameters are too long."""
         self.leave(name)
         text = dump_json(parameters) if parameters else b""
         if len(text) > MAX_PARAMETER_BYTES:
@@ -243,7 +243,7 @@ class StreamCursor:
         return True
 
     def move(self, name: str, offset: int) -> None:
-        """The stream got so far in a channel, unless it has left it or it is not held here."""
+        """Set the offset in a channel. Does nothing if the channel is not in this cursor."""
         fixed = self._fixed.get(name)
         if fixed is None:
             return
@@ -255,17 +255,21 @@ class StreamCursor:
         self.is_changed = True
 
     def around(self, name: str) -> bytes:
-        """Besides a channel's offset and the time, all on which its text depends."""
+        """Return all that a channel's entry is made of, besides the offset and the time."""
         return self._signer.tag + b"\x1f".join(self._fixed[name])
 
     def leave(self, name: str) -> None:
-        """The stream is no longer in a channel."""
+        """Remove a channel, which the stream has left."""
         if self._fixed.pop(name, None) is not None:
             self._size -= len(self._entries.pop(name)) + 1
             self.is_changed = True
 
     def say(self, now: float) -> bytes:
-        """The cursor's text as of now. Of too many channels, those that joined first are in it."""
+        """Return the cursor's text. Of too many channels, leave out those that were joined last.
+
+        Args:
+            now: Seconds since 1970.
+        """
         self.is_changed = False
         entries = self._entries.values()
         if self._size - 1 <= _MAX_ENTRY_BYTES:

@@ -1,4 +1,4 @@
-"""What all connections of one app share."""
+"""The objects that all connections of one app share."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,10 +13,10 @@ from ._stepping import running_asyncio
 
 
 class Door:
-    """What all connections of one app share.
+    """The objects that all connections of one app share.
 
     Args:
-        also: Called about once a second, while there are connections.
+        also: Called about once a second while there are connections.
     """
 
     def __init__(
@@ -30,18 +30,18 @@ class Door:
         self.doorman = doorman
         self.cursor_keys = cursor_keys
         self._also = also
-        # One object for all connections, which keep it.
+        # Bound once: every connection keeps it.
         self.begin_drain: Final = pond.begin_drain
         self._pulse: RunVar[Pulse] = RunVar("_pulse")
-        # The loop of asyncio that was asked for last, and its clock: a RunVar asks each time which
-        # library runs (`python -m tests.benchmarks`, "Connect and join").
+        # A cache of the last asyncio loop and its clock: a RunVar finds out each time which library
+        # runs (`python -m tests.benchmarks`, "Connect and join").
         self._latest: tuple[object, Pulse] | None = None
 
     @property
     def pulse(self) -> Pulse:
         """The clock of the connections in this event loop."""
-        # Of the loop, not of the app: test clients run every WebSocket in a loop of its own, and
-        # a task that one loop is given by another keeps both of them.
+        # One for each loop, not for each app: test clients run every WebSocket in its own loop, and
+        # a task started from another loop would keep both loops alive.
         running, latest = running_asyncio(), self._latest
         if latest is not None and latest[0] is running:
             return latest[1]

@@ -1,15 +1,15 @@
-"""Where WebSocket frames begin and end (RFC 6455, section 5.2), without reading what is in them."""
+"""Where WebSocket frames begin and end (RFC 6455, section 5.2), without reading their payload."""
 
-# The longest: two bytes, eight of a length, and four of a mask.
+# The longest header: two bytes, eight of the length, and four of the mask.
 _MAX_HEAD = 14
-# From here on, opcodes are those of control frames, which may stand within a fragmented message.
+# Opcodes from 8 on are those of control frames, which may come within a fragmented message.
 _CONTROL = 8
 
 
 class FrameWalk:
-    """Follows what another parser is given, from one boundary between messages to the next.
+    """Follows the bytes that another parser gets, from one boundary between messages to the next.
 
-    What breaks the rules ends the connection, and with it the walk; so it need not be right here.
+    It does not handle invalid frames: these end the connection.
     """
 
     __slots__ = ("_due", "_head", "_is_inside")
@@ -21,11 +21,11 @@ class FrameWalk:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the other parser, given all up to where this has come, is between messages."""
+        """Whether the other parser, given all bytes so far, is between two messages."""
         return not (self._head or self._due or self._is_inside)
 
     def on(self, data: bytes, position: int) -> int:
-        """Go on to the end of the frame; gives where that is, or the end of the data."""
+        """Go on to the end of the frame. Return its position, or the end of the data if before."""
         if not self._due:
             known = len(self._head)
             head = self._head + data[position : position + _MAX_HEAD - known]
@@ -44,10 +44,10 @@ class FrameWalk:
 
 
 def _size_of_head(head: bytes) -> int:
-    """How many bytes stand before the payload, as far as the first ones tell."""
+    """Return how many bytes of header a frame has, as far as the bytes so far tell."""
     if len(head) < 2:
         return 2
-    # With the mask, which every frame of a client has.
+    # The 6 includes the mask, which every frame of a client has.
     return 6 + {126: 2, 127: 8}.get(head[1] & 0x7F, 0)
 
 

@@ -10,7 +10,7 @@ logger = logging.getLogger("pondsocket.asgi.lifespan")
 
 
 async def serve_lifespan(pond: PondSocket, receive: Receive, send: Send) -> None:
-    """Open the pond at startup, close it at shutdown; a failure of either is answered as one."""
+    """Open the pond at startup and close it at shutdown. Report a failure of either as such."""
     await receive()
     started = False
     try:

@@ -1,9 +1,9 @@
-"""What waits to be written to one peer, and the life of its connection around it.
+"""The connection of one peer: its bounded outbox, the writer that empties it, and its end.
 
-Any code may `push`, which never waits. Where the server allows it (`_stepping`), and nothing is
-queued, a frame is written there and then, and there is no writer. Else one writer takes what is
+Any code may call `push`, which never waits. If the server allows it (`_stepping`) and nothing is
+queued, `push` writes the frame itself, and no writer runs. Otherwise one writer writes what is
 queued, and sleeps while there is nothing. Frames count against the bound until they are written, so
-a `send` that is stuck fills this outbox and delays nobody else.
+a `send` that is stuck fills this outbox and delays no other connection.
 """
 
 import logging
@@ -26,22 +26,22 @@ from ._stepping import Sending, can_step, go_on, is_cancelled, is_stray
 
 logger = logging.getLogger("pondsocket.asgi.transport")
 
-# A peer that reads at all takes a full outbox in this time; waiting longer only holds memory.
+# A peer that reads at all reads a full outbox in this time; waiting longer only holds memory.
 WRITE_OUT_SECONDS: Final = 5.0
-# Room for a close frame to a peer that was given up, most likely because it does not read.
+# Time for a close frame to a peer that is aborted, most likely because it does not read.
 ABORT_SECONDS: Final = 1.0
 
 
-class PeerGone(Exception):  # noqa: N818 - it happens every day and is nobody's error
-    """The server could not send: the peer has left."""
+class PeerGone(Exception):  # noqa: N818 - it happens every day and is not an error
+    """The server could not send: the peer has disconnected."""
 
 
 async def put(send: Send, message: Message) -> None:
     """Send one ASGI message.
 
     Raises:
-        PeerGone: Whatever `send` raised. The specification says OSError; servers that are
-            closing the connection themselves raise RuntimeError as well.
+        PeerGone: `send` raised. The specification says OSError; servers that are closing the
+            connection themselves raise RuntimeError as well.
     """
     try:
         await send(message)
@@ -50,7 +50,7 @@ async def put(send: Send, message: Message) -> None:
 
 
 class Begun(NamedTuple):
-    """A `send` that somebody began, and the writer is to go on with."""
+    """A `send` that `push` began and that has to wait; the writer goes on with it."""
 
     work: Sending
     waits_for: object
@@ -70,7 +70,7 @@ class Outbox(ABC):
     """A session's outlet: a bounded queue of frames and the one writer that empties it.
 
     Args:
-        quiet_seconds: After how long without a write the peer is to hear something; None: never.
+        quiet_seconds: After how long without a write to send a heartbeat; None: never.
     """
 
     __slots__ = (
@@ -101,14 +101,15 @@ class Outbox(ABC):
         self._quiet_limit = quiet_seconds
         self._wake: anyio.Event | None = None
         self._can_step = can_step(send)
-        # Whether a frame may be written by whoever has it: nothing is before it, nor ends it.
+        # Whether `push` may write a frame itself: nothing is queued before it, and nothing has
+        # ended the connection.
         self._is_free = False
         self._begun: Begun | None = None
         self._failure: BaseException | None = None
         self._closing: Closing | None = None
         self._lost = False
         self._tasks: anyio.abc.TaskGroup | None = None
-        # For the pulse, which sees by them whether anything was written since it last looked.
+        # For `beat`, which compares the two to see whether anything was written since.
         self._writes = 0
         self._writes_seen = -1
         self._quiet_since = 0.0
@@ -126,17 +127,17 @@ class Outbox(ABC):
 
     @abstractmethod
     def push(self, frame: Frame) -> bool:
-        """Write or queue a frame; False where the outbox is full or the connection is ending."""
+        """Write or queue a frame. False if the outbox is full or the connection is ending."""
 
     def push_batch(self, batch: Batch) -> bool:
-        """Write or queue several; False where not all of them are taken."""
+        """Write or queue several frames. False if not all of them were accepted."""
         return all(map(self.push, batch.frames))
 
     def _begin(self, work: Sending, frames: int, size: int) -> None:
-        """Begin a `send`, for which it must be free; if it waits, the writer goes on with it."""
+        """Begin a `send`; `_is_free` must hold. If it has to wait, the writer goes on with it."""
         self._writes += 1
         try:
-            # Two thirds of what `work.send(None)` costs, whose end is an exception.
+            # Costs two thirds of `work.send(None)`, which ends with an exception.
             for waits_for in work.__await__():
                 self._hand_over(Begun(work, waits_for, frames, size))
                 break
@@ -154,18 +155,19 @@ class Outbox(ABC):
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, Exception) and not is_cancelled(error):
             raise error
-        # Nothing is closed here: whoever pushes goes through a roster, from which that would take.
+        # The session is not closed here: the caller of `push` is iterating over a roster, from
+        # which closing would remove it.
         self._is_free = False
         self._failure = error
         self._start_writer()
 
     def _start_writer(self) -> None:
-        """Let the writer do what there is to do."""
+        """Start or wake the writer."""
         if not self._has_writer:
             if (tasks := self._tasks) is not None:
                 self._has_writer = True
-                # In the connection's context, not in that of whoever has something to send: which
-                # may be no task but a callback of the loop, where anyio makes no scope.
+                # In the connection's context, not in the caller's: the caller may be a callback of
+                # the loop and not a task, and there anyio makes no scope.
                 self._context.copy().run(tasks.start_soon, self._run_writer)
         else:
             self._nudge()
@@ -182,15 +184,21 @@ class Outbox(ABC):
         return self._backlog
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
-        """Whether it is half full, or would be with so many bytes more; then it calls back."""
+        """Return whether the outbox is half full, or would be with `size` more bytes.
+
+        If so, it calls `callback` when it is down to a quarter.
+        """
         if self._is_ending:
-            return True  # and never: nothing is sent any more
+            return True  # and never calls back: nothing is sent any more
         return self._backlog is not None and self._backlog.wait_for_room(callback, size)
 
     def end(
         self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
     ) -> None:
-        """Close after what is queued, or (abort) without it; only the first call counts."""
+        """Close the connection after what is queued, or, with `abort`, without writing that.
+
+        Only the first call counts.
+        """
         if self._closing is None:
             self._closing = Closing(code, reason, farewell)
             self._is_free = False
@@ -199,15 +207,15 @@ class Outbox(ABC):
             if self._lost:
                 self._nudge()
                 return
-            # Not after `run`: handlers of a connection may take their time.
+            # Now, and not after the session's `run`, which waits for the handlers.
             if self._tasks is not None:
                 work = self._give_up if abort else self._hurry if self._is_in_send else None
-                if work is not None:  # in the connection's context, as the writer
+                if work is not None:  # in the connection's context, as in `_start_writer`
                     self._context.copy().run(self._tasks.start_soon, work)
             self._start_writer()
 
     def lose(self) -> None:
-        """The peer is gone: nothing is written any more."""
+        """Note that the peer has disconnected: nothing is written any more."""
         self._lost = True
         self._is_free = False
         if self._backlog is not None:
@@ -215,7 +223,7 @@ class Outbox(ABC):
         self._nudge()
 
     def beat(self, now: float, interval: float) -> None:
-        """See whether the writer hangs, or the peer has heard nothing for long."""
+        """Check whether a write hangs, or a heartbeat is due. Called by `Pulse`."""
         if self._writes != self._writes_seen:
             self._writes_seen = self._writes
             self._quiet_since = now
@@ -224,8 +232,8 @@ class Outbox(ABC):
         if self._backlog is not None and self._backlog.is_writing:
             if quiet >= self._write_timeout and self._session.is_open:
                 self._session.overflow()
-        # The last write was up to a beat before it was seen, and the next beat may be too late:
-        # rather two beats too early, as proxies are exact.
+        # The last write was up to one interval before it was seen, and the next call may come too
+        # late. So up to two intervals early: proxies keep their time limits exactly.
         elif self._quiet_limit is not None and quiet >= self._quiet_limit - 2 * interval:
             self._quiet_since = now
             self._keep_alive()
@@ -250,7 +258,7 @@ class Outbox(ABC):
                 await self._see_off(WRITE_OUT_SECONDS)
             finally:
                 self._pulse.remove(self)
-                # Cancelled, by the server or by the host application, in the middle of a write.
+                # Cancelled by the server or the host application in the middle of a write.
                 if self._is_in_send and is_old_http(self._scope):
                     with anyio.CancelScope(shield=True):
                         await self._cut_off()
@@ -260,23 +268,24 @@ class Outbox(ABC):
         await self._see_off(ABORT_SECONDS)
 
     async def _hurry(self) -> None:
-        # The last words may get no further than into buffers, the server's and the system's, which
-        # then wait for the peer to read. The writer would seem done, and the socket would stay.
-        # Of a socket that is shared this would be a limit for everybody on it.
+        # The close frame may get no further than into the buffers of the server and the system,
+        # which wait for the peer to read. The writer would seem done, and the socket would stay.
+        # Not with HTTP/2: the limit would apply to every stream on the shared socket.
         if is_old_http(self._scope) and not hurry_transport(self._receive):
             await hurry_connection(self._scope)
 
     async def _see_off(self, seconds: float) -> None:
-        """Wait for the writer's end, and no longer than this."""
+        """Wait for the writer to end; after so many seconds, cut the connection."""
         if await self._has_ended_within(seconds):
             return
         if not is_old_http(self._scope):
-            # The socket carries other requests too, behind some proxies those of other peers.
+            # HTTP/2: the socket carries other requests too, behind some proxies those of other
+            # peers.
             self._cancel_writer()
             if await self._has_ended_within(ABORT_SECONDS):
                 return
-        # First the socket: some servers' `send` cannot be cancelled while it is stuck, and none
-        # frees the socket of a peer that does not read.
+        # First the socket: on some servers a stuck `send` cannot be cancelled, and no server frees
+        # the socket of a peer that does not read.
         await self._cut_off()
         self._cancel_writer()
 
@@ -295,8 +304,8 @@ class Outbox(ABC):
     async def _cut_off(self) -> None:
         if not self._is_cut_off:
             self._is_cut_off = True
-            # The server's own transport is this connection for certain. By its addresses it is
-            # found among all of the process, and a client whom a proxy lets name them may lie.
+            # The server's own transport is certainly this connection. `reset_connection` looks for
+            # the addresses, which a client may forge if a proxy passes its headers on.
             if not abort_transport(self._receive):
                 await reset_connection(self._scope)
 
@@ -319,7 +328,7 @@ class Outbox(ABC):
                 self._written.set()
 
     async def _write(self, backlog: Backlog) -> None:
-        """Write what is queued until the connection ends; then close it if it is still there."""
+        """Write what is queued until the connection ends; then close it if the peer is there."""
         if not self._can_step:
             backlog.begin_writing()
             self._writes += 1
@@ -340,7 +349,7 @@ class Outbox(ABC):
             elif self._is_ending:
                 break
             else:
-                # An event is made only to sleep on: it costs more than writing a frame.
+                # A new Event only when there is nothing to do: it costs more than writing a frame.
                 self._wake = anyio.Event()
                 self._is_free = self._can_step
                 await self._wake.wait()
@@ -370,7 +379,7 @@ class Outbox(ABC):
 
     @abstractmethod
     async def pull(self) -> str | bytes | None:
-        """The next message of the peer; None when it is gone."""
+        """Return the next message of the peer. None when it has disconnected."""
 
     @abstractmethod
     async def _open(self) -> None:
@@ -378,11 +387,11 @@ class Outbox(ABC):
 
     @abstractmethod
     async def _write_queued(self, backlog: Backlog, /) -> None:
-        """Write the whole queue, counting each write in `_writes` when it begins."""
+        """Write the whole queue. Count each write in `_writes` when it begins."""
 
     @abstractmethod
     def _keep_alive(self) -> None:
-        """Queue something, so that nobody on the way takes the connection for dead."""
+        """Send a heartbeat, so that no proxy closes the connection as idle."""
 
     @abstractmethod
     async def _close(self, closing: Closing, /) -> None: ...

@@ -1,8 +1,8 @@
-"""The clock of an app's connections: one task a second for all, whatever their number.
+"""The clock of an app's connections: one task that calls all of them once a second.
 
 A timer for each connection, or a time limit around each write, would cost more than the writes. So
-outboxes only note that something happened, and are asked now and then. Nobody outlives the
-connections, so one of them hosts the task, and hands it on when it ends.
+outboxes only count their writes, and this task looks at the counts. No task may outlive the
+connections, so the task runs in the task group of one of them, and moves to another when that ends.
 """
 
 from collections.abc import Callable
@@ -13,23 +13,23 @@ import anyio.abc
 from pondsocket import Options
 
 BEAT_SECONDS: Final = 1.0
-# So that limits of less than a few seconds, as tests have them, are kept with some precision.
+# So that limits of less than a few seconds, as in tests, are kept with some precision.
 _BEATS_PER_LIMIT: Final = 4
 
 
 class Beating(Protocol):
-    """What wants to know of time."""
+    """An object that is called once an interval."""
 
     def beat(self, now: float, interval: float) -> None:
-        """So much time has passed since the last one, or a little more."""
+        """Act on the time. The last call was `interval` seconds ago, or a little more."""
         ...
 
 
 class Pulse:
-    """Calls `beat` on everything that was added, about once a second.
+    """Calls `beat` on every object that was added, about once a second.
 
     Args:
-        also: Called at every beat, while there are connections.
+        also: Called after each round of `beat`, while there are connections.
     """
 
     def __init__(self, options: Options, also: Callable[[], object] | None = None) -> None:
@@ -37,28 +37,28 @@ class Pulse:
         shortest = min(limit for limit in limits if limit is not None)
         self._interval = min(BEAT_SECONDS, shortest / _BEATS_PER_LIMIT)
         self._also = also
-        # In the order in which they came: the oldest is the host, as those who have stayed longest
-        # are the least likely to go.
+        # In the order of `add`. The oldest hosts the task: a connection that has lasted longest is
+        # the least likely to end.
         self._beating: dict[Beating, anyio.abc.TaskGroup] = {}
         self._host: Beating | None = None
         self._due = 0.0
         self._scope: anyio.CancelScope | None = None
 
     def add(self, beating: Beating, tasks: anyio.abc.TaskGroup) -> None:
-        """Begin; `tasks` may be asked to host the clock until `remove`."""
+        """Add an object; `tasks` may have to host the clock's task until `remove`."""
         self._beating[beating] = tasks
         if self._host is None:
             self._due = anyio.current_time() + self._interval
             self._start(beating)
 
     def remove(self, beating: Beating) -> None:
-        """End."""
+        """Remove an object."""
         del self._beating[beating]
         if self._host is beating:
             self._host = None
             if self._scope is not None:
                 self._scope.cancel()
-                self._scope = None  # it keeps the whole chain of scopes around it
+                self._scope = None  # a scope keeps all scopes around it alive
             if self._beating:
                 self._start(next(iter(self._beating)))
 
@@ -70,8 +70,8 @@ class Pulse:
     async def _run(self, scope: anyio.CancelScope) -> None:
         with scope:
             while True:
-                # Of the pulse, not of its host: where one follows upon the other within less than
-                # a beat, there would never be one.
+                # The time is the clock's, not the host's: if hosts followed each other within less
+                # than an interval, `beat` would never be called.
                 await anyio.sleep_until(self._due)
                 now = anyio.current_time()
                 self._due = now + self._interval

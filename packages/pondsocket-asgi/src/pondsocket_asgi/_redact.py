@@ -1,8 +1,8 @@
-"""Keeping secrets out of the server's logs.
+"""A filter that keeps secrets out of the server's logs.
 
-Browsers cannot give a WebSocket or an EventSource headers, so tokens travel in queries; and servers
-print the query of every request. Filters of a logger stay when the server configures its logging,
-which takes away handlers alone; so it does not matter who comes first.
+Browsers cannot set headers on a WebSocket or an EventSource, so tokens travel in the query; and
+servers log the query of every request. A server that configures its logging removes handlers, but
+no filters of loggers: so the filter works whether it is installed before or after that.
 """
 
 import copy
@@ -30,9 +30,9 @@ _MAX_DEPTH: Final = 4
 
 
 class RedactSecrets(logging.Filter):
-    """A logging filter that takes query strings, connection ids and cookies out of records.
+    """A logging filter that removes query strings, connection ids and cookies from records.
 
-    `RedactSecrets.install()` gives it to the loggers of the servers.
+    `RedactSecrets.install()` adds it to the loggers of the servers.
     """
 
     LOGGERS: Final = (
@@ -49,23 +49,23 @@ class RedactSecrets(logging.Filter):
 
     @classmethod
     def install(cls, *loggers: str) -> None:
-        """Filter what these loggers write, by default those of the known servers; idempotent."""
+        """Add the filter to these loggers, by default to those of the known servers. Idempotent."""
         for name in loggers or cls.LOGGERS:
             logger = logging.getLogger(name)
             if not any(isinstance(each, cls) for each in logger.filters):
                 logger.addFilter(cls())
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Clean a record where it stands; it is never held back."""
+        """Redact a record in place. Always True: the record is logged."""
         try:
             _clean_record(record)
         except Exception:  # noqa: BLE001 - boundary: any object may be in any record
-            return True  # it cannot be formatted: its handler will say so
+            return True  # the record cannot be formatted; its handler reports that
         return True
 
 
 def _clean_record(record: logging.LogRecord) -> None:
-    # First what the message is made of, for some formatters use that instead of the message.
+    # The arguments first, for some formatters use these instead of the message.
     if isinstance(record.args, Mapping):
         record.args = _clean_mapping(record.args, 0)
     elif record.args:
@@ -77,7 +77,7 @@ def _clean_record(record: logging.LogRecord) -> None:
 
 
 def _clean_pair(values: tuple[object, ...]) -> tuple[object, ...]:
-    """Arguments; of a header's name and value, as in `"%s: %s"`, the value is secret."""
+    """Redact arguments. If one is a secret header's name, as in `"%s: %s"`, remove the others."""
     names = {value.lower() for value in values if isinstance(value, str)}
     if names & _SECRET_HEADERS:
         return tuple(
@@ -112,13 +112,16 @@ def _clean(value: object, depth: int) -> object:
 
 
 def _is_frame(value: object) -> bool:
-    # At the level DEBUG, the library websockets logs messages: their beginnings and their ends.
+    # At the level DEBUG, the library websockets logs the beginning and the end of each message.
     kind = type(value)
     return kind.__name__ == "Frame" and kind.__module__.partition(".")[0] == "websockets"
 
 
 def _clean_mapping(values: Mapping[Any, object], depth: int) -> Mapping[Any, object]:
-    """A copy, for it may be a scope that is still in use; of its own kind, for what it does."""
+    """Copy a mapping without its secrets: the original may be a scope that is still in use.
+
+    The copy has the type of the original, because some define how they are formatted.
+    """
     cleaned: Any = copy.copy(values)
     for key, value in values.items():
         name = str(key).lower().lstrip("{").partition("}")[0]

@@ -1,4 +1,4 @@
-"""How an event stream goes on where another ended: what came back, and what is written for it."""
+"""How an event stream resumes another: reading the cursor that came back, and writing new ones."""
 
 import logging
 import time
@@ -11,17 +11,17 @@ from ._cursor import MAX_AGE_SECONDS, CursorFault, CursorKeys, StreamCursor
 
 _log: Final = logging.getLogger("pondsocket.asgi.transport")
 
-# A stream on which nothing moves for a day must not be cut with a cursor that is too old.
+# The cursor of a stream on which no position moves for a day must not become too old.
 _SAY_AGAIN_SECONDS: Final = MAX_AGE_SECONDS / 24
 
 
 class Positions:
-    """Where one stream stands, as far as it is written.
+    """The positions of one stream, up to what has been written to it.
 
-    Its cursor is made with the first channel that has a history; most streams need none.
+    Its cursor is made for the first channel with a history; most streams need none.
 
     Args:
-        session: The stream's; it says what is still joined.
+        session: The stream's session, which knows the channels that are still joined.
     """
 
     __slots__ = (
@@ -41,20 +41,20 @@ class Positions:
         self._keys = keys
         self.cursor: StreamCursor | None = None
         self._said_at = 0.0
-        # The one channel that is in the cursor, where there is one, by whom, and its `mark`.
+        # If the cursor has exactly one channel: its name, the member, and its `mark`.
         self._alone: tuple[str, object, bytes] | None = None
-        # Where it stands there, if `mark` has noted that since.
+        # The position in that channel, if `mark` has noted a newer one.
         self._marked: Position | None = None
         self._departures = 0
         self._noted: dict[str, Position] = {}
-        # By whom each channel is in the cursor: who joins again may do it with other parameters.
+        # The member of each channel in the cursor: a later join may have other parameters.
         self._entered: dict[str, object] = {}
 
     def mark(self, frame: Frame) -> bytes | None:
-        """Note a frame, and tell the streams apart for which `block` is not the same after it.
+        """Note a frame and return a mark. Streams with the same mark get the same `block` after it.
 
-        Nearly all streams of a room are in this room alone, or in no room with a history. Then what
-        is written is made once for all of them, which is told by the same mark; None: not so.
+        Nearly all streams of a channel are in this channel alone, or in no other with a history.
+        Then the text to write is made once for all of them. None if this stream needs its own.
         """
         position = frame.position
         if position is None or self._alone is None or self._noted:
@@ -71,7 +71,7 @@ class Positions:
         return mark
 
     def resume(self, request: ConnectRequest) -> None:
-        """Have the session go on where the cursor of the request says, if it has one."""
+        """Resume the session at the positions in the request's cursor, if there is one."""
         text = request.headers.get("last-event-id") or request.query.get("lastEventId")
         if not text:
             return
@@ -79,8 +79,8 @@ class Positions:
         if isinstance(found, CursorFault):
             _log.info("A stream begins afresh (path=%r): %s", request.path, found.value)
             found = []
-        # As if they were joined already: if this stream ends before they are, the next one has to
-        # know of them just the same.
+        # Entered before they are joined: if this stream ends before that, the next one still has to
+        # know of them.
         for entry in found:
             self._make().enter(*entry)
         if self.cursor is not None:
@@ -94,12 +94,12 @@ class Positions:
         return self.cursor
 
     def note(self, frame: Frame) -> None:
-        """A frame is about to be written."""
+        """Note the position of a frame that is about to be written."""
         if frame.position is not None and frame.channel is not None:
             self._noted[frame.channel] = frame.position
 
     def block(self) -> bytes:
-        """What moves the reader's last event id, to be written with the frames noted."""
+        """Return what sets the reader's last event id, to be written with the frames noted."""
         if self._marked is not None and self._alone is not None and self.cursor is not None:
             self.cursor.move(self._alone[0], self._marked.offset)
             self._marked, self.cursor.is_changed = None, False
@@ -128,14 +128,14 @@ class Positions:
         if len(cursor) == 1:
             (name,) = cursor.names()
             self._alone = (name, self._entered.get(name), cursor.around(name))
-        # A block without data dispatches nothing. An empty id takes back the last one.
+        # A block without data dispatches no event. An empty id clears the last one.
         return b"id: %b\n\n" % (cursor.say(now) if len(cursor) else b"")
 
     def _move(self, cursor: StreamCursor, name: str, position: Position) -> None:
         member = self._session.memberships.get(name)
         if member is None:
             if name in self._entered and not self._session.is_open:
-                cursor.move(name, position.offset)  # written out after the end
+                cursor.move(name, position.offset)  # written after the session's end
             return
         if self._entered.get(name) is member:
             cursor.move(name, position.offset)

@@ -1,8 +1,8 @@
-"""What an ASGI scope says, in the core's words. Pure: scopes in, values out.
+"""Translates ASGI scopes into the core's types. Pure: scopes in, values out.
 
 The path relative to the mount follows the ASGI specification's `root_path`. Hosts differ: most
-leave the full path in `path`, some strip the mount from it, and an app-wide `root_path` of the
-host may stand before the mount in `root_path` though not in `path`.
+leave the full path in `path`, some strip the mount from it, and `root_path` may begin with an
+app-wide `root_path` of the host that `path` does not have.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from pondsocket import ConnectRequest, Refusal
 from pondsocket_common import EVENT_STREAM, ErrorTypes, Headers, QueryParams
 
-# Any: the one type that the dict types of Starlette, Litestar and asgiref all agree with.
+# Any: the only type that fits the dict types of Starlette, Litestar and asgiref.
 Scope: TypeAlias = Mapping[str, Any]
 Message: TypeAlias = Mapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -20,14 +20,14 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
 Transport: TypeAlias = Literal["websocket", "sse"]
 
-# The extension by which `fastlane` lends its lane to a WebSocket's transport.
+# The extension by which `fastlane` gives its lane to a WebSocket's transport.
 FAST_LANE: Final = "pondsocket.fastlane"
 
 _NO_QUERY: Final = QueryParams()
 
 
 def connect_request(scope: Scope, transport: Transport) -> ConnectRequest | Refusal:
-    """The request of one peer to connect; a Refusal where its query cannot be read."""
+    """Build a peer's request to connect; a Refusal if the query is not valid UTF-8."""
     query_string = scope.get("query_string")
     try:
         query = QueryParams(_query_pairs(query_string)) if query_string else _NO_QUERY
@@ -44,7 +44,7 @@ def connect_request(scope: Scope, transport: Transport) -> ConnectRequest | Refu
 
 
 def relative_path(scope: Scope) -> str:
-    """The path below the mount, without a trailing slash; never percent-decoded again."""
+    """Return the path below the mount, without a trailing slash. It is not decoded again."""
     path: str = scope["path"]
     if scope.get("root_path"):
         for mount in _mounts(scope):
@@ -68,9 +68,9 @@ def _is_below(path: str, prefix: str) -> bool:
 
 
 def headers(scope: Scope) -> Headers:
-    """The request headers."""
+    """Return the request headers."""
     raw: Iterable[tuple[bytes, bytes]] = scope.get("headers") or ()
-    # Some servers give an iterator, which can be read but once.
+    # Some servers give an iterator, which can be read only once.
     return Headers.of_bytes(raw if isinstance(raw, list | tuple) else list(raw))
 
 
@@ -82,7 +82,7 @@ def _query_pairs(query_string: bytes) -> Iterator[tuple[str, str]]:
 
 
 def address(scope: Scope) -> str | None:
-    """`host:port` of the peer; None where the server names none, as on a UNIX socket."""
+    """Return the peer's `host:port`. None if the server names none, as on a UNIX socket."""
     host, port, *_ = scope.get("client") or (None, None)
     if not host:
         return None
@@ -90,13 +90,13 @@ def address(scope: Scope) -> str | None:
 
 
 def accepts_event_stream(request_headers: Headers) -> bool:
-    """Whether Accept names text/event-stream; a bare `*/*` is a browser, a crawler or curl."""
+    """Return whether Accept names text/event-stream. `*/*` is not enough: crawlers send it."""
     ranges = ",".join(request_headers.getall("accept")).split(",")
     return any(_media_type(each) == EVENT_STREAM for each in ranges)
 
 
 def is_json(request_headers: Headers) -> bool:
-    """Whether the body is said to be JSON, in any flavour of it (RFC 6839, section 3.1)."""
+    """Return whether Content-Type is JSON, or a type that ends with +json (RFC 6839, 3.1)."""
     media_type = _media_type(request_headers.get("content-type", ""))
     return media_type == "application/json" or (
         media_type.startswith("application/") and media_type.endswith("+json")
@@ -104,22 +104,22 @@ def is_json(request_headers: Headers) -> bool:
 
 
 def announced_length(request_headers: Headers) -> int:
-    """How long the body is said to be; 0 where that is not said, or is no number."""
+    """Return the Content-Length; 0 if it is missing or not a number."""
     value = request_headers.get("content-length", "")
     if not (value.isascii() and value.isdecimal()):
         return 0
-    # Nobody's limit has 19 digits, and int() refuses to read thousands of them.
+    # No limit has 19 digits, and int() refuses to convert thousands of digits.
     return int(value.lstrip("0")[:19] or "0")
 
 
 def stripped_upgrade(request_headers: Headers) -> bool:
-    """Whether a plain request was a WebSocket handshake when it left the client."""
-    # Proxies drop `Upgrade`, which is for one hop (RFC 9110, section 7.6.1), and pass these on.
+    """Return whether a plain request was a WebSocket handshake when it left the client."""
+    # Proxies drop `Upgrade`, which is for one hop (RFC 9110, section 7.6.1), but pass these on.
     return "sec-websocket-key" in request_headers or "sec-websocket-version" in request_headers
 
 
 def is_old_http(scope: Scope) -> bool:
-    """Whether `Connection` headers may be sent: HTTP/2 and later forbid them."""
+    """Return whether `Connection` headers may be sent: HTTP/2 and later forbid them."""
     return str(scope.get("http_version", "1.1")).startswith("1")
 
 
@@ -128,9 +128,9 @@ def _media_type(value: str) -> str:
 
 
 def refusal_headers(refusal: Refusal, body: bytes) -> list[tuple[bytes, bytes]]:
-    """The headers of a refusal's response."""
+    """Return the headers of a refusal's response."""
     # content-length always: without it some servers send chunks, which a refused WebSocket
-    # handshake cannot carry. no-store: a 404 may be cached by default (RFC 9110, 15.5.5).
+    # handshake cannot have. no-store: a 404 may be cached by default (RFC 9110, 15.5.5).
     named = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),

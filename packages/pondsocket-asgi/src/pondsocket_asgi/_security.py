@@ -1,9 +1,9 @@
-"""Which web pages may come in. Pure: headers in, a verdict out; and a log line where it is a no.
+"""Which web pages may connect. Pure, but for a log line: headers in, a verdict out.
 
-A browser sends the cookies of a host with whatever a page of any other host asks of it, and lets
-every page open WebSockets to everywhere. It does say in `Origin` whose page asks. So a page of
-somebody else is refused, whatever it brings; whoever sends no Origin is no browser, and has no
-visitor's cookies to abuse.
+A browser sends a host's cookies with every request to that host, even if a page of another host
+makes the request; and it lets every page open a WebSocket to any host. But its `Origin` header
+names the page's origin. So a page of a foreign origin is refused, whatever credentials it sends. A
+client without an `Origin` is not a browser, and has no visitor's cookies that it could abuse.
 """
 
 import logging
@@ -29,32 +29,32 @@ logger = logging.getLogger("pondsocket.asgi.security")
 
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
-# Without these, nothing tells of a page: see `whose_page`.
+# Without these headers no web page is recognised: see `whose_page`.
 _TELLING: Final = frozenset({b"origin", b"sec-fetch-mode"})
 _METHODS: Final = b"GET, POST, DELETE"
 _EXPOSED: Final = b"X-Connection-ID, Retry-After"
-# What streams and POSTs need, and what applications know their users by.
+# What streams and POSTs need, and what applications identify their users by.
 _REQUEST_HEADERS: Final = ("authorization", "content-type", "last-event-id", CONNECTION_ID_HEADER)
 _HEADER_NAMES: Final = re.compile(r"[a-z0-9-]+(?: *, *[a-z0-9-]+)*", re.IGNORECASE)
 _MAX_HEADER_NAMES: Final = 1_024
-# Ten minutes: what most browsers keep an answer for at most. Every POST would ask, otherwise.
+# Ten minutes: the longest that most browsers keep an answer. Otherwise every POST would ask.
 _PREFLIGHT_SECONDS: Final = b"600"
 
 
 class Page(Enum):
-    """Whose web page asks."""
+    """The origin of the web page that makes a request."""
 
     NONE = "none: not a browser, or a page of this very origin"
     OWN = "one of the host itself"
     LISTED = "one that allowed_origins names"
-    FOREIGN = "one of anybody else"
+    FOREIGN = "one of another origin"
 
 
 def whose_page(headers: Headers, allowed: AllowedOrigins) -> Page:
-    """Judge by `Origin` and `Host`.
+    """Judge a request by its `Origin` and `Host`.
 
-    `X-Forwarded-Host` does not count: everybody can send it. A server or proxy that is to be
-    trusted puts the host that the browser asked for into `Host`.
+    `X-Forwarded-Host` does not count: every client can send it. A trusted server or proxy puts the
+    host that the browser asked for into `Host`.
     """
     origins, hosts = headers.getall("origin"), headers.getall("host")
     if not origins:
@@ -70,22 +70,22 @@ def whose_page(headers: Headers, allowed: AllowedOrigins) -> Page:
 
 
 def _hides_its_origin(headers: Headers) -> bool:
-    # A page may ask without the leave to read the answer, and is not named then; it would still
-    # open a stream with its visitor's cookies (Fetch Standard, "no-cors"; W3C Fetch Metadata).
+    # A "no-cors" request has no `Origin`, and its page cannot read the answer; but it would still
+    # open a stream with the visitor's cookies (Fetch Standard, "no-cors"; W3C Fetch Metadata).
     return headers.get("sec-fetch-mode") == "no-cors" and (
         headers.get("sec-fetch-site") in ("cross-site", "same-site")
     )
 
 
 class Verdict(NamedTuple):
-    """Why a request is refused, if it is, and the headers that its answer has to have."""
+    """The refusal of a request, if it is refused, and the headers that its response must have."""
 
     refusal: Refusal | None
     headers: HeaderList
 
 
 class Doorman:
-    """Looks at the origin of every request, before anything else does."""
+    """Checks the origin of every request, before any other check."""
 
     def __init__(self, pond: PondSocket, clock: Callable[[], float] = time.monotonic) -> None:
         self._pond = pond
@@ -94,8 +94,8 @@ class Doorman:
     def check(self, path: str, headers: Headers) -> Verdict:
         """Judge a request to a path below the mount.
 
-        Pages that are listed get CORS headers with every answer, errors included, for they could
-        not read it otherwise (Fetch Standard, section 3.2). Pages of the host itself need none.
+        Listed pages get CORS headers with every response, errors included: otherwise they could not
+        read it (Fetch Standard, section 3.2). Pages of the host itself need none.
         """
         if not headers.has_any(_TELLING):
             return Verdict(None, [])
@@ -112,14 +112,14 @@ class Doorman:
                 return Verdict(None, [])
 
 
-# Endpoints are few, and their lists never change.
+# Cached: there are few endpoints, and their lists never change.
 @lru_cache
 def _compiled(entries: tuple[str, ...]) -> AllowedOrigins:
     return AllowedOrigins(entries)
 
 
 def _cors(origin: str) -> HeaderList:
-    # Never "*": browsers refuse it together with cookies, and it would name everybody.
+    # Never "*": browsers refuse it together with cookies, and it would allow every origin.
     return [
         (b"access-control-allow-origin", origin.encode("latin-1")),
         (b"access-control-allow-credentials", b"true"),
@@ -129,7 +129,7 @@ def _cors(origin: str) -> HeaderList:
 
 
 def preflight(headers: Headers) -> HeaderList:
-    """What a listed page may do, beside its CORS headers: whatever it asks for."""
+    """Return the headers that allow a listed page what it asks for, beside its CORS headers."""
     asked = ",".join(headers.getall("access-control-request-headers"))
     names = list(_REQUEST_HEADERS)
     if len(asked) <= _MAX_HEADER_NAMES and _HEADER_NAMES.fullmatch(asked):
@@ -142,7 +142,7 @@ def preflight(headers: Headers) -> HeaderList:
 
 
 class RefusalLog:
-    """Says which origins are refused: each once, and not so many that a stranger fills the log."""
+    """Logs each refused origin once, and so few that clients cannot fill the log."""
 
     LINES: Final = 10
     SECONDS: Final = 60.0
@@ -154,7 +154,7 @@ class RefusalLog:
         self._lines: deque[float] = deque(maxlen=self.LINES)
 
     def refused(self, headers: Headers, path: str) -> None:
-        """A page was refused."""
+        """Log that a page was refused."""
         origins = tuple(map(_short, headers.getall("origin")[:2]))
         if origins in self._said:
             return

@@ -1,9 +1,9 @@
-"""What only a server's inside tells: whether it is ending, and whether it pings by itself.
+"""What only a server's internals tell: whether it is ending, and whether it sends pings.
 
-ASGI says nothing of either. Nothing else in this package knows a server by name; what is not found
-is None or False, and everything works without it. Most of it is found in the calls that lead to
-ours, so it is asked in the task that the server runs the app in. Tests against the real servers
-(`tests/integration/test_deploys_inside.py`) fail where one no longer has what is looked for.
+ASGI has neither. No other module of this package knows a server by name, but `fastlane`. What is
+not found is None or False, and everything works without it. Most of it is found in the call stack,
+so these functions are called in the task in which the server runs the app. Tests against the real
+servers (`tests/integration/test_deploys_inside.py`) fail if one no longer has what this looks for.
 """
 
 import sys
@@ -14,18 +14,18 @@ from typing import Any, Final
 from ._scope import Message
 from ._sockets import hurry_socket, reset_when_closed
 
-# Hypercorn cuts off what is left after its graceful_timeout; the last closes need some of it.
+# Seconds. Hypercorn cuts what is left after its graceful_timeout; the last closes need some time.
 _MARGIN: Final = 0.5
 _UVICORN_WEBSOCKETS: Final = "uvicorn.protocols.websockets."
-# asyncio.Transport's, of which uvloop's is no subclass.
+# Methods of asyncio.Transport; uvloop's transport is no subclass of it.
 _ASKED_OF_TRANSPORTS: Final = ("get_extra_info", "abort")
 
 
 def is_leaving(handler: object) -> bool:
-    """Whether the server whose signal handler this is has begun to end.
+    """Return whether the server with this signal handler has begun to end.
 
-    uvicorn's Server: it may have been told by a signal or an attribute, or have counted to its
-    `--limit-max-requests`, which sets no attribute; then it has closed its listeners.
+    It knows uvicorn's Server, which ends by a signal, by an attribute, or when it reaches its
+    `--limit-max-requests`; the last sets no attribute, but closes its listeners.
     """
     server = getattr(handler, "__self__", None)
     if getattr(server, "should_exit", False) is True:
@@ -38,23 +38,23 @@ def is_leaving(handler: object) -> bool:
 
 
 def says_restart(receive: object = None) -> bool:
-    """Whether the WebSocket that is being opened tells by `is_restart` that the server ends it."""
+    """Return whether `is_restart` can tell for the WebSocket that is being opened."""
     return _uvicorn(receive) is not None
 
 
 def is_restart(disconnect: Message) -> bool:
-    """Whether uvicorn, because it ends, and not its peer ended this WebSocket.
+    """Return whether uvicorn closed this WebSocket because it ends, and not the peer.
 
-    A peer may say 1012 as well, and must not drain everybody. uvicorn hands on a peer's reason,
-    though it be empty, and gives none for itself.
+    A peer may send 1012 as well, and must not cause a drain. uvicorn passes on a peer's reason,
+    even an empty one, and gives none of its own.
     """
     return disconnect.get("code") == 1012 and "reason" not in disconnect
 
 
 def ping_seconds(receive: object = None) -> float | None:
-    """How often the server pings the WebSocket that is being opened; None: never, or unknown."""
+    """Return how often the server pings the WebSocket being opened. None: never, or unknown."""
     if (uvicorn := _uvicorn(receive)) is not None:
-        # Of the connection, not of the configuration: until 0.44 and 0.46, two of the three
+        # From the connection, not from the configuration: until 0.44 and 0.46, two of the three
         # implementations ignored `--ws-ping-interval`, and have no such attribute.
         interval = getattr(uvicorn, "ping_interval", None)
     else:
@@ -65,10 +65,10 @@ def ping_seconds(receive: object = None) -> float | None:
 
 
 def hurry_transport(receive: object) -> bool:
-    """What `hurry_connection` does, to the connection that a call's `receive` reads from.
+    """Do what `hurry_connection` does, to the connection that `receive` reads from.
 
-    uvicorn's is a method of its protocol, or of its request, and each has the transport. False
-    where it is not known, and only there: whoever is told so looks the connection up elsewhere.
+    uvicorn's `receive` is a method of an object that has the transport. False only if the transport
+    is not found; then the caller looks the connection up by its addresses.
     """
     transport = _transport(receive)
     if transport is None:
@@ -79,12 +79,12 @@ def hurry_transport(receive: object) -> bool:
 
 
 def abort_transport(receive: object) -> bool:
-    """What `reset_connection` does, likewise; to be called in the event loop."""
+    """Do what `reset_connection` does, likewise. Must be called in the event loop."""
     transport = _transport(receive)
     if transport is None:
         return False
     if (sock := _socket_of(transport)) is not None:
-        # Else the system keeps what was written until the peer takes it, which it never does.
+        # Without a reset, the system keeps what was written until the peer reads it: for ever.
         reset_when_closed(sock)
     transport.abort()
     return True
@@ -97,18 +97,18 @@ def _transport(receive: object) -> Any:
 
 
 def _socket_of(transport: Any) -> Any:
-    """The socket of a transport; None where it has ended."""
+    """Return the socket of a transport. None if the transport has ended."""
     try:
         return transport.get_extra_info("socket")
-    except AttributeError:  # asyncio's for TLS, closed twice
+    except AttributeError:  # raised by asyncio's TLS transport if it was closed twice
         return None
 
 
 class HypercornWorker:
     """The worker of hypercorn that runs the calling task.
 
-    Its workers end without any signal of which an app could know: the parent sets an event, which
-    the worker looks at ten times a second, and then a second one, its `terminated`.
+    Such a worker ends without a signal that an app could see: the parent sets an event, which the
+    worker checks ten times a second; then the worker sets another one, its `terminated`.
     """
 
     def __init__(self, terminated: Any, graceful_timeout: float) -> None:
@@ -117,7 +117,7 @@ class HypercornWorker:
 
     @classmethod
     def find(cls) -> "HypercornWorker | None":
-        """Look for it; a middleware that runs the app in a task of its own hides it."""
+        """Find the worker. None if there is none, or a middleware runs the app in another task."""
         call = _hypercorn()
         if call is None:
             return None
@@ -130,7 +130,7 @@ class HypercornWorker:
         return cls(terminated, float(timeout))
 
     def when_it_ends(self, notice: Callable[[], object]) -> None:
-        """Call a function when the worker begins to end, before it closes anything; once."""
+        """Call `notice` once, when the worker begins to end and before it closes anything."""
         original = self._terminated.set
         if isinstance(original, _Notice):
             return
@@ -138,7 +138,7 @@ class HypercornWorker:
 
 
 class _Notice:
-    """Hypercorn's `Event.set`, after somebody else is told."""
+    """Replaces hypercorn's `Event.set`: calls `notice` before the original."""
 
     def __init__(self, notice: Callable[[], object], original: Callable[[], Any]) -> None:
         self._notice = notice
@@ -152,12 +152,12 @@ class _Notice:
 
 
 def _uvicorn(receive: object) -> Any:
-    """The protocol object of uvicorn that runs the calling task for a WebSocket."""
-    # Its own method, unless a middleware wraps it. To look at the calls makes objects of them,
-    # which stay as long as the calls do: 1 KiB a connection (`python -m tests.benchmarks`,
+    """Return uvicorn's protocol object that runs the calling task for a WebSocket."""
+    # `receive` is its method, unless a middleware wraps it. Looking at the call stack makes frame
+    # objects, which live as long as the calls: 1 KiB a connection (`python -m tests.benchmarks`,
     # "Memory of an idle member").
     owner = getattr(receive, "__self__", None)
-    # One of its classes, or one made of it, as the fast lane's.
+    # One of uvicorn's classes or a subclass, as the fast lane's.
     for each in type(owner).__mro__:
         if each.__module__.startswith(_UVICORN_WEBSOCKETS):
             return owner

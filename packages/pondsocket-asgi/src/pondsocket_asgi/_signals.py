@@ -1,10 +1,10 @@
-"""SIGTERM and SIGINT, held back until the connections have been told and have ended.
+"""SIGTERM and SIGINT, held back until all connections have been told and have ended.
 
-A server that is told to end cuts all its WebSockets at once and waits for event streams for ever;
-lifespan shutdown comes only after both. So while there are connections the signals are ours: the
-first begins the drain of every pond, and when the last connection has ended the server's own
-handler is put back and the signal raised again. Only `signal.signal` can be undone on every
-server: what `loop.add_signal_handler` replaces cannot be read back.
+A server that gets one of them cuts all WebSockets at once and waits for event streams for ever;
+lifespan shutdown comes only after both. So this module handles the signals while there are
+connections. The first signal begins the drain of every pond. When the last connection has ended,
+the server's own handler is restored and the signal is raised again. It uses `signal.signal`, which
+can be undone on every server: what `loop.add_signal_handler` replaces cannot be read back.
 """
 
 import logging
@@ -27,23 +27,23 @@ logger = logging.getLogger("pondsocket.asgi.signals")
 
 _Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
-# A worker that ends by the signal, and not by itself, makes hypercorn's parent end all others.
+# For a hypercorn worker to end by itself. If the signal ends it, the parent ends all others too.
 _WORKER_SECONDS: Final = 2.0
-# The closing handshakes of the last connections, where the signal kills without asking.
+# For the closing handshakes of the last connections, where the signal kills the process at once.
 _PARTING_SECONDS: Final = 0.1
-# What a connection may take after its delay: handlers, leave handlers and a peer that reads slowly.
+# How long a connection may take after the drain: handlers, leave handlers, and a slow reader.
 _OVERTIME_SECONDS: Final = 10.0
 
 
 class SignalHook:
-    """The process's hold on its ending signals while there are connections."""
+    """Holds the process's SIGTERM and SIGINT while there are connections."""
 
     def __init__(self) -> None:
         self._ponds: WeakSet[PondSocket] = WeakSet()
         self._connections = 0
         self._replaced: dict[int, _Handler] = {}
-        self._below: dict[int, _Handler] = {}  # what those go to who call ours out of turn
-        self._handler: Final = self._on_signal  # one object, to be recognised by
+        self._below: dict[int, _Handler] = {}  # for calls of ours while no signal is held
+        self._handler: Final = self._on_signal  # one object, so that it can be compared
         self._wakeup: Wakeup | None = None
         self._loop: _MainLoop | None = None
         self._held: int | None = None
@@ -53,11 +53,14 @@ class SignalHook:
 
     @property
     def should_exit(self) -> bool:
-        """Whether the process is ending; other frameworks look for it at the signal's handler."""
+        """Whether the process is ending; other frameworks read this from the signal's handler."""
         return self._held is not None or is_leaving(self._replaced.get(signal.SIGTERM))
 
     def ask_server(self) -> bool:
-        """Begin the drain if the server has begun to end without a signal; whether it is so."""
+        """Begin the drain if the server has begun to end without a signal.
+
+        Returns whether a drain is going on.
+        """
         if not self._draining and self.should_exit and _is_main_thread():
             self.drain()
         return self._draining
@@ -74,15 +77,15 @@ class SignalHook:
         seconds = pond.options.drain_seconds
         try:
             pond.begin_drain(seconds if self._limit is None else min(seconds, self._limit))
-        except Exception:  # boundary: the process was told to end, and does
+        except Exception:  # boundary: the process has to end whatever a pond does
             logger.exception("The drain of a pond failed.")
 
-    # --- connections come and go --------------------------------------------------------------
+    # --- connections --------------------------------------------------------------------------
 
     def enter(self, pond: PondSocket) -> bool:
-        """A connection begins; False where the signals are not for us to hold."""
+        """Note that a connection begins. False if this cannot hold the signals."""
         if not _is_main_thread():
-            # The server is not the main program, which alone has signals and ends it its own way.
+            # Only the main thread has signals, and the program there ends this server its own way.
             return False
         if pond not in self._ponds:
             self._ponds.add(pond)
@@ -97,7 +100,7 @@ class SignalHook:
         return True
 
     def leave(self) -> None:
-        """It has ended."""
+        """Note that a connection has ended."""
         self._connections -= 1
         if self._connections:
             return
@@ -115,7 +118,7 @@ class SignalHook:
         self._loop = _MainLoop(native)
         for number in (signal.SIGTERM, signal.SIGINT):
             old = signal.getsignal(number)
-            if old == self._handler:  # put back by somebody who had replaced it for a while
+            if old == self._handler:  # other code had replaced it for a while and restored it
                 old = self._below.get(number, signal.SIG_DFL)
             if _is_held(number, old):
                 self._replaced[number] = old
@@ -124,10 +127,10 @@ class SignalHook:
             self._wakeup = Wakeup.replace(native, tuple(self._replaced))
 
     def _release(self) -> Callable[[], None]:
-        """Put back what is still ours, and give what is to be done in the loop afterwards.
+        """Restore the handlers that are still ours. Return what to call in the loop afterwards.
 
-        Who has put a handler over ours since wants us gone, or calls ours, and by it what it
-        stood for.
+        A handler that other code has set since stays. It may call ours, which then calls the one
+        that ours replaced.
         """
         wakeup, self._wakeup = self._wakeup, None
         if wakeup is not None:
@@ -149,13 +152,13 @@ class SignalHook:
         return tidy
 
     def forget(self) -> None:
-        """Leave its signals to a forked child, in which our loop does not run."""
-        self._release()  # and never read: the descriptor is the parent's
+        """Restore the handlers in a forked child, where our loop does not run."""
+        self._release()  # its result is not called: the descriptor is the parent's
         self._connections = 0
         self._held = None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # Between any two bytecodes of the main thread, so nothing is done here that can wait.
+        # Runs between any two bytecodes of the main thread, so it does only what cannot wait.
         if number not in self._replaced:
             self._pass_on(number, frame)
         elif self._held is None:
@@ -163,8 +166,9 @@ class SignalHook:
             if self._loop is None or not self._loop.soon_in_task(self._begin):
                 self._hand_on()
         elif number == signal.SIGINT:
-            # The second one of an impatient person. uvicorn ends at once only where it has seen a
-            # first one. SIGTERM comes twice wherever a parent process hands on what all got.
+            # A second Ctrl-C ends the server at once. The held signal is raised too: uvicorn ends
+            # at once only at its second one. A second SIGTERM is ignored: it comes when a parent
+            # process passes on what the whole process group has got.
             tidy = self._release()
             if self._loop is not None:
                 self._loop.soon(tidy)
@@ -172,7 +176,7 @@ class SignalHook:
             signal.raise_signal(number)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        """Nothing is held: whoever calls our handler by a handler of its own means the server's."""
+        """Call the server's handler: another handler called ours while no signal is held."""
         below = self._below.get(number, signal.SIG_DFL)
         if callable(below):
             below(number, frame)
@@ -182,7 +186,7 @@ class SignalHook:
 
     def _begin(self) -> None:
         if self._held is None or self._loop is None:
-            return  # raised again by now
+            return  # the signal has been raised again meanwhile
         logger.info("%s: the server gets it later.", signal.Signals(self._held).name)
         self.drain()
         if self._connections:
@@ -192,7 +196,7 @@ class SignalHook:
             self._part()
 
     def _part(self) -> None:
-        """Every connection has ended: it is the server's turn."""
+        """Pass the signal on to the server, now that every connection has ended."""
         if self._parting or self._held is None or self._loop is None:
             return
         self._parting = True
@@ -200,7 +204,7 @@ class SignalHook:
             is_worker = parent_process() is not None
             seconds = _WORKER_SECONDS if is_worker else _PARTING_SECONDS
             self._loop.later(seconds, self._hand_on)
-        # Not now: the connection's own call of the app has not returned yet.
+        # Not at once: the last connection's call of the app has not returned yet.
         elif not self._loop.soon(self._hand_on):
             self._hand_on()
 
@@ -217,10 +221,10 @@ class SignalHook:
 
 
 class _MainLoop:
-    """The event loop of the main thread, as it is reached from signal handlers and timers.
+    """The event loop of the main thread, for calls from signal handlers and timers.
 
     Args:
-        native: asyncio's loop or trio's token; neither library is named here.
+        native: asyncio's loop or trio's token; neither library is imported here.
     """
 
     def __init__(self, native: Any) -> None:
@@ -230,7 +234,7 @@ class _MainLoop:
         self._timers: list[threading.Timer] = []
 
     def soon(self, function: Callable[[], object]) -> bool:
-        """Call a function in the loop; False where it has ended, and its connections with it."""
+        """Call a function in the loop. False if the loop has ended, and its connections with it."""
         try:
             self._soon(function)
         except RuntimeError:
@@ -238,7 +242,7 @@ class _MainLoop:
         return True
 
     def soon_in_task(self, function: Callable[[], object]) -> bool:
-        """The same in a task, since anyio cannot tell in asyncio's callbacks which library runs."""
+        """Call a function in a task of the loop: anyio does not work in callbacks of asyncio."""
         create_task = self._create_task
         if create_task is None:
             return self.soon(function)
@@ -253,14 +257,14 @@ class _MainLoop:
 
     def later(self, seconds: float, function: Callable[[], object]) -> None:
         """Call a function in the loop after a while."""
-        # By a thread: no task may outlive the connections, and trio has no timers without tasks.
+        # A thread: no task may outlive the connections, and trio has no timers without tasks.
         timer = threading.Timer(seconds, self.soon, (function,))
         timer.daemon = True
         timer.start()
         self._timers.append(timer)
 
     def forget_later(self) -> None:
-        """Do not call what `later` was to call."""
+        """Cancel every call that `later` has planned."""
         for timer in self._timers:
             timer.cancel()
         self._timers = []
@@ -271,7 +275,7 @@ def _is_main_thread() -> bool:
 
 
 def _is_held(number: int, handler: _Handler) -> bool:
-    """Whether a signal with this handler ends a server, and is not the main program's own."""
+    """Return whether a signal with this handler ends a server, not only the main program."""
     if number == signal.SIGTERM and handler == signal.SIG_DFL:
         return True
     return callable(handler) and handler is not signal.default_int_handler

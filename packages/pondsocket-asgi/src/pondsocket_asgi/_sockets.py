@@ -1,12 +1,12 @@
-"""What only the operating system can do to a peer that reads no more.
+"""How to end the connection of a peer that no longer reads, by the operating system.
 
 To cancel the task that writes to it, or to close its connection, frees nothing: servers wait until
-the peer has taken what they hold for it, and it never does. Two things end it whatever the server.
-Both look through this process's own descriptors, which Linux alone lists in a reliable way:
+the peer has read what they hold for it, and it never does. Two things end it on every server. Both
+look through this process's own descriptors, which only Linux lists in a reliable way:
 
 * a reset of the one connection, found by its two addresses;
-* a limit of the kernel's own to how long a peer may acknowledge nothing. It is set on the
-  listening sockets, from which every connection inherits it, and is therefore opt-in.
+* the kernel's limit on how long a peer may acknowledge nothing. It is set on the listening
+  sockets, from which every connection inherits it; therefore it is opt-in.
 """
 
 import logging
@@ -30,9 +30,9 @@ from ._scope import Scope
 logger = logging.getLogger("pondsocket.asgi.transport")
 
 OWN_DESCRIPTORS: Final = "/proc/self/fd"
-# Linger, for no second: whoever closes the socket now resets it, and nothing queued is kept.
+# SO_LINGER of zero seconds: a close resets the connection and drops what is queued.
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-# Somebody who reads at all takes something within this time, over any network.
+# A peer that reads at all acknowledges something within this time, over any network.
 HURRY_SECONDS: Final = 5
 _FAMILIES: Final = {socket.AF_INET, socket.AF_INET6}
 
@@ -55,16 +55,16 @@ Lines: TypeAlias = frozenset[Line]
 
 
 async def reset_connection(scope: Scope) -> bool:
-    """Reset the connection of a scope; False where its descriptor was not found.
+    """Reset the connection of a scope. False if its descriptor was not found.
 
-    It is not found on a UNIX socket, where a proxy's headers have replaced the client's address,
-    and on systems other than Linux.
+    It is not found on a UNIX socket, on systems other than Linux, and if the client's address in
+    the scope comes from a proxy's headers.
     """
     return await _ask(_resets, reset, scope)
 
 
 async def hurry_connection(scope: Scope) -> bool:
-    """Have the kernel drop this one peer if it takes nothing for `HURRY_SECONDS`.
+    """Have the kernel drop this one peer if it acknowledges nothing for `HURRY_SECONDS`.
 
     False as for `reset_connection`.
     """
@@ -72,10 +72,10 @@ async def hurry_connection(scope: Scope) -> bool:
 
 
 async def limit_unacknowledged(seconds: float) -> bool:
-    """Have the kernel drop peers that acknowledge nothing for so long; False where it cannot.
+    """Have the kernel drop peers that acknowledge nothing for so long. False if it cannot.
 
-    It is set on the listening sockets of this process, and on what they have accepted already; a
-    connection that waits to be accepted at that moment goes without. A stricter limit stays.
+    It is set on the listening sockets of this process, and on the connections that they have
+    accepted. One that waits to be accepted at that moment gets no limit. A stricter limit stays.
     """
     if sys.platform == "linux":
         milliseconds = max(1, round(seconds * 1000))
@@ -93,18 +93,18 @@ async def limit_unacknowledged(seconds: float) -> bool:
 
 
 def line_of_scope(scope: Scope) -> Line | None:
-    """The two ends of a scope's connection; None where they are no TCP addresses."""
+    """Return the two ends of a scope's connection. None if they are not TCP addresses."""
     peer, own = (_address(scope.get(end)) for end in ("client", "server"))
     return None if peer is None or own is None else Line(peer, own)
 
 
 def reset(wanted: Lines) -> Lines:
-    """Reset each of these connections of which there is exactly one socket; gives those found."""
+    """Reset each of these connections that has exactly one socket. Return those found."""
     return _each(wanted, _reset_socket)
 
 
 def hurry(wanted: Lines) -> Lines:
-    """Hurry each of these connections of which there is exactly one socket; gives those found."""
+    """Hurry each of these connections that has exactly one socket. Return those found."""
     return _each(wanted, hurry_socket)
 
 
@@ -119,7 +119,7 @@ def _each(wanted: Lines, act: Callable[[socket.socket], None]) -> Lines:
             seen = _line_of_socket(sock, ports)
             for asked in by_peer.get(seen.peer, ()) if seen else ():
                 if seen and _is_same_end(seen.own, asked.own):
-                    # By inode: two descriptors of one socket are one connection.
+                    # By inode: two descriptors of one socket are the same connection.
                     inode = os.fstat(sock.fileno()).st_ino
                     found[asked][inode] = kept.enter_context(sock.dup())
         alone = {line: next(iter(each.values())) for line, each in found.items() if len(each) == 1}
@@ -129,7 +129,7 @@ def _each(wanted: Lines, act: Callable[[socket.socket], None]) -> Lines:
 
 
 def reset_when_closed(sock: socket.socket) -> None:
-    """Have whoever closes this socket reset its connection."""
+    """Have the close of this socket, by any code, reset its connection."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     except OSError as error:
@@ -146,12 +146,12 @@ def _reset_socket(sock: socket.socket) -> None:
 
 
 def hurry_socket(sock: socket.socket) -> None:
-    """Have the kernel reset this socket if its peer takes nothing, even after it is closed."""
+    """Have the kernel reset this socket if its peer acknowledges nothing, even after its close."""
     _set_limit(sock, HURRY_SECONDS * 1_000)
 
 
 def _limit(milliseconds: int) -> bool:
-    """Limit listeners first: what they accept from then on inherits it, the others follow."""
+    """Set the limit on listeners first, whose new connections inherit it; then on connections."""
     if sys.platform != "linux":
         return False
     listening = set()
@@ -176,16 +176,16 @@ def _set_limit(sock: socket.socket, milliseconds: int) -> None:
 
 
 def own_sockets() -> Iterator[socket.socket]:
-    """The process's stream sockets of the IP families, each as a copy that lives for its turn.
+    """Yield a copy of each IP stream socket of the process; each is closed before the next one.
 
     A copy, because the event loop goes on meanwhile: it may close a descriptor and open another
-    under the same number between one look and the next.
+    with the same number between two system calls.
     """
     with os.scandir(OWN_DESCRIPTORS) as entries:
         names = [entry.name for entry in entries]
     for name in names:
         try:
-            # Before copying: to close a copy of a file drops the process's locks on that file.
+            # Checked before it is copied: closing a copy of a file drops the process's locks on it.
             if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                 continue
             copied = os.dup(int(name))
@@ -202,10 +202,10 @@ def own_sockets() -> Iterator[socket.socket]:
 
 
 def _line_of_socket(sock: socket.socket, ports: Container[int]) -> Line | None:
-    """The two ends of a connected socket, if its peer has one of these ports."""
+    """Return the two ends of a connected socket, if its peer has one of these ports."""
     try:
         peer_name = sock.getpeername()
-        # To parse an address costs more than all the rest.
+        # First the port, because parsing an address costs more than all the rest.
         if peer_name[1] not in ports:
             return None
         peer, own = _address(peer_name), _address(sock.getsockname())
@@ -222,13 +222,13 @@ def _address(pair: Iterable[object] | None) -> Address | None:
         number = int(str(port))
     except ValueError:
         return None
-    # A listener for both families shows IPv4 peers as ::ffff:192.0.2.1.
+    # A listener for both IP versions shows IPv4 peers as ::ffff:192.0.2.1.
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
     return Address(mapped or parsed, number)
 
 
 def _is_same_end(own: Address, asked: Address) -> bool:
-    # Some servers say where they listen, which may be every address, instead of where they are.
+    # Some servers give the address they listen on, which may be 0.0.0.0, not the connection's own.
     return own.port == asked.port and (asked.host.is_unspecified or own.host == asked.host)
 
 
@@ -239,21 +239,21 @@ class _Scan:
 
 
 class _Desk:
-    """What is to be done to connections of one event loop, in a thread.
+    """Collects the connections of one event loop to act on, and scans for them in a thread.
 
-    What is asked for during one scan shares the next: peers stall together, a whole cell of a
-    mobile network at once, and with many thousand descriptors a scan takes a good part of a second.
+    All requests that come during one scan share the next: peers stall together, for instance all of
+    one mobile cell, and with many thousand descriptors a scan takes a good part of a second.
     """
 
     def __init__(self, work: Callable[[Lines], Lines]) -> None:
         self._work = work
         self._turn = anyio.Lock()
-        # Its own: the threads of the application may all be waiting for something.
+        # A limiter of its own: all threads of the application may be busy.
         self._thread = anyio.CapacityLimiter(1)
         self._next = _Scan()
 
     async def ask(self, line: Line) -> bool:
-        """Have it done to one connection; False where that was not found."""
+        """Act on one connection. False if it was not found."""
         scan = self._next
         scan.wanted.add(line)
         async with self._turn:

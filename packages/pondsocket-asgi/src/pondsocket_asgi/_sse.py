@@ -1,4 +1,4 @@
-"""The Server-Sent Events door: GET opens a stream, POST speaks on it, DELETE ends it."""
+"""The SSE transport's requests: GET opens a stream, POST sends a message, DELETE ends it."""
 
 from typing import Final
 from weakref import WeakValueDictionary
@@ -41,7 +41,7 @@ async def serve_http(door: Door, scope: Scope, receive: Receive, send: Send) -> 
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
         self._door = door
@@ -52,10 +52,10 @@ class _Exchange:
         self._headers = headers(scope)
         options = door.pond.options
         self._body = Body(receive, self._headers, options.max_post_bytes, options.post_timeout)
-        self._always: HeaderList = []  # what every answer has to have
+        self._always: HeaderList = []  # headers of every response
 
     async def serve(self) -> None:
-        """Answer, by origin first and then by method."""
+        """Check the origin, then answer by method."""
         refusal, self._always = self._door.doorman.check(relative_path(self._scope), self._headers)
         if refusal is not None:
             await self._refuse_body(refusal)
@@ -101,7 +101,7 @@ class _Exchange:
             message = "Page not found. There are streams here, for Accept: text/event-stream."
             await self._refuse(_not_found(message))
             return
-        # RFC 9110, section 15.5.22: the answer says what to upgrade to.
+        # RFC 9110, section 15.5.22: the response names what to upgrade to.
         message = (
             "This WebSocket handshake came as a plain request: a proxy in front does not pass on"
             " its Upgrade and Connection headers, or this server takes no WebSockets."
@@ -123,11 +123,11 @@ class _Exchange:
         body = await self._read_message()
         if body is None:
             return
-        # Its identity is told only now, and one after another: to be told takes as long as the
-        # application likes, and messages keep the order in which their bodies were there.
+        # The client's identity is checked only now, one POST at a time: the application may take
+        # long to check it, and messages keep the order in which their bodies arrived.
         async with _turn_of(connection_id):
             found = await self._find(connection_id, request)
-            refusal = found if isinstance(found, Refusal) else _post(found, body)
+            refusal = found if isinstance(found, Refusal) else found.post(body)
         if refusal is None:
             await self._respond(204, b"")
         else:
@@ -139,7 +139,7 @@ class _Exchange:
         return await self._body.read()
 
     def _unless_leaving(self, refusal: Refusal) -> Refusal:
-        # Whoever is closed in a drain may well be speaking at that moment.
+        # A client may well send a message at the moment when a drain closes its stream.
         if refusal.status != 404:
             return refusal
         return _NOT_FOUND if self._pond.is_ready else Refusal.leaving()
@@ -154,7 +154,7 @@ class _Exchange:
             await self._respond(204, b"")
 
     def _named(self) -> tuple[str, ConnectRequest] | Refusal:
-        """For which connection the request is."""
+        """Return the connection id that the request names, and the request."""
         request: ConnectRequest | Refusal = connect_request(self._scope, "sse")
         if isinstance(request, Refusal):
             return request
@@ -164,15 +164,16 @@ class _Exchange:
         return connection_id, request
 
     async def _find(self, connection_id: str, request: ConnectRequest) -> Session | Refusal:
-        # One answer for an unknown id, another path, transport or identity: it must not tell which.
+        # The same answer for an unknown id, another path, transport or identity: it must not reveal
+        # which.
         return await self._pond.find_session(connection_id, request) or _NOT_FOUND
 
     async def _refuse_body(self, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
-        """Refuse a request that may have a body, of which nothing or not all was read."""
+        """Refuse a request whose body, if it has one, was not read to its end."""
         if self._scope["method"] not in _BODILESS:
             await self._body.discard()
             if self._body.is_unread and is_old_http(self._scope):
-                more = (*more, _CLOSE)  # on this connection nothing can follow it
+                more = (*more, _CLOSE)  # no request can follow an unread body
         await self._refuse(refusal, *more)
 
     async def _refuse(self, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
@@ -191,10 +192,6 @@ def _turn_of(connection_id: str) -> anyio.Lock:
     )
 
 
-def _post(session: Session, body: bytes | Refusal) -> Refusal | None:
-    return body if isinstance(body, Refusal) else session.post(body)
-
-
 def _invalid(status: int, message: str) -> Refusal:
     return Refusal(status, ErrorTypes.INVALID_MESSAGE, message)
 
@@ -203,7 +200,7 @@ def _not_found(message: str) -> Refusal:
     return Refusal(404, "NOT_FOUND", message)
 
 
-# One answer for whatever is wrong with a connection.
+# The same answer for every fault of a connection.
 _NOT_FOUND: Final = _not_found("Connection not found.")
-# By connection, for as long as any of its messages waits.
+# By connection id. An entry lives as long as one of its POSTs holds the lock or waits for it.
 _turns: Final[WeakValueDictionary[str, anyio.Lock]] = WeakValueDictionary()

@@ -1,8 +1,8 @@
-"""Sending without a task: a server's `send` is driven by whoever has something to send.
+"""Sending without a task: the code that pushes a frame drives the server's `send` itself.
 
 Mostly a `send` finishes without waiting: it writes to the socket. Then one step of it costs a tenth
 of waking a writer for it (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and
-door"). Where it waits, because the peer does not read, a writer goes on with it from there.
+door"). If it has to wait, because the peer does not read, a writer goes on with it from there.
 """
 
 import sys
@@ -14,11 +14,11 @@ from typing import Any, Final, TypeAlias
 from ._scope import Send
 
 Sending: TypeAlias = Coroutine[Any, Any, None]
-"""What the `send` of a server that can be stepped gives."""
+"""What a `send` that can be stepped returns."""
 
-# Whose `send`, and whose wrappers around it, wait for nothing but the peer, open no cancel scope
-# and no time-out before they do, and call nobody: driven by one task and finished by another, they
-# could not. Any other is called by the writer alone.
+# The `send` of these servers, and these wrappers, may be begun by one task and finished by another:
+# they wait only for the peer, open no cancel scope or time-out before that, and call no other code.
+# Any other `send` is called only by the writer.
 # Not hypercorn's: a connection that was cancelled while such a `send` waited kept its socket
 # (tests/integration/test_gone.py, "a cancelled call").
 _SERVERS: Final = ("uvicorn.protocols.", "pondsocket_asgi.")
@@ -31,7 +31,7 @@ _MAX_WRAPPERS: Final = 8
 
 
 def running_asyncio() -> Any:
-    """The running loop, if it is one of asyncio's; not imported, since trio's users need not."""
+    """Return the running loop of asyncio, else None. Does not import asyncio, for users of trio."""
     asyncio = sys.modules.get("asyncio")
     try:
         return None if asyncio is None else asyncio.get_running_loop()
@@ -40,13 +40,13 @@ def running_asyncio() -> Any:
 
 
 def can_step(send: Send) -> bool:
-    """Whether a `send` may be begun by one task and finished by another."""
+    """Return whether a `send` may be begun by one task and finished by another."""
     if running_asyncio() is None:
         return False
     inner: Any = send
     for _ in range(_MAX_WRAPPERS):
         function = getattr(inner, "__func__", inner)
-        # `functools.wraps` lends a wrapper the name of its module, too.
+        # `functools.wraps` copies `__module__` too, so the wrapper's own module is unknown.
         if hasattr(function, "__wrapped__"):
             return False
         module = getattr(function, "__module__", None) or ""
@@ -62,17 +62,17 @@ def can_step(send: Send) -> bool:
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Whether this is asyncio's cancellation.
+    """Return whether this is asyncio's cancellation.
 
-    Of a `send` that has not waited it is never that of the task which drove it there: somebody has
-    cancelled the future for which it was to wait.
+    From a `send` that has not waited yet, it is never a cancellation of the running task: the
+    future that the `send` was to wait for has been cancelled.
     """
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
 def is_stray(error: BaseException) -> bool:
-    """Whether this is asyncio's cancellation, but not of the running task."""
+    """Return whether this is asyncio's cancellation, but not of the running task."""
     if not is_cancelled(error):
         return False
     task = sys.modules["asyncio"].current_task()
@@ -81,14 +81,18 @@ def is_stray(error: BaseException) -> bool:
 
 @types.coroutine
 def go_on(work: Sending, waits_for: object) -> Generator[object, Any, None]:
-    """Finish in this task what another one has begun, and what waits for this."""
+    """Finish in this task a `send` that another task has begun.
+
+    Args:
+        waits_for: What the `send` yielded last.
+    """
     while True:
         try:
             value = yield waits_for
         except GeneratorExit:
             work.close()
             raise
-        except BaseException as error:  # noqa: BLE001 - its own: a cancellation, or a failed wait
+        except BaseException as error:  # noqa: BLE001 - for `work`: a cancellation, or a failed wait
             step = partial(work.throw, error)
         else:
             step = partial(work.send, value)

@@ -20,14 +20,14 @@ from ._resume import Positions
 from ._scope import Receive, Scope, Send
 from ._stepping import Sending
 
-# What is written at once. 64 KiB: asyncio's default high-water mark, above which servers wait.
+# How much is written at once. 64 KiB: asyncio's default high-water mark, above which servers wait.
 _CHUNK_BYTES: Final = 65_536
-# Within so many milliseconds the browsers come back whose streams a restart has ended.
+# After a restart, browsers reconnect after a random time between these two.
 _RETRY_MS: Final = (1_000, 4_000)
 
 
 class _Comment(Frame):
-    """A line that readers ignore, in the form of a frame."""
+    """A comment, which readers ignore, in the form of a frame."""
 
     __slots__ = ()
 
@@ -41,9 +41,9 @@ class SSEStream(Outbox):
     """One open stream as a session's outlet.
 
     Args:
-        positions: Where it stands in channels with a history.
-        is_unnamed: Leave out the names of events, for readers that know none.
-        headers: What the response says besides.
+        positions: Its positions in channels with a history.
+        is_unnamed: Leave out the names of events, for readers that know only unnamed ones.
+        headers: Further headers of the response.
     """
 
     __slots__ = ("_first", "_headers", "_is_plain", "_is_unnamed", "_positions")
@@ -65,13 +65,13 @@ class SSEStream(Outbox):
         self._positions = positions
         self._is_unnamed = is_unnamed
         self._headers = headers
-        # Proxies hold back a response until there is something of its body.
+        # A first comment: proxies hold back a response until its body begins.
         self._first = sse_comment()
-        # Whether what is written of a frame is what most streams are written.
+        # Whether a frame is written in the form that is the same for most streams.
         self._is_plain = False
 
     async def pull(self) -> None:
-        """Return when the peer is gone; what it says comes by POST."""
+        """Return when the peer has disconnected. Its messages come by POST."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.lose()
@@ -87,8 +87,8 @@ class SSEStream(Outbox):
         await put(self._send, {"type": "http.response.start", "status": 200, "headers": named})
 
     def push(self, frame: Frame) -> bool:
-        """Write or queue a frame; False where the outbox is full or the connection is ending."""
-        # Once for every stream that a broadcast goes to, so there is no call that need not be
+        """Write or queue a frame. False if the outbox is full or the connection is ending."""
+        # Runs once for every stream of a broadcast, so it makes no avoidable call
         # (`python -m tests.benchmarks`, "Fan-out to event streams").
         if not self._is_free or not self._is_plain:
             return self._push_own(frame)
@@ -116,7 +116,7 @@ class SSEStream(Outbox):
         return True
 
     def _push_own(self, frame: Frame) -> bool:
-        """The same where what is written is of this stream alone."""
+        """Write or queue a frame whose text this stream does not share with others."""
         if not self._is_free:
             return self._queue(frame)
         if frame.position is not None:
@@ -126,7 +126,7 @@ class SSEStream(Outbox):
         return True
 
     def push_batch(self, batch: Batch) -> bool:
-        """Write several in one piece, or queue them; False where not all of them are taken."""
+        """Write several frames in one piece, or queue them. False if not all were accepted."""
         if not self._is_free:
             return super().push_batch(batch)
         if batch.has_positions:

@@ -1,8 +1,8 @@
-"""The descriptor to which the interpreter writes the number of every signal that comes.
+"""The wakeup descriptor, to which the interpreter writes the number of every signal that comes.
 
 asyncio's `add_signal_handler`, which granian and hypercorn use, reacts to this descriptor and not
-to the signal's Python handler; uvloop needs it to notice signals at all. So whoever holds signals
-back reads it in the loop's stead, and gives the loop those that are not held.
+to the signal's Python handler; uvloop needs it to notice signals at all. So, to hold signals back,
+this reads it in place of the loop, and passes those that are not held on to the loop.
 """
 
 import os
@@ -25,8 +25,8 @@ class Wakeup:
 
     @classmethod
     def replace(cls, loop: Any, held: Container[int]) -> Self | None:
-        """Take the place of the loop's descriptor; None where nobody reads one."""
-        # trio, and asyncio on Windows, only wake by it, and Python's handlers do the rest.
+        """Take the place of the loop's descriptor. None if the loop reads no signals from one."""
+        # For trio, and asyncio on Windows, it only wakes the loop; Python's handlers do the rest.
         if os.name != "posix" or not hasattr(loop, "add_reader"):
             return None
         wakeup = cls(loop, held)
@@ -38,13 +38,13 @@ class Wakeup:
         return wakeup
 
     def restore(self) -> None:
-        """Put the loop's descriptor back, unless somebody has taken our place."""
+        """Restore the loop's descriptor, unless other code has replaced ours."""
         current = signal.set_wakeup_fd(self._old)
         if current != self._writer:
             signal.set_wakeup_fd(current)
 
     def close(self) -> None:
-        """Read no more. In the loop's thread, and not from a signal handler."""
+        """Stop reading. Must be called in the loop's thread, not in a signal handler."""
         self._forward()
         self._loop.remove_reader(self._reader)
         self._close()
@@ -62,4 +62,4 @@ class Wakeup:
             try:
                 os.write(self._old, others)
             except BlockingIOError:
-                pass  # full of signals that have not been read: as good as these
+                pass  # full of signals that are not read yet, which wake the loop just as well

@@ -1,4 +1,4 @@
-"""The WebSocket door: refuse or accept, then frames in and frames out."""
+"""The WebSocket transport: refuse or accept, then frames in and frames out."""
 
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
@@ -29,7 +29,7 @@ MAX_REASON_BYTES: Final = 123
 
 
 async def open_websocket(door: Door, scope: Scope, receive: Receive, send: Send) -> Outbox | None:
-    """What is to be run for one WebSocket scope; None where nobody is let in."""
+    """Admit the client of a WebSocket scope. Return the transport to run; None if it is refused."""
     if (await receive())["type"] != "websocket.connect":
         return None
     outcome = await _admit(door, scope)
@@ -50,7 +50,7 @@ async def open_websocket(door: Door, scope: Scope, receive: Receive, send: Send)
 
 
 async def _admit(door: Door, scope: Scope) -> Session | Refusal:
-    """Have the origin judged, and then the endpoint decide."""
+    """Check the origin, then let the endpoint decide."""
     request = connect_request(scope, "websocket")
     if isinstance(request, Refusal):
         path, named = relative_path(scope), headers(scope)
@@ -63,7 +63,7 @@ async def _admit(door: Door, scope: Scope) -> Session | Refusal:
 
 
 def _quiet_seconds(options: Options, receive: Receive) -> float | None:
-    """After how long without a write a heartbeat is due; None where the server's pings do."""
+    """Return after how long without a write a heartbeat is due. None if the server pings enough."""
     heartbeat, ping = options.heartbeat_seconds, ping_seconds(receive)
     is_pinged = heartbeat is not None and ping is not None and ping <= heartbeat
     return None if is_pinged else heartbeat
@@ -86,18 +86,20 @@ async def _start_response(status: int, named: list[tuple[bytes, bytes]], send: S
     try:
         await put(send, start)
     except PeerGone as gone:
-        # uvicorn's older implementation (`--ws websockets`) sends only what Python has a name for,
-        # 599 for instance not. RFC 9110, section 15: an unknown status counts as its class's first.
+        # uvicorn's older implementation (`--ws websockets`) sends only a status that Python has a
+        # name for; 599 has none. RFC 9110, section 15: an unknown status counts as the first of its
+        # class.
         if not isinstance(gone.__cause__, ValueError):
             raise
         await put(send, start | {"status": status // 100 * 100})
 
 
 class Lane(Protocol):
-    """What `pondsocket_asgi.fastlane` lends, in a scope's extensions."""
+    """What `pondsocket_asgi.fastlane` adds to a scope's extensions."""
 
     is_open: bool
     write: Callable[[bytes], object]
+    session: Session | None
 
 
 class ASGIWebSocketTransport(Outbox):
@@ -123,24 +125,24 @@ class ASGIWebSocketTransport(Outbox):
         self._max_message_bytes = session.options.max_message_bytes
 
     async def pull(self) -> str | bytes | None:
-        """The next message; None when the peer is gone or sent more than it may."""
+        """Return the next message. None when the peer has disconnected or sent too much."""
         if not self._is_accepted:
-            # Asked before the accept, some servers give the connect message a second time.
+            # Called before the accept, some servers' `receive` returns the connect message again.
             self._accepted = anyio.Event()
             await self._accepted.wait()
             self._accepted = None
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
             if self._on_restart is not None and is_restart(message):
-                # Event streams are told by nobody else. Before this peer is lost: it is told as
-                # well, and would seem slow where nothing can be queued for it any more.
+                # Nothing else tells the event streams. Before `lose`: the drain sends to this peer
+                # too, which would count as slow if nothing could be queued for it any more.
                 self._on_restart()
             self.lose()
             return None
         data: str | bytes | None = message.get("text")
         if data is None:
             data = message.get("bytes") or b""
-        # No character of UTF-8 is longer than 4 bytes, so nearly every message is decided by this
+        # A character has at most 4 bytes in UTF-8: this decides for nearly every message
         # (tests/benchmarks/microbench.py, "event, the handler does nothing; core and door").
         most = self._max_message_bytes
         if most is not None and len(data) * 4 > most and _is_longer(data, most):
@@ -163,10 +165,10 @@ class ASGIWebSocketTransport(Outbox):
                 self._accepted.set()
 
     def push(self, frame: Frame) -> bool:
-        """Write or queue a frame; False where the outbox is full or the connection is ending."""
+        """Write or queue a frame. False if the outbox is full or the connection is ending."""
         if not self._is_free:
             return self._queue(frame)
-        # Once for every recipient of every broadcast, so there is no call that need not be
+        # Runs once for every recipient of every broadcast, so it makes no avoidable call
         # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and door").
         self._writes += 1
         message = frame.message
@@ -182,7 +184,7 @@ class ASGIWebSocketTransport(Outbox):
         return True
 
     async def _write_queued(self, backlog: Backlog, /) -> None:
-        # What `put` does, without a call for each frame.
+        # As `put`, without a call for each frame.
         send, queued = self._send, backlog.queued
         try:
             while queued:
@@ -205,8 +207,8 @@ class ASGIWebSocketTransport(Outbox):
 class FastWebSocketTransport(ASGIWebSocketTransport):
     """One accepted WebSocket of `pondsocket_asgi.fastlane`, as a session's outlet.
 
-    While the peer keeps up, ready frames go straight to its socket. When it does not, they wait
-    here, and are sent as to any server.
+    While the peer keeps up, ready-made frames go straight to its socket. When it does not, they
+    wait here, and are sent as on any server.
     """
 
     __slots__ = ("_lane",)
@@ -214,9 +216,10 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
     def __init__(self, scope: Scope, *arguments: Any, **options: Any) -> None:
         super().__init__(scope, *arguments, **options)
         self._lane: Lane = scope["extensions"][FAST_LANE]
+        self._lane.session = self._session
 
     def push(self, frame: Frame) -> bool:
-        """Write or queue a frame; False where the outbox is full or the connection is ending."""
+        """Write or queue a frame. False if the outbox is full or the connection is ending."""
         if self._is_free:
             if self._lane.is_open:
                 self._writes += 1
@@ -227,7 +230,7 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
         return self._queue(frame)
 
     def push_batch(self, batch: Batch) -> bool:
-        """Write several in one piece, or queue them; False where not all of them are taken."""
+        """Write several frames in one piece, or queue them. False if not all were accepted."""
         if not self._is_free or not self._lane.is_open:
             return super().push_batch(batch)
         self._writes += 1

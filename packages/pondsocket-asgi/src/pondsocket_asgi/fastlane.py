@@ -1,31 +1,31 @@
-"""uvicorn's WebSockets with less between the socket and the app; opt-in, by uvicorn's own option:
+"""uvicorn's WebSockets with less between the socket and the app. Opt-in, by uvicorn's own option.
 
     uvicorn --ws pondsocket_asgi.fastlane:Protocol app
 
-Handshakes, control frames, limits, close codes and whatever else is unusual stay those of uvicorn
-and of websockets, from which this inherits. Past them go three things that happen many times a
-second:
+Handshakes, control frames, limits, close codes and rare cases are left to uvicorn and websockets,
+from which this inherits. Three things that happen many times a second bypass them:
 
-* a text that the app has framed before, once for all who get it: `scope["extensions"]` has a lane;
+* a text that the app has framed once for all its recipients: `scope["extensions"]` has a lane;
 * whole, plain messages of the peer, which are cut out of what the socket gave. All other bytes go
-  through the parser of websockets, which for that must stand between two frames: so they are
-  followed, frame by frame, until it does again;
-* the way of a message to the app: a deque in place of an asyncio.Queue, and reading is paused where
+  through the parser of websockets. Messages may bypass the parser only while it is between two
+  messages; so those bytes are followed, frame by frame, until it is;
+* pings, pongs and small fragments, which uvicorn takes without a limit: they are counted
+  (`_bounded`);
+* the queue of messages to the app: a deque in place of an asyncio.Queue, and reading is paused when
   much is waiting, not at each message.
 
 `python -m tests.benchmarks` has it as `ours-lane`: "Fan-out", "Echo", "members all sending".
 
-It knows its base class from the inside. What it needs of that is asked for when this is imported.
+It depends on internals of its base class. The import checks that these are there.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
-from pondsocket_common import websocket_frame
+from pondsocket_common import CloseCode, websocket_frame
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -35,8 +35,13 @@ from websockets.http11 import Request
 from websockets.protocol import Protocol as WebSocketProtocol
 from websockets.protocol import State
 
+from ._bounded import TOO_MANY, BoundedProtocol
 from ._framewalk import FrameWalk
+from ._received import Received
 from ._scope import FAST_LANE
+
+if TYPE_CHECKING:
+    from pondsocket import Session
 
 try:
     from websockets.speedups import apply_mask
@@ -45,48 +50,52 @@ except ImportError:  # where websockets was built without a compiler
 
 __all__ = ["Lane", "Protocol"]
 
-# Characters of texts and bytes of others that wait for the app before reading is paused; what one
-# read of the socket brings, 256 KiB at most on both event loops, may come on top.
+# Characters of texts, and bytes of binary messages, that wait for the app before reading is paused.
+# One more read of the socket may add 256 KiB at most, on both event loops.
 _MOST_HELD: Final = 256 * 1024
 
 _TEXT: Final = 0x81
 _BINARY: Final = 0x82
 _HEAD_OF_REQUEST: Final = b"\r\n\r\n"
-# The largest size that stands in a frame's second byte.
+# The largest size that fits in a frame's second byte.
 _SHORT: Final = 125
 
-# What is overridden or used of the base class, and of the one of websockets behind it.
+# What this overrides or uses of the base class, and of the class of websockets below it.
 _METHODS: Final = frozenset(
     {"connection_made", "connection_lost", "pause_writing", "resume_writing", "shutdown"}
     | {"data_received", "handle_connect", "handle_close", "handle_parser_exception", "receive"}
+    | {"handle_bytes", "handle_cont", "handle_ping", "handle_pong", "handle_text"}
     | {"keepalive_timeout", "run_asgi", "send", "send_receive_event_to_app"}
 )
 _ATTRIBUTES: Final = frozenset(
-    {"close_sent", "conn", "handshake_complete", "handshake_initiated", "loop", "queue"}
-    | {"read_paused", "transport", "writable"}
+    {"close_sent", "close_timer", "conn", "handshake_complete", "handshake_initiated", "loop"}
+    | {"queue", "read_paused", "transport", "writable"}
 )
-# What asyncio's own class has is not enough.
+# A method that the base class only inherits from this one does not count.
 _NO_USE: Final = asyncio.Protocol
 _BELOW: Final = frozenset({"debug", "extensions", "parser", "parser_exc", "state"})
 
 
 class Lane:
-    """The way of ready-made frames to one peer.
+    """Writes ready-made frames to one peer.
 
     Attributes:
         is_open: Whether `write` may be called: after the handshake and before any close frame, and
-            not while the peer is behind. An aborted transport takes nothing, open or not.
+            not while the peer is behind. An aborted transport drops what is written to it.
         write: Writes one or several whole frames of a server.
+        session: Set by the app: closes the connection of a peer that sends too many small frames.
+            Where it is None, the protocol closes it.
     """
 
-    __slots__ = ("is_open", "write")
+    __slots__ = ("is_open", "session", "write")
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self.is_open = False
         self.write = write
+        self.session: Session | None = None
 
 
-class Protocol(WebSocketsSansIOProtocol):
+class Protocol(BoundedProtocol):
     """One WebSocket connection of uvicorn's."""
 
     def __init__(
@@ -97,11 +106,11 @@ class Protocol(WebSocketsSansIOProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        # All that the base class does with its queue, beside `receive`, is `put_nowait`.
-        self.queue = self._inbox = _Inbox()  # type: ignore[assignment]
+        # Besides `receive`, which is overridden, the base class only calls `put_nowait`.
+        self.queue = self._inbox = Received()  # type: ignore[assignment]
         self._most_messages = max(1, config.ws_max_queue)
         self._largest = config.ws_max_size
-        # Of a read that is one short text, with its two bytes and the mask.
+        # The size of a read that is one short text, with its two bytes and the mask.
         self._longest_short = min(_SHORT, self._largest) + 6
         self._walk: FrameWalk | None = None
         self._lane = Lane(_nowhere)
@@ -110,79 +119,80 @@ class Protocol(WebSocketsSansIOProtocol):
         self._is_plain = False
         self._is_clear = False
 
-    # --- what opens and closes the lane, and the direct way in ----------------------------------
+    # --- what opens and closes the lane, and the direct path of messages from the peer ----------
 
     def _settle(self) -> None:
-        """Find out what is allowed; after everything that may have changed it."""
-        # Between the answer to the handshake and the first close frame, whoever sends it.
+        """Update what is allowed. Called after everything that may have changed it."""
+        # True between the answer to the handshake and the first close frame of either side.
         lives = self.conn.state is State.OPEN and not self.transport.is_closing()
-        self._is_direct = lives and self._is_certain
+        self._is_direct = lives and self._is_certain and not self._has_stopped
         self._lane.is_open = lives and self._is_clear and self.writable.is_set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; the transport is there."""
+        """Set up the lane, now that the transport is there."""
         super().connection_made(transport)
         self._lane.write = self.transport.write
-        # The transport has served requests before. Where their answers still fill it, it has told
-        # somebody else that writing is paused, and would not tell it again.
+        # The transport may have served HTTP requests before. If their responses still fill it, it
+        # has called `pause_writing` on another protocol, and does not call it again.
         low, _ = self.transport.get_write_buffer_limits()
         self._is_clear = self.transport.get_write_buffer_size() <= low
 
     def handle_connect(self, event: Request) -> None:
-        """Begin the app's task, and give it the lane."""
+        """Start the app's task, and put the lane into its scope."""
         super().handle_connect(event)
         if not self.close_sent:
-            # The app's task begins a turn later.
+            # In time: the app's task begins one loop turn later.
             self.scope["extensions"][FAST_LANE] = self._lane  # type: ignore[assignment]
-            # Whoever wants to see frames in the log sees them all.
+            # With debug logging all frames take uvicorn's path, so that all are in the log.
             self._is_certain &= not self.conn.debug and all(
                 isinstance(extension, PerMessageDeflate) for extension in self.conn.extensions
             )
             self._is_plain = not self.conn.debug and not self.conn.extensions
 
     def pause_writing(self) -> None:
-        """The peer is behind."""
+        """Close the lane: the peer is behind."""
         super().pause_writing()
         self._lane.is_open = False
 
     def resume_writing(self) -> None:
-        """The peer has caught up."""
+        """Open the lane again: the peer has caught up."""
         super().resume_writing()
         self._settle()
 
     def handle_close(self, event: Any) -> None:
-        """The peer closes."""
+        """Handle a close frame of the peer."""
         super().handle_close(event)
         self._settle()
 
     def handle_parser_exception(self) -> None:
-        """The peer has broken the protocol."""
+        """Handle a violation of the protocol by the peer."""
         super().handle_parser_exception()
         self._settle()
 
     def keepalive_timeout(self) -> None:
-        """The peer has not answered a ping."""
+        """Handle a ping that the peer has not answered in time."""
         super().keepalive_timeout()
         self._settle()
 
     def shutdown(self) -> None:
-        """The server ends."""
+        """Close the connection, because the server ends."""
         super().shutdown()
         self._settle()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is no more."""
+        """Release the transport and the parser: the connection has ended."""
         super().connection_lost(exc)
         self._settle()
-        # For an app that keeps it, and so the transport.
+        # An app may keep the lane, which would keep the transport.
         self._lane.write = _nowhere
-        # The parser is a generator of the very object that holds it, and the traceback of what
-        # stopped it holds both: without this, the garbage collector would have to find them.
+        self._lane.session = None
+        # The parser is a generator of the object that holds it, and the traceback of the exception
+        # that stopped it holds both: without this, only the garbage collector would free them.
         self.conn.parser.close()
         self.conn.parser_exc = None
 
     async def run_asgi(self) -> None:
-        """Run the app; its end is that of the connection."""
+        """Run the app. When it ends, the connection ends."""
         try:
             await super().run_asgi()
         finally:
@@ -191,7 +201,7 @@ class Protocol(WebSocketsSansIOProtocol):
     # --- out ------------------------------------------------------------------------------------
 
     async def send(self, message: ASGISendEvent) -> None:
-        """The app's `send`."""
+        """Send a message of the app. This is the app's `send`."""
         if message["type"] == "websocket.send":
             text = message.get("text")
             if self._is_plain and text is not None and message.get("bytes") is None:
@@ -205,11 +215,12 @@ class Protocol(WebSocketsSansIOProtocol):
             await super().send(message)
         finally:
             self._settle()
+            self.hasten()
 
     # --- in -------------------------------------------------------------------------------------
 
     async def receive(self) -> ASGIReceiveEvent:
-        """The app's `receive`."""
+        """Return the next message for the app. This is the app's `receive`."""
         inbox = self._inbox
         messages = inbox.messages
         while not messages:
@@ -218,7 +229,7 @@ class Protocol(WebSocketsSansIOProtocol):
             try:
                 await waiter
             finally:
-                # Of several who wait, each wakes the one before it.
+                # If several tasks wait, each wakes the one before it.
                 if before is not None and not before.done():
                     before.set_result(None)
         message, size = messages.popleft()
@@ -233,15 +244,15 @@ class Protocol(WebSocketsSansIOProtocol):
         return message
 
     def send_receive_event_to_app(self) -> None:
-        """Queue a message that came the usual way."""
-        # The base class pauses reading here unless it is paused.
+        """Queue a message that came through the base class."""
+        # The base class would pause reading here, unless reading is paused already.
         is_paused, self.read_paused = self.read_paused, True
         super().send_receive_event_to_app()
         self.read_paused = is_paused
         self._bound()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the socket gave."""
+        """Process the bytes of one read of the socket."""
         if self._is_direct:
             size = len(data)
             # One short text and nothing else is what nearly all clients send
@@ -249,15 +260,15 @@ class Protocol(WebSocketsSansIOProtocol):
             if (
                 6 <= size <= self._longest_short
                 and data[0] == _TEXT
-                and data[1] == size + 122  # the mask's bit, and the size without six bytes
+                and data[1] == size + 122  # 128, the mask's bit, + the size - 6 bytes of header
                 and self._walk is None
             ):
                 try:
                     text = apply_mask(data[6:], data[2:6]).decode()
                 except UnicodeDecodeError:
-                    pass  # the base class tells the peer, and the log
+                    pass  # the base class closes the connection and logs it
                 else:
-                    # `_Inbox.put`, without the call.
+                    # `Received.put`, without the call.
                     inbox = self._inbox
                     inbox.messages.append(({"type": "websocket.receive", "text": text}, size))
                     inbox.held += size
@@ -272,15 +283,23 @@ class Protocol(WebSocketsSansIOProtocol):
             self._take(data)
             return
         if not self.handshake_complete:
-            # The request comes alone, as uvicorn hands it on, and nothing may come before the
-            # answer. Else nobody knows here where frames begin.
+            # uvicorn passes on the request alone, and the peer may send no frame before the answer.
+            # Otherwise it is not known here where frames begin.
             self._is_certain = not self.handshake_initiated and data.find(_HEAD_OF_REQUEST) == len(
                 data
             ) - len(_HEAD_OF_REQUEST)
         super().data_received(data)
 
+    def ask_app_to_close(self) -> bool:
+        """Ask the app to close the connection. False if there is no app that will."""
+        self._settle()
+        if self._lane.session is None:
+            return False
+        self._lane.session.close(CloseCode.RATE_LIMITED, TOO_MANY)
+        return True
+
     def _take(self, data: bytes) -> None:
-        """Take what is whole and plain; the rest is for the base class, one frame at a time."""
+        """Queue whole, plain messages; pass the rest to the base class, one frame at a time."""
         position, end = 0, len(data)
         while position < end and self._is_direct:
             if self._walk is None:
@@ -291,11 +310,11 @@ class Protocol(WebSocketsSansIOProtocol):
             start, position = position, self._walk.on(data, position)
             if self._walk.has_ended:
                 self._walk = None
-            super().data_received(data[start:position])
+            self.parse(data[start:position])
         self._bound()
 
     def _take_plain(self, data: bytes, position: int, end: int) -> int:
-        """Take one frame after the other; gives where the first one begins that is another's."""
+        """Queue whole, plain messages. Return where the first other frame begins."""
         inbox, largest = self._inbox, self._largest
         while position + 6 <= end:
             opcode, size, body = data[position], data[position + 1] - 128, position + 6
@@ -321,52 +340,26 @@ class Protocol(WebSocketsSansIOProtocol):
         return position
 
     def _bound(self) -> None:
-        """Read no more while this much waits for the app."""
+        """Pause reading if too much waits for the app."""
         inbox = self._inbox
-        if not self.read_paused and (
-            len(inbox.messages) >= self._most_messages or inbox.held >= _MOST_HELD
+        if (
+            not self.read_paused
+            and (len(inbox.messages) >= self._most_messages or inbox.held >= _MOST_HELD)
+            and not self._has_stopped
         ):
             self.read_paused = True
             self.transport.pause_reading()
 
 
-class _Inbox:
-    """What waits for the app, and who waits for it."""
-
-    __slots__ = ("held", "messages", "waiter")
-
-    def __init__(self) -> None:
-        self.messages: deque[tuple[ASGIReceiveEvent, int]] = deque()
-        self.held = 0
-        self.waiter: asyncio.Future[None] | None = None
-
-    def put(self, message: ASGIReceiveEvent, size: int) -> None:
-        """Queue a message."""
-        self.messages.append((message, size))
-        self.held += size
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def put_nowait(self, message: ASGIReceiveEvent) -> None:
-        """Queue a message of the base class, as in an asyncio.Queue."""
-        size = 0
-        if message["type"] == "websocket.receive":
-            size = len(message.get("text") or message.get("bytes") or "")
-        self.put(message, size)
-
-
 def _nowhere(_frames: bytes) -> None:
-    """Where frames go before and after the connection."""
+    """Drop frames: there is no connection yet, or no longer."""
 
 
 def _missing(base: type[WebSocketsSansIOProtocol], below: type[object]) -> list[str]:
-    """What this relies on, and uvicorn's class, or that of websockets below it, does not have."""
+    """Return the names that this relies on, but that the two classes do not have."""
     return sorted(
         {name for name in _METHODS if getattr(base, name, None) is getattr(_NO_USE, name, None)}
-        # Attributes that `__init__` sets: no object needs to be made to see them.
+        # Attributes that `__init__` sets, found without making an object.
         | (_ATTRIBUTES - set(base.__init__.__code__.co_names))
         | (_BELOW - set(below.__init__.__code__.co_names))
     )

@@ -5,7 +5,6 @@ from ._codec import (
     decode_client,
     decode_client_batch,
     decode_server,
-    dump_json,
     encode_client,
     encode_reply,
     encode_server,
@@ -26,6 +25,7 @@ from ._enums import (
 from ._errors import EncodingError, InvalidMessage, PondSocketError
 from ._headers import CONNECTION_ID_HEADER, EVENT_STREAM, Headers, QueryParams, parse_cookies
 from ._ids import fresh_epoch, fresh_id, fresh_ref
+from ._json import dump_json
 from ._messages import (
     Acknowledged,
     ClientMessage,

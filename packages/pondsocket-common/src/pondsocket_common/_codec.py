@@ -1,17 +1,15 @@
-"""Messages to JSON and back: the only file that knows JSON and the names on the wire.
+"""Messages to JSON and back: the only file that knows the names on the wire.
 
-Inbound messages are checked by hand rather than by a model, which takes several times as long,
-on a path that every message of every client takes. Messages of a server are decoded by clients
-and tests only, where pydantic does it.
+A client's messages are checked by hand: a model takes several times as long, and every message of
+every client passes here. Only clients and tests decode a server's messages; there pydantic does it.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Final, NoReturn, cast
 
 import orjson
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from ._enums import (
@@ -24,7 +22,8 @@ from ._enums import (
     ServerActions,
     SystemEvents,
 )
-from ._errors import EncodingError, InvalidMessage
+from ._errors import InvalidMessage
+from ._json import dump_json, dump_model, load_json
 from ._messages import (
     Acknowledged,
     ClientMessage,
@@ -45,7 +44,7 @@ from ._messages import (
     ServerPayload,
 )
 from ._names import MAX_NAME_CHARS, channel_name_fault, is_channel_name, is_name, readable
-from ._values import holds_huge, is_tame, measure, parse_int
+from ._values import find_excess, is_flat
 
 MAX_BATCH: Final = 64
 """How many messages one POST may carry."""
@@ -83,31 +82,11 @@ _WIRE_NAMES: Final = {
 _ADAPTERS: Final = {cls: TypeAdapter(cls) for cls in _PAYLOAD_TYPES}
 
 
-def dump_json(value: object) -> bytes:
-    """JSON text of what the application may send: JSON values, mappings, dataclasses, models.
-
-    Raises:
-        EncodingError: The value cannot be said in JSON, or holds an integer outside 64 bits.
-    """
-    try:
-        return orjson.dumps(value, default=_dump_model)
-    except TypeError as exc:
-        raise EncodingError(f"The payload cannot be written as JSON: {exc}") from exc
-
-
-def _dump_model(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True)
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is not a JSON value")
-
-
 # --- outbound ---------------------------------------------------------------------------------
 
 
 def encode_server(message: ServerMessage) -> bytes:
-    """The JSON text of a server's message.
+    """Encode a server's message as JSON.
 
     Raises:
         EncodingError: The application's payload cannot be written as JSON.
@@ -130,13 +109,13 @@ def encode_server(message: ServerMessage) -> bytes:
         envelope["epoch"], envelope["offset"] = position
     # As `dump_json`, without the call: microbench.py, "encode a broadcast as text".
     try:
-        return orjson.dumps(envelope, _dump_model)
+        return orjson.dumps(envelope, dump_model)
     except TypeError:
-        return dump_json(envelope)  # which says what is wrong
+        return dump_json(envelope)  # raises an EncodingError with the cause
 
 
 def encode_reply(request: ClientMessage, event: str, payload: Payload) -> bytes:
-    """The JSON text of the application's answer to a request: a SYSTEM message with its id.
+    """Encode the application's reply to a request as JSON: a SYSTEM message with the same id.
 
     Raises:
         EncodingError: The payload cannot be written as JSON.
@@ -150,13 +129,13 @@ def encode_reply(request: ClientMessage, event: str, payload: Payload) -> bytes:
         "payload": payload,
     }
     try:
-        return orjson.dumps(envelope, _dump_model)
+        return orjson.dumps(envelope, dump_model)
     except TypeError:
-        return dump_json(envelope)  # which says what is wrong
+        return dump_json(envelope)  # raises an EncodingError with the cause
 
 
 def encode_client(message: ClientMessage) -> bytes:
-    """The JSON text of a client's message."""
+    """Encode a client's message as JSON."""
     envelope: dict[str, object] = {
         "action": message.action,
         "event": message.event,
@@ -174,93 +153,103 @@ def encode_client(message: ClientMessage) -> bytes:
 # --- inbound, from a client -------------------------------------------------------------------
 
 
-def decode_client(data: str | bytes) -> ClientMessage | Ping:
-    """One message of a client.
+def decode_client(data: str | bytes, *, refuses_events: bool = False) -> ClientMessage | Ping:
+    """Decode and check one message of a client.
+
+    Args:
+        refuses_events: The caller refuses an event in any case: no more of it is looked at than
+            an answer needs.
 
     Raises:
-        InvalidMessage: Whatever is wrong with it.
+        InvalidMessage: The message breaks the protocol.
     """
     try:
         value = orjson.loads(data)
-        # One by one, which is faster than an `itemgetter`.
+        # One subscript at a time is faster than an `itemgetter`.
         action, event, payload = value["action"], value["event"], value["payload"]
         channel_name, request_id = value["channelName"], value["requestId"]
-        names = _slashed((channel_name, event, request_id))  # or TypeError: one is no string
-    except (KeyError, TypeError, orjson.JSONDecodeError):  # a ping, or nothing good
-        return _client_message(_checked(_load(data), data))
-    # An event as nearly all are, judged in place and its names together: microbench.py,
-    # "decode_client", 10 of 17 us. It lets nothing through that the long way, which has the last
-    # word, would refuse; names of which two slashes come together, for instance, it leaves to that.
+        names = _slashed((channel_name, event, request_id))  # TypeError if one is no string
+    except (KeyError, TypeError, orjson.JSONDecodeError):  # a ping, or an invalid message
+        return _checked_message(load_json(data), data, refuses_events)
+    # The fast path, which nearly all events take, checks all names at once: microbench.py,
+    # "decode_client", 10 of 17 us. It accepts nothing that `_client_message` would refuse. What it
+    # does not accept, `_client_message` decides: names that hold "//", for instance.
     if (
         action == "BROADCAST"
-        and len(value) == 5  # no other field, in which anything might be nested
+        and len(value) == 5  # no other field, whose depth would have to be measured
         and channel_name
         and request_id
         and names[0] == "/"
-        and "//" not in names  # nor an empty event, or a channel name that ends with one
+        and "//" not in names  # nor an empty event, nor a channel name that ends with "/"
         and len(names) <= MAX_NAME_CHARS
         and names.isprintable()
         and event not in RESERVED_EVENTS
         and type(payload) is dict
-        and is_tame(payload)
     ):
+        if not (is_flat(payload) or refuses_events) and (excess := find_excess(data)) is not None:
+            _refuse(value, None, excess.reason)
         # As `ClientMessage(…)`, at half the cost.
         return _tuple(
             ClientMessage, (_BROADCAST, event, channel_name, request_id, payload, None, None)
         )
-    return _client_message(_checked(value, data))
+    return _checked_message(value, data, refuses_events)
 
 
-def decode_client_batch(data: str | bytes) -> list[ClientMessage | Ping]:
-    """One message of a client, or a JSON array of 1 to 64 of them.
+def decode_client_batch(
+    data: str | bytes, *, refuses_events: bool = False
+) -> list[ClientMessage | Ping]:
+    """Decode and check one message of a client, or a JSON array of 1 to 64 of them.
+
+    Args:
+        refuses_events: The caller refuses them all in any case if one is an event.
 
     Raises:
-        InvalidMessage: Whatever is wrong with any of them.
+        InvalidMessage: One of them breaks the protocol.
     """
-    value = _checked(_load(data), data)
-    if not isinstance(value, list):
-        return [_client_message(value)]
+    value = load_json(data)
+    if type(value) is not list:
+        return [_checked_message(value, data, refuses_events)]
     if not 1 <= len(value) <= MAX_BATCH:
         raise InvalidMessage(f"An array must hold 1 to {MAX_BATCH} messages.")
-    return [_client_message(item) for item in value]
+    messages = [_client_message(item) for item in value]
+    if not (refuses_events and any(map(_is_event, messages))):
+        _check(value, data)
+    return messages
 
 
 def message_bytes(message: ClientMessage | Ping) -> int:
-    """How many bytes the message takes by itself; for limits on the messages of an array."""
+    """Return how many bytes the message takes alone; for limits on each message of an array."""
     return len(encode_client(message)) if isinstance(message, ClientMessage) else 0
 
 
-def _checked(value: object, data: str | bytes) -> object:
-    suspect = False
-    # The messages of an array are measured like one that comes alone: the array is no level.
-    for message in value if type(value) is list else (value,):
-        if type(message) is dict or type(message) is list:
-            try:
-                suspect = measure(message, 1) or suspect
-            except InvalidMessage as exc:
-                _refuse(message, None, exc.reason)
-    if suspect:
-        _refuse_huge_integers(data)
-    return value
+def _checked_message(
+    value: object, data: str | bytes, refuses_events: bool
+) -> ClientMessage | Ping:
+    message = _client_message(value)
+    if _may_exceed(value, message) and not (refuses_events and _is_event(message)):
+        _check(value, data)
+    return message
 
 
-def _load(data: str | bytes, *, is_second_try: bool = False) -> object:
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as exc:
-        # Space inside the first bracket lets orjson 3.13 set aside too little for dense values.
-        if exc.msg.startswith("failed to allocate") and not is_second_try:
-            text = (data if isinstance(data, bytes) else data.encode()).lstrip()
-            return _load(text[:1] + text[1:].lstrip(), is_second_try=True)
-        raise InvalidMessage(f"The message is not valid JSON: {exc.msg}.") from None
+def _may_exceed(value: object, message: ClientMessage | Ping) -> bool:
+    # Joins and leaves, as nearly all clients send them, are not searched either.
+    return not (
+        type(message) is ClientMessage
+        and len(cast(dict[str, Any], value)) == 5
+        and is_flat(message.payload)
+    )
 
 
-def _refuse_huge_integers(data: str | bytes) -> None:
-    """Read again with the standard library, which shows integers as they were written."""
-    value: object = json.loads(data, parse_int=parse_int)
-    for message in value if type(value) is list else (value,):
-        if holds_huge(message):
-            _refuse(message, None, "The message holds an integer outside -2^63 .. 2^64-1.")
+def _is_event(message: ClientMessage | Ping) -> bool:
+    return isinstance(message, ClientMessage) and message.action is _BROADCAST
+
+
+def _check(value: object, data: str | bytes) -> None:
+    """Refuse a message, or an array of them, that nests too deep or holds too large an integer."""
+    messages: list[object] = value if type(value) is list else [value]
+    excess = find_excess(data, is_array=messages is value)
+    if excess is not None:
+        _refuse(messages[excess.message], None, excess.reason)
 
 
 def _client_message(value: object) -> ClientMessage | Ping:
@@ -340,14 +329,19 @@ def _presence(envelope: dict[str, Any]) -> PresenceMode | None:
 
 
 def decode_server(data: str | bytes, *, is_own: bool = False) -> ServerMessage:
-    """One message of a server; `is_own`: of `encode_server`, which measures no payload's depth.
+    """Decode and check one message of a server.
+
+    Args:
+        is_own: The text is from `encode_server`, which lets payloads be nested deeper.
 
     Raises:
-        InvalidMessage: Whatever is wrong with it.
+        InvalidMessage: The message breaks the protocol.
     """
-    value = _load(data) if is_own else _checked(_load(data), data)
+    value = load_json(data)
     if not isinstance(value, dict):
         raise InvalidMessage("A message is a JSON object.")
+    if not is_own:
+        _check(value, data)
     envelope = cast(dict[str, Any], value)
     names: list[str] = []
     for field in ("event", "channelName", "requestId"):
@@ -378,7 +372,7 @@ def _server_payload(
         return payload
     given = {name: payload[wire] for name, wire in _WIRE_NAMES[cls] if wire in payload}
     try:
-        # From JSON text, where strictness still lets an array become a tuple.
+        # From JSON text: pydantic's strict mode lets an array become a tuple only there.
         return _ADAPTERS[cls].validate_json(orjson.dumps(given), strict=True)
     except ValidationError as exc:
         fault = exc.errors()[0]

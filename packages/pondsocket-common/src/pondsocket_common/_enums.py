@@ -8,7 +8,7 @@ GATEWAY: Final = "GATEWAY"
 
 
 class ClientActions(StrEnum):
-    """What a client asks for."""
+    """The kind of a client's request."""
 
     JOIN_CHANNEL = "JOIN_CHANNEL"
     LEAVE_CHANNEL = "LEAVE_CHANNEL"
@@ -16,7 +16,7 @@ class ClientActions(StrEnum):
 
 
 class ServerActions(StrEnum):
-    """What kind of message the server sends."""
+    """The kind of a server's message."""
 
     CONNECT = "CONNECT"
     SYSTEM = "SYSTEM"
@@ -26,7 +26,7 @@ class ServerActions(StrEnum):
 
 
 class SystemEvents(StrEnum):
-    """Event names the server speaks for itself; those in `RESERVED_EVENTS` it keeps for itself."""
+    """The server's own event names. Applications may not use those in `RESERVED_EVENTS`."""
 
     ACKNOWLEDGE = "ACKNOWLEDGE"
     EXIT_ACKNOWLEDGE = "EXIT_ACKNOWLEDGE"
@@ -44,7 +44,7 @@ RESERVED_EVENTS: Final[frozenset[str]] = frozenset(SystemEvents) - {SystemEvents
 
 
 class PresenceEventTypes(StrEnum):
-    """What happened to the presence list of a channel."""
+    """How the presence list of a channel changed."""
 
     JOIN = "JOIN"
     UPDATE = "UPDATE"
@@ -53,7 +53,7 @@ class PresenceEventTypes(StrEnum):
 
 
 class PresenceMode(StrEnum):
-    """How a member asked to be told of presence: whole lists (the default) or diffs."""
+    """The form of presence that a member asks for; by default it gets whole lists."""
 
     DIFF = "diff"
 
@@ -75,7 +75,7 @@ class ErrorTypes(StrEnum):
 
 
 class ChannelReceiver(StrEnum):
-    """Who receives a broadcast, where no user is named."""
+    """The recipients of a broadcast that names no users."""
 
     ALL_USERS = "ALL_USERS"
     ALL_EXCEPT_SENDER = "ALL_EXCEPT_SENDER"
@@ -99,7 +99,7 @@ class CloseCode(IntEnum):
 
     @property
     def reconnect(self) -> bool:
-        """Whether a client should come back, if need be after a pause or with new credentials."""
+        """Whether a client should reconnect, if need be after a pause or with new credentials."""
         return self not in _FINAL_CODES
 
 

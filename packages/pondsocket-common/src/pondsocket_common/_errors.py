@@ -1,8 +1,8 @@
-"""What can be wrong with a message.
+"""The errors of messages.
 
 PondSocketError
-  InvalidMessage    the peer sent something that is not the protocol
-  EncodingError     the caller gave something that JSON cannot say
+  InvalidMessage    the peer sent something that breaks the protocol
+  EncodingError     the caller gave a value that JSON has no form for
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ class EncodingError(PondSocketError, TypeError):
     """A payload that cannot be written as JSON."""
 
 
-# Not frozen: contextlib and others set attributes of an exception on its way up.
+# Not frozen: contextlib and others set attributes of an exception that propagates.
 @dataclass(eq=False)
 class InvalidMessage(PondSocketError):  # noqa: N818 - named by what the peer sent
-    """A message that breaks the protocol, with whatever of it could be read.
+    """A message that breaks the protocol, with the fields of it that could be read.
 
     Args:
         reason: A sentence for the peer.
-        field: The field at fault, as named on the wire; None where the whole message is.
-        action, channel_name, request_id: Those of the message, where readable.
+        field: The field at fault, as named on the wire; None if the whole message is at fault.
+        action, channel_name, request_id: Those of the message; None where they are not valid.
     """
 
     reason: str

@@ -1,17 +1,17 @@
-"""Request headers, queries and cookies: names that may occur more than once."""
+"""Request headers, queries and cookies, whose names may occur more than once."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Self
 
 CONNECTION_ID_HEADER: Final = "x-connection-id"
-"""The header that carries the secret id of a connection, both ways."""
+"""The header that carries the secret id of a connection, in requests and in responses."""
 
 EVENT_STREAM: Final = "text/event-stream"
 """The media type of Server-Sent Events."""
 
 
 class QueryParams(Mapping[str, str]):
-    """An immutable mapping of a name to its first value; `getall` gives them all."""
+    """An immutable mapping of a name to its first value; `getall` returns all values."""
 
     __slots__ = ("_values",)
 
@@ -26,7 +26,7 @@ class QueryParams(Mapping[str, str]):
         return name
 
     def getall(self, name: str) -> list[str]:
-        """Every value of `name`, in the order in which they came; empty where there is none."""
+        """Return every value of `name`, in the order of the request; empty if there is none."""
         return list(self._values.get(self._key(name), ()))
 
     def __getitem__(self, name: str) -> str:
@@ -47,24 +47,24 @@ class QueryParams(Mapping[str, str]):
 
 
 class Headers(QueryParams):
-    """The same for HTTP headers, whose names are the same in any case (RFC 9110, section 5.1)."""
+    """A `QueryParams` of HTTP headers: names are case-insensitive (RFC 9110, section 5.1)."""
 
     __slots__ = ("_raw",)
     _raw: Iterable[tuple[bytes, bytes]]
 
     @classmethod
     def of_bytes(cls, raw: Iterable[tuple[bytes, bytes]]) -> Self:
-        """Headers as servers have them, which must not change: they are read on first use.
+        """Wrap a server's list of headers, which is decoded on first use and must not change.
 
-        Most connections ask for none of theirs, and are kept for long: `python -m
-        tests.benchmarks`, "Memory of an idle member", 1.4 KiB.
+        Most connections live long and never look at their headers. Decoded, these would take
+        1.4 KiB: `python -m tests.benchmarks`, "Memory of an idle member".
         """
         headers = cls.__new__(cls)
         headers._raw = raw
         return headers
 
     def has_any(self, names: frozenset[bytes]) -> bool:
-        """Whether one of these lower-case names is there; does not read the rest."""
+        """Return whether one of these lower-case names occurs; does not decode the headers."""
         try:
             raw = self._raw
         except AttributeError:
@@ -72,10 +72,10 @@ class Headers(QueryParams):
         return not names.isdisjoint([key.lower() for key, _ in raw])
 
     def __getattr__(self, name: str) -> dict[str, list[str]]:
-        # Called only for what is not there (yet).
+        # Python calls this only for an attribute that is not set (yet).
         if name != "_values":
             raise AttributeError(name)
-        # latin-1 gives every byte a character (RFC 9110, section 5.5).
+        # latin-1 has a character for every byte (RFC 9110, section 5.5).
         text = ((key.decode("latin-1"), value.decode("latin-1")) for key, value in self._raw)
         super().__init__(text)
         return self._values
@@ -86,10 +86,10 @@ class Headers(QueryParams):
 
 
 def parse_cookies(headers: Headers) -> dict[str, str]:
-    """The cookies of a request; of a repeated name the first, which is the most specific one.
+    """Parse the cookies of a request; of a repeated name, keep the first, the most specific one.
 
-    Split by hand after RFC 6265, section 5.4: `http.cookies` drops every cookie behind an
-    odd name, so that a stranger's cookie could hide the session's.
+    They are split by hand, after RFC 6265, section 5.4: `http.cookies` drops every cookie that
+    follows an invalid name, so that a stranger's cookie could hide the session's.
     """
     cookies: dict[str, str] = {}
     for header in headers.getall("cookie"):

@@ -1,7 +1,7 @@
-"""The messages, as frozen types. What they look like on the wire is `_codec`'s business.
+"""The messages, as frozen types. `_codec` defines their form on the wire.
 
-A `ClientMessage` and a `ServerMessage` are the envelope. Payloads of the application are plain
-mappings; payloads that the server owns have a type each, in the order of the protocol's table.
+`ClientMessage` and `ServerMessage` are the envelopes. Payloads of the application are plain
+mappings. Payloads of the server's own have a type each, in the order of the protocol's table.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ Payload: TypeAlias = Mapping[str, Any]
 
 
 class Position(NamedTuple):
-    """A place in a channel's history: the history's life and a count within it."""
+    """A place in a channel's history: the history's epoch, and an offset in it."""
 
     epoch: str
     offset: int
 
 
-# The two envelopes, and the position, are named tuples because one is made for every message: a
+# The two envelopes and the position are named tuples, because every message needs new ones: a
 # frozen dataclass takes several times as long to make.
 
 
@@ -39,22 +39,26 @@ class ClientMessage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """A client's bare question whether the server is there."""
+    """A client's question whether the server still answers."""
 
     request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ServerPayload:
-    """The base of the payloads that the server owns; a field that is None stays off the wire."""
+    """The base of the server's own payloads. A field that is None is not sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connected(ServerPayload):
-    """Connected: the public id, the secret of this connection, and what was resumed.
+    """The connection is open.
 
     Args:
-        supports: What the endpoint can do beyond what every one can: "history".
+        id: The public id of the user.
+        connection_id: The secret id of this connection.
+        resumed: The channels that an event stream is joining again, after it has reconnected.
+        not_resumed: Those that it was in before, but that cannot be resumed.
+        supports: The optional features that the endpoint has: "history".
     """
 
     id: str
@@ -75,7 +79,7 @@ class PresenceEntry:
 
 @dataclass(frozen=True, slots=True)
 class PresenceDiff(ServerPayload):
-    """What changed within one tick; on an acknowledgement, the state so far as `joins`."""
+    """The changes of one tick. In an acknowledgement, `joins` is the whole state so far."""
 
     joins: tuple[PresenceEntry, ...] = ()
     updates: tuple[PresenceEntry, ...] = ()
@@ -95,7 +99,7 @@ class Acknowledged(ServerPayload):
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One field that does not fit: where it is, what is wrong, and the kind of fault."""
+    """One field that is not valid: where it is, what is wrong, and the kind of error."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -107,8 +111,8 @@ class Refused(ServerPayload):
     """A join was refused.
 
     Args:
-        details: What of its parameters does not fit, ten of them at most.
-        error_count: How much does not fit in all.
+        details: Which of its parameters are not valid, ten of them at most.
+        error_count: How many are not valid in all.
     """
 
     code: int
@@ -129,7 +133,7 @@ class NotFound(ServerPayload):
 
 @dataclass(frozen=True, slots=True)
 class Left(ServerPayload):
-    """A leave was done, or there was nothing to leave."""
+    """The client has left the channel, or was no member of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ class Evicted(ServerPayload):
 
 @dataclass(frozen=True, slots=True)
 class PresenceList(ServerPayload):
-    """Everybody's presence, one object a user, and the object that changed."""
+    """The presence of all users, one object each, and the object that changed."""
 
     presence: tuple[Payload, ...]
     changed: Payload
@@ -152,8 +156,8 @@ class Fault(ServerPayload):
     """A request was not carried out.
 
     Args:
-        details: What of its payload does not fit, ten of them at most.
-        error_count: How much does not fit in all.
+        details: Which fields of its payload are not valid, ten of them at most.
+        error_count: How many are not valid in all.
     """
 
     error: ErrorTypes
@@ -183,7 +187,7 @@ class ServerMessage(NamedTuple):
     """One message of the server.
 
     Args:
-        position: Where it stands in the channel's history, if there is one.
+        position: Its place in the channel's history, if the channel has one.
     """
 
     action: ServerActions

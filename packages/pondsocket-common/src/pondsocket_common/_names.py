@@ -1,4 +1,4 @@
-"""What may stand in an envelope as a name."""
+"""The rules for the names in an envelope: of an event, a channel or a request."""
 
 import re
 from typing import Final, cast
@@ -7,12 +7,12 @@ from ._enums import GATEWAY
 
 MAX_NAME_CHARS: Final = 255
 
-# With lone surrogates, which UTF-8 cannot say; they never come in, but an application has them.
+# And lone surrogates, which UTF-8 cannot encode. No client can send one, but an application can.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def is_name(value: object) -> bool:
-    """Whether this may stand in the envelope: 1 to 255 characters, none a control character."""
+    """Return whether this is a valid name: 1 to 255 characters, none a control character."""
     return (
         isinstance(value, str)  # an application's names may be a StrEnum
         and 0 < len(value) <= MAX_NAME_CHARS
@@ -22,17 +22,17 @@ def is_name(value: object) -> bool:
 
 
 def is_channel_name(name: str) -> bool:
-    """Whether a well-formed name may name a channel: `/a/b`, no empty segment, no last slash."""
+    """Return whether a valid name may name a channel: `/a/b`, no empty segment, no last slash."""
     return name[0] == "/" and name[-1] != "/" and "//" not in name
 
 
 def readable(value: object) -> str | None:
-    """The value, if it is a name; for answers to what may be anything."""
+    """Return the value if it is a valid name, else None; for errors about invalid messages."""
     return cast(str, value) if is_name(value) else None
 
 
 def channel_name_fault(name: str) -> str:
-    """What is wrong with a name that names no channel."""
+    """Say what is wrong with a name that names no channel."""
     if name == GATEWAY:
         return "GATEWAY is the endpoint itself; it can be neither joined nor left."
     return "A channel name starts with '/' and has no empty segment and no '/' at its end."

@@ -1,10 +1,10 @@
-"""Origins: which web page a request comes from (RFC 6454, section 7)."""
+"""Origins: which site's web page a request comes from (RFC 6454, section 7)."""
 
 import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-# Names as browsers write them: in lower case, and in the xn-- form where they have other letters.
+# Host names as browsers send them: in lower case, and in the xn-- form if they are not ASCII.
 _HOST: Final = r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::([0-9]{1,5}))?"
 _ORIGIN: Final = re.compile(rf"([a-z][a-z0-9+.-]*)://{_HOST}")
 _AUTHORITY: Final = re.compile(_HOST)
@@ -13,7 +13,7 @@ _WILDCARD: Final = "://*."
 
 
 class Origin(NamedTuple):
-    """Where a web page comes from; `port` is None where it is the scheme's own."""
+    """The origin of a web page; `port` is None if it is the scheme's default port."""
 
     scheme: str
     host: str
@@ -21,7 +21,7 @@ class Origin(NamedTuple):
 
 
 def parse_origin(text: str) -> Origin | None:
-    """An `Origin` header's value; None where it is none, as `null` is."""
+    """Parse an `Origin` header's value. None if it is not an origin; `null` is not."""
     found = _ORIGIN.fullmatch(text.lower())
     if found is None:
         return None
@@ -33,7 +33,7 @@ def parse_origin(text: str) -> Origin | None:
 
 
 def is_own_origin(origin: Origin, host: str) -> bool:
-    """Whether a page comes from the very host, and its port, that a `Host` header names."""
+    """Return whether a page comes from the host and port that a `Host` header names."""
     found = _AUTHORITY.fullmatch(host.lower())
     if found is None or found[1] != origin.host:
         return False
@@ -42,8 +42,8 @@ def is_own_origin(origin: Origin, host: str) -> bool:
 
 
 def _unless_usual(port: int | None) -> int | None:
-    # The scheme does not count: TLS commonly ends at a proxy, and nobody says so reliably. So
-    # neither does which of the two usual ports it was.
+    # The scheme does not count: TLS commonly ends at a proxy, and no header says so reliably. So
+    # the two default ports count as the same one.
     return None if port in _DEFAULT_PORTS.values() else port
 
 
@@ -53,7 +53,7 @@ class AllowedOrigins:
     A wildcard stands for one label or more, not for none.
 
     Raises:
-        ValueError: An entry can match nothing, or everything; says what to write.
+        ValueError: An entry would match no origin, or every origin. The text says what to write.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
@@ -72,7 +72,7 @@ class AllowedOrigins:
                 self._exact.add(origin)
 
     def allows(self, text: str) -> bool:
-        """Whether an `Origin` header's value is listed."""
+        """Return whether an `Origin` header's value is listed."""
         origin = parse_origin(text)
         if origin is None:
             return self._has_null and text == "null"

@@ -7,19 +7,19 @@ from ._errors import InvalidMessage
 
 
 def sse_frame(data: bytes, event: str | None = None) -> bytes:
-    """One block: `data` is JSON text, so it holds no line break; `event` has none by its rule."""
+    """Build one block. Neither part may hold a line break; JSON and valid names hold none."""
     if event is None:
         return b"data: %b\n\n" % data
     return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
 
 
 def sse_comment(text: str = "") -> bytes:
-    """A line that readers ignore: it keeps proxies from closing an idle stream."""
+    """Build a comment, which readers ignore. It keeps proxies from closing an idle stream."""
     return b": %b\n\n" % text.encode()
 
 
 def sse_retry(milliseconds: int) -> bytes:
-    """A block that tells the reader how long to wait before it reconnects."""
+    """Build a block that tells the reader how long to wait before it reconnects."""
     return b"retry: %d\n\n" % milliseconds
 
 
@@ -28,9 +28,9 @@ class SSEEvent:
     """One dispatched event.
 
     Args:
-        event: Its name; "message" where the stream names none.
+        event: Its name; "message" if the stream gives none.
         id: The last event id of the stream at that moment.
-        retry: The reconnection time in milliseconds that its block carried.
+        retry: The reconnection time in milliseconds, if its block holds one.
     """
 
     event: str
@@ -40,17 +40,17 @@ class SSEEvent:
 
 
 class SSEDecoder:
-    """Turns a stream of bytes, cut anywhere, into events.
+    """Decodes a stream of bytes into events. Chunks may begin and end anywhere.
 
     Args:
-        max_chars: The most that one block's data may hold; more is not the protocol.
+        max_chars: How long one block's data may be.
     """
 
     def __init__(self, *, max_chars: int = 16 * 1024 * 1024) -> None:
         self.last_event_id = ""
         self.retry: int | None = None
         self._max_chars = max_chars
-        # The standard says UTF-8 decode: bad bytes become U+FFFD, one leading BOM is dropped.
+        # "UTF-8 decode" in the standard: bad bytes become U+FFFD, one leading BOM is dropped.
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._at_start = True
         self._after_cr = False
@@ -63,17 +63,17 @@ class SSEDecoder:
         self._line_chars = 0
 
     def feed(self, chunk: bytes) -> list[SSEEvent]:
-        """The events that this chunk completes.
+        """Decode a chunk, and return the events that it completes.
 
         Raises:
-            InvalidMessage: A block grew past `max_chars`.
+            InvalidMessage: A block is longer than `max_chars`.
         """
         text = self._decode(chunk)
         if text and self._at_start:
             self._at_start = False
             text = text.removeprefix("\ufeff")
         if self._after_cr and text:
-            # CRLF is one line end, also where the chunk ends between the two.
+            # CRLF is one line end, even if the chunk ends between the two.
             self._after_cr = False
             text = text.removeprefix("\n")
         self._after_cr = self._after_cr or text.endswith("\r")
@@ -93,7 +93,7 @@ class SSEDecoder:
         if part:
             self._parts.append(part)
             self._line_chars += len(part)
-        # Counted line by line, so that it does not matter where the stream is cut.
+        # Counted line by line, so that the size of the chunks does not matter.
         if self._data_chars + self._line_chars > self._max_chars:
             raise InvalidMessage(f"A block of the stream is longer than {self._max_chars}.")
 
@@ -111,17 +111,17 @@ class SSEDecoder:
             case "id" if "\0" not in value:
                 self._id = value
             case "retry" if value.isascii() and value.isdigit():
-                # 15 digits are 30,000 years; Python refuses to convert thousands of them.
+                # 15 digits are 30,000 years; Python refuses to convert thousands of digits.
                 self.retry = self._block_retry = int(value[:15])
             case _:
-                pass  # comments, and fields of the future, are ignored by the standard
+                pass  # the standard ignores comments and unknown fields
         return None
 
     def _dispatch(self) -> SSEEvent | None:
         event, data = self._event, self._data
         retry, self._block_retry = self._block_retry, None
         self._event, self._data, self._data_chars = "", [], 0
-        # Only a whole block moves it, also one without data: half a block was not received.
+        # Only a whole block changes it, even one without data: half a block was not received.
         self.last_event_id = self._id
         if not data:
             return None

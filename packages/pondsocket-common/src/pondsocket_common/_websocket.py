@@ -3,7 +3,7 @@
 import struct
 from typing import Final
 
-# FIN and the opcode of text.
+# The FIN bit and the opcode of text.
 _TEXT: Final = 0x81
 _SHORT: Final = tuple(bytes((_TEXT, size)) for size in range(126))
 _MEDIUM: Final = struct.Struct("!BBH").pack
@@ -11,7 +11,7 @@ _LONG: Final = struct.Struct("!BBQ").pack
 
 
 def websocket_frame(text: bytes) -> bytes:
-    """One whole text frame from a server, which masks nothing; `text` is UTF-8."""
+    """Build a whole, unmasked text frame, as a server sends it; `text` is UTF-8."""
     size = len(text)
     if size < 126:
         return _SHORT[size] + text

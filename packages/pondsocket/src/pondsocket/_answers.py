@@ -1,4 +1,4 @@
-"""What a peer is told of a request that was not carried out. Pure: message in, frame out."""
+"""The frames that answer requests, and the server's own. Pure: message in, frame out."""
 
 import math
 from typing import Final
@@ -31,7 +31,7 @@ from ._errors import InvalidPayload
 from ._frames import Frame
 from ._payloads import as_payload, check_event
 
-# Enum members by a name of their own: before Python 3.12 reading one of its class costs 0.3 us.
+# Enum members under names of their own: before Python 3.12 reading one of its class costs 0.3 us.
 _SYSTEM: Final = ServerActions.SYSTEM
 _CONNECT: Final = ServerActions.CONNECT
 _CONNECTION: Final = SystemEvents.CONNECTION
@@ -39,7 +39,7 @@ _CONNECTION: Final = SystemEvents.CONNECTION
 BUSY: Final = "Too many messages of this connection wait to be handled."
 TOO_FAST: Final = "This connection sends too fast."
 INTERNAL: Final = "The server failed to handle this."
-# A lane moves within milliseconds, unless a handler hangs.
+# A lane handles its messages within milliseconds, unless a handler hangs.
 _BUSY_RETRY_MS: Final = 1_000
 
 
@@ -49,18 +49,18 @@ def system(
     payload: Payload | ServerPayload,
     request_id: str | None = None,
 ) -> Frame:
-    """A SYSTEM message; without a request that it answers, it gets a fresh id."""
+    """Return a SYSTEM message, with a fresh id if it answers no request."""
     return Frame.of(ServerMessage(_SYSTEM, event, channel_name, request_id or fresh_id(), payload))
 
 
 def reply(request: ClientMessage, event: str, payload: object) -> Frame:
-    """The application's answer to a request.
+    """Return the application's reply to a request.
 
     Raises:
-        UsageError: The event's name is reserved or no name, or the payload no object.
+        UsageError: The event's name is reserved or not valid, or the payload is not an object.
         EncodingError: The payload cannot be written as JSON.
     """
-    # A client may send no name that an application may not; most handlers reply under that name.
+    # The request's own name has been checked, and most handlers reply under that name.
     if event is not request.event or event in RESERVED_EVENTS:
         check_event(event)
     shown = payload if isinstance(payload, dict) else as_payload(payload)
@@ -74,7 +74,7 @@ def connected(
     not_resumed: tuple[str, ...] | None = None,
     supports: tuple[str, ...] | None = None,
 ) -> Frame:
-    """The first message of every connection."""
+    """Return the first message of every connection."""
     return Frame.of(
         ServerMessage(
             _CONNECT,
@@ -92,7 +92,7 @@ def refused(
     message: str,
     retry_after_ms: int | None = None,
 ) -> Frame:
-    """The one answer to a join that was not accepted."""
+    """Return the one answer to a join that was not accepted."""
     payload = Refused(code, message, retry_after_ms=retry_after_ms)
     return system(SystemEvents.UNAUTHORIZED, request.channel_name, payload, request.request_id)
 
@@ -104,13 +104,13 @@ def fault(
     message: str,
     retry_after_ms: int | None = None,
 ) -> Frame:
-    """An ERROR in answer to anything but a join."""
+    """Return an ERROR that answers any request but a join."""
     payload = Fault(error, code, message, retry_after_ms=retry_after_ms)
     return _error(payload, request.channel_name, request.request_id)
 
 
 def unfit(request: ClientMessage, error: InvalidPayload) -> Frame:
-    """The answer to a message whose payload does not fit the handler, or a join's parameters."""
+    """Return the answer to a message whose payload or join parameters do not fit the handler."""
     name, request_id, text = request.channel_name, request.request_id, str(error)
     if request.action is ClientActions.JOIN_CHANNEL:
         payload = Refused(422, text, error.details, error_count=error.count)
@@ -120,14 +120,14 @@ def unfit(request: ClientMessage, error: InvalidPayload) -> Frame:
 
 
 def not_found(request: ClientMessage) -> Frame:
-    """Nobody serves this channel name."""
+    """Return the answer to a request for a channel name that no lobby serves."""
     name = request.channel_name
     payload = NotFound(name, 404, f"There is no channel {name} here.")
     return system(SystemEvents.NOT_FOUND, name, payload, request.request_id)
 
 
 def invalid(broken: InvalidMessage) -> Frame:
-    """The answer to a message that breaks the protocol, under as much of its name as is known."""
+    """Return the answer to a message that breaks the protocol, with the names that are known."""
     channel_name = broken.channel_name or GATEWAY
     if broken.action is ClientActions.JOIN_CHANNEL:
         payload = Refused(400, str(broken))
@@ -138,12 +138,12 @@ def invalid(broken: InvalidMessage) -> Frame:
 
 
 def busy(request: ClientMessage) -> Frame:
-    """More is taken and unhandled than one connection may have."""
+    """Return the answer where a connection has too many messages that are not handled."""
     return _over_limit(request, BUSY, _BUSY_RETRY_MS)
 
 
 def rate_limited(request: ClientMessage | Ping, wait: float) -> Frame:
-    """More is asked than one connection may in that time; it may again in `wait` seconds."""
+    """Return the answer to a request over a rate limit; the next may come in `wait` seconds."""
     retry_after_ms = math.ceil(wait * 1_000)
     if isinstance(request, Ping):
         payload = Fault(ErrorTypes.RATE_LIMITED, 429, TOO_FAST, retry_after_ms=retry_after_ms)
@@ -152,7 +152,7 @@ def rate_limited(request: ClientMessage | Ping, wait: float) -> Frame:
 
 
 def too_many_channels(request: ClientMessage, limit: int) -> Frame:
-    """A connection is in as many channels as it may be."""
+    """Return the answer to a join of a connection that is in as many channels as it may be."""
     return refused(request, 429, f"A connection may be in {limit} channels.", _BUSY_RETRY_MS)
 
 
@@ -163,17 +163,17 @@ def _over_limit(request: ClientMessage, message: str, retry_after_ms: int) -> Fr
 
 
 def pong(ping: Ping) -> Frame:
-    """The answer to a ping."""
+    """Return the answer to a ping."""
     return system(SystemEvents.PONG, GATEWAY, Pong(), ping.request_id)
 
 
 def heartbeat() -> Frame:
-    """Something to say where there is nothing to say; every client ignores it."""
+    """Return a message that every client ignores."""
     return system(SystemEvents.PONG, GATEWAY, Pong())
 
 
 def goodbye(code: CloseCode, reason: str, after_ms: int) -> Frame:
-    """The connection will be closed, in so many milliseconds if not at once."""
+    """Return the message that a connection will be closed, in `after_ms` milliseconds."""
     payload = Goodbye(code, reason, code.reconnect, after_ms)
     return system(SystemEvents.GOODBYE, GATEWAY, payload)
 

@@ -1,7 +1,7 @@
 """A channel: its roster and its presence, and what is sent to its members.
 
-It does not know that handlers exist. What it must ask (who intercepts this event?) or tell (a
-user has left) goes to its owner, the lobby, through `ChannelOwner`.
+It does not know handlers. It asks its owner, the lobby, who intercepts an event, and tells it when
+a user has left; both through `ChannelOwner`.
 """
 
 import copy
@@ -45,7 +45,7 @@ _tuple: Final = tuple.__new__
 
 
 class Channel:
-    """A named room. It exists while somebody refers to it; its state is who is in it."""
+    """A named group of members. It exists while an object refers to it."""
 
     __slots__ = (
         "__weakref__", "_chains", "_held", "_refs", "_timers", "gathering", "name", "owner",
@@ -60,16 +60,16 @@ class Channel:
         histories, clock = owner.histories, owner.environment.clock
         self.past = None if histories is None else Past(name, histories, clock)
         self._refs: set[str] = set()
-        # Of the roster, not of the channel, which would be a cycle.
+        # With the roster, not with the channel, which would be a reference cycle.
         self._timers = Timers(partial(_find_host, owner.environment, self.roster))
         self.gathering = Gathering(self.roster.everyone, owner.environment.turn)
         self.presence = ChannelPresence(
             name, self.roster, self._timers, owner.environment, self.gathering
         )
-        # Users whose last connection was lost a moment ago, and how they would have left.
+        # Users whose last connection was lost a moment ago, and the leaves that are held back.
         self._held: dict[str, tuple[Member, Departure]] = {}
-        # By connection, as long as a member or a frame on its way holds one: whoever leaves and
-        # comes back at once must not be acknowledged before it has been told that it left.
+        # By connection, while a member or a pending frame holds one: a client that leaves and joins
+        # again at once must be told of the leave before it gets the acknowledgement.
         self._chains: WeakValueDictionary[str, Chain] | None = None
 
     def __repr__(self) -> str:
@@ -81,10 +81,11 @@ class Channel:
         """Send an event to every member.
 
         Args:
-            history: Whether the channel's history, if it has one, keeps it.
+            history: Whether the channel's history, if it has one, keeps the event.
 
         Raises:
-            UsageError: The event's name is empty, too long or reserved, or the payload no object.
+            UsageError: The event's name is empty, too long or reserved, or the payload is not an
+                object.
             EncodingError: The payload cannot be written as JSON.
         """
         self.publish(event, payload, keep=history)
@@ -92,55 +93,55 @@ class Channel:
     async def broadcast_to(
         self, event: str, payload: object, *user_ids: str, history: bool = True
     ) -> None:
-        """Send an event to every connection of these users; all else as `broadcast`."""
+        """Send an event to every connection of these users; see `broadcast`."""
         recipients, audience = self.roster.of_users(user_ids), Audience(user_ids)
         self.publish(event, payload, recipients, audience, keep=history)
 
     async def broadcast_from(
         self, event: str, payload: object, user_id: str, *, history: bool = True
     ) -> None:
-        """Send an event to every member but this user; all else as `broadcast`."""
+        """Send an event to every member but this user; see `broadcast`."""
         audience = Audience((user_id,), is_exclusion=True)
         self.publish(event, payload, self.all_but_user(user_id), audience, keep=history)
 
     async def history(
         self, since: Position | None = None, *, limit: int = 100
     ) -> list[ServerMessage] | None:
-        """What was said: the last few messages, or the first few after a position.
+        """Return the last messages of the history, or the first ones after a position.
 
         Returns:
-            None where not all after the position is kept any more.
+            None if some messages after the position are no longer kept.
 
         Raises:
-            UsageError: Its lobby keeps no history, or the limit is negative.
+            UsageError: The lobby keeps no history, or the limit is negative.
         """
         if self.past is None:
             raise UsageError(f"{self.name} has no history: give its lobby history=History().")
         return self.past.read(since, limit)
 
     async def evict_user(self, user_id: str, reason: str = "") -> None:
-        """End every membership of a user; the user is told the reason."""
+        """End every membership of a user. The user's clients are told the reason."""
         await self.evict_members(self.roster.of_user(user_id), reason)
-        if user_id in self._held:  # nobody to be told, but others still see the user
+        if user_id in self._held:  # no client to tell, but others still see the user
             member, departure = self._held.pop(user_id)
             farewell = self._let_go(member, replace(departure, reason=LeaveReason.EVICTED))
             if farewell is not None:
                 await farewell()
 
     async def get_presence(self) -> dict[str, Payload]:
-        """What each user shows, by user id; copies, to do with as you like."""
+        """Return the presence of each user, by user id. The objects are copies."""
         return copy.deepcopy(self.presence.state.listed())
 
     async def get_assigns(self) -> dict[str, dict[str, Any]]:
-        """The assigns of each user, by user id; of several connections, the latest's."""
+        """Return the assigns of each user, by user id; of several connections, the latest's."""
         return {member.user_id: member.all_assigns() for member in self.roster}
 
     async def user_count(self) -> int:
-        """How many users are in it."""
+        """Return how many users are in the channel."""
         return self.roster.user_count
 
     async def has_user(self, user_id: str) -> bool:
-        """Whether a user is in it."""
+        """Return whether a user is in the channel."""
         return self.roster.has_user(user_id)
 
     # --- for contexts and lobbies -------------------------------------------------------------
@@ -158,16 +159,16 @@ class Channel:
         """Encode a broadcast once, keep it if there is a history, and deliver it.
 
         Args:
-            recipients: Who gets it; None: everyone.
-            audience: To whom it is replayed; None: to all.
-            but: Of everyone, who does not get it.
+            recipients: The members that get it; None: all.
+            audience: The users that it is replayed for; None: all.
+            but: If all get it, the one member that does not.
         """
         check_event(event)
         shown = as_payload(payload)
         self.presence.flush()
         gathering = self.gathering
-        # Not once it has its position: somebody may be too slow for what waits, and whoever is
-        # told of that, a hook, may broadcast here himself.
+        # Before the position is fixed: a member may be too slow for what waits, and a hook that is
+        # told of that may broadcast in this channel itself.
         if (
             recipients is not None
             or gathering.turn.replying not in (None, gathering)
@@ -202,7 +203,7 @@ class Channel:
             deliver_copies(intercept, recipients, is_kept=position is not None)
 
     def intercept_kept(self, frame: Frame) -> Intercept | None:
-        """The outgoing handlers for a frame of the history."""
+        """Return the outgoing handlers for a frame of the history. None if there are none."""
         if not self.owner.intercepts(frame.event):
             return None
         return self.owner.intercept(self, decode_server(frame.json, is_own=True), frame)
@@ -213,12 +214,12 @@ class Channel:
         audience = None
         mine = self.roster.of_user(user_id)
         if keep and self.past is not None and all(each is sender for each in mine):
-            # Other connections of the user are meant; if some are, it is replayed to the user, too.
+            # Otherwise the user's other connections here get it, so it is replayed to the user too.
             audience = Audience((user_id,), is_exclusion=True)
         self.publish(event, payload, None, audience, but=sender, keep=keep)
 
     def all_but_user(self, user_id: str) -> list[Member]:
-        """Every membership that is not this user's."""
+        """Return every membership of other users."""
         return [member for member in self.roster if member.user_id != user_id]
 
     def admit(
@@ -226,8 +227,8 @@ class Channel:
     ) -> Member:
         """Make a connection a member, in place of the membership that it may have already.
 
-        A membership that takes the place of another goes on under its ref: what it showed is
-        still shown, and nobody sees a leave. Nothing may wait here: it is not for a new member.
+        A membership that replaces another keeps its ref: its presence stays, and the others see no
+        leave. The caller has flushed the batch, which is not for a new member.
         """
         before = replaced = self.roster.get(session.connection_id)
         if replaced is None and session.user_id in self._held:
@@ -250,7 +251,7 @@ class Channel:
 
     def _new_ref(self) -> str:
         while (ref := fresh_ref()) in self._refs:
-            pass  # taken: 24 bits are few enough to meet one again in a large room
+            pass  # taken: with 24 bits, two refs may be equal in a large channel
         self._refs.add(ref)
         return ref
 
@@ -267,7 +268,7 @@ class Channel:
         return chain
 
     def answer(self, session: Session, frame: Frame) -> None:
-        """Send a frame to somebody who is no member, behind those from when it may have been."""
+        """Send a frame to a client that is not a member, after the frames of a past membership."""
         chain = None if self._chains is None else self._chains.get(session.connection_id)
         self.owner.environment.turn.flush()
         if chain is None:
@@ -276,8 +277,8 @@ class Channel:
             session.overflow()
 
     def remove(self, member: Member, reason: LeaveReason) -> Work | None:
-        """End a membership; what is left to do after it is given back, to be awaited."""
-        self.gathering.flush()  # for which it may be too slow, and then it is out by that
+        """End a membership. Return what is left to do after the leave, to be awaited."""
+        self.gathering.flush()  # the member may be too slow for it, which ends the membership
         if not member.is_current:
             return None
         user = member.as_user()
@@ -286,10 +287,10 @@ class Channel:
         if self.past is not None:
             self.past.leave()
         if member.gate is not None:
-            member.gate.close()  # which may end the connection: it is no member by then
+            member.gate.close()  # may end the connection, which is no member by now
         if member.wants_diffs:
             self.presence.unwatch()
-        # Of an ended connection the record stays: its last events are still being handled.
+        # An ended connection keeps its record: its last events are still being handled.
         if member.session.is_open and member.session.memberships.get(self.name) is member:
             member.session.left(self.name)
         environment = self.owner.environment
@@ -301,7 +302,7 @@ class Channel:
         return self._let_go(member, departure)
 
     def _hold(self, member: Member, departure: Departure) -> bool:
-        """Hold a leave back for a moment, if it may be a reconnect; False: it is final."""
+        """Hold a leave back for a moment if the client may reconnect. False if it is final."""
         delay = self.owner.environment.options.presence_leave_delay
         if (
             delay <= 0
@@ -317,7 +318,7 @@ class Channel:
                 del self._held[member.user_id]
                 farewell = self._let_go(member, departure)
                 if farewell is not None:
-                    # In a task of its own: the timers have more to do.
+                    # In a task of its own, so that it does not delay other timers.
                     host = _find_host(self.owner.environment, self.roster)
                     if host is None:
                         await farewell()
@@ -337,11 +338,11 @@ class Channel:
         return self.owner.left(departure)
 
     async def evict_members(self, members: Iterable[Member], reason: str) -> None:
-        """End memberships against the members' will."""
+        """End memberships, and tell their clients the reason."""
         farewells: list[Work] = []
         for member in members:
             if not member.is_current:
-                continue  # it has left already, and maybe come back as another
+                continue  # it has left already; its connection may have a new membership
             frame = answers.system(SystemEvents.EVICTED, self.name, Evicted(reason))
             farewell = self.remove(member, LeaveReason.EVICTED)
             member.send(frame)
@@ -350,30 +351,30 @@ class Channel:
         await run_all(farewells)
 
     def track_member(self, member: Member, shown: object) -> None:
-        """Show an object for a member, to every member.
+        """Set the presence of a member.
 
         Raises:
-            UsageError: It is no object, or the member has left.
+            UsageError: It is not an object, or the member has left.
             EncodingError: It cannot be written as JSON.
         """
-        self.gathering.flush()  # for which it may be too slow, and then it is out by that
+        self.gathering.flush()  # the member may be too slow for it, which ends the membership
         if not member.is_current:
             if member.session.is_open:
                 raise UsageError(f"User {member.user_id} has left {self.name}: nothing to track.")
-            return  # the connection ended while its handler ran; that is nobody's mistake
+            return  # the connection ended while its handler ran, which is not an error
         payload = copy.deepcopy(dict(as_payload(shown)))  # it is sent again, later
         dump_json(payload)  # before it is kept, so that one bad object cannot spoil every list
         self.presence.track(member.user_id, member.ref, payload)
 
     def untrack_member(self, member: Member) -> None:
-        """Show nothing for a member any more; for one that is none any more, it is so already."""
+        """Remove the presence of a member. Does nothing if it is no longer a member."""
         self.gathering.flush()
         if not member.is_current:
-            return  # its place, and what is shown there, may be another's by now
+            return  # a newer membership may have its ref, and another presence
         self.presence.untrack(member.user_id, member.ref)
 
     def members_of(self, user_ids: Iterable[str]) -> list[Member]:
-        """The memberships of these users.
+        """Return the memberships of these users.
 
         Raises:
             UsageError: One of them is not a member.
@@ -388,7 +389,7 @@ class Channel:
 
 
 def _find_host(environment: Environment, roster: Roster[Member]) -> Spawn | None:
-    """Who waits for a channel's timers: the pond, or else a member that is still connected."""
+    """Find who runs a channel's timers: the pond, or else a member that is still connected."""
     tasks = environment.background.tasks
     if tasks is not None:
         return tasks.start_soon

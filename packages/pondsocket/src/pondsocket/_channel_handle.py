@@ -1,4 +1,4 @@
-"""A channel from outside its handlers: for a web request, another thread, a scheduled job."""
+"""A channel for use outside of its handlers: by a web request, another thread, or a job."""
 
 import copy
 from collections.abc import Callable
@@ -14,11 +14,10 @@ from ._state.history import Audience
 
 
 class ChannelHandle:
-    """A channel by name, whether or not somebody is in it. Made by `PondSocket.channel`.
+    """A channel by name, with or without members. Made by `PondSocket.channel`.
 
     The `async` methods are for coroutines of the pond's event loop. Those that end in `_nowait`
-    may be called from any thread, that of the loop included; what one thread sends keeps its
-    order.
+    may be called from any thread, the loop's included; what one thread sends keeps its order.
     """
 
     def __init__(self, name: str, find: Callable[[], Channel], loop: Loop) -> None:
@@ -27,7 +26,7 @@ class ChannelHandle:
         self._loop = loop
 
     async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
-        """Send an event to every member; all else as `Channel.broadcast`."""
+        """Send an event to every member; see `Channel.broadcast`."""
         await self._find().broadcast(event, payload, history=history)
 
     async def broadcast_to(
@@ -45,37 +44,37 @@ class ChannelHandle:
     async def history(
         self, since: Position | None = None, *, limit: int = 100
     ) -> list[ServerMessage] | None:
-        """What was said; as `Channel.history`."""
+        """Return messages of the channel's history; see `Channel.history`."""
         return await self._find().history(since, limit=limit)
 
     async def evict_user(self, user_id: str, reason: str = "") -> None:
-        """End every membership of a user; the user is told the reason."""
+        """End every membership of a user. The user's clients are told the reason."""
         await self._find().evict_user(user_id, reason)
 
     async def get_presence(self) -> dict[str, Payload]:
-        """What each user shows, by user id."""
+        """Return the presence of each user, by user id."""
         return await self._find().get_presence()
 
     async def get_assigns(self) -> dict[str, dict[str, Any]]:
-        """The assigns of each user, by user id."""
+        """Return the assigns of each user, by user id."""
         return await self._find().get_assigns()
 
     async def user_count(self) -> int:
-        """How many users are in it."""
+        """Return how many users are in the channel."""
         return await self._find().user_count()
 
     async def has_user(self, user_id: str) -> bool:
-        """Whether a user is in it."""
+        """Return whether a user is in the channel."""
         return await self._find().has_user(user_id)
 
     def broadcast_nowait(self, event: str, payload: object = None, *, history: bool = True) -> None:
-        """`broadcast` from any thread; errors in the arguments are raised here."""
+        """Call `broadcast` from any thread. Errors in the arguments are raised here."""
         self._publish(event, payload, lambda _channel: None, None, history)
 
     def broadcast_to_nowait(
         self, event: str, payload: object, *user_ids: str, history: bool = True
     ) -> None:
-        """`broadcast_to` from any thread; errors in the arguments are raised here."""
+        """Call `broadcast_to` from any thread. Errors in the arguments are raised here."""
         audience = Audience(user_ids)
         self._publish(
             event, payload, lambda room: room.roster.of_users(user_ids), audience, history
@@ -84,7 +83,7 @@ class ChannelHandle:
     def broadcast_from_nowait(
         self, event: str, payload: object, user_id: str, *, history: bool = True
     ) -> None:
-        """`broadcast_from` from any thread; errors in the arguments are raised here."""
+        """Call `broadcast_from` from any thread. Errors in the arguments are raised here."""
         audience = Audience((user_id,), is_exclusion=True)
         self._publish(event, payload, lambda room: room.all_but_user(user_id), audience, history)
 
@@ -104,7 +103,7 @@ class ChannelHandle:
             publish(as_payload(payload))
             return
         check_event(event)
-        # A copy: the caller goes on with its object while the loop is still to come to it.
+        # A copy: the caller may change its object before the loop encodes it.
         shown = copy.deepcopy(as_payload(payload))
         dump_json(shown)
         self._loop.call_soon(partial(publish, shown))

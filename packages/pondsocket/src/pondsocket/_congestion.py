@@ -1,4 +1,4 @@
-"""Members that read slower than they are sent to: told once, counted always."""
+"""Closes, logs and counts the slow consumers of an endpoint."""
 
 import logging
 from typing import Final
@@ -20,10 +20,10 @@ class Congestion:
         self._dropped: dict[Session, int] = {}
 
     def overflowed(self, session: Session) -> None:
-        """Close a slow consumer, but never from within the closing of another.
+        """Close a slow consumer, but never within the closing of another.
 
-        The others are told that one has gone, which may be one frame too many for the next. In a
-        room of stalled peers that goes on and on: nested, it would exhaust the stack.
+        A close sends presence to the other members, which may be one frame too many for the next.
+        In a channel of stalled peers this repeats for each: nested, it would exhaust the stack.
         """
         if session in self._closing:
             return
@@ -32,18 +32,18 @@ class Congestion:
             self._environment.observer.slow_consumer()
         self._closing[session] = None
         if len(self._closing) > 1:
-            return  # whoever closes the first will come to it
+            return  # the call that is closing the first one closes it too
         try:
             while self._closing:
                 first = next(iter(self._closing))
                 first.close(CloseCode.SLOW_CONSUMER, "slow consumer")
                 del self._closing[first]
         finally:
-            # Where one cannot be closed, nobody else is held up: the next frame finds the rest.
+            # If one close raises, the others are not kept waiting: the next frame closes them.
             self._closing.clear()
 
     def dropped(self, session: Session, frames: int) -> None:
-        """Frames were dropped for a slow consumer, as its lobby wants it."""
+        """Log and count frames that were dropped for a slow consumer, as its lobby allows."""
         if self._environment.observer is not None:
             self._environment.observer.dropped(frames)
         if session not in self._dropped:
@@ -51,7 +51,7 @@ class Congestion:
         self._dropped[session] = self._dropped.get(session, 0) + frames
 
     def caught_up(self, session: Session) -> None:
-        """It has read all that waited for it, or is gone."""
+        """Log how many events a session missed. It has read all that waited, or has ended."""
         frames = self._dropped.pop(session, 0)
         if frames:
             _log.warning("A slow consumer missed %d events (user=%r).", frames, session.user_id)

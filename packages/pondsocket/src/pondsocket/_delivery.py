@@ -1,4 +1,4 @@
-"""One frame to many: the only fan-out loop."""
+"""Fan-out: the only loop that sends one frame to many members."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -10,44 +10,44 @@ from ._frames import Batch, Frame
 from ._state.backlog import leeway, make_room
 
 _MAX_CHAINED: Final = 1_024  # as many as an outbox holds by default
-# As an outbox's: what comes in one go, before anybody could work, is not held against the peer.
+# As in an outbox: a burst that comes before the task runs does not count against the peer.
 _PATIENCE: Final = 16
 
 
 class Outlet(Protocol):
-    """The narrow thing that a door lends to a session: where its bytes go out."""
+    """What a transport gives to a session to write to."""
 
     @property
     def pending(self) -> int:
-        """How many frames it has taken and not yet written."""
+        """How many frames it has accepted and not yet written."""
         ...
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame; never waits. False: it is full, or has ended.
+        """Write or queue a frame, without waiting. False if it is full or has ended.
 
-        Full it is only after it has dropped what may be dropped (`make_room`).
+        It is full only after it has dropped what may be dropped (`make_room`).
         """
         ...
 
     def push_batch(self, batch: Batch) -> bool:
-        """Take all of its frames, as if each were pushed; False: not all of them."""
+        """Write or queue all frames of a batch, in order. False if not all were accepted."""
         ...
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
-        """For those who have much to send, and must leave room for what is live.
+        """Ask for room, for a caller that has much to send and must leave room for live events.
 
         Returns:
-            False where it is less than half full, with `size` bytes more. True: it is not, and
-            calls back when it has written so much that it may be; once.
+            False if it would be less than half full with `size` more bytes. Otherwise True: it
+            calls back once, when it has written enough to ask again.
         """
         ...
 
     def end(
         self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
     ) -> None:
-        """Write out what is queued, then the farewell, and close. Idempotent.
+        """Write what is queued, then `farewell`, and close. Idempotent.
 
-        With `abort` the queue is dropped, and the farewell goes out only if it can at once.
+        With `abort` the queue is dropped, and `farewell` is sent only if that needs no waiting.
         """
         ...
 
@@ -56,11 +56,11 @@ class Recipient(Protocol):
     """A member of a channel, as far as delivery is concerned."""
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame; False: it cannot, and is a slow consumer."""
+        """Accept a frame. False if it cannot, so that it is a slow consumer."""
         ...
 
     def push_batch(self, batch: Batch) -> bool:
-        """Take several; False: not all of them."""
+        """Accept several frames. False if not all of them were accepted."""
         ...
 
     def overflow(self) -> None:
@@ -69,35 +69,35 @@ class Recipient(Protocol):
 
 
 def deliver(frame: Frame, recipients: Iterable[Recipient]) -> None:
-    """Offer a frame to everyone; whoever cannot take it is closed, and nobody else notices."""
+    """Offer a frame to all recipients. Close those that cannot take it, without delaying others."""
     slow = [recipient for recipient in recipients if not recipient.push(frame)]
-    # Only now: closing takes members out of the very roster that was iterated.
+    # Only now: a close removes members from the roster that the loop above iterates.
     for recipient in slow:
         recipient.overflow()
 
 
 def deliver_batches(batches: Iterable[tuple[Batch, Iterable[Recipient]]]) -> None:
-    """The same for frames that leave together, of which not everyone gets the same."""
+    """Offer each batch to its recipients. Close those that cannot take theirs."""
     slow = [
         recipient
         for batch, recipients in batches
         for recipient in recipients
         if not recipient.push_batch(batch)
     ]
-    # Only when all have theirs: that somebody is closed is told to the others.
+    # Only when all have theirs: a close sends frames to the others.
     for recipient in slow:
         recipient.overflow()
 
 
 def push_each(push: Callable[[Frame], bool], batch: Batch) -> bool:
-    """Push the frames of a batch one by one, until one is not taken."""
+    """Push the frames of a batch one by one, until one is not accepted."""
     return all(map(push, batch.frames))
 
 
 class LateFrame:
-    """A frame that an asynchronous outgoing handler still has to make, or to withhold.
+    """A frame that an asynchronous outgoing handler still has to make, or to block.
 
-    Until then it is as large as the broadcast that it is made of, and may be dropped like that.
+    Until then it has the size of the original broadcast, and may be dropped as that may be.
     """
 
     __slots__ = ("channel", "conflate_key", "droppable", "make", "size")
@@ -111,35 +111,35 @@ class LateFrame:
 
 
 class Line(Protocol):
-    """What a chain ends in: a connection."""
+    """The connection at the end of a chain."""
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame; False: it cannot."""
+        """Accept a frame. False if it cannot."""
         ...
 
     def send(self, frame: Frame) -> None:
-        """Take a frame, or be closed as a slow consumer."""
+        """Accept a frame, or close as a slow consumer."""
         ...
 
     def dropped(self, frames: int) -> None:
-        """So many frames were dropped on their way to it, which may be."""
+        """Count frames that were dropped before they reached it."""
         ...
 
     def caught_up(self) -> None:
-        """None are waiting any more where some were dropped."""
+        """Note that no frame waits any more, after some were dropped."""
         ...
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run something in a task that ends with the connection."""
+        """Run a coroutine function in a task that ends with the connection."""
         ...
 
 
 class Chain:
-    """The frames of one channel on their way to one member, where some take their time.
+    """The frames of one channel to one member, in order, if outgoing handlers are asynchronous.
 
-    An asynchronous outgoing handler must not let later frames of its channel overtake, nor delay
-    other channels: so each member has one chain, worked by one task as long as it is not empty.
-    What waits in it is bounded, and dropped where it may be, as in an outbox.
+    While such a handler waits, later frames of its channel must not overtake, and other channels
+    must not be delayed. So each member has a chain, and one task works on it while it is not empty.
+    It is bounded, and droppable frames are dropped from it, as in an outbox.
     """
 
     __slots__ = (
@@ -152,13 +152,13 @@ class Chain:
         self._max_bytes = max_bytes
         self._queue: deque[Frame | LateFrame] = deque()
         self._bytes = 0
-        self._excused = 0  # bytes that waited before the present frame was begun
+        self._excused = 0  # bytes that were waiting when the present frame was begun
         self._has_dropped = False
         self._running = False
         self._waiting: list[Callable[[], None]] = []
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
-        """As an outlet's: False where there is room, else it calls back when it is empty."""
+        """Return False if there is room. Otherwise True, and call back when it is empty."""
         frames, held = len(self._queue), self._bytes
         if not frames or (2 * frames < _MAX_CHAINED and 2 * (held + size) <= self._max_bytes):
             return False
@@ -166,17 +166,17 @@ class Chain:
         return True
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame that is ready."""
+        """Queue a frame that is ready, or pass it on if nothing is before it."""
         if not self._running:
             return self._line.push(frame)
         return self._append(frame)
 
     def push_batch(self, batch: Batch) -> bool:
-        """Take several."""
+        """Push several frames."""
         return push_each(self.push, batch)
 
     def push_late(self, late: LateFrame) -> bool:
-        """Take a frame that is still to be made."""
+        """Queue a frame that is still to be made."""
         if not self._append(late):
             return False
         if not self._running:

@@ -1,4 +1,4 @@
-"""Dependencies of handlers: FastAPI's idea."""
+"""Dependencies of handlers, as in FastAPI."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dependency:
-    """The mark on a parameter whose value a function gives."""
+    """The mark on a parameter whose value a function returns."""
 
     function: Callable[..., Any]
     use_cache: bool
@@ -34,15 +34,15 @@ def Depends(dependency: Callable[..., T], *, use_cache: bool = True) -> T: ...
 def Depends(  # noqa: N802
     dependency: Callable[..., Any], *, use_cache: bool = True
 ) -> Any:
-    """A parameter's default that says where its value comes from.
+    """Mark a parameter, as its default, whose value a function returns.
 
-    The dependency is called for every message with parameters of its own, by the same rules as a
-    handler's. What it yields, if it is a generator, is cleaned up after the handler, which sees
-    the handler's exception. One that several parameters ask for is called once a message.
+    The dependency is called for every message. It has its own parameters, under the same rules as
+    a handler's. A generator is resumed after the handler, to clean up, and gets the handler's
+    exception. A dependency that several parameters ask for is called once for a message.
 
     Args:
         dependency: A plain or `async` function, or a generator of either kind.
-        use_cache: False: call it for each parameter that asks.
+        use_cache: False: call it for each parameter that asks for it.
 
     Raises:
         UsageError: The dependency cannot be called.

@@ -1,4 +1,4 @@
-"""Who may connect: an endpoint's connection handler, asked and bounded."""
+"""Admission: calls an endpoint's connection handler, within a time limit."""
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -26,11 +26,11 @@ _ACCEPTED: Final = Admission.ACCEPTED
 _T = TypeVar("_T")
 
 Identify: TypeAlias = Callable[[ConnectRequest], object]
-"""Who makes a request, as anything that can be compared; `def` or `async def`."""
+"""Returns who makes a request, as any value that can be compared; `def` or `async def`."""
 
 
 class Doorkeeper:
-    """Has the connection handler of one endpoint decide, and knows who makes a request."""
+    """Calls the connection handler of one endpoint, and identifies who makes a request."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Doorkeeper:
         self._identity = identity
 
     def use(self, middlewares: Sequence[Middleware[ConnectionContext]]) -> None:
-        """Add middleware inside of what is there already."""
+        """Add middleware inside the existing middleware."""
         self._connect = self._register([*self._middlewares, *middlewares])
         self._middlewares += middlewares
 
@@ -62,11 +62,11 @@ class Doorkeeper:
         return Registration(what, self._handler, middlewares, CONNECTION, self._names)
 
     def fits(self, params: Mapping[str, str]) -> bool:
-        """Whether the parameters have the types that the connection handler asks for."""
+        """Return whether the parameters have the types that the connection handler asks for."""
         return self._connect.fits(params)
 
     async def decide(self, context: ConnectionContext) -> Refusal | None:
-        """Why the connection is refused; None: it is accepted."""
+        """Call the connection handler. Return a Refusal, or None if it accepts the connection."""
         path = context.path
         # A handler that cannot wait needs no time limit, whose scope costs more than it does
         # (tests/benchmarks/microbench.py, "connect; core").
@@ -76,11 +76,12 @@ class Doorkeeper:
             return refuse_connection(*context.declined)
         if refusal is None and context.decision.state is not _ACCEPTED:
             _log.error("A connection handler neither accepted nor declined (path=%r).", path)
-            return refuse_connection(401, "Nobody decided about the connection.")
+            text = "The handler neither accepted nor declined the connection."
+            return refuse_connection(401, text)
         return refusal
 
     async def identify(self, request: ConnectRequest) -> object:
-        """Who makes a request for an event stream; a Refusal where that cannot be told."""
+        """Return who makes a request for an event stream; a Refusal if `identity` fails."""
         if self._identity is None or request.transport != "sse":
             return None
         told = _identity(self._identity, request)
@@ -93,7 +94,7 @@ class Doorkeeper:
         work: Coroutine[Any, Any, _T],
         context: ConnectionContext | None = None,
     ) -> _T | Refusal | None:
-        """Run what the application has to say; a Refusal where it fails or takes too long."""
+        """Await a function of the application. Return a Refusal if it fails or takes too long."""
         timeout = self._environment.options.connect_timeout
         with self._environment.loop.new_scope() as limit:
             noticed = noticing(work, partial(_limit, limit, timeout))
@@ -108,10 +109,10 @@ class Doorkeeper:
         work: Awaitable[_T],
         context: ConnectionContext | None = None,
     ) -> _T | Refusal | None:
-        """The same for as long as it takes."""
+        """Do the same as `_run`, without a time limit."""
         try:
             told = await work
-            # What a connection handler's middleware returns means nothing.
+            # What a connection handler's middleware returns has no meaning.
             return told if context is None else None
         except BaseException as error:  # noqa: BLE001 - boundary: a function
             failure = failure_of(error)

@@ -50,18 +50,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Endpoint(TakesEvents):
     """One path that admits connections. Made by `PondSocket.create_endpoint`.
 
-    `on_message` of an endpoint takes the events that are sent to itself (channel name GATEWAY), for
-    which no join is needed.
+    `on_message` of an endpoint handles events that are sent to the endpoint itself (channel name
+    GATEWAY). They need no join.
 
     Args:
         path: A pattern, for instance `/socket` or `/tenants/:tenant/socket`.
         handler: Decides who may connect.
-        find_phase: Whether anybody new may come in.
+        find_phase: Returns the pond's phase: new connections are admitted only while it is open.
         allowed_origins: Which web pages may connect besides those of the host itself; None: those
             of the pond's options.
-        identity: Who makes a request, for instance the user of a session cookie. If it is given, a
-            POST or DELETE for an event stream must come from whom the stream was opened by.
-        subprotocols: The WebSocket subprotocols that are spoken here; the first one that a client
+        identity: Returns who makes a request, for instance the user of a session cookie. If it is
+            given, a POST or DELETE for an event stream must have the identity that opened it.
+        subprotocols: The WebSocket subprotocols of this endpoint; the first one that a client
             offers is chosen.
     """
 
@@ -93,7 +93,7 @@ class Endpoint(TakesEvents):
         self._congestion = Congestion(environment)
         self._is_said_full = False
         self._lobbies: PatternMap[Lobby] = PatternMap()
-        self._histories: list[Histories] = []  # of those lobbies that have one
+        self._histories: list[Histories] = []  # of the lobbies that have a history
         self._events = Events(f"endpoint {path!r}", self._names, ErrorTypes.ENDPOINT_ERROR)
         self.any_concurrent = False
         self._events.watch(self._expect_concurrent)
@@ -102,7 +102,7 @@ class Endpoint(TakesEvents):
     # --- for applications ---------------------------------------------------------------------
 
     def use(self, *middlewares: Middleware[ConnectionContext]) -> None:
-        """Add middleware around the connection handler, inside of what is there already.
+        """Add middleware around the connection handler, inside the existing middleware.
 
         Raises:
             UsageError: One of them has the wrong form.
@@ -120,8 +120,8 @@ class Endpoint(TakesEvents):
         """Serve the channels whose names match a pattern; the first registered one wins.
 
         Args:
-            slow_consumers: What becomes of a member whose outbox is full: see `Lobby`.
-            history: What each channel keeps for those who were away; None: nothing.
+            slow_consumers: The policy for a member whose outbox is full: see `Lobby`.
+            history: What each channel keeps for clients that were away; None: nothing.
 
         Raises:
             UsageError: The pattern, the handler or the policy cannot work.
@@ -140,7 +140,7 @@ class Endpoint(TakesEvents):
         slow_consumers: SlowConsumers = "close",
         history: History | None = None,
     ) -> Callable[[Handler], Lobby]:
-        """`create_channel` as a decorator: the decorated name is the lobby."""
+        """Use `create_channel` as a decorator: the decorated name is the lobby."""
         return lambda handler: self.create_channel(
             pattern, handler, *middlewares, slow_consumers=slow_consumers, history=history
         )
@@ -157,11 +157,11 @@ class Endpoint(TakesEvents):
             self._histories.append(lobby.histories)
 
     async def connection_count(self) -> int:
-        """How many connections are open."""
+        """Return how many connections are open."""
         return len(self.sessions)
 
     async def close_connection(self, user_id: str) -> None:
-        """Close every connection of a user, with code 4403: clients do not come back by it."""
+        """Close every connection of a user, with code 4403: clients do not reconnect."""
         self.drop_user(user_id, "closed by the application", CloseCode.DISCONNECTED)
 
     # --- for the pond -------------------------------------------------------------------------
@@ -172,20 +172,20 @@ class Endpoint(TakesEvents):
             session.close(code, reason)
 
     def serves(self, name: str) -> bool:
-        """Whether some lobby serves channels of this name."""
+        """Return whether a lobby serves channels of this name."""
         return is_name(name) and is_channel_name(name) and self._find_lobby(name) is not None
 
     def find_channel(self, name: str) -> Channel | None:
-        """The channel of a name that some lobby serves."""
+        """Return the channel of a name; None if no lobby serves it."""
         found = self._find_lobby(name)
         return None if found is None else found[0].open_channel(name, found[1].params)
 
     def fits(self, route: Route) -> bool:
-        """Whether the parameters have the types that the connection handler asks for."""
+        """Return whether the parameters have the types that the connection handler asks for."""
         return self.doorkeeper.fits(route.params)
 
     async def admit(self, request: ConnectRequest, route: Route) -> Session | Refusal:
-        """Have the connection handler decide."""
+        """Call the connection handler. Return a Session, or a Refusal."""
         if self._is_full():
             return Refusal(503, "NO_CAPACITY", "There are too many connections.", retry_after=5)
         context = ConnectionContext(request, route, self._environment)
@@ -218,7 +218,7 @@ class Endpoint(TakesEvents):
         if limit is None or len(self.sessions) < limit + extra:
             self._is_said_full = False
             return False
-        if not self._is_said_full:  # once, or those who knock would fill the log
+        if not self._is_said_full:  # once, or a crowd of clients would fill the log
             self._is_said_full = True
             _log.warning("%s is full: see Options.max_connections (%s).", self.path, limit)
         return True
@@ -227,11 +227,11 @@ class Endpoint(TakesEvents):
 
     @property
     def supports(self) -> tuple[str, ...] | None:
-        """What clients are told that it can do."""
+        """The features that the endpoint announces to clients; None: none."""
         return ("history",) if self._histories else None
 
     def can_resume(self, channel_name: str, others: int) -> bool:
-        """Whether a channel may be joined for a client that comes back, besides some others."""
+        """Return whether a reconnecting client may resume a channel, besides `others` channels."""
         limit = self._environment.options.max_channels
         found = self._find_lobby(channel_name)
         return (
@@ -239,7 +239,7 @@ class Endpoint(TakesEvents):
         )
 
     def opened(self, session: Session) -> None:
-        """The session is being served."""
+        """Register a session that is now being served, and close it if it came too late."""
         self.sessions.add(session)
         self.tidy()
         _log.info(
@@ -253,15 +253,15 @@ class Endpoint(TakesEvents):
         phase = self._find_phase()
         if phase is _OPEN and not self._is_full(1):
             return
-        if phase is Phase.CLOSED:  # since it was admitted, so that nobody has told it
+        if phase is Phase.CLOSED:  # after its admission, so `close` has not closed it
             session.close(CloseCode.GOING_AWAY, "the server is closing")
         elif phase is Phase.DRAINING:
             session.close(CloseCode.RESTART, "the server restarts")
-        else:  # the same: a crowd that comes at once is decided about at once
+        else:  # full after its admission: several clients were admitted before one was counted
             session.close(CloseCode.NO_CAPACITY, "there are too many connections")
 
     def join_refused(self, session: Session, channel_name: str) -> None:
-        """A join was refused before it came to its lane; a membership it has ends with that."""
+        """End the membership, if any, of a session whose join was refused before its lane."""
         member = session.memberships.get(channel_name)
         if isinstance(member, Member):
             farewell = member.channel.remove(member, LeaveReason.EVICTED)
@@ -273,15 +273,15 @@ class Endpoint(TakesEvents):
         self._congestion.overflowed(session)
 
     def dropped(self, session: Session, frames: int) -> None:
-        """Frames were dropped for a slow consumer."""
+        """Count frames that were dropped for a slow consumer."""
         self._congestion.dropped(session, frames)
 
     def caught_up(self, session: Session) -> None:
-        """Nothing waits for the session any more."""
+        """Note that no frame waits for the session any more."""
         self._congestion.caught_up(session)
 
     def over(self, session: Session) -> list[Work]:
-        """End the session's memberships."""
+        """End the session's memberships. Return what is left to do, to be awaited."""
         was_open = self.sessions.remove(session)
         self.tidy()
         self._congestion.caught_up(session)
@@ -301,14 +301,14 @@ class Endpoint(TakesEvents):
         return farewells
 
     def tidy(self) -> None:
-        """Drop what is too old of histories: those that nobody asks for have nobody else to."""
+        """Drop history entries that are too old, also of channels that are not used any more."""
         if self._histories:
             now = self._environment.clock()
             for histories in self._histories:
                 histories.tidy(now)
 
     def lane(self, session: Session, message: ClientMessage) -> Hashable:
-        """The lane of a message: its channel, or one of its own for a concurrent handler."""
+        """Return the lane of a message: its channel, or its own lane for a concurrent handler."""
         if message.action is ClientActions.BROADCAST and self._is_concurrent(session, message):
             return object()
         return message.channel_name
@@ -325,7 +325,7 @@ class Endpoint(TakesEvents):
         return False
 
     def handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
-        """Handle one message, in its lane, as far as it goes; gives what is left to do."""
+        """Handle one message as far as possible without waiting. Return the rest, if any."""
         member = session.memberships.get(message.channel_name)
         if message.action is _BROADCAST:
             if isinstance(member, Member) and isinstance(lobby := member.channel.owner, Lobby):

@@ -15,11 +15,11 @@ from ._options import Options
 from ._threads import Threads
 
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-"""Something to be awaited later."""
+"""Starts work that is to be awaited later."""
 
 
 async def run_all(works: Sequence[Work]) -> None:
-    """Await several at once; what each does is bounded by itself."""
+    """Run several at once, and wait for all. Each has its own time limit."""
     if len(works) == 1:
         await works[0]()
     elif works:
@@ -30,7 +30,7 @@ async def run_all(works: Sequence[Work]) -> None:
 
 @dataclass
 class Background:
-    """The task group of `async with pond`, as long as somebody is in it."""
+    """The task group of `async with pond`, while one is open."""
 
     tasks: anyio.abc.TaskGroup | None = None
 
@@ -41,7 +41,7 @@ class Environment:
 
     Args:
         clock: Seconds, from any start; for rates and durations.
-        observer: Hooks and metrics; None where both are unset.
+        observer: Hooks and metrics; None if both are unset.
     """
 
     options: Options = field(default_factory=Options)
@@ -57,6 +57,6 @@ class Environment:
 
     @property
     def counting(self) -> Observer | None:
-        """The observer, if it wants to know of every frame."""
+        """The observer, if it counts frames; else None."""
         observer = self.observer
         return observer if observer is not None and observer.counts_frames else None

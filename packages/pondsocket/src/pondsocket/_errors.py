@@ -1,10 +1,11 @@
-"""Whose fault it is.
+"""The errors, by whose fault they are.
 
 PondSocketError           (pondsocket_common)
-  InvalidMessage          the peer's, answered with its reason
-  EncodingError           the caller's: a payload that JSON cannot say
+  InvalidMessage          the client's, answered with its reason
+  InvalidPayload          the client's, answered with the fields that do not fit
+  EncodingError           the caller's: a payload that cannot be written as JSON
   UsageError              the caller's: a call that cannot work as written
-  PondError               nobody's: the application says no, with its own code and words
+  PondError               no fault: the application refuses, with its own code and message
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Final
 
 from pondsocket_common import Detail, PondSocketError, dump_json
 
-# JSON takes up to six bytes for a character: details, text and names stay below 8 KiB together.
+# JSON takes up to six bytes for a character: details, text and names are below 8 KiB together.
 MAX_DETAILS: Final = 10
 MAX_TEXT_CHARS: Final = 256
 _MAX_KEY_CHARS: Final = 64
@@ -21,17 +22,17 @@ _MAX_DETAILS_BYTES: Final = 3_584
 
 
 class UsageError(PondSocketError, RuntimeError):
-    """The library was called in a way that cannot work; the message says what to write."""
+    """A call of the library cannot work; the message says what to write."""
 
 
-class InvalidPayload(PondSocketError):  # noqa: N818 - named by what the peer sent
+class InvalidPayload(PondSocketError):  # noqa: N818 - named by what the client sent
     """A payload does not fit what the handler asks for.
 
-    What the client is told of it is bounded: ten details, and 8 KiB with all that is around them.
+    The answer to the client is bounded: ten details, and 8 KiB in all.
 
     Args:
-        details: Which fields, and why.
-        count: How many there are in all; None: those are all.
+        details: The fields that do not fit, and why.
+        count: How many there are in all; None: these are all.
     """
 
     def __init__(self, details: Sequence[Detail], count: int | None = None) -> None:
@@ -58,7 +59,7 @@ def _bounded(details: Sequence[Detail]) -> tuple[Detail, ...]:
 
 
 def _shortened_loc(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    # Names of fields that the client has chosen stand in it, and as many levels as it likes.
+    # The client can choose names of fields in it, and the number of levels.
     keys = [_shortened(key, _MAX_KEY_CHARS) if isinstance(key, str) else key for key in loc]
     return tuple(keys) if len(keys) <= _MAX_LEVELS else (*keys[:_MAX_LEVELS], "…")
 
@@ -68,29 +69,31 @@ def _shortened(text: str, limit: int) -> str:
 
 
 class PondError(PondSocketError):
-    """Raise it in a handler to answer the request with an error of the application's own.
+    """An error of the application's own. Raise it in a handler to answer the request with it.
 
     Args:
-        message: The sentence the client gets; every other exception's text stays on the server.
-        code: A number of the application's choice, by HTTP's habits: 400 to 599.
+        message: The text that the client gets. Other exceptions' texts stay on the server.
+        code: A number of the application's choice; by convention an HTTP status, 400 to 599.
 
     Raises:
-        UsageError: The code is no such number.
+        UsageError: The code is not an integer from 0 to 9,999.
     """
 
     def __init__(self, message: str, code: int = 400) -> None:
         super().__init__(message)
         check_code(code)
-        # What UTF-8 cannot say, such as half of a file's name, must not get in the answer's way.
+        # What UTF-8 cannot encode, such as part of a file name, must not stop the answer.
         self.message = message.encode(errors="replace").decode()
         self.code = code
 
 
 def check_code(code: object) -> None:
-    """Refuse what clients could not read as an error code.
+    """Refuse a code that clients could not read as an error code.
 
     Raises:
-        UsageError: It is no number of the usual size.
+        UsageError: It is not an integer from 0 to 9,999.
     """
     if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code <= 9_999:
-        raise UsageError(f"An error's code is a number, by HTTP's habits 400 to 599, not {code!r}.")
+        raise UsageError(
+            f"An error's code is a number, by convention an HTTP status, 400 to 599, not {code!r}."
+        )

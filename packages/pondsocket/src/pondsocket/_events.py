@@ -25,12 +25,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Speaker(Protocol):
-    """Who sends an event: a member, or the connection itself."""
+    """The sender of an event: a member, or the connection itself."""
 
     @property
     def user_id(self) -> str: ...
     def send(self, frame: Frame) -> None: ...
-    def charge(self, faults: int) -> None: ...
+    def charge(self, request: ClientMessage, faults: int) -> None: ...
 
 
 S = TypeVar("S", bound=Speaker)
@@ -40,7 +40,7 @@ class Events:
     """Event handlers by pattern.
 
     Args:
-        what: Whose they are, for sentences.
+        what: What has the handlers, for error messages.
         outer_names: The parameters of the channel's or endpoint's pattern.
         failure: The error type of a `PondError` that a handler raises.
     """
@@ -79,13 +79,13 @@ class Events:
             self._on_concurrent()
 
     def watch(self, on_concurrent: Callable[[], object]) -> None:
-        """Have it told that there is a concurrent handler, also if there is one already."""
+        """Call `on_concurrent` when a concurrent handler is added; at once if there is one."""
         self._on_concurrent = on_concurrent
         if self.any_concurrent:
             on_concurrent()
 
     def is_concurrent(self, event: str, params: Mapping[str, str]) -> bool:
-        """Whether the event's handler asked to be called out of turn."""
+        """Return whether the event's handler is registered as concurrent."""
         if not self.any_concurrent:
             return False
         found = find(self._table, event, params)
@@ -99,16 +99,16 @@ class Events:
         params: Mapping[str, str],
         environment: Environment,
     ) -> Coroutine[Any, Any, None] | None:
-        """Have the first handler that matches and fits deal with an event. Never raises.
+        """Call the first handler that matches and fits. Never raises.
 
         Returns:
-            What is left to do where the handler waits.
+            The rest of the work if the handler waits, to be awaited; else None.
         """
         found = self._exact.get(message.event)
         if found is None or found[0].is_selective:
             found = find(self._table, message.event, params)
         if found is None:
-            text = f"Nobody handles the event {message.event} here."
+            text = f"There is no handler for the event {message.event} here."
             speaker.send(answers.fault(message, ErrorTypes.HANDLER_NOT_FOUND, 404, text))
             return None
         registration, route = found
@@ -119,7 +119,7 @@ class Events:
             context = make_context(speaker, message, route)
             rest = registration.begin(context)
             if type(rest) is CoroutineType:
-                # Driven here and now, without a coroutine of our own around it, which most never
+                # Driven here, without another coroutine around it, which most handlers never
                 # need: microbench.py, "event, the handler does nothing; core", 6 us.
                 rest = resume(rest, rest.send(None))
         except StopIteration as done:
@@ -159,9 +159,9 @@ class Events:
             if isinstance(error, PondError):
                 return answers.fault(message, self._failure, error.code, error.message)
             if isinstance(error, InvalidPayload):
-                speaker.charge(error.count)
+                speaker.charge(message, error.count)
                 return answers.unfit(message, error)
-        except EncodingError as unsayable:  # a validator's own words may hold anything
+        except EncodingError as unsayable:  # a validator's message may hold any text
             error = unsayable
         _log.error(
             "An event handler failed (channel=%r event=%r user=%r request=%r).",
@@ -178,7 +178,7 @@ class Events:
 
 
 class TakesEvents:
-    """The base of whatever has event handlers: a lobby, and an endpoint."""
+    """The base class of lobbies and endpoints, which have event handlers."""
 
     _events: Events
 
@@ -207,13 +207,13 @@ class TakesEvents:
         middlewares: Sequence[Middleware[EventContext]] = (),
         concurrent: bool = False,
     ) -> Any:
-        """Handle events that clients send; the first registered pattern that matches does.
+        """Register a handler of events that clients send; the first pattern that matches wins.
 
-        A call, or without a handler a decorator.
+        Use it as a call or, without a handler, as a decorator.
 
         Args:
-            concurrent: Call it out of turn: events of one client that match do not wait for each
-                other, nor for anything else that the client does there.
+            concurrent: Whether matching events are handled at once: events of one client then wait
+                neither for each other nor for other messages of the client to the channel.
 
         Raises:
             UsageError: The pattern or the handler cannot work.

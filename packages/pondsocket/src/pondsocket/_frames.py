@@ -12,25 +12,26 @@ from pondsocket_common import (
 
 
 class Frame:
-    """One message, encoded once; each transport's form is made on first demand and shared.
+    """One message, encoded once. Each transport's form is made on first demand and shared.
 
     Args:
-        json: The text.
-        event: The event's name, which event streams say outside of it.
+        json: The JSON text.
+        event: The event's name, which event streams send beside the text.
 
     Attributes:
         size: In bytes.
-        channel: In whose history, if it has one, `position` is.
-        position: Where it leaves its reader there.
-        droppable: An outbox that is full may drop it, for another of the same channel first.
+        channel: The channel of `position`; also the channel that `droppable` refers to.
+        position: The reader's position in the channel's history after this frame.
+        droppable: Whether a full outbox may drop it, first of all for a frame of the same channel.
         conflate_key: If not None, it may be dropped only if a later frame of the same channel has
             the same key.
         wire: The whole WebSocket frame, header and payload; None until `make_wire`.
-        message: What the WebSocket door makes of it, to be shared by all who are sent it there.
-        stream_message, stream_mark: The same of the event streams' door, and for which of them.
+        message: The WebSocket transport's form of it, shared by all recipients there.
+        stream_message, stream_mark: The SSE transport's form, and the mark of the streams that
+            share it.
     """
 
-    # What is read for each recipient is no property, which would be a call
+    # Attributes that are read for each recipient are not properties, which would cost a call
     # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and door").
     __slots__ = (
         "_sse",
@@ -75,7 +76,7 @@ class Frame:
         return cls(encode_server(message), message.event)
 
     def copy_marks(self, original: "Frame") -> "Frame":
-        """Let the same become of it as of another; gives itself."""
+        """Copy the position and the drop policy of another frame. Return this frame."""
         self.channel = original.channel
         self.droppable = original.droppable
         self.conflate_key = original.conflate_key
@@ -83,7 +84,7 @@ class Frame:
         return self
 
     def make_wire(self) -> bytes:
-        """Make `wire`."""
+        """Build and return `wire`."""
         self.wire = wire = websocket_frame(self.json)
         return wire
 
@@ -103,19 +104,19 @@ class Frame:
 
     @property
     def sse_unnamed(self) -> bytes:
-        """The same without a name, for readers that listen to unnamed events alone."""
+        """The block without the event's name, for readers of unnamed events only."""
         if self._sse_unnamed is None:
             self._sse_unnamed = sse_frame(self.json)
         return self._sse_unnamed
 
 
 class Batch:
-    """Frames that leave together: what each transport writes is joined once, and shared.
+    """Frames that leave together. Each transport's form is joined once, and shared.
 
     Attributes:
-        frames: In their order.
-        size: In bytes, together.
-        has_positions: Whether some are of a history.
+        frames: The frames, in order.
+        size: Their size together, in bytes.
+        has_positions: Whether some have a position in a history.
     """
 
     __slots__ = ("_sse", "_sse_unnamed", "_wire", "frames", "has_positions", "size")
@@ -144,7 +145,7 @@ class Batch:
 
     @property
     def sse_unnamed(self) -> bytes:
-        """The same without."""
+        """All of them as blocks of an event stream, without names."""
         if self._sse_unnamed is None:
             self._sse_unnamed = b"".join([frame.sse_unnamed for frame in self.frames])
         return self._sse_unnamed

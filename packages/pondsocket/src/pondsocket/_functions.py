@@ -1,13 +1,13 @@
-"""What functions say of themselves: how they are called, and with what types."""
+"""Inspects functions: how they are called, and the types of their parameters."""
 
 import collections.abc
 import dis
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from functools import partial
 from types import FunctionType, MethodType, UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, ForwardRef, Union, get_args, get_origin, get_type_hints
 
 _LISTS: Final = (
     list,
@@ -37,19 +37,19 @@ class Form(Enum):
 
 
 def is_async(function: object) -> bool:
-    """Whether calling it gives a coroutine; also of an object with an `async def __call__`."""
+    """Return whether a call gives a coroutine; also for an object with `async def __call__`."""
     return _is(inspect.iscoroutinefunction, function)
 
 
 def may_wait(function: object) -> bool:
-    """Whether a coroutine function could wait for anything; False: certainly not."""
+    """Return whether a coroutine function may wait. False if it certainly never does."""
     while isinstance(function, partial | MethodType):
         function = function.func if isinstance(function, partial) else function.__func__
     if not isinstance(function, FunctionType):
         return True
     code = function.__code__
-    # Whatever a coroutine waits for, it hands to the event loop by a yield of its own code; of a
-    # mere function that gives an awaitable, the code says nothing.
+    # A coroutine waits only by a yield in its own code. The code of a plain function that returns
+    # an awaitable does not tell.
     is_coroutine = bool(code.co_flags & inspect.CO_COROUTINE)
     return not is_coroutine or any(
         step.opname.startswith("YIELD") for step in dis.get_instructions(code)
@@ -57,7 +57,7 @@ def may_wait(function: object) -> bool:
 
 
 def name_of(function: object) -> str:
-    """A function's name, for sentences."""
+    """Return a function's name, for error messages."""
     while isinstance(function, partial):
         function = function.func
     return getattr(function, "__name__", type(function).__name__)
@@ -67,14 +67,14 @@ def _is(test: Callable[[Any], bool], function: object) -> bool:
     while isinstance(function, partial):
         function = function.func
     if inspect.isclass(function):
-        return False  # calling it makes an object, whatever that can do
+        return False  # a call makes an object, whatever that can do
     return test(function) or test(
-        getattr(function, "__call__", None)  # noqa: B004 - its kind is asked, not its presence
+        getattr(function, "__call__", None)  # noqa: B004 - its kind is tested, not its presence
     )
 
 
 def form_of(function: object) -> Form:
-    """How it is called."""
+    """Return how a function is called."""
     if _is(inspect.iscoroutinefunction, function):
         return Form.ASYNC
     if _is(inspect.isasyncgenfunction, function):
@@ -82,37 +82,83 @@ def form_of(function: object) -> Form:
     return Form.GENERATOR if _is(inspect.isgeneratorfunction, function) else Form.PLAIN
 
 
-def hints_of(function: Any) -> dict[str, Any]:
-    """Types by parameter; those that are no strings in the signature need not be among them."""
+def hints_of(function: object, signature: inspect.Signature) -> dict[str, Any]:
+    """Return the types of a function's parameters, with strings resolved.
+
+    Raises:
+        NameError: A string contains an unknown name.
+    """
+    source = _annotated(function)
+    try:
+        resolved = get_type_hints(source, include_extras=True)
+    except TypeError:
+        resolved = {}  # an extension that has no annotations
+    written = getattr(source, "__annotations__", {})
+    hints: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        hint = parameter.annotation
+        # A decorator may show another signature than that of the function that it wraps.
+        if name in resolved and (isinstance(hint, ForwardRef) or written.get(name) == hint):
+            hint = resolved[name]
+        hints[name] = hint
+    return hints
+
+
+def _annotated(function: Any) -> Any:
+    """Return the object that has the annotations of a function's parameters."""
     while isinstance(function, partial | MethodType):
         function = function.func if isinstance(function, partial) else function.__func__
     function = inspect.unwrap(function)
     if inspect.isclass(function):
-        function = function.__init__
-    elif not inspect.isroutine(function):
-        return hints_of(type(function).__call__)
-    return get_type_hints(function, include_extras=True)
+        if function.__init__ is not object.__init__:
+            return function.__init__
+        return function if hasattr(function, "_field_defaults") else function.__new__
+    return function if inspect.isroutine(function) else _annotated(type(function).__call__)
 
 
-def bound_names_of(function: object) -> set[str]:
-    """The parameters that a `partial` has filled by name."""
-    names: set[str] = set()
+def bound_arguments_of(function: object) -> dict[str, object]:
+    """Return the arguments that a `partial` has set by name."""
+    arguments: dict[str, object] = {}
     while isinstance(function, partial):
-        names.update(function.keywords)
+        arguments = {**function.keywords, **arguments}
         function = function.func
-    return names
+    return arguments
 
 
 def is_callable_type(hint: object) -> bool:
-    """Whether it is the type of functions, which pydantic takes and JSON cannot say."""
+    """Return whether it is the type of functions, which pydantic takes and JSON does not have."""
     return hint is Callable or get_origin(hint) is collections.abc.Callable
 
 
 def is_list_type(hint: object) -> bool:
-    """Whether a repeated name of a query is one value of it."""
-    origin = get_origin(hint) or hint
-    if origin is Annotated:
-        return is_list_type(get_args(hint)[0])
-    if origin in (Union, UnionType):
-        return any(map(is_list_type, get_args(hint)))
-    return origin in _LISTS
+    """Return whether the values of a repeated name in a query form one value of this type."""
+    return any((get_origin(option) or option) in _LISTS for option in options_of(hint))
+
+
+def peel(hint: Any) -> tuple[Any, list[Any]]:
+    """Return the type inside aliases and `Annotated`, and the marks around it."""
+    marks: list[Any] = []
+    while True:
+        if is_alias(hint):
+            hint = hint.__value__
+        elif get_origin(hint) is Annotated:
+            marks = [*hint.__metadata__, *marks]
+            hint = hint.__origin__
+        else:
+            return hint, marks
+
+
+def options_of(hint: Any) -> Iterator[Any]:
+    """Yield the types of a union, or any other type itself."""
+    bare, _ = peel(hint)
+    if get_origin(bare) in (Union, UnionType):
+        for each in get_args(bare):
+            yield from options_of(each)
+    else:
+        yield bare
+
+
+def is_alias(hint: object) -> bool:
+    """Return whether it is an alias made by a `type` statement."""
+    # By name: `typing` and `typing_extensions` each have their own class.
+    return type(hint).__name__ == "TypeAliasType"

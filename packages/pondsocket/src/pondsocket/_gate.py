@@ -1,6 +1,6 @@
-"""Between a channel and a member that is behind: it reads the history, and then steps aside.
+"""Catch-up: sends a member that is behind what it missed, from the history.
 
-The rules are in `_state/recovery.py`; this is where they meet an outbox that fills and empties.
+The rules are in `_state/recovery.py`; this applies them to an outbox that fills and empties.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Item: TypeAlias = Kept | Frame | LateFrame
 
 
 class Gate:
-    """What a recovering member is sent goes here, instead of to its connection."""
+    """Gets the frames of a member that is catching up, instead of its connection."""
 
     __slots__ = ("_epoch", "_member", "_next", "_recovery")
 
@@ -29,15 +29,18 @@ class Gate:
         self._member = member
         self._epoch = log.epoch
         self._recovery: Recovery[Frame | LateFrame] = Recovery(log, offset, member.user_id)
-        # Taken, and then there was no room for it.
+        # Taken from the history, but there was no room for it yet.
         self._next: Item | None = None
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame that is sent meanwhile: what the history has is read from there."""
+        """Hold a frame that comes meanwhile, unless it is in the history and is read from there.
+
+        False if too much is held.
+        """
         return frame.position is not None or self._recovery.hold(frame, frame.size)
 
     def push_copy(self, intercept: Intercept, *, is_kept: bool) -> bool:
-        """The same for one that outgoing handlers look at."""
+        """Hold a frame that outgoing handlers intercept, unless the history keeps it."""
         if is_kept:
             return True
         if intercept.is_late and self._member.chain is not None:
@@ -47,15 +50,15 @@ class Gate:
         return copy is None or self._recovery.hold(copy, copy.size)
 
     def read_on(self) -> None:
-        """Pass on as much as there is room for; with the last of it, the member is live."""
+        """Pass on as much as there is room for. After the last frame, the member is live."""
         member, recovery = self._member, self._recovery
         recovery.advance(ReadingEvent.ROOM)
         while recovery.state is Reading.BEHIND:
             item, self._next = self._next or recovery.take(), None
             if item is None:
                 break
-            # With no more than this to come, it is no more than a member that is live is sent: a
-            # latest value must not wait, and be outrun, in an outbox that the next one would enter.
+            # The last item does not ask for room, as a live member's frames do not. Otherwise a
+            # latest value could wait here, and be cut from the history by the next value.
             if not recovery.is_at_top and member.wait_for_room(self.read_on, _size(item)):
                 self._next = item
                 recovery.advance(ReadingEvent.FULL)
@@ -65,7 +68,7 @@ class Gate:
         if recovery.state is Reading.LIVE:
             member.open_gate()
         elif recovery.state is Reading.OUTRUN:
-            member.overflow()  # so slow that what it still has to read is not kept any more
+            member.overflow()  # the history no longer keeps what it still has to read
 
     def _pass_on(self, item: Item) -> bool:
         member = self._member
@@ -81,11 +84,11 @@ class Gate:
         if intercept.is_late and member.chain is not None:
             return member.chain.push_late(intercept.make_late(member))
         copy = intercept.make(member)
-        # The handler may have been who ended the membership.
+        # The handler may have ended the membership.
         return copy is None or member.gate is not self or member.push_through(copy)
 
     def close(self) -> None:
-        """The membership ends: what no history keeps is passed on, the rest is not."""
+        """End with the membership. Pass on only the frames that no history keeps."""
         held: list[Item] = [*self._recovery.leave()]
         if self._next is not None and not isinstance(self._next, Kept):
             held.insert(0, self._next)

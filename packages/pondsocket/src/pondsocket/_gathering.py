@@ -1,14 +1,14 @@
-"""What is broadcast between two waits of the event loop leaves together.
+"""Batching: what is broadcast in one turn of the event loop leaves together.
 
-Each message to each member by itself costs a system call. In a room where many speak, what one
-turn of the loop has brought is joined, once for all members, and handed to each of them in one
-piece (`tests/benchmarks`, "100 members all sending"). It adds no timer: the loop comes to it before
-it waits again, and the batch grows with the load alone.
+Without it, each message to each member costs a system call. In a channel where many members send,
+the broadcasts of one loop turn are joined, once for all members, and written to each in one piece
+(`tests/benchmarks`, "100 members all sending"). There is no timer: the loop delivers the batch
+before it waits again, so the batch grows only with the load.
 
-Whatever else is sent must not overtake: it is put behind what waits for the same member, or what
-waits is handed out first. Who joins or leaves finds nothing waiting, so that the recipients of a
+Other frames must not overtake a waiting broadcast: either they wait behind it, or the batch is
+delivered first. Before a join or a leave, the batch is delivered, so that the recipients of a
 broadcast are those who were members when it was made. A reply waits only while nothing waits in
-other rooms: these are handed out one after the other, and in none of them may it be overtaken.
+other channels: channels are delivered one after the other, and the member may be in several.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ._delivery import Recipient, deliver, deliver_batches
 from ._frames import Batch, Frame
 from ._loop import callback_context
 
-# Held only until the loop comes to it, so the bound is for handlers that broadcast without end.
+# A batch waits for one loop turn only; the bound is for handlers that broadcast in a long loop.
 _MAX_FRAMES: Final = 64
 _MAX_BYTES: Final = 65_536
 
@@ -35,12 +35,12 @@ class EventLoop(Protocol):
 
 
 class Turn:
-    """The rooms of a pond in which something waits for the end of this turn of the loop.
+    """The channels of a pond in which frames wait for the end of this loop turn.
 
-    Where no loop is lent nothing ever waits.
+    Without a loop, which `lend` gives, nothing ever waits.
 
     Attributes:
-        replying: The one in which a reply waits; then nothing does in others.
+        replying: The channel in which a reply waits; then nothing waits in others.
     """
 
     __slots__ = ("_context", "_find_loop", "_is_called", "_loop", "replying", "rooms")
@@ -48,20 +48,20 @@ class Turn:
     def __init__(self) -> None:
         self._find_loop: Callable[[], EventLoop | None] | None = None
         self._loop: EventLoop | None = None
-        self._is_called = False  # or will be, by that loop
+        self._is_called = False  # whether that loop is going to call `_end`
         self._context = Context()
         self.rooms: dict[Gathering, None] = {}
         self.replying: Gathering | None = None
 
     def lend(self, find_loop: Callable[[], EventLoop | None]) -> None:
-        """Gather from now on; `find_loop` finds the running loop, if it is of that kind."""
+        """Batch from now on. `find_loop` returns the running loop if it is an `EventLoop`."""
         self._find_loop = find_loop
 
     def enter(self, room: Gathering) -> bool:
-        """Something is to wait in a room; False: it cannot."""
+        """Register a channel in which a frame is to wait. False if it cannot wait."""
         loop = None if self._find_loop is None else self._find_loop()
         if loop is not self._loop:
-            self.flush()  # which a loop that has ended was to call
+            self.flush()  # the former loop has ended, and no longer calls `_end`
             self._loop, self._is_called = loop, False
             self._context = callback_context()
         if loop is None:
@@ -74,7 +74,7 @@ class Turn:
         return True
 
     def _call(self, loop: EventLoop) -> None:
-        # Not in the context of whoever happens to be the first to broadcast something.
+        # Not in the context of the handler that happens to broadcast first.
         loop.call_soon(self._end, context=self._context)
         self._is_called = True
 
@@ -83,20 +83,20 @@ class Turn:
         try:
             self.flush()
         finally:
-            if self.rooms and self._loop is not None:  # the fault of one room is not the others'
+            if self.rooms and self._loop is not None:  # one raised: deliver the others later
                 self._call(self._loop)
 
     def flush(self) -> None:
-        """Hand out everything that waits."""
+        """Deliver everything that waits."""
         while self.rooms:
             next(iter(self.rooms)).flush()
 
 
 class Gathering:
-    """What waits in one channel.
+    """The frames that wait in one channel.
 
     Args:
-        everyone: The members, as they are at the moment of the call.
+        everyone: Returns the present members.
     """
 
     __slots__ = ("_everyone", "_frames", "_holds", "_own", "_size", "turn")
@@ -106,12 +106,12 @@ class Gathering:
         self.turn = turn
         self._frames: list[Frame] = []
         self._size = 0
-        # What a member gets instead, who is sent something of its own, or not everything.
+        # By member: what it gets instead, if it gets frames of its own or not all of the others.
         self._own: dict[Recipient, list[Frame]] = {}
         self._holds = 0
 
     def add(self, frame: Frame, but: Recipient | None = None) -> bool:
-        """Have a frame wait for all members, or for all but one; False: it must not wait."""
+        """Add a frame for all members, or for all but one. False if it must not wait."""
         if self._holds or not self.turn.enter(self):
             return False
         if but is not None:
@@ -126,11 +126,11 @@ class Gathering:
         return True
 
     def add_own(self, frame: Frame, member: Recipient) -> bool:
-        """Have a frame wait behind what waits for this member; False: nothing does."""
+        """Add a frame behind what waits for this member. False if nothing waits for it."""
         if not self.turn.rooms:
             return False
         if not self._frames or len(self.turn.rooms) > 1:
-            # The member may be in those rooms, too.
+            # The member may be in those channels, too.
             self.turn.flush()
             return False
         self._own_of(member).append(frame)
@@ -141,12 +141,12 @@ class Gathering:
         return True
 
     def hold(self) -> None:
-        """Let nothing wait: a member begins to read the history, where it would meet it again."""
+        """Stop batching: a member begins to read the history, and would get a frame twice."""
         self.flush()
         self._holds += 1
 
     def release(self) -> None:
-        """A member has read what it had to."""
+        """Undo one `hold`: a member has caught up."""
         self._holds -= 1
 
     def _own_of(self, member: Recipient) -> list[Frame]:
@@ -156,7 +156,7 @@ class Gathering:
         return own
 
     def flush(self) -> None:
-        """Hand out what waits, here and before it; nothing, mostly."""
+        """Deliver what waits here, after a reply that waits in another channel."""
         turn = self.turn
         if turn.replying is not None and turn.replying is not self:
             turn.replying.flush()
@@ -168,7 +168,7 @@ class Gathering:
         turn.replying = None
         if own:
             others = [member for member in self._everyone() if member not in own]
-            # Whoever is sent nothing is not written to.
+            # A member whose own list is empty is not written to.
             mine = [(Batch(each), (member,)) for member, each in own.items() if each]
             deliver_batches([(Batch(frames), others), *mine])
         elif len(frames) == 1:

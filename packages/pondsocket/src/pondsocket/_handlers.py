@@ -1,4 +1,4 @@
-"""Registration: a handler with its middleware, checked and composed once, never per message."""
+"""Registration: checks and composes a handler and its middleware once, not for each message."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -6,6 +6,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ._errors import UsageError
 from ._functions import is_async, may_wait, name_of
+from ._marks import is_mark
 from ._parameters import Kind
 from ._signatures import TypedHandler
 from ._state.patterns import PatternMap, Route
@@ -19,14 +20,14 @@ Handler: TypeAlias = Callable[..., Any]
 Finish: TypeAlias = Callable[[C, object], Awaitable[None]]
 
 Next: TypeAlias = Callable[[], Awaitable[Any]]
-"""What middleware calls to go on."""
+"""Middleware calls it to continue."""
 
 
 class Middleware(Protocol[C_contra]):
-    """`async def middleware(ctx, next)`: calling `next()` goes on, not calling it stops."""
+    """`async def middleware(ctx, next)`: it calls `next()` to continue, or stops the request."""
 
     def __call__(self, ctx: C_contra, next: Next, /) -> Awaitable[Any]:  # noqa: A002
-        """Handle, or hand on."""
+        """Handle the request, or call `next()`."""
         ...
 
 
@@ -34,7 +35,7 @@ class Registration(Generic[C]):
     """A handler and its middleware, the first one outermost.
 
     Args:
-        what: What is being registered, for sentences.
+        what: What is being registered, for error messages.
         path_names: The parameters of the patterns it is registered under.
 
     Raises:
@@ -64,8 +65,8 @@ class Registration(Generic[C]):
             if not is_async(middleware):
                 raise UsageError(f"{what}: write `async def {name_of(middleware)}(ctx, next)`.")
             self.call = _around(middleware, self.call)
-        # `call` in two steps, where that saves a coroutine around the handler's own: what `begin`
-        # gives, if it is not None, is for `finish`.
+        # `call` in two steps, if that saves a coroutine around the handler's own: the result of
+        # `begin`, if it is not None, is for `finish`.
         is_bare = typed.is_plain and not middlewares
         self.begin: Callable[[C], Awaitable[Any]] = handler if is_bare else self.call
         self.finish: Finish[C] | None = kind.finish if is_bare else None
@@ -84,7 +85,7 @@ def _around(
 def find(
     table: PatternMap[Registration[C]], name: str, params: Mapping[str, str] | None = None
 ) -> tuple[Registration[C], Route] | None:
-    """The first registration whose pattern matches and whose types fit.
+    """Return the first registration whose pattern matches and whose types fit.
 
     Args:
         params: The parameters of an outer pattern, which a handler may ask for as well.
@@ -100,10 +101,10 @@ def find(
 
 
 def check_callable(what: str, function: object, *, arguments: int | None = None) -> None:
-    """Refuse what is no function, or cannot be called with this many positional arguments.
+    """Refuse what is not callable, or not with this many positional arguments.
 
     Raises:
-        UsageError: With what to write.
+        UsageError: The message says what to write.
     """
     wanted = "(ctx, next)" if arguments == 2 else "(ctx)"
     if not callable(function):
@@ -113,7 +114,7 @@ def check_callable(what: str, function: object, *, arguments: int | None = None)
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # a builtin or an extension that hides its signature; it will show when called
+        return  # a builtin or an extension that hides its signature; the call will show it
     try:
         signature.bind(*range(arguments))
     except TypeError:
@@ -121,3 +122,9 @@ def check_callable(what: str, function: object, *, arguments: int | None = None)
         raise UsageError(
             f"{what}: {role} is called with {wanted}, but {name_of(function)} takes {signature}."
         ) from None
+    for name, parameter in signature.parameters.items():
+        if is_mark(parameter.default):
+            raise UsageError(
+                f"{what}: {name_of(function)} is called with {wanted} alone, and '{name}' would be"
+                " the mark itself; ask for the value in a handler or a dependency."
+            )

@@ -1,6 +1,6 @@
-"""What happens, told to whoever wants to know: hooks for events, metrics for numbers.
+"""Hooks for events and metrics for numbers, by which an application observes a pond.
 
-Both are unset by default and cost nothing then: nobody makes the call.
+Both are unset by default and cost nothing then: there is no call.
 """
 
 import logging
@@ -19,31 +19,35 @@ _log: Final = logging.getLogger("pondsocket.hooks")
 
 
 class Hooks:
-    """Override what you want to know of; the rest does nothing.
+    """Override the methods that you need; the others do nothing.
 
-    The methods are plain and run in the event loop: hand longer work to a queue of your own. One
-    that raises is logged and changes nothing else.
+    The methods are plain and run in the event loop: hand longer work to a queue of your own. If one
+    raises, that is logged and changes nothing else.
     """
 
     def connected(self, user_id: str, request: ConnectRequest) -> None:
-        """A connection is open."""
+        """React to a new connection."""
 
     def disconnected(
         self, user_id: str, request: ConnectRequest, code: CloseCode, seconds: float
     ) -> None:
-        """A connection has ended, after so many seconds; NORMAL: the peer went by itself."""
+        """React to the end of a connection, after so many seconds. NORMAL: the peer closed it."""
 
     def joined(self, channel_name: str, user: User) -> None:
-        """A connection has become a member."""
+        """React to a new member."""
 
     def left(self, channel_name: str, user: User, reason: LeaveReason) -> None:
-        """A membership has ended."""
+        """React to the end of a membership."""
 
     def message(self, channel_name: str, event: str, user_id: str) -> None:
-        """An event is about to be handled."""
+        """React to an event that is about to be handled."""
 
     def error(self, error: BaseException, channel_name: str, event: str, user_id: str) -> None:
-        """A handler has failed; the client was told no more than that. A join's event is JOIN."""
+        """React to the failure of a handler. The client is not told the error itself.
+
+        Args:
+            event: The event's name; JOIN for a join.
+        """
 
 
 class Counter(StrEnum):
@@ -62,22 +66,22 @@ class Counter(StrEnum):
 
 
 class Metrics(Protocol):
-    """Where numbers go. Called often: it should add to a counter and return."""
+    """Receives numbers. Called often: a method should add to a counter and return."""
 
     def count(self, counter: Counter, amount: int) -> None:
-        """Something has happened this many times; BYTES_OUT counts bytes of JSON."""
+        """Add to a counter. BYTES_OUT counts bytes of JSON."""
         ...
 
     def queue_depth(self, frames: int) -> None:
-        """So many frames wait to be written to one connection, now that one more was added."""
+        """Record how many frames wait to be written to one connection, after one was added."""
         ...
 
 
 class Observer:
-    """Hooks and metrics together, as the rest of the package calls them. Never raises.
+    """Hooks and metrics together, as the rest of the package calls them. Its methods never raise.
 
     Raises:
-        UsageError: At the beginning, if one of their methods is `async def`.
+        UsageError: One of the methods of hooks or metrics is `async def`.
     """
 
     def __init__(self, hooks: Hooks | None, metrics: Metrics | None) -> None:
@@ -85,59 +89,59 @@ class Observer:
             for name in dir(type(watcher)):
                 if not name.startswith("_") and is_async(getattr(type(watcher), name)):
                     raise UsageError(
-                        f"{type(watcher).__name__}.{name}: write `def`; nobody awaits a hook or"
-                        " a metric. Hand longer work to a queue of your own."
+                        f"{type(watcher).__name__}.{name}: write `def`; a hook or a metric is"
+                        " not awaited. Hand longer work to a queue of your own."
                     )
         self._hooks = hooks or Hooks()
         self._metrics = metrics
 
     @property
     def counts_frames(self) -> bool:
-        """Whether anybody wants to know of every single frame."""
+        """Whether every frame has to be counted."""
         return self._metrics is not None
 
     def connected(self, user_id: str, request: ConnectRequest) -> None:
-        """A connection is open."""
+        """Tell that a connection is open."""
         self._count(Counter.CONNECTED)
         self._tell("connected", user_id, request)
 
     def disconnected(
         self, user_id: str, request: ConnectRequest, code: CloseCode, seconds: float
     ) -> None:
-        """A connection has ended."""
+        """Tell that a connection has ended."""
         self._count(Counter.DISCONNECTED)
         self._tell("disconnected", user_id, request, code, seconds)
 
     def joined(self, channel_name: str, user: User) -> None:
-        """A connection has become a member."""
+        """Tell that a connection has become a member."""
         self._count(Counter.JOINED)
         self._tell("joined", channel_name, user)
 
     def left(self, channel_name: str, user: User, reason: LeaveReason) -> None:
-        """A membership has ended."""
+        """Tell that a membership has ended."""
         self._count(Counter.LEFT)
         self._tell("left", channel_name, user, reason)
 
     def message(self, channel_name: str, event: str, user_id: str) -> None:
-        """An event is about to be handled."""
+        """Tell that an event is about to be handled."""
         self._count(Counter.MESSAGE)
         self._tell("message", channel_name, event, user_id)
 
     def error(self, error: BaseException, channel_name: str, event: str, user_id: str) -> None:
-        """A handler has failed."""
+        """Tell that a handler has failed."""
         self._count(Counter.ERROR)
         self._tell("error", error, channel_name, event, user_id)
 
     def slow_consumer(self) -> None:
-        """A slow consumer is closed."""
+        """Count a slow consumer that is closed."""
         self._count(Counter.SLOW_CONSUMER)
 
     def dropped(self, frames: int) -> None:
-        """Frames were dropped for a slow consumer."""
+        """Count frames that were dropped for a slow consumer."""
         self._count(Counter.DROPPED, frames)
 
     def sent(self, size: int, waiting: int) -> None:
-        """A frame of `size` bytes was queued, and `waiting` frames are now."""
+        """Count a frame of `size` bytes that was queued; `waiting` frames are queued now."""
         self._count(Counter.FRAMES_OUT)
         self._count(Counter.BYTES_OUT, size)
         if self._metrics is not None:

@@ -1,4 +1,4 @@
-"""Who is a member, and why somebody is one no more."""
+"""A member's user, and why a membership ended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class User:
 
     Args:
         id: The public id.
-        assigns: Server-only data: the membership's, and behind them the connection's.
-        presence: What the user shows in the channel; None if nothing.
+        assigns: Server-only data of the connection, overridden by the membership's.
+        presence: The user's presence in the channel; None if there is none.
     """
 
     id: str

@@ -19,7 +19,7 @@ from pondsocket_common import (
 from . import _answers as answers
 from ._environment import Environment
 from ._frames import Frame
-from ._intake import Intake
+from ._intake import FAULTS_PER_MESSAGE, LIGHT_BYTES, Intake, extra_messages
 from ._lanes import Begun, Handle, Lanes
 from ._request import Refusal
 from ._session_owner import SessionOwner
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ._session import Session
 
 _BROADCAST: Final = ClientActions.BROADCAST
-# To find so many faults costs about what handling a message does.
-_FAULTS_PER_MESSAGE: Final = 256
 
 Entered: TypeAlias = tuple[Hashable, ClientMessage, int]
 """A message whose lane was idle: it is to be run now."""
@@ -59,16 +57,22 @@ class Inbox:
         # No call that need not be, since all of a client's messages come by here
         # (tests/benchmarks/microbench.py, "event, the handler does nothing; core").
         intake = self._intake
+        # Both checks of the rate use one time: an event that the first refuses is not searched for
+        # what is not allowed, so the second must not let it in.
+        now, events = intake.clock(), intake.events
         try:
-            message = decode_client(data)
+            if events is not None and events.tokens < 1 and events.is_empty(now):
+                message = decode_client(data, refuses_events=True)
+            else:
+                message = decode_client(data)
             if intake.limits_names:
                 intake.check_names(message)
         except InvalidMessage as fault:
             self._refuse_invalid(fault)
             return None
         is_event = type(message) is ClientMessage and message.action is _BROADCAST
-        bucket = intake.events if is_event else intake.controls
-        if bucket is not None and (wait := bucket.take(intake.clock())):
+        bucket = events if is_event else intake.controls
+        if bucket is not None and (wait := bucket.take(now)):
             self._refuse(answers.rate_limited(message, wait), message)
             self._strike()
             return None
@@ -76,6 +80,8 @@ class Inbox:
             self._session.send(answers.pong(message))
             return None
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        if size > LIGHT_BYTES:
+            intake.charge(message, extra_messages(data))
         lanes = self.lanes
         if lanes.messages >= lanes.max_messages or lanes.bytes + size > lanes.max_bytes:
             self._refuse(answers.busy(message), message)
@@ -104,58 +110,71 @@ class Inbox:
                 taken.append(entered)
         return taken, tuple(left)
 
-    def post(self, body: bytes, run: Callable[[Entered], None]) -> Refusal | None:
+    def post(self, body: bytes | Refusal, run: Callable[[Entered], None]) -> Refusal | None:
         """Take a message, or a JSON array of up to 64; all of it or nothing.
 
         Args:
+            body: A refusal if the transport refused it, which counts like any other.
             run: Runs a message in a task of its own.
         """
+        if isinstance(body, Refusal):
+            self._strike()
+            return body
+        intake = self._intake
+        if intake.exceeds_length(body):
+            return self._too_long()
+        now = intake.clock()  # one time, as in `take`
         try:
-            batch = self._intake.read_batch(body)
+            messages = intake.read_batch(body, now)
         except InvalidMessage as fault:
             self._refuse_invalid(fault)
             return Refusal(400, ErrorTypes.INVALID_MESSAGE, str(fault))
-        if (limit := self._intake.exceeded_length(batch)) is not None:
-            text = f"A message is longer than {limit} bytes."
-            if not self._intake.count_nonsense():
-                self._strike()
-            return Refusal(413, ErrorTypes.INVALID_MESSAGE, text)
-        messages = [message for message, _ in batch]
-        if wait := self._intake.wait_for_all(messages):
+        if wait := intake.wait_for_all(messages, now):
             for message in messages:
                 self._refuse(answers.rate_limited(message, wait), message)
             return self._too_many(answers.TOO_FAST, wait)
+        if (sizes := intake.sizes(messages, body)) is None:
+            return self._too_long()
+        if len(body) > LIGHT_BYTES:
+            intake.charge(messages[0], extra_messages(body))
         # Pings wait for nothing, so they need no room.
-        waiting = [(each, size) for each, size in batch if not isinstance(each, Ping)]
+        waiting = [
+            (each, size)
+            for each, size in zip(messages, sizes, strict=True)
+            if not isinstance(each, Ping)
+        ]
         if not self.lanes.has_room(len(waiting), sum(size for _, size in waiting)):
             for each, _ in waiting:
                 self._refuse(answers.busy(each), each)
             return self._too_many(answers.BUSY, wait=1)
-        for message, size in batch:
+        for message, size in zip(messages, sizes, strict=True):
             if isinstance(message, Ping):
                 self._session.send(answers.pong(message))
             elif (entered := self._enter(message, size)) is not None:
                 run(entered)
         return None
 
-    def charge(self, faults: int) -> None:
+    def charge(self, request: ClientMessage, faults: int) -> None:
         """Count what a message of so many faults has cost against the client's rates."""
-        self._intake.charge(faults // _FAULTS_PER_MESSAGE)
+        self._intake.charge(request, faults // FAULTS_PER_MESSAGE)
+
+    def _too_long(self) -> Refusal:
+        self._strike()
+        text = f"A message is longer than {self._intake.max_message_bytes} bytes."
+        return Refusal(413, ErrorTypes.INVALID_MESSAGE, text)
 
     def _too_many(self, text: str, wait: float) -> Refusal:
         self._strike()
         return Refusal(429, ErrorTypes.RATE_LIMITED, text, retry_after=math.ceil(wait))
 
     def _refuse_invalid(self, fault: InvalidMessage) -> None:
-        in_time = self._intake.count_nonsense()
         self._refuse(answers.invalid(fault), fault)
-        if not in_time:
-            self._strike()
+        self._strike()
 
     def _refuse(self, frame: Frame, request: ClientMessage | Ping | InvalidMessage) -> None:
         self._session.send(frame)
         if not isinstance(request, Ping) and request.action is ClientActions.JOIN_CHANNEL:
-            # Whoever asks again and is refused is out, also where no handler was asked.
+            # A member whose repeated join is refused leaves, also if no handler was called.
             self._owner.join_refused(self._session, request.channel_name or "")
 
     def _strike(self) -> None:

@@ -17,12 +17,19 @@ from ._state.limits import Strikes, TokenBucket
 
 _REFUSALS_WINDOW: Final = 10.0
 
+# So many objects and lists cost about what several small messages do: each is made, and Python's
+# garbage collector looks at it (python -m tests.fuzz.cost, "nests of 64").
+CONTAINERS_PER_MESSAGE: Final = 2_048
+# pydantic finds so many faults in about the time in which a small message is handled.
+FAULTS_PER_MESSAGE: Final = 256
+# A shorter text cannot hold so many.
+LIGHT_BYTES: Final = 2 * CONTAINERS_PER_MESSAGE
+
 
 class Intake:
     """The limits on one connection's messages."""
 
     __slots__ = (
-        "_max_message_bytes",
         "_max_name_chars",
         "_max_refusals",
         "_refusals",
@@ -30,13 +37,14 @@ class Intake:
         "controls",
         "events",
         "limits_names",
+        "max_message_bytes",
     )
 
     def __init__(self, environment: Environment) -> None:
         options = environment.options
         self.clock = environment.clock
         now = environment.clock()
-        self._max_message_bytes = options.max_message_bytes
+        self.max_message_bytes = options.max_message_bytes
         limit = options.max_name_chars
         # The codec refuses longer names than 255 in any case.
         self._max_name_chars = None if limit is None or limit >= 255 else limit
@@ -47,23 +55,37 @@ class Intake:
         self._max_refusals = options.max_refusals
         self._refusals: Strikes | None = None  # made with the first
 
-    def read_batch(self, body: bytes) -> list[tuple[ClientMessage | Ping, int]]:
-        """Decode a message or an array of them, each with its bytes.
+    def exceeds_length(self, body: bytes) -> bool:
+        """Whether a body that is no array is longer than a message may be."""
+        limit = self.max_message_bytes
+        return limit is not None and len(body) > limit and body.lstrip()[:1] != b"["
+
+    def read_batch(self, body: bytes, now: float) -> list[ClientMessage | Ping]:
+        """Decode a message or an array of them.
+
+        Where no event may come at that time, what has one is decoded only as far as an answer
+        needs: `wait_for_all` at the same time refuses it.
 
         Raises:
             InvalidMessage: One breaks the protocol, or a name in it is too long.
         """
-        messages = decode_client_batch(body)
+        events = self.events
+        refuses_events = events is not None and events.is_empty(now)
+        messages = decode_client_batch(body, refuses_events=refuses_events)
         for message in messages:
             self.check_names(message)
-        if len(messages) == 1:
-            return [(messages[0], len(body))]
-        return [(message, message_bytes(message)) for message in messages]
+        return messages
 
-    def exceeded_length(self, batch: Sequence[tuple[ClientMessage | Ping, int]]) -> int | None:
-        """The limit on a message's length, if one of these is over it."""
-        limit = self._max_message_bytes
-        return limit if limit is not None and any(size > limit for _, size in batch) else None
+    def sizes(self, messages: Sequence[ClientMessage | Ping], body: bytes) -> list[int] | None:
+        """Return the bytes of each message of a body. None if one is longer than it may be."""
+        if len(messages) == 1:
+            sizes = [len(body)]
+        else:
+            # What waits in lanes is bounded by its bytes, so they are counted even where none can
+            # be too long. To write a message mostly takes a fraction of what it took to read it.
+            sizes = [message_bytes(message) for message in messages]
+        limit = self.max_message_bytes
+        return None if limit is not None and max(sizes) > limit else sizes
 
     def check_names(self, message: ClientMessage | Ping) -> None:
         """Refuse a message with too long a name; needed only where `limits_names`.
@@ -84,11 +106,10 @@ class Intake:
                     message.request_id,
                 )
 
-    def wait_for_all(self, messages: Sequence[ClientMessage | Ping]) -> float:
+    def wait_for_all(self, messages: Sequence[ClientMessage | Ping], now: float) -> float:
         """0 if the messages may come now, all of them or none; else the seconds until they may."""
         controls = sum(map(_is_control, messages))
         events = len(messages) - controls
-        now = self.clock()
         wait = 0.0
         if controls and self.controls is not None:
             wait = self.controls.take(now, controls)
@@ -98,18 +119,11 @@ class Intake:
                 self.controls.give_back(controls)
         return wait
 
-    def count_nonsense(self) -> bool:
-        """Count what is no message as an event; False: it came too soon.
-
-        Or whoever sends nonsense could go on for ever.
-        """
-        return self.events is None or not self.events.take(self.clock())
-
-    def charge(self, messages: int) -> None:
-        """Count so many messages more, though that may be more than may come."""
-        for bucket in (self.events, self.controls):
-            if bucket is not None and messages:
-                bucket.charge(messages)
+    def charge(self, request: ClientMessage | Ping, messages: int) -> None:
+        """Count a message as so many more, though they may be more than may come."""
+        bucket = self.controls if _is_control(request) else self.events
+        if bucket is not None and messages:
+            bucket.charge(messages)
 
     def strike(self) -> bool:
         """Count a refusal; True if the connection has had too many of them."""
@@ -118,6 +132,13 @@ class Intake:
         if self._refusals is None:
             self._refusals = Strikes(self._max_refusals, _REFUSALS_WINDOW)
         return self._refusals.add(self.clock())
+
+
+def extra_messages(data: str | bytes) -> int:
+    """Return how many messages more a text counts as, for the objects and lists in it."""
+    if isinstance(data, str):
+        return (data.count("[") + data.count("{")) // CONTAINERS_PER_MESSAGE
+    return (data.count(b"[") + data.count(b"{")) // CONTAINERS_PER_MESSAGE
 
 
 def _is_control(message: ClientMessage | Ping) -> bool:

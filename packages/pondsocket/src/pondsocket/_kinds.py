@@ -1,4 +1,4 @@
-"""The kinds of handlers: what each is given, and what becomes of what it returns."""
+"""The kinds of handlers: the arguments of each, and what is done with its return value."""
 
 import logging
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ async def _reply(ctx: EventContext, returned: object) -> None:
     if isinstance(returned, PondError):
         raise returned
     if isinstance(returned, BaseModel):
-        returned = returned.model_dump(mode="json", by_alias=True)  # a RootModel: anything
+        returned = returned.model_dump(mode="json", by_alias=True)  # of a RootModel: any type
     if not isinstance(returned, Mapping):
         returned = {"result": returned}
     await ctx.reply(ctx.event_name, returned)
@@ -39,7 +39,7 @@ async def _accept(ctx: JoinContext, returned: object) -> None:
         await ctx.accept(response=returned)
     else:
         _log.warning(
-            "A join handler returned a value after it had decided; nobody gets it (channel=%r).",
+            "A join handler returned a value after it had decided; it is not sent (channel=%r).",
             ctx.channel.name,
         )
 
@@ -61,7 +61,7 @@ def _event_params(ctx: EventContext) -> Mapping[str, str]:
 CONNECTION: Final = Kind[ConnectionContext](
     name="connection",
     context=ConnectionContext,
-    # Its methods do not wait, so that plain handlers get the very same.
+    # Its methods do not wait, so plain handlers get the same class.
     sync_type=ConnectionContext,
     sync_context=lambda ctx: ctx,
     params=_connection_params,
@@ -99,6 +99,6 @@ LEAVE: Final = Kind[LeaveContext](
     params=lambda ctx: ctx.channel.params,
     fields=None,
     finish=_fail_or_ignore,
-    # The connection is gone; all leaves of its user have one share.
+    # The connection has ended; all leaves of one user use one share of the threads.
     place=lambda ctx: (ctx.channel.owner.environment, ctx.user.id),
 )

@@ -1,14 +1,14 @@
-"""Lanes: messages of one connection to one channel in order, one at a time, others unhindered.
+"""Lanes: messages of one connection to one channel, in order, without delaying other channels.
 
 Leader and follower. The task that reads drives the handler itself. If the handler finishes without
-waiting, as most do, there was no task, no turn of the event loop and no coroutine but the handler's
-own. At its first wait a fresh task takes over the reading, and this one stays with the handler to
-its end: the handler never moves to another task, so its cancel scopes, locks and timeouts stay
-valid on asyncio and trio alike. A task for each message would cost more than handling it does
+waiting, as most do, that takes no other task, no loop turn and no coroutine but the handler's own.
+At its first wait a new task takes over the reading, and this one stays with the handler to its end.
+The handler never moves to another task, so its cancel scopes, locks and timeouts stay valid on
+asyncio and trio. A task for each message would cost more than handling it
 (tests/benchmarks/microbench.py, "event, the handler does nothing; core").
 
-Every message is handled in a copy of the connection's context, so that a context variable which a
-handler sets is seen by nothing but that handler.
+Every message is handled in a copy of the connection's context, so that only the handler that sets a
+context variable sees it.
 """
 
 import types
@@ -21,10 +21,10 @@ from typing import Any, TypeAlias
 from pondsocket_common import ClientMessage
 
 Handle: TypeAlias = Callable[[ClientMessage], Coroutine[Any, Any, None] | None]
-"""Handles a message as far as it goes without waiting; gives what is left. Must not raise."""
+"""Handles a message as far as possible without waiting. Returns the rest. Must not raise."""
 
 Begun: TypeAlias = tuple[Hashable, int, Context, Coroutine[Any, Any, None] | None]
-"""A message that is not done with: its lane and size, where it is handled, and what is left."""
+"""A message that is not finished: its lane, its size, its context, and the rest of its work."""
 
 
 @types.coroutine
@@ -33,7 +33,7 @@ def lead(
     on_wait: Callable[[], None] | None,
     context: Context | None = None,
 ) -> Generator[Any, Any, bool]:
-    """Drive `work` to its end, calling `on_wait` if and when it first waits; True if it did."""
+    """Drive `work` to its end, and call `on_wait` at its first wait. True if it waited."""
     run = (copy_context() if context is None else context).run
     try:
         waited_for = run(work.send, None)
@@ -48,7 +48,7 @@ def lead(
             work.close()
             raise
         except BaseException as exc:  # noqa: BLE001 - cancellation, or a failure of what was awaited:
-            step = partial(work.throw, exc)  # both are the handler's to deal with
+            step = partial(work.throw, exc)  # the handler handles both
         else:
             step = partial(work.send, value)
         try:
@@ -58,11 +58,11 @@ def lead(
 
 
 class Lanes:
-    """The lanes of one connection, and the bound on what they hold together.
+    """The lanes of one connection, and their common bound.
 
     Args:
         handle: Handles one message.
-        max_messages, max_bytes: What may be taken and not yet handled.
+        max_messages, max_bytes: How much may be accepted and not yet handled.
     """
 
     __slots__ = ("_handle", "_lanes", "bytes", "max_bytes", "max_messages", "messages")
@@ -76,23 +76,23 @@ class Lanes:
         self._handle = handle
         self.max_messages = max_messages
         self.max_bytes = max_bytes
-        # A key stands for a lane at work; its queue is made when a second message comes.
+        # The lanes at work. A lane's queue is made when a second message comes.
         self._lanes: dict[Hashable, deque[tuple[ClientMessage, int]] | None] = {}
-        # What is taken and not yet handled.
+        # How much is accepted and not yet handled.
         self.messages = 0
         self.bytes = 0
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is being handled."""
+        """Whether no message is being handled."""
         return not self._lanes
 
     def has_room(self, messages: int, size: int) -> bool:
-        """Whether this much more may be taken."""
+        """Return whether this much more may be accepted."""
         return self.messages + messages <= self.max_messages and self.bytes + size <= self.max_bytes
 
     def enter(self, lane: Hashable, message: ClientMessage, size: int) -> bool:
-        """Take a message into its lane; True if the lane was idle and must be `run` now."""
+        """Add a message to its lane. True if the lane was idle and must be `run` now."""
         self.messages += 1
         self.bytes += size
         if lane not in self._lanes:
@@ -105,10 +105,10 @@ class Lanes:
         return False
 
     def begin(self, lane: Hashable, message: ClientMessage, size: int) -> Begun | None:
-        """Take a message; handle it as far as it goes at once, if its lane is idle.
+        """Add a message to its lane; if that is idle, handle it as far as possible without waiting.
 
         Returns:
-            What is not done, to be given to `finish`; None if there is nothing.
+            The rest, for `finish`; None if there is none.
         """
         lanes = self._lanes
         if lane in lanes:
@@ -121,7 +121,7 @@ class Lanes:
         is_done = False
         try:
             rest = context.run(self._handle, message)
-            # Something may be queued behind it already: a handler may post to its own session.
+            # A message may be queued behind it already: a handler may post to its own session.
             is_done = rest is None and lanes[lane] is None
         except BaseException:
             del lanes[lane]
@@ -140,10 +140,10 @@ class Lanes:
         size: int,
         on_wait: Callable[[], None] | None = None,
     ) -> bool:
-        """Handle a message that `enter` said to run, and what queues behind it meanwhile.
+        """Handle a message for which `enter` returned True, and those queued behind it meanwhile.
 
         Returns:
-            Whether any of it waited, in which case `on_wait` was called, once.
+            Whether any of them waited; then `on_wait` was called once.
         """
         context = copy_context()
         try:
@@ -161,7 +161,7 @@ class Lanes:
         rest: Coroutine[Any, Any, None] | None,
         on_wait: Callable[[], None] | None = None,
     ) -> bool:
-        """Handle what `begin` has left over, and what queues behind it; all else as `run`."""
+        """Handle the rest that `begin` returned, and what is queued behind it; see `run`."""
         waited = False
         try:
             while True:

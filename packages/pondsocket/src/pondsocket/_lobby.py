@@ -46,17 +46,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Lobby(TakesEvents):
-    """One pattern of channels: who may join, and what happens there.
+    """The handlers of one channel pattern, and its live channels.
 
-    Made by `Endpoint.create_channel` or its decorator `channel`; or by hand, in a module of its
-    own, and attached with `Endpoint.include`.
+    Made by `Endpoint.create_channel` or its decorator `channel`; or made in another module, and
+    attached with `Endpoint.include`.
 
     Args:
         pattern: What channel names look like, for instance `/chat/:room_id`.
         handler: Decides who may join.
-        slow_consumers: What becomes of a member whose outbox is full: it is closed, or it misses
+        slow_consumers: The policy for a member whose outbox is full: it is closed, or it misses
             this lobby's oldest broadcasts, or those that later ones replace (`conflate`).
-        history: What each channel keeps for those who were away; None: nothing.
+        history: What each channel keeps for clients that were away; None: nothing.
 
     Raises:
         UsageError: The pattern, the handler or the policy cannot work.
@@ -92,9 +92,9 @@ class Lobby(TakesEvents):
         self._leave: Registration[LeaveContext] | None = None
         self.chained = False
         self.is_attached = False
-        # Weak: a channel is its members', and of whoever else holds it. So there is one object
-        # a name at any time, nobody has to decide when it ends, and a join that races the last
-        # leave cannot meet a channel that is about to be dropped.
+        # Weak: a channel exists as long as a member or other object refers to it. So there is one
+        # object for a name at any time, no code has to decide when it ends, and a join that races
+        # the last leave cannot meet a channel that is about to be dropped.
         self._channels: WeakValueDictionary[str, Channel] = WeakValueDictionary()
 
     # --- for applications ---------------------------------------------------------------------
@@ -116,9 +116,9 @@ class Lobby(TakesEvents):
         *more: Middleware[LeaveContext],
         middlewares: Sequence[Middleware[LeaveContext]] = (),
     ) -> Any:
-        """Be told when the last connection of a user has left a channel.
+        """Register a handler to call when the last connection of a user has left a channel.
 
-        A call, a decorator as it is, or with `middlewares` alone a decorator.
+        Use it as a call, as a bare decorator, or with `middlewares` alone as a decorator.
 
         Raises:
             UsageError: The handler cannot work, or there is one already.
@@ -153,10 +153,10 @@ class Lobby(TakesEvents):
         *more: OutgoingMiddleware,
         middlewares: Sequence[OutgoingMiddleware] = (),
     ) -> Any:
-        """Look at, change or withhold a broadcast for each member it goes to.
+        """Register a handler that may change or withhold a broadcast for each member.
 
-        A call, or without a handler a decorator. A `def` handler runs inside the fan-out loop; an
-        `async def` one may wait, and then holds up its channel for that member alone.
+        Use it as a call or, without a handler, as a decorator. A `def` handler runs inside the
+        fan-out loop. An `async def` handler may wait, and delays its channel for that member alone.
 
         Raises:
             UsageError: The pattern or the handler cannot work, or members have joined already.
@@ -174,12 +174,12 @@ class Lobby(TakesEvents):
         return register if handler is None else register(handler)
 
     async def get_channel(self, name: str) -> Channel | None:
-        """A channel that has members, or None."""
+        """Return a channel by name; None if it has no members."""
         channel = self._channels.get(name)
         return channel if channel is not None and len(channel.roster) else None
 
     async def list_channels(self) -> list[Channel]:
-        """The channels that have members."""
+        """Return the channels that have members."""
         return [channel for channel in self._live() if len(channel.roster)]
 
     # --- for the endpoint ---------------------------------------------------------------------
@@ -188,7 +188,7 @@ class Lobby(TakesEvents):
         """Become part of an endpoint.
 
         Args:
-            on_concurrent: Called once some handler is to be called out of turn.
+            on_concurrent: Called once a concurrent handler is registered.
 
         Raises:
             UsageError: It is part of one already.
@@ -200,18 +200,18 @@ class Lobby(TakesEvents):
         self._events.watch(on_concurrent)
 
     def fits(self, route: Route) -> bool:
-        """Whether the parameters have the types that the join handler asks for."""
+        """Return whether the parameters have the types that the join handler asks for."""
         return self._join.fits(route.params)
 
     def open_channel(self, name: str, params: Mapping[str, str]) -> Channel:
-        """The channel of this name."""
+        """Return the channel of this name, new if there is none."""
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = Channel(name, params, self)
         return channel
 
     def answer(self, session: Session, name: str, frame: Frame) -> None:
-        """Send a frame of a channel, if there is one, to somebody who is no member of it."""
+        """Send a frame to a client that is not a member, after those of a past membership."""
         channel = self._channels.get(name)
         if channel is None:
             session.send(frame)
@@ -219,7 +219,7 @@ class Lobby(TakesEvents):
             channel.answer(session, frame)
 
     async def handle_join(self, session: Session, message: ClientMessage, route: Route) -> None:
-        """Have the join handler decide, and answer the request, once."""
+        """Call the join handler, and answer the request, once."""
         if not session.is_open:
             return
         timeout = self.environment.options.join_timeout
@@ -238,11 +238,11 @@ class Lobby(TakesEvents):
                 context.refuse(408, "The join took too long to decide.")
             else:
                 _log.error("A join handler neither accepted nor declined (%s).", _where(context))
-                context.refuse(401, "Nobody decided about the join.")
+                context.refuse(401, "The handler neither accepted nor declined the join.")
         await context.say_farewell()
 
     def _join_failed(self, context: JoinContext, error: BaseException) -> None:
-        # After it has decided, a failure changes nothing: the answer is given.
+        # After the decision a failure changes nothing: the answer has been sent.
         undecided = context.decision.state is _PENDING
         expected = isinstance(error, PondError | InvalidPayload)
         if not undecided or not expected:
@@ -255,16 +255,16 @@ class Lobby(TakesEvents):
         if isinstance(error, PondError):
             context.refuse(error.code, error.message)
         elif isinstance(error, InvalidPayload):
-            context.session.charge(error.count)
+            context.session.charge(context.message, error.count)
             context.refuse_unfit(error)
         else:
             context.refuse(500, answers.INTERNAL)
 
     async def handle_leave(self, member: Member, message: ClientMessage) -> None:
-        """End a membership, and say so."""
+        """End a membership, and acknowledge the leave."""
         name = message.channel_name
         frame = answers.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), message.request_id)
-        # Also where the connection has ended: what was sent behind a leave is no member's.
+        # Also if the connection has ended: what the client sent after a leave is not a member's.
         member.session.left(name)
         farewell = member.channel.remove(member, LeaveReason.EXPLICIT_LEAVE)
         member.send(frame)
@@ -274,29 +274,29 @@ class Lobby(TakesEvents):
     def handle_event(
         self, member: Member, message: ClientMessage
     ) -> Coroutine[Any, Any, None] | None:
-        """Have the first handler that matches deal with an event; gives what is left to do."""
+        """Call the first handler that matches an event. Return the rest of the work, if any."""
         params = member.channel.params
         return self._events.handle(member, message, EventContext, params, self.environment)
 
     def is_concurrent(self, member: Member, message: ClientMessage) -> bool:
-        """Whether the event's handler asked to be called out of turn."""
+        """Return whether the event's handler is registered as concurrent."""
         return self._events.is_concurrent(message.event, member.channel.params)
 
     # --- for channels (ChannelOwner) ----------------------------------------------------------
 
     def intercepts(self, event: str) -> bool:
-        """Whether there are outgoing handlers of this event."""
+        """Return whether there are outgoing handlers of this event."""
         return bool(self._outgoing) and self._outgoing.match(event) is not None
 
     def intercept(self, channel: Channel, message: ServerMessage, frame: Frame) -> Intercept | None:
-        """The outgoing handlers of this event, if there are any."""
+        """Return the outgoing handlers of this event; None if there are none."""
         if not self._outgoing:
             return None
         found = self._outgoing.match(message.event)
         return None if found is None else BoundOutgoing(found[0], channel, message, frame)
 
     def left(self, departure: Departure) -> Work | None:
-        """What is left to do after a user's last connection has left."""
+        """Return what is left to do after a user's last connection has left; None if nothing."""
         return None if self._leave is None else partial(self._run_leave, self._leave, departure)
 
     async def _run_leave(
@@ -304,7 +304,7 @@ class Lobby(TakesEvents):
     ) -> None:
         timeout = self.environment.options.leave_timeout
         name, user_id = departure.channel.name, departure.user.id
-        # Shielded: it is run after the fact, often by a connection that is being cancelled.
+        # Shielded: it runs after the leave, often in a connection that is being cancelled.
         with anyio.CancelScope(shield=True) as limit:
             limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
             try:
@@ -323,7 +323,7 @@ class Lobby(TakesEvents):
 
 
 def _limit(context: JoinContext, scope: anyio.CancelScope, seconds: float | None) -> None:
-    """Let the time run of a handler that waits and has not decided, and the end come to it."""
+    """Start the time limit of an undecided handler, and cancel it if the connection ends."""
     if context.decision.state is _PENDING:
         context.session.scopes[scope] = context.message.channel_name
         if seconds is not None:

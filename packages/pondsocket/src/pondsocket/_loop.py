@@ -1,4 +1,4 @@
-"""The event loop that a pond runs in, what it is made of, and how other threads reach it."""
+"""The event loop that a pond runs in, its primitives, and calls into it from other threads."""
 
 import logging
 import sys
@@ -17,12 +17,12 @@ _log: Final = logging.getLogger("pondsocket.loop")
 
 
 def failure_of(error: BaseException) -> BaseException:
-    """The failure of a handler that has let this exception out; raises what its task must get.
+    """Return the failure of a handler that has raised `error`. Raise what its task must get.
 
-    The task gets its cancellation, alone or in a group; Ctrl-C, which ends the program; and its
-    closing. All else is the handler's failure, `SystemExit` among it: handed on, it would end the
-    process with every client in it. On asyncio a cancellation also comes of awaiting a task or a
-    future that other code has cancelled. That is a failure, too: this task goes on.
+    The task must get its cancellation, alone or in a group; Ctrl-C, which ends the program; and
+    GeneratorExit. All else is the handler's failure, also `SystemExit`: raised here, it would end
+    the process with all its clients. On asyncio, awaiting a task or a future that other code has
+    cancelled also raises a cancellation. That is a failure, too: this task is not cancelled.
     """
     if isinstance(error, Exception):
         return error
@@ -41,7 +41,7 @@ def failure_of(error: BaseException) -> BaseException:
 
 
 def _cancellation() -> tuple[type[BaseException], ...]:
-    """The cancellation of the running task, if it may be under way."""
+    """Return the class of the running task's cancellation, if one may be under way."""
     if _running_loop() is False:
         trio: Any = sys.modules.get("trio")
         return () if trio is None else (trio.Cancelled,)  # each of them is the task's own
@@ -51,7 +51,7 @@ def _cancellation() -> tuple[type[BaseException], ...]:
 
 
 def _running_loop() -> object:
-    """The running loop of asyncio; False where there is none."""
+    """Return the running loop of asyncio; False if there is none."""
     asyncio = sys.modules.get("asyncio")
     try:
         return False if asyncio is None else asyncio.get_running_loop()
@@ -60,9 +60,9 @@ def _running_loop() -> object:
 
 
 def callback_context() -> Context:
-    """A context for callbacks of asyncio, which are no tasks, but may close a connection.
+    """Return a context for callbacks of asyncio, which are not tasks, but may close a connection.
 
-    Without a task anyio asks sniffio, where that is installed, which library is running.
+    Without a task, anyio asks sniffio, if that is installed, which library is running.
     """
     context = Context()
     sniffio = sys.modules.get("sniffio")
@@ -72,7 +72,7 @@ def callback_context() -> Context:
 
 
 class Loop:
-    """Where a pond runs, as of its latest connection."""
+    """The event loop that a pond runs in, as of its latest connection."""
 
     __slots__ = ("_context", "_native", "_soon", "_thread", "new_event", "new_group", "new_scope")
 
@@ -81,22 +81,22 @@ class Loop:
         self._thread: int | None = None
         self._native: object = None
         self._soon: Callable[[Callable[[], object]], object] | None = None
-        # anyio's own functions ask each time which library runs, which takes longer than all the
-        # rest: these are asked once. A scope: 10.2 -> 2.8 us; "connect; core" of
+        # anyio's own functions ask at each call which library runs, which takes longer than all the
+        # rest. Here it is asked once. A scope: 10.2 -> 2.8 us; "connect; core" of
         # tests/benchmarks/microbench.py makes one.
         self.new_scope: Callable[[], anyio.CancelScope] = anyio.CancelScope
         self.new_group: Callable[[], anyio.abc.TaskGroup] = anyio.create_task_group
         self.new_event: Callable[[], anyio.Event] = anyio.Event
 
     def enter(self) -> None:
-        """The running event loop is the pond's."""
+        """Make the running event loop the pond's."""
         thread, running = threading.get_ident(), _running_loop()
         # For tasks that a callback starts in the context of a connection.
         if running is not False and (sniffio := sys.modules.get("sniffio")) is not None:
             sniffio.current_async_library_cvar.set("asyncio")
         if self._thread == thread and self._native is running:
             return
-        # The loop's own way in, asyncio's or trio's, without naming either library.
+        # The loop's own thread-safe call, asyncio's or trio's, without an import of either library.
         native: Any = anyio.lowlevel.current_token().native_token
         soon = getattr(native, "call_soon_threadsafe", None)
         self._soon = native.run_sync_soon if soon is None else soon
@@ -113,9 +113,9 @@ class Loop:
         return self._thread == threading.get_ident()
 
     def call_soon(self, function: Callable[[], object]) -> None:
-        """Call a function in the loop as soon as it comes to it; calls of one thread in order.
+        """Call a function in the loop soon, from any thread. Calls of one thread keep their order.
 
-        Before the first connection nobody is there, and nothing is called.
+        Before the first connection there is no loop, and nothing is called.
 
         Raises:
             UsageError: The loop has ended.

@@ -1,4 +1,4 @@
-"""A membership, and what a channel asks of the lobby that it belongs to."""
+"""A membership, and the interface of the lobby that a channel belongs to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pondsocket_common import Payload, ServerMessage
+from pondsocket_common import ClientMessage, Payload, ServerMessage
 
 from ._delivery import Chain, LateFrame, push_each
 from ._environment import Environment, Work
@@ -39,16 +39,16 @@ class Intercept(Protocol):
     is_late: bool
 
     def make(self, member: Member) -> Frame | None:
-        """This member's copy; None: it is withheld. For handlers that need not wait."""
+        """Return this member's copy; None if it is withheld. For handlers that cannot wait."""
         ...
 
     def make_late(self, member: Member) -> LateFrame:
-        """The same for handlers that wait."""
+        """Return this member's copy, to be awaited. For handlers that wait."""
         ...
 
 
 class ChannelOwner(Protocol):
-    """What a channel asks of the lobby that it belongs to."""
+    """The lobby that a channel belongs to, as far as the channel uses it."""
 
     @property
     def environment(self) -> Environment:
@@ -62,28 +62,29 @@ class ChannelOwner(Protocol):
 
     @property
     def slow_consumers(self) -> SlowConsumers:
-        """What becomes of members that read slower than they are sent to."""
+        """The policy for members that read slower than they are sent to."""
         ...
 
     @property
     def histories(self) -> Histories | None:
-        """What its channels have said, where that is kept."""
+        """The histories of its channels; None if they keep none."""
         ...
 
     def intercepts(self, event: str) -> bool:
-        """Whether there are outgoing handlers of this event."""
+        """Return whether there are outgoing handlers of this event."""
         ...
 
     def intercept(self, channel: Channel, message: ServerMessage, frame: Frame) -> Intercept | None:
-        """The outgoing handlers of this event, if there are any."""
+        """Return the outgoing handlers of this event; None if there are none."""
         ...
 
     def left(self, departure: Departure) -> Work | None:
-        """A user's last connection has left; what is left to do, if anything."""
+        """Return what is left to do after a user's last connection has left; None if nothing."""
         ...
 
 
-# One object for all who joined with none, or need not come back; nobody changes it.
+# One object for all members that joined without parameters, or whose parameters need not be kept
+# to join again. It is never changed.
 _NO_PARAMS: Final[Payload] = {}
 
 
@@ -125,9 +126,10 @@ class Member:
         self.ref = ref
         self.wants_diffs = wants_diffs
         self.chain = chain
-        # In the place of one that was lost a moment ago, whose leave was not told.
+        # Whether it replaces a membership whose connection ended a moment ago, and whose leave was
+        # held back.
         self.is_returning = False
-        # What it joined with, where it may have to be said again: see `Session.resume`.
+        # What it joined with, if that may be needed to join again: see `Session.resume`.
         self.join_params = _NO_PARAMS
         self.gate: Gate | None = None
         line = self._line
@@ -140,31 +142,31 @@ class Member:
         return self.session.line if self.chain is None else self.chain
 
     def send(self, frame: Frame) -> None:
-        """Send a frame of this channel, behind those already on their way."""
+        """Send a frame of this channel, behind the frames that are already queued."""
         channel = self.channel
         # No call where nothing waits: microbench.py, "event, the handler replies; core".
         if channel.presence.log:
             channel.presence.flush()
         turn = channel.gathering.turn
-        if turn.rooms:  # else nothing waits anywhere, and there is nothing to ask
+        if turn.rooms:  # otherwise nothing is batched in any channel
             if self.is_current and channel.gathering.add_own(frame, self):
                 return
             turn.flush()
         if not self.push(frame):
             self.overflow()
 
-    def charge(self, faults: int) -> None:
-        """Count what a message of so many faults has cost against the client's rates."""
-        self.session.charge(faults)
+    def charge(self, request: ClientMessage, faults: int) -> None:
+        """Charge the client's rate limits for a message with this many faults."""
+        self.session.charge(request, faults)
 
     def acknowledge(self, frame: Frame) -> None:
-        """Send the acknowledgement; presence that waits to be told is told after it."""
+        """Send the acknowledgement. Presence changes that are not sent yet follow it."""
         if not self.push(frame):
             self.overflow()
 
     def catch_up(self, log: HistoryLog, offset: int) -> None:
-        """Send what the history has after an offset, and only then what is sent from now on."""
-        # It may have been too slow for its acknowledgement.
+        """Send what the history has after an offset, and only then new frames."""
+        # The acknowledgement may have been too much for a slow consumer, which is then closed.
         if offset < log.top and self.is_current:
             self.channel.gathering.hold()
             self.gate = Gate(self, log, offset)
@@ -176,7 +178,7 @@ class Member:
         return push_each(self.push, batch)
 
     def open_gate(self) -> None:
-        """It is not behind any more."""
+        """Return to live delivery: the member has caught up."""
         if self.gate is not None:
             self.gate = None
             self.push = self.push_through
@@ -184,41 +186,41 @@ class Member:
             self.channel.gathering.release()
 
     def depart(self) -> None:
-        """It is no member any more: of what is still sent to it, nothing reaches an ended peer."""
+        """Send through the session from now on: it drops frames after its connection has ended."""
         if self.chain is None:
             self.push_through = self.session.push
             if self.gate is None:
                 self.push = self.push_through
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
-        """As an outlet's."""
+        """Ask for room, like `Outlet.wait_for_room`."""
         if self.chain is not None and self.chain.wait_for_room(callback, size):
             return True
         return self.session.wait_for_room(callback, size)
 
     def overflow(self) -> None:
-        """It cannot take what it is sent."""
+        """Close the connection of a slow consumer."""
         self.session.overflow()
 
     @property
     def is_current(self) -> bool:
-        """Whether the membership still holds."""
+        """Whether the membership has not ended."""
         return self in self.channel.roster
 
     def all_assigns(self) -> dict[str, Any]:
-        """The membership's assigns, and behind them the connection's."""
+        """Return the connection's assigns, overridden by the membership's."""
         return {**self.session.assigns, **self.assigns}
 
     def as_user(self) -> User:
-        """A snapshot for handlers."""
+        """Return a snapshot of the user, for handlers."""
         shown = self.channel.presence.state.of_user(self.user_id)
-        # Read-only: it is the very object that everybody is shown.
+        # Read-only: all members are sent the values of this same object.
         presence = None if shown is None else MappingProxyType(dict(shown))
         return User(self.user_id, self.all_assigns(), presence)
 
 
 def deliver_copies(intercept: Intercept, recipients: Iterable[Member], *, is_kept: bool) -> None:
-    """The same as `deliver`, where outgoing handlers make a copy for each of them."""
+    """Deliver like `deliver`, with a copy for each recipient from the outgoing handlers."""
     slow: list[Member] = []
     for member in list(recipients):
         if member.gate is not None:

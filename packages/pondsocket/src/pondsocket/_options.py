@@ -24,56 +24,61 @@ _POSITIVE: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The limits of one `PondSocket`. Times are in seconds; where None may stand, it switches off.
+    """The limits of one `PondSocket`. Times are in seconds. None, where allowed, means off.
 
     Raises:
-        UsageError: A value is no number, or negative.
+        UsageError: A value is not a number, or is negative.
 
     Args:
-        connect_timeout: How long a connection handler may take once it waits; then it is 504.
-        join_timeout: The same of a join handler, until it decides; then it is 408.
+        connect_timeout: How long a connection handler may take once it waits; then the answer is
+            504.
+        join_timeout: How long a join handler may take to decide once it waits; then the answer is
+            408.
         leave_timeout: How long a leave handler may take.
         handler_grace: How long event handlers go on after their connection has ended.
         max_connections: Open connections of one endpoint; one more is refused with 503.
         max_channels: Channels of one connection; a join of one more is refused with 429.
-        max_name_chars: The longest channel or event name taken from a client.
-        max_message_bytes: The longest message taken from a client.
+        max_name_chars: The longest channel or event name accepted from a client.
+        max_message_bytes: The longest message accepted from a client.
         max_post_bytes: The longest body of an SSE POST, which may hold 64 messages.
-        max_pending_messages: What one connection may have taken and not yet handled.
+        max_pending_messages: How many messages of one connection may wait to be handled.
         max_pending_bytes: The same, in bytes.
         event_rate, event_burst: Events a second and at once, of one connection.
         control_rate, control_burst: The same for joins, leaves and pings.
-        max_refusals: As many answers of 429 within 10 s close the connection with 4429.
+        max_refusals: As many refusals for rate, size or form within 10 s close the connection with
+            4429: of SSE, answers of 400, 408, 413, 415 and 429.
         max_threads: Plain functions that run at once, in worker threads; one more waits.
-        max_connection_threads: As many of these may be of one connection; the same for kept ones.
+        max_connection_threads: How many of these one connection may use; the same for kept ones.
         max_kept_threads: Threads that stay with a message, whose `async` and plain functions take
             turns; one more message is refused with 503.
-        outbox_frames: What may wait to be written to one connection.
+        outbox_frames: How many frames may wait to be written to one connection.
         outbox_bytes: The same, in bytes.
         write_timeout: How long one write to a connection may hang until it counts as slow.
-        presence_tick: How long presence diffs are gathered into one frame.
+        presence_tick: How long presence changes are collected for one diff.
         presence_leave_delay: How long the leave of a user whose last connection was lost is held
-            back, so that nobody sees a reconnect. For users whose id the application gave.
-        sse_keepalive_seconds: How often an idle event stream carries a comment.
-        heartbeat_seconds: How often an idle WebSocket carries a message, unless the server is known
-            to ping by itself.
+            back, so that the others do not see a reconnect. Only for users whose id the application
+            gave.
+        sse_keepalive_seconds: How often an idle event stream gets a comment.
+        heartbeat_seconds: How often an idle WebSocket gets a message, unless the server is known to
+            send pings.
         post_timeout: How long the body of a POST may take; then the answer is 408.
-        drain_seconds: Over how long a drain spreads the ends of many connections.
+        drain_seconds: Over how long a drain spreads the closes of many connections.
         tcp_user_timeout: After how long the kernel drops a peer that acknowledges nothing. It is
-            set on the process's listening sockets, which serve the host application as well; Linux.
+            set on the process's listening sockets, which serve the host application as well. Linux
+            only.
         allowed_origins: Which web pages may connect besides those of the host itself, such as
             `https://app.example.com` or `https://*.example.com`. An endpoint may have its own.
     """
 
-    # Longer than any lookup should take, shorter than the patience of whoever waits for it.
+    # Longer than any lookup should take, shorter than a user is ready to wait.
     connect_timeout: float | None = 10.0
     join_timeout: float | None = 10.0
     leave_timeout: float | None = 5.0
     # A deploy waits for it; a handler that writes to a database is done by then.
     handler_grace: float = 5.0
-    # Below the 65,535 descriptors that a process commonly may open.
+    # Below 65,535, a common limit of a process's descriptors.
     max_connections: int | None = 50_000
-    # A client with many rooms open shows a dozen; a dashboard may show a hundred.
+    # A client with many channels open shows a dozen; a dashboard may show a hundred.
     max_channels: int | None = 128
     # The protocol's own bound on every name.
     max_name_chars: int | None = 255
@@ -83,35 +88,35 @@ class Options:
     # Five seconds of events at the rate below.
     max_pending_messages: int = 256
     max_pending_bytes: int = 1_048_576
-    # Nobody types, draws or steers faster than 50 times a second; ten seconds may pile up.
+    # No user types, draws or steers faster than 50 times a second; ten seconds may come at once.
     event_rate: float | None = 50.0
     event_burst: int = 500
-    # A client that comes back joins its 128 channels at once, and may do it twice.
+    # A client that reconnects joins its 128 channels at once, and may do it twice.
     control_rate: float | None = 50.0
     control_burst: int = 256
-    # Ten a second: a client that backs off as it is told never gets there.
+    # Ten a second: a client that waits as the answer says never reaches it.
     max_refusals: int | None = 100
-    # As many as anyio's own default, and FastAPI's.
+    # The default of anyio, and of FastAPI.
     max_threads: int = 40
-    # A fifth of them, so that one client with slow requests leaves most to the others.
+    # A fifth of these, so that one client with slow requests leaves most to the others.
     max_connection_threads: int = 8
-    # They mostly wait: a thread costs some 100 KiB of memory then, and no processor time.
+    # Such threads mostly wait: one costs some 100 KiB of memory then, and no processor time.
     max_kept_threads: int = 256
-    # A second of a busy room; a thousand stalled peers then hold 1 GiB at the worst.
+    # One second of a busy channel; a thousand stalled peers then hold 1 GiB at the worst.
     outbox_frames: int = 1_024
     outbox_bytes: int = 1_048_576
-    # Longer than any stall of a mobile network that people sit through.
+    # Longer than any stall of a mobile network that a user would wait for.
     write_timeout: float = 10.0
-    # Shorter than what eyes notice, longer than a burst of joins takes.
+    # Shorter than a user notices, longer than a burst of joins takes.
     presence_tick: float = 0.1
-    # Off: a leave that is told late is a lie for as long.
+    # Off: while a leave is held back, the presence list is wrong.
     presence_leave_delay: float = 0.0
     # Proxies cut idle responses after 60 s (nginx) or 30 s (some load balancers).
     sse_keepalive_seconds: float = 15.0
     heartbeat_seconds: float | None = 25.0
-    # 256 KiB over a bad mobile link; whoever needs longer holds a connection open for nothing.
+    # For 256 KiB over a bad mobile link; a slower client only occupies a connection.
     post_timeout: float | None = 10.0
-    # Within what service managers wait after SIGTERM: 30 s (Kubernetes) or 90 s (systemd).
+    # Less than service managers wait after SIGTERM: 30 s (Kubernetes) or 90 s (systemd).
     drain_seconds: float = 10.0
     tcp_user_timeout: float | None = None
     allowed_origins: tuple[str, ...] = ()
@@ -140,10 +145,10 @@ class Options:
 
 
 def check_origins(what: str, origins: object) -> None:
-    """See that these can be meant as origins.
+    """Check that these are origins.
 
     Raises:
-        UsageError: They are no collection of texts, or one of them can match nothing or everything.
+        UsageError: They are not a collection of texts, or one would match no origin, or all.
     """
     if isinstance(origins, str) or not isinstance(origins, tuple | list | set | frozenset):
         raise UsageError(f"{what} is a tuple of origins, such as ('https://a.example',).")

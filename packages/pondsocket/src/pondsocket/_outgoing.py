@@ -1,4 +1,4 @@
-"""Outgoing handlers: a last look at a broadcast, once for each member it goes to."""
+"""Outgoing handlers: they intercept a broadcast, once for each member that is to get it."""
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -45,8 +45,8 @@ class Outgoing:
                 self.run = _around(middleware, self.run if self.is_late else _as_async(self.run))
                 self.is_late = True
             elif self.is_late:
-                # Its `next()` would give a coroutine; not awaited, the handler is not run, and
-                # what it should withhold goes out.
+                # Its `next()` would return a coroutine. If it is not awaited, the handler does
+                # not run, and what it should withhold is sent.
                 raise UsageError(
                     f"{what}: middleware around `async def` must be `async def` itself, and"
                     " await `next()`."
@@ -56,7 +56,7 @@ class Outgoing:
 
 
 class BoundOutgoing:
-    """The same for one broadcast."""
+    """An outgoing handler, bound to one broadcast."""
 
     def __init__(
         self, outgoing: Outgoing, channel: Channel, message: ServerMessage, frame: Frame
@@ -68,13 +68,13 @@ class BoundOutgoing:
         self._frame = frame
 
     def make(self, member: Member) -> Frame | None:
-        """This member's copy, or None."""
+        """Return this member's copy; None if it is withheld."""
         context = self._context(member)
         try:
             outcome = self._outgoing.run(context)
             if isinstance(outcome, Awaitable):
                 if isinstance(outcome, Coroutine):
-                    outcome.close()  # or Python warns that nobody awaited it
+                    outcome.close()  # or Python warns that it was never awaited
                 raise UsageError("It must be awaited, so write it as `async def`.")
             return self._copy(context)
         except BaseException as error:  # noqa: BLE001 - boundary: an outgoing handler
@@ -82,7 +82,7 @@ class BoundOutgoing:
             return None
 
     def make_late(self, member: Member) -> LateFrame:
-        """The same, to be awaited."""
+        """Return this member's copy, to be awaited."""
         return LateFrame(partial(self._make_late, member), self._frame)
 
     async def _make_late(self, member: Member) -> Frame | None:
@@ -104,13 +104,12 @@ class BoundOutgoing:
             return None
         if not context.transformed:
             return self._frame
-        # Under the same request id: copies are one broadcast.
+        # With the same request id: all copies are one broadcast.
         copy = Frame.of(self._message._replace(payload=context.get_payload()))
         return copy.copy_marks(self._frame)
 
     def _withhold(self, member: Member, error: BaseException) -> None:
-        # Outgoing handlers are filters as often as not: sending what one failed to filter
-        # would be a leak.
+        # Outgoing handlers are often filters. Sending what one failed to filter would be a leak.
         failure = failure_of(error)
         _log.error(
             "An outgoing handler failed; the member does not get this event"

@@ -1,17 +1,17 @@
-"""Where the parameters of handlers and dependencies come from, read off their signatures.
+"""Reads from signatures where the parameters of handlers and dependencies come from.
 
-All of it happens at registration; `_signatures` does the calling.
+All of it happens at registration; `_signatures` makes the calls.
 """
 
 import inspect
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import UnionType
 from typing import Any, Final, Generic, NoReturn, TypeVar, Union, get_args, get_origin
 
 from pondsocket_common import Detail
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 
 from ._contexts import (
     ConnectionContext,
@@ -23,18 +23,21 @@ from ._contexts import (
     SyncJoinContext,
     SyncLeaveContext,
 )
+from ._declarations import Declaration, declaration_of
+from ._defaults import EMPTY, LEFT_TO_THE_CLASS, UNTYPED, is_value
 from ._depends import Dependency
 from ._environment import Environment
 from ._errors import InvalidPayload, UsageError
 from ._functions import (
     Form,
-    bound_names_of,
+    bound_arguments_of,
     form_of,
     hints_of,
     is_callable_type,
     is_list_type,
     name_of,
 )
+from ._marks import is_mark, refuse
 
 C = TypeVar("C")
 
@@ -48,10 +51,8 @@ _CONTEXTS: Final = (
     SyncJoinContext,
     SyncLeaveContext,
 )
-_EMPTY: Final = inspect.Parameter.empty
-_UNTYPED: Final = (_EMPTY, Any, object)
 PAYLOAD: Final = "payload"
-# pydantic lists all or none, at 0.5 us each: as much as reading a good message of 64 KiB costs.
+# pydantic lists all faults or none, at 0.5 us each: so many cost what 64 KiB of good message do.
 _MAX_LISTED: Final = 256
 
 
@@ -60,13 +61,15 @@ class Kind(Generic[C]):
     """A kind of handler.
 
     Args:
-        name: For sentences: "event".
-        context: What its `ctx` is.
-        sync_context: What it is for plain functions, which are run in worker threads.
-        params: The pattern's parameters at a call.
-        fields: The payload at a call; None: there is none.
-        finish: What to do with a value that the handler returned.
-        place: What the parts of the pond share, and whose share of its worker threads is used.
+        name: Its name in error messages, for instance "event".
+        context: The class of `ctx`.
+        sync_context: Makes the `ctx` of plain functions, which run in worker threads.
+        sync_type: The class of that `ctx`.
+        params: Returns the pattern's parameters at a call.
+        fields: Returns the payload at a call; None: there is none.
+        finish: Handles a value that the handler has returned.
+        place: Returns the pond's environment, and the owner whose share of the worker threads is
+            used.
         abandon: Whether a thread may be left behind when a time limit ends the handler.
     """
 
@@ -83,24 +86,38 @@ class Kind(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter that is read out of a mapping and validated; no adapter: it stays a text."""
+    """One parameter that is read from a mapping and validated.
+
+    Args:
+        name: Its name in the signature.
+        adapter: Validates it; None: it stays a string.
+        required: Whether the call must pass it; False: Python has a default.
+        many: Whether it is the list of all values of a repeated name in a query.
+        alias: The name that the client uses, if it is another one.
+        make_default: Returns its value if the client sends none.
+    """
 
     name: str
     adapter: TypeAdapter[Any] | None
     required: bool = True
     many: bool = False
+    alias: str | None = None
+    make_default: Callable[[], Any] | None = None
 
     def read(self, values: Mapping[str, Any]) -> Any:
-        """Its value.
+        """Return its value.
 
         Raises:
             InvalidPayload: It is missing or does not fit.
         """
-        if self.name not in values:
-            raise InvalidPayload((Detail((self.name,), "Field required", "missing"),))
+        name = self.alias or self.name
+        if name not in values:
+            if self.make_default is not None:
+                return self.make_default()
+            raise InvalidPayload((Detail((name,), "Field required", "missing"),))
         getall = getattr(values, "getall", None) if self.many else None
-        value = values[self.name] if getall is None else getall(self.name)
-        return value if self.adapter is None else validated(self.adapter, value, self.name)
+        value = values[name] if getall is None else getall(name)
+        return value if self.adapter is None else validated(self.adapter, value, name)
 
 
 @dataclass(eq=False, slots=True)
@@ -108,7 +125,7 @@ class Callee:
     """A handler or a dependency, and where each of its parameters comes from.
 
     Args:
-        context: The name of the parameter that is the context; None: it does not ask for it.
+        context: The name of the parameter that is the context; None: it has no such parameter.
         is_context_first: Whether the context is passed by position.
     """
 
@@ -123,7 +140,7 @@ class Callee:
 
     @property
     def takes_context_alone(self) -> bool:
-        """Whether there is nothing to be found out for it."""
+        """Whether the context is all that is passed to it."""
         return self.is_context_first and not (
             self.paths or self.payload or self.fields or self.dependencies
         )
@@ -133,7 +150,7 @@ class Inspector(Generic[C]):
     """Reads the signatures of a handler and of its dependencies.
 
     Args:
-        what: What is being registered, for sentences.
+        what: What is being registered, for error messages.
         path_names: The parameters of its patterns.
     """
 
@@ -146,7 +163,7 @@ class Inspector(Generic[C]):
         self.callees: list[Callee] = []
 
     def handler(self, function: Callable[..., Any]) -> Callee:
-        """What to know of a handler.
+        """Read the signatures of a handler and of its dependencies.
 
         Raises:
             UsageError: Its signature cannot work; the message says what to write.
@@ -174,24 +191,38 @@ class Inspector(Generic[C]):
     def _inspect(self, callee: Callee, *, is_handler: bool) -> None:
         self._unfinished.append(callee)
         function = callee.function
+        fail = partial(self._fail, function)
         try:
             signature = inspect.signature(function)
-            hints = hints_of(function)
         except (TypeError, ValueError):
-            # A builtin that hides its signature: it is taken at its word.
+            # A builtin that hides its signature. A handler is assumed to take the context.
             callee.context, callee.is_context_first = ("ctx", True) if is_handler else (None, False)
-            signature, hints = inspect.Signature(), {}
+            signature = inspect.Signature()
+        try:
+            hints = hints_of(function, signature)
         except NameError as error:
             self._fail(
                 function,
                 f"its annotations name {error.name!r}, which is not there at run time;"
                 " import it outside of `if TYPE_CHECKING`",
             )
-        bound = bound_names_of(function)
+        bound = bound_arguments_of(function)
+        for name, value in bound.items():
+            if is_mark(value):
+                refuse(f"a `partial` fills '{name}' with", value, name, EMPTY, fail)
         parameters = [each for each in signature.parameters.values() if each.name not in bound]
+        is_model = inspect.isclass(function) and issubclass(function, BaseModel)
         for position, parameter in enumerate(parameters):
-            hint = hints.get(parameter.name, parameter.annotation)
-            self._add(callee, parameter, hint, is_handler=is_handler, is_first=position == 0)
+            if is_model and is_value(EMPTY, parameter.default):
+                # pydantic lets a model's default have another type, or shows None in its place.
+                parameter = parameter.replace(default=LEFT_TO_THE_CLASS)
+            self._add(
+                callee,
+                parameter,
+                hints[parameter.name],
+                is_handler=is_handler,
+                is_first=position == 0,
+            )
         self._unfinished.pop()
         self.callees.append(callee)
 
@@ -205,11 +236,15 @@ class Inspector(Generic[C]):
         is_first: bool,
     ) -> None:
         name, function = parameter.name, callee.function
+        declaration = declaration_of(name, hint, parameter.default, partial(self._fail, function))
+        hint = declaration.hint
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             if is_handler and is_first and parameter.kind is parameter.VAR_POSITIONAL:
-                callee.context, callee.is_context_first = name, True  # a wrapper around anything
+                callee.context, callee.is_context_first = name, True  # a wrapper
+            if declaration.dependency is not None:
+                self._fail(function, f"'*{name}' cannot be a dependency; write one parameter")
             return
-        dependency = _dependency_of(parameter, hint)
+        dependency = declaration.dependency
         if dependency is not None:
             asked = self._dependency(callee, dependency)
             callee.dependencies.append((name, asked, dependency.use_cache))
@@ -219,22 +254,24 @@ class Inspector(Generic[C]):
             callee.context = name
             callee.is_context_first = is_first and parameter.kind is not parameter.KEYWORD_ONLY
         elif name in self._path_names:
-            adapter = None if hint in (*_UNTYPED, str) else self._adapter(function, name, hint)
+            if declaration.alias is not None:
+                self._fail(function, f"'{name}' comes from the pattern; write no alias")
+            adapter = None if hint in (*UNTYPED, str) else self._adapter(function, name, hint)
             callee.paths.append(Parameter(name, adapter))
         else:
-            self._add_field(callee, parameter, hint)
+            self._add_field(callee, name, declaration)
         if parameter.kind is parameter.POSITIONAL_ONLY and callee.context != name:
             self._fail(function, "parameters are passed by name; write it without '/'")
 
     def _is_context(self, callee: Callee, name: str, hint: Any, *, guess: bool) -> bool:
         contexts = _contexts_of(hint)
         if contexts:
-            for context in contexts:  # of a union, one that fits is enough
+            for context in contexts:  # one that fits is enough for a union
                 if self._is_given(callee, context):
                     return True
             self._refuse_context(callee, name, contexts[0])
         is_named = name in self._path_names or name == PAYLOAD
-        return hint in _UNTYPED and not is_named and (guess or name == "ctx")
+        return hint in UNTYPED and not is_named and (guess or name == "ctx")
 
     def _is_given(self, callee: Callee, hint: type[Any]) -> bool:
         wanted = self._kind.context if callee.form.in_loop else self._kind.sync_type
@@ -261,26 +298,28 @@ class Inspector(Generic[C]):
             f" {wanted.__name__}",
         )
 
-    def _add_field(self, callee: Callee, parameter: inspect.Parameter, hint: Any) -> None:
-        name, function, default = parameter.name, callee.function, parameter.default
-        if name == "next" and (hint in _UNTYPED or is_callable_type(hint)):
+    def _add_field(self, callee: Callee, name: str, declaration: Declaration) -> None:
+        function, hint = callee.function, declaration.hint
+        if name == "next" and (hint in UNTYPED or is_callable_type(hint)):
             self._fail(
                 function, "this is middleware; pass it after the handler, or as `middlewares=[…]`"
             )
-        if isinstance(default, FieldInfo):
-            self._fail(function, f"write `{name}: Annotated[…, Field(…)]`, and a plain default")
-        if hint is _EMPTY and default is not _EMPTY:
-            return  # a default nobody else fills: it stays
+        if hint is EMPTY and not declaration.is_required:
+            return  # no client sets it: the default stays
         if self._kind.fields is None:
             self._fail(
                 function, f"where does '{name}' come from? A {self._kind.name} has no payload"
             )
+        alias = declaration.alias
+        if alias is not None and alias in self._path_names:
+            self._fail(function, f"the pattern has '{alias}'; call '{name}' so")
         if name == PAYLOAD:
-            callee.payload = self._adapter(
-                function, name, dict[str, Any] if hint in _UNTYPED else hint
-            )
+            if alias is not None:
+                self._fail(function, f"'{name}' is the whole payload; write no alias")
+            whole = dict[str, Any] if hint in UNTYPED else hint
+            callee.payload = self._adapter(function, name, whole)
             return
-        if hint is _EMPTY:
+        if hint is EMPTY:
             known = ", ".join(sorted(self._path_names)) or "none"
             self._fail(
                 function,
@@ -291,8 +330,16 @@ class Inspector(Generic[C]):
             self._fail(
                 function, f"a model stands for the whole payload: call the parameter `{PAYLOAD}`"
             )
-        adapter = self._adapter(function, name, hint)
-        callee.fields.append(Parameter(name, adapter, default is _EMPTY, is_list_type(hint)))
+        callee.fields.append(
+            Parameter(
+                name,
+                self._adapter(function, name, hint),
+                declaration.is_required,
+                is_list_type(hint),
+                alias,
+                declaration.make_default,
+            )
+        )
 
     def _adapter(self, function: object, name: str, hint: Any) -> TypeAdapter[Any]:
         try:
@@ -311,7 +358,7 @@ class Inspector(Generic[C]):
 
 
 def validated(adapter: TypeAdapter[Any], value: object, *loc: str) -> Any:
-    """The value in its type.
+    """Return the value, converted to its type.
 
     Raises:
         InvalidPayload: It does not fit.
@@ -328,12 +375,7 @@ def validated(adapter: TypeAdapter[Any], value: object, *loc: str) -> Any:
         raise InvalidPayload(details, count) from None
 
 
-def _dependency_of(parameter: inspect.Parameter, hint: object) -> Dependency | None:
-    marks = (parameter.default, *getattr(hint, "__metadata__", ()))
-    return next((mark for mark in marks if isinstance(mark, Dependency)), None)
-
-
 def _contexts_of(hint: Any) -> list[type[Any]]:
-    """The contexts that a type names: one, several of a union, or none."""
+    """Return the contexts that a type names: one, several for a union, or none."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return [each for each in options if isinstance(each, type) and issubclass(each, _CONTEXTS)]

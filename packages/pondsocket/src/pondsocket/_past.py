@@ -1,4 +1,4 @@
-"""What a channel has said: its history, which outlives the channel, and who reads it."""
+"""A channel's access to its history, which outlives the channel."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ class Past:
     """The history of one channel.
 
     Args:
-        clock: Seconds, from any start.
+        clock: Returns seconds, from any start.
     """
 
     __slots__ = ("_histories", "_members", "_name", "clock", "log")
@@ -23,23 +23,23 @@ class Past:
         self._name = name
         self._histories = histories
         self.clock = clock
-        # Only as long as there are members: a history without may end.
+        # Only while there are members: a history without members may expire.
         self.log: HistoryLog | None = None
         self._members = 0
 
     def open(self) -> HistoryLog:
-        """The log."""
+        """Return the log; start a new one if there is none."""
         log = self.log
         return self._histories.open(self._name, self.clock()) if log is None else log
 
     def enter(self) -> None:
-        """One member more."""
+        """Count one more member."""
         self.log = self.open()
         self.log.enter()
         self._members += 1
 
     def leave(self) -> None:
-        """One member less."""
+        """Count one member less."""
         log, now = self.open(), self.clock()
         log.leave(now)
         self._histories.tidy(now)
@@ -50,7 +50,11 @@ class Past:
     def find_start(
         self, since: Position | None, user_id: str, latest: int | None, *, is_user_known: bool
     ) -> Splice:
-        """Where a member's frames begin; without `latest`, with the value of a latest value.
+        """Find the position after which a member's frames begin.
+
+        Args:
+            latest: How many messages a member gets that recovers nothing. None: as the history's
+                options say, that is 1 with `size=1` and else 0.
 
         Raises:
             UsageError: `latest` is negative.
@@ -65,14 +69,14 @@ class Past:
         return splice(log, since, user_id, is_user_known=is_user_known, latest=latest)
 
     def read(self, since: Position | None, limit: int) -> list[ServerMessage] | None:
-        """The last few messages, or the first few since a position; None: not all are kept.
+        """Return the last messages, or the first after `since`; None if some are lost.
 
         Raises:
             UsageError: `limit` is negative.
         """
         if limit < 0:
             raise UsageError(f"history: limit is a number of messages, and not {limit}.")
-        # Whoever asks and is refused the join then leaves nothing behind.
+        # `find`, not `open`: a client whose join is refused must not make a history.
         now = self.clock()
         log = self._histories.find(self._name, now) if self.log is None else self.log
         if log is None:
@@ -90,5 +94,5 @@ class Past:
 
 
 def as_message(kept: Kept) -> ServerMessage:
-    """A kept message as it went out."""
+    """Decode a kept message."""
     return decode_server(kept.text, is_own=True)

@@ -1,4 +1,4 @@
-"""What an application may send: names of events, and payloads."""
+"""Checks of what an application sends: names of events, and payloads."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ def check_event(event: str) -> None:
     """Refuse a name that an application's event cannot have.
 
     Raises:
-        UsageError: It is no name, or the protocol keeps it for itself.
+        UsageError: It is not a valid name, or the protocol reserves it.
     """
     if not is_name(event):
         raise UsageError(f"An event's name has 1 to 255 characters, no control ones: {event!r}.")
@@ -21,10 +21,10 @@ def check_event(event: str) -> None:
 
 
 def as_payload(payload: object) -> Payload:
-    """What an application gave, as an object: a mapping, a pydantic model, or nothing.
+    """Convert an application's payload into an object. None becomes an empty one.
 
     Raises:
-        UsageError: It is something else.
+        UsageError: It is neither None, nor a mapping, nor a pydantic model of an object.
     """
     if payload is None:
         return {}
@@ -32,7 +32,7 @@ def as_payload(payload: object) -> Payload:
         return payload
     if isinstance(payload, BaseModel):
         dumped: object = payload.model_dump(mode="json", by_alias=True)
-        if isinstance(dumped, dict):  # a RootModel may be anything
+        if isinstance(dumped, dict):  # a RootModel may be another JSON value
             return dumped
     if isinstance(payload, Mapping):
         return dict(payload)

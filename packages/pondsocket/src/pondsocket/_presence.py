@@ -1,8 +1,7 @@
-"""The presence of one channel, and telling its members of it.
+"""The presence of one channel, and how its members are told of it.
 
-Members that asked for nothing get the whole list at every change, as published clients expect.
-Members that joined with `presence: "diff"` got the state with their acknowledgement, and then get
-what has changed, gathered over a tick.
+By default a member gets the whole list at every change, as published clients expect. A member that
+joined with `presence: "diff"` gets the state with its acknowledgement, and then one diff per tick.
 """
 
 from collections.abc import Iterable
@@ -37,14 +36,15 @@ class Watcher(Recipient, Protocol):
 
 
 class ChannelPresence:
-    """What the members of a channel show.
+    """The presence of one channel's members.
 
-    What waits for them is handed out before anything changes: somebody may be too slow for it, and
-    must not be in a list that was made before, and arrives after everybody was told of the end.
+    Waiting broadcasts are delivered before anything changes. A member may be too slow for them, and
+    then it leaves: it must not be in a list that was made before, and that arrives after the others
+    were told that it left.
 
     Args:
-        watchers: The members, as they are at the moment of the call.
-        gathering: What waits to be sent to them.
+        watchers: The members; iterated again at each call.
+        gathering: The channel's waiting broadcasts.
     """
 
     __slots__ = (
@@ -74,12 +74,12 @@ class ChannelPresence:
         self._gathering = gathering
         self._tick = environment.options.presence_tick
         self._ticking = False
-        # Kept only as long as a member wants diffs, and so many do.
+        # How many members want diffs; the log is kept only while there are any.
         self._watching = 0
         self.log: PresenceLog | None = None
 
     def track(self, user_id: str, ref: str, shown: Payload) -> None:
-        """A membership shows an object."""
+        """Set the presence of a membership, and tell the members."""
         self._gathering.flush()
         change = self.state.track(user_id, ref, shown)
         if self.log is not None:
@@ -87,7 +87,7 @@ class ChannelPresence:
         self._tell(change)
 
     def untrack(self, user_id: str, ref: str) -> None:
-        """A membership shows nothing any more."""
+        """Remove the presence of a membership, and tell the members."""
         self._gathering.flush()
         if not self.state.is_tracked(user_id, ref):
             return
@@ -97,7 +97,7 @@ class ChannelPresence:
         self._tell(change)
 
     def show_again(self, watcher: Recipient, user_id: str) -> None:
-        """Tell one member who is here, who comes back before anybody saw that it was away."""
+        """Send the list to one member, which came back before the others were told that it left."""
         self._gathering.flush()
         shown = self.state.of_user(user_id)
         if shown is not None:
@@ -105,12 +105,12 @@ class ChannelPresence:
             self._deliver(PresenceEventTypes.UPDATE, PresenceList(listed, shown), [watcher])
 
     def told(self) -> PresenceDiff:
-        """The state for a new member that wants diffs, from which its diffs go on."""
+        """Return the state for a new member that wants diffs; its first diff continues from it."""
         log = self._new_log() if self.log is None else self.log
         return log.state()
 
     def watch(self) -> None:
-        """One member more wants diffs."""
+        """Count one more member that wants diffs."""
         self._watching += 1
         if self.log is None:
             self.log = self._new_log()
@@ -121,13 +121,13 @@ class ChannelPresence:
         )
 
     def unwatch(self) -> None:
-        """One member less wants diffs; with the last one, nobody keeps track of them."""
+        """Count one member less that wants diffs. Without any, no log of changes is kept."""
         self._watching -= 1
         if not self._watching:
             self.log = None
 
     def flush(self) -> None:
-        """Tell of the changes now; due before any other frame of the channel."""
+        """Send the diff now. Called before any other frame of the channel is sent."""
         if self.log:
             diff = self.log.take()
             if diff.joins or diff.updates or diff.leaves:
@@ -152,7 +152,7 @@ class ChannelPresence:
     def _deliver(
         self, kind: PresenceEventTypes, payload: ServerPayload, watchers: Iterable[Recipient]
     ) -> None:
-        # It answers no request, and goes to everybody at every change: a short id will do.
+        # It answers no request, and every change sends it to all members: a short id will do.
         request_id = fresh_ref()
         message = ServerMessage(ServerActions.PRESENCE, kind, self._name, request_id, payload)
         deliver(Frame.of(message), watchers)

@@ -1,4 +1,4 @@
-"""What a door knows of somebody who knocks, and the answer that lets nobody in."""
+"""A client's request to connect, and its refusal."""
 
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeAlias
@@ -14,8 +14,8 @@ class ConnectRequest:
 
     Args:
         path: Percent-decoded once, relative to where the application is mounted.
-        address: The peer, `host:port`, as far as the server knows it.
-        subprotocols: What a WebSocket client offers to speak, best first.
+        address: The peer's `host:port`; None if the server does not know it.
+        subprotocols: The subprotocols that a WebSocket client offers, best first.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Refusal:
         status: The HTTP status, 400 to 599.
         error: The machine-readable name.
         message: The sentence for the peer.
-        retry_after: In how many seconds it may work.
+        retry_after: After how many seconds a retry may succeed.
     """
 
     status: int
@@ -51,25 +51,25 @@ class Refusal:
     retry_after: int | None = None
 
     def __post_init__(self) -> None:
-        # What UTF-8 cannot say, such as half of a path's name, must not get in the answer's way.
+        # Replace what UTF-8 cannot encode, such as a lone surrogate from a path.
         readable = str(self.message).encode(errors="replace").decode()
         object.__setattr__(self, "message", readable)
 
     @classmethod
     def leaving(cls) -> Self:
-        """What a server says that is closing."""
+        """Return the refusal of a server that is closing."""
         return cls(503, "UNAVAILABLE", "The server is closing.", retry_after=1)
 
     def body(self) -> bytes:
-        """The JSON body of the HTTP response."""
+        """Return the JSON body of the HTTP response."""
         return dump_json({"error": self.error, "code": self.status, "message": self.message})
 
 
 def refuse_connection(code: int, message: str) -> Refusal:
-    """A refusal with the status that a decline code means.
+    """Return a refusal with the status that a decline code means.
 
-    400-599 are themselves, 4400-4599 (the WebSocket close codes of the same) lose their 4000,
-    and anything else is a plain 403.
+    400 to 599 is the status itself; 4400 to 4599, the corresponding WebSocket close codes, is the
+    status plus 4000; anything else means 403.
     """
     status = code - 4000 if 4400 <= code <= 4599 else code
     if not 400 <= status <= 599:

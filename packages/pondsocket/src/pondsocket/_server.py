@@ -1,4 +1,4 @@
-"""The application object: its endpoints, and its beginning and end."""
+"""The application object: its endpoints, its start and its end."""
 
 import random
 import time
@@ -28,8 +28,8 @@ from ._session import Session
 from ._state.lifecycle import PHASES, Phase, PhaseEvent
 from ._state.patterns import PatternMap, Route
 
-# As many clients a second can connect and join again elsewhere on one core (about 1 ms each),
-# with room for what that core does besides.
+# One core can serve so many clients a second that connect and join again (about 1 ms each), and
+# still do its other work.
 _ENDS_PER_SECOND: Final = 100
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _OPEN: Final = Phase.OPEN
@@ -38,13 +38,13 @@ _OPEN: Final = Phase.OPEN
 class PondSocket:
     """A channel server. Give it endpoints, and serve it through an adapter.
 
-    It needs no start: mounted in an application that passes on no lifespan, it just works.
-    `async with pond` (or `pond.lifespan`) ends it in order: every connection is told.
+    It needs no start: it also works when it is mounted in an application that passes on no
+    lifespan. `async with pond` (or `pond.lifespan`) closes it at the end, and tells every client.
 
     Args:
         options: Its limits.
-        hooks: Whom to tell what happens.
-        metrics: Where to count it.
+        hooks: Called when something happens, for instance when a client connects.
+        metrics: Counts what happens.
         clock: Seconds, from any start; for rates and durations. Tests pass their own.
     """
 
@@ -81,9 +81,10 @@ class PondSocket:
         Args:
             allowed_origins: Which web pages may connect besides those of the host itself; by
                 default those that `Options` names.
-            identity: Who makes a request, for instance the user of a session cookie. If it is
-                given, a POST or DELETE for an event stream must come from whom the stream is.
-            subprotocols: The WebSocket subprotocols that are spoken here.
+            identity: Returns who makes a request, for instance the user of a session cookie. If
+                it is given, a POST or DELETE for an event stream must have the identity that
+                opened it.
+            subprotocols: The WebSocket subprotocols of this endpoint.
 
         Raises:
             UsageError: The path, the handler or an option cannot work.
@@ -111,7 +112,7 @@ class PondSocket:
         identity: Identify | None = None,
         subprotocols: Collection[str] = (),
     ) -> Callable[[Handler], Endpoint]:
-        """`create_endpoint` as a decorator: the decorated name is the endpoint."""
+        """Use `create_endpoint` as a decorator: the decorated name is the endpoint."""
         return lambda handler: self.create_endpoint(
             path,
             handler,
@@ -122,7 +123,7 @@ class PondSocket:
         )
 
     def channel(self, endpoint_path: str, name: str) -> ChannelHandle:
-        """A channel, to be sent to from outside of its handlers.
+        """Return a channel, to send to it from outside its handlers.
 
         Args:
             endpoint_path: The endpoint's path, as it was registered.
@@ -144,15 +145,15 @@ class PondSocket:
         """Close every connection of a user, at every endpoint.
 
         Args:
-            reason: What the user is told.
-            code: With 4403, the default, clients do not come back by themselves.
+            reason: The reason that the user's clients are told.
+            code: With 4403, the default, clients do not reconnect by themselves.
         """
         for endpoint in self._endpoints:
             endpoint.drop_user(str(user_id), reason, code)
 
     @property
     def is_ready(self) -> bool:
-        """Whether new connections are let in; for the readiness probe of a load balancer."""
+        """Whether new connections are admitted; for the readiness probe of a load balancer."""
         return self._phase is _OPEN
 
     @property
@@ -161,13 +162,13 @@ class PondSocket:
         return self._phase is Phase.DRAINING
 
     def begin_drain(self, seconds: float | None = None) -> None:
-        """Let nobody in any more, and end what is open bit by bit; a second call changes nothing.
+        """Admit no more connections, and end the open ones one by one. Idempotent.
 
-        Everybody is told at once by a GOODBYE when it will be closed, with 1012, and is served
-        until then. The window grows with the number of connections, so that they do not all come
-        back elsewhere in the same moment.
+        Each client is told at once, by a GOODBYE, when its connection will be closed, with code
+        1012, and is served until then. The window grows with the number of connections, so that
+        they do not all reconnect elsewhere at the same moment.
 
-        To be called in a task of the pond's event loop: a callback of asyncio's is none.
+        To be called in a task of the pond's event loop: a callback of asyncio is not a task.
 
         Args:
             seconds: The longest window, instead of `Options.drain_seconds`.
@@ -181,7 +182,7 @@ class PondSocket:
             session.depart(window * (place + random.random()) / len(sessions))  # noqa: S311
 
     async def drain(self, seconds: float | None = None) -> None:
-        """`begin_drain`, and wait until the last connection has ended."""
+        """Call `begin_drain`, and wait until the last connection has ended."""
         sessions = self._sessions()
         self.begin_drain(seconds)
         await self._wait_ended(sessions, self._longest_window(seconds))
@@ -208,7 +209,7 @@ class PondSocket:
         return True
 
     async def _wait_ended(self, sessions: Sequence[Session], seconds: float) -> None:
-        # A handler that closes the pond is itself one of those waited for: hence the limit.
+        # The caller may be a handler, whose own connection is waited for: hence the limit.
         with anyio.move_on_after(seconds + self.options.handler_grace + 1):
             for session in sessions:
                 await session.wait_ended()
@@ -229,14 +230,14 @@ class PondSocket:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Entered by the host's lifespan and by the adapter's: the last one out closes.
+        # Both the host's lifespan and the adapter's may enter it: the last exit closes it.
         here = anyio.get_current_task().id
         self._entries.remove(here)
         try:
             if not self._entries:
                 await self.close()
         finally:
-            # A task group ends in the task that began it, with the last of that task's entries.
+            # A task group must end in the task that began it, at the last of that task's exits.
             tasks = self._tasks
             if tasks is not None and self._tasks_owner == here and here not in self._entries:
                 self._tasks = self._environment.background.tasks = None
@@ -245,30 +246,30 @@ class PondSocket:
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncIterator[None]:
-        """`async with pond`, in the form in which Starlette, FastAPI and Litestar want it."""
+        """Run `async with pond`, in the form that Starlette, FastAPI and Litestar take."""
         async with self:
             yield
 
     # --- for adapters -------------------------------------------------------------------------
 
     def tidy(self) -> None:
-        """Drop what is too old of histories; to be called now and then, and costs next to nothing.
+        """Drop history entries that are too old. To be called now and then; it is cheap.
 
-        Whoever connects, joins, speaks or goes does it as well, and some ponds are quiet for long.
+        Connects, joins, events and disconnects do it as well, but some ponds are idle for long.
         """
         for endpoint in self._endpoints:
             endpoint.tidy()
 
     def gather_turns(self, find_loop: Callable[[], EventLoop | None]) -> None:
-        """Have what is broadcast in one turn of an event loop leave together.
+        """Batch broadcasts: what one turn of an event loop has written leaves together.
 
         Args:
-            find_loop: Finds the running loop, if it calls back before it waits; else None.
+            find_loop: Returns the running loop if it calls back before it waits; else None.
         """
         self._environment.turn.lend(find_loop)
 
     def find_endpoint(self, path: str) -> Endpoint | None:
-        """The endpoint that serves a path."""
+        """Return the endpoint that serves a path; None if there is none."""
         found = self._find(path)
         return None if found is None else found[0]
 
@@ -279,7 +280,7 @@ class PondSocket:
         return next((each for each in self._endpoints.matches(path) if each[0].fits(each[1])), None)
 
     async def connect(self, request: ConnectRequest) -> Session | Refusal:
-        """Have the endpoint of the request's path decide about it."""
+        """Ask the endpoint of the request's path. Return a Session, or a Refusal."""
         self._environment.loop.enter()
         found = self._find(request.path)
         if found is None:
@@ -292,7 +293,7 @@ class PondSocket:
         return Refusal.leaving()
 
     def find_stream(self, connection_id: str, request: ConnectRequest) -> Session | None:
-        """The event stream with this secret id at the very path of a request, whoever asks."""
+        """Return the event stream with this secret id and exact path, for any identity."""
         endpoint = self.find_endpoint(request.path)
         session = endpoint.sessions.get(connection_id) if endpoint is not None else None
         if session is None or session.path != request.path or session.request.transport != "sse":
@@ -302,13 +303,13 @@ class PondSocket:
     async def find_session(
         self, connection_id: str, request: ConnectRequest
     ) -> Session | Refusal | None:
-        """The open event stream with this secret id, for a request that may speak on it.
+        """Return the open event stream with this secret id, if the request may use it.
 
-        It must come to the very path at which the stream was opened, and from the same identity.
+        The request must have the exact path at which the stream was opened, and its identity.
 
         Returns:
-            None where there is no such stream, without saying what was wrong; a Refusal where the
-            request's identity could not be told.
+            None if there is no such stream, without the reason; a Refusal if the request's
+            identity could not be determined.
         """
         session = self.find_stream(connection_id, request)
         endpoint = self.find_endpoint(request.path)

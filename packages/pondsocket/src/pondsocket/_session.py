@@ -1,9 +1,9 @@
-"""One connected peer, whatever the transport.
+"""One connected client, of any transport.
 
-Frames come in through a `pull` that the door lends, and go out through an `Outlet`. One task at a
-time reads (see `_lanes`); it goes on reading while handlers wait, so that a disconnect is noticed
-at once. When reading is over, memberships end in the same step, and handlers that still run get
-a grace period; then `run` returns and nothing of the connection is left.
+Messages come in through the adapter's `pull`, and frames go out through an `Outlet`. One task at a
+time reads (see `_lanes`). Reading continues while handlers wait, so that a disconnect is noticed
+at once. When reading ends, memberships end in the same step, and handlers that still run get
+a grace period. Then `run` returns, and nothing of the connection is left.
 """
 
 import logging
@@ -32,9 +32,9 @@ Pull: TypeAlias = Callable[[], Awaitable[str | bytes | None]]
 
 _log: Final = logging.getLogger("pondsocket.session")
 
-# Messages that are handled without waiting never give the event loop a turn; so now and then
-# somebody has to: before one client's burst, told to a room, fills the outboxes of its members,
-# whose writers wait for that turn.
+# Messages that are handled without waiting never give the event loop a turn. So the reader gives
+# one after this many, before the broadcasts of one client's burst fill the outboxes of the
+# members, whose writers wait for that turn.
 _MESSAGES_PER_TURN: Final = 16
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _OPEN: Final = Life.OPEN
@@ -44,7 +44,7 @@ _NO_CLOSE: Final = (CloseCode.NORMAL, "", True)
 
 
 class Session:
-    """One connection. Made by `PondSocket.connect`; a door calls `run`."""
+    """One connection. Made by `PondSocket.connect`; the adapter calls `run`."""
 
     __slots__ = (
         "_close", "_context", "_counting", "_ended", "_farewells", "_goodbye", "_greeting",
@@ -80,20 +80,20 @@ class Session:
         self.options = environment.options
         self.opened_at = environment.clock()
         self.memberships: dict[str, Membership] = {}
-        self.departures = 0  # so many names have ceased to be in `memberships` or in `resuming`
-        # Besides `memberships`, what a client that comes back is to be joined to: what is being
-        # joined for one that did, and, when all is over, what was joined at the end.
+        self.departures = 0  # how many names have been removed from `memberships` or `resuming`
+        # What a client that reconnects is to join, besides `memberships`: the joins that are under
+        # way after a reconnect and, after the end, the memberships that there were at the end.
         self.resuming: Set[str] = _NOBODY
         self._to_resume: Sequence[ClientMessage] | None = None
-        # Cancelled when the connection ends: joins that are not decided, and the like.
+        # Cancelled when the connection ends: joins that are not decided, and spawned tasks.
         self.scopes: dict[anyio.CancelScope, str | None] = {}
         self._owner = owner
         self._greeting: Sequence[Frame] = greeting
         self._life = Life.ADMITTED
         self._outlet: Outlet | None = None
-        self._pull: Pull  # lent by `run`
+        self._pull: Pull  # set by `run`
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._context: Context  # where tasks of the connection run: a copy of it each
+        self._context: Context  # each task of the connection runs in a copy of it
         self._reader: anyio.CancelScope | None = None
         self._leading = False
         self._close = _NO_CLOSE
@@ -101,7 +101,7 @@ class Session:
         self._is_departing = False
         self._has_grace = False
         self._farewells: Sequence[Work] = ()
-        self._ended: anyio.Event | None = None  # made by whoever waits for it
+        self._ended: anyio.Event | None = None  # made by the first `wait_ended`
         self._inbox = Inbox(self, owner, environment)
         self._turn = environment.turn
         self._counting = environment.counting
@@ -113,32 +113,39 @@ class Session:
 
     @property
     def close_code(self) -> CloseCode:
-        """Why it was closed; NORMAL: the peer went by itself, or the server did not say."""
+        """Why it was closed; NORMAL: the client has closed it, or the server gave no reason."""
         return self._close[0]
 
     @property
     def may_return(self) -> bool:
-        """Whether the end of the connection, if it has ended, may be followed by a reconnect."""
+        """Whether the client may reconnect after the end of the connection."""
         return self.close_code is CloseCode.NORMAL or self.close_code.reconnect
 
     @property
     def is_open(self) -> bool:
-        """Whether it is being served: neither ended nor told to."""
+        """Whether it is being served: it has neither ended nor been closed."""
         return self._life is _OPEN
 
-    # --- the door's side ----------------------------------------------------------------------
+    # --- the adapter's side -------------------------------------------------------------------
 
     def resume(self, joins: Sequence[ClientMessage]) -> None:
-        """Before `run`: have these joins asked for, where that is possible, and say so."""
+        """Set the joins that `run` repeats for a client that reconnects, where that is possible.
+
+        The client is told which were repeated. To be called before `run`.
+        """
         self._to_resume = joins
 
     async def run(self, outlet: Outlet, pull: Pull, context: Context | None = None) -> None:
-        """Serve it, in a context if not the caller's, until `pull` gives None or it is closed."""
+        """Serve the connection until `pull` returns None or it is closed.
+
+        Args:
+            context: The context that its tasks run in a copy of; None: the caller's.
+        """
         self._outlet = outlet
         self._pull = pull
         self._context = copy_context() if context is None else context
-        # Only a WebSocket's messages all come by its reader, so that while it reads nothing runs
-        # here that may go on after the end: it needs no scope of its own.
+        # All messages of a WebSocket come from its reader. So while this task reads, no handler
+        # runs that may continue after the end, and the reader needs no cancel scope of its own.
         reads_alone = self.request.transport == "websocket" and self._to_resume is None
         try:
             async with self.environment.loop.new_group() as tasks:
@@ -156,23 +163,26 @@ class Session:
             self._tasks = None
             self._reading_is_over()
             await self._say_farewells()
-            if self.memberships:  # a door may still write, and say where it is
+            if self.memberships:  # the adapter may still write, and list the channels
                 self.resuming = self.resuming | self.memberships.keys()
             self.memberships.clear()  # a cycle that would keep channels until the next collection
             if self._ended is not None:
                 self._ended.set()
-            # They refer to the session: what is left is freed now, not at the next collection.
+            # They refer to the session. Without them it is freed now, not at the next collection.
             self._outlet = self._reader = None
             self._inbox.end()
             del self._pull, self._inbox
 
-    def post(self, body: bytes) -> Refusal | None:
-        """Take a message, or a JSON array of up to 64, that came by another way than `pull`.
+    def post(self, body: bytes | Refusal) -> Refusal | None:
+        """Accept a message, or a JSON array of up to 64, that does not come from `pull`.
 
-        Not for a WebSocket: its end leaves no time to what did not come by `pull`.
+        Not for a WebSocket: when it ends, handlers of such messages get no grace period.
+
+        Args:
+            body: A refusal if the transport refused it, which counts like any other.
 
         Returns:
-            None if all of it is taken; handlers may still run. Else why nothing of it is.
+            None if all of it is accepted; handlers may still run. Else a Refusal: none of it is.
         """
         if not self.is_open or self._tasks is None:
             return Refusal(404, "NOT_FOUND", "There is no such connection.")
@@ -184,26 +194,26 @@ class Session:
     def close(self, code: CloseCode, reason: str = "") -> None:
         """End the connection. Its memberships end now, the transport as soon as it can.
 
-        The peer is told with a GOODBYE, except for NORMAL: then it asked for it.
+        The client is told by a GOODBYE, except for NORMAL: then the client has asked for it.
         """
-        code = CloseCode(code)  # a plain number would fail half-way
+        code = CloseCode(code)  # a plain integer would fail half-way
         if self._turn.rooms:
-            self._turn.flush()  # while it is still sent something
+            self._turn.flush()  # while frames are still sent to it
         if not self._advance(LifeEvent.CLOSE):
             return
         self._close = (code, reason, code is CloseCode.SLOW_CONSUMER)
         self._farewells = self._owner.over(self)
         if code is not CloseCode.NORMAL and not (self._is_departing and code is CloseCode.RESTART):
             self._goodbye = answers.goodbye(code, reason, after_ms=0)
-        # A handler that the reader drives this very moment may be who closes: it must not be
-        # cancelled with the reader, which looks at the state as soon as it is back.
+        # The caller may be a handler that the reader is driving now. It must not be cancelled with
+        # the reader, which checks the state as soon as the handler returns.
         if self._reader is not None and not self._leading:
             self._reader.cancel()
 
     def depart(self, seconds: float) -> None:
-        """Tell the peer that the server restarts, and close the connection in so many seconds.
+        """Tell the client that the server restarts, and close the connection after `seconds`.
 
-        Until then it is served as ever.
+        Until then it is served as before.
         """
         if self._life is Life.OPEN and not self._is_departing:
             self._is_departing = True
@@ -224,7 +234,7 @@ class Session:
     # --- the handlers' side -------------------------------------------------------------------
 
     def send(self, frame: Frame) -> None:
-        """Send a frame to this peer behind whatever waits for it; to one that is gone, nothing."""
+        """Send a frame behind all that waits for this client. Does nothing after the end."""
         if self._turn.rooms:
             self._turn.flush()
         if not self.push(frame):
@@ -232,12 +242,12 @@ class Session:
 
     @property
     def line(self) -> Line:
-        """What takes broadcasts for it while it is open: the outlet itself, if nobody counts."""
+        """The sink of its broadcasts while it is open: the outlet, unless frames are counted."""
         outlet = self._outlet
         return self if outlet is None or self._counting is not None else outlet
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame that nothing waits before, in no room; False: the outbox is full."""
+        """Queue `frame` without flushing gathered broadcasts. False if the outbox is full."""
         outlet = self._outlet
         if self._life is not _OPEN or outlet is None:
             return True
@@ -248,45 +258,45 @@ class Session:
         return True
 
     def push_batch(self, batch: Batch) -> bool:
-        """Take several."""
+        """Queue the frames of a batch. False if not all were accepted."""
         return push_each(self.push, batch)
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
-        """As an outlet's; to one that is gone, anything can be sent."""
+        """Ask for room, like `Outlet.wait_for_room`. False also after the end of the connection."""
         outlet = self._outlet
         if self._life is not Life.OPEN or outlet is None:
             return False
         return outlet.wait_for_room(callback, size)
 
     def overflow(self) -> None:
-        """The peer reads slower than it is sent to: end it before it costs the others."""
+        """Close the connection of a slow consumer."""
         if self._life is Life.OPEN:
             self._owner.overflowed(self)
 
     def heartbeat(self) -> None:
-        """Say something, so that nobody on the way takes the connection for dead."""
+        """Send a heartbeat, so that no proxy takes the connection for dead."""
         self.send(answers.heartbeat())
 
     def dropped(self, frames: int) -> None:
-        """So many frames were dropped on their way to the peer, which may be."""
-        if self._life is Life.OPEN:  # what is not sent any more is not missed
+        """Count frames that the outlet has dropped, as their lobby allows."""
+        if self._life is Life.OPEN:  # a client that has gone misses nothing
             self._owner.dropped(self, frames)
 
     def caught_up(self) -> None:
-        """The outlet that dropped frames is empty again."""
+        """Note that the outlet, which has dropped frames, is empty again."""
         self._owner.caught_up(self)
 
     def left(self, channel_name: str) -> None:
-        """It is no member any more."""
+        """Remove a membership that has ended."""
         del self.memberships[channel_name]
         self.departures += 1
 
-    def charge(self, faults: int) -> None:
-        """Count what a message of so many faults has cost against the client's rates."""
-        self._inbox.charge(faults)
+    def charge(self, request: ClientMessage, faults: int) -> None:
+        """Charge the client's rate limits for a message with this many faults."""
+        self._inbox.charge(request, faults)
 
     def spawn(self, work: Work) -> None:
-        """Run something in a task that is cancelled when the connection ends."""
+        """Run `work` in a task that is cancelled when the connection ends."""
         if self._life is Life.OPEN:
             scope = self.environment.loop.new_scope()
             self.scopes[scope] = None
@@ -300,7 +310,7 @@ class Session:
                 self.scopes.pop(scope, None)
 
     def _start(self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> None:
-        """Start a task in the connection's context, not in that of whoever caused it."""
+        """Start a task in a copy of the connection's context, not of the caller's."""
         if (tasks := self._tasks) is not None:
             self._context.copy().run(tasks.start_soon, self._see_through, work, *arguments)
 
@@ -313,7 +323,7 @@ class Session:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        """End a connection that cannot go on; raise what its task must get."""
+        """Close a connection that has failed. Raise what its task must get: see `failure_of`."""
         failure = failure_of(error)
         _log.error("A connection failed (user=%r).", self.user_id, exc_info=failure)
         self.close(CloseCode.INTERNAL, "the server failed")
@@ -336,7 +346,7 @@ class Session:
                 self._leading = True
                 try:
                     begun = inbox.take(data)
-                    data = None  # not to be kept while the next one is waited for
+                    data = None  # not kept while the reader waits for the next one
                     if begun is not None:
                         if await inbox.lanes.finish(*begun, self._hand_over):
                             return  # another task reads now
@@ -350,7 +360,7 @@ class Session:
                     unturned = 0
                     await anyio.lowlevel.checkpoint()
         finally:
-            # Also where it is cancelled or `pull` fails, but not where somebody else reads by now.
+            # Also if it is cancelled or `pull` fails, but not if another task reads by now.
             if self._reader is scope:
                 self._reading_is_over()
 
@@ -382,7 +392,7 @@ class Session:
                 self._has_grace = True
 
     async def _say_farewells(self) -> None:
-        """Run leave handlers, also where the server cancels us: nobody else will."""
+        """Run leave handlers, also if the server cancels this task: no other task runs them."""
         while self._farewells:
             farewells, self._farewells = self._farewells, ()
             with anyio.CancelScope(shield=True):
@@ -417,6 +427,6 @@ class Session:
         try:
             await self._inbox.lanes.run(*entered)
         finally:
-            if self.is_open:  # else nobody was asked, and whoever comes next is
+            if self.is_open:  # otherwise it may be undecided, and a later connection repeats it
                 self.resuming = self.resuming - {entered[1].channel_name}
                 self.departures += 1

@@ -1,4 +1,4 @@
-"""What a connection asks of the endpoint that admitted it."""
+"""The interface of the endpoint that has admitted a connection."""
 
 from collections.abc import Coroutine, Hashable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Line(Protocol):
-    """What takes the frames of a member."""
+    """A sink for the frames of a member."""
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame; False: it cannot."""
+        """Accept a frame. False if it cannot."""
         ...
 
     def push_batch(self, batch: Batch) -> bool:
-        """Take several; False: not all of them."""
+        """Accept several frames. False if not all were accepted."""
         ...
 
 
@@ -36,56 +36,56 @@ class Membership(Protocol):
 
 
 class SessionOwner(Protocol):
-    """What a session asks of the endpoint that admitted it."""
+    """The endpoint that has admitted a session, as far as the session uses it."""
 
     @property
     def any_concurrent(self) -> bool:
-        """Whether any message may have another lane than that of its channel's name."""
+        """Whether any message may have another lane than its channel's."""
         ...
 
     def lane(self, session: "Session", message: ClientMessage) -> Hashable:
-        """The lane of a message: what shares a lane is handled in order, one at a time."""
+        """Return the lane of a message. Messages of a lane are handled in order, one at a time."""
         ...
 
     def handle(
         self, session: "Session", message: ClientMessage
     ) -> Coroutine[Any, Any, None] | None:
-        """Handle one message, in its lane, as far as it goes without waiting. Never raises.
+        """Handle one message of a lane, as far as possible without waiting. Never raises.
 
         Returns:
-            What is left to do, to be awaited by the same task.
+            The rest of the work, to be awaited by the same task; None if there is none.
         """
         ...
 
     @property
     def supports(self) -> tuple[str, ...] | None:
-        """What clients are told that it can do."""
+        """The features that the endpoint announces to clients; None: none."""
         ...
 
     def can_resume(self, channel_name: str, others: int) -> bool:
-        """Whether a channel may be joined for a client that comes back, besides some others."""
+        """Return whether a reconnecting client may resume a channel, besides `others` channels."""
         ...
 
     def opened(self, session: "Session") -> None:
-        """The session is being served."""
+        """Register a session that is now being served."""
         ...
 
     def join_refused(self, session: "Session", channel_name: str) -> None:
-        """A join was refused before it came to its lane; a membership it has ends with that."""
+        """End the membership, if any, of a session whose join was refused before its lane."""
         ...
 
     def overflowed(self, session: "Session") -> None:
-        """The session is a slow consumer; close it."""
+        """Close a session that is a slow consumer."""
         ...
 
     def dropped(self, session: "Session", frames: int) -> None:
-        """Frames were dropped for the session, as its lobbies want it."""
+        """Count frames that were dropped for the session, as its lobbies allow."""
         ...
 
     def caught_up(self, session: "Session") -> None:
-        """Nothing waits to be written to the session any more."""
+        """Note that no frame waits any more to be written to the session."""
         ...
 
     def over(self, session: "Session") -> list[Work]:
-        """End the session's memberships; what is left to do is given back, to be awaited."""
+        """End the session's memberships. Return what is left to do, to be awaited."""
         ...

@@ -1,8 +1,8 @@
-"""Typed handlers: called with what their signatures ask for.
+"""Typed handlers: called with the arguments that their signatures ask for.
 
 A handler may ask for its context, for parameters of the pattern by name, for the whole `payload`,
-for single fields of it, and for dependencies. What it returns is handed to the kind's `finish`.
-A handler that asks for its context alone is called as it is.
+for single fields of it, and for dependencies. Its return value is passed to the kind's `finish`.
+A handler that asks for its context alone is called directly.
 """
 
 import logging
@@ -33,7 +33,7 @@ C = TypeVar("C")
 Arguments: TypeAlias = dict[str, Any]
 
 Step: TypeAlias = tuple[Form, Callable[[], Any]]
-"""A call to be made; of a generator it gives the context manager to be entered."""
+"""A call to be made. For a generator it returns the context manager to be entered."""
 
 _log: Final = logging.getLogger("pondsocket.handlers")
 
@@ -42,7 +42,7 @@ class TypedHandler(Generic[C]):
     """A handler and where its parameters come from.
 
     Args:
-        what: What is being registered, for sentences.
+        what: What is being registered, for error messages.
         path_names: The parameters of its patterns.
 
     Raises:
@@ -57,15 +57,15 @@ class TypedHandler(Generic[C]):
         self._handler = handler
         inspector = Inspector(what, kind, path_names)
         self._callee = callee = inspector.handler(handler)
-        # The dependencies before whoever depends on them, the handler last.
+        # Each dependency before the functions that depend on it, the handler last.
         self._callees = inspector.callees
         self.is_plain = callee.form is Form.ASYNC and callee.takes_context_alone
         forms = {each.form for each in self._callees}
         is_plain = {form for form in forms if not form.in_loop}
         self._stays_in_loop = not is_plain
         self._is_one_call = forms == is_plain
-        # What a generator holds, others may wait for in their threads: its message must not wait
-        # for one.
+        # Other messages may wait in their threads for what a generator holds. So a message with a
+        # generator must not wait for a thread.
         self._keeps_thread = bool(
             is_plain and forms != is_plain and forms & {Form.GENERATOR, Form.ASYNC_GENERATOR}
         )
@@ -75,11 +75,11 @@ class TypedHandler(Generic[C]):
 
     @property
     def is_selective(self) -> bool:
-        """Whether `fits` may say no."""
+        """Whether `fits` may return False."""
         return bool(self._selective)
 
     def fits(self, params: Mapping[str, str]) -> bool:
-        """Whether the pattern's parameters have the types that the handler asks for."""
+        """Return whether the pattern's parameters have the types that the handler asks for."""
         for path in self._selective:
             if path.adapter is not None:
                 try:
@@ -93,7 +93,7 @@ class TypedHandler(Generic[C]):
         return True
 
     async def __call__(self, context: C) -> None:
-        """Call the handler and deal with what it returns.
+        """Call the handler and finish with its return value.
 
         Raises:
             InvalidPayload: The payload does not fit.
@@ -123,7 +123,7 @@ class TypedHandler(Generic[C]):
     async def _run(
         self, context: C, read: dict[Callee, Arguments], plain: PlainCalls | None
     ) -> object:
-        """Take one step after the other: `async` ones here, plain ones by `plain`."""
+        """Take one step after another: `async` ones here, plain ones in `plain`."""
         async with AsyncExitStack() as stack:
             steps = self._steps(self._callee, context, read, {})
             form, call = next(steps)
@@ -135,7 +135,7 @@ class TypedHandler(Generic[C]):
         raise self._swallowed()
 
     def _run_plain(self, context: C, read: dict[Callee, Arguments]) -> object:
-        """Take one step after the other, all of which are plain."""
+        """Take one step after another, all of which are plain."""
         with ExitStack() as stack:
             steps = self._steps(self._callee, context, read, {})
             form, call = next(steps)
@@ -156,7 +156,7 @@ class TypedHandler(Generic[C]):
         )
 
     def _read(self, context: C) -> dict[Callee, Arguments]:
-        """What the message gives to each of the functions, before any of them is called."""
+        """Read each function's arguments from the message, before any function is called."""
         params = self._kind.params(context)
         values = {} if self._kind.fields is None else self._kind.fields(context)
         faults: dict[tuple[object, ...], Detail] = {}
@@ -174,7 +174,7 @@ class TypedHandler(Generic[C]):
                 except InvalidPayload as fault:
                     known = len(faults)
                     faults.update({(*detail.loc, detail.type): detail for detail in fault.details})
-                    # A field that several functions ask for, each by itself, counts once.
+                    # A field that several functions ask for counts once.
                     count += fault.count - len(fault.details) + len(faults) - known
         if faults:
             raise InvalidPayload([*faults.values()], count)
@@ -187,12 +187,12 @@ class TypedHandler(Generic[C]):
         read: dict[Callee, Arguments],
         cache: dict[Callee, Any],
     ) -> Generator[Step, Any, Any]:
-        """What is to be called, dependencies first; is sent what each call gives.
+        """Yield the calls to make, dependencies first. Each result is sent in.
 
-        Each function sees its own parameters, and no others.
+        Each function gets its own parameters, and no others.
 
         Returns:
-            What the function itself gives.
+            The result of the function itself.
         """
         arguments = read[callee]
         if callee.dependencies:
@@ -214,7 +214,7 @@ class TypedHandler(Generic[C]):
         return (yield callee.form, partial(function, *by_position, **arguments))
 
     def _shown(self, callee: Callee, context: C, arguments: Arguments) -> tuple[Any, ...]:
-        """Add the context; by position, if it is to be passed so."""
+        """Add the context. Return it if it is to be passed by position."""
         if callee.context is None:
             return ()
         shown = context if callee.form.in_loop else self._kind.sync_context(context)
@@ -246,7 +246,7 @@ async def _leave(
     exc: BaseException | None,
     traceback: TracebackType | None,
 ) -> bool:
-    # A cancellation is cleaned up after as well, and no generator ends it.
+    # The clean-up also runs after a cancellation, which no generator may swallow.
     with anyio.CancelScope(shield=True):
         is_handled = await plain.call(partial(manager.__exit__, exc_type, exc, traceback))
     return bool(is_handled) and isinstance(exc, Exception)

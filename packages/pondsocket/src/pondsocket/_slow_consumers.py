@@ -1,4 +1,4 @@
-"""What becomes of members that read slower than they are sent to."""
+"""The policies for slow consumers: members that read slower than they are sent to."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Conflate:
 
     def __post_init__(self) -> None:
         key: object = self.key
-        # The coroutine that an `async def` gives is a key of its own every time.
+        # An `async def` returns a new coroutine each time, which would be a new key.
         if not isinstance(key, str) and (not callable(key) or is_async(key)):
             raise UsageError(
                 f"conflate(key): a field's name, or a `def` function(event, payload): {key!r}."
@@ -30,29 +30,29 @@ class Conflate:
 
 
 SlowConsumers: TypeAlias = Literal["close", "drop_oldest"] | Conflate
-"""What a lobby does where a member's outbox is full."""
+"""What a lobby does if a member's outbox is full."""
 
 _KNOWN: Final = ("close", "drop_oldest")
 
 
 def conflate(key: ConflationKey) -> Conflate:
-    """Where a member's outbox is full, drop events that a later one of the same key replaces.
+    """If a member's outbox is full, drop events that a later one with the same key replaces.
 
     Args:
         key: A field of the payload, such as `"symbol"`, or a function of the event's name and its
             payload. Events without a key (None) are never dropped.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: The key is neither.
     """
     return Conflate(key)
 
 
 def check_policy(what: str, policy: object) -> None:
-    """See that this can be a policy.
+    """Check that this is a policy.
 
     Raises:
-        UsageError: It cannot.
+        UsageError: It is not.
     """
     if isinstance(policy, Conflate) or policy in _KNOWN:
         return
@@ -64,10 +64,10 @@ def check_policy(what: str, policy: object) -> None:
 
 
 def mark(frame: Frame, policy: SlowConsumers, channel: str, event: str, payload: Payload) -> None:
-    """Write on a broadcast what may become of it.
+    """Mark a broadcast as droppable, as the policy allows.
 
     Raises:
-        UsageError: The conflation key of this payload cannot be one.
+        UsageError: The conflation key of this payload is not hashable.
     """
     if policy == "close":
         return
@@ -82,7 +82,7 @@ def mark(frame: Frame, policy: SlowConsumers, channel: str, event: str, payload:
     if value is None:
         return
     try:
-        # The event's name belongs to it: the latest of one kind says nothing of another.
+        # The event's name is part of the key: an event does not replace one of another name.
         hash(value)
     except TypeError as exc:
         raise UsageError(

@@ -1,9 +1,9 @@
-"""Worker threads for plain functions: so many at once, so many for one connection.
+"""Worker threads for plain functions, limited in number, in total and for one connection.
 
-A message whose steps are all plain is one call in one thread. A message that holds something while
-others wait for a thread (a generator dependency beside an `async def`) has a thread of its own from
-its first step to its last, counted apart. So whatever holds a thread, or a database connection,
-never waits for another thread: a pool of connections may be smaller than the number of threads.
+A message whose steps are all plain is one call in one thread. A message may hold a resource while
+it waits (a generator dependency beside an `async def`): it has its own thread from its first step
+to its last, under a limit of its own. So a message that holds a thread, or a database connection,
+never waits for another thread. A pool of connections may be smaller than the number of threads.
 """
 
 import logging
@@ -31,16 +31,16 @@ _log: Final = logging.getLogger("pondsocket.handlers")
 _GONE: Final = object()
 
 Changes: TypeAlias = list[tuple[ContextVar[Any], Any]]
-"""Context variables with their new values."""
+"""Context variables and their new values."""
 
 
 class FairLimiter:
-    """Lets so many run at once, and so many of them for one owner.
+    """Limits how many calls run at once, in total and for one owner.
 
-    Owners that wait take turns, however much each of them asks for.
+    Owners that wait take turns, however many calls each of them makes.
 
     Args:
-        total: How many may run at once.
+        total: How many calls may run at once.
         each: How many of them may be of one owner.
     """
 
@@ -52,17 +52,17 @@ class FairLimiter:
         self._running = 0
         self._used: dict[Hashable, int] = {}
         self._waiting: dict[Hashable, deque[anyio.Event]] = {}
-        # Those of the waiting owners that are below their own limit, next one first.
+        # The waiting owners that are below their own limit, the next one first.
         self._ready: OrderedDict[Hashable, None] = OrderedDict()
 
     @property
     def is_full(self) -> bool:
-        """Whether as many run as may run at all."""
+        """Whether as many calls run as the total allows."""
         return self._running >= self._total
 
     async def acquire(self, owner: Hashable) -> None:
         """Wait for a place."""
-        # While a place is free, no owner is ready: `_hand_out` has seen to that.
+        # While a place is free, no owner is ready: `release` hands out every free place.
         if not self.is_full and self._is_below(owner):
             self._take(owner)
             return
@@ -73,7 +73,7 @@ class FairLimiter:
         try:
             await event.wait()
         except BaseException:
-            if event.is_set():  # cancelled in the very turn in which it got its place
+            if event.is_set():  # cancelled in the same loop turn in which it got its place
                 self.release(owner)
             else:
                 self._forget(owner, event)
@@ -119,9 +119,9 @@ class _Limiters(NamedTuple):
     """The limiters of one event loop.
 
     Args:
-        shared: Of threads that come and go with each call.
-        kept: Of threads that stay with a message.
-        none: Of nothing: what may run is decided by the others, and not by anyio's own.
+        shared: For threads that serve one call.
+        kept: For threads that stay with a message.
+        none: Without a limit, in place of anyio's own: the other two decide.
     """
 
     shared: FairLimiter
@@ -136,17 +136,17 @@ class Threads:
         self._options = options
         self._loop = loop
         self._is_said_full = False
-        # An event loop has limiters of its own: what waits in them are its tasks.
+        # Each event loop has its own limiters, because its tasks wait in them.
         self._limiters: anyio.lowlevel.RunVar[_Limiters] = anyio.lowlevel.RunVar(
             "pondsocket_threads"
         )
 
     async def run(self, owner: Hashable, function: Callable[[], T], *, abandon: bool) -> T:
-        """Call a plain function in a thread, once there is one.
+        """Call a plain function in a thread, once one is free.
 
         Args:
-            owner: Whose share of the threads is used: the connection.
-            abandon: Whether a cancellation leaves the thread behind. It counts until it ends.
+            owner: The owner of the share that is used, for instance the connection.
+            abandon: Whether a cancelled caller leaves the thread running. It counts until it ends.
         """
         limiter = self._of_this_loop().shared
         await limiter.acquire(owner)
@@ -157,7 +157,7 @@ class Threads:
         """Keep a thread for one message.
 
         Raises:
-            PondError: 503; as many are kept as may be.
+            PondError: 503; the limit of kept threads is reached.
         """
         limiter = self._of_this_loop().kept
         if limiter.is_full:
@@ -183,7 +183,7 @@ class Threads:
     async def _serve(
         self, limiter: FairLimiter, owner: Hashable, kept: "KeptThread", abandon: bool
     ) -> None:
-        # To its end, for the message waits for its calls; unless these can be abandoned.
+        # Shielded, because the message waits for its calls, unless they can be abandoned.
         with anyio.CancelScope(shield=not abandon):
             await self._run(limiter, owner, kept.serve, abandon=abandon)
 
@@ -196,13 +196,14 @@ class Threads:
                 return await self._in_thread(partial(_call, function))
             finally:
                 release()
-        # The thread may go on when nobody waits for it any more: then its end gives the place back.
+        # The thread may outlive the task that waits for it. Then the end of the thread releases the
+        # place.
         claim = threading.Lock()
         work = partial(self._claim, claim, function, release)
         try:
             return await self._in_thread(work, abandon=True)
         except BaseException:
-            if claim.acquire(blocking=False):  # it has not begun, and will not
+            if claim.acquire(blocking=False):  # the call has not begun, and will not
                 release()
             raise
 
@@ -235,7 +236,7 @@ class Threads:
             return limiters
 
     def _say_full(self) -> None:
-        if not self._is_said_full:  # once, or a busy hour would fill the log
+        if not self._is_said_full:  # once, or a long overload would fill the log
             self._is_said_full = True
             _log.warning(
                 "Messages are refused, 503: see Options.max_kept_threads (%s).",
@@ -244,7 +245,7 @@ class Threads:
 
 
 class KeptThread:
-    """A thread that makes one call after the other, until it is let go."""
+    """A thread that makes one call after another, until `let_go`."""
 
     def __init__(self, loop: Loop, *, abandon: bool) -> None:
         self._loop = loop
@@ -253,16 +254,16 @@ class KeptThread:
         self.is_abandoned = False
 
     def serve(self) -> None:
-        """Make the calls; what the thread does."""
+        """Make the calls. This is what the thread runs."""
         while (call := self._calls.get()) is not None:
             call()
 
     def let_go(self) -> None:
-        """Have it end behind the calls that it was given."""
+        """End the thread after the calls that are queued."""
         self._calls.put(None)
 
     async def call(self, function: Callable[[], T]) -> T | None:
-        """Call a plain function there; None where the thread was abandoned in an earlier call."""
+        """Call a plain function there. None if the thread was abandoned in an earlier call."""
         event = anyio.Event()
         results: list[T] = []
         failures: list[BaseException] = []
@@ -277,7 +278,7 @@ class KeptThread:
 
         self._calls.put(call)
         if self.is_abandoned:
-            return None  # made when the thread comes to it
+            return None  # the thread still makes the call, later
         try:
             with anyio.CancelScope(shield=not self._abandon):
                 await event.wait()
@@ -292,8 +293,8 @@ class KeptThread:
 class PlainCalls:
     """Makes the plain calls of one message, all in one context.
 
-    That context takes over what `async` steps set in the task's, and the other way round. A token
-    resets its variable only in the context that it comes from, so each side keeps its own.
+    Changes that `async` steps make in the task's context are copied into it, and back. A token
+    resets its variable only in the context that it comes from, so each context has its own tokens.
     """
 
     __slots__ = ("_context", "_run", "_seen", "_tokens")
@@ -318,7 +319,7 @@ class PlainCalls:
 
     def _call(self, function: Callable[[], T], given: Changes, made: Changes) -> T:
         context = self._context
-        if context is None:  # the first of them: the thread has a copy of the task's
+        if context is None:  # the first call: the thread has a copy of the task's context
             context = self._context = copy_context()
         for variable, value in given:
             if value is not _GONE:
@@ -350,5 +351,5 @@ def _call(function: Callable[[], T]) -> T:
     try:
         return function()
     except KeyboardInterrupt as error:
-        # In the event loop it would mean that the process is to end, which no thread decides.
+        # In the event loop it would end the process, which a thread must not decide.
         raise RuntimeError("A plain function has raised KeyboardInterrupt.") from error

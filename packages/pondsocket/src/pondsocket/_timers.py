@@ -1,8 +1,8 @@
-"""Timers of a channel, which must work where no task outlives a connection.
+"""Timers of a channel, which must also work if no task outlives a connection.
 
-`async with pond` has a task group that waits for them. A mounted application often has none: then
-they wait in a task of some member's connection, and go to another's when that one ends. Where
-nobody is left, what was waited for is done at once.
+They run in the task group of `async with pond`. A mounted application often has none: then they
+run in a task of a member's connection, and move to another member's when that one ends. If no
+member is left, what is due later is done at once.
 """
 
 import heapq
@@ -22,10 +22,11 @@ Spawn = Callable[[Work], object]
 
 
 class Timers:
-    """Does things at given times, as long as somebody can host the waiting.
+    """Runs work at given times, while there is a task that can wait.
 
     Args:
-        find_host: How to start a task that may be cancelled at any time; None: nobody can.
+        find_host: Returns a function that starts a task, which may be cancelled at any time; or
+            None if no task can be started.
     """
 
     __slots__ = ("_count", "_due", "_find_host", "_running", "_sleep")
@@ -38,7 +39,7 @@ class Timers:
         self._sleep: anyio.CancelScope | None = None
 
     def after(self, seconds: float, work: Work) -> bool:
-        """Do something after `seconds`; False: nobody can wait for it, so do it now."""
+        """Run `work` after `seconds`. False if no task can wait: the caller must do it now."""
         entry = (anyio.current_time() + seconds, next(self._count), work)
         if self._running:
             heapq.heappush(self._due, entry)
@@ -50,7 +51,7 @@ class Timers:
             heapq.heappush(self._due, entry)
             spawn(self._wait)
         if self._sleep is not None and self._due[0] is entry:
-            self._sleep.cancel()  # it sleeps towards a later one
+            self._sleep.cancel()  # it sleeps until a later one
         return True
 
     async def _wait(self) -> None:

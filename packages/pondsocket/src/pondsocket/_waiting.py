@@ -1,8 +1,8 @@
-"""Coroutines that are driven by hand up to their first wait, and what is done about it.
+"""Coroutines that are driven by hand up to their first wait.
 
-What only matters to those that wait need not be got ready before. Most handlers never wait, and a
-timer costs more than they do (tests/benchmarks/microbench.py, "connect; core" and "join and leave;
-core").
+What only a coroutine that waits needs, such as a timer, is prepared at its first wait. Most
+handlers never wait, and a timer costs more than they do (tests/benchmarks/microbench.py, "connect;
+core" and "join and leave; core").
 """
 
 import types
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @types.coroutine
 def noticing(work: Coroutine[Any, Any, T], on_wait: Callable[[], object]) -> Generator[Any, Any, T]:
-    """Await `work`, calling `on_wait` if and when it first waits; cf. `_lanes.lead`."""
+    """Await `work`, and call `on_wait` if it waits, at its first wait; cf. `_lanes.lead`."""
     try:
         waited_for = work.send(None)
     except StopIteration as done:
@@ -27,7 +27,7 @@ def noticing(work: Coroutine[Any, Any, T], on_wait: Callable[[], object]) -> Gen
 
 @types.coroutine
 def resume(work: Coroutine[Any, Any, T], waited_for: object) -> Generator[Any, Any, T]:
-    """Go on with `work`, which was driven until it waited for this; gives what it returns."""
+    """Go on with `work`, which was driven until it waited for `waited_for`. Return its result."""
     while True:
         try:
             value = yield waited_for
@@ -35,7 +35,7 @@ def resume(work: Coroutine[Any, Any, T], waited_for: object) -> Generator[Any, A
             work.close()
             raise
         except BaseException as exc:  # noqa: BLE001 - a cancellation, or what was awaited failed:
-            step = partial(work.throw, exc)  # it is for `work` to deal with
+            step = partial(work.throw, exc)  # `work` handles it
         else:
             step = partial(work.send, value)
         try:

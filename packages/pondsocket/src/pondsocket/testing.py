@@ -1,4 +1,4 @@
-"""A client in memory, for tests of applications: no transport, no adapter, no network.
+"""A client in memory, for tests of applications, without a transport or a network.
 
 async with connect(pond, "/socket?token=secret") as peer:
     await peer.join("/chat/1")
@@ -38,7 +38,7 @@ from ._state.backlog import leeway, make_room
 __all__ = ["ConnectionRefusedByPond", "FakeClock", "MemoryPeer", "connect"]
 
 
-# A broadcast to a thousand peers is one frame: read it once.
+# A broadcast to a thousand peers is one frame: decode it once.
 _decode = lru_cache(maxsize=1_024)(partial(decode_server, is_own=True))
 
 
@@ -51,11 +51,11 @@ class ConnectionRefusedByPond(Exception):  # noqa: N818 - an answer, not a failu
 
 
 class MemoryPeer:
-    """One connected client. It is an `Outlet`: what it is sent piles up until it is received.
+    """One connected client. It is an `Outlet` that queues frames until the test receives them.
 
     Args:
-        capacity: How many unread frames it takes before it counts as a slow consumer. A lobby's
-            `slow_consumers` applies as it does to a real connection.
+        capacity: How many unread frames it may hold before it counts as a slow consumer. A lobby's
+            `slow_consumers` applies as to a real connection.
     """
 
     def __init__(self, session: Session, *, capacity: int = 100_000) -> None:
@@ -78,7 +78,7 @@ class MemoryPeer:
         return len(self._frames)
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame."""
+        """Queue a frame. False if it is full or closed."""
         if self.closed is not None or not self._has_room_for(frame):
             return False
         self._frames.append(frame)
@@ -86,7 +86,7 @@ class MemoryPeer:
         return True
 
     def push_batch(self, batch: Batch) -> bool:
-        """Take several."""
+        """Queue several frames. False if not all of them were accepted."""
         return all(map(self.push, batch.frames))
 
     def _has_room_for(self, frame: Frame) -> bool:
@@ -100,7 +100,7 @@ class MemoryPeer:
         return dropped >= excess
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:  # noqa: ARG002
-        """Call back when half of the capacity is free."""
+        """Return False if half of the capacity is free. Otherwise True; call back when it is."""
         if self.closed is not None or 2 * len(self._frames) < self.capacity:
             return False
         self._waiting.append(callback)
@@ -109,7 +109,7 @@ class MemoryPeer:
     def end(
         self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
     ) -> None:
-        """Take note that the connection is closed; of what is unread, nothing is lost here."""
+        """Note that the connection is closed. Unread frames are kept, even with `abort`."""
         if self.closed is None:
             if farewell is not None:
                 self._frames.append(farewell)
@@ -119,13 +119,13 @@ class MemoryPeer:
             self._notify()
 
     async def pull(self) -> str | bytes | None:
-        """What the client says next."""
+        """Return the next message of the client; None if it has disconnected."""
         while not self._outgoing:
             await self.changed()
         return self._outgoing.popleft()
 
     async def changed(self) -> None:
-        """Wait until something comes, from either side."""
+        """Wait until either side has sent something, or the connection is closed."""
         if self._changed is None:
             self._changed = anyio.Event()
         await self._changed.wait()
@@ -139,7 +139,7 @@ class MemoryPeer:
 
     @property
     def unread(self) -> list[ServerMessage]:
-        """What has come and is not received yet, oldest first."""
+        """The messages that have come and were not received yet, oldest first."""
         return [_decode(frame.json) for frame in self._frames]
 
     def _take(self, place: int = 0) -> ServerMessage:
@@ -153,7 +153,7 @@ class MemoryPeer:
         return _decode(frame.json)
 
     def send_raw(self, data: str | bytes) -> None:
-        """Send a frame as it stands, well-formed or not."""
+        """Send a frame as it is, valid or not."""
         self._outgoing.append(data)
         self._notify()
 
@@ -168,7 +168,7 @@ class MemoryPeer:
         presence: PresenceMode | None = None,
         since: Position | None = None,
     ) -> str:
-        """Send a message; gives its request id."""
+        """Send a message. Return its request id."""
         request_id = request_id or fresh_id()
         message = ClientMessage(
             ClientActions(action),
@@ -183,12 +183,12 @@ class MemoryPeer:
         return request_id
 
     def vanish(self) -> None:
-        """Be gone, without a word."""
+        """Disconnect without a close."""
         self._outgoing.append(None)
         self._notify()
 
     async def receive(self, *, wait: float = 1.0) -> ServerMessage:
-        """The next message from the server.
+        """Return the next message from the server.
 
         Raises:
             TimeoutError: None came within `wait` seconds, or the connection was closed.
@@ -202,7 +202,7 @@ class MemoryPeer:
         return self._take()
 
     async def receive_event(self, event: str, *, wait: float = 1.0) -> ServerMessage:
-        """The next message with this event; those before it are dropped.
+        """Return the next message with this event. Drop those before it.
 
         Raises:
             TimeoutError: None came in time; the error names what came instead.
@@ -218,11 +218,11 @@ class MemoryPeer:
             seen.append(f"{message.action}/{message.event}")
 
     def drain(self) -> list[ServerMessage]:
-        """Everything that has come and is not received yet; it is received by this."""
+        """Receive and return all messages that have come."""
         return [self._take() for _ in range(len(self._frames))]
 
     async def wait_closed(self, *, wait: float = 1.0) -> CloseCode:
-        """Wait until the connection is closed; gives the code.
+        """Wait until the connection is closed. Return the code.
 
         Raises:
             TimeoutError: It is still open after `wait` seconds.
@@ -243,13 +243,13 @@ class MemoryPeer:
         since: Position | None = None,
         wait: float = 1.0,
     ) -> ServerMessage:
-        """Ask to join a channel; gives the answer, whichever it is."""
+        """Ask to join a channel. Return the answer, whether accepted or refused."""
         action = ClientActions.JOIN_CHANNEL
         request_id = self.send(action, channel_name, "join", params, presence=presence, since=since)
         return await self.answer(request_id, wait=wait)
 
     async def answer(self, request_id: str, *, wait: float = 1.0) -> ServerMessage:
-        """The next message that answers a request; the others stay unread.
+        """Return the next message that answers a request. The others stay unread.
 
         Raises:
             TimeoutError: None came within `wait` seconds.
@@ -276,7 +276,7 @@ async def connect(
     """Connect a client to a path with a query, such as `/socket?token=secret`.
 
     Raises:
-        ConnectionRefusedByPond: The pond did not admit it.
+        ConnectionRefusedByPond: The pond did not admit the connection.
     """
     parts = urlsplit(url)
     query = QueryParams(parse_qsl(parts.query, keep_blank_values=True))
@@ -296,7 +296,7 @@ async def connect(
             finally:
                 peer.vanish()
     except BaseExceptionGroup as group:
-        # A failed assertion should look like one, also inside of several of these.
+        # A failed assertion should be raised as such, also inside several of these.
         if len(group.exceptions) > 1:
             raise
         (error,) = group.exceptions

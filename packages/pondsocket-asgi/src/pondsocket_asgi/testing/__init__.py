@@ -5,8 +5,8 @@
     assert (await session.receive_json())["event"] == "CONNECTION"
     await session.disconnect()
 
-The driver consumes nothing by itself. What the app raises is raised in the test, at its next
-receive or disconnect. Every wait has a limit, and says what had come instead.
+The driver receives no message by itself. What the app raises is raised in the test, at its next
+receive or disconnect. Every wait has a limit; its error says what the app had sent instead.
 """
 
 from ._driver import ASGITestDriver, HTTPAnswer

@@ -1,4 +1,4 @@
-"""The driver: it makes scopes, and sessions from them."""
+"""The driver: it makes scopes, and opens sessions with them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -19,12 +19,12 @@ CLIENT = ("127.0.0.1", 50000)
 
 
 class HTTPAnswer(tuple[int, bytes]):
-    """`status, body`, with the response's headers beside them."""
+    """A response that unpacks into `status, body`, and has `headers` too."""
 
     headers: Headers
 
     def __new__(cls, status: int, body: bytes, headers: Headers) -> "HTTPAnswer":
-        """An answer that unpacks into two."""
+        """Make a response that unpacks into its status and its body."""
         answer = super().__new__(cls, (status, body))
         answer.headers = headers
         return answer
@@ -41,7 +41,7 @@ class HTTPAnswer(tuple[int, bytes]):
 
 
 class _Stream(NamedTuple):
-    """How a stream was asked for."""
+    """The request that opened a stream."""
 
     path: str
     query_string: bytes
@@ -51,11 +51,11 @@ class _Stream(NamedTuple):
 class ASGITestDriver:
     """Drives an ASGI app in memory.
 
-    Paths are as an app sees them, percent-decoded; a query may follow after `?`. Scopes have no
-    extensions unless they are given, so a refused WebSocket shows as its close message.
+    Paths are as an app gets them, percent-decoded; a query may follow after `?`. Scopes have only
+    the extensions that are given. Without any, the app refuses a WebSocket by a close message.
 
     Args:
-        root_path: Where the app is mounted, by the ASGI rule: it prefixes every path.
+        root_path: Where the app is mounted. As ASGI demands, it is put before every path.
     """
 
     def __init__(self, app: ASGIApp, *, root_path: str = "") -> None:
@@ -73,7 +73,7 @@ class ASGITestDriver:
         subprotocols: Iterable[str] | None = None,
         extensions: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> WebSocketSession:
-        """Open a WebSocket; a refused one is returned too, with `accepted` False."""
+        """Open a WebSocket. A refused one is returned too, with `accepted` False."""
         scope = self._scope("websocket", path, query_string, _raw(headers))
         scope |= {"scheme": "ws", "client": client, "subprotocols": list(subprotocols or ())}
         if extensions is not None:
@@ -89,7 +89,7 @@ class ASGITestDriver:
         query_string: bytes | str = b"",
         headers: HeaderPairs | None = None,
     ) -> SSESession:
-        """Open a stream; a refused one is returned too, with its `status` and `body`."""
+        """Open a stream. A refused one is returned too, with its `status` and `body`."""
         raw = _raw(headers)
         if not any(name == b"accept" for name, _ in raw):
             raw.append((b"accept", EVENT_STREAM.encode()))
@@ -110,18 +110,22 @@ class ASGITestDriver:
         body: bytes | Iterable[bytes] = b"",
         query_string: bytes | str = b"",
     ) -> HTTPAnswer:
-        """One request and its whole response, as `status, body`; a body may come in chunks."""
+        """Make one request and return its whole response, as `status, body`.
+
+        Args:
+            body: The request's body; an iterable is sent in chunks.
+        """
         scope = self._scope("http", path, query_string, _raw(headers)) | {"method": method}
         call = _Call(self.app, scope)
         return await call.answer([body] if isinstance(body, bytes) else list(body))
 
     async def sse_push(self, connection_id: str, payload: object) -> HTTPAnswer:
-        """POST a message, or bytes as they are, for a stream; an unknown id goes to `/`."""
+        """POST a message for a stream; bytes are sent as they are. An unknown id goes to `/`."""
         body = payload if isinstance(payload, bytes) else dump_json(payload)
         return await self._call_stream("POST", connection_id, body)
 
     async def sse_disconnect(self, connection_id: str) -> HTTPAnswer:
-        """DELETE a stream; an unknown id goes to `/`."""
+        """DELETE a stream. An unknown id goes to `/`."""
         return await self._call_stream("DELETE", connection_id, b"")
 
     async def open_lifespan(self) -> LifespanSession:

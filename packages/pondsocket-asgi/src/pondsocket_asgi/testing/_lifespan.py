@@ -25,7 +25,7 @@ class LifespanSession:
         """Start the app.
 
         Raises:
-            RuntimeError: It answered that it failed.
+            RuntimeError: The app answered that its startup failed.
         """
         await self._go_through("startup")
 
@@ -33,7 +33,7 @@ class LifespanSession:
         """Shut the app down and wait for its end.
 
         Raises:
-            RuntimeError: It answered that it failed.
+            RuntimeError: The app answered that its shutdown failed.
         """
         await self._go_through("shutdown")
         await self._running.finish()

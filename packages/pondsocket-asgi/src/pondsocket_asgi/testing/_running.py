@@ -1,7 +1,7 @@
-"""One call of an ASGI app with a test on its other side, on asyncio and trio.
+"""One call of an ASGI app by a test, on asyncio and trio.
 
 The task belongs to the running loop, not to a task group: a test opens and closes sessions in
-any order, which nested task groups forbid. It ends with its session, or with the loop.
+any order, which nested task groups forbid. The task ends with its session, or with the loop.
 """
 
 import sys
@@ -15,10 +15,10 @@ import anyio.lowlevel
 
 from pondsocket_asgi._scope import Scope
 
-# Any: frameworks name the types of these three differently, and all of them may be driven.
+# Any: frameworks have different types for these three, and all of them may be driven.
 ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
-# How long an app may take to answer, and to end once its peer has left, in seconds.
+# How long an app may take to answer, and to end after its peer has left, in seconds.
 ANSWER_SECONDS: Final = 5.0
 
 # asyncio itself keeps no strong reference to a task.
@@ -27,7 +27,7 @@ _tasks: set[object] = set()
 
 def _spawn(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Start a task that the running loop owns; `run` must not raise."""
-    # By sys.modules: this package imports neither library, and the one that runs is there.
+    # From sys.modules: this package imports neither library, but the running one is imported.
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_task():
         trio.lowlevel.spawn_system_task(run, context=copy_context())
@@ -37,15 +37,15 @@ def _spawn(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
     task.add_done_callback(_tasks.discard)
 
 
-class PeerLeft(OSError):  # noqa: N818 - no error of anybody
-    """What `send` raises once the test has left; an app may let it pass, as servers do."""
+class PeerLeft(OSError):  # noqa: N818 - not an error
+    """Raised by `send` after the test has left. An app need not catch it."""
 
 
 class RunningApp:
-    """A call of an app: `outbox` and the messages fed to it are what the test sees of it.
+    """A call of an app, in a task.
 
     Args:
-        on_sent: Called with every message that the app sends; may raise, to refuse it.
+        on_sent: Called with every message that the app sends. If it raises, `send` raises that.
     """
 
     def __init__(
@@ -110,12 +110,12 @@ class RunningApp:
         self._notify()
 
     def stall(self, is_stalled: bool) -> None:
-        """Let the app's sends wait, as for a peer that does not read; or let them go on."""
+        """Make the app's sends wait, as for a peer that does not read; or let them go on."""
         self._is_stalled = is_stalled
         self._notify()
 
     def leave(self, goodbye: Mapping[str, object]) -> None:
-        """Be gone: from now on the app's sends raise, and its receives give `goodbye`."""
+        """Disconnect: from now on the app's sends raise, and its receives return `goodbye`."""
         self._goodbye = goodbye
         self._notify()
 
@@ -128,7 +128,7 @@ class RunningApp:
 
         Raises:
             TimeoutError: Neither happened within `wait` seconds.
-            BaseException: Whatever the app raised, once.
+            BaseException: What the app raised; raised only once.
         """
         with anyio.move_on_after(wait):
             while not ready() and not self.has_ended:
@@ -140,10 +140,10 @@ class RunningApp:
             raise TimeoutError(f"No {what} within {wait:g} s; {self.what_came()}")
 
     async def answered(self, ready: Callable[[], object], what: str) -> None:
-        """Wait for an answer that has to come; without it the call is cancelled.
+        """Wait for an answer of the app; if none comes, cancel the call.
 
         Raises:
-            RuntimeError: The app returned without it.
+            RuntimeError: The app returned without an answer.
         """
         try:
             await self.wait_until(ready, what, ANSWER_SECONDS)
@@ -154,11 +154,11 @@ class RunningApp:
             raise
 
     async def finish(self) -> None:
-        """Wait for the app to end; it is cancelled if it does not by itself."""
+        """Wait for the app to end; if it does not, cancel the call."""
         await self.answered(lambda: self.has_ended, "end of the app")
 
     def what_came(self) -> str:
-        """What the app has sent so far, shortened, the last few messages only."""
+        """Describe the last few messages that the app has sent, each shortened."""
         if not self._history:
             return "the app has sent nothing."
         return "what the app had sent: " + "; ".join(self._history)

@@ -1,4 +1,4 @@
-"""What a test's WebSocket and its stream have in common."""
+"""The base class of a test's WebSocket and its event stream."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ from ._running import ASGIApp, RunningApp
 
 
 def response_headers(message: Mapping[str, Any]) -> Headers:
-    """The headers of a response's start, or of an accept."""
+    """Return the headers of a response's start, or of an accept."""
     pairs = message.get("headers") or ()
     return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs)
 
 
 class Session(ABC):
-    """What both transports have in common.
+    """The base class of both transports' sessions.
 
     Attributes:
-        status: The HTTP status of the answer: 101 for an accepted WebSocket, 403 for one that
-            was closed before it was accepted, as servers make it; None before the answer.
-        headers: The headers of the answer.
+        status: The HTTP status of the response: 101 for an accepted WebSocket; 403 for one that
+            was closed before it was accepted, as servers send it; None before the response.
+        headers: The headers of the response.
         body: The body of a refusal.
         accepted: Whether the connection was opened.
         closed: Whether the app has closed it, or the test has left.
@@ -51,7 +51,7 @@ class Session(ABC):
 
     @abstractmethod
     async def receive_json(self, *, wait: float = 1.0) -> dict[str, Any]:
-        """The next message, parsed."""
+        """Return the next message, parsed."""
 
     async def send_json(self, message: object) -> None:
         """Send one message as JSON."""
@@ -80,11 +80,11 @@ class Session(ABC):
         return request_id
 
     async def receive_message(self, *, wait: float = 1.0) -> dict[str, Any]:
-        """The next ASGI message of the app, within `wait` seconds.
+        """Return the next ASGI message of the app.
 
         Raises:
-            TimeoutError: None came.
-            ConnectionError: The connection is closed and everything was received.
+            TimeoutError: No message came within `wait` seconds.
+            ConnectionError: The connection is closed, and all messages were received.
         """
         await self._running.wait_until(lambda: self.outbox or self.closed, "message", wait)
         if not self.outbox:
@@ -94,7 +94,7 @@ class Session(ABC):
     async def receive_event_named(
         self, name: str, *, wait: float = 1.0, attempts: int = 10
     ) -> dict[str, Any]:
-        """The next message whose event is `name`, at most the `attempts`-th from here.
+        """Return the next message whose event is `name`, among the next `attempts` messages.
 
         Raises:
             TimeoutError: It was not among them, or one of them took longer than `wait` seconds.
@@ -112,11 +112,11 @@ class Session(ABC):
         raise TimeoutError(f"No event {name!r} among {attempts}, but {', '.join(others)}.")
 
     def stop_reading(self) -> None:
-        """Let the app's sends wait from now on, as for a peer whose buffers are full."""
+        """Make the app's sends wait from now on, as for a peer whose buffers are full."""
         self._running.stall(True)
 
     def resume_reading(self) -> None:
-        """Take what the app sends again."""
+        """Let the app's sends go on."""
         self._running.stall(False)
 
     def cancel(self) -> None:

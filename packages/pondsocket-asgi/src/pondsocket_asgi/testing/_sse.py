@@ -18,7 +18,7 @@ class SSESession(Session):
     """One stream, and the POSTs that belong to it.
 
     Attributes:
-        posted: Status and body of what `send_text` and its kin were answered, in order.
+        posted: Status and body of the responses to `send_text` and the methods that call it.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class SSESession(Session):
 
     @property
     def last_event_id(self) -> str:
-        """What a browser would send back as `Last-Event-ID`, after what was received so far."""
+        """What a browser would send as `Last-Event-ID`, after what was received so far."""
         return self._decoder.last_event_id
 
     async def connect(self) -> None:
-        """Ask for the stream: returns with its headers, or with the whole refusal."""
+        """Request the stream. Returns when its headers, or the whole refusal, have come."""
         self._running.feed({"type": "http.request", "body": b"", "more_body": False})
         self._running.start()
         await self._running.answered(lambda: self.accepted or self.closed, "response")
@@ -61,20 +61,20 @@ class SSESession(Session):
                 raise self._unexpected(message)
 
     async def send_text(self, text: str | bytes) -> None:
-        """POST one message; the answer is added to `posted`."""
+        """POST one message. The response is added to `posted`."""
         body = text.encode() if isinstance(text, str) else text
         self.posted.append(await self._push(self.connection_id, body))
 
     async def receive_frame_bytes(self, *, wait: float = 1.0) -> bytes:
-        """The next chunk of the stream as it was written: a comment, or one event or more."""
+        """Return the next chunk of the stream as written: a comment, or one event or more."""
         chunk: bytes = (await self.receive_message(wait=wait))["body"]
         return chunk
 
     async def receive_event(self, *, wait: float = 1.0) -> dict[str, Any]:
-        """The data of the next event, parsed; comments and blocks without data are skipped.
+        """Return the data of the next event, parsed. Skips comments and blocks without data.
 
         Raises:
-            TimeoutError: None came within `wait` seconds.
+            TimeoutError: No event came within `wait` seconds.
             ConnectionError: The stream has ended.
         """
         until = anyio.current_time() + wait
@@ -85,7 +85,7 @@ class SSESession(Session):
         return self._events.popleft()
 
     async def receive_json(self, *, wait: float = 1.0) -> dict[str, Any]:
-        """The same as `receive_event`, by the name it has on a WebSocket."""
+        """Return the data of the next event: `receive_event`, by its name on a WebSocket."""
         return await self.receive_event(wait=wait)
 
     async def disconnect(self) -> None:

@@ -14,9 +14,9 @@ class WebSocketSession(Session):
     """One WebSocket.
 
     Attributes:
-        close_code: The code that the app closed with; None while it has not.
-        close_reason: The reason it gave.
-        subprotocol: The subprotocol it accepted.
+        close_code: The code that the app closed with; None before it closes.
+        close_reason: The reason that the app gave.
+        subprotocol: The subprotocol that the app accepted.
     """
 
     def __init__(self, app: ASGIApp, scope: Scope) -> None:
@@ -26,7 +26,7 @@ class WebSocketSession(Session):
         self.subprotocol: str | None = None
 
     async def connect(self) -> None:
-        """Shake hands: returns once the app has accepted or refused."""
+        """Open the WebSocket. Returns when the app has accepted or refused it."""
         self._running.feed({"type": "websocket.connect"})
         self._running.start()
         await self._running.answered(lambda: self.accepted or self.closed, "accept or refusal")
@@ -67,10 +67,10 @@ class WebSocketSession(Session):
         self._running.feed({"type": "websocket.receive", kind: text})
 
     async def receive_json(self, *, wait: float = 1.0) -> dict[str, Any]:
-        """The next frame, parsed.
+        """Return the next frame, parsed.
 
         Raises:
-            TimeoutError: None came within `wait` seconds.
+            TimeoutError: No frame came within `wait` seconds.
             ConnectionError: The app has closed; the close message stays in the outbox.
         """
         message = await self.receive_message(wait=wait)

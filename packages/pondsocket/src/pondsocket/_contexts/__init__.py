@@ -1,6 +1,6 @@
-"""What handlers are given: who asks, what for, and the ways to answer.
+"""The contexts of handlers: the client and its request, and the methods to answer.
 
-A connection or join context is good for one decision; a second one is logged and changes nothing.
+A connection or join context takes one decision; a second one is logged and changes nothing.
 """
 
 from ._connection import ConnectionContext

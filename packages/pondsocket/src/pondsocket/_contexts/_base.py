@@ -1,4 +1,4 @@
-"""What join and event contexts share."""
+"""The base class of join and event contexts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from pondsocket._state.patterns import Route
 
 
 class ChannelContext(ABC):
-    """A channel, and the connection that speaks in it."""
+    """A channel, and the connection that has sent a message to it."""
 
     def __init__(self, session: Session, message: ClientMessage, route: Route) -> None:
         self.session = session
@@ -30,31 +30,31 @@ class ChannelContext(ABC):
     @property
     @abstractmethod
     def member(self) -> Member:
-        """The membership that the methods below work for."""
+        """The membership that the methods below act for."""
 
     @property
     @abstractmethod
     def user(self) -> User:
-        """Who asks."""
+        """The user that has sent the message."""
 
     @property
     def request_id(self) -> str:
-        """The request's id; a reply carries it."""
+        """The request's id; a reply has the same."""
         return self.message.request_id
 
     async def reply(self, event: str, payload: object = None) -> None:
-        """Answer the client that asked, and nobody else.
+        """Send a reply to the client that asked, and to no other.
 
-        An event is answered once: a second reply to it is logged and not sent.
+        An event has one reply: a second one is logged and not sent.
 
         Raises:
-            UsageError: The event's name is reserved or no name, or the payload no object.
+            UsageError: The event's name is reserved or not valid, or the payload is not an object.
             EncodingError: The payload cannot be written as JSON.
         """
         self.member.send(answers.reply(self.message, event, payload))
 
     async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
-        """Send an event to every member; all else as `Channel.broadcast`."""
+        """Send an event to every member; see `Channel.broadcast`."""
         await self.channel.broadcast(event, payload, history=history)
 
     async def broadcast_to(
@@ -68,23 +68,23 @@ class ChannelContext(ABC):
     ) -> None:
         """Send an event to every member but this connection.
 
-        It is replayed to whoever was away, but not to this user, unless it is there with another
-        connection as well.
+        It is replayed to users that were away, but not to this user, unless the user has another
+        connection in the channel as well.
         """
         self.channel.publish_from(event, payload, self.session, keep=history)
 
     async def history(
         self, since: Position | None = None, *, limit: int = 100
     ) -> list[ServerMessage] | None:
-        """What was said in the channel; as `Channel.history`."""
+        """Return messages of the channel's history; see `Channel.history`."""
         return await self.channel.history(since, limit=limit)
 
     async def track(self, presence: object, *user_ids: str) -> None:
-        """Show an object for this connection, or for all connections of the users named.
+        """Set the presence of this connection, or of all connections of the users named.
 
         Raises:
-            UsageError: It is no object, or one of them is not a member.
-            EncodingError: It cannot be written as JSON.
+            UsageError: The presence is not an object, or one of the users is not a member.
+            EncodingError: The presence cannot be written as JSON.
         """
         for member in self._addressed(user_ids):
             member.channel.track_member(member, presence)
@@ -98,16 +98,16 @@ class ChannelContext(ABC):
         self._own_assigns().update(assigns or {}, **more)
 
     async def get_assign(self, key: str, default: Any = None) -> Any:
-        """One assign: the membership's, or else the connection's."""
+        """Return an assign of the membership, or else of the connection, or else `default`."""
         assigns = self._own_assigns()
         return assigns[key] if key in assigns else self.session.assigns.get(key, default)
 
     async def get_all_presence(self) -> dict[str, Payload]:
-        """What each user in the channel shows, by user id."""
+        """Return the presence of each user in the channel, by user id."""
         return await self.channel.get_presence()
 
     async def get_all_assigns(self) -> dict[str, dict[str, Any]]:
-        """The assigns of each user in the channel, by user id."""
+        """Return the assigns of each user in the channel, by user id."""
         return await self.channel.get_assigns()
 
     def _own_assigns(self) -> dict[str, Any]:

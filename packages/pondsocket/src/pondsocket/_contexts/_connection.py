@@ -1,4 +1,4 @@
-"""What a connection handler is given."""
+"""The context of a connection handler."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,12 +16,12 @@ from pondsocket._state.patterns import Route
 
 from ._decision import Decision
 
-# By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
+# A global of its own: before Python 3.12, reading a member of an enum costs 0.3 us.
 _ACCEPT: Final = AdmissionEvent.ACCEPT
 
 
 class ConnectionContext:
-    """Somebody asks to connect. Decide with `accept` or `decline`; neither waits."""
+    """A client asks to connect. Decide with `accept` or `decline`; neither waits."""
 
     def __init__(self, request: ConnectRequest, route: Route, environment: Environment) -> None:
         self.request = request
@@ -46,7 +46,7 @@ class ConnectionContext:
 
     @property
     def headers(self) -> Headers:
-        """The request's headers, by name in any case."""
+        """The request's headers; names are case-insensitive."""
         return self.request.headers
 
     @property
@@ -61,17 +61,17 @@ class ConnectionContext:
 
     @property
     def address(self) -> str | None:
-        """The peer, `host:port`, as far as the server knows it."""
+        """The peer's `host:port`; None if the server does not know it."""
         return self.request.address
 
     def accept(self, **assigns: Any) -> None:
-        """Let the connection in; `assigns` are server-only data of it.
+        """Admit the connection; `assigns` are its server-only data.
 
-        An assign `user_id` becomes the public identity, as text; it must come from checked
-        credentials, for whoever has it is that user to all others.
+        An assign `user_id` becomes the user's public id, as text. It must come from checked
+        credentials: for all others, a connection with this id is that user.
 
         Raises:
-            UsageError: The `user_id` is neither a readable text nor an int.
+            UsageError: The `user_id` is neither a valid text nor an int.
         """
         given = assigns.get("user_id")
         user_id = self.user_id if given is None else _user_id(given)
@@ -84,7 +84,7 @@ class ConnectionContext:
         """Refuse the connection: an HTTP status, or a WebSocket close code 4400 to 4599.
 
         Raises:
-            UsageError: The code is no number.
+            UsageError: The code is not a number.
         """
         if not isinstance(code, int):
             raise UsageError(f"decline(code, message): the code is a number, not {code!r}.")
@@ -95,22 +95,22 @@ class ConnectionContext:
         """Send an event to this client as soon as it is connected.
 
         Raises:
-            UsageError: The event's name is reserved or no name, or the payload no object.
+            UsageError: The event's name is reserved or not valid, or the payload is not an object.
             EncodingError: The payload cannot be written as JSON.
         """
         check_event(event)
         self.replies.append(answers.system(event, GATEWAY, as_payload(payload)))
 
     def set_assign(self, key: str, value: object) -> None:
-        """Set one assign."""
+        """Set one assign of the connection."""
         self.assigns[key] = value
 
     def set_assigns(self, **assigns: Any) -> None:
-        """Set several assigns."""
+        """Set several assigns of the connection."""
         self.assigns.update(assigns)
 
     def get_assign(self, key: str, default: Any = None) -> Any:
-        """One assign."""
+        """Return an assign of the connection, or else `default`."""
         return self.assigns.get(key, default)
 
 

@@ -1,4 +1,4 @@
-"""What an event handler is given."""
+"""The context of an event handler."""
 
 import logging
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ _log: Final = logging.getLogger("pondsocket.contexts")
 
 
 class EventContext(ChannelContext):
-    """A member has sent an event; or, to a handler of the endpoint's own, a client."""
+    """An event that a member has sent; or, for an endpoint's own event, a client."""
 
     def __init__(self, member: Member, message: ClientMessage, route: Route) -> None:
-        # Without a call of the base's: one is made for every event
+        # Does not call the base's: this runs for every event
         # (tests/benchmarks/microbench.py, "event, the handler does nothing; core").
         self.session = member.session
         self.message = message
@@ -33,7 +33,7 @@ class EventContext(ChannelContext):
 
     @property
     def channel(self) -> Channel:
-        """The channel it was sent to."""
+        """The channel that the event was sent to."""
         return self.member.channel
 
     @property
@@ -43,7 +43,7 @@ class EventContext(ChannelContext):
 
     @property
     def outer_params(self) -> Mapping[str, str]:
-        """The parameters of the channel's pattern; those of the event's are `route.params`."""
+        """The parameters of the channel's pattern; those of the event are `route.params`."""
         return self.channel.params
 
     @property
@@ -57,16 +57,16 @@ class EventContext(ChannelContext):
         return self.member.as_user()
 
     def get_user(self) -> User:
-        """The sender."""
+        """Return the sender."""
         return self.member.as_user()
 
     def get_payload(self) -> Payload:
-        """What the client sent."""
+        """Return the payload that the client sent."""
         return self.message.payload
 
     async def reply(self, event: str, payload: object = None) -> None:
-        """Answer the client that asked, and nobody else; all else as `ChannelContext.reply`."""
-        # Here once more to save a call: it is what most handlers do (the same, "replies").
+        """Send a reply to the client that asked, and to no other; see `ChannelContext.reply`."""
+        # Repeated here to save a call, as most handlers reply (the same file, "replies").
         frame = answers.reply(self.message, event, payload)
         if self._replied:
             _log.error(
@@ -79,18 +79,18 @@ class EventContext(ChannelContext):
         self._line.send(frame)
 
     async def update_presence(self, presence: object, *user_ids: str) -> None:
-        """Show another object; the same as `track`."""
+        """Set another presence; the same as `track`."""
         await self.track(presence, *user_ids)
 
     async def untrack(self, *user_ids: str) -> None:
-        """Show nothing any more, for this connection or for the users named."""
+        """Remove the presence of this connection, or of the users named."""
         for member in self._addressed(user_ids):
             member.channel.untrack_member(member)
 
     async def evict(self, reason: str = "", *user_ids: str) -> None:
-        """End this membership, or those of the users named; they are told the reason.
+        """End this membership, or those of the users named. Their clients are told the reason.
 
         Raises:
-            UsageError: One of them is not a member.
+            UsageError: One of the users is not a member.
         """
         await self.channel.evict_members(self._addressed(user_ids), reason)

@@ -1,4 +1,4 @@
-"""What the handler of an endpoint's own event is given."""
+"""The context of a handler of an endpoint's own events."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -17,10 +17,10 @@ from ._event import EventContext
 
 
 class GatewayContext(EventContext):
-    """An event to the endpoint itself. There is no channel: what needs one is a usage error."""
+    """An event to the endpoint itself. Methods that need a channel raise a `UsageError`."""
 
     def __init__(self, session: Session, message: ClientMessage, route: Route) -> None:
-        # Not EventContext's own, which has a member.
+        # Not EventContext's own, which needs a member.
         ChannelContext.__init__(self, session, message, route)
         self._line = session
         self._replied = False
@@ -32,12 +32,12 @@ class GatewayContext(EventContext):
 
     @property
     def channel(self) -> Channel:
-        """There is none."""
+        """Not available: an endpoint's event has no channel."""
         self._fail()
 
     @property
     def member(self) -> Member:
-        """There is none."""
+        """Not available: an endpoint's event has no membership."""
         self._fail()
 
     @property
@@ -46,11 +46,11 @@ class GatewayContext(EventContext):
         return User(self.session.user_id, dict(self.session.assigns), None)
 
     def get_user(self) -> User:
-        """The sender, with the connection's assigns."""
+        """Return the sender, with the connection's assigns."""
         return self.user
 
     async def get_all_presence(self) -> dict[str, Payload]:
-        """There is none."""
+        """Raise a `UsageError`: there is no channel."""
         self._fail()
 
     def _own_assigns(self) -> dict[str, Any]:

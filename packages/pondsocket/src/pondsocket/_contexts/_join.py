@@ -1,4 +1,4 @@
-"""What a join handler is given."""
+"""The context of a join handler."""
 
 import logging
 import math
@@ -31,7 +31,7 @@ from ._base import ChannelContext
 from ._decision import Decision
 
 _log: Final = logging.getLogger("pondsocket.lobby")
-# By names of their own: before Python 3.12 reading a member of an enum costs 0.3 us.
+# Globals of their own: before Python 3.12, reading a member of an enum costs 0.3 us.
 _ACCEPT: Final = AdmissionEvent.ACCEPT
 _ACKNOWLEDGE: Final = SystemEvents.ACKNOWLEDGE
 _DIFF: Final = PresenceMode.DIFF
@@ -39,7 +39,7 @@ _PENDING: Final = Admission.PENDING
 
 
 class JoinContext(ChannelContext):
-    """Somebody asks to join a channel. `await accept(…)` is the join; or `await decline(…)`."""
+    """A client asks to join a channel. Decide with `await accept(…)` or `await decline(…)`."""
 
     def __init__(
         self,
@@ -59,24 +59,24 @@ class JoinContext(ChannelContext):
 
     @property
     def channel(self) -> Channel:
-        """The channel asked for."""
+        """The channel that the client asks for."""
         return self._member.channel if self._member is not None else self._find_channel()
 
     @property
     def member(self) -> Member:
-        """The membership, once there is one."""
+        """The membership, after `accept`."""
         if self._member is None:
             raise UsageError("The join is not accepted (yet): write `await ctx.accept()` first.")
         return self._member
 
     @property
     def event(self) -> str:
-        """The event's name that the client gave."""
+        """The name of the event that the client gave."""
         return self.message.event
 
     @property
     def user(self) -> User:
-        """Who asks."""
+        """The user that asks."""
         if self._member is not None:
             return self._member.as_user()
         assigns = {**self.session.assigns, **self._assigns}
@@ -88,7 +88,7 @@ class JoinContext(ChannelContext):
         return self.message.payload
 
     def get_join_params(self) -> Payload:
-        """The parameters that the client gave."""
+        """Return the parameters that the client gave."""
         return self.message.payload
 
     async def accept(
@@ -98,30 +98,30 @@ class JoinContext(ChannelContext):
         response: object = None,
         history: int | None = None,
     ) -> None:
-        """Let the client in: when this returns, it is a member and has been told so.
+        """Accept the join. When this returns, the client is a member and has been told so.
 
-        In a channel with history, one that was away gets what it missed, before anything new.
+        In a channel with history, a client that was away gets what it missed before anything new.
 
         Args:
             assigns: Server-only data of this membership.
             response: A JSON value for the client, in the acknowledgement.
-            history: How many of the latest messages one gets that recovers nothing; by default
+            history: How many of the latest messages a client gets that recovers nothing; by default
                 none, or the latest value of a channel that keeps one (`History(size=1)`).
 
         Raises:
-            EncodingError: The response cannot be written as JSON; the client is not let in.
-            UsageError: `history` is negative, or the channel has none.
+            EncodingError: The response cannot be written as JSON; the client does not join.
+            UsageError: `history` is negative, or the channel has no history.
         """
-        # What was sent before is not for this member, but may be for this connection: for which it
-        # may be too slow, and that must be known before anything is decided.
+        # What was broadcast before is not for this member, but some may be for this connection. It
+        # may be too slow for it, and that must be known before the decision.
         self.session.environment.turn.flush()
         if self.decision.state is _PENDING and not self.session.is_open:
             self.decision.advance(AdmissionEvent.VANISH)
-            # Nobody is there to be let in, so nothing of the handler is of use any more.
+            # The client has disconnected, so the rest of the handler is of no use.
             self._limit.cancel()
             await anyio.lowlevel.checkpoint()
             return
-        # Everything that may fail stands before the decision: one taken is one answered.
+        # Everything that may raise comes before the decision: after that, the answer must follow.
         own_assigns = {**self._assigns, **(assigns or {})}
         channel = self.channel
         wants_diffs = self.message.presence is _DIFF
@@ -146,7 +146,7 @@ class JoinContext(ChannelContext):
                 member.join_params = self.join_params
             member.acknowledge(frame)
             if member.is_returning and not wants_diffs:
-                # It shows what it showed, so nothing will change, and nobody be told.
+                # Its presence has not changed, so no change will bring it the list.
                 channel.presence.show_again(member, member.user_id)
             if position is not None and channel.past is not None:
                 member.catch_up(channel.past.open(), position.offset)
@@ -168,17 +168,17 @@ class JoinContext(ChannelContext):
         )
 
     async def decline(self, code: int = 403, message: str = "The join was declined.") -> None:
-        """Refuse the join; the client is told the code and the message."""
+        """Refuse the join. The client is told the code and the message."""
         self.refuse(code, message)
         await self.say_farewell()
 
     def refuse(self, code: int, message: str) -> None:
-        """The same without waiting."""
+        """Refuse the join without waiting; `say_farewell` does the rest."""
         check_code(code)
         self._refuse(answers.refused(self.message, code, message))
 
     def refuse_unfit(self, error: InvalidPayload) -> None:
-        """Refuse a join whose parameters do not fit."""
+        """Refuse a join whose parameters are not valid."""
         self._refuse(answers.unfit(self.message, error))
 
     def _refuse(self, frame: Frame) -> None:
@@ -189,29 +189,29 @@ class JoinContext(ChannelContext):
         if not isinstance(held, Member):
             self.channel.answer(self.session, frame)
             return
-        # Whoever asks again and is refused is out: the old membership must not outlive a no.
+        # A member that asks again and is refused leaves: its membership must not outlive a refusal.
         self._farewell = held.channel.remove(held, LeaveReason.EVICTED)
         held.send(frame)
 
     async def say_farewell(self) -> None:
-        """Tell the leave handler of a membership that ended by the refusal, if one did."""
+        """Do what is left to do after a leave, if the refusal has ended a membership."""
         farewell, self._farewell = self._farewell, None
         if farewell is not None:
             await farewell()
 
     async def set_assign(self, key: str, value: object) -> None:
-        """Set one assign of this membership, or of the one that will be."""
+        """Set one assign of this membership; also before `accept`."""
         self._own_assigns()[key] = value
 
     async def assign(self, assigns: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Set several assigns of this membership, or of the one that will be."""
+        """Set several assigns of this membership; also before `accept`."""
         self._own_assigns().update(assigns or {}, **more)
 
     def _own_assigns(self) -> dict[str, Any]:
         return self._assigns if self._member is None else self._member.assigns
 
     def _settle(self) -> None:
-        # The time limit runs to the decision only.
+        # The time limit ends with the decision.
         if self._limit.deadline != math.inf:
             self._limit.deadline = math.inf
         self.session.scopes.pop(self._limit, None)

@@ -1,4 +1,4 @@
-"""What a leave handler is given."""
+"""The context of a leave handler."""
 
 from pondsocket._channel import Channel
 from pondsocket._identity import LeaveReason, User
@@ -18,16 +18,16 @@ class LeaveContext:
 
     @property
     def user(self) -> User:
-        """Who has left, as of the moment before."""
+        """The user that has left, as it was just before."""
         return self._departure.user
 
     @property
     def reason(self) -> LeaveReason:
-        """Why."""
+        """Why the user has left."""
         return self._departure.reason
 
     async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
-        """Send an event to everyone who is still there; all else as `Channel.broadcast`."""
+        """Send an event to all remaining members; see `Channel.broadcast`."""
         await self.channel.broadcast(event, payload, history=history)
 
     async def broadcast_to(
@@ -39,9 +39,9 @@ class LeaveContext:
     async def broadcast_from(
         self, event: str, payload: object = None, *, history: bool = True
     ) -> None:
-        """The same as `broadcast`: who has left is not there to be left out."""
+        """Send an event as `broadcast` does: the user that has left is no member any more."""
         await self.channel.broadcast(event, payload, history=history)
 
     async def remaining_user_count(self) -> int:
-        """How many users are still there."""
+        """Return how many users remain in the channel."""
         return await self.channel.user_count()

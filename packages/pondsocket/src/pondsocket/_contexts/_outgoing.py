@@ -1,4 +1,4 @@
-"""What an outgoing handler is given."""
+"""The context of an outgoing handler."""
 
 from pondsocket_common import Payload
 
@@ -9,7 +9,7 @@ from pondsocket._payloads import as_payload
 
 
 class OutgoingContext:
-    """A broadcast is about to go to one member. Change it, withhold it, or leave it alone."""
+    """A broadcast that is about to go to one member: transform it, block it, or leave it alone."""
 
     __slots__ = ("_event", "_payload", "_recipient", "blocked", "channel", "transformed")
 
@@ -22,26 +22,26 @@ class OutgoingContext:
         self._recipient = recipient
 
     def block(self) -> None:
-        """Withhold it from this member."""
+        """Do not send it to this member."""
         self.blocked = True
 
     def transform(self, payload: object) -> None:
-        """Send this member another payload.
+        """Send another payload to this member.
 
         Raises:
-            UsageError: The payload is no object.
+            UsageError: The payload is not an object.
         """
         self._payload = as_payload(payload)
         self.transformed = True
 
     def get_payload(self) -> Payload:
-        """What is about to be sent. It is shared by all members: `transform`, do not change it."""
+        """Return the payload. All members share it: call `transform` instead of changing it."""
         return self._payload
 
     def get_event(self) -> str:
-        """The event's name."""
+        """Return the event's name."""
         return self._event
 
     def get_user(self) -> User:
-        """The member it is about to be sent to."""
+        """Return the member that is going to receive it."""
         return self._recipient.as_user()

@@ -1,7 +1,7 @@
-"""The contexts for plain functions: the same names, blocking.
+"""The contexts for plain functions: the same names, but blocking.
 
-A plain handler runs in a worker thread; each of these calls hands over to the event loop and
-waits there for the outcome.
+A plain handler runs in a worker thread. Each call runs the method in the event loop and waits for
+its result.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -44,16 +44,16 @@ class _SyncChannelContext(Generic[X]):
 
     @property
     def request_id(self) -> str:
-        """The request's id; a reply carries it."""
+        """The request's id; a reply has the same."""
         return self._context.request_id
 
     @property
     def user(self) -> User:
-        """Who asks."""
+        """The user that has sent the message."""
         return self._context.user
 
     def reply(self, event: str, payload: object = None) -> None:
-        """Answer the client that asked, and nobody else."""
+        """Send a reply to the client that asked, and to no other."""
         _wait(self._context.reply, event, payload)
 
     def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
@@ -73,11 +73,11 @@ class _SyncChannelContext(Generic[X]):
     def history(
         self, since: Position | None = None, *, limit: int = 100
     ) -> list[ServerMessage] | None:
-        """What was said in the channel; as `Channel.history`."""
+        """Return messages of the channel's history; see `Channel.history`."""
         return _wait(self._context.history, since, limit=limit)
 
     def track(self, presence: object, *user_ids: str) -> None:
-        """Show an object for this connection, or for all connections of the users named."""
+        """Set the presence of this connection, or of all connections of the users named."""
         _wait(self._context.track, presence, *user_ids)
 
     def set_assign(self, key: str, value: object) -> None:
@@ -89,15 +89,15 @@ class _SyncChannelContext(Generic[X]):
         _wait(self._context.assign, assigns, **more)
 
     def get_assign(self, key: str, default: Any = None) -> Any:
-        """One assign: the membership's, or else the connection's."""
+        """Return an assign of the membership, or else of the connection, or else `default`."""
         return _wait(self._context.get_assign, key, default)
 
     def get_all_presence(self) -> dict[str, Payload]:
-        """What each user in the channel shows, by user id."""
+        """Return the presence of each user in the channel, by user id."""
         return _wait(self._context.get_all_presence)
 
     def get_all_assigns(self) -> dict[str, dict[str, Any]]:
-        """The assigns of each user in the channel, by user id."""
+        """Return the assigns of each user in the channel, by user id."""
         return _wait(self._context.get_all_assigns)
 
 
@@ -106,7 +106,7 @@ class SyncJoinContext(_SyncChannelContext[JoinContext]):
 
     @property
     def event(self) -> str:
-        """The event's name that the client gave."""
+        """The name of the event that the client gave."""
         return self._context.event
 
     @property
@@ -115,7 +115,7 @@ class SyncJoinContext(_SyncChannelContext[JoinContext]):
         return self._context.join_params
 
     def get_join_params(self) -> Payload:
-        """The parameters that the client gave."""
+        """Return the parameters that the client gave."""
         return self._context.join_params
 
     def accept(
@@ -125,11 +125,11 @@ class SyncJoinContext(_SyncChannelContext[JoinContext]):
         response: object = None,
         history: int | None = None,
     ) -> None:
-        """Let the client in: when this returns, it is a member and has been told so."""
+        """Accept the join. When this returns, the client is a member and has been told so."""
         _wait(self._context.accept, assigns, response=response, history=history)
 
     def decline(self, code: int = 403, message: str = "The join was declined.") -> None:
-        """Refuse the join; the client is told the code and the message."""
+        """Refuse the join. The client is told the code and the message."""
         _wait(self._context.decline, code, message)
 
 
@@ -142,23 +142,23 @@ class SyncEventContext(_SyncChannelContext[EventContext]):
         return self._context.event_name
 
     def get_user(self) -> User:
-        """The sender."""
+        """Return the sender."""
         return self._context.user
 
     def get_payload(self) -> Payload:
-        """What the client sent."""
+        """Return the payload that the client sent."""
         return self._context.get_payload()
 
     def update_presence(self, presence: object, *user_ids: str) -> None:
-        """Show another object; the same as `track`."""
+        """Set another presence; the same as `track`."""
         _wait(self._context.update_presence, presence, *user_ids)
 
     def untrack(self, *user_ids: str) -> None:
-        """Show nothing any more, for this connection or for the users named."""
+        """Remove the presence of this connection, or of the users named."""
         _wait(self._context.untrack, *user_ids)
 
     def evict(self, reason: str = "", *user_ids: str) -> None:
-        """End this membership, or those of the users named; they are told the reason."""
+        """End this membership, or those of the users named. Their clients are told the reason."""
         _wait(self._context.evict, reason, *user_ids)
 
 
@@ -175,16 +175,16 @@ class SyncLeaveContext:
 
     @property
     def user(self) -> User:
-        """Who has left, as of the moment before."""
+        """The user that has left, as it was just before."""
         return self._context.user
 
     @property
     def reason(self) -> LeaveReason:
-        """Why."""
+        """Why the user has left."""
         return self._context.reason
 
     def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
-        """Send an event to everyone who is still there."""
+        """Send an event to all remaining members."""
         _wait(self._context.broadcast, event, payload, history=history)
 
     def broadcast_to(
@@ -194,9 +194,9 @@ class SyncLeaveContext:
         _wait(self._context.broadcast_to, event, payload, *user_ids, history=history)
 
     def broadcast_from(self, event: str, payload: object = None, *, history: bool = True) -> None:
-        """The same as `broadcast`: who has left is not there to be left out."""
+        """Send an event as `broadcast` does: the user that has left is no member any more."""
         _wait(self._context.broadcast_from, event, payload, history=history)
 
     def remaining_user_count(self) -> int:
-        """How many users are still there."""
+        """Return how many users remain in the channel."""
         return _wait(self._context.remaining_user_count)

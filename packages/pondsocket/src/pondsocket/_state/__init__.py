@@ -1,1 +1,1 @@
-"""The pure part: values in, values out. No await, no clock, no transport."""
+"""Pure state: values in, values out. No await, no clock, no transport."""

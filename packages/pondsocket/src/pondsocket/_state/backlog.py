@@ -1,25 +1,25 @@
-"""Room in a full outbox: which of the frames that wait are dropped. Pure, but for the queue given.
+"""Which waiting frames a full outbox drops for a new one. Pure, but it changes the given queue.
 
-Only broadcasts of a lobby that says so are droppable; those of the newcomer's own channel go first,
-then those of others. A plain droppable frame may go when it is the oldest; one with a conflation
-key only when a later one of the same channel and key waits behind it, or is the newcomer.
+Only broadcasts are droppable, if their lobby says so. Those of the new frame's own channel are
+dropped first, then those of others. Of plain frames, the oldest is dropped first. One with a
+conflation key is dropped only if a later frame, or the new one, has the same channel and key.
 
-A stalled member of a busy room is asked for room at every broadcast, which the others wait for
-(tests/benchmarks/microbench.py): so what its own channel frees is found without looking further,
-and where keys have to be compared, which takes a look at everything, there is a `leeway` first.
+With a stalled member in a busy channel this runs at every broadcast, and the other members wait for
+it (tests/benchmarks/microbench.py). So it looks at other channels only if its own frees too little;
+and comparing keys, which takes a pass over the whole queue, happens only after a `leeway`.
 """
 
 from collections import deque
 from collections.abc import Hashable
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-# With nearly as many keys as there is room for, each newcomer replaces one frame and no more. After
-# an eighth more of them a look at everything frees at least that eighth, or the peer does not fit.
+# With nearly as many keys as the queue has room for, each new frame replaces one frame only. So the
+# queue may grow by an eighth: then one pass frees at least that eighth, or the frame does not fit.
 _LEEWAY: Final = 8
 
 
 class Droppable(Protocol):
-    """A frame, as far as dropping is concerned."""
+    """What dropping has to know of a frame."""
 
     @property
     def size(self) -> int: ...
@@ -32,7 +32,7 @@ class Droppable(Protocol):
 
 
 class Room(NamedTuple):
-    """What dropping has freed."""
+    """How much dropping has freed."""
 
     frames: int
     bytes: int
@@ -42,12 +42,12 @@ F = TypeVar("F", bound=Droppable)
 
 
 def leeway(newcomer: Droppable, bound: int) -> int:
-    """By how much a newcomer may exceed a bound, in frames or bytes, before room is made for it."""
+    """Return by how much a new frame may exceed a bound, in frames or bytes, before a drop."""
     return 0 if newcomer.conflate_key is None else bound // _LEEWAY
 
 
 def make_room(queued: deque[F], newcomer: F, frames: int, size: int) -> Room:
-    """Drop frames from `queued` until so many `frames` and bytes are free, or no more may go.
+    """Drop frames from `queued` until so many `frames` and bytes are free, or none is droppable.
 
     All frames of one channel are of one kind: they have conflation keys, or they have none.
 
@@ -55,7 +55,7 @@ def make_room(queued: deque[F], newcomer: F, frames: int, size: int) -> Room:
         What was freed; less than asked for if the rest may not be dropped.
     """
     freed = Room(0, 0)
-    if newcomer.channel is not None:  # else nothing that waits is of its channel
+    if newcomer.channel is not None:  # None is of no channel, as a reply is
         if newcomer.droppable and newcomer.conflate_key is None:
             freed = _drop_oldest(queued, freed, frames, size, newcomer.channel)
         else:
@@ -69,7 +69,7 @@ def make_room(queued: deque[F], newcomer: F, frames: int, size: int) -> Room:
 def _drop_oldest(
     queued: deque[F], freed: Room, frames: int, size: int, channel: str | None
 ) -> Room:
-    """Drop plain frames, of one channel or (None) of any, until there is room."""
+    """Drop plain frames, of one channel or (None) of all, until there is room."""
     places: list[int] = []
     freed_frames, freed_bytes = freed
     for place, frame in enumerate(queued):
@@ -94,11 +94,11 @@ def _drop_oldest(
 
 
 def _drop_superseded(queued: deque[F], freed: Room, newcomer: F, channel: str | None) -> Room:
-    """Drop what a later one replaces, in one channel or (None) in any.
+    """Drop every frame that a later one replaces, in one channel or (None) in all.
 
-    All of it at once: a pass over the queue for each newcomer would be paid by the others.
+    All at once: a pass over the queue for each new frame would delay the other members.
     """
-    seen: set[Hashable] = set()  # keys; of any channel, with the channel, which costs to hash
+    seen: set[Hashable] = set()  # keys; (channel, key) for all channels, which costs more to hash
     if newcomer.droppable and newcomer.conflate_key is not None:
         key = newcomer.conflate_key
         seen.add(key if channel is not None else (newcomer.channel, key))

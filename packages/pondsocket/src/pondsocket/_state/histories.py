@@ -1,8 +1,8 @@
 """The histories of a lobby's channels, which outlive the channels themselves.
 
-A channel is gone with its last member; its history stays by its name. Nobody waits for a history
-to end: whoever asks for one looks at its age, and takes a moment, now and then, to look at some
-of the others; and so does whoever connects, joins or goes.
+A channel ends with its last member; its history stays under its name. No timer ends a history. Each
+access checks the history's age, and now and then also that of some others; so does each connect,
+join and leave.
 """
 
 from collections import deque
@@ -11,21 +11,21 @@ from typing import Final
 
 from .history import History, HistoryLog
 
-# Each is looked at about once in a minute; 500 at a time take about 0.2 ms.
+# Each history is checked about once a minute; 500 at a time take about 0.2 ms.
 _SWEEP_SECONDS: Final = 1.0
 _SWEEPS_PER_ROUND: Final = 64
 _LEAST_PER_SWEEP: Final = 64
 _MOST_PER_SWEEP: Final = 500
-# An empty history takes half a kilobyte, and whoever may join may make one.
+# An empty history takes half a kilobyte, and every client that may join can make one.
 _MOST: Final = 100_000
 
 
 class Histories:
-    """The histories of a lobby, by the name of the channel. The clock is passed in.
+    """The histories of a lobby, by the name of the channel. The caller passes the time.
 
     Args:
-        new_epoch: Makes a name that no history has had before.
-        most: More than these are kept only while their channels have members.
+        new_epoch: Makes an epoch that no history had before.
+        most: How many are kept; beyond that, only those whose channels have members.
     """
 
     __slots__ = ("_logs", "_most", "_new_epoch", "_round", "_sweep_at", "options")
@@ -37,12 +37,12 @@ class Histories:
         self._new_epoch = new_epoch
         self._most = most
         self._logs: dict[str, HistoryLog] = {}
-        # The names, in the order in which they will be looked at.
+        # The names, in the order in which they will be checked.
         self._round: deque[str] = deque()
         self._sweep_at = 0.0
 
     def open(self, name: str, now: float) -> HistoryLog:
-        """The history of a channel; a new life of it where there is none, or none any more."""
+        """Return the history of a channel; start a new one if there is none or it has expired."""
         self.tidy(now)
         log = self._logs.get(name)
         if log is None:
@@ -56,7 +56,7 @@ class Histories:
         return log
 
     def find(self, name: str, now: float) -> HistoryLog | None:
-        """The history of a channel, if there is one."""
+        """Return the history of a channel; None if there is none."""
         log = self._logs.get(name)
         if log is None or log.is_over(now):
             return None
@@ -64,13 +64,13 @@ class Histories:
         return log
 
     def tidy(self, now: float) -> None:
-        """`sweep`, unless that was a moment ago; for whoever comes by."""
+        """Call `sweep`, at most once a second."""
         if now >= self._sweep_at:
             self._sweep_at = now + _SWEEP_SECONDS
             self.sweep(now)
 
     def sweep(self, now: float) -> None:
-        """Look at some, in turn: drop what is too old of them, and those that are over."""
+        """Check some, in turn: drop messages that are too old, and histories that are over."""
         count = max(len(self._round) // _SWEEPS_PER_ROUND, _LEAST_PER_SWEEP)
         for _ in range(min(count, _MOST_PER_SWEEP, len(self._round))):
             log = self._logs[self._round[0]]
@@ -81,7 +81,7 @@ class Histories:
                 self._round.rotate(-1)
 
     def _make_room(self) -> None:
-        # Not the newest, which stands last: somebody is about to use it.
+        # Not the newest, which is last: the caller is about to use it.
         for _ in range(min(_LEAST_PER_SWEEP, len(self._round) - 1)):
             if not self._logs[self._round[0]].is_in_use:
                 del self._logs[self._round.popleft()]

@@ -1,9 +1,9 @@
-"""What a channel has said lately, by position: an epoch, and an offset that counts within it.
+"""A channel's latest messages, by position: an epoch, and an offset that counts within it.
 
-A history is what many channels have and few ever read, so it is laid out for its size: columns
-instead of a record a message, offsets that follow from the place, and an audience only where a
-message has one. At 10,000 channels with 100 messages of 200 bytes, records would be more than a
-tenth of the memory (tests/benchmarks/history.py).
+Many channels have a history and few read it, so its layout saves memory: columns instead of a
+record for each message, offsets that follow from the index, and an audience only for a message that
+has one. With 10,000 channels of 100 messages of 200 bytes, records would take more than a tenth of
+the memory (tests/benchmarks/history.py).
 """
 
 import math
@@ -19,33 +19,33 @@ from pondsocket._errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """What each channel of a lobby keeps for those who were away.
+    """What each channel of a lobby keeps for members that were away.
 
     Raises:
-        UsageError: A value is no number above 0, or the position would go before the messages.
+        UsageError: A value is not a number above 0, or `position_ttl` is less than `ttl`.
 
     Args:
-        size: Messages that a channel keeps; 1 makes it a channel of a latest value.
+        size: How many messages a channel keeps; 1 makes it a channel of a latest value.
         ttl: How long it keeps a message, in seconds.
-        max_bytes: Bytes of messages that it keeps; one that is larger by itself is not kept.
+        max_bytes: How many bytes of messages it keeps; a single larger message is not kept.
         position_ttl: How long the position outlives the last message and the last member, in
-            seconds. Whoever comes back within it, having missed nothing, is told so.
+            seconds. A client that comes back within it and has missed nothing is told so.
     """
 
-    # A screenful or two; what a phone misses in a tunnel.
+    # One or two screens of messages; what a phone misses in a tunnel.
     size: int = 100
-    # The longest that clients commonly go on trying to reconnect before somebody reloads.
+    # The longest that clients commonly try to reconnect before the user reloads the page.
     ttl: float = 300.0
-    # No more than one join may recover.
+    # As much as one join may recover.
     max_bytes: int = 1_048_576
-    # A laptop that was closed overnight.
+    # For a laptop that was closed overnight.
     position_ttl: float = 86_400.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value, is_whole = getattr(self, field.name), field.type is int
             kinds = int if is_whole else int | float
-            # math.inf would keep for ever what nobody may ask for again.
+            # math.inf would keep for ever what no client may ever ask for.
             if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value < math.inf:
                 noun = "a whole number" if is_whole else "a number of seconds"
                 raise UsageError(f"History.{field.name} is {noun}, above 0: {value!r}.")
@@ -57,16 +57,16 @@ class History:
 
 
 class Audience(NamedTuple):
-    """To whom a message went that did not go to all: to these users, or to all but them.
+    """The recipients of a message that did not go to all: these users, or all but these.
 
-    User ids, and not members: who was not connected at the time is who will ask.
+    User ids, not members: the users who will ask for it were not connected at the time.
     """
 
     users: tuple[str, ...]
     is_exclusion: bool = False
 
     def includes(self, user_id: str) -> bool:
-        """Whether it went to this user."""
+        """Return whether the message was for this user."""
         return (user_id in self.users) is not self.is_exclusion
 
 
@@ -75,7 +75,7 @@ class Kept(NamedTuple):
 
     Args:
         text: The encoded message, with its position.
-        event: Its event's name, which event streams carry beside the text.
+        event: The event's name, which event streams send beside the text.
     """
 
     offset: int
@@ -83,18 +83,18 @@ class Kept(NamedTuple):
     event: str
 
 
-# What an id in an audience takes: a pointer, and a short str that nobody else may hold.
+# What a user id in an audience takes: a pointer, and a short str that may be kept alive only by it.
 _BYTES_PER_USER: Final = 64
 
 
 class HistoryLog:
-    """The messages of one channel in one life of its history. The clock is passed in.
+    """The messages of one channel in one epoch of its history. The caller passes the time.
 
-    Old messages are cut off in bulk: by `append` when there is an eighth too many, exactly by
-    whoever reads (`expire` first).
+    Old messages are cut in bulk: by `append` when there is an eighth too many, and exactly by
+    `expire`, which readers call first.
 
     Args:
-        epoch: Names this life; never used twice for one channel.
+        epoch: Its name; never used twice for one channel.
         now: The time, in seconds from any start.
     """
 
@@ -109,9 +109,9 @@ class HistoryLog:
         self.byte_count = 0  # of what is kept
         self._options = options
         self._max_bytes = options.max_bytes
-        # From this offset on there is an eighth too many.
+        # At this offset there is an eighth too many.
         self._cut_at = 1 + options.size + options.size // 8
-        # The last place of each column is that of the offset `top`.
+        # The last index of each column is that of the offset `top`.
         self._texts: list[bytes] = []
         self._events: list[str] = []
         self._times = array("d")
@@ -121,7 +121,7 @@ class HistoryLog:
 
     @property
     def first(self) -> int:
-        """The offset of the oldest message that is kept; where none is, that of the next one."""
+        """The offset of the oldest message that is kept; if none is kept, that of the next one."""
         return self.top - len(self._texts) + 1
 
     def __len__(self) -> int:
@@ -130,15 +130,15 @@ class HistoryLog:
     # --- writing ------------------------------------------------------------------------------
 
     def append(self, text: bytes, event: str, now: float, audience: Audience | None = None) -> None:
-        """Keep a message, whose text says the offset `top + 1`."""
-        # Once for every broadcast: see tests/benchmarks/history.py before adding to it.
+        """Keep a message, whose text has the offset `top + 1`."""
+        # Runs once for every broadcast: see tests/benchmarks/history.py before adding to it.
         self.top = top = self.top + 1
-        # A copy: the encoder's own bytes stand in a block of 4 KiB, however short they are.
+        # A copy: the encoder's own bytes take a block of 4 KiB, however short they are.
         self._texts.append(b"%b" % text)
         try:
-            event = intern(event)  # it comes anew with every request; this way it is kept once
+            event = intern(event)  # each request brings an equal string; this keeps one of them
         except TypeError:
-            event = str.__str__(event)  # a StrEnum's
+            event = str.__str__(event)  # of a StrEnum
         self._events.append(event)
         self._times.append(now)
         self.byte_count += len(text)
@@ -151,9 +151,9 @@ class HistoryLog:
             self.expire(now)
 
     def expire(self, now: float) -> None:
-        """Cut off what is too much or too old; nobody else wakes up to do it."""
+        """Cut what is too much or too old. There is no timer that does it."""
         options, times, horizon = self._options, self._times, now - self._options.ttl
-        # The times are in order, so mostly the first one says that nothing is too old.
+        # The times are in order, so mostly the first one shows that nothing is too old.
         aged = bisect_right(times, horizon) if times and times[0] <= horizon else 0
         surplus = max(len(times) - options.size, aged)
         if surplus > 0:
@@ -186,7 +186,7 @@ class HistoryLog:
     # --- reading ------------------------------------------------------------------------------
 
     def next_after(self, offset: int, user_id: str | None = None) -> Kept | None:
-        """The next message after an offset that went to this user, or (None) to anybody."""
+        """Return the next message after an offset that was for this user, or (None) for any."""
         first = self.first
         for found in range(max(offset + 1, first), self.top + 1):
             if not self._audiences or self._is_for(found, user_id):
@@ -194,13 +194,13 @@ class HistoryLog:
         return None
 
     def after(self, offset: int, user_id: str | None = None) -> Iterator[Kept]:
-        """All of them, in order; not to be held while messages come and go."""
+        """Yield all messages of `next_after`, in order. Do not keep it while messages change."""
         while (kept := self.next_after(offset, user_id)) is not None:
             yield kept
             offset = kept.offset
 
     def weigh_after(self, offset: int, user_id: str | None = None) -> tuple[int, int]:
-        """How many they are, and of how many bytes."""
+        """Return how many messages `after` yields, and how many bytes they have."""
         if self._audiences:
             sizes = [len(kept.text) for kept in self.after(offset, user_id)]
         else:
@@ -208,7 +208,7 @@ class HistoryLog:
         return len(sizes), sum(sizes)
 
     def before_last(self, count: int, user_id: str | None = None) -> int:
-        """The offset behind which the last `count` messages for this user stand."""
+        """Return the offset after which the last `count` messages for this user come."""
         offset = self.top
         while count > 0 and offset >= self.first:
             count -= self._is_for(offset, user_id)
@@ -216,21 +216,21 @@ class HistoryLog:
         return offset
 
     def has_audience_after(self, offset: int) -> bool:
-        """Whether any message after an offset did not go to all."""
+        """Return whether any message after an offset did not go to all."""
         return self._audiences is not None and any(at > offset for at in self._audiences)
 
     def _is_for(self, offset: int, user_id: str | None) -> bool:
         audience = None if self._audiences is None else self._audiences.get(offset)
         return audience is None or user_id is None or audience.includes(user_id)
 
-    # --- its life -----------------------------------------------------------------------------
+    # --- its end ------------------------------------------------------------------------------
 
     def enter(self) -> None:
-        """One member more; a history with members does not end."""
+        """Count one more member; a history with members does not end."""
         self._members += 1
 
     def leave(self, now: float) -> None:
-        """One member less."""
+        """Count one member less."""
         self._members -= 1
         self._left_at = now
 
@@ -240,7 +240,7 @@ class HistoryLog:
         return self._members > 0
 
     def is_over(self, now: float) -> bool:
-        """Whether the position has outlived the last message and the last member long enough."""
+        """Return whether `position_ttl` has passed since the last message and the last member."""
         if self._members:
             return False
         said_at = self._times[-1] if self._times else self._said_at

@@ -1,7 +1,7 @@
-"""The three state machines: a request for admission, a connection, and a pond.
+"""Three state machines: of a request to connect or join, of a connection, and of a pond.
 
 Each is an Enum of states, one of events, and a table. A pair that is not in the table changes
-nothing, which is what makes a second decision, a late answer or a double close harmless.
+nothing. So a second decision, a late answer or a double close is harmless.
 """
 
 from enum import Enum, auto
@@ -9,19 +9,19 @@ from typing import Final
 
 
 class Admission(Enum):
-    """A connection or a join that somebody asked for."""
+    """The state of a client's request to connect or join."""
 
     PENDING = auto()
     ACCEPTED = auto()
     REFUSED = auto()
     ABANDONED = auto()
-    # Members are looked up often, and Enum's own hash, that of the name, is written in Python
+    # Looked up often in a dict, and Enum's own `__hash__` is written in Python
     # (tests/benchmarks/microbench.py, "connect; core").
     __hash__ = object.__hash__
 
 
 class AdmissionEvent(Enum):
-    """What can befall it."""
+    """What can happen to a request."""
 
     ACCEPT = auto()
     DECLINE = auto()
@@ -37,7 +37,7 @@ ADMISSIONS: Final = {
 
 
 class Life(Enum):
-    """A connection: admitted, served, told to end, over."""
+    """The state of a connection: admitted, served, told to end, over."""
 
     ADMITTED = auto()
     OPEN = auto()
@@ -47,7 +47,7 @@ class Life(Enum):
 
 
 class LifeEvent(Enum):
-    """What can befall it."""
+    """What can happen to a connection."""
 
     OPEN = auto()
     CLOSE = auto()
@@ -66,7 +66,7 @@ LIVES: Final = {
 
 
 class Phase(Enum):
-    """A pond: open to everybody, to nobody new, or to nobody."""
+    """The state of a pond: open, draining (no new connections), or closed."""
 
     OPEN = auto()
     DRAINING = auto()
@@ -74,7 +74,7 @@ class Phase(Enum):
 
 
 class PhaseEvent(Enum):
-    """What can befall it."""
+    """What can happen to a pond."""
 
     ENTER = auto()
     DRAIN = auto()

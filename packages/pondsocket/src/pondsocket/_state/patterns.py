@@ -1,7 +1,7 @@
 """Patterns for the names of endpoints, channels and events.
 
-`:name` is one segment, `prefix:name` the end of one (never empty), a final `*` the rest, and
-`::` a literal colon. The first pattern registered that matches wins.
+`:name` stands for one segment, `prefix:name` for the end of one (never empty), a final `*` for the
+rest, and `::` for a literal colon. Of the patterns that match, the first one registered wins.
 """
 
 import re
@@ -22,8 +22,8 @@ class Route:
 
     Args:
         pattern: The pattern as registered.
-        params: What its parameters stand for.
-        rest: What a final `*` stands for.
+        params: The values of its parameters.
+        rest: The value of a final `*`.
     """
 
     pattern: str
@@ -35,7 +35,7 @@ class Pattern:
     """One compiled pattern.
 
     Raises:
-        UsageError: It cannot be one; the message says why.
+        UsageError: The text is not a valid pattern; the message says why.
     """
 
     __slots__ = ("_names", "_regex", "_route", "literal", "text")
@@ -81,7 +81,7 @@ class Pattern:
             )
         name = found.group()
         if self.text[found.end() : found.end() + 1] not in ("", "/"):
-            # One parameter a segment, at its end: so that no name can be read in two ways.
+            # One parameter in a segment, at its end: so that a name matches in one way only.
             raise UsageError(
                 f"{self.text!r}: the parameter ':{name}' must end its segment;"
                 " names have letters, digits and '_'."
@@ -97,7 +97,7 @@ class Pattern:
         return frozenset(self._names)
 
     def match(self, name: str) -> Route | None:
-        """How `name` matches, or None."""
+        """Match a name. None if it does not match."""
         if self.literal is not None:
             return self._route if name == self.literal else None
         found = self._regex.fullmatch(name)
@@ -115,8 +115,8 @@ class PatternMap(Generic[V]):
 
     def __init__(self) -> None:
         self._entries: list[tuple[Pattern, V]] = []
-        # Index only: the order of registration decides. A name is here if nothing that was
-        # registered before matches it; what is registered later cannot change that.
+        # An index; the order of registration decides. It has a name if no pattern registered before
+        # matches it. What is registered later cannot change that.
         self.exact: dict[str, tuple[V, Route]] = {}
         self._open: list[tuple[Pattern, V]] = []
 
@@ -124,7 +124,7 @@ class PatternMap(Generic[V]):
         """Register `value` under a pattern.
 
         Raises:
-            UsageError: The pattern cannot be one.
+            UsageError: It is not a valid pattern.
         """
         pattern = Pattern(text)
         self._entries.append((pattern, value))
@@ -135,7 +135,7 @@ class PatternMap(Generic[V]):
             self.exact[literal] = value, Route(text)
 
     def match(self, name: str) -> tuple[V, Route] | None:
-        """The value whose pattern was registered first of those that match, and how."""
+        """Return the value of the first registered pattern that matches, and how it matches."""
         if (exact := self.exact.get(name)) is not None:
             return exact
         for pattern, value in self._open:
@@ -144,7 +144,7 @@ class PatternMap(Generic[V]):
         return None
 
     def matches(self, name: str) -> Iterator[tuple[V, Route]]:
-        """Every value whose pattern matches, in the order of registration, and how."""
+        """Yield every value whose pattern matches, in the order of registration, and how."""
         for pattern, value in self._entries:
             if (route := pattern.match(name)) is not None:
                 yield value, route

@@ -1,4 +1,4 @@
-"""What a channel's members show of themselves: one listed object a user, one entry a membership."""
+"""The presence of a channel's members: one entry for a membership, one listed object for a user."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pondsocket_common import Payload, PresenceEventTypes
 
 @dataclass(frozen=True, slots=True)
 class PresenceChange:
-    """What happened to the list, and the object it happened to."""
+    """How the list changed, and the object that changed."""
 
     kind: PresenceEventTypes
     changed: Payload
@@ -17,22 +17,22 @@ class PresenceChange:
 class Presence:
     """The presence of one channel.
 
-    A user may have several connections; listed is the object set last. So the list knows a JOIN
-    with the first tracked connection, an UPDATE when the listed object changes, and a LEAVE with
-    the last.
+    A user may have several connections; the object set last is listed. So the first connection that
+    is tracked makes a JOIN, a change of the listed object an UPDATE, and the last one that ends a
+    LEAVE.
     """
 
     __slots__ = ("_users",)
 
     def __init__(self) -> None:
-        # user -> membership -> object; the last one of the inner dict is the one listed.
+        # user -> membership -> object; the last object of the inner dict is listed.
         self._users: dict[str, dict[str, Payload]] = {}
 
     def track(self, user_id: str, ref: str, shown: Payload) -> PresenceChange | None:
-        """Show an object for a membership, in place of what it showed before.
+        """Set the object of a membership, in place of its former one.
 
         Returns:
-            What happened to the list; None where the listed object is the same as before.
+            How the list changed; None if the listed object is the same as before.
         """
         entries = self._users.get(user_id)
         if entries is None:
@@ -44,7 +44,7 @@ class Presence:
         return None if shown == listed else PresenceChange(PresenceEventTypes.UPDATE, shown)
 
     def untrack(self, user_id: str, ref: str) -> PresenceChange | None:
-        """Show nothing for a membership any more; None if the list does not change by it."""
+        """Remove the object of a membership. None if the list does not change."""
         entries = self._users.get(user_id, {})
         if ref not in entries:
             return None
@@ -59,20 +59,20 @@ class Presence:
         return PresenceChange(PresenceEventTypes.UPDATE, listed)
 
     def is_tracked(self, user_id: str, ref: str) -> bool:
-        """Whether the membership shows an object."""
+        """Return whether the membership has an object."""
         return ref in self._users.get(user_id, ())
 
     def entries(self) -> Iterator[tuple[str, str, Payload]]:
-        """User, membership and object of everything that is shown."""
+        """Yield the user, the membership and the object of every entry."""
         for user, shown in self._users.items():
             for ref, payload in shown.items():
                 yield user, ref, payload
 
     def listed(self) -> dict[str, Payload]:
-        """The listed object of each user, in the order of their joining."""
+        """Return the listed object of each user, in the order of their joins."""
         return {user: next(reversed(shown.values())) for user, shown in self._users.items()}
 
     def of_user(self, user_id: str) -> Payload | None:
-        """The listed object of a user."""
+        """Return the listed object of a user; None if there is none."""
         entries = self._users.get(user_id)
         return next(reversed(entries.values())) if entries else None

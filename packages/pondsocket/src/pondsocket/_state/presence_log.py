@@ -1,17 +1,17 @@
 """Presence for members that asked for diffs: what they were told, and what has changed since.
 
-What happens to one membership within a tick is one change: a join and an update are a join with
-the latest object, a join and a leave are nothing.
+All that happens to one membership within a tick is one change: a join and an update are a join with
+the latest object; a join and a leave are no change.
 """
 
 from pondsocket_common import PresenceDiff, PresenceEntry
 
 
 class PresenceLog:
-    """The told state of one channel, and the changes not told yet, by membership.
+    """The state that members were told, and the changes that they were not told yet.
 
-    A newcomer is given the told state, not the actual one: then the next diff is right for it as
-    for everybody else, and is encoded once.
+    A new member gets the told state, not the actual one: then the next diff is right for it as for
+    all others, and is encoded once.
     """
 
     __slots__ = ("_changed", "_told")
@@ -21,26 +21,26 @@ class PresenceLog:
         self._changed: dict[str, PresenceEntry | None] = {}
 
     def show(self, entry: PresenceEntry) -> None:
-        """A membership shows this now."""
+        """Note the new object of a membership."""
         self._changed[entry.ref] = entry
 
     def hide(self, ref: str) -> None:
-        """A membership shows nothing any more."""
+        """Note that a membership has no object any more."""
         if ref in self._told:
             self._changed[ref] = None
         else:
             self._changed.pop(ref, None)
 
     def state(self) -> PresenceDiff:
-        """What everybody has been told, as joins."""
+        """Return the told state, as joins."""
         return PresenceDiff(joins=tuple(self._told.values()))
 
     def __bool__(self) -> bool:
-        """Whether there is something to tell."""
+        """Return whether there are changes to tell."""
         return bool(self._changed)
 
     def take(self) -> PresenceDiff:
-        """The changes; from now on they count as told."""
+        """Return the changes. From now on they count as told."""
         joins: list[PresenceEntry] = []
         updates: list[PresenceEntry] = []
         leaves: list[PresenceEntry] = []

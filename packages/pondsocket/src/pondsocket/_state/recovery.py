@@ -1,10 +1,10 @@
 """How a member that was away gets what it missed before it gets anything new.
 
-The gate is a position, not a queue. A member that recovers reads from the history as its outbox
-takes more, and what is broadcast meanwhile only makes the history longer: so a history that is
-larger than an outbox closes nobody. Only what no history keeps (replies, presence) waits here,
-each behind the message that was the latest when it came. Reading the last message and being live
-again are one step, in which nobody else has a turn.
+Catch-up is a position, not a queue. A recovering member reads from the history as fast as its
+outbox has room, and what is broadcast meanwhile only makes the history longer. So a history that is
+larger than an outbox makes no slow consumer. Only what no history keeps (replies, presence) waits
+here, each frame behind the message that was the latest when it came. Reading the last message and
+being live again are one step without an await, so no other task runs in between.
 """
 
 from collections import deque
@@ -20,13 +20,13 @@ T = TypeVar("T")
 # What one join may recover: the protocol's bounds.
 MAX_MISSED: Final = 300
 MAX_MISSED_BYTES: Final = 1_048_576
-# As much as an outbox holds by default.
+# As many as an outbox holds by default.
 MAX_HELD: Final = 1_024
 MAX_HELD_BYTES: Final = 1_048_576
 
 
 class Verdict(Enum):
-    """What becomes of a join's `since`."""
+    """Whether a join's `since` is recovered, or why not."""
 
     NOT_ASKED = auto()
     RECOVERED = auto()
@@ -38,7 +38,7 @@ class Verdict(Enum):
 
 
 class Splice(NamedTuple):
-    """Where a join's frames begin: behind this position, which its acknowledgement tells.
+    """The position after which a join's frames begin. The acknowledgement contains it.
 
     Args:
         verdict: Why they begin there.
@@ -49,7 +49,7 @@ class Splice(NamedTuple):
 
     @property
     def recovered(self) -> bool | None:
-        """What the acknowledgement says; None where nobody asked."""
+        """The acknowledgement's `recovered`; None if the client did not ask."""
         return None if self.verdict is Verdict.NOT_ASKED else self.verdict is Verdict.RECOVERED
 
 
@@ -63,13 +63,13 @@ def splice(
     max_missed: int = MAX_MISSED,
     max_missed_bytes: int = MAX_MISSED_BYTES,
 ) -> Splice:
-    """Where a member's frames are to begin. All that it missed, or nothing.
+    """Decide where a member's frames begin. It gets all that it missed, or nothing of it.
 
     Args:
-        since: Up to where it knows the channel; None: it does not ask.
-        is_user_known: Whether the application gave the user id. An id that the server made up is
-            new with every connection, so it does not say whether an audience meant this peer.
-        latest: How many messages a member that recovers nothing gets.
+        since: The position of the last message that it has; None: it does not ask.
+        is_user_known: Whether the application gave the user id. An id that the server made is new
+            with every connection, so it does not tell whether an audience included this client.
+        latest: How many messages a member gets that recovers nothing.
     """
     verdict = Verdict.NOT_ASKED
     if since is not None:
@@ -103,7 +103,7 @@ def _judge(
 
 
 class Reading(Enum):
-    """How far a member is."""
+    """The state of a member's catch-up."""
 
     BEHIND = auto()
     STALLED = auto()
@@ -113,7 +113,7 @@ class Reading(Enum):
 
 
 class ReadingEvent(Enum):
-    """What can befall it."""
+    """What can happen to a catch-up."""
 
     FULL = auto()
     ROOM = auto()
@@ -133,12 +133,12 @@ READINGS: Final = {
 
 
 class Recovery(Generic[T]):
-    """One member's way from a position to the present.
+    """The catch-up of one member, from a position to the present.
 
     Args:
-        log: The history; it must not end while this is on its way.
-        offset: Up to where the member knows it.
-        user_id: Whose it is; what went to others is not for it.
+        log: The history; it must not end meanwhile.
+        offset: The offset of the last message that the member has.
+        user_id: The member's user, who does not get messages that were for others only.
     """
 
     __slots__ = ("_held", "_held_bytes", "_log", "_max_held", "_user_id", "offset", "state")
@@ -149,7 +149,7 @@ class Recovery(Generic[T]):
         self._log = log
         self._user_id = user_id
         self._max_held = max_held
-        # Each with the offset that was the top when it came.
+        # Each item with the offset that was the latest when it came, and its size.
         self._held: deque[tuple[int, T, int]] = deque()
         self._held_bytes = 0
         self.offset = offset
@@ -157,11 +157,11 @@ class Recovery(Generic[T]):
 
     @property
     def is_at_top(self) -> bool:
-        """Whether nothing comes after what was taken."""
+        """Whether nothing comes after the last item taken."""
         return self.offset == self._log.top and not self._held
 
     def advance(self, event: ReadingEvent) -> bool:
-        """Something happens to it; False: nothing that changes anything."""
+        """Change the state by an event. False if the event changes nothing."""
         following = READINGS.get((self.state, event))
         if following is None:
             return False
@@ -169,8 +169,8 @@ class Recovery(Generic[T]):
         return True
 
     def hold(self, item: T, size: int = 0) -> bool:
-        """Keep something that the history does not have, in its place; False: it is too much."""
-        # One that is larger than the bound passes alone, as in an outbox: no reading would help it.
+        """Hold an item that the history does not keep, in order. False if it is too much."""
+        # An item that is larger than the bound passes alone, as in an outbox: it would never fit.
         is_large = bool(self._held) and self._held_bytes + size > MAX_HELD_BYTES
         if is_large or len(self._held) >= self._max_held:
             return False
@@ -179,7 +179,7 @@ class Recovery(Generic[T]):
         return True
 
     def take(self) -> Kept | T | None:
-        """What comes next. None: nothing any more, and `state` says why."""
+        """Return the next item. None if there is none; `state` says why."""
         if self.state is not Reading.BEHIND:
             return None
         if self.offset + 1 < self._log.first:
@@ -198,7 +198,7 @@ class Recovery(Generic[T]):
         return kept
 
     def leave(self) -> list[T]:
-        """The member goes before it has caught up; what waited is given back, in order."""
+        """End before the member has caught up. Return what is held, in order."""
         self.advance(ReadingEvent.LEFT)
         held = [item for _, item, _ in self._held]
         self._held.clear()

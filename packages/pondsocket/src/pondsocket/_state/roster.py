@@ -1,11 +1,11 @@
-"""Who is there: connections, and the users they belong to."""
+"""Connections, by id and by user."""
 
 from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 
 class Peer(Protocol):
-    """What a roster must know of an entry."""
+    """What a roster has to know of an entry."""
 
     @property
     def connection_id(self) -> str: ...
@@ -23,18 +23,18 @@ class _Several(list[P]):
 
 
 class Roster(Generic[P]):
-    """Entries by connection, one each, and by user, who may have several."""
+    """Entries: one for each connection, and one or several for each user."""
 
     __slots__ = ("_by_connection", "_by_user")
 
     def __init__(self) -> None:
         self._by_connection: dict[str, P] = {}
-        # Most users have one entry, and need no list: 0.17 KiB a member, who is in two rosters
+        # Most users have one entry and need no list: this saves 0.17 KiB a member, in two rosters
         # (`python -m tests.benchmarks`, "Memory of an idle member").
         self._by_user: dict[str, P | _Several[P]] = {}
 
     def add(self, entry: P) -> P | None:
-        """Add an entry; the one it replaces, of the same connection, is given back."""
+        """Add an entry. Return the entry of the same connection that it replaces."""
         replaced = self._by_connection.get(entry.connection_id)
         if replaced is not None:
             self.remove(replaced)
@@ -49,7 +49,7 @@ class Roster(Generic[P]):
         return replaced
 
     def remove(self, entry: P) -> bool:
-        """Remove this very entry; False if it is not, or no longer, there."""
+        """Remove this entry. False if it is not there."""
         if self._by_connection.get(entry.connection_id) is not entry:
             return False
         del self._by_connection[entry.connection_id]
@@ -61,26 +61,26 @@ class Roster(Generic[P]):
         return True
 
     def get(self, connection_id: str) -> P | None:
-        """The entry of a connection."""
+        """Return the entry of a connection."""
         return self._by_connection.get(connection_id)
 
     def of_user(self, user_id: str) -> list[P]:
-        """The entries of a user, oldest first; a copy, so that it may be acted upon."""
+        """Return the entries of a user, oldest first. A copy: the roster may change meanwhile."""
         entries = self._by_user.get(user_id)
         if entries is None:
             return []
         return entries.copy() if isinstance(entries, _Several) else [entries]
 
     def of_users(self, user_ids: Iterable[str]) -> list[P]:
-        """The entries of several users, each once."""
+        """Return the entries of several users, each once."""
         return [entry for user in dict.fromkeys(user_ids) for entry in self.of_user(user)]
 
     def has_user(self, user_id: str) -> bool:
-        """Whether the user has an entry."""
+        """Return whether the user has an entry."""
         return user_id in self._by_user
 
     def users(self) -> list[str]:
-        """The users, in the order of their first entry."""
+        """Return the users, in the order of their first entry."""
         return list(self._by_user)
 
     @property
@@ -89,7 +89,7 @@ class Roster(Generic[P]):
         return len(self._by_user)
 
     def everyone(self) -> Iterable[P]:
-        """Every entry; a view, not to be held while entries come and go."""
+        """Return every entry. A view: do not keep it while entries change."""
         return self._by_connection.values()
 
     def __contains__(self, entry: P) -> bool:

@@ -1,0 +1,50 @@
+"""The bound on frames that are not whole messages: pings, pongs and small fragments.
+
+An application sees and counts messages only. Each of these frames costs the server about as much as
+a message (`python -m tests.fuzz.cost`).
+"""
+
+from typing import Final
+
+# Ten times the events that a pond lets through by default; 1 % of a core.
+RATE: Final = 500.0
+# Five seconds of them. A sender with a buffer of 512 bytes makes so many of 20 messages of 64 KiB.
+BURST: Final = 2_500
+# From this size on, fragments are not counted: a message's size bounds their number.
+LARGE: Final = 1_024
+
+
+class SmallFrames:
+    """Counts the small frames of one connection.
+
+    Args:
+        now: The time, in seconds.
+    """
+
+    __slots__ = ("_pieces", "_seen_at", "_tokens")
+
+    def __init__(self, now: float) -> None:
+        self._tokens = float(BURST)
+        self._seen_at = now
+        self._pieces = 0
+
+    def take_control(self, now: float) -> bool:
+        """Count a ping or a pong; False if it is one too many."""
+        self._tokens = min(float(BURST), self._tokens + (now - self._seen_at) * RATE) - 1
+        self._seen_at = now
+        return self._tokens >= 0
+
+    def take_piece(self, size: int, now: float, *, is_first: bool) -> bool:
+        """Count a fragment of a message; False if it is one too many.
+
+        Args:
+            size: Of its payload, in bytes.
+            is_first: Whether the message begins with it.
+        """
+        if is_first:
+            self._pieces = 0
+        if size >= LARGE:
+            return True
+        # At an allowed rate as well: a message that never ends would be kept for ever.
+        self._pieces += 1
+        return self.take_control(now) and self._pieces <= BURST

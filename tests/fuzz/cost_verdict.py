@@ -1,0 +1,168 @@
+"""What one client costs a second, from what was measured; and whether that is too much. Pure."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from tests.fuzz.cost_inputs import DEFAULTS, EVENTS, Input
+
+# One client may take as much of a core, in per cent.
+MOST_PERCENT: Final = 15.0
+# Reading a message of 104 bytes took so long on the machine that the limits were chosen on.
+REFERENCE_MICROSECONDS: Final = 0.35
+_LOOPS: Final = 20_000
+_TEXT: Final = (
+    b'{"action":"BROADCAST","event":"echo","channelName":"/chat/1","requestId":"1",'
+    b'"payload":{"text":"hello"}}'
+)
+
+
+def loads_microseconds() -> float:
+    """How long this machine takes just now to read a short message."""
+    loads, text, times = orjson.loads, _TEXT, []
+    for _ in range(5):
+        started = time.process_time()
+        for _ in range(_LOOPS):
+            loads(text)
+        times.append((time.process_time() - started) / _LOOPS * 1e6)
+    return statistics.median(times)
+
+
+def slowness(microseconds: Sequence[float]) -> float:
+    """How many times slower than the reference the machine is; 1 where it is faster.
+
+    Args:
+        microseconds: What `loads_microseconds` gave, during the run.
+    """
+    return max(1.0, statistics.median(microseconds) / REFERENCE_MICROSECONDS)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one input costs.
+
+    Args:
+        microseconds: Of the server's CPU.
+        bytes_out: What the server sends for it.
+        kib: By how much all inputs of the sample made the server's memory grow.
+        ends: Whether it ends the connection, which then costs nothing more.
+        refused_microseconds: Of the server's CPU where the rate refuses it; None: as much.
+    """
+
+    microseconds: float
+    bytes_out: float
+    kib: int
+    ends: bool = False
+    refused_microseconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Flood:
+    """What a client costs that sends as fast as it can.
+
+    Args:
+        seconds: How long it sent.
+        cpu_seconds: Of the server, meanwhile.
+        was_closed: Whether the server ended the connection, and so the flood.
+        inputs: How many the server has taken or refused, as far as that is known.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    was_closed: bool
+    inputs: float | None = None
+
+
+NO_FLOOD: Final = Flood(0.0, 0.0, was_closed=True)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row, measured on one server.
+
+    Args:
+        is_judged: Whether too high a cost is a fault there.
+        slowness: By how much the machine is slower than the reference.
+    """
+
+    row: Input
+    unit: Unit
+    flood: Flood
+    is_judged: bool
+    slowness: float = 1.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing shows that the flood went further than the limit of the row."""
+        limit, flood = self.row.limit, self.flood
+        if not flood.was_closed or flood.inputs is None:
+            return True
+        # The burst goes on filling up while it is spent.
+        taken = (limit.burst + limit.rate * flood.seconds) / self.row.tokens
+        refused = (DEFAULTS.max_refusals or 0) if limit.refused else 0
+        return flood.inputs <= 1.5 * (taken + refused)
+
+    @property
+    def per_second(self) -> float:
+        """How many inputs a second the client may go on with, as limits have it."""
+        return self.row.per_second if self.holds else EVENTS.per_second(1)
+
+    @property
+    def percent(self) -> float:
+        """Of one core of the reference machine, for as long as the client goes on."""
+        if self.unit.ends:
+            return 0.0
+        refused = self.unit.refused_microseconds
+        if refused is None or not self.holds:
+            share = self.unit.microseconds * self.per_second / 1e6
+        else:
+            limit = self.row.limit
+            share = self.unit.microseconds * limit.rate / self.row.tokens / 1e6
+            share += refused * limit.refused / 1e6
+        if not self.flood.was_closed:
+            # Not less than by the limit: other work on the machine holds up the flood.
+            share = max(share, self.flood.cpu_seconds / self.flood.seconds)
+        return 100 * share / self.slowness
+
+    @property
+    def is_too_dear(self) -> bool:
+        """Whether the row fails."""
+        return self.is_judged and self.percent > MOST_PERCENT
+
+
+def together(figures: Sequence[Figure]) -> str:
+    """What a client takes that sends the dearest input of each limit, all at once.
+
+    Args:
+        figures: Of one server.
+    """
+    dearest: dict[str, Figure] = {}
+    for figure in figures:
+        limit = figure.row.limit.name
+        is_dearer = limit not in dearest or figure.percent > dearest[limit].percent
+        if figure.is_judged and is_dearer:
+            dearest[limit] = figure
+    parts = [f"{each.row.name} {each.percent:.1f}" for each in dearest.values() if each.percent]
+    percent = sum(each.percent for each in dearest.values())
+    return f"{percent:.1f} % of a core for the dearest of each limit: {', '.join(parts)}"
+
+
+def verdict(figures: Sequence[tuple[str, Figure]]) -> tuple[int, str]:
+    """The exit status and the last lines of the output.
+
+    Args:
+        figures: Each with the name of its server.
+    """
+    faults = [
+        f"{figure.row.name}, {server}: {figure.percent:.0f} % of a core"
+        for server, figure in figures
+        if figure.is_too_dear
+    ]
+    if not faults:
+        return 0, f"ok: no client takes more than {MOST_PERCENT:g} % of a core."
+    lines = [f"FAILED: one client may take {MOST_PERCENT:g} % of a core.", *faults]
+    return 1, "\n  ".join(lines)

@@ -1,0 +1,211 @@
+"""What is made of the figures of `python -m tests.fuzz.cost`, and its table: without a server."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from pondsocket_common import InvalidMessage, decode_client
+
+from tests.fuzz.cost_clients import FrameMeter
+from tests.fuzz.cost_inputs import (
+    BODY_BYTES,
+    CONTROLS,
+    EVENTS,
+    INPUTS,
+    MESSAGE_BYTES,
+    MESSAGES,
+    REFUSED,
+    SMALL_FRAMES,
+    UNBOUND,
+    Input,
+    filled,
+)
+from tests.fuzz.cost_verdict import (
+    NO_FLOOD,
+    REFERENCE_MICROSECONDS,
+    Figure,
+    Flood,
+    Unit,
+    loads_microseconds,
+    slowness,
+    together,
+    verdict,
+)
+
+ROW = Input(name="a row", data=b"{}")
+CLOSED = Flood(seconds=1.0, cpu_seconds=0.5, was_closed=True)
+
+
+def figure(
+    microseconds: float = 100.0, row: Input = ROW, flood: Flood = CLOSED, *, judged: bool = True
+) -> Figure:
+    """A row that costs so much."""
+    return Figure(row, Unit(microseconds, 0.0, 0), flood, judged)
+
+
+# --- the arithmetic -----------------------------------------------------------------------------
+
+
+def test_a_limit_that_ends_the_flood_is_what_a_client_may_go_on_with() -> None:
+    assert figure().per_second == pytest.approx(59.9)
+    assert figure(1_000).percent == pytest.approx(5.99)
+
+
+@pytest.mark.parametrize(
+    ("limit", "messages", "per_second"),
+    [
+        (EVENTS, 1, 59.9),
+        (CONTROLS, 1, 59.9),
+        (EVENTS, 64, 50 / 64 + 9.9),
+        (REFUSED, 1, 9.9),
+        (SMALL_FRAMES, 1, 500.0),
+        (UNBOUND, 1, 0.0),
+    ],
+)
+def test_how_often_an_input_may_come(limit: object, messages: int, per_second: float) -> None:
+    row = replace(ROW, limit=limit, messages=messages)  # type: ignore[arg-type]
+    assert row.per_second == pytest.approx(per_second)
+
+
+def test_an_input_that_takes_much_of_its_limit_costs_less_where_the_rate_refuses_it() -> None:
+    row = replace(ROW, messages=100)
+    unit = Unit(50_000.0, 0.0, 0, refused_microseconds=1_000.0)
+    heavy = Figure(row, unit, NO_FLOOD, is_judged=True)
+    assert heavy.percent == pytest.approx(100 * (50_000 * 0.5 + 1_000 * 9.9) / 1e6)
+    assert replace(heavy, unit=replace(unit, refused_microseconds=None)).percent > heavy.percent
+
+
+def test_a_flood_that_nothing_ends_costs_what_was_measured() -> None:
+    endless = Flood(seconds=10.0, cpu_seconds=1.4, was_closed=False)
+    assert figure(1, flood=endless).percent == pytest.approx(14.0)
+    assert not figure(1, flood=endless).is_too_dear
+    assert figure(1, flood=replace(endless, cpu_seconds=1.6)).is_too_dear
+
+
+def test_a_flood_that_other_work_holds_up_costs_what_the_limit_allows() -> None:
+    held_up = Flood(seconds=10.0, cpu_seconds=1.0, was_closed=False)
+    assert figure(5_000, flood=held_up).percent == pytest.approx(29.95)
+
+
+def test_a_flood_that_a_looser_limit_ends_is_counted_at_the_looser_rate() -> None:
+    row = replace(ROW, limit=REFUSED)
+    in_time = replace(CLOSED, inputs=100.0)
+    assert figure(row=row, flood=in_time).per_second == pytest.approx(9.9)
+    assert figure(row=row, flood=replace(CLOSED, inputs=600.0)).per_second == pytest.approx(59.9)
+
+
+def test_a_burst_that_takes_long_fills_up_meanwhile() -> None:
+    slow = Flood(seconds=10.0, cpu_seconds=5.0, was_closed=True, inputs=1_100.0)
+    assert figure(flood=slow).holds
+
+
+def test_what_ends_its_connection_costs_nothing_more() -> None:
+    ending = replace(figure(), unit=Unit(1_000_000, 0.0, 0, ends=True))
+    assert ending.percent == 0.0
+    assert not ending.is_too_dear
+
+
+def test_shares_of_a_slower_machine_are_those_of_the_reference() -> None:
+    assert slowness([2 * REFERENCE_MICROSECONDS]) == 2.0
+    dear = figure(4_000)
+    assert dear.is_too_dear
+    slower = replace(dear, slowness=slowness([2 * REFERENCE_MICROSECONDS]))
+    assert slower.percent == pytest.approx(dear.percent / 2)
+    assert not slower.is_too_dear
+
+
+def test_a_faster_machine_is_not_made_slower() -> None:
+    assert slowness([REFERENCE_MICROSECONDS / 3]) == 1.0
+
+
+def test_one_odd_moment_is_not_how_slow_the_machine_is() -> None:
+    assert slowness([REFERENCE_MICROSECONDS, REFERENCE_MICROSECONDS, 5.0]) == 1.0
+
+
+def test_reading_a_short_message_takes_microseconds() -> None:
+    assert 0.01 < loads_microseconds() < 100
+
+
+# --- the verdict --------------------------------------------------------------------------------
+
+
+def test_a_row_over_the_share_fails_and_is_named() -> None:
+    status, text = verdict([("SSE", figure(100)), ("plain", figure(3_000))])
+    assert status == 1
+    assert "a row, plain: 18 % of a core" in text
+    assert "SSE" not in text
+
+
+def test_rows_below_the_share_pass() -> None:
+    status, text = verdict([("plain", figure(2_000)), ("SSE", figure(100))])
+    assert (status, text[:2]) == (0, "ok")
+
+
+def test_a_row_that_is_not_judged_fails_nothing() -> None:
+    endless = Flood(seconds=1.0, cpu_seconds=1.0, was_closed=False)
+    assert verdict([("plain", figure(flood=endless, judged=False))])[0] == 0
+
+
+def test_the_dearest_inputs_of_each_limit_are_summed_up() -> None:
+    join = Input(name="a join", data=b"", limit=CONTROLS)
+    unjudged = figure(9_000, judged=False)
+    figures = [figure(100), figure(1_000), figure(2_000, row=join), unjudged]
+    assert together(figures) == (
+        "18.0 % of a core for the dearest of each limit: a row 6.0, a join 12.0"
+    )
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def test_each_row_has_a_name_of_its_own() -> None:
+    assert len({row.name for row in INPUTS}) == len(INPUTS)
+
+
+def test_messages_are_within_the_limits() -> None:
+    for row in MESSAGES:
+        most = MESSAGE_BYTES if "websocket" in row.doors else BODY_BYTES
+        assert len(row.data) <= most, row.name
+
+
+def test_good_messages_are_messages() -> None:
+    for row in MESSAGES:
+        if row.name.startswith("good"):
+            decode_client(row.data)
+
+
+def test_broken_messages_are_none() -> None:
+    broken = [row for row in MESSAGES if row.name in {"JSON that breaks at its end", "no fields"}]
+    assert len(broken) == 2
+    for row in broken:
+        with pytest.raises(InvalidMessage):
+            decode_client(row.data)
+
+
+def test_a_message_is_filled_to_the_last_item() -> None:
+    for size in (1_000, 1_001, 1_002):
+        text = filled("{}", size=size)
+        assert size - 3 < len(text) <= size
+        assert set(map(str, json.loads(text)["payload"]["a"])) == {"{}"}
+
+
+def test_a_sample_stays_within_the_burst() -> None:
+    for row in INPUTS:
+        if row.limit in (EVENTS, CONTROLS, SMALL_FRAMES):
+            assert row.sample * row.tokens < row.limit.burst, row.name
+
+
+# --- the client ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [1, 3, 1_000])
+def test_a_close_frame_is_seen_wherever_it_is_cut(step: int) -> None:
+    sizes = (b"\x81\x7d" + b"x" * 125, b"\x81\x7e\x01\x00" + b"\x88\x02" * 128, b"\x8a\x00")
+    stream = b"".join(sizes)
+    meter = FrameMeter()
+    for at in range(0, len(stream), step):
+        meter.feed(stream[at : at + step])
+    assert (meter.closed, meter.bytes) == (None, len(stream))
+    for byte in b"\x88\x04\x11\x4dno":
+        meter.feed(bytes([byte]))
+    assert meter.closed == 4429
