@@ -3,13 +3,13 @@
 A connection or join context takes one decision; a second one is logged and changes nothing.
 """
 
-from ._connection import ConnectionContext
-from ._event import EventContext
-from ._gateway import GatewayContext
-from ._join import JoinContext
-from ._leave import LeaveContext
-from ._outgoing import OutgoingContext
-from ._sync import SyncEventContext, SyncJoinContext, SyncLeaveContext
+from .connection import ConnectionContext
+from .event import EventContext
+from .gateway import GatewayContext
+from .join import JoinContext
+from .leave import LeaveContext
+from .outgoing import OutgoingContext
+from .sync import SyncEventContext, SyncJoinContext, SyncLeaveContext
 
 __all__ = [
     "ConnectionContext",

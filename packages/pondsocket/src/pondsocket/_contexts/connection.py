@@ -14,7 +14,7 @@ from pondsocket._request import ConnectRequest
 from pondsocket._state.lifecycle import AdmissionEvent
 from pondsocket._state.patterns import Route
 
-from ._decision import Decision
+from .decision import Decision
 
 # A global of its own: before Python 3.12, reading a member of an enum costs 0.3 us.
 _ACCEPT: Final = AdmissionEvent.ACCEPT

@@ -27,8 +27,8 @@ from pondsocket._state.lifecycle import Admission, AdmissionEvent
 from pondsocket._state.patterns import Route
 from pondsocket._state.recovery import Splice
 
-from ._base import ChannelContext
-from ._decision import Decision
+from .base import ChannelContext
+from .decision import Decision
 
 _log: Final = logging.getLogger("pondsocket.lobby")
 # Globals of their own: before Python 3.12, reading a member of an enum costs 0.3 us.

@@ -13,7 +13,7 @@ from pondsocket._member import Member
 from pondsocket._session import Session
 from pondsocket._state.patterns import Route
 
-from ._base import ChannelContext
+from .base import ChannelContext
 
 _log: Final = logging.getLogger("pondsocket.contexts")
 

@@ -12,8 +12,8 @@ from pondsocket._member import Member
 from pondsocket._session import Session
 from pondsocket._state.patterns import Route
 
-from ._base import ChannelContext
-from ._event import EventContext
+from .base import ChannelContext
+from .event import EventContext
 
 
 class GatewayContext(EventContext):

@@ -15,10 +15,10 @@ from pondsocket._channel import Channel
 from pondsocket._identity import LeaveReason, User
 from pondsocket._state.patterns import Route
 
-from ._base import ChannelContext
-from ._event import EventContext
-from ._join import JoinContext
-from ._leave import LeaveContext
+from .base import ChannelContext
+from .event import EventContext
+from .join import JoinContext
+from .leave import LeaveContext
 
 X = TypeVar("X", bound=ChannelContext)
 R = TypeVar("R")
