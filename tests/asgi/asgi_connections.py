@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import ConnectionContext, EventContext, JoinContext, Options, PondSocket
 from pondsocket_asgi import PondASGIApp
-from pondsocket_asgi._pulse import Pulse
+from pondsocket_asgi._transport.heartbeat import Pulse
 from pondsocket_common import SSEDecoder
 
 from tests.virtual_time import virtual_backend
@@ -265,7 +265,7 @@ def count_resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         await anyio.lowlevel.checkpoint()
         return False
 
-    monkeypatch.setattr("pondsocket_asgi._outbox.reset_connection", reset_connection)
+    monkeypatch.setattr("pondsocket_asgi._transport.outbox.reset_connection", reset_connection)
     return asked
 
 
@@ -277,7 +277,7 @@ def count_hurries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(scope["client"][0])
         return True
 
-    monkeypatch.setattr("pondsocket_asgi._outbox.hurry_connection", hurry_connection)
+    monkeypatch.setattr("pondsocket_asgi._transport.outbox.hurry_connection", hurry_connection)
     return asked
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pondsocket import PondSocket
-from pondsocket_asgi._signals import SignalHook
+from pondsocket_asgi._process.signals import SignalHook
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from pondsocket import ConnectionContext, ConnectRequest, PondSocket
 from pondsocket import Session as CoreSession
 from pondsocket_asgi import PondASGIApp
-from pondsocket_asgi._websocket import ASGIWebSocketTransport
+from pondsocket_asgi._transport.websocket import ASGIWebSocketTransport
 
 from tests.asgi.conftest import Pond, Session, join
 

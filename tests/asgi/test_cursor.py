@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pondsocket import PresenceMode, UsageError
-from pondsocket_asgi._cursor import (
+from pondsocket_asgi._resume.cursor import (
     MAX_CURSOR_CHARS,
     CursorEntry,
     CursorFault,

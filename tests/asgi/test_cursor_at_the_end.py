@@ -9,9 +9,9 @@ import anyio.lowlevel
 import pytest
 from pondsocket import History
 from pondsocket.testing import FakeClock
-from pondsocket_asgi import _resume
-from pondsocket_asgi._cursor import MAX_AGE_SECONDS, CursorEntry, CursorKeys
-from pondsocket_asgi._resume import Positions
+from pondsocket_asgi._resume import positions as resume_positions
+from pondsocket_asgi._resume.cursor import MAX_AGE_SECONDS, CursorEntry, CursorKeys
+from pondsocket_asgi._resume.positions import Positions
 from pondsocket_common import Position, SSEDecoder
 
 from tests.asgi.asgi_connections import ASGIConnection, PondSetup, turns
@@ -108,7 +108,7 @@ def test_a_stream_on_which_nothing_moves_says_its_cursor_again_before_it_is_too_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = FakeClock(1_000_000.0)
-    monkeypatch.setattr(_resume, "time", SimpleNamespace(time=clock))
+    monkeypatch.setattr(resume_positions, "time", SimpleNamespace(time=clock))
     keys = CursorKeys()
     signer = keys.signer("/socket")
     member = SimpleNamespace(wants_diffs=False, join_params={})

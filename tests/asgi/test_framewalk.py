@@ -1,7 +1,7 @@
 """Where frames begin and end, however they are cut."""
 
 import pytest
-from pondsocket_asgi._framewalk import FrameWalk
+from pondsocket_asgi._fastlane.frame_boundaries import FrameWalk
 
 from tests.asgi.uvicorn_connection import BINARY, CONT, PING, TEXT, masked
 

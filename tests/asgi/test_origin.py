@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from pondsocket import Options
 from pondsocket.testing import FakeClock
-from pondsocket_asgi._security import RefusalLog
+from pondsocket_asgi._origins import RefusalLog
 from pondsocket_common import Headers
 
 from tests.asgi.conftest import HTTP_RESPONSE, Pond

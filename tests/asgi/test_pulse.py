@@ -8,10 +8,10 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 from pondsocket import Options, PondSocket
-from pondsocket_asgi._cursor import CursorKeys
-from pondsocket_asgi._door import Door
-from pondsocket_asgi._pulse import BEAT_SECONDS, Pulse
-from pondsocket_asgi._security import Doorman
+from pondsocket_asgi._origins import Doorman
+from pondsocket_asgi._resume.cursor import CursorKeys
+from pondsocket_asgi._transport.heartbeat import BEAT_SECONDS, Pulse
+from pondsocket_asgi._transport.shared import Door
 
 from tests.asgi.asgi_connections import (
     KINDS,
@@ -253,7 +253,7 @@ async def test_heartbeats_may_be_switched_off() -> None:
 async def test_a_server_that_pings_often_enough_needs_no_heartbeats(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pondsocket_asgi._websocket.ping_seconds", lambda receive: 20.0)
+    monkeypatch.setattr("pondsocket_asgi._transport.websocket.ping_seconds", lambda receive: 20.0)
     setup = PondSetup(heartbeat_seconds=25)
     async with members(setup, "websocket", "ann") as (ann,):
         await anyio.sleep(300)

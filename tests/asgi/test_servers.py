@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import hypercorn  # noqa: F401 - a server that is not loaded is not looked for
 import pytest
 import uvicorn  # noqa: F401
-from pondsocket_asgi import _servers
-from pondsocket_asgi._servers import HypercornWorker
+from pondsocket_asgi._process import servers
+from pondsocket_asgi._process.servers import HypercornWorker
 
 Value = TypeVar("Value")
 
@@ -55,12 +55,12 @@ def worker(
     ],
 )
 def test_a_server_is_leaving_only_where_it_says_so(server: object, leaving: bool) -> None:
-    assert _servers.is_leaving(SimpleNamespace(__self__=server)) is leaving
+    assert servers.is_leaving(SimpleNamespace(__self__=server)) is leaving
 
 
 @pytest.mark.parametrize("handler", [None, 0, print, object()])
 def test_a_handler_without_a_server_says_nothing(handler: object) -> None:
-    assert not _servers.is_leaving(handler)
+    assert not servers.is_leaving(handler)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_handler_without_a_server_says_nothing(handler: object) -> None:
     ],
 )
 def test_a_peer_that_says_restart_is_not_the_server(said: dict[str, Any], restart: bool) -> None:
-    assert _servers.is_restart({"type": "websocket.disconnect", **said}) is restart
+    assert servers.is_restart({"type": "websocket.disconnect", **said}) is restart
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_a_peer_that_says_restart_is_not_the_server(said: dict[str, Any], restar
 )
 def test_pings_are_those_of_the_server(interval: object, seconds: float | None) -> None:
     protocol = SimpleNamespace(ping_interval=interval)
-    assert called_by_uvicorn(_servers.ping_seconds, protocol) == seconds
+    assert called_by_uvicorn(servers.ping_seconds, protocol) == seconds
     config = SimpleNamespace(websocket_ping_interval=interval)
-    assert called_by_hypercorn(_servers.ping_seconds, config=config) == seconds
+    assert called_by_hypercorn(servers.ping_seconds, config=config) == seconds
 
 
 def test_the_protocol_that_receives_is_asked_and_so_is_one_made_of_it() -> None:
@@ -98,26 +98,26 @@ def test_the_protocol_that_receives_is_asked_and_so_is_one_made_of_it() -> None:
         __module__ = "another.project"
 
     # No call of uvicorn's is about, in which it would be found otherwise.
-    assert _servers.ping_seconds(Uvicorns().receive) == 7
-    assert _servers.ping_seconds(Made().receive) == 7
-    assert _servers.ping_seconds(print) is None
+    assert servers.ping_seconds(Uvicorns().receive) == 7
+    assert servers.ping_seconds(Made().receive) == 7
+    assert servers.ping_seconds(print) is None
 
 
 def test_a_uvicorn_that_is_told_to_ping_and_cannot_does_not_ping() -> None:
     protocol = SimpleNamespace(config=SimpleNamespace(ws_ping_interval=20.0))
-    assert called_by_uvicorn(_servers.ping_seconds, protocol) is None
+    assert called_by_uvicorn(servers.ping_seconds, protocol) is None
 
 
 def test_nothing_is_known_of_other_servers() -> None:
-    assert _servers.ping_seconds() is None
-    assert not _servers.says_restart()
+    assert servers.ping_seconds() is None
+    assert not servers.says_restart()
     assert HypercornWorker.find() is None
 
 
 def test_nothing_is_known_of_servers_that_have_changed() -> None:
-    assert called_by_uvicorn(_servers.ping_seconds, object()) is None
-    assert called_by_uvicorn(_servers.says_restart, object())
-    assert called_by_hypercorn(_servers.ping_seconds, other=1) is None
+    assert called_by_uvicorn(servers.ping_seconds, object()) is None
+    assert called_by_uvicorn(servers.says_restart, object())
+    assert called_by_hypercorn(servers.ping_seconds, other=1) is None
     assert called_by_hypercorn(HypercornWorker.find, other=1) is None
     for changed in (worker(set_=None), worker(timeout=None)):
         send, config = changed

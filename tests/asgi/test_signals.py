@@ -12,8 +12,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import Options, PondSocket
-from pondsocket_asgi import PondASGIApp, _signals
-from pondsocket_asgi._signals import SignalHook
+from pondsocket_asgi import PondASGIApp
+from pondsocket_asgi._process import signals
+from pondsocket_asgi._process.signals import SignalHook
 
 from tests.asgi.held_signals import hold_signals
 
@@ -233,7 +234,7 @@ async def test_nothing_is_held_in_other_threads(
 async def test_a_connection_that_never_ends_does_not_hold_the_signal_for_ever(
     hook: SignalHook, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_signals, "_OVERTIME_SECONDS", 0.05)
+    monkeypatch.setattr(signals, "_OVERTIME_SECONDS", 0.05)
     with hold_signals(hook, PondSocket(options=Options(drain_seconds=0))):
         signal.raise_signal(TERM)
         await until(lambda: server.got)
@@ -247,9 +248,9 @@ async def test_a_signal_that_kills_is_raised_when_the_server_had_time_to_end_by_
 ) -> None:
     raised: list[int] = []
     waits = []
-    monkeypatch.setattr(_signals, "parent_process", lambda: object() if is_worker else None)
-    monkeypatch.setattr(_signals, "_WORKER_SECONDS", 0.1)
-    monkeypatch.setattr(_signals, "_PARTING_SECONDS", 0.05)
+    monkeypatch.setattr(signals, "parent_process", lambda: object() if is_worker else None)
+    monkeypatch.setattr(signals, "_WORKER_SECONDS", 0.1)
+    monkeypatch.setattr(signals, "_PARTING_SECONDS", 0.05)
     timer = threading.Timer
 
     def note(seconds: float, *arguments: Any) -> threading.Timer:
@@ -302,7 +303,7 @@ async def test_a_drain_that_fails_does_not_lose_the_signal(
 async def test_a_forked_child_has_its_signals_for_itself(
     pond: PondSocket, server: FakeServer
 ) -> None:
-    with hold_signals(_signals.hook, pond):
+    with hold_signals(signals.hook, pond):
         child = os.fork()
         if not child:
             os._exit(signal.getsignal(TERM) != server.handle_exit)

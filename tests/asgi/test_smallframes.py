@@ -1,6 +1,6 @@
 """How many small frames a connection may send: counting alone."""
 
-from pondsocket_asgi._smallframes import BURST, LARGE, RATE, SmallFrames
+from pondsocket_asgi._fastlane.small_frames import BURST, LARGE, RATE, SmallFrames
 
 
 def test_a_burst_is_taken_and_one_more_is_not() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from pondsocket_asgi import _app
-from pondsocket_asgi._servers import abort_transport, hurry_transport
-from pondsocket_asgi._sockets import hurry_connection, limit_unacknowledged
+from pondsocket_asgi._process.servers import abort_transport, hurry_transport
+from pondsocket_asgi._process.sockets import hurry_connection, limit_unacknowledged
 
 from tests.asgi.conftest import MakePond
 from tests.asgi.socket_pairs import PATIENCE, Connect, fill, read_to_the_end, user_timeout

@@ -10,8 +10,8 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.lowlevel import RunVar
-from pondsocket_asgi import _sockets
-from pondsocket_asgi._sockets import reset_connection
+from pondsocket_asgi._process import sockets
+from pondsocket_asgi._process.sockets import reset_connection
 
 from tests.asgi.socket_pairs import PATIENCE, Connect, fill, read_to_the_end
 
@@ -151,16 +151,16 @@ async def test_peers_that_stall_together_share_scans(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = [connect() for _ in range(20)]
-    scans: list[_sockets.Lines] = []
+    scans: list[sockets.Lines] = []
 
-    def counted(wanted: _sockets.Lines) -> _sockets.Lines:
+    def counted(wanted: sockets.Lines) -> sockets.Lines:
         assert threading.current_thread() is not threading.main_thread()
         scans.append(wanted)
         return reset(wanted)
 
-    reset = _sockets.reset
-    monkeypatch.setattr(_sockets, "reset", counted)
-    monkeypatch.setattr(_sockets, "_resets", RunVar("_resets"))
+    reset = sockets.reset
+    monkeypatch.setattr(sockets, "reset", counted)
+    monkeypatch.setattr(sockets, "_resets", RunVar("_resets"))
     answers = []
 
     async def ask(scope: dict[str, object]) -> None:
@@ -189,8 +189,8 @@ async def test_a_scan_survives_the_cancellation_of_the_caller(connect: Connect) 
 async def test_without_a_list_of_descriptors_it_says_so_once(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _sockets._tell_once.cache_clear()
-    monkeypatch.setattr(_sockets, "OWN_DESCRIPTORS", "/proc/self/nothing")
+    sockets._tell_once.cache_clear()
+    monkeypatch.setattr(sockets, "OWN_DESCRIPTORS", "/proc/self/nothing")
     pair = connect()
     with caplog.at_level(logging.WARNING, "pondsocket.asgi"):
         assert not await reset_connection(pair.scope())
@@ -212,7 +212,7 @@ def test_a_look_at_the_descriptors_copies_no_file(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch, (tmp_path / "file").open("w"):
         patch.setattr(os, "dup", dup)
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            numbers = [sock.getsockname() for sock in _sockets.own_sockets()]
+            numbers = [sock.getsockname() for sock in sockets.own_sockets()]
             assert listener.getsockname() in numbers
     assert copied
     assert all((mode & 0o170000) == 0o140000 for mode in copied)

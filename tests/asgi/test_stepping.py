@@ -15,8 +15,8 @@ from litestar import Litestar, asgi
 from litestar.types import Receive as LitestarReceive
 from litestar.types import Scope as LitestarScope
 from litestar.types import Send as LitestarSend
-from pondsocket_asgi._outbox import Outbox
-from pondsocket_asgi._stepping import can_step
+from pondsocket_asgi._transport.inline_send import can_step
+from pondsocket_asgi._transport.outbox import Outbox
 from pondsocket_asgi.testing import ASGITestDriver
 from starlette.applications import Starlette
 from starlette.middleware import Middleware

@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 import pytest
 import uvloop
 from pondsocket import PondSocket
-from pondsocket_asgi._signals import SignalHook
-from pondsocket_asgi._wakeup import Wakeup
+from pondsocket_asgi._process.signals import SignalHook
+from pondsocket_asgi._process.wakeup import Wakeup
 
 from tests.asgi.held_signals import hold_signals
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from pondsocket_asgi import _websocket
+from pondsocket_asgi._transport import websocket
 from pondsocket_asgi.testing import ASGITestDriver
 from pondsocket_common import CloseCode
 
@@ -115,7 +115,7 @@ async def test_frames_already_taken_by_the_writer_are_dropped_for_an_abort(
 async def test_a_stalled_peer_does_not_hold_its_call(
     make_pond: MakePond, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pondsocket_asgi._outbox.ABORT_SECONDS", 0.01)
+    monkeypatch.setattr("pondsocket_asgi._transport.outbox.ABORT_SECONDS", 0.01)
     pond = make_pond(outbox_bytes=1000)
     slow = await pond.join_websocket()
     slow.stop_reading()
@@ -218,7 +218,7 @@ async def test_the_servers_own_restart_makes_no_client_slow(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By uvicorn all WebSockets are closed at once; the first that says so begins the drain."""
-    monkeypatch.setattr(_websocket, "says_restart", lambda receive: True)
+    monkeypatch.setattr(websocket, "says_restart", lambda receive: True)
     setup = PondSetup()
     async with members(setup, "websocket", "ann", "bob") as connections:
         sessions = list(setup.endpoint.sessions)

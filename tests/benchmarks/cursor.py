@@ -7,7 +7,7 @@ channels, of which one has moved.
 import time
 from typing import Final
 
-from pondsocket_asgi._cursor import CursorKeys, StreamCursor
+from pondsocket_asgi._resume.cursor import CursorKeys, StreamCursor
 from pondsocket_common import Position
 
 from tests.benchmarks._machine import machine

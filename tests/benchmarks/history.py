@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 import anyio
 from pondsocket import PondSocket
-from pondsocket._state.histories import Histories
-from pondsocket._state.history import Audience, History, HistoryLog
-from pondsocket._state.recovery import Recovery, splice
+from pondsocket._history.log import Audience, History, HistoryLog
+from pondsocket._history.recovery import Recovery, splice
+from pondsocket._history.store import Histories
 from pondsocket_common import Position, ServerActions, ServerMessage, encode_server, fresh_id
 from pondsocket_common import fresh_ref as fresh_epoch
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 import orjson
 import uvloop
 from pondsocket import Frame, leeway, make_room
-from pondsocket._state.limits import TokenBucket
+from pondsocket._state.rates import TokenBucket
 from pondsocket_common import (
     ClientActions,
     ClientMessage,

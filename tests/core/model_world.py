@@ -22,7 +22,7 @@ from pondsocket import (
     PresenceMode,
     Session,
 )
-from pondsocket._member import Member
+from pondsocket._channel.member import Member
 from pondsocket_common import ClientActions, ClientMessage, Payload, encode_client
 
 from tests.core.model_peer import ModelPeer

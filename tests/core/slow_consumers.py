@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pondsocket import Counter, PondSocket, SlowConsumers
-from pondsocket._congestion import Congestion
+from pondsocket._connection.slow_sessions import Congestion
 from pondsocket.testing import MemoryPeer
 
 from tests.core.members import settled

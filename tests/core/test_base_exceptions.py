@@ -20,7 +20,7 @@ from pondsocket import (
     SyncJoinContext,
     SyncLeaveContext,
 )
-from pondsocket._loop import failure_of
+from pondsocket._runtime.loop import failure_of
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import (
     ClientActions,
@@ -368,7 +368,7 @@ async def test_a_connection_that_cannot_go_on_is_closed_with_1011(
     setup = build()
     async with member(setup, "other") as other, connect(setup.pond, "/socket?user=ann") as ann:
         with monkeypatch.context() as patch:
-            patch.setattr("pondsocket._inbox.Inbox.take", fails)
+            patch.setattr("pondsocket._connection.inbound.Inbox.take", fails)
             ann.send("BROADCAST", ROOM, "say")
             assert await ann.wait_closed() is CloseCode.INTERNAL
         goodbye = await ann.receive_event("GOODBYE")

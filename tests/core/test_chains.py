@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import Frame
-from pondsocket._delivery import Chain, LateFrame
+from pondsocket._delivery.fanout import Chain, LateFrame
 
 from tests.core.members import settled
 from tests.core.ponds import ROOM

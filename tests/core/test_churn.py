@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import Channel, CloseCode, JoinContext, LeaveContext, OutgoingContext, Session
-from pondsocket._member import Member
+from pondsocket._channel.member import Member
 from pondsocket.testing import MemoryPeer
 
 from tests.core.members import say, settled

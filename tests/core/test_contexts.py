@@ -12,7 +12,7 @@ from pondsocket import (
     UsageError,
     User,
 )
-from pondsocket._payloads import as_payload, check_event
+from pondsocket._state.payloads import as_payload, check_event
 
 from tests.core.members import events, member, members, say, say_in_two_rooms, settled
 from tests.core.ponds import ROOM, build

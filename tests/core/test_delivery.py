@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import Batch, CloseCode, EventContext, Frame, OutgoingContext
-from pondsocket._delivery import deliver
+from pondsocket._delivery.fanout import deliver
 from pondsocket_common import PresenceEventTypes, PresenceList
 
 from tests.core.members import events, member, members, say, settled

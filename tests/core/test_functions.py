@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import ConnectionContext, ConnectRequest, Options, PondSocket
-from pondsocket._functions import may_wait
+from pondsocket._runtime.functions import may_wait
 from pondsocket_common import Headers, QueryParams
 
 

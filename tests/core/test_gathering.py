@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from pondsocket import Batch, CloseCode, Frame, History, PondSocket
-from pondsocket._gathering import Gathering, Turn
+from pondsocket._delivery.batching import Gathering, Turn
 
 from tests.core.batching import OTHER, batching_setup, heard, tell
 from tests.core.batching_programs import ManualLoop, batch_by_hand

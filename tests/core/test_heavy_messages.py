@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from pondsocket import Options
-from pondsocket._intake import CONTAINERS_PER_MESSAGE, extra_messages
+from pondsocket._connection.limits import CONTAINERS_PER_MESSAGE, extra_messages
 from pondsocket.testing import FakeClock, MemoryPeer, connect
 from pondsocket_common import ClientActions, ClientMessage, encode_client
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pondsocket import UsageError
-from pondsocket._state.histories import Histories
-from pondsocket._state.history import Audience, History, HistoryLog
+from pondsocket._history.log import Audience, History, HistoryLog
+from pondsocket._history.store import Histories
 
 from tests.common.strategies import more
 

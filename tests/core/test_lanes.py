@@ -6,8 +6,8 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket._lanes import Lanes, lead
-from pondsocket._waiting import resume
+from pondsocket._connection.lanes import Lanes, lead
+from pondsocket._runtime.driving import resume
 from pondsocket_common import ClientActions, ClientMessage
 
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pondsocket._state.limits import Strikes, TokenBucket
+from pondsocket._state.rates import Strikes, TokenBucket
 
 
 def test_a_burst_passes_at_once_and_then_the_rate() -> None:

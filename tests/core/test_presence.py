@@ -1,4 +1,4 @@
-from pondsocket._state.presence import Presence, PresenceChange
+from pondsocket._presence.state import Presence, PresenceChange
 from pondsocket_common import PresenceEventTypes
 
 JOIN, UPDATE, LEAVE = PresenceEventTypes.JOIN, PresenceEventTypes.UPDATE, PresenceEventTypes.LEAVE

@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from pondsocket._state.presence_log import PresenceLog
+from pondsocket._presence.diffs import PresenceLog
 from pondsocket_common import PresenceDiff, PresenceEntry
 
 

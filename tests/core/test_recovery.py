@@ -6,8 +6,8 @@ from typing import Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pondsocket._state.history import Audience, History, HistoryLog, Kept
-from pondsocket._state.recovery import (
+from pondsocket._history.log import Audience, History, HistoryLog, Kept
+from pondsocket._history.recovery import (
     READINGS,
     Reading,
     ReadingEvent,

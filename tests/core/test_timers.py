@@ -9,7 +9,7 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 from pondsocket._environment import Work
-from pondsocket._timers import Spawn, Timers
+from pondsocket._runtime.timers import Spawn, Timers
 
 from tests.core.members import settled
 

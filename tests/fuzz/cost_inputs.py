@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from pondsocket import Options
-from pondsocket._intake import FAULTS_PER_MESSAGE, extra_messages
-from pondsocket_asgi._smallframes import BURST, RATE
+from pondsocket._connection.limits import FAULTS_PER_MESSAGE, extra_messages
+from pondsocket_asgi._fastlane.small_frames import BURST, RATE
 from pydantic import BaseModel, ValidationError
 
 from tests.fuzz.cost_app import Either, Fits

@@ -5,8 +5,8 @@ from typing import Any
 
 from pondsocket import ConnectionContext, EventContext, PondSocket
 from pondsocket_asgi import PondASGIApp
-from pondsocket_asgi._servers import HypercornWorker, ping_seconds, says_restart
-from pondsocket_asgi._signals import hook
+from pondsocket_asgi._process.servers import HypercornWorker, ping_seconds, says_restart
+from pondsocket_asgi._process.signals import hook
 
 
 async def tell(ctx: ConnectionContext) -> None:

@@ -1,8 +1,9 @@
 """PondSocket as an ASGI app: WebSocket, Server-Sent Events and lifespan."""
 
+from pondsocket_asgi._process.redact import RedactSecrets
+from pondsocket_asgi._transport.websocket import ASGIWebSocketTransport
+
 from ._app import PondASGIApp
-from ._redact import RedactSecrets
-from ._websocket import ASGIWebSocketTransport
 
 __version__ = "0.1.0"
 

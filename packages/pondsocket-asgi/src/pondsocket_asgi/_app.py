@@ -4,16 +4,17 @@ from collections.abc import Sequence
 
 from pondsocket import PondSocket
 
-from ._cursor import CursorKeys
-from ._door import Door
+from pondsocket_asgi._http.routes import serve_http
+from pondsocket_asgi._process.signals import hook
+from pondsocket_asgi._process.sockets import limit_unacknowledged
+from pondsocket_asgi._resume.cursor import CursorKeys
+from pondsocket_asgi._transport.inline_send import running_asyncio
+from pondsocket_asgi._transport.shared import Door
+from pondsocket_asgi._transport.websocket import open_websocket
+
 from ._lifespan import serve_lifespan
+from ._origins import Doorman
 from ._scope import Receive, Scope, Send
-from ._security import Doorman
-from ._signals import hook
-from ._sockets import limit_unacknowledged
-from ._sse import serve_http
-from ._stepping import running_asyncio
-from ._websocket import open_websocket
 
 
 class PondASGIApp:

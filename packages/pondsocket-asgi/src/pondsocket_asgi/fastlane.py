@@ -10,7 +10,7 @@ from which this inherits. Three things that happen many times a second bypass th
   through the parser of websockets. Messages may bypass the parser only while it is between two
   messages; so those bytes are followed, frame by frame, until it is;
 * pings, pongs and small fragments, which uvicorn takes without a limit: they are counted
-  (`_bounded`);
+  (`_fastlane.bounded_protocol`);
 * the queue of messages to the app: a deque in place of an asyncio.Queue, and reading is paused when
   much is waiting, not at each message.
 
@@ -35,9 +35,10 @@ from websockets.http11 import Request
 from websockets.protocol import Protocol as WebSocketProtocol
 from websockets.protocol import State
 
-from ._bounded import TOO_MANY, BoundedProtocol
-from ._framewalk import FrameWalk
-from ._received import Received
+from pondsocket_asgi._fastlane.bounded_protocol import TOO_MANY, BoundedProtocol
+from pondsocket_asgi._fastlane.frame_boundaries import FrameWalk
+from pondsocket_asgi._fastlane.received import Received
+
 from ._scope import FAST_LANE
 
 if TYPE_CHECKING:

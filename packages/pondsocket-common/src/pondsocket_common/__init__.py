@@ -1,6 +1,8 @@
 """The wire protocol of PondSocket: messages, their JSON, and Server-Sent Events framing."""
 
-from ._codec import (
+from pondsocket_common._codec.json_values import dump_json
+from pondsocket_common._codec.names import is_channel_name, is_name
+from pondsocket_common._codec.pond import (
     MAX_BATCH,
     decode_client,
     decode_client_batch,
@@ -10,6 +12,17 @@ from ._codec import (
     encode_server,
     message_bytes,
 )
+from pondsocket_common._framing.sse import SSEDecoder, SSEEvent, sse_comment, sse_frame, sse_retry
+from pondsocket_common._framing.websocket import websocket_frame
+from pondsocket_common._http.headers import (
+    CONNECTION_ID_HEADER,
+    EVENT_STREAM,
+    Headers,
+    QueryParams,
+    parse_cookies,
+)
+from pondsocket_common._http.origins import AllowedOrigins, Origin, is_own_origin, parse_origin
+
 from ._enums import (
     GATEWAY,
     RESERVED_EVENTS,
@@ -23,9 +36,7 @@ from ._enums import (
     SystemEvents,
 )
 from ._errors import EncodingError, InvalidMessage, PondSocketError
-from ._headers import CONNECTION_ID_HEADER, EVENT_STREAM, Headers, QueryParams, parse_cookies
 from ._ids import fresh_epoch, fresh_id, fresh_ref
-from ._json import dump_json
 from ._messages import (
     Acknowledged,
     ClientMessage,
@@ -47,10 +58,6 @@ from ._messages import (
     ServerMessage,
     ServerPayload,
 )
-from ._names import is_channel_name, is_name
-from ._origins import AllowedOrigins, Origin, is_own_origin, parse_origin
-from ._sse import SSEDecoder, SSEEvent, sse_comment, sse_frame, sse_retry
-from ._websocket import websocket_frame
 
 __version__ = "0.1.0"
 

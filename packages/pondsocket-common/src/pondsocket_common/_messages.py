@@ -1,4 +1,4 @@
-"""The messages, as frozen types. `_codec` defines their form on the wire.
+"""The messages, as frozen types. `_codec.pond` defines their form on the wire.
 
 `ClientMessage` and `ServerMessage` are the envelopes. Payloads of the application are plain
 mappings. Payloads of the server's own have a type each, in the order of the protocol's table.

@@ -19,9 +19,10 @@ from pondsocket_common import (
     SystemEvents,
 )
 
-from ._channel import Channel
-from ._channel_handle import ChannelHandle
-from ._contexts import (
+from pondsocket._channel.channel import Channel
+from pondsocket._channel.handle import ChannelHandle
+from pondsocket._connection.session import Session
+from pondsocket._contexts import (
     ConnectionContext,
     EventContext,
     JoinContext,
@@ -31,24 +32,24 @@ from ._contexts import (
     SyncJoinContext,
     SyncLeaveContext,
 )
-from ._delivery import Outlet
-from ._depends import Depends
+from pondsocket._delivery.fanout import Outlet
+from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._delivery.queue import leeway, make_room
+from pondsocket._delivery.slow_consumers import Conflate, SlowConsumers, conflate
+from pondsocket._handlers.dependencies import Depends
+from pondsocket._handlers.interception import OutgoingHandler, OutgoingMiddleware
+from pondsocket._handlers.registration import Handler, Middleware, Next
+from pondsocket._history.log import History
+from pondsocket._state.patterns import Route
+from pondsocket._state.request import ConnectRequest, Refusal
+from pondsocket._state.user import LeaveReason, User
+from pondsocket._telemetry.hooks import Counter, Hooks, Metrics
+
 from ._endpoint import Endpoint
 from ._errors import InvalidPayload, PondError, UsageError
-from ._frames import Batch, Frame
-from ._handlers import Handler, Middleware, Next
-from ._hooks import Counter, Hooks, Metrics
-from ._identity import LeaveReason, User
 from ._lobby import Lobby
 from ._options import Options
-from ._outgoing import OutgoingHandler, OutgoingMiddleware
-from ._request import ConnectRequest, Refusal
 from ._server import PondSocket
-from ._session import Session
-from ._slow_consumers import Conflate, SlowConsumers, conflate
-from ._state.backlog import leeway, make_room
-from ._state.history import History
-from ._state.patterns import Route
 
 __version__ = "0.1.0"
 

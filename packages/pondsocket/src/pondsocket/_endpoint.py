@@ -16,27 +16,28 @@ from pondsocket_common import (
     is_name,
 )
 
-from . import _answers as answers
-from ._channel import Channel
-from ._congestion import Congestion
-from ._contexts import ConnectionContext, GatewayContext, JoinContext
-from ._doorkeeper import Doorkeeper, Identify
+from pondsocket._channel.channel import Channel
+from pondsocket._channel.member import Member
+from pondsocket._connection.session import Session
+from pondsocket._connection.slow_sessions import Congestion
+from pondsocket._contexts import ConnectionContext, GatewayContext, JoinContext
+from pondsocket._delivery import replies as answers
+from pondsocket._delivery.slow_consumers import SlowConsumers
+from pondsocket._handlers.admission import Doorkeeper, Identify
+from pondsocket._handlers.events import Events, TakesEvents
+from pondsocket._handlers.registration import Handler, Middleware
+from pondsocket._history.log import History
+from pondsocket._history.store import Histories
+from pondsocket._state.lifecycle import Phase
+from pondsocket._state.patterns import Pattern, PatternMap, Route
+from pondsocket._state.request import ConnectRequest, Refusal
+from pondsocket._state.roster import Roster
+from pondsocket._state.user import LeaveReason
+
 from ._environment import Environment, Work
 from ._errors import UsageError
-from ._events import Events, TakesEvents
-from ._handlers import Handler, Middleware
-from ._identity import LeaveReason
 from ._lobby import Lobby
-from ._member import Member
 from ._options import check_origins
-from ._request import ConnectRequest, Refusal
-from ._session import Session
-from ._slow_consumers import SlowConsumers
-from ._state.histories import Histories
-from ._state.history import History
-from ._state.lifecycle import Phase
-from ._state.patterns import Pattern, PatternMap, Route
-from ._state.roster import Roster
 
 _log: Final = logging.getLogger("pondsocket.endpoint")
 # By names of their own: before Python 3.12 reading a member of an enum costs 0.3 us.

@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 import anyio
 import anyio.abc
 
-from ._gathering import Turn
-from ._hooks import Observer
-from ._loop import Loop
+from pondsocket._delivery.batching import Turn
+from pondsocket._runtime.loop import Loop
+from pondsocket._runtime.threads import Threads
+from pondsocket._telemetry.hooks import Observer
+
 from ._options import Options
-from ._threads import Threads
 
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Starts work that is to be awaited later."""

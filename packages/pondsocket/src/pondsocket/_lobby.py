@@ -17,26 +17,32 @@ from pondsocket_common import (
     fresh_epoch,
 )
 
-from . import _answers as answers
-from ._channel import Channel
-from ._contexts import EventContext, JoinContext, LeaveContext
+from pondsocket._channel.channel import Channel
+from pondsocket._channel.member import Departure, Intercept, Member
+from pondsocket._connection.session import Session
+from pondsocket._contexts import EventContext, JoinContext, LeaveContext
+from pondsocket._delivery import replies as answers
+from pondsocket._delivery.frame import Frame
+from pondsocket._delivery.slow_consumers import SlowConsumers, check_policy
+from pondsocket._handlers.events import Events, TakesEvents
+from pondsocket._handlers.interception import (
+    BoundOutgoing,
+    Outgoing,
+    OutgoingHandler,
+    OutgoingMiddleware,
+)
+from pondsocket._handlers.kinds import JOIN, LEAVE
+from pondsocket._handlers.registration import Handler, Middleware, Registration
+from pondsocket._history.log import History
+from pondsocket._history.store import Histories
+from pondsocket._runtime.driving import noticing
+from pondsocket._runtime.loop import failure_of
+from pondsocket._state.lifecycle import Admission
+from pondsocket._state.patterns import Pattern, PatternMap, Route
+from pondsocket._state.user import LeaveReason
+
 from ._environment import Environment, Work
 from ._errors import InvalidPayload, PondError, UsageError
-from ._events import Events, TakesEvents
-from ._frames import Frame
-from ._handlers import Handler, Middleware, Registration
-from ._identity import LeaveReason
-from ._kinds import JOIN, LEAVE
-from ._loop import failure_of
-from ._member import Departure, Intercept, Member
-from ._outgoing import BoundOutgoing, Outgoing, OutgoingHandler, OutgoingMiddleware
-from ._session import Session
-from ._slow_consumers import SlowConsumers, check_policy
-from ._state.histories import Histories
-from ._state.history import History
-from ._state.lifecycle import Admission
-from ._state.patterns import Pattern, PatternMap, Route
-from ._waiting import noticing
 
 _log: Final = logging.getLogger("pondsocket.lobby")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.

@@ -12,21 +12,22 @@ import anyio
 import anyio.abc
 from pondsocket_common import CloseCode
 
-from ._channel import Channel
-from ._channel_handle import ChannelHandle
-from ._contexts import ConnectionContext
-from ._doorkeeper import Identify
+from pondsocket._channel.channel import Channel
+from pondsocket._channel.handle import ChannelHandle
+from pondsocket._connection.session import Session
+from pondsocket._contexts import ConnectionContext
+from pondsocket._delivery.batching import EventLoop
+from pondsocket._handlers.admission import Identify
+from pondsocket._handlers.registration import Handler, Middleware
+from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
+from pondsocket._state.patterns import PatternMap, Route
+from pondsocket._state.request import ConnectRequest, Refusal
+from pondsocket._telemetry.hooks import Hooks, Metrics, Observer
+
 from ._endpoint import Endpoint
 from ._environment import Environment
 from ._errors import UsageError
-from ._gathering import EventLoop
-from ._handlers import Handler, Middleware
-from ._hooks import Hooks, Metrics, Observer
 from ._options import Options
-from ._request import ConnectRequest, Refusal
-from ._session import Session
-from ._state.lifecycle import PHASES, Phase, PhaseEvent
-from ._state.patterns import PatternMap, Route
 
 # One core can serve so many clients a second that connect and join again (about 1 ms each), and
 # still do its other work.

@@ -28,12 +28,13 @@ from pondsocket_common import (
     fresh_id,
 )
 
+from pondsocket._connection.session import Session
+from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._delivery.queue import leeway, make_room
+from pondsocket._state.request import ConnectRequest, Refusal, Transport
+
 from ._errors import UsageError
-from ._frames import Batch, Frame
-from ._request import ConnectRequest, Refusal, Transport
 from ._server import PondSocket
-from ._session import Session
-from ._state.backlog import leeway, make_room
 
 __all__ = ["ConnectionRefusedByPond", "FakeClock", "MemoryPeer", "connect"]
 

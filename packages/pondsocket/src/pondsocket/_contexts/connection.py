@@ -5,14 +5,14 @@ from typing import Any, Final
 
 from pondsocket_common import GATEWAY, Headers, QueryParams, fresh_id, is_name
 
-from pondsocket import _answers as answers
+from pondsocket._delivery import replies as answers
+from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
-from pondsocket._frames import Frame
-from pondsocket._payloads import as_payload, check_event
-from pondsocket._request import ConnectRequest
 from pondsocket._state.lifecycle import AdmissionEvent
 from pondsocket._state.patterns import Route
+from pondsocket._state.payloads import as_payload, check_event
+from pondsocket._state.request import ConnectRequest
 
 from .decision import Decision
 

@@ -6,12 +6,12 @@ from typing import Final
 
 from pondsocket_common import ClientMessage, Payload
 
-from pondsocket import _answers as answers
-from pondsocket._channel import Channel
-from pondsocket._identity import User
-from pondsocket._member import Member
-from pondsocket._session import Session
+from pondsocket._channel.channel import Channel
+from pondsocket._channel.member import Member
+from pondsocket._connection.session import Session
+from pondsocket._delivery import replies as answers
 from pondsocket._state.patterns import Route
+from pondsocket._state.user import User
 
 from .base import ChannelContext
 

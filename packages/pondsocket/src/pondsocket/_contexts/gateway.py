@@ -5,12 +5,12 @@ from typing import Any, NoReturn
 
 from pondsocket_common import ClientMessage, Payload
 
-from pondsocket._channel import Channel
+from pondsocket._channel.channel import Channel
+from pondsocket._channel.member import Member
+from pondsocket._connection.session import Session
 from pondsocket._errors import UsageError
-from pondsocket._identity import User
-from pondsocket._member import Member
-from pondsocket._session import Session
 from pondsocket._state.patterns import Route
+from pondsocket._state.user import User
 
 from .base import ChannelContext
 from .event import EventContext

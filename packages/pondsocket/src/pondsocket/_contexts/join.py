@@ -15,17 +15,17 @@ from pondsocket_common import (
     SystemEvents,
 )
 
-from pondsocket import _answers as answers
-from pondsocket._channel import Channel
+from pondsocket._channel.channel import Channel
+from pondsocket._channel.member import Member
+from pondsocket._connection.session import Session
+from pondsocket._delivery import replies as answers
+from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Work
 from pondsocket._errors import InvalidPayload, UsageError, check_code
-from pondsocket._frames import Frame
-from pondsocket._identity import LeaveReason, User
-from pondsocket._member import Member
-from pondsocket._session import Session
+from pondsocket._history.recovery import Splice
 from pondsocket._state.lifecycle import Admission, AdmissionEvent
 from pondsocket._state.patterns import Route
-from pondsocket._state.recovery import Splice
+from pondsocket._state.user import LeaveReason, User
 
 from .base import ChannelContext
 from .decision import Decision

@@ -1,8 +1,8 @@
 """The context of a leave handler."""
 
-from pondsocket._channel import Channel
-from pondsocket._identity import LeaveReason, User
-from pondsocket._member import Departure
+from pondsocket._channel.channel import Channel
+from pondsocket._channel.member import Departure
+from pondsocket._state.user import LeaveReason, User
 
 
 class LeaveContext:

@@ -2,10 +2,10 @@
 
 from pondsocket_common import Payload
 
-from pondsocket._channel import Channel
-from pondsocket._identity import User
-from pondsocket._member import Member
-from pondsocket._payloads import as_payload
+from pondsocket._channel.channel import Channel
+from pondsocket._channel.member import Member
+from pondsocket._state.payloads import as_payload
+from pondsocket._state.user import User
 
 
 class OutgoingContext:

@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 import anyio.from_thread
 from pondsocket_common import Payload, Position, ServerMessage
 
-from pondsocket._channel import Channel
-from pondsocket._identity import LeaveReason, User
+from pondsocket._channel.channel import Channel
 from pondsocket._state.patterns import Route
+from pondsocket._state.user import LeaveReason, User
 
 from .base import ChannelContext
 from .event import EventContext

@@ -1,0 +1,1 @@
+"""What the fast lane is made of; only `fastlane` imports it."""

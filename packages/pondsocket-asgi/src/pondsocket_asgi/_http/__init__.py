@@ -1,0 +1,1 @@
+"""HTTP requests: event streams and the messages that belong to them."""

@@ -1,0 +1,207 @@
+"""The SSE transport's requests: GET opens a stream, POST sends a message, DELETE ends it."""
+
+from typing import Final
+from weakref import WeakValueDictionary
+
+import anyio
+from pondsocket import ConnectRequest, Refusal, Session
+from pondsocket_common import CONNECTION_ID_HEADER, CloseCode, ErrorTypes
+
+from pondsocket_asgi._origins import HeaderList, preflight
+from pondsocket_asgi._resume.positions import Positions
+from pondsocket_asgi._scope import (
+    Receive,
+    Scope,
+    Send,
+    accepts_event_stream,
+    connect_request,
+    headers,
+    is_json,
+    is_old_http,
+    refusal_headers,
+    relative_path,
+    stripped_upgrade,
+)
+from pondsocket_asgi._transport.event_stream import SSEStream
+from pondsocket_asgi._transport.outbox import PeerGone, logger, put
+from pondsocket_asgi._transport.shared import Door
+
+from .body import Body
+
+_METHODS: Final = b"GET, POST, DELETE, OPTIONS"
+_BODILESS: Final = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE")
+_CLOSE: Final = (b"connection", b"close")
+
+
+async def serve_http(door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one HTTP request."""
+    try:
+        await _Exchange(door, scope, receive, send).serve()
+    except PeerGone as gone:
+        logger.debug("A peer left before its answer: %r", gone.__cause__)
+
+
+class _Exchange:
+    """One request and its response."""
+
+    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+        self._door = door
+        self._pond = door.pond
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._headers = headers(scope)
+        options = door.pond.options
+        self._body = Body(receive, self._headers, options.max_post_bytes, options.post_timeout)
+        self._always: HeaderList = []  # headers of every response
+
+    async def serve(self) -> None:
+        """Check the origin, then answer by method."""
+        refusal, self._always = self._door.doorman.check(relative_path(self._scope), self._headers)
+        if refusal is not None:
+            await self._refuse_body(refusal)
+            return
+        match self._scope["method"]:
+            case "GET":
+                await self._open_stream()
+            case "POST":
+                await self._take_post()
+            case "DELETE":
+                await self._delete()
+            case "OPTIONS":
+                asked = preflight(self._headers) if self._always else []
+                await self._respond(204, b"", [(b"allow", _METHODS), *asked])
+            case method:
+                unknown = _invalid(405, f"{method} is not a method of this path.")
+                await self._refuse_body(unknown, (b"allow", _METHODS))
+
+    async def _open_stream(self) -> None:
+        request = connect_request(self._scope, "sse")
+        if isinstance(request, Refusal):
+            await self._refuse(request)
+        elif not accepts_event_stream(self._headers):
+            await self._refuse_page()
+        elif isinstance(outcome := await self._pond.connect(request), Refusal):
+            await self._refuse(outcome)
+        else:
+            positions = Positions(outcome, self._door.cursor_keys)
+            positions.resume(request)
+            await SSEStream(
+                self._scope,
+                self._receive,
+                self._send,
+                outcome,
+                self._door.pulse,
+                positions,
+                is_unnamed=request.query.get("sse") == "unnamed",
+                headers=self._always,
+            ).run()
+
+    async def _refuse_page(self) -> None:
+        if not stripped_upgrade(self._headers):
+            message = "Page not found. There are streams here, for Accept: text/event-stream."
+            await self._refuse(_not_found(message))
+            return
+        # RFC 9110, section 15.5.22: the response names what to upgrade to.
+        message = (
+            "This WebSocket handshake came as a plain request: a proxy in front does not pass on"
+            " its Upgrade and Connection headers, or this server takes no WebSockets."
+        )
+        upgrade = [(b"upgrade", b"websocket")]
+        if is_old_http(self._scope):
+            upgrade.append((b"connection", b"upgrade"))
+        await self._refuse(_invalid(426, message), *upgrade)
+
+    async def _take_post(self) -> None:
+        named = self._named()
+        if isinstance(named, Refusal):
+            await self._refuse_body(self._unless_leaving(named))
+            return
+        connection_id, request = named
+        if self._pond.find_stream(connection_id, request) is None:
+            await self._refuse_body(self._unless_leaving(_NOT_FOUND))
+            return
+        body = await self._read_message()
+        if body is None:
+            return
+        # The client's identity is checked only now, one POST at a time: the application may take
+        # long to check it, and messages keep the order in which their bodies arrived.
+        async with _turn_of(connection_id):
+            found = await self._find(connection_id, request)
+            refusal = found if isinstance(found, Refusal) else found.post(body)
+        if refusal is None:
+            await self._respond(204, b"")
+        else:
+            await self._refuse_body(self._unless_leaving(refusal))
+
+    async def _read_message(self) -> bytes | Refusal | None:
+        if not is_json(self._headers):
+            return _invalid(415, "A message is sent as application/json.")
+        return await self._body.read()
+
+    def _unless_leaving(self, refusal: Refusal) -> Refusal:
+        # A client may well send a message at the moment when a drain closes its stream.
+        if refusal.status != 404:
+            return refusal
+        return _NOT_FOUND if self._pond.is_ready else Refusal.leaving()
+
+    async def _delete(self) -> None:
+        named = self._named()
+        found = named if isinstance(named, Refusal) else await self._find(*named)
+        if isinstance(found, Refusal):
+            await self._refuse(found)
+        else:
+            found.close(CloseCode.NORMAL, "Closed by the client.")
+            await self._respond(204, b"")
+
+    def _named(self) -> tuple[str, ConnectRequest] | Refusal:
+        """Return the connection id that the request names, and the request."""
+        request: ConnectRequest | Refusal = connect_request(self._scope, "sse")
+        if isinstance(request, Refusal):
+            return request
+        connection_id = self._headers.get(CONNECTION_ID_HEADER)
+        if not connection_id:
+            return _invalid(400, "The header X-Connection-ID is missing.")
+        return connection_id, request
+
+    async def _find(self, connection_id: str, request: ConnectRequest) -> Session | Refusal:
+        # The same answer for an unknown id, another path, transport or identity: it must not reveal
+        # which.
+        return await self._pond.find_session(connection_id, request) or _NOT_FOUND
+
+    async def _refuse_body(self, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
+        """Refuse a request whose body, if it has one, was not read to its end."""
+        if self._scope["method"] not in _BODILESS:
+            await self._body.discard()
+            if self._body.is_unread and is_old_http(self._scope):
+                more = (*more, _CLOSE)  # no request can follow an unread body
+        await self._refuse(refusal, *more)
+
+    async def _refuse(self, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
+        body = refusal.body()
+        await self._respond(refusal.status, body, [*refusal_headers(refusal, body), *more])
+
+    async def _respond(self, status: int, body: bytes, named: HeaderList | None = None) -> None:
+        named = [*(named or ()), *self._always]
+        await put(self._send, {"type": "http.response.start", "status": status, "headers": named})
+        await put(self._send, {"type": "http.response.body", "body": body})
+
+
+def _turn_of(connection_id: str) -> anyio.Lock:
+    return _turns.get(connection_id) or _turns.setdefault(
+        connection_id, anyio.Lock(fast_acquire=True)
+    )
+
+
+def _invalid(status: int, message: str) -> Refusal:
+    return Refusal(status, ErrorTypes.INVALID_MESSAGE, message)
+
+
+def _not_found(message: str) -> Refusal:
+    return Refusal(404, "NOT_FOUND", message)
+
+
+# The same answer for every fault of a connection.
+_NOT_FOUND: Final = _not_found("Connection not found.")
+# By connection id. An entry lives as long as one of its POSTs holds the lock or waits for it.
+_turns: Final[WeakValueDictionary[str, anyio.Lock]] = WeakValueDictionary()

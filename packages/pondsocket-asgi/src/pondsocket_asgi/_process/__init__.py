@@ -1,0 +1,1 @@
+"""What the app shares with its server and the system: signals, sockets, logs."""

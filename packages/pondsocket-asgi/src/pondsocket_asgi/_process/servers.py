@@ -1,0 +1,183 @@
+"""What only a server's internals tell: whether it is ending, and whether it sends pings.
+
+ASGI has neither. No other module of this package knows a server by name, but `fastlane`. What is
+not found is None or False, and everything works without it. Most of it is found in the call stack,
+so these functions are called in the task in which the server runs the app. Tests against the real
+servers (`tests/integration/test_deploys_inside.py`) fail if one no longer has what this looks for.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Final
+
+from pondsocket_asgi._scope import Message
+
+from .sockets import hurry_socket, reset_when_closed
+
+# Seconds. Hypercorn cuts what is left after its graceful_timeout; the last closes need some time.
+_MARGIN: Final = 0.5
+_UVICORN_WEBSOCKETS: Final = "uvicorn.protocols.websockets."
+# Methods of asyncio.Transport; uvloop's transport is no subclass of it.
+_ASKED_OF_TRANSPORTS: Final = ("get_extra_info", "abort")
+
+
+def is_leaving(handler: object) -> bool:
+    """Return whether the server with this signal handler has begun to end.
+
+    It knows uvicorn's Server, which ends by a signal, by an attribute, or when it reaches its
+    `--limit-max-requests`; the last sets no attribute, but closes its listeners.
+    """
+    server = getattr(handler, "__self__", None)
+    if getattr(server, "should_exit", False) is True:
+        return True
+    listeners: list[Any] = getattr(server, "servers", None) or []
+    try:
+        return bool(listeners) and not any(listener.is_serving() for listener in listeners)
+    except (AttributeError, TypeError):
+        return False
+
+
+def says_restart(receive: object = None) -> bool:
+    """Return whether `is_restart` can tell for the WebSocket that is being opened."""
+    return _uvicorn(receive) is not None
+
+
+def is_restart(disconnect: Message) -> bool:
+    """Return whether uvicorn closed this WebSocket because it ends, and not the peer.
+
+    A peer may send 1012 as well, and must not cause a drain. uvicorn passes on a peer's reason,
+    even an empty one, and gives none of its own.
+    """
+    return disconnect.get("code") == 1012 and "reason" not in disconnect
+
+
+def ping_seconds(receive: object = None) -> float | None:
+    """Return how often the server pings the WebSocket being opened. None: never, or unknown."""
+    if (uvicorn := _uvicorn(receive)) is not None:
+        # From the connection, not from the configuration: until 0.44 and 0.46, two of the three
+        # implementations ignored `--ws-ping-interval`, and have no such attribute.
+        interval = getattr(uvicorn, "ping_interval", None)
+    else:
+        call = _hypercorn()
+        config = call.f_locals.get("config") if call is not None else None
+        interval = getattr(config, "websocket_ping_interval", None)
+    return float(interval) if isinstance(interval, int | float) and interval > 0 else None
+
+
+def hurry_transport(receive: object) -> bool:
+    """Do what `hurry_connection` does, to the connection that `receive` reads from.
+
+    uvicorn's `receive` is a method of an object that has the transport. False only if the transport
+    is not found; then the caller looks the connection up by its addresses.
+    """
+    transport = _transport(receive)
+    if transport is None:
+        return False
+    if (sock := _socket_of(transport)) is not None:
+        hurry_socket(sock)
+    return True
+
+
+def abort_transport(receive: object) -> bool:
+    """Do what `reset_connection` does, likewise. Must be called in the event loop."""
+    transport = _transport(receive)
+    if transport is None:
+        return False
+    if (sock := _socket_of(transport)) is not None:
+        # Without a reset, the system keeps what was written until the peer reads it: for ever.
+        reset_when_closed(sock)
+    transport.abort()
+    return True
+
+
+def _transport(receive: object) -> Any:
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    is_known = all(callable(getattr(transport, name, None)) for name in _ASKED_OF_TRANSPORTS)
+    return transport if is_known else None
+
+
+def _socket_of(transport: Any) -> Any:
+    """Return the socket of a transport. None if the transport has ended."""
+    try:
+        return transport.get_extra_info("socket")
+    except AttributeError:  # raised by asyncio's TLS transport if it was closed twice
+        return None
+
+
+class HypercornWorker:
+    """The worker of hypercorn that runs the calling task.
+
+    Such a worker ends without a signal that an app could see: the parent sets an event, which the
+    worker checks ten times a second; then the worker sets another one, its `terminated`.
+    """
+
+    def __init__(self, terminated: Any, graceful_timeout: float) -> None:
+        self._terminated = terminated
+        self.drain_limit: Final = max(0.0, graceful_timeout - _MARGIN)
+
+    @classmethod
+    def find(cls) -> "HypercornWorker | None":
+        """Find the worker. None if there is none, or a middleware runs the app in another task."""
+        call = _hypercorn()
+        if call is None:
+            return None
+        send, config = call.f_locals.get("send"), call.f_locals.get("config")
+        context = getattr(getattr(send, "__self__", None), "context", None)
+        terminated = getattr(context, "terminated", None)
+        timeout = getattr(config, "graceful_timeout", None)
+        if not callable(getattr(terminated, "set", None)) or not isinstance(timeout, int | float):
+            return None
+        return cls(terminated, float(timeout))
+
+    def when_it_ends(self, notice: Callable[[], object]) -> None:
+        """Call `notice` once, when the worker begins to end and before it closes anything."""
+        original = self._terminated.set
+        if isinstance(original, _Notice):
+            return
+        self._terminated.set = _Notice(notice, original)
+
+
+class _Notice:
+    """Replaces hypercorn's `Event.set`: calls `notice` before the original."""
+
+    def __init__(self, notice: Callable[[], object], original: Callable[[], Any]) -> None:
+        self._notice = notice
+        self._original = original
+
+    async def __call__(self) -> None:
+        try:
+            self._notice()
+        finally:
+            await self._original()
+
+
+def _uvicorn(receive: object) -> Any:
+    """Return uvicorn's protocol object that runs the calling task for a WebSocket."""
+    # `receive` is its method, unless a middleware wraps it. Looking at the call stack makes frame
+    # objects, which live as long as the calls: 1 KiB a connection (`python -m tests.benchmarks`,
+    # "Memory of an idle member").
+    owner = getattr(receive, "__self__", None)
+    # One of uvicorn's classes or a subclass, as the fast lane's.
+    for each in type(owner).__mro__:
+        if each.__module__.startswith(_UVICORN_WEBSOCKETS):
+            return owner
+    for frame in _frames(_UVICORN_WEBSOCKETS, "run_asgi"):
+        return frame.f_locals.get("self")
+    return None
+
+
+def _hypercorn() -> FrameType | None:
+    return next(_frames("hypercorn.", "_handle"), None)
+
+
+def _frames(module: str, function: str) -> Iterator[FrameType]:
+    if module.partition(".")[0] not in sys.modules:
+        return
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == function:
+            name = frame.f_globals.get("__name__")
+            if isinstance(name, str) and name.startswith(module):
+                yield frame
+        frame = frame.f_back

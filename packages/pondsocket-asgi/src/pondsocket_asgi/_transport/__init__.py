@@ -1,0 +1,1 @@
+"""The outlets of connections: how frames are written to a peer."""

@@ -1,0 +1,182 @@
+"""An open event stream as a session's outlet (HTML Living Standard, section 9.2)."""
+
+import random
+from collections.abc import Sequence
+from typing import Final, cast
+
+from pondsocket import Batch, Frame, Session
+from pondsocket_common import (
+    CONNECTION_ID_HEADER,
+    EVENT_STREAM,
+    CloseCode,
+    sse_comment,
+    sse_retry,
+)
+
+from pondsocket_asgi._resume.positions import Positions
+from pondsocket_asgi._scope import Receive, Scope, Send
+
+from .heartbeat import Pulse
+from .inline_send import Sending
+from .outbox import Begun, Closing, Outbox, put
+from .queue import Backlog
+
+# How much is written at once. 64 KiB: asyncio's default high-water mark, above which servers wait.
+_CHUNK_BYTES: Final = 65_536
+# After a restart, browsers reconnect after a random time between these two.
+_RETRY_MS: Final = (1_000, 4_000)
+
+
+class _Comment(Frame):
+    """A comment, which readers ignore, in the form of a frame."""
+
+    __slots__ = ()
+
+    sse = sse_unnamed = sse_comment()
+
+
+_COMMENT: Final = _Comment(b"", "")
+
+
+class SSEStream(Outbox):
+    """One open stream as a session's outlet.
+
+    Args:
+        positions: Its positions in channels with a history.
+        is_unnamed: Leave out the names of events, for readers that know only unnamed ones.
+        headers: Further headers of the response.
+    """
+
+    __slots__ = ("_first", "_headers", "_is_plain", "_is_unnamed", "_positions")
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session: Session,
+        pulse: Pulse,
+        positions: Positions,
+        *,
+        is_unnamed: bool = False,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        quiet_seconds = session.options.sse_keepalive_seconds
+        super().__init__(scope, receive, send, session, pulse, quiet_seconds=quiet_seconds)
+        self._positions = positions
+        self._is_unnamed = is_unnamed
+        self._headers = headers
+        # A first comment: proxies hold back a response until its body begins.
+        self._first = sse_comment()
+        # Whether a frame is written in the form that is the same for most streams.
+        self._is_plain = False
+
+    async def pull(self) -> None:
+        """Return when the peer has disconnected. Its messages come by POST."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.lose()
+
+    async def _open(self) -> None:
+        named = [
+            (b"content-type", EVENT_STREAM.encode()),
+            (b"cache-control", b"no-cache, no-transform"),
+            (b"x-accel-buffering", b"no"),
+            (CONNECTION_ID_HEADER.encode(), self._session.connection_id.encode()),
+            *self._headers,
+        ]
+        await put(self._send, {"type": "http.response.start", "status": 200, "headers": named})
+
+    def push(self, frame: Frame) -> bool:
+        """Write or queue a frame. False if the outbox is full or the connection is ending."""
+        # Runs once for every stream of a broadcast, so it makes no avoidable call
+        # (`python -m tests.benchmarks`, "Fan-out to event streams").
+        if not self._is_free or not self._is_plain:
+            return self._push_own(frame)
+        mark: bytes | None = b""
+        if frame.position is not None or self._positions.cursor is not None:
+            mark = self._positions.mark(frame)
+            if mark is None:
+                return self._push_own(frame)
+        message = frame.stream_message
+        if frame.stream_mark != mark:
+            block = b""
+            if frame.position is not None:
+                self._positions.note(frame)
+                block = self._positions.block()
+            message = frame.stream_message = self._message(frame.sse + block)
+            frame.stream_mark = mark
+        self._writes += 1
+        work = self._send(message)
+        try:
+            for waits_for in work.__await__():
+                self._hand_over(Begun(cast(Sending, work), waits_for, 1, frame.size))
+                break
+        except BaseException as error:  # noqa: BLE001 - boundary: a server's send
+            self._fail(error)
+        return True
+
+    def _push_own(self, frame: Frame) -> bool:
+        """Write or queue a frame whose text this stream does not share with others."""
+        if not self._is_free:
+            return self._queue(frame)
+        if frame.position is not None:
+            self._positions.note(frame)
+        block = frame.sse_unnamed if self._is_unnamed else frame.sse
+        self._begin(self._sending(block), 1, frame.size)
+        return True
+
+    def push_batch(self, batch: Batch) -> bool:
+        """Write several frames in one piece, or queue them. False if not all were accepted."""
+        if not self._is_free:
+            return super().push_batch(batch)
+        if batch.has_positions:
+            for frame in batch.frames:
+                self._positions.note(frame)
+        blocks = batch.sse_unnamed if self._is_unnamed else batch.sse
+        self._begin(self._sending(blocks), len(batch.frames), batch.size)
+        return True
+
+    def _sending(self, blocks: bytes) -> Sending:
+        body = self._take_first() + blocks + self._positions.block()
+        return cast(Sending, self._send(self._message(body)))
+
+    @staticmethod
+    def _message(body: bytes) -> dict[str, object]:
+        return {"type": "http.response.body", "body": body, "more_body": True}
+
+    def _take_first(self) -> bytes:
+        first, self._first = self._first, b""
+        self._is_plain = not self._is_unnamed
+        return first
+
+    async def _write_queued(self, backlog: Backlog, /) -> None:
+        queued = backlog.queued
+        while queued:
+            blocks = [self._take_first()]
+            size = frames = 0
+            while queued and size < _CHUNK_BYTES:
+                frame = queued.popleft()
+                blocks.append(frame.sse_unnamed if self._is_unnamed else frame.sse)
+                if frame.position is not None:
+                    self._positions.note(frame)
+                size += frame.size
+                frames += 1
+            blocks.append(self._positions.block())
+            self._writes += 1
+            await self._put_body(b"".join(blocks), more=True)
+            backlog.wrote(frames, size)
+
+    def _keep_alive(self) -> None:
+        self.push(_COMMENT)
+
+    async def _close(self, closing: Closing, /) -> None:
+        body = b""
+        if closing.farewell is not None:
+            body = closing.farewell.sse_unnamed if self._is_unnamed else closing.farewell.sse
+        if closing.code is CloseCode.RESTART:
+            body += sse_retry(random.randint(*_RETRY_MS))  # noqa: S311
+        await self._put_body(body, more=False)
+
+    async def _put_body(self, body: bytes, *, more: bool) -> None:
+        await put(self._send, {"type": "http.response.body", "body": body, "more_body": more})

@@ -1,0 +1,250 @@
+"""The WebSocket transport: refuse or accept, then frames in and frames out."""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol, cast
+
+import anyio
+from pondsocket import Batch, Frame, Options, Refusal, Session
+from pondsocket_common import CloseCode
+
+from pondsocket_asgi._process.servers import is_restart, ping_seconds, says_restart
+from pondsocket_asgi._scope import (
+    FAST_LANE,
+    Receive,
+    Scope,
+    Send,
+    connect_request,
+    headers,
+    refusal_headers,
+    relative_path,
+)
+
+from .heartbeat import Pulse
+from .inline_send import Sending
+from .outbox import Begun, Closing, Outbox, PeerGone, logger, put
+from .queue import Backlog
+from .shared import Door
+
+# RFC 6455, section 5.5: a control frame holds 125 bytes, two of which are the close code.
+MAX_REASON_BYTES: Final = 123
+
+
+async def open_websocket(door: Door, scope: Scope, receive: Receive, send: Send) -> Outbox | None:
+    """Admit the client of a WebSocket scope. Return the transport to run; None if it is refused."""
+    if (await receive())["type"] != "websocket.connect":
+        return None
+    outcome = await _admit(door, scope)
+    if isinstance(outcome, Refusal):
+        await _refuse(outcome, scope, send)
+        return None
+    lane = (scope.get("extensions") or {}).get(FAST_LANE)
+    transport = ASGIWebSocketTransport if lane is None else FastWebSocketTransport
+    return transport(
+        scope,
+        receive,
+        send,
+        outcome,
+        door.pulse,
+        quiet_seconds=_quiet_seconds(door.pond.options, receive),
+        on_restart=door.begin_drain if says_restart(receive) else None,
+    )
+
+
+async def _admit(door: Door, scope: Scope) -> Session | Refusal:
+    """Check the origin, then let the endpoint decide."""
+    request = connect_request(scope, "websocket")
+    if isinstance(request, Refusal):
+        path, named = relative_path(scope), headers(scope)
+    else:
+        path, named = request.path, request.headers
+    refusal, _ = door.doorman.check(path, named)
+    if refusal is not None:
+        return refusal
+    return request if isinstance(request, Refusal) else await door.pond.connect(request)
+
+
+def _quiet_seconds(options: Options, receive: Receive) -> float | None:
+    """Return after how long without a write a heartbeat is due. None if the server pings enough."""
+    heartbeat, ping = options.heartbeat_seconds, ping_seconds(receive)
+    is_pinged = heartbeat is not None and ping is not None and ping <= heartbeat
+    return None if is_pinged else heartbeat
+
+
+async def _refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
+    try:
+        if "websocket.http.response" in (scope.get("extensions") or {}):
+            body = refusal.body()
+            await _start_response(refusal.status, refusal_headers(refusal, body), send)
+            await put(send, {"type": "websocket.http.response.body", "body": body})
+        else:
+            await put(send, _close_message(4000 + refusal.status, refusal.message))
+    except PeerGone as gone:
+        logger.debug("A peer left while it was refused: %r", gone.__cause__)
+
+
+async def _start_response(status: int, named: list[tuple[bytes, bytes]], send: Send) -> None:
+    start = {"type": "websocket.http.response.start", "status": status, "headers": named}
+    try:
+        await put(send, start)
+    except PeerGone as gone:
+        # uvicorn's older implementation (`--ws websockets`) sends only a status that Python has a
+        # name for; 599 has none. RFC 9110, section 15: an unknown status counts as the first of its
+        # class.
+        if not isinstance(gone.__cause__, ValueError):
+            raise
+        await put(send, start | {"status": status // 100 * 100})
+
+
+class Lane(Protocol):
+    """What `pondsocket_asgi.fastlane` adds to a scope's extensions."""
+
+    is_open: bool
+    write: Callable[[bytes], object]
+    session: Session | None
+
+
+class ASGIWebSocketTransport(Outbox):
+    """One accepted WebSocket as a session's outlet."""
+
+    __slots__ = ("_accepted", "_is_accepted", "_max_message_bytes", "_on_restart")
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session: Session,
+        pulse: Pulse,
+        *,
+        quiet_seconds: float | None = None,
+        on_restart: Callable[[], object] | None = None,
+    ) -> None:
+        super().__init__(scope, receive, send, session, pulse, quiet_seconds=quiet_seconds)
+        self._on_restart = on_restart
+        self._is_accepted = False
+        self._accepted: anyio.Event | None = None
+        self._max_message_bytes = session.options.max_message_bytes
+
+    async def pull(self) -> str | bytes | None:
+        """Return the next message. None when the peer has disconnected or sent too much."""
+        if not self._is_accepted:
+            # Called before the accept, some servers' `receive` returns the connect message again.
+            self._accepted = anyio.Event()
+            await self._accepted.wait()
+            self._accepted = None
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            if self._on_restart is not None and is_restart(message):
+                # Nothing else tells the event streams. Before `lose`: the drain sends to this peer
+                # too, which would count as slow if nothing could be queued for it any more.
+                self._on_restart()
+            self.lose()
+            return None
+        data: str | bytes | None = message.get("text")
+        if data is None:
+            data = message.get("bytes") or b""
+        # A character has at most 4 bytes in UTF-8: this decides for nearly every message
+        # (tests/benchmarks/microbench.py, "event, the handler does nothing; core and door").
+        most = self._max_message_bytes
+        if most is not None and len(data) * 4 > most and _is_longer(data, most):
+            limit = f"A message may have {self._max_message_bytes} bytes."
+            self._session.close(CloseCode.TOO_BIG, limit)
+            return None
+        return data
+
+    async def _open(self) -> None:
+        accept: dict[str, object] = {
+            "type": "websocket.accept",
+            "subprotocol": self._session.subprotocol,
+            "headers": [],
+        }
+        try:
+            await put(self._send, accept)
+        finally:
+            self._is_accepted = True
+            if self._accepted is not None:
+                self._accepted.set()
+
+    def push(self, frame: Frame) -> bool:
+        """Write or queue a frame. False if the outbox is full or the connection is ending."""
+        if not self._is_free:
+            return self._queue(frame)
+        # Runs once for every recipient of every broadcast, so it makes no avoidable call
+        # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and door").
+        self._writes += 1
+        message = frame.message
+        if message is None:
+            message = frame.message = {"type": "websocket.send", "text": frame.json.decode()}
+        work = self._send(message)
+        try:
+            for waits_for in work.__await__():
+                self._hand_over(Begun(cast(Sending, work), waits_for, 1, frame.size))
+                break
+        except BaseException as error:  # noqa: BLE001 - boundary: a server's send
+            self._fail(error)
+        return True
+
+    async def _write_queued(self, backlog: Backlog, /) -> None:
+        # As `put`, without a call for each frame.
+        send, queued = self._send, backlog.queued
+        try:
+            while queued:
+                frame = queued.popleft()
+                self._writes += 1
+                await send({"type": "websocket.send", "text": frame.text})
+                backlog.wrote(1, frame.size)
+        except Exception as error:
+            raise PeerGone from error
+
+    def _keep_alive(self) -> None:
+        self._session.heartbeat()
+
+    async def _close(self, closing: Closing, /) -> None:
+        if closing.farewell is not None:
+            await put(self._send, {"type": "websocket.send", "text": closing.farewell.text})
+        await put(self._send, _close_message(closing.code, closing.reason))
+
+
+class FastWebSocketTransport(ASGIWebSocketTransport):
+    """One accepted WebSocket of `pondsocket_asgi.fastlane`, as a session's outlet.
+
+    While the peer keeps up, ready-made frames go straight to its socket. When it does not, they
+    wait here, and are sent as on any server.
+    """
+
+    __slots__ = ("_lane",)
+
+    def __init__(self, scope: Scope, *arguments: Any, **options: Any) -> None:
+        super().__init__(scope, *arguments, **options)
+        self._lane: Lane = scope["extensions"][FAST_LANE]
+        self._lane.session = self._session
+
+    def push(self, frame: Frame) -> bool:
+        """Write or queue a frame. False if the outbox is full or the connection is ending."""
+        if self._is_free:
+            if self._lane.is_open:
+                self._writes += 1
+                self._lane.write(frame.wire or frame.make_wire())
+                return True
+            self._is_free = False
+            self._start_writer()
+        return self._queue(frame)
+
+    def push_batch(self, batch: Batch) -> bool:
+        """Write several frames in one piece, or queue them. False if not all were accepted."""
+        if not self._is_free or not self._lane.is_open:
+            return super().push_batch(batch)
+        self._writes += 1
+        self._lane.write(batch.wire)
+        return True
+
+
+def _is_longer(data: str | bytes, max_bytes: int) -> bool:
+    if isinstance(data, str) and not data.isascii():
+        return len(data.encode("utf-8", "surrogatepass")) > max_bytes
+    return len(data) > max_bytes
+
+
+def _close_message(code: int, reason: str) -> dict[str, object]:
+    short = reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
+    return {"type": "websocket.close", "code": int(code), "reason": short}

@@ -1,0 +1,1 @@
+"""The wire formats: messages to text and back."""

@@ -1,0 +1,1 @@
+"""The frames around the text of a message, one file a transport."""

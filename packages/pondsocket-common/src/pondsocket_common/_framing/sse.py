@@ -1,0 +1,128 @@
+"""Server-Sent Events: text to blocks and back (HTML Living Standard, section 9.2)."""
+
+import codecs
+from dataclasses import dataclass
+
+from pondsocket_common._errors import InvalidMessage
+
+
+def sse_frame(data: bytes, event: str | None = None) -> bytes:
+    """Build one block. Neither part may hold a line break; JSON and valid names hold none."""
+    if event is None:
+        return b"data: %b\n\n" % data
+    return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
+
+
+def sse_comment(text: str = "") -> bytes:
+    """Build a comment, which readers ignore. It keeps proxies from closing an idle stream."""
+    return b": %b\n\n" % text.encode()
+
+
+def sse_retry(milliseconds: int) -> bytes:
+    """Build a block that tells the reader how long to wait before it reconnects."""
+    return b"retry: %d\n\n" % milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class SSEEvent:
+    """One dispatched event.
+
+    Args:
+        event: Its name; "message" if the stream gives none.
+        id: The last event id of the stream at that moment.
+        retry: The reconnection time in milliseconds, if its block holds one.
+    """
+
+    event: str
+    data: str
+    id: str = ""
+    retry: int | None = None
+
+
+class SSEDecoder:
+    """Decodes a stream of bytes into events. Chunks may begin and end anywhere.
+
+    Args:
+        max_chars: How long one block's data may be.
+    """
+
+    def __init__(self, *, max_chars: int = 16 * 1024 * 1024) -> None:
+        self.last_event_id = ""
+        self.retry: int | None = None
+        self._max_chars = max_chars
+        # "UTF-8 decode" in the standard: bad bytes become U+FFFD, one leading BOM is dropped.
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._at_start = True
+        self._after_cr = False
+        self._parts: list[str] = []
+        self._data: list[str] = []
+        self._event = ""
+        self._id = ""
+        self._block_retry: int | None = None
+        self._data_chars = 0
+        self._line_chars = 0
+
+    def feed(self, chunk: bytes) -> list[SSEEvent]:
+        """Decode a chunk, and return the events that it completes.
+
+        Raises:
+            InvalidMessage: A block is longer than `max_chars`.
+        """
+        text = self._decode(chunk)
+        if text and self._at_start:
+            self._at_start = False
+            text = text.removeprefix("\ufeff")
+        if self._after_cr and text:
+            # CRLF is one line end, even if the chunk ends between the two.
+            self._after_cr = False
+            text = text.removeprefix("\n")
+        self._after_cr = self._after_cr or text.endswith("\r")
+        *lines, rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        events: list[SSEEvent] = []
+        for line in lines:
+            self._hold(line)
+            whole = "".join(self._parts)
+            self._parts.clear()
+            self._line_chars = 0
+            if (event := self._take_line(whole)) is not None:
+                events.append(event)
+        self._hold(rest)
+        return events
+
+    def _hold(self, part: str) -> None:
+        if part:
+            self._parts.append(part)
+            self._line_chars += len(part)
+        # Counted line by line, so that the size of the chunks does not matter.
+        if self._data_chars + self._line_chars > self._max_chars:
+            raise InvalidMessage(f"A block of the stream is longer than {self._max_chars}.")
+
+    def _take_line(self, line: str) -> SSEEvent | None:
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match name:
+            case "event":
+                self._event = value
+            case "data":
+                self._data.append(value)
+                self._data_chars += len(value) + 1  # the line break between two of them
+            case "id" if "\0" not in value:
+                self._id = value
+            case "retry" if value.isascii() and value.isdigit():
+                # 15 digits are 30,000 years; Python refuses to convert thousands of digits.
+                self.retry = self._block_retry = int(value[:15])
+            case _:
+                pass  # the standard ignores comments and unknown fields
+        return None
+
+    def _dispatch(self) -> SSEEvent | None:
+        event, data = self._event, self._data
+        retry, self._block_retry = self._block_retry, None
+        self._event, self._data, self._data_chars = "", [], 0
+        # Only a whole block changes it, even one without data: half a block was not received.
+        self.last_event_id = self._id
+        if not data:
+            return None
+        return SSEEvent(event or "message", "\n".join(data), self.last_event_id, retry)

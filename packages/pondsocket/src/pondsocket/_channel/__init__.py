@@ -1,0 +1,1 @@
+"""A channel, its members, and what is sent to them."""

@@ -1,0 +1,110 @@
+"""A channel for use outside of its handlers: by a web request, another thread, or a job."""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from pondsocket_common import Payload, Position, ServerMessage, dump_json
+
+from pondsocket._history.log import Audience
+from pondsocket._runtime.loop import Loop
+from pondsocket._state.payloads import as_payload, check_event
+
+from .channel import Channel
+
+
+class ChannelHandle:
+    """A channel by name, with or without members. Made by `PondSocket.channel`.
+
+    The `async` methods are for coroutines of the pond's event loop. Those that end in `_nowait`
+    may be called from any thread, the loop's included; what one thread sends keeps its order.
+    """
+
+    def __init__(self, name: str, find: Callable[[], Channel], loop: Loop) -> None:
+        self.name = name
+        self._find = find
+        self._loop = loop
+
+    async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
+        """Send an event to every member; see `Channel.broadcast`."""
+        await self._find().broadcast(event, payload, history=history)
+
+    async def broadcast_to(
+        self, event: str, payload: object, *user_ids: str, history: bool = True
+    ) -> None:
+        """Send an event to every connection of these users."""
+        await self._find().broadcast_to(event, payload, *user_ids, history=history)
+
+    async def broadcast_from(
+        self, event: str, payload: object, user_id: str, *, history: bool = True
+    ) -> None:
+        """Send an event to every member but this user."""
+        await self._find().broadcast_from(event, payload, user_id, history=history)
+
+    async def history(
+        self, since: Position | None = None, *, limit: int = 100
+    ) -> list[ServerMessage] | None:
+        """Return messages of the channel's history; see `Channel.history`."""
+        return await self._find().history(since, limit=limit)
+
+    async def evict_user(self, user_id: str, reason: str = "") -> None:
+        """End every membership of a user. The user's clients are told the reason."""
+        await self._find().evict_user(user_id, reason)
+
+    async def get_presence(self) -> dict[str, Payload]:
+        """Return the presence of each user, by user id."""
+        return await self._find().get_presence()
+
+    async def get_assigns(self) -> dict[str, dict[str, Any]]:
+        """Return the assigns of each user, by user id."""
+        return await self._find().get_assigns()
+
+    async def user_count(self) -> int:
+        """Return how many users are in the channel."""
+        return await self._find().user_count()
+
+    async def has_user(self, user_id: str) -> bool:
+        """Return whether a user is in the channel."""
+        return await self._find().has_user(user_id)
+
+    def broadcast_nowait(self, event: str, payload: object = None, *, history: bool = True) -> None:
+        """Call `broadcast` from any thread. Errors in the arguments are raised here."""
+        self._publish(event, payload, lambda _channel: None, None, history)
+
+    def broadcast_to_nowait(
+        self, event: str, payload: object, *user_ids: str, history: bool = True
+    ) -> None:
+        """Call `broadcast_to` from any thread. Errors in the arguments are raised here."""
+        audience = Audience(user_ids)
+        self._publish(
+            event, payload, lambda room: room.roster.of_users(user_ids), audience, history
+        )
+
+    def broadcast_from_nowait(
+        self, event: str, payload: object, user_id: str, *, history: bool = True
+    ) -> None:
+        """Call `broadcast_from` from any thread. Errors in the arguments are raised here."""
+        audience = Audience((user_id,), is_exclusion=True)
+        self._publish(event, payload, lambda room: room.all_but_user(user_id), audience, history)
+
+    def _publish(
+        self,
+        event: str,
+        payload: object,
+        recipients: Callable[[Channel], Any],
+        audience: Audience | None,
+        keep: bool,
+    ) -> None:
+        def publish(shown: Payload) -> None:
+            channel = self._find()
+            channel.publish(event, shown, recipients(channel), audience, keep=keep)
+
+        if self._loop.is_here:
+            publish(as_payload(payload))
+            return
+        check_event(event)
+        # A copy: the caller may change its object before the loop encodes it.
+        shown = copy.deepcopy(as_payload(payload))
+        dump_json(shown)
+        self._loop.call_soon(partial(publish, shown))

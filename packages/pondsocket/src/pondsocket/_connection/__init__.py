@@ -1,0 +1,1 @@
+"""One connection: what it sends, in which order that is handled, and its end."""

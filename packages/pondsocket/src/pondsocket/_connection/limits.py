@@ -1,0 +1,149 @@
+"""What one connection may send: how long its names are, and how often."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from pondsocket_common import (
+    ClientActions,
+    ClientMessage,
+    InvalidMessage,
+    Ping,
+    decode_client_batch,
+    message_bytes,
+)
+
+from pondsocket._environment import Environment
+from pondsocket._state.rates import Strikes, TokenBucket
+
+_REFUSALS_WINDOW: Final = 10.0
+
+# So many objects and lists cost about what several small messages do: each is made, and Python's
+# garbage collector looks at it (python -m tests.fuzz.cost, "nests of 64").
+CONTAINERS_PER_MESSAGE: Final = 2_048
+# pydantic finds so many faults in about the time in which a small message is handled.
+FAULTS_PER_MESSAGE: Final = 256
+# A shorter text cannot hold so many.
+LIGHT_BYTES: Final = 2 * CONTAINERS_PER_MESSAGE
+
+
+class Intake:
+    """The limits on one connection's messages."""
+
+    __slots__ = (
+        "_max_name_chars",
+        "_max_refusals",
+        "_refusals",
+        "clock",
+        "controls",
+        "events",
+        "limits_names",
+        "max_message_bytes",
+    )
+
+    def __init__(self, environment: Environment) -> None:
+        options = environment.options
+        self.clock = environment.clock
+        now = environment.clock()
+        self.max_message_bytes = options.max_message_bytes
+        limit = options.max_name_chars
+        # The codec refuses longer names than 255 in any case.
+        self._max_name_chars = None if limit is None or limit >= 255 else limit
+        self.limits_names = self._max_name_chars is not None
+        # The rates of events and of all else; None: unlimited.
+        self.events = _bucket(options.event_rate, options.event_burst, now)
+        self.controls = _bucket(options.control_rate, options.control_burst, now)
+        self._max_refusals = options.max_refusals
+        self._refusals: Strikes | None = None  # made with the first
+
+    def exceeds_length(self, body: bytes) -> bool:
+        """Whether a body that is no array is longer than a message may be."""
+        limit = self.max_message_bytes
+        return limit is not None and len(body) > limit and body.lstrip()[:1] != b"["
+
+    def read_batch(self, body: bytes, now: float) -> list[ClientMessage | Ping]:
+        """Decode a message or an array of them.
+
+        Where no event may come at that time, what has one is decoded only as far as an answer
+        needs: `wait_for_all` at the same time refuses it.
+
+        Raises:
+            InvalidMessage: One breaks the protocol, or a name in it is too long.
+        """
+        events = self.events
+        refuses_events = events is not None and events.is_empty(now)
+        messages = decode_client_batch(body, refuses_events=refuses_events)
+        for message in messages:
+            self.check_names(message)
+        return messages
+
+    def sizes(self, messages: Sequence[ClientMessage | Ping], body: bytes) -> list[int] | None:
+        """Return the bytes of each message of a body. None if one is longer than it may be."""
+        if len(messages) == 1:
+            sizes = [len(body)]
+        else:
+            # What waits in lanes is bounded by its bytes, so they are counted even where none can
+            # be too long. To write a message mostly takes a fraction of what it took to read it.
+            sizes = [message_bytes(message) for message in messages]
+        limit = self.max_message_bytes
+        return None if limit is not None and max(sizes) > limit else sizes
+
+    def check_names(self, message: ClientMessage | Ping) -> None:
+        """Refuse a message with too long a name; needed only where `limits_names`.
+
+        Raises:
+            InvalidMessage: With the reason.
+        """
+        limit = self._max_name_chars
+        if limit is None or isinstance(message, Ping):
+            return
+        for field, name in (("channelName", message.channel_name), ("event", message.event)):
+            if len(name) > limit:
+                raise InvalidMessage(
+                    f"A name may have {limit} characters.",
+                    field,
+                    message.action,
+                    message.channel_name,
+                    message.request_id,
+                )
+
+    def wait_for_all(self, messages: Sequence[ClientMessage | Ping], now: float) -> float:
+        """0 if the messages may come now, all of them or none; else the seconds until they may."""
+        controls = sum(map(_is_control, messages))
+        events = len(messages) - controls
+        wait = 0.0
+        if controls and self.controls is not None:
+            wait = self.controls.take(now, controls)
+        if events and self.events is not None and not wait:
+            wait = self.events.take(now, events)
+            if wait and controls and self.controls is not None:
+                self.controls.give_back(controls)
+        return wait
+
+    def charge(self, request: ClientMessage | Ping, messages: int) -> None:
+        """Count a message as so many more, though they may be more than may come."""
+        bucket = self.controls if _is_control(request) else self.events
+        if bucket is not None and messages:
+            bucket.charge(messages)
+
+    def strike(self) -> bool:
+        """Count a refusal; True if the connection has had too many of them."""
+        if self._max_refusals is None:
+            return False
+        if self._refusals is None:
+            self._refusals = Strikes(self._max_refusals, _REFUSALS_WINDOW)
+        return self._refusals.add(self.clock())
+
+
+def extra_messages(data: str | bytes) -> int:
+    """Return how many messages more a text counts as, for the objects and lists in it."""
+    if isinstance(data, str):
+        return (data.count("[") + data.count("{")) // CONTAINERS_PER_MESSAGE
+    return (data.count(b"[") + data.count(b"{")) // CONTAINERS_PER_MESSAGE
+
+
+def _is_control(message: ClientMessage | Ping) -> bool:
+    return isinstance(message, Ping) or message.action is not ClientActions.BROADCAST
+
+
+def _bucket(rate: float | None, burst: int, now: float) -> TokenBucket | None:
+    return None if rate is None else TokenBucket(rate, burst, now)

@@ -1,0 +1,58 @@
+"""Closes, logs and counts the slow consumers of an endpoint."""
+
+import logging
+from typing import Final
+
+from pondsocket_common import CloseCode
+
+from pondsocket._environment import Environment
+
+from .session import Session
+
+_log: Final = logging.getLogger("pondsocket.endpoint")
+
+
+class Congestion:
+    """The slow consumers of one endpoint."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._closing: dict[Session, None] = {}
+        self._dropped: dict[Session, int] = {}
+
+    def overflowed(self, session: Session) -> None:
+        """Close a slow consumer, but never within the closing of another.
+
+        A close sends presence to the other members, which may be one frame too many for the next.
+        In a channel of stalled peers this repeats for each: nested, it would exhaust the stack.
+        """
+        if session in self._closing:
+            return
+        _log.warning("A slow consumer is closed (user=%r).", session.user_id)
+        if self._environment.observer is not None:
+            self._environment.observer.slow_consumer()
+        self._closing[session] = None
+        if len(self._closing) > 1:
+            return  # the call that is closing the first one closes it too
+        try:
+            while self._closing:
+                first = next(iter(self._closing))
+                first.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+                del self._closing[first]
+        finally:
+            # If one close raises, the others are not kept waiting: the next frame closes them.
+            self._closing.clear()
+
+    def dropped(self, session: Session, frames: int) -> None:
+        """Log and count frames that were dropped for a slow consumer, as its lobby allows."""
+        if self._environment.observer is not None:
+            self._environment.observer.dropped(frames)
+        if session not in self._dropped:
+            _log.warning("A slow consumer misses events from now on (user=%r).", session.user_id)
+        self._dropped[session] = self._dropped.get(session, 0) + frames
+
+    def caught_up(self, session: Session) -> None:
+        """Log how many events a session missed. It has read all that waited, or has ended."""
+        frames = self._dropped.pop(session, 0)
+        if frames:
+            _log.warning("A slow consumer missed %d events (user=%r).", frames, session.user_id)

@@ -1,0 +1,1 @@
+"""What applications register: handlers, their parameters and their middleware."""

@@ -1,0 +1,139 @@
+"""Admission: calls an endpoint's connection handler, within a time limit."""
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
+
+import anyio
+from pondsocket_common import GATEWAY, ErrorTypes
+
+from pondsocket._contexts import ConnectionContext
+from pondsocket._delivery import replies as answers
+from pondsocket._environment import Environment
+from pondsocket._errors import InvalidPayload, PondError
+from pondsocket._runtime.driving import noticing
+from pondsocket._runtime.loop import failure_of
+from pondsocket._state.lifecycle import Admission
+from pondsocket._state.patterns import Pattern
+from pondsocket._state.request import ConnectRequest, Refusal, refuse_connection
+
+from .kinds import CONNECTION
+from .registration import Handler, Middleware, Registration, check_callable
+
+_log: Final = logging.getLogger("pondsocket.endpoint")
+# By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_ACCEPTED: Final = Admission.ACCEPTED
+_T = TypeVar("_T")
+
+Identify: TypeAlias = Callable[[ConnectRequest], object]
+"""Returns who makes a request, as any value that can be compared; `def` or `async def`."""
+
+
+class Doorkeeper:
+    """Calls the connection handler of one endpoint, and identifies who makes a request."""
+
+    def __init__(
+        self,
+        path: str,
+        handler: Handler,
+        middlewares: Sequence[Middleware[ConnectionContext]],
+        environment: Environment,
+        identity: Identify | None,
+    ) -> None:
+        self._path = path
+        self._handler = handler
+        self._middlewares = list(middlewares)
+        self._names = Pattern(path).names
+        self._connect = self._register(self._middlewares)
+        self._environment = environment
+        if identity is not None:
+            check_callable(f"endpoint {path!r}, identity", identity, arguments=1)
+        self._identity = identity
+
+    def use(self, middlewares: Sequence[Middleware[ConnectionContext]]) -> None:
+        """Add middleware inside the existing middleware."""
+        self._connect = self._register([*self._middlewares, *middlewares])
+        self._middlewares += middlewares
+
+    def _register(
+        self, middlewares: Sequence[Middleware[ConnectionContext]]
+    ) -> Registration[ConnectionContext]:
+        what = f"endpoint {self._path!r}"
+        return Registration(what, self._handler, middlewares, CONNECTION, self._names)
+
+    def fits(self, params: Mapping[str, str]) -> bool:
+        """Return whether the parameters have the types that the connection handler asks for."""
+        return self._connect.fits(params)
+
+    async def decide(self, context: ConnectionContext) -> Refusal | None:
+        """Call the connection handler. Return a Refusal, or None if it accepts the connection."""
+        path = context.path
+        # A handler that cannot wait needs no time limit, whose scope costs more than it does
+        # (tests/benchmarks/microbench.py, "connect; core").
+        run = self._run if self._connect.may_wait else self._tell
+        refusal = await run("A connection handler", path, self._connect.call(context), context)
+        if context.declined is not None:
+            return refuse_connection(*context.declined)
+        if refusal is None and context.decision.state is not _ACCEPTED:
+            _log.error("A connection handler neither accepted nor declined (path=%r).", path)
+            text = "The handler neither accepted nor declined the connection."
+            return refuse_connection(401, text)
+        return refusal
+
+    async def identify(self, request: ConnectRequest) -> object:
+        """Return who makes a request for an event stream; a Refusal if `identity` fails."""
+        if self._identity is None or request.transport != "sse":
+            return None
+        told = _identity(self._identity, request)
+        return await self._run("The identity of a request", request.path, told)
+
+    async def _run(
+        self,
+        what: str,
+        path: str,
+        work: Coroutine[Any, Any, _T],
+        context: ConnectionContext | None = None,
+    ) -> _T | Refusal | None:
+        """Await a function of the application. Return a Refusal if it fails or takes too long."""
+        timeout = self._environment.options.connect_timeout
+        with self._environment.loop.new_scope() as limit:
+            noticed = noticing(work, partial(_limit, limit, timeout))
+            return await self._tell(what, path, noticed, context)
+        _log.error("%s took over %s s (path=%r).", what, timeout, path)
+        return Refusal(504, ErrorTypes.ENDPOINT_ERROR, "It took too long to decide.")
+
+    async def _tell(
+        self,
+        what: str,
+        path: str,
+        work: Awaitable[_T],
+        context: ConnectionContext | None = None,
+    ) -> _T | Refusal | None:
+        """Do the same as `_run`, without a time limit."""
+        try:
+            told = await work
+            # What a connection handler's middleware returns has no meaning.
+            return told if context is None else None
+        except BaseException as error:  # noqa: BLE001 - boundary: a function
+            failure = failure_of(error)
+            if context is not None:
+                if isinstance(failure, PondError):
+                    return refuse_connection(failure.code, failure.message)
+                if isinstance(failure, InvalidPayload):
+                    return refuse_connection(422, str(failure))
+            _log.error("%s failed (path=%r).", what, path, exc_info=failure)
+            observer = self._environment.observer
+            if context is not None and observer is not None:
+                observer.error(failure, GATEWAY, "CONNECT", context.user_id)
+            return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, answers.INTERNAL)
+
+
+def _limit(scope: anyio.CancelScope, seconds: float | None) -> None:
+    if seconds is not None:
+        scope.deadline = anyio.current_time() + seconds
+
+
+async def _identity(identity: Identify, request: ConnectRequest) -> object:
+    told = identity(request)
+    return await told if isinstance(told, Awaitable) else told

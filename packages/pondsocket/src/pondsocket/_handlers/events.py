@@ -1,0 +1,228 @@
+"""The event handlers of a lobby, or of an endpoint itself."""
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from types import CoroutineType
+from typing import Any, Final, Protocol, TypeVar, overload
+
+from pondsocket_common import RESERVED_EVENTS, ClientMessage, EncodingError, ErrorTypes
+
+from pondsocket._contexts import EventContext
+from pondsocket._delivery import replies as answers
+from pondsocket._delivery.frame import Frame
+from pondsocket._environment import Environment
+from pondsocket._errors import InvalidPayload, PondError, UsageError
+from pondsocket._runtime.driving import resume
+from pondsocket._runtime.loop import failure_of
+from pondsocket._state.patterns import Pattern, PatternMap, Route
+
+from .kinds import EVENT
+from .registration import Handler, Middleware, Registration, find
+
+_log: Final = logging.getLogger("pondsocket.events")
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Speaker(Protocol):
+    """The sender of an event: a member, or the connection itself."""
+
+    @property
+    def user_id(self) -> str: ...
+    def send(self, frame: Frame) -> None: ...
+    def charge(self, request: ClientMessage, faults: int) -> None: ...
+
+
+S = TypeVar("S", bound=Speaker)
+
+
+class Events:
+    """Event handlers by pattern.
+
+    Args:
+        what: What has the handlers, for error messages.
+        outer_names: The parameters of the channel's or endpoint's pattern.
+        failure: The error type of a `PondError` that a handler raises.
+    """
+
+    def __init__(self, what: str, outer_names: frozenset[str], failure: ErrorTypes) -> None:
+        self._what = what
+        self._outer_names = outer_names
+        self._failure = failure
+        self._table: PatternMap[Registration[EventContext]] = PatternMap()
+        self._exact = self._table.exact
+        self.any_concurrent = False
+        self._on_concurrent: Callable[[], object] = bool
+
+    def add(
+        self,
+        pattern: str,
+        handler: Handler,
+        middlewares: Sequence[Middleware[EventContext]],
+        *,
+        concurrent: bool,
+    ) -> None:
+        """Register a handler.
+
+        Raises:
+            UsageError: The pattern or the handler cannot work.
+        """
+        what = f"{self._what}, event {pattern!r}"
+        own = Pattern(pattern)
+        if own.literal in RESERVED_EVENTS:
+            raise UsageError(f"{what}: that is a name of the protocol's own; choose another.")
+        names = self._outer_names | own.names
+        registration = Registration(what, handler, middlewares, EVENT, names, concurrent=concurrent)
+        self._table.add(pattern, registration)
+        if concurrent:
+            self.any_concurrent = True
+            self._on_concurrent()
+
+    def watch(self, on_concurrent: Callable[[], object]) -> None:
+        """Call `on_concurrent` when a concurrent handler is added; at once if there is one."""
+        self._on_concurrent = on_concurrent
+        if self.any_concurrent:
+            on_concurrent()
+
+    def is_concurrent(self, event: str, params: Mapping[str, str]) -> bool:
+        """Return whether the event's handler is registered as concurrent."""
+        if not self.any_concurrent:
+            return False
+        found = find(self._table, event, params)
+        return found is not None and found[0].concurrent
+
+    def handle(
+        self,
+        speaker: S,
+        message: ClientMessage,
+        make_context: Callable[[S, ClientMessage, Route], EventContext],
+        params: Mapping[str, str],
+        environment: Environment,
+    ) -> Coroutine[Any, Any, None] | None:
+        """Call the first handler that matches and fits. Never raises.
+
+        Returns:
+            The rest of the work if the handler waits, to be awaited; else None.
+        """
+        found = self._exact.get(message.event)
+        if found is None or found[0].is_selective:
+            found = find(self._table, message.event, params)
+        if found is None:
+            text = f"There is no handler for the event {message.event} here."
+            speaker.send(answers.fault(message, ErrorTypes.HANDLER_NOT_FOUND, 404, text))
+            return None
+        registration, route = found
+        if environment.observer is not None:
+            environment.observer.message(message.channel_name, message.event, speaker.user_id)
+        rest: Awaitable[object]
+        try:
+            context = make_context(speaker, message, route)
+            rest = registration.begin(context)
+            if type(rest) is CoroutineType:
+                # Driven here, without another coroutine around it, which most handlers never
+                # need: microbench.py, "event, the handler does nothing; core", 6 us.
+                rest = resume(rest, rest.send(None))
+        except StopIteration as done:
+            if done.value is None or registration.finish is None:
+                return None
+            rest = registration.finish(context, done.value)
+        except BaseException as error:  # noqa: BLE001 - boundary: a handler
+            failure = failure_of(error)
+            speaker.send(self._answer(message, failure, speaker, environment))
+            return None
+        return self._see_through(rest, registration, context, speaker, environment)
+
+    async def _see_through(
+        self,
+        rest: Awaitable[object],
+        registration: Registration[EventContext],
+        context: EventContext,
+        speaker: Speaker,
+        environment: Environment,
+    ) -> None:
+        try:
+            returned = await rest
+            if returned is not None and registration.finish is not None:
+                await registration.finish(context, returned)
+        except BaseException as error:  # noqa: BLE001 - boundary: a handler
+            failure = failure_of(error)
+            speaker.send(self._answer(context.message, failure, speaker, environment))
+
+    def _answer(
+        self,
+        message: ClientMessage,
+        error: BaseException,
+        speaker: Speaker,
+        environment: Environment,
+    ) -> Frame:
+        try:
+            if isinstance(error, PondError):
+                return answers.fault(message, self._failure, error.code, error.message)
+            if isinstance(error, InvalidPayload):
+                speaker.charge(message, error.count)
+                return answers.unfit(message, error)
+        except EncodingError as unsayable:  # a validator's message may hold any text
+            error = unsayable
+        _log.error(
+            "An event handler failed (channel=%r event=%r user=%r request=%r).",
+            message.channel_name,
+            message.event,
+            speaker.user_id,
+            message.request_id,
+            exc_info=error,
+        )
+        if environment.observer is not None:
+            name, event = message.channel_name, message.event
+            environment.observer.error(error, name, event, speaker.user_id)
+        return answers.fault(message, ErrorTypes.INTERNAL_SERVER_ERROR, 500, answers.INTERNAL)
+
+
+class TakesEvents:
+    """The base class of lobbies and endpoints, which have event handlers."""
+
+    _events: Events
+
+    @overload
+    def on_message(
+        self,
+        event_pattern: str,
+        handler: F,
+        *more: Middleware[EventContext],
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> F: ...
+    @overload
+    def on_message(
+        self,
+        event_pattern: str,
+        *,
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> Callable[[F], F]: ...
+    def on_message(
+        self,
+        event_pattern: str,
+        handler: Any = None,
+        *more: Middleware[EventContext],
+        middlewares: Sequence[Middleware[EventContext]] = (),
+        concurrent: bool = False,
+    ) -> Any:
+        """Register a handler of events that clients send; the first pattern that matches wins.
+
+        Use it as a call or, without a handler, as a decorator.
+
+        Args:
+            concurrent: Whether matching events are handled at once: events of one client then wait
+                neither for each other nor for other messages of the client to the channel.
+
+        Raises:
+            UsageError: The pattern or the handler cannot work.
+        """
+
+        def register(function: F) -> F:
+            chain = [*middlewares, *more]
+            self._events.add(event_pattern, function, chain, concurrent=concurrent)
+            return function
+
+        return register if handler is None else register(handler)

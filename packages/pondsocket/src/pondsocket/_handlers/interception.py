@@ -1,0 +1,136 @@
+"""Outgoing handlers: they intercept a broadcast, once for each member that is to get it."""
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias, cast
+
+from pondsocket_common import Payload, ServerMessage
+
+from pondsocket._channel.channel import Channel
+from pondsocket._channel.member import Member
+from pondsocket._contexts import OutgoingContext
+from pondsocket._delivery.fanout import LateFrame
+from pondsocket._delivery.frame import Frame
+from pondsocket._errors import UsageError
+from pondsocket._runtime.functions import is_async
+from pondsocket._runtime.loop import failure_of
+
+from .registration import check_callable
+
+_log: Final = logging.getLogger("pondsocket.outgoing")
+
+OutgoingHandler: TypeAlias = Callable[[OutgoingContext], object]
+"""`def handler(ctx)`, run inside the fan-out loop, or `async def handler(ctx)`."""
+
+OutgoingMiddleware: TypeAlias = Callable[[OutgoingContext, Callable[[], Any]], object]
+"""`def middleware(ctx, next)` around a `def` handler, or `async def` around any."""
+
+
+class Outgoing:
+    """One registered outgoing handler with its middleware; late if any of them is `async def`.
+
+    Raises:
+        UsageError: One of them has the wrong form.
+    """
+
+    def __init__(
+        self, what: str, handler: OutgoingHandler, middlewares: Sequence[OutgoingMiddleware]
+    ) -> None:
+        check_callable(what, handler, arguments=1)
+        self.is_late = is_async(handler)
+        self.run = handler
+        for middleware in reversed(middlewares):
+            check_callable(f"{what}, middleware", middleware, arguments=2)
+            if is_async(middleware):
+                self.run = _around(middleware, self.run if self.is_late else _as_async(self.run))
+                self.is_late = True
+            elif self.is_late:
+                # Its `next()` would return a coroutine. If it is not awaited, the handler does
+                # not run, and what it should withhold is sent.
+                raise UsageError(
+                    f"{what}: middleware around `async def` must be `async def` itself, and"
+                    " await `next()`."
+                )
+            else:
+                self.run = _around(middleware, self.run)
+
+
+class BoundOutgoing:
+    """An outgoing handler, bound to one broadcast."""
+
+    def __init__(
+        self, outgoing: Outgoing, channel: Channel, message: ServerMessage, frame: Frame
+    ) -> None:
+        self.is_late = outgoing.is_late
+        self._outgoing = outgoing
+        self._channel = channel
+        self._message = message
+        self._frame = frame
+
+    def make(self, member: Member) -> Frame | None:
+        """Return this member's copy; None if it is withheld."""
+        context = self._context(member)
+        try:
+            outcome = self._outgoing.run(context)
+            if isinstance(outcome, Awaitable):
+                if isinstance(outcome, Coroutine):
+                    outcome.close()  # or Python warns that it was never awaited
+                raise UsageError("It must be awaited, so write it as `async def`.")
+            return self._copy(context)
+        except BaseException as error:  # noqa: BLE001 - boundary: an outgoing handler
+            self._withhold(member, error)
+            return None
+
+    def make_late(self, member: Member) -> LateFrame:
+        """Return this member's copy, to be awaited."""
+        return LateFrame(partial(self._make_late, member), self._frame)
+
+    async def _make_late(self, member: Member) -> Frame | None:
+        context = self._context(member)
+        try:
+            await cast(Awaitable[object], self._outgoing.run(context))
+            return self._copy(context)
+        except BaseException as error:  # noqa: BLE001 - boundary: an outgoing handler
+            self._withhold(member, error)
+            return None
+
+    def _context(self, member: Member) -> OutgoingContext:
+        message = self._message
+        payload = cast(Payload, message.payload)
+        return OutgoingContext(self._channel, message.event, payload, member)
+
+    def _copy(self, context: OutgoingContext) -> Frame | None:
+        if context.blocked:
+            return None
+        if not context.transformed:
+            return self._frame
+        # With the same request id: all copies are one broadcast.
+        copy = Frame.of(self._message._replace(payload=context.get_payload()))
+        return copy.copy_marks(self._frame)
+
+    def _withhold(self, member: Member, error: BaseException) -> None:
+        # Outgoing handlers are often filters. Sending what one failed to filter would be a leak.
+        failure = failure_of(error)
+        _log.error(
+            "An outgoing handler failed; the member does not get this event"
+            " (channel=%r event=%r user=%r).",
+            self._channel.name,
+            self._message.event,
+            member.user_id,
+            exc_info=failure,
+        )
+        observer = self._channel.owner.environment.observer
+        if observer is not None:
+            observer.error(failure, self._channel.name, self._message.event, member.user_id)
+
+
+def _around(middleware: OutgoingMiddleware, inner: OutgoingHandler) -> OutgoingHandler:
+    return lambda ctx: middleware(ctx, lambda: inner(ctx))
+
+
+def _as_async(handler: OutgoingHandler) -> OutgoingHandler:
+    async def call(ctx: OutgoingContext) -> object:
+        return handler(ctx)
+
+    return call

@@ -1,0 +1,105 @@
+"""The kinds of handlers: the arguments of each, and what is done with its return value."""
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import BaseModel
+
+from pondsocket._contexts import (
+    ConnectionContext,
+    EventContext,
+    JoinContext,
+    LeaveContext,
+    SyncEventContext,
+    SyncJoinContext,
+    SyncLeaveContext,
+)
+from pondsocket._errors import PondError
+from pondsocket._state.lifecycle import Admission
+
+from .parameters import Kind
+
+_log: Final = logging.getLogger("pondsocket.handlers")
+
+
+async def _reply(ctx: EventContext, returned: object) -> None:
+    if isinstance(returned, PondError):
+        raise returned
+    if isinstance(returned, BaseModel):
+        returned = returned.model_dump(mode="json", by_alias=True)  # of a RootModel: any type
+    if not isinstance(returned, Mapping):
+        returned = {"result": returned}
+    await ctx.reply(ctx.event_name, returned)
+
+
+async def _accept(ctx: JoinContext, returned: object) -> None:
+    if isinstance(returned, PondError):
+        raise returned
+    if ctx.decision.state is Admission.PENDING:
+        await ctx.accept(response=returned)
+    else:
+        _log.warning(
+            "A join handler returned a value after it had decided; it is not sent (channel=%r).",
+            ctx.channel.name,
+        )
+
+
+async def _fail_or_ignore(ctx: object, returned: object) -> None:
+    if isinstance(returned, PondError):
+        raise returned
+    _log.warning("What this kind of handler returns goes nowhere: %s.", type(ctx).__name__)
+
+
+def _connection_params(ctx: ConnectionContext) -> Mapping[str, str]:
+    return ctx.params
+
+
+def _event_params(ctx: EventContext) -> Mapping[str, str]:
+    return {**ctx.outer_params, **ctx.route.params}
+
+
+CONNECTION: Final = Kind[ConnectionContext](
+    name="connection",
+    context=ConnectionContext,
+    # Its methods do not wait, so plain handlers get the same class.
+    sync_type=ConnectionContext,
+    sync_context=lambda ctx: ctx,
+    params=_connection_params,
+    fields=lambda ctx: ctx.query,
+    finish=_fail_or_ignore,
+    place=lambda ctx: (ctx.environment, ctx),
+    abandon=True,
+)
+JOIN: Final = Kind[JoinContext](
+    name="join",
+    context=JoinContext,
+    sync_type=SyncJoinContext,
+    sync_context=SyncJoinContext,
+    params=lambda ctx: ctx.route.params,
+    fields=lambda ctx: ctx.join_params,
+    finish=_accept,
+    place=lambda ctx: (ctx.session.environment, ctx.session),
+    abandon=True,
+)
+EVENT: Final = Kind[EventContext](
+    name="event",
+    context=EventContext,
+    sync_type=SyncEventContext,
+    sync_context=SyncEventContext,
+    params=_event_params,
+    fields=lambda ctx: ctx.get_payload(),
+    finish=_reply,
+    place=lambda ctx: (ctx.session.environment, ctx.session),
+)
+LEAVE: Final = Kind[LeaveContext](
+    name="leave",
+    context=LeaveContext,
+    sync_type=SyncLeaveContext,
+    sync_context=SyncLeaveContext,
+    params=lambda ctx: ctx.channel.params,
+    fields=None,
+    finish=_fail_or_ignore,
+    # The connection has ended; all leaves of one user use one share of the threads.
+    place=lambda ctx: (ctx.channel.owner.environment, ctx.user.id),
+)

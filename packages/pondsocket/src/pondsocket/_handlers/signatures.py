@@ -1,0 +1,253 @@
+"""Typed handlers: called with the arguments that their signatures ask for.
+
+A handler may ask for its context, for parameters of the pattern by name, for the whole `payload`,
+for single fields of it, and for dependencies. Its return value is passed to the kind's `finish`.
+A handler that asks for its context alone is called directly.
+"""
+
+import logging
+from collections.abc import Callable, Generator, Mapping
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import anyio
+from pondsocket_common import Detail
+from pydantic import ValidationError
+
+from pondsocket._errors import InvalidPayload, UsageError
+from pondsocket._runtime.functions import Form
+from pondsocket._runtime.loop import failure_of
+from pondsocket._runtime.threads import PlainCalls
+
+from .parameters import PAYLOAD, Callee, Inspector, Kind, validated
+
+C = TypeVar("C")
+
+Arguments: TypeAlias = dict[str, Any]
+
+Step: TypeAlias = tuple[Form, Callable[[], Any]]
+"""A call to be made. For a generator it returns the context manager to be entered."""
+
+_log: Final = logging.getLogger("pondsocket.handlers")
+
+
+class TypedHandler(Generic[C]):
+    """A handler and where its parameters come from.
+
+    Args:
+        what: What is being registered, for error messages.
+        path_names: The parameters of its patterns.
+
+    Raises:
+        UsageError: Its signature cannot work; the message says what to write.
+    """
+
+    def __init__(
+        self, what: str, handler: Callable[..., Any], kind: Kind[C], path_names: frozenset[str]
+    ) -> None:
+        self._what = what
+        self._kind = kind
+        self._handler = handler
+        inspector = Inspector(what, kind, path_names)
+        self._callee = callee = inspector.handler(handler)
+        # Each dependency before the functions that depend on it, the handler last.
+        self._callees = inspector.callees
+        self.is_plain = callee.form is Form.ASYNC and callee.takes_context_alone
+        forms = {each.form for each in self._callees}
+        is_plain = {form for form in forms if not form.in_loop}
+        self._stays_in_loop = not is_plain
+        self._is_one_call = forms == is_plain
+        # Other messages may wait in their threads for what a generator holds. So a message with a
+        # generator must not wait for a thread.
+        self._keeps_thread = bool(
+            is_plain and forms != is_plain and forms & {Form.GENERATOR, Form.ASYNC_GENERATOR}
+        )
+        self._selective = [
+            path for each in self._callees for path in each.paths if path.adapter is not None
+        ]
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether `fits` may return False."""
+        return bool(self._selective)
+
+    def fits(self, params: Mapping[str, str]) -> bool:
+        """Return whether the pattern's parameters have the types that the handler asks for."""
+        for path in self._selective:
+            if path.adapter is not None:
+                try:
+                    path.adapter.validate_python(params[path.name])
+                except ValidationError:
+                    return False
+                except BaseException as error:  # noqa: BLE001 - boundary: a validator
+                    text = "A validator of '%s' failed (%s)."
+                    _log.error(text, path.name, self._what, exc_info=failure_of(error))
+                    return False
+        return True
+
+    async def __call__(self, context: C) -> None:
+        """Call the handler and finish with its return value.
+
+        Raises:
+            InvalidPayload: The payload does not fit.
+        """
+        if self.is_plain:
+            returned = await self._handler(context)
+        else:
+            returned = await self._call(context)
+        if returned is not None:
+            await self._kind.finish(context, returned)
+
+    async def _call(self, context: C) -> object:
+        read = self._read(context)
+        if self._stays_in_loop:
+            return await self._run(context, read, None)
+        kind = self._kind
+        environment, owner = kind.place(context)
+        threads, abandon = environment.threads, kind.abandon
+        if self._keeps_thread:
+            async with threads.keep(owner, abandon=abandon) as kept:
+                return await self._run(context, read, PlainCalls(kept.call))
+        plain = PlainCalls(partial(threads.run, owner, abandon=abandon))
+        if self._is_one_call:
+            return await plain.call(partial(self._run_plain, context, read))
+        return await self._run(context, read, plain)
+
+    async def _run(
+        self, context: C, read: dict[Callee, Arguments], plain: PlainCalls | None
+    ) -> object:
+        """Take one step after another: `async` ones here, plain ones in `plain`."""
+        async with AsyncExitStack() as stack:
+            steps = self._steps(self._callee, context, read, {})
+            form, call = next(steps)
+            while True:
+                try:
+                    form, call = steps.send(await _take(form, call, plain, stack))
+                except StopIteration as done:
+                    return done.value
+        raise self._swallowed()
+
+    def _run_plain(self, context: C, read: dict[Callee, Arguments]) -> object:
+        """Take one step after another, all of which are plain."""
+        with ExitStack() as stack:
+            steps = self._steps(self._callee, context, read, {})
+            form, call = next(steps)
+            while True:
+                result = call()
+                if form is Form.GENERATOR:
+                    result = stack.enter_context(result)
+                try:
+                    form, call = steps.send(result)
+                except StopIteration as done:
+                    return done.value
+        raise self._swallowed()
+
+    def _swallowed(self) -> UsageError:
+        return UsageError(
+            f"{self._what}: a dependency has swallowed an exception of the handler, which then"
+            " has no answer; raise it again, or a PondError in its place."
+        )
+
+    def _read(self, context: C) -> dict[Callee, Arguments]:
+        """Read each function's arguments from the message, before any function is called."""
+        params = self._kind.params(context)
+        values = {} if self._kind.fields is None else self._kind.fields(context)
+        faults: dict[tuple[object, ...], Detail] = {}
+        count = 0
+        read: dict[Callee, Arguments] = {}
+        for callee in self._callees:
+            arguments = read[callee] = {path.name: path.read(params) for path in callee.paths}
+            if callee.payload is not None:
+                arguments[PAYLOAD] = validated(callee.payload, dict(values))
+            for each in callee.fields:
+                if not each.required and each.name not in values:
+                    continue
+                try:
+                    arguments[each.name] = each.read(values)
+                except InvalidPayload as fault:
+                    known = len(faults)
+                    faults.update({(*detail.loc, detail.type): detail for detail in fault.details})
+                    # A field that several functions ask for counts once.
+                    count += fault.count - len(fault.details) + len(faults) - known
+        if faults:
+            raise InvalidPayload([*faults.values()], count)
+        return read
+
+    def _steps(
+        self,
+        callee: Callee,
+        context: C,
+        read: dict[Callee, Arguments],
+        cache: dict[Callee, Any],
+    ) -> Generator[Step, Any, Any]:
+        """Yield the calls to make, dependencies first. Each result is sent in.
+
+        Each function gets its own parameters, and no others.
+
+        Returns:
+            The result of the function itself.
+        """
+        arguments = read[callee]
+        if callee.dependencies:
+            arguments = dict(arguments)
+        for name, dependency, use_cache in callee.dependencies:
+            if use_cache and dependency in cache:
+                arguments[name] = cache[dependency]
+                continue
+            value = yield from self._steps(dependency, context, read, cache)
+            arguments[name] = value
+            if use_cache:
+                cache[dependency] = value
+        by_position = self._shown(callee, context, arguments)
+        function = callee.function
+        if callee.form is Form.GENERATOR:
+            function = contextmanager(function)
+        elif callee.form is Form.ASYNC_GENERATOR:
+            function = asynccontextmanager(function)
+        return (yield callee.form, partial(function, *by_position, **arguments))
+
+    def _shown(self, callee: Callee, context: C, arguments: Arguments) -> tuple[Any, ...]:
+        """Add the context. Return it if it is to be passed by position."""
+        if callee.context is None:
+            return ()
+        shown = context if callee.form.in_loop else self._kind.sync_context(context)
+        if callee.is_context_first:
+            return (shown,)
+        arguments[callee.context] = shown
+        return ()
+
+
+async def _take(
+    form: Form, call: Callable[[], Any], plain: PlainCalls | None, stack: AsyncExitStack
+) -> object:
+    if form is Form.ASYNC_GENERATOR:
+        return await stack.enter_async_context(call())
+    if form is Form.ASYNC or plain is None:
+        return await call()
+    if form is Form.PLAIN:
+        return await plain.call(call)
+    manager: AbstractContextManager[Any] = call()
+    value = await plain.call(manager.__enter__)
+    stack.push_async_exit(partial(_leave, plain, manager))
+    return value
+
+
+async def _leave(
+    plain: PlainCalls,
+    manager: AbstractContextManager[Any],
+    exc_type: type[BaseException] | None,
+    exc: BaseException | None,
+    traceback: TracebackType | None,
+) -> bool:
+    # The clean-up also runs after a cancellation, which no generator may swallow.
+    with anyio.CancelScope(shield=True):
+        is_handled = await plain.call(partial(manager.__exit__, exc_type, exc, traceback))
+    return bool(is_handled) and isinstance(exc, Exception)

@@ -1,0 +1,1 @@
+"""What a channel keeps, and how a member recovers what it missed."""

@@ -1,0 +1,1 @@
+"""What the members of a channel show of themselves."""

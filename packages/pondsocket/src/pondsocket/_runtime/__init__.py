@@ -1,0 +1,1 @@
+"""The event loop, timers, and how functions are called."""

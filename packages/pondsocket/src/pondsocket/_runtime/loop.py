@@ -1,0 +1,139 @@
+"""The event loop that a pond runs in, its primitives, and calls into it from other threads."""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+
+from pondsocket._errors import UsageError
+
+_log: Final = logging.getLogger("pondsocket.loop")
+
+
+def failure_of(error: BaseException) -> BaseException:
+    """Return the failure of a handler that has raised `error`. Raise what its task must get.
+
+    The task must get its cancellation, alone or in a group; Ctrl-C, which ends the program; and
+    GeneratorExit. All else is the handler's failure, also `SystemExit`: raised here, it would end
+    the process with all its clients. On asyncio, awaiting a task or a future that other code has
+    cancelled also raises a cancellation. That is a failure, too: this task is not cancelled.
+    """
+    if isinstance(error, Exception):
+        return error
+    passing: tuple[type[BaseException], ...]
+    passing = (KeyboardInterrupt, GeneratorExit, *_cancellation())
+    if not isinstance(error, BaseExceptionGroup):
+        if isinstance(error, passing):
+            raise error
+        return error
+    passed, failure = error.split(passing)
+    if passed is None:
+        return error
+    if failure is not None:
+        _log.error("A handler failed while it was cancelled.", exc_info=failure)
+    raise passed
+
+
+def _cancellation() -> tuple[type[BaseException], ...]:
+    """Return the class of the running task's cancellation, if one may be under way."""
+    if _running_loop() is False:
+        trio: Any = sys.modules.get("trio")
+        return () if trio is None else (trio.Cancelled,)  # each of them is the task's own
+    asyncio: Any = sys.modules["asyncio"]
+    task = asyncio.current_task()
+    return (asyncio.CancelledError,) if task is not None and task.cancelling() else ()
+
+
+def _running_loop() -> object:
+    """Return the running loop of asyncio; False if there is none."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return False if asyncio is None else asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+
+
+def callback_context() -> Context:
+    """Return a context for callbacks of asyncio, which are not tasks, but may close a connection.
+
+    Without a task, anyio asks sniffio, if that is installed, which library is running.
+    """
+    context = Context()
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:
+        context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    return context
+
+
+class Loop:
+    """The event loop that a pond runs in, as of its latest connection."""
+
+    __slots__ = ("_context", "_native", "_soon", "_thread", "new_event", "new_group", "new_scope")
+
+    def __init__(self) -> None:
+        self._context: Context | None = None
+        self._thread: int | None = None
+        self._native: object = None
+        self._soon: Callable[[Callable[[], object]], object] | None = None
+        # anyio's own functions ask at each call which library runs, which takes longer than all the
+        # rest. Here it is asked once. A scope: 10.2 -> 2.8 us; "connect; core" of
+        # tests/benchmarks/microbench.py makes one.
+        self.new_scope: Callable[[], anyio.CancelScope] = anyio.CancelScope
+        self.new_group: Callable[[], anyio.abc.TaskGroup] = anyio.create_task_group
+        self.new_event: Callable[[], anyio.Event] = anyio.Event
+
+    def enter(self) -> None:
+        """Make the running event loop the pond's."""
+        thread, running = threading.get_ident(), _running_loop()
+        # For tasks that a callback starts in the context of a connection.
+        if running is not False and (sniffio := sys.modules.get("sniffio")) is not None:
+            sniffio.current_async_library_cvar.set("asyncio")
+        if self._thread == thread and self._native is running:
+            return
+        # The loop's own thread-safe call, asyncio's or trio's, without an import of either library.
+        native: Any = anyio.lowlevel.current_token().native_token
+        soon = getattr(native, "call_soon_threadsafe", None)
+        self._soon = native.run_sync_soon if soon is None else soon
+        self._context = None if soon is None else callback_context()
+        self._thread = thread
+        self._native = native
+        self.new_scope = type(anyio.CancelScope())
+        self.new_group = type(anyio.create_task_group())
+        self.new_event = type(anyio.Event())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this thread is the loop's."""
+        return self._thread == threading.get_ident()
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call a function in the loop soon, from any thread. Calls of one thread keep their order.
+
+        Before the first connection there is no loop, and nothing is called.
+
+        Raises:
+            UsageError: The loop has ended.
+        """
+        if self._soon is None:
+            return
+
+        def call() -> None:
+            try:
+                if self._context is None:
+                    function()
+                else:
+                    self._context.run(function)
+            except BaseException as error:  # noqa: BLE001 - boundary: it would end the program
+                failure = failure_of(error)
+                _log.error("A call from another thread failed.", exc_info=failure)
+
+        try:
+            self._soon(call)
+        except RuntimeError as exc:
+            raise UsageError("The pond's event loop has ended.") from exc

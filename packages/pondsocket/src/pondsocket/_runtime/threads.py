@@ -1,0 +1,356 @@
+"""Worker threads for plain functions, limited in number, in total and for one connection.
+
+A message whose steps are all plain is one call in one thread. A message may hold a resource while
+it waits (a generator dependency beside an `async def`): it has its own thread from its first step
+to its last, under a limit of its own. So a message that holds a thread, or a database connection,
+never waits for another thread. A pool of connections may be smaller than the number of threads.
+"""
+
+import logging
+import math
+import threading
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+from contextvars import Context, ContextVar, Token, copy_context
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from pondsocket._errors import PondError
+from pondsocket._options import Options
+
+from .loop import Loop
+
+T = TypeVar("T")
+
+_log: Final = logging.getLogger("pondsocket.handlers")
+_GONE: Final = object()
+
+Changes: TypeAlias = list[tuple[ContextVar[Any], Any]]
+"""Context variables and their new values."""
+
+
+class FairLimiter:
+    """Limits how many calls run at once, in total and for one owner.
+
+    Owners that wait take turns, however many calls each of them makes.
+
+    Args:
+        total: How many calls may run at once.
+        each: How many of them may be of one owner.
+    """
+
+    __slots__ = ("_each", "_ready", "_running", "_total", "_used", "_waiting")
+
+    def __init__(self, total: int, each: int) -> None:
+        self._total = total
+        self._each = each
+        self._running = 0
+        self._used: dict[Hashable, int] = {}
+        self._waiting: dict[Hashable, deque[anyio.Event]] = {}
+        # The waiting owners that are below their own limit, the next one first.
+        self._ready: OrderedDict[Hashable, None] = OrderedDict()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many calls run as the total allows."""
+        return self._running >= self._total
+
+    async def acquire(self, owner: Hashable) -> None:
+        """Wait for a place."""
+        # While a place is free, no owner is ready: `release` hands out every free place.
+        if not self.is_full and self._is_below(owner):
+            self._take(owner)
+            return
+        event = anyio.Event()
+        self._waiting.setdefault(owner, deque()).append(event)
+        if self._is_below(owner):
+            self._ready[owner] = None
+        try:
+            await event.wait()
+        except BaseException:
+            if event.is_set():  # cancelled in the same loop turn in which it got its place
+                self.release(owner)
+            else:
+                self._forget(owner, event)
+            raise
+
+    def release(self, owner: Hashable) -> None:
+        """Give a place back."""
+        self._running -= 1
+        self._used[owner] -= 1
+        if not self._used[owner]:
+            del self._used[owner]
+        if owner in self._waiting:
+            self._ready[owner] = None
+        while self._ready and not self.is_full:
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        owner, _ = self._ready.popitem(last=False)
+        self._take(owner)
+        queue = self._waiting[owner]
+        queue.popleft().set()
+        if not queue:
+            del self._waiting[owner]
+        elif self._is_below(owner):
+            self._ready[owner] = None
+
+    def _is_below(self, owner: Hashable) -> bool:
+        return self._used.get(owner, 0) < self._each
+
+    def _take(self, owner: Hashable) -> None:
+        self._running += 1
+        self._used[owner] = self._used.get(owner, 0) + 1
+
+    def _forget(self, owner: Hashable, event: anyio.Event) -> None:
+        queue = self._waiting[owner]
+        queue.remove(event)
+        if not queue:
+            del self._waiting[owner]
+            self._ready.pop(owner, None)
+
+
+class _Limiters(NamedTuple):
+    """The limiters of one event loop.
+
+    Args:
+        shared: For threads that serve one call.
+        kept: For threads that stay with a message.
+        none: Without a limit, in place of anyio's own: the other two decide.
+    """
+
+    shared: FairLimiter
+    kept: FairLimiter
+    none: anyio.CapacityLimiter
+
+
+class Threads:
+    """The worker threads of one pond."""
+
+    def __init__(self, options: Options, loop: Loop) -> None:
+        self._options = options
+        self._loop = loop
+        self._is_said_full = False
+        # Each event loop has its own limiters, because its tasks wait in them.
+        self._limiters: anyio.lowlevel.RunVar[_Limiters] = anyio.lowlevel.RunVar(
+            "pondsocket_threads"
+        )
+
+    async def run(self, owner: Hashable, function: Callable[[], T], *, abandon: bool) -> T:
+        """Call a plain function in a thread, once one is free.
+
+        Args:
+            owner: The owner of the share that is used, for instance the connection.
+            abandon: Whether a cancelled caller leaves the thread running. It counts until it ends.
+        """
+        limiter = self._of_this_loop().shared
+        await limiter.acquire(owner)
+        return await self._run(limiter, owner, function, abandon=abandon)
+
+    @asynccontextmanager
+    async def keep(self, owner: Hashable, *, abandon: bool) -> AsyncIterator["KeptThread"]:
+        """Keep a thread for one message.
+
+        Raises:
+            PondError: 503; the limit of kept threads is reached.
+        """
+        limiter = self._of_this_loop().kept
+        if limiter.is_full:
+            self._say_full()
+            raise PondError("The server has no thread left for this; try again.", 503)
+        self._is_said_full = False
+        await limiter.acquire(owner)
+        kept = KeptThread(self._loop, abandon=abandon)
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._serve, limiter, owner, kept, abandon)
+            try:
+                yield kept
+            except Exception as error:  # noqa: BLE001 - raised below, outside of the task group
+                failure = error
+            finally:
+                kept.let_go()
+                if kept.is_abandoned:
+                    tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _serve(
+        self, limiter: FairLimiter, owner: Hashable, kept: "KeptThread", abandon: bool
+    ) -> None:
+        # Shielded, because the message waits for its calls, unless they can be abandoned.
+        with anyio.CancelScope(shield=not abandon):
+            await self._run(limiter, owner, kept.serve, abandon=abandon)
+
+    async def _run(
+        self, limiter: FairLimiter, owner: Hashable, function: Callable[[], T], *, abandon: bool
+    ) -> T:
+        release = partial(limiter.release, owner)
+        if not abandon:
+            try:
+                return await self._in_thread(partial(_call, function))
+            finally:
+                release()
+        # The thread may outlive the task that waits for it. Then the end of the thread releases the
+        # place.
+        claim = threading.Lock()
+        work = partial(self._claim, claim, function, release)
+        try:
+            return await self._in_thread(work, abandon=True)
+        except BaseException:
+            if claim.acquire(blocking=False):  # the call has not begun, and will not
+                release()
+            raise
+
+    def _claim(
+        self, claim: threading.Lock, function: Callable[[], T], release: Callable[[], None]
+    ) -> T:
+        if not claim.acquire(blocking=False):
+            raise RuntimeError("The message does not wait for this call any more.")
+        try:
+            return _call(function)
+        finally:
+            self._loop.call_soon(release)
+
+    async def _in_thread(self, function: Callable[[], T], *, abandon: bool = False) -> T:
+        return await anyio.to_thread.run_sync(
+            function, abandon_on_cancel=abandon, limiter=self._of_this_loop().none
+        )
+
+    def _of_this_loop(self) -> "_Limiters":
+        try:
+            return self._limiters.get()
+        except LookupError:
+            each = self._options.max_connection_threads
+            limiters = _Limiters(
+                FairLimiter(self._options.max_threads, each),
+                FairLimiter(self._options.max_kept_threads, each),
+                anyio.CapacityLimiter(math.inf),
+            )
+            self._limiters.set(limiters)
+            return limiters
+
+    def _say_full(self) -> None:
+        if not self._is_said_full:  # once, or a long overload would fill the log
+            self._is_said_full = True
+            _log.warning(
+                "Messages are refused, 503: see Options.max_kept_threads (%s).",
+                self._options.max_kept_threads,
+            )
+
+
+class KeptThread:
+    """A thread that makes one call after another, until `let_go`."""
+
+    def __init__(self, loop: Loop, *, abandon: bool) -> None:
+        self._loop = loop
+        self._abandon = abandon
+        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self.is_abandoned = False
+
+    def serve(self) -> None:
+        """Make the calls. This is what the thread runs."""
+        while (call := self._calls.get()) is not None:
+            call()
+
+    def let_go(self) -> None:
+        """End the thread after the calls that are queued."""
+        self._calls.put(None)
+
+    async def call(self, function: Callable[[], T]) -> T | None:
+        """Call a plain function there. None if the thread was abandoned in an earlier call."""
+        event = anyio.Event()
+        results: list[T] = []
+        failures: list[BaseException] = []
+
+        def call() -> None:
+            try:
+                results.append(_call(function))
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                failures.append(error)
+            finally:
+                self._loop.call_soon(event.set)
+
+        self._calls.put(call)
+        if self.is_abandoned:
+            return None  # the thread still makes the call, later
+        try:
+            with anyio.CancelScope(shield=not self._abandon):
+                await event.wait()
+        except BaseException:
+            self.is_abandoned = True
+            raise
+        if failures:
+            raise failures.pop()
+        return results.pop()
+
+
+class PlainCalls:
+    """Makes the plain calls of one message, all in one context.
+
+    Changes that `async` steps make in the task's context are copied into it, and back. A token
+    resets its variable only in the context that it comes from, so each context has its own tokens.
+    """
+
+    __slots__ = ("_context", "_run", "_seen", "_tokens")
+
+    def __init__(self, run: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+        self._run = run
+        self._context: Context | None = None
+        self._seen = copy_context()
+        self._tokens: dict[ContextVar[Any], Token[Any]] = {}
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Call a plain function in a thread."""
+        given = _changes(self._seen, copy_context())
+        made: Changes = []
+        try:
+            result: T = await self._run(partial(self._call, function, given, made))
+        finally:
+            for variable, value in made:
+                self._take_over(variable, value)
+            self._seen = copy_context()
+        return result
+
+    def _call(self, function: Callable[[], T], given: Changes, made: Changes) -> T:
+        context = self._context
+        if context is None:  # the first call: the thread has a copy of the task's context
+            context = self._context = copy_context()
+        for variable, value in given:
+            if value is not _GONE:
+                context.run(variable.set, value)
+        before = context.copy()
+        try:
+            return context.run(function)
+        finally:
+            made += _changes(before, context)
+
+    def _take_over(self, variable: ContextVar[Any], value: object) -> None:
+        if value is not _GONE:
+            token = variable.set(value)
+            self._tokens.setdefault(variable, token)
+        elif (first := self._tokens.pop(variable, None)) is not None:
+            variable.reset(first)
+
+
+def _changes(before: Context, after: Context) -> Changes:
+    changed = [
+        (variable, value)
+        for variable, value in after.items()
+        if before.get(variable, _GONE) is not value
+    ]
+    return changed + [(variable, _GONE) for variable in before if variable not in after]
+
+
+def _call(function: Callable[[], T]) -> T:
+    try:
+        return function()
+    except KeyboardInterrupt as error:
+        # In the event loop it would end the process, which a thread must not decide.
+        raise RuntimeError("A plain function has raised KeyboardInterrupt.") from error
