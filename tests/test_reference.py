@@ -19,6 +19,7 @@ DOCS: Final = ROOT / "docs"
 ARCHITECTURE: Final = DOCS / "concepts" / "architecture.md"
 MODULES: Final = (
     "pondsocket",
+    "pondsocket.adapter",
     "pondsocket.testing",
     "pondsocket_asgi",
     "pondsocket_asgi.fastlane",

@@ -5,7 +5,8 @@ from typing import Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pondsocket import ConnectRequest, Refusal
+from pondsocket import ConnectRequest
+from pondsocket.adapter import Refusal
 from pondsocket_asgi._scope import announced_length, connect_request, is_json
 from pondsocket_common import Headers, parse_cookies
 

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import ConnectionContext, ConnectRequest, PondSocket
-from pondsocket import Session as CoreSession
+from pondsocket.adapter import Session as CoreSession
 from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi._transport.websocket import ASGIWebSocketTransport
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from pondsocket import ConnectRequest, Refusal
+from pondsocket import ConnectRequest
+from pondsocket.adapter import Refusal
 from pondsocket_asgi._scope import (
     accepts_event_stream,
     address,

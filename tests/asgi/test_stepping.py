@@ -161,7 +161,7 @@ async def test_what_is_to_end_the_process_is_not_kept_from_it() -> None:
 
 
 def _frame() -> Any:
-    from pondsocket import Frame
+    from pondsocket.adapter import Frame
 
     return Frame(b"{}", "tick")
 

@@ -5,17 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pondsocket import (
-    Channel,
-    ConnectRequest,
-    Frame,
-    Headers,
-    Lobby,
-    Options,
-    PondSocket,
-    QueryParams,
-    Session,
-)
+from pondsocket import Channel, ConnectRequest, Headers, Lobby, Options, PondSocket, QueryParams
+from pondsocket.adapter import Frame, Session
 from pondsocket_asgi import PondASGIApp
 from pondsocket_common import ClientActions, ClientMessage, encode_client
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from pondsocket import Batch, Frame
+from pondsocket.adapter import Batch, Frame
 from pondsocket_common import CloseCode
 
 

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 import uvloop
-from pondsocket import Frame, leeway, make_room
 from pondsocket._state.rates import TokenBucket
+from pondsocket.adapter import Frame, leeway, make_room
 from pondsocket_common import (
     ClientActions,
     ClientMessage,

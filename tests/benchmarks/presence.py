@@ -13,7 +13,6 @@ import anyio.lowlevel
 from pondsocket import (
     ConnectionContext,
     ConnectRequest,
-    Frame,
     Headers,
     JoinContext,
     Lobby,
@@ -21,8 +20,8 @@ from pondsocket import (
     PondSocket,
     PresenceMode,
     QueryParams,
-    Session,
 )
+from pondsocket.adapter import Frame, Session
 from pondsocket_common import ClientActions, ClientMessage, encode_client
 
 from tests.benchmarks._machine import machine

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import cast
 
-from pondsocket import CloseCode, Frame, ServerActions, Session
+from pondsocket import CloseCode, ServerActions
+from pondsocket.adapter import Frame, Session
 from pondsocket.testing import MemoryPeer
 from pondsocket_common import (
     GATEWAY,

@@ -20,9 +20,9 @@ from pondsocket import (
     OutgoingContext,
     PondError,
     PresenceMode,
-    Session,
 )
 from pondsocket._channel.member import Member
+from pondsocket.adapter import Session
 from pondsocket_common import ClientActions, ClientMessage, Payload, encode_client
 
 from tests.core.model_peer import ModelPeer

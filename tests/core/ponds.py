@@ -20,9 +20,8 @@ from pondsocket import (
     Middleware,
     Options,
     PondSocket,
-    Refusal,
-    Session,
 )
+from pondsocket.adapter import Refusal, Session
 from pondsocket.testing import FakeClock, MemoryPeer
 from pondsocket_common import Headers, QueryParams
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pondsocket import Frame, leeway, make_room
+from pondsocket.adapter import Frame, leeway, make_room
 
 
 @dataclass(frozen=True, eq=False)

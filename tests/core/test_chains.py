@@ -7,8 +7,8 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import Frame
 from pondsocket._delivery.fanout import Chain, LateFrame
+from pondsocket.adapter import Frame
 
 from tests.core.members import settled
 from tests.core.ponds import ROOM

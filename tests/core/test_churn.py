@@ -7,8 +7,9 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import Channel, CloseCode, JoinContext, LeaveContext, OutgoingContext, Session
+from pondsocket import Channel, CloseCode, JoinContext, LeaveContext, OutgoingContext
 from pondsocket._channel.member import Member
+from pondsocket.adapter import Session
 from pondsocket.testing import MemoryPeer
 
 from tests.core.members import say, settled

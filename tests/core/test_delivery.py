@@ -5,8 +5,9 @@ from contextlib import AsyncExitStack
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import Batch, CloseCode, EventContext, Frame, OutgoingContext
+from pondsocket import CloseCode, EventContext, OutgoingContext
 from pondsocket._delivery.fanout import deliver
+from pondsocket.adapter import Batch, Frame
 from pondsocket_common import PresenceEventTypes, PresenceList
 
 from tests.core.members import events, member, members, say, settled

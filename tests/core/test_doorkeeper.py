@@ -13,10 +13,9 @@ from pondsocket import (
     Endpoint,
     Options,
     PondSocket,
-    Refusal,
-    Session,
     UsageError,
 )
+from pondsocket.adapter import Refusal, Session
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Headers, QueryParams
 

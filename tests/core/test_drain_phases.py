@@ -5,8 +5,9 @@ import itertools
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import CloseCode, ConnectionContext, EventContext, Options, Refusal
+from pondsocket import CloseCode, ConnectionContext, EventContext, Options
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
+from pondsocket.adapter import Refusal
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Goodbye, ServerMessage
 

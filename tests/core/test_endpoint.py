@@ -13,9 +13,9 @@ from pondsocket import (
     Options,
     PondError,
     PondSocket,
-    Refusal,
     ServerActions,
 )
+from pondsocket.adapter import Refusal
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Fault, NotFound
 

@@ -1,5 +1,5 @@
 import pytest
-from pondsocket import Frame
+from pondsocket.adapter import Frame
 from pondsocket_common import EncodingError, ServerActions, ServerMessage
 
 

@@ -3,8 +3,9 @@
 import threading
 
 import pytest
-from pondsocket import Batch, CloseCode, Frame, History, PondSocket
+from pondsocket import CloseCode, History, PondSocket
 from pondsocket._delivery.batching import Gathering, Turn
+from pondsocket.adapter import Batch, Frame
 
 from tests.core.batching import OTHER, batching_setup, heard, tell
 from tests.core.batching_programs import ManualLoop, batch_by_hand

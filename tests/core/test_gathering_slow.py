@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from pondsocket import Frame, History, Hooks, LeaveReason, PondSocket, User
+from pondsocket import History, Hooks, LeaveReason, PondSocket, User
+from pondsocket.adapter import Frame
 from pondsocket.testing import MemoryPeer
 
 from tests.core.batching_programs import ManualLoop, batch_by_hand

@@ -5,7 +5,8 @@ from typing import Final
 
 import anyio
 import pytest
-from pondsocket import CloseCode, ConnectionContext, EventContext, Options, Refusal, UsageError
+from pondsocket import CloseCode, ConnectionContext, EventContext, Options, UsageError
+from pondsocket.adapter import Refusal
 from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Acknowledged, Refused
 

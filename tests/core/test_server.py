@@ -5,15 +5,8 @@ from dataclasses import replace
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import (
-    CloseCode,
-    ConnectionContext,
-    EventContext,
-    LeaveReason,
-    Options,
-    PondSocket,
-    Refusal,
-)
+from pondsocket import CloseCode, ConnectionContext, EventContext, LeaveReason, Options, PondSocket
+from pondsocket.adapter import Refusal
 from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
 from pondsocket_common import Goodbye
 

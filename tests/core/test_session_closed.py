@@ -8,14 +8,13 @@ import pytest
 from pondsocket import (
     CloseCode,
     EventContext,
-    Frame,
     JoinContext,
     LeaveContext,
     LeaveReason,
     Options,
     ServerActions,
-    Session,
 )
+from pondsocket.adapter import Frame, Session
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Goodbye
 

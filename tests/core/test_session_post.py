@@ -5,7 +5,8 @@ import contextvars
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import EventContext, Options, Refusal
+from pondsocket import EventContext, Options
+from pondsocket.adapter import Refusal
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import ClientActions, ClientMessage, encode_client
 

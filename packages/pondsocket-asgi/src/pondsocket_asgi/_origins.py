@@ -15,7 +15,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
-from pondsocket import PondSocket, Refusal
+from pondsocket import PondSocket
+from pondsocket.adapter import Refusal
 from pondsocket_common import (
     CONNECTION_ID_HEADER,
     AllowedOrigins,

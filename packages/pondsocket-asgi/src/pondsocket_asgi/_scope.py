@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from pondsocket import ConnectRequest, Refusal
+from pondsocket.adapter import ConnectRequest, Refusal
 from pondsocket_common import EVENT_STREAM, ErrorTypes, Headers, QueryParams
 
 # Any: the only type that fits the dict types of Starlette, Litestar and asgiref.

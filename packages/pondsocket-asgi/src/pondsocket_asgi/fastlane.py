@@ -42,7 +42,7 @@ from pondsocket_asgi._fastlane.received import Received
 from ._scope import FAST_LANE
 
 if TYPE_CHECKING:
-    from pondsocket import Session
+    from pondsocket.adapter import Session
 
 try:
     from websockets.speedups import apply_mask

@@ -21,7 +21,6 @@ from pondsocket_common import (
 
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.handle import ChannelHandle
-from pondsocket._connection.session import Session
 from pondsocket._contexts import (
     ConnectionContext,
     EventContext,
@@ -32,16 +31,13 @@ from pondsocket._contexts import (
     SyncJoinContext,
     SyncLeaveContext,
 )
-from pondsocket._delivery.fanout import Outlet
-from pondsocket._delivery.frame import Batch, Frame
-from pondsocket._delivery.queue import leeway, make_room
 from pondsocket._delivery.slow_consumers import Conflate, SlowConsumers, conflate
 from pondsocket._handlers.dependencies import Depends
 from pondsocket._handlers.interception import OutgoingHandler, OutgoingMiddleware
 from pondsocket._handlers.registration import Handler, Middleware, Next
 from pondsocket._history.log import History
 from pondsocket._state.patterns import Route
-from pondsocket._state.request import ConnectRequest, Refusal
+from pondsocket._state.request import ConnectRequest
 from pondsocket._state.user import LeaveReason, User
 from pondsocket._telemetry.hooks import Counter, Hooks, Metrics
 
@@ -54,7 +50,6 @@ from ._server import PondSocket
 __version__ = "0.1.0"
 
 __all__ = [
-    "Batch",
     "Channel",
     "ChannelHandle",
     "ChannelReceiver",
@@ -70,7 +65,6 @@ __all__ = [
     "Endpoint",
     "ErrorTypes",
     "EventContext",
-    "Frame",
     "Handler",
     "Headers",
     "History",
@@ -88,7 +82,6 @@ __all__ = [
     "OutgoingContext",
     "OutgoingHandler",
     "OutgoingMiddleware",
-    "Outlet",
     "PondError",
     "PondSocket",
     "PondSocketError",
@@ -96,11 +89,9 @@ __all__ = [
     "PresenceEventTypes",
     "PresenceMode",
     "QueryParams",
-    "Refusal",
     "Route",
     "ServerActions",
     "ServerMessage",
-    "Session",
     "SlowConsumers",
     "SyncEventContext",
     "SyncJoinContext",
@@ -110,6 +101,4 @@ __all__ = [
     "User",
     "__version__",
     "conflate",
-    "leeway",
-    "make_room",
 ]

@@ -4,7 +4,7 @@ import math
 from typing import Final
 
 import anyio
-from pondsocket import Refusal
+from pondsocket.adapter import Refusal
 from pondsocket_common import ErrorTypes, Headers
 
 from pondsocket_asgi._scope import Receive, announced_length

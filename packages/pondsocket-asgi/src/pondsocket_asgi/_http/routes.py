@@ -4,7 +4,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 import anyio
-from pondsocket import ConnectRequest, Refusal, Session
+from pondsocket.adapter import ConnectRequest, Refusal, Session
 from pondsocket_common import CONNECTION_ID_HEADER, CloseCode, ErrorTypes
 
 from pondsocket_asgi._origins import HeaderList, preflight

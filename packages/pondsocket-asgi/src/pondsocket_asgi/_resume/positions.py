@@ -4,7 +4,8 @@ import logging
 import time
 from typing import Final
 
-from pondsocket import ConnectRequest, Frame, PresenceMode, Session
+from pondsocket import PresenceMode
+from pondsocket.adapter import ConnectRequest, Frame, Session
 from pondsocket_common import Position
 
 from .cursor import MAX_AGE_SECONDS, CursorFault, CursorKeys, StreamCursor

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import Final, cast
 
-from pondsocket import Batch, Frame, Session
+from pondsocket.adapter import Batch, Frame, Session
 from pondsocket_common import (
     CONNECTION_ID_HEADER,
     EVENT_STREAM,

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import anyio
 import anyio.abc
-from pondsocket import Batch, Frame, Session
+from pondsocket.adapter import Batch, Frame, Session
 from pondsocket_common import CloseCode
 
 from pondsocket_asgi._process.servers import abort_transport, hurry_transport

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from pondsocket import Frame, Options, leeway, make_room
+from pondsocket import Options
+from pondsocket.adapter import Frame, leeway, make_room
 
 # A peer is not slow before the writer has had its turn: a busy channel, or a handler that blocks,
 # fills an outbox in one turn of the event loop. Until the writer begins, the queue may hold this

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 import anyio
-from pondsocket import Batch, Frame, Options, Refusal, Session
+from pondsocket import Options
+from pondsocket.adapter import Batch, Frame, Refusal, Session
 from pondsocket_common import CloseCode
 
 from pondsocket_asgi._process.servers import is_restart, ping_seconds, says_restart

@@ -1,0 +1,22 @@
+"""What an adapter needs to bring another transport.
+
+An adapter builds a `ConnectRequest` and awaits `PondSocket.connect`. It gets a `Refusal`, or a
+`Session` whose `run` it awaits with an `Outlet` of its own. Applications need none of this.
+"""
+
+from pondsocket._connection.session import Session
+from pondsocket._delivery.fanout import Outlet
+from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._delivery.queue import leeway, make_room
+from pondsocket._state.request import ConnectRequest, Refusal
+
+__all__ = [
+    "Batch",
+    "ConnectRequest",
+    "Frame",
+    "Outlet",
+    "Refusal",
+    "Session",
+    "leeway",
+    "make_room",
+]
