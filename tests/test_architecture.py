@@ -27,22 +27,10 @@ ASYNCIO: Final = ("pondsocket_asgi.fastlane", "pondsocket_asgi._fastlane")
 
 # A member refers to its channel, and a channel makes its members. They part when a member is given
 # what it needs of its channel (its batching, its presence, its roster), instead of the channel.
-FILE_CIRCLES: Final[list[list[str]]] = [
+FILE_CIRCLES: Final = [
     ["pondsocket._channel.catch_up", "pondsocket._channel.channel", "pondsocket._channel.member"],
-    [
-        "pondsocket._connection.inbound",
-        "pondsocket._connection.membership",
-        "pondsocket._connection.session",
-    ],
 ]
-FOLDER_CIRCLES: Final[list[list[str]]] = [
-    [
-        "pondsocket._delivery",
-        "pondsocket._environment",
-        "pondsocket._runtime",
-        "pondsocket._telemetry",
-    ]
-]
+FOLDER_CIRCLES: Final[list[list[str]]] = []
 
 
 def test_packages_import_public_names_of_lower_ones_alone() -> None:

@@ -8,7 +8,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 import pytest
-from pondsocket._environment import Work
+from pondsocket._runtime.tasks import Work
 from pondsocket._runtime.timers import Spawn, Timers
 
 from tests.core.members import settled

@@ -28,13 +28,14 @@ from pondsocket._handlers.events import Events, TakesEvents
 from pondsocket._handlers.registration import Handler, Middleware
 from pondsocket._history.log import History
 from pondsocket._history.store import Histories
+from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Phase
 from pondsocket._state.patterns import Pattern, PatternMap, Route
 from pondsocket._state.request import ConnectRequest, Refusal
 from pondsocket._state.roster import Roster
 from pondsocket._state.user import LeaveReason
 
-from ._environment import Environment, Work
+from ._environment import Environment
 from ._errors import UsageError
 from ._lobby import Lobby
 from ._options import check_origins

@@ -1,39 +1,16 @@
 """What the parts of one pond share."""
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
-
-import anyio
-import anyio.abc
 
 from pondsocket._delivery.batching import Turn
 from pondsocket._runtime.loop import Loop
+from pondsocket._runtime.tasks import Background
 from pondsocket._runtime.threads import Threads
 from pondsocket._telemetry.hooks import Observer
 
 from ._options import Options
-
-Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-"""Starts work that is to be awaited later."""
-
-
-async def run_all(works: Sequence[Work]) -> None:
-    """Run several at once, and wait for all. Each has its own time limit."""
-    if len(works) == 1:
-        await works[0]()
-    elif works:
-        async with anyio.create_task_group() as tasks:
-            for work in works:
-                tasks.start_soon(work)
-
-
-@dataclass
-class Background:
-    """The task group of `async with pond`, while one is open."""
-
-    tasks: anyio.abc.TaskGroup | None = None
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,12 @@ from pondsocket._history.log import History
 from pondsocket._history.store import Histories
 from pondsocket._runtime.driving import noticing
 from pondsocket._runtime.loop import failure_of
+from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission
 from pondsocket._state.patterns import Pattern, PatternMap, Route
 from pondsocket._state.user import LeaveReason
 
-from ._environment import Environment, Work
+from ._environment import Environment
 from ._errors import InvalidPayload, PondError, UsageError
 
 _log: Final = logging.getLogger("pondsocket.lobby")

@@ -30,11 +30,12 @@ from pondsocket._delivery.batching import Gathering
 from pondsocket._delivery.fanout import Chain, deliver
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.slow_consumers import mark
-from pondsocket._environment import Environment, Work, run_all
+from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
 from pondsocket._history.channel_history import Past
 from pondsocket._history.log import Audience
 from pondsocket._presence.channel_presence import ChannelPresence
+from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._runtime.timers import Spawn, Timers
 from pondsocket._state.payloads import as_payload, check_event
 from pondsocket._state.roster import Roster

@@ -14,9 +14,10 @@ from pondsocket._connection.session import Session
 from pondsocket._delivery.fanout import Chain, LateFrame, push_each
 from pondsocket._delivery.frame import Batch, Frame
 from pondsocket._delivery.slow_consumers import SlowConsumers
-from pondsocket._environment import Environment, Work
+from pondsocket._environment import Environment
 from pondsocket._history.log import HistoryLog
 from pondsocket._history.store import Histories
+from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason, User
 
 from .catch_up import Gate

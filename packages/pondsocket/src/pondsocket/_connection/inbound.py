@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Sequence
 from types import MethodType
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from pondsocket_common import (
     ClientActions,
@@ -25,21 +25,33 @@ from .lanes import Begun, Handle, Lanes
 from .limits import FAULTS_PER_MESSAGE, LIGHT_BYTES, Intake, extra_messages
 from .membership import SessionOwner
 
-if TYPE_CHECKING:
-    from .session import Session
-
 _BROADCAST: Final = ClientActions.BROADCAST
 
 Entered: TypeAlias = tuple[Hashable, ClientMessage, int]
 """A message whose lane was idle: it is to be run now."""
 
 
-class Inbox:
+class Connection(Protocol):
+    """A connection, as far as the answers to its messages are concerned."""
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame to the peer."""
+        ...
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """End the connection."""
+        ...
+
+
+S = TypeVar("S", bound=Connection)
+
+
+class Inbox(Generic[S]):
     """The messages of one connection, however they come."""
 
     __slots__ = ("_intake", "_owner", "_session", "lanes")
 
-    def __init__(self, session: "Session", owner: SessionOwner, environment: Environment) -> None:
+    def __init__(self, session: S, owner: SessionOwner[S], environment: Environment) -> None:
         options = environment.options
         self._session = session
         self._owner = owner

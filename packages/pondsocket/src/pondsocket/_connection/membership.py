@@ -1,15 +1,15 @@
 """The interface of the endpoint that has admitted a connection."""
 
 from collections.abc import Coroutine, Hashable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pondsocket_common import ClientMessage, Payload
 
 from pondsocket._delivery.frame import Batch, Frame
-from pondsocket._environment import Work
+from pondsocket._runtime.tasks import Work
 
-if TYPE_CHECKING:
-    from .session import Session
+S_contra = TypeVar("S_contra", contravariant=True)
+"""The connection; its own module knows this one."""
 
 
 class Line(Protocol):
@@ -35,7 +35,7 @@ class Membership(Protocol):
     def push(self, frame: Frame) -> bool: ...
 
 
-class SessionOwner(Protocol):
+class SessionOwner(Protocol[S_contra]):
     """The endpoint that has admitted a session, as far as the session uses it."""
 
     @property
@@ -43,13 +43,11 @@ class SessionOwner(Protocol):
         """Whether any message may have another lane than its channel's."""
         ...
 
-    def lane(self, session: "Session", message: ClientMessage) -> Hashable:
+    def lane(self, session: S_contra, message: ClientMessage) -> Hashable:
         """Return the lane of a message. Messages of a lane are handled in order, one at a time."""
         ...
 
-    def handle(
-        self, session: "Session", message: ClientMessage
-    ) -> Coroutine[Any, Any, None] | None:
+    def handle(self, session: S_contra, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
         """Handle one message of a lane, as far as possible without waiting. Never raises.
 
         Returns:
@@ -66,26 +64,26 @@ class SessionOwner(Protocol):
         """Return whether a reconnecting client may resume a channel, besides `others` channels."""
         ...
 
-    def opened(self, session: "Session") -> None:
+    def opened(self, session: S_contra) -> None:
         """Register a session that is now being served."""
         ...
 
-    def join_refused(self, session: "Session", channel_name: str) -> None:
+    def join_refused(self, session: S_contra, channel_name: str) -> None:
         """End the membership, if any, of a session whose join was refused before its lane."""
         ...
 
-    def overflowed(self, session: "Session") -> None:
+    def overflowed(self, session: S_contra) -> None:
         """Close a session that is a slow consumer."""
         ...
 
-    def dropped(self, session: "Session", frames: int) -> None:
+    def dropped(self, session: S_contra, frames: int) -> None:
         """Count frames that were dropped for the session, as its lobbies allow."""
         ...
 
-    def caught_up(self, session: "Session") -> None:
+    def caught_up(self, session: S_contra) -> None:
         """Note that no frame waits any more to be written to the session."""
         ...
 
-    def over(self, session: "Session") -> list[Work]:
+    def over(self, session: S_contra) -> list[Work]:
         """End the session's memberships. Return what is left to do, to be awaited."""
         ...

@@ -21,8 +21,9 @@ from pondsocket_common import ClientMessage, CloseCode, fresh_id
 from pondsocket._delivery import replies as answers
 from pondsocket._delivery.fanout import Outlet, push_each
 from pondsocket._delivery.frame import Batch, Frame
-from pondsocket._environment import Environment, Work, run_all
+from pondsocket._environment import Environment
 from pondsocket._runtime.loop import failure_of
+from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._state.lifecycle import LIVES, Life, LifeEvent
 from pondsocket._state.request import ConnectRequest, Refusal
 
@@ -57,7 +58,7 @@ class Session:
 
     def __init__(
         self,
-        owner: SessionOwner,
+        owner: "SessionOwner[Session]",
         request: ConnectRequest,
         environment: Environment,
         *,

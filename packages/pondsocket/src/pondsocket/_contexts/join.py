@@ -20,9 +20,9 @@ from pondsocket._channel.member import Member
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies as answers
 from pondsocket._delivery.frame import Frame
-from pondsocket._environment import Work
 from pondsocket._errors import InvalidPayload, UsageError, check_code
 from pondsocket._history.recovery import Splice
+from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission, AdmissionEvent
 from pondsocket._state.patterns import Route
 from pondsocket._state.user import LeaveReason, User

@@ -13,9 +13,8 @@ from typing import Final
 
 import anyio
 
-from pondsocket._environment import Work
-
 from .loop import failure_of
+from .tasks import Work
 
 _log: Final = logging.getLogger("pondsocket.timers")
 
