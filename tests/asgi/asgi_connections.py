@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import ConnectionContext, EventContext, JoinContext, Options, PondSocket
 from pondsocket_asgi import PondASGIApp
-from pondsocket_asgi._transport.heartbeat import Pulse
+from pondsocket_asgi._transport.heartbeat import Heartbeat
 from pondsocket_common import SSEDecoder
 
 from tests.virtual_time import virtual_backend
@@ -46,12 +46,12 @@ class PondSetup:
         for number in numbers:
             await channel.broadcast("tick", {"n": number} | ({"x": "x" * size} if size else {}))
             # One by one, as if each were told in a turn of its own.
-            self.pond._environment.turn.flush()
+            self.pond._environment.loop_turn.flush()
 
     @property
-    def pulse(self) -> Pulse:
+    def heartbeat(self) -> Heartbeat:
         """The clock of this event loop."""
-        return self.app._door.pulse
+        return self.app._shared.heartbeat
 
     async def users(self) -> int:
         """How many are in the room."""
@@ -295,8 +295,8 @@ async def members(setup: PondSetup, kind: Kind, *users: str) -> AsyncIterator[li
         for connection in connections:
             connection.resume()
             connection.leave()
-    assert not setup.pulse._beating
-    assert setup.pulse._host is None
+    assert not setup.heartbeat._beating
+    assert setup.heartbeat._host is None
 
 
 @asynccontextmanager

@@ -73,14 +73,14 @@ async def test_old_histories_end_while_a_single_connection_is_quiet(drain_on_sig
 
     endpoint = pond.create_endpoint("/socket", accept)
     lobby = endpoint.create_channel("/room/:id", refuse, history=History())
-    assert lobby.histories is not None
+    assert lobby.history_store is not None
     driver = ASGITestDriver(PondASGIApp(pond, drain_on_signals=drain_on_signals))
     quiet = await driver.connect_websocket("/socket")
     for number in range(3):
         await pond.channel("/socket", f"/room/{number}").broadcast("news", {})
-    assert len(lobby.histories) == 3
+    assert len(lobby.history_store) == 3
     clock.advance(90_000)  # more than a day
     with anyio.fail_after(5):
-        while len(lobby.histories):
+        while len(lobby.history_store):
             await anyio.lowlevel.checkpoint()
     await quiet.disconnect()

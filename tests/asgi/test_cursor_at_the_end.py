@@ -35,7 +35,7 @@ def last_id(connection: ASGIConnection) -> str:
 
 
 def read(setup: PondSetup, cursor: str) -> list[CursorEntry]:
-    found = setup.app._door.cursor_keys.signer("/socket").read(cursor, 0.0)
+    found = setup.app._shared.cursor_keys.signer("/socket").read(cursor, 0.0)
     assert isinstance(found, list)
     return found
 

@@ -79,12 +79,12 @@ async def test_the_oldest_are_dropped_while_the_writer_hangs(kind: Kind) -> None
         for number in range(1, 20):
             await setup.tell(number)
             await turns()
-        assert setup.endpoint._congestion._dropped
+        assert setup.endpoint._slow_sessions._dropped
         ann.resume()
         await turns(100)
         assert ann.numbers() == [0, 17, 18, 19]
         assert bob.numbers() == list(range(20))
-        assert not setup.endpoint._congestion._dropped
+        assert not setup.endpoint._slow_sessions._dropped
         await setup.tell(20)
         await turns()
         assert ann.numbers()[-1] == 20
@@ -153,10 +153,10 @@ async def test_as_many_keys_as_there_is_room_for_are_kept_while_the_writer_hangs
         ann.stall()
         await setup.tell(-1)
         await turns()
-        (outbox,) = setup.pulse._beating
+        (outbox,) = setup.heartbeat._beating
         for number in range(200):
             await setup.tell(number % 16)
-            assert outbox._backlog.frames <= 19  # type: ignore[attr-defined]
+            assert outbox._outbound.frames <= 19  # type: ignore[attr-defined]
         assert await setup.users() == 1
         ann.resume()
         await turns(100)
@@ -184,7 +184,7 @@ async def test_dropping_does_not_save_a_peer_that_takes_nothing_at_all(
         assert ann.ended.is_set()
         assert resets == ["ann"]
         assert number < 30
-        assert not setup.endpoint._congestion._dropped
+        assert not setup.endpoint._slow_sessions._dropped
 
 
 async def test_an_outbox_is_bounded_whatever_is_pushed(kind: Kind) -> None:
@@ -193,14 +193,14 @@ async def test_an_outbox_is_bounded_whatever_is_pushed(kind: Kind) -> None:
         ann.stall()
         await setup.tell(0)
         await turns()
-        (outbox,) = setup.pulse._beating
+        (outbox,) = setup.heartbeat._beating
         for number in range(1, 200):
             await setup.tell(number, size=number % 7 * 100)
-            assert outbox._backlog.frames <= 8  # type: ignore[attr-defined]
-            assert outbox._backlog.bytes <= 3_000  # type: ignore[attr-defined]
+            assert outbox._outbound.frames <= 8  # type: ignore[attr-defined]
+            assert outbox._outbound.bytes <= 3_000  # type: ignore[attr-defined]
         ann.resume()
         await turns(100)
-        assert outbox._backlog.frames == outbox._backlog.bytes == 0  # type: ignore[attr-defined]
+        assert outbox._outbound.frames == outbox._outbound.bytes == 0  # type: ignore[attr-defined]
         assert ann.numbers()[-1] == 199
 
 
@@ -238,12 +238,12 @@ async def test_the_server_may_cancel_the_call_at_every_await(kind: Kind, place: 
             await ann.ended.wait()
         assert await setup.endpoint.connection_count() == 1
         assert await setup.users() == 1
-        assert len(setup.pulse._beating) == 1
+        assert len(setup.heartbeat._beating) == 1
         await setup.tell(99)
         await turns()
         assert bob.numbers()[-1] == 99
         bob.leave()
-    assert not setup.pulse._beating
+    assert not setup.heartbeat._beating
 
 
 async def test_the_server_may_cancel_a_call_whose_send_hangs(kind: Kind) -> None:

@@ -8,10 +8,10 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 from pondsocket import Options, PondSocket
-from pondsocket_asgi._origins import Doorman
+from pondsocket_asgi._origins import OriginCheck
 from pondsocket_asgi._resume.cursor import CursorKeys
-from pondsocket_asgi._transport.heartbeat import BEAT_SECONDS, Pulse
-from pondsocket_asgi._transport.shared import Door
+from pondsocket_asgi._transport.heartbeat import BEAT_SECONDS, Heartbeat
+from pondsocket_asgi._transport.shared import Shared
 
 from tests.asgi.asgi_connections import (
     KINDS,
@@ -29,8 +29,8 @@ anyio_backend = connection_loops
 class Listener:
     """A listener of the clock, with a cancel scope of its own, as a connection has."""
 
-    def __init__(self, pulse: Pulse) -> None:
-        self.pulse = pulse
+    def __init__(self, heartbeat: Heartbeat) -> None:
+        self.heartbeat = heartbeat
         self.beats: list[float] = []
         self.leaves = anyio.Event()
         self.ended = anyio.Event()
@@ -44,17 +44,17 @@ class Listener:
     async def run(self) -> None:
         with self.scope:
             async with anyio.create_task_group() as tasks:
-                self.pulse.add(self, tasks)
+                self.heartbeat.add(self, tasks)
                 self.entered.set()
                 try:
                     await self.leaves.wait()
                 finally:
-                    self.pulse.remove(self)
+                    self.heartbeat.remove(self)
         self.ended.set()
 
 
-async def come(tasks: anyio.abc.TaskGroup, pulse: Pulse) -> Listener:
-    listener = Listener(pulse)
+async def come(tasks: anyio.abc.TaskGroup, heartbeat: Heartbeat) -> Listener:
+    listener = Listener(heartbeat)
     tasks.start_soon(listener.run)
     await listener.entered.wait()
     return listener
@@ -70,9 +70,9 @@ async def go(listener: Listener, how: str = "by itself") -> None:
 
 
 async def test_every_listener_is_asked_about_once_a_second() -> None:
-    pulse = Pulse(Options())
+    heartbeat = Heartbeat(Options())
     async with anyio.create_task_group() as tasks:
-        listeners = [await come(tasks, pulse) for _ in range(3)]
+        listeners = [await come(tasks, heartbeat) for _ in range(3)]
         await anyio.sleep(10.5)
         assert [len(listener.beats) for listener in listeners] == [10, 10, 10]
         for listener in listeners:
@@ -86,9 +86,9 @@ async def test_every_listener_is_asked_about_once_a_second() -> None:
 async def test_the_clock_goes_on_in_whatever_order_they_end(
     order: tuple[int, ...], how: str
 ) -> None:
-    pulse = Pulse(Options())
+    heartbeat = Heartbeat(Options())
     async with anyio.create_task_group() as tasks:
-        listeners = [await come(tasks, pulse) for _ in order]
+        listeners = [await come(tasks, heartbeat) for _ in order]
         began = anyio.current_time()
         for place in order:
             await anyio.sleep(2.3)
@@ -98,8 +98,8 @@ async def test_the_clock_goes_on_in_whatever_order_they_end(
         assert len(listener.beats) in (int(listener.stayed), int(listener.stayed - 0.1))
         assert all(gap == pytest.approx(1.0, abs=0.1) for gap in gaps([began, *listener.beats]))
     # The group has ended, so nothing runs any more.
-    assert not pulse._beating
-    assert pulse._host is None
+    assert not heartbeat._beating
+    assert heartbeat._host is None
 
 
 def gaps(times: list[float]) -> list[float]:
@@ -107,9 +107,9 @@ def gaps(times: list[float]) -> list[float]:
 
 
 async def test_hosts_that_follow_upon_each_other_quickly_do_not_stop_the_clock() -> None:
-    pulse = Pulse(Options())
+    heartbeat = Heartbeat(Options())
     async with anyio.create_task_group() as tasks:
-        listeners = [await come(tasks, pulse) for _ in range(100)]
+        listeners = [await come(tasks, heartbeat) for _ in range(100)]
         for listener in listeners[:-1]:  # the oldest, and so the host, is always the next to go
             await anyio.sleep(0.1)
             await go(listener)
@@ -119,10 +119,10 @@ async def test_hosts_that_follow_upon_each_other_quickly_do_not_stop_the_clock()
 
 
 async def test_those_that_end_in_one_moment_leave_nothing() -> None:
-    pulse = Pulse(Options())
+    heartbeat = Heartbeat(Options())
     async with anyio.create_task_group() as tasks:
-        listeners = [await come(tasks, pulse) for _ in range(5)]
-        last = await come(tasks, pulse)
+        listeners = [await come(tasks, heartbeat) for _ in range(5)]
+        last = await come(tasks, heartbeat)
         for listener in listeners:
             listener.leaves.set()
         for listener in listeners:
@@ -131,24 +131,24 @@ async def test_those_that_end_in_one_moment_leave_nothing() -> None:
         await anyio.sleep(3.5)
         assert len(last.beats) == 3
         await go(last)
-    assert not pulse._beating
+    assert not heartbeat._beating
 
 
 async def test_a_listener_that_comes_after_all_have_gone_starts_it_again() -> None:
-    pulse = Pulse(Options())
+    heartbeat = Heartbeat(Options())
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
-            listener = await come(tasks, pulse)
+            listener = await come(tasks, heartbeat)
             await anyio.sleep(2.5)
             assert len(listener.beats) == 2
             await go(listener)
 
 
 async def test_one_that_leaves_before_the_first_beat_harms_no_other() -> None:
-    pulse = Pulse(Options())
+    heartbeat = Heartbeat(Options())
     async with anyio.create_task_group() as tasks:
-        first = await come(tasks, pulse)
-        second = await come(tasks, pulse)
+        first = await come(tasks, heartbeat)
+        second = await come(tasks, heartbeat)
         await go(first)
         await anyio.sleep(1.5)
         assert len(second.beats) == 1
@@ -156,7 +156,7 @@ async def test_one_that_leaves_before_the_first_beat_harms_no_other() -> None:
 
 
 async def test_one_may_come_while_it_beats() -> None:
-    pulse = Pulse(Options())
+    heartbeat = Heartbeat(Options())
     async with anyio.create_task_group() as tasks:
         late: list[Listener] = []
 
@@ -164,10 +164,10 @@ async def test_one_may_come_while_it_beats() -> None:
             def beat(self, now: float, interval: float) -> None:
                 super().beat(now, interval)
                 if not late:
-                    late.append(Listener(pulse))
-                    pulse.add(late[0], tasks)
+                    late.append(Listener(heartbeat))
+                    heartbeat.add(late[0], tasks)
 
-        host = Host(pulse)
+        host = Host(heartbeat)
         tasks.start_soon(host.run)
         await anyio.sleep(3.5)
         assert len(host.beats) == 3
@@ -175,14 +175,14 @@ async def test_one_may_come_while_it_beats() -> None:
         await go(host)
         await anyio.sleep(2)
         assert len(late[0].beats) >= 3
-        pulse.remove(late[0])
+        heartbeat.remove(late[0])
 
 
 async def test_the_app_is_asked_at_every_beat_while_there_are_connections() -> None:
     asked: list[int] = []
-    pulse = Pulse(Options(), lambda: asked.append(1))
+    heartbeat = Heartbeat(Options(), lambda: asked.append(1))
     async with anyio.create_task_group() as tasks:
-        listeners = [await come(tasks, pulse) for _ in range(2)]
+        listeners = [await come(tasks, heartbeat) for _ in range(2)]
         await anyio.sleep(3.5)
         assert len(asked) == 3
         for listener in listeners:
@@ -202,7 +202,7 @@ async def test_the_app_is_asked_at_every_beat_while_there_are_connections() -> N
     ],
 )
 def test_short_limits_are_looked_at_more_often(options: Options, interval: float) -> None:
-    assert Pulse(options)._interval == pytest.approx(interval)
+    assert Heartbeat(options)._interval == pytest.approx(interval)
 
 
 # --- what it is for ---------------------------------------------------------------------------
@@ -292,7 +292,7 @@ async def test_nothing_is_said_into_a_write_that_hangs(kind: Kind) -> None:
         ann.stall()
         await setup.tell(1)
         await anyio.sleep(20)
-        (outbox,) = setup.pulse._beating
+        (outbox,) = setup.heartbeat._beating
         assert outbox.pending == 1  # type: ignore[attr-defined]
 
 
@@ -300,7 +300,7 @@ async def test_nothing_is_said_into_a_write_that_hangs(kind: Kind) -> None:
 async def test_the_clock_survives_the_end_of_its_host(kind: Kind) -> None:
     setup = PondSetup(heartbeat_seconds=10, sse_keepalive_seconds=10, write_timeout=10)
     async with members(setup, kind, "ann", "bob", "eve") as (ann, bob, eve):
-        assert setup.pulse._host is next(iter(setup.pulse._beating))
+        assert setup.heartbeat._host is next(iter(setup.heartbeat._beating))
         ann.scope.cancel()
         await ann.ended.wait()
         bob.stall()
@@ -318,7 +318,7 @@ async def test_a_host_that_is_given_up_by_its_own_clock_hands_it_on(kind: Kind) 
         ann.stall()
         await setup.tell(1)
         await ann.ended.wait()
-        assert len(setup.pulse._beating) == 1
+        assert len(setup.heartbeat._beating) == 1
         before = len(bob.sent)
         await anyio.sleep(25)
         assert len(bob.sent) > before
@@ -340,18 +340,18 @@ async def test_leaving_in_a_crowd_leaves_nothing(kind: Kind) -> None:
             else:
                 connection.fail()
                 connection.leave()
-    assert not setup.pulse._beating
-    assert setup.pulse._host is None
+    assert not setup.heartbeat._beating
+    assert setup.heartbeat._host is None
     assert await setup.endpoint.connection_count() == 0
 
 
 def test_each_loop_has_a_clock_of_its_own_whichever_was_asked_last() -> None:
     pond = PondSocket()
-    door = Door(pond, Doorman(pond), CursorKeys())
+    shared = Shared(pond, OriginCheck(pond), CursorKeys())
 
-    async def ask() -> Pulse:
-        assert door.pulse is door.pulse
-        return door.pulse
+    async def ask() -> Heartbeat:
+        assert shared.heartbeat is shared.heartbeat
+        return shared.heartbeat
 
     with asyncio.Runner() as one, asyncio.Runner() as other:
         first, second = one.run(ask()), other.run(ask())

@@ -250,7 +250,7 @@ async def test_a_signal_that_kills_is_raised_when_the_server_had_time_to_end_by_
     waits = []
     monkeypatch.setattr(signals, "parent_process", lambda: object() if is_worker else None)
     monkeypatch.setattr(signals, "_WORKER_SECONDS", 0.1)
-    monkeypatch.setattr(signals, "_PARTING_SECONDS", 0.05)
+    monkeypatch.setattr(signals, "_HAND_BACK_SECONDS", 0.05)
     timer = threading.Timer
 
     def note(seconds: float, *arguments: Any) -> threading.Timer:

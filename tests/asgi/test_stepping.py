@@ -15,7 +15,7 @@ from litestar import Litestar, asgi
 from litestar.types import Receive as LitestarReceive
 from litestar.types import Scope as LitestarScope
 from litestar.types import Send as LitestarSend
-from pondsocket_asgi._transport.inline_send import can_step
+from pondsocket_asgi._transport.inline_send import can_send_inline
 from pondsocket_asgi._transport.outbox import Outbox
 from pondsocket_asgi.testing import ASGITestDriver
 from starlette.applications import Starlette
@@ -60,7 +60,7 @@ def tell_at_once(setup: PondSetup, *numbers: int) -> None:
         assert asyncio.current_task() is None
         for number in numbers:
             channel.broadcast_nowait("tick", {"n": number})
-            setup.pond._environment.turn.flush()
+            setup.pond._environment.loop_turn.flush()
             done.append(number)
 
     asyncio.get_running_loop().call_soon(call)
@@ -156,7 +156,7 @@ async def test_what_is_to_end_the_process_is_not_kept_from_it() -> None:
     async with members(setup, "websocket", "ann") as (ann,):
         ann.send_with(interrupted)
         with pytest.raises(KeyboardInterrupt):
-            outbox_of(setup, "ann").push(_frame())
+            outbox_of(setup, "ann").offer(_frame())
         ann.send_with(ann.take)
 
 
@@ -239,7 +239,7 @@ async def test_the_writer_runs_in_the_connections_context_and_not_in_that_of_who
 async def test_a_wrapper_that_bears_anothers_name_is_not_taken_for_it() -> None:
     setup = PondSetup()
     send = ASGIConnection(setup, "websocket")._send_here
-    assert can_step(send)
+    assert can_send_inline(send)
 
     @functools.wraps(send)
     async def wrapped(message: Any) -> None:
@@ -249,17 +249,17 @@ async def test_a_wrapper_that_bears_anothers_name_is_not_taken_for_it() -> None:
     async def plain(message: Any) -> None:
         await send(message)
 
-    assert not can_step(wrapped)
-    assert not can_step(plain)
-    assert not can_step(functools.partial(send))
-    assert not can_step(object())  # type: ignore[arg-type]
+    assert not can_send_inline(wrapped)
+    assert not can_send_inline(plain)
+    assert not can_send_inline(functools.partial(send))
+    assert not can_send_inline(object())  # type: ignore[arg-type]
 
 
 def test_without_a_loop_of_asyncio_none_may() -> None:
     async def send(message: Any) -> None: ...
 
     send.__module__ = "uvicorn.protocols.utils"
-    assert not can_step(send)
+    assert not can_send_inline(send)
 
 
 def limited(app: ASGIApp) -> ASGIApp:
@@ -340,7 +340,7 @@ async def test_hosts_and_their_middlewares_are_served(host: str, kind: Kind) -> 
             await join(session)
         for each in pond.endpoint.sessions:
             assert isinstance(each._outlet, Outbox)
-            assert each._outlet._can_step is stepped[kind]
+            assert each._outlet._can_send_inline is stepped[kind]
         await say(sessions[0], "1")
         for session in sessions:
             assert (await session.receive_event_named("said"))["payload"] == {"text": "1"}
@@ -369,8 +369,8 @@ def test_a_callback_of_a_plain_loop_may_find_a_peer_that_waits(
             await channel.broadcast("tick", {"n": 2})
             await turns(5)  # the turn has ended, and a caller waits
             outbox = outbox_of(setup, "ann")
-            assert outbox._backlog is not None
-            assert outbox._backlog.is_writing
+            assert outbox._outbound is not None
+            assert outbox._outbound.is_writing
             for number in range(3, 9):
                 await channel.broadcast("tick", {"n": number})
             await turns(5)  # and now is too slow

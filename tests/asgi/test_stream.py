@@ -144,7 +144,7 @@ async def test_the_times_to_come_back_differ() -> None:
         assert len(retries) > 6
 
 
-async def test_a_farewell_is_the_last_event_and_the_end_of_the_stream() -> None:
+async def test_a_goodbye_is_the_last_event_and_the_end_of_the_stream() -> None:
     setup = PondSetup()
     async with members(setup, "sse", "ann") as (ann,):
         await setup.tell(1, 2)
@@ -158,7 +158,7 @@ async def test_comments_count_nothing_against_the_bound(resets: list[str]) -> No
     setup = PondSetup(outbox_frames=4, outbox_bytes=10_000, sse_keepalive_seconds=1)
     async with members(setup, "sse", "ann") as (ann,):
         await anyio.sleep(100)
-        (outbox,) = setup.pulse._beating
+        (outbox,) = setup.heartbeat._beating
         assert outbox.pending == 0  # type: ignore[attr-defined]
         assert ann.bodies()[-1].startswith(b":")
     assert resets == []

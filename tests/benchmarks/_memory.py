@@ -43,7 +43,7 @@ class Peer(EndlessOutlet):
             await self._more.wait()
         return text
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Count a frame."""
         self.heard += 1
         return True

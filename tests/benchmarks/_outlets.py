@@ -16,7 +16,7 @@ class EndlessOutlet:
         """Take a frame."""
         raise NotImplementedError
 
-    def push_batch(self, batch: Batch) -> bool:
+    def offer_batch(self, batch: Batch) -> bool:
         """Take several."""
         return all(map(self.push, batch.frames))
 
@@ -25,6 +25,6 @@ class EndlessOutlet:
         return False
 
     def end(
-        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+        self, code: CloseCode, reason: str, *, abort: bool, goodbye: Frame | None = None
     ) -> None:
         """Be closed."""

@@ -14,7 +14,7 @@ import anyio
 from pondsocket import PondSocket
 from pondsocket._history.log import Audience, History, HistoryLog
 from pondsocket._history.recovery import Recovery, splice
-from pondsocket._history.store import Histories
+from pondsocket._history.store import HistoryStore
 from pondsocket_common import Position, ServerActions, ServerMessage, encode_server, fresh_id
 from pondsocket_common import fresh_ref as fresh_epoch
 
@@ -44,7 +44,7 @@ def encoded(name: str, payload: dict[str, str], position: Position) -> bytes:
     )
 
 
-def fill(histories: Histories, channels: int, payload: dict[str, str]) -> int:
+def fill(histories: HistoryStore, channels: int, payload: dict[str, str]) -> int:
     """Fill the history of each channel to its maximum; return the bytes of the texts."""
     total = 0
     for number in range(channels):
@@ -63,7 +63,7 @@ def measure_memory(channels: int, payload: dict[str, str]) -> Memory:
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        histories = Histories(History(size=MESSAGES, ttl=3_600), fresh_epoch)
+        histories = HistoryStore(History(size=MESSAGES, ttl=3_600), fresh_epoch)
         text_bytes = fill(histories, channels, payload)
         after, _ = tracemalloc.get_traced_memory()
     finally:
@@ -89,7 +89,7 @@ def measure_append(audience: Audience | None, loops: int = LOOPS) -> float:
 
 def measure_open(loops: int = LOOPS) -> float:
     """Measure finding the history of a channel without members, in microseconds of CPU time."""
-    histories = Histories(History(), fresh_epoch)
+    histories = HistoryStore(History(), fresh_epoch)
     started = time.process_time()
     for _ in range(loops):
         histories.open("/room/1", time.monotonic())
@@ -108,8 +108,9 @@ async def measure_broadcasts(rounds: int = 20, each: int = 2_000) -> tuple[float
     for _ in range(rounds):
         for place, channel in enumerate(channels):
             assert channel is not None
-            if channel.past is not None:
-                channel.past.enter()  # as a member does, so that no broadcast looks up the history
+            if channel.channel_history is not None:
+                # As a member does, so that no broadcast looks up the history.
+                channel.channel_history.enter()
             started = time.process_time()
             for _ in range(each):
                 await channel.broadcast("message", payload)

@@ -64,7 +64,7 @@ class User(EndlessOutlet):
             await anyio.sleep_forever()
         return self._said.pop()
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Count a frame."""
         self.bytes_sent += frame.size
         self.frames += 1

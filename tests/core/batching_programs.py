@@ -50,7 +50,7 @@ class ManualLoop:
 def batch_by_hand(pond: PondSocket) -> ManualLoop:
     """Have a pond batch until the loop is turned."""
     loop = ManualLoop()
-    pond.gather_turns(lambda: loop)
+    pond.enable_batching(lambda: loop)
     return loop
 
 
@@ -123,7 +123,7 @@ def random_program(seed: int) -> Program:
 class Player:
     """Carries out one program."""
 
-    def __init__(self, *, gathers: bool) -> None:
+    def __init__(self, *, batches: bool) -> None:
         self.pond = PondSocket(options=UNLIMITED)
         self.endpoint = endpoint = self.pond.create_endpoint("/socket", admit)
         for pattern in ("/plain/:id", "/kept/:id", "/made/:id", "/late/:id"):
@@ -134,7 +134,7 @@ class Player:
                 lobby.on_outgoing("shout", _make)
             if pattern == "/late/:id":
                 lobby.on_outgoing("shout", _make_late)
-        self.loop = batch_by_hand(self.pond) if gathers else None
+        self.loop = batch_by_hand(self.pond) if batches else None
         self.peers: list[MemoryPeer] = []
         self.behind: dict[int, list[Callable[[], None]]] = {}
 
@@ -223,10 +223,10 @@ class Player:
 
     def _position(self, room: str, missed: int) -> Position | None:
         """Return where a client stands that has missed so many; they may still be waiting."""
-        past = self.pond.channel("/socket", room)._find().past
-        if past is None or missed < 0:
+        kept = self.pond.channel("/socket", room)._find().channel_history
+        if kept is None or missed < 0:
             return None
-        log = past.open()
+        log = kept.open()
         return Position(log.epoch, max(0, log.top - missed))
 
 
@@ -273,10 +273,10 @@ def _by_channel(seen: list[str]) -> dict[str, list[str]]:
 
 async def differences(program: Program) -> list[str]:
     """Return by what peers could tell whether what they are sent was batched."""
-    gathered = await Player(gathers=True).play(program)
-    plain = await Player(gathers=False).play(program)
+    batched = await Player(batches=True).play(program)
+    plain = await Player(batches=False).play(program)
     found: list[str] = []
-    for place, (mine, theirs) in enumerate(zip(gathered, plain, strict=True)):
+    for place, (mine, theirs) in enumerate(zip(batched, plain, strict=True)):
         with_it, without = [_seen(each) for each in mine], [_seen(each) for each in theirs]
         ours, other = _by_channel(with_it), _by_channel(without)
         found += [

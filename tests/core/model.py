@@ -201,7 +201,7 @@ class Model:
         self._tick()
 
     def _tick(self) -> None:
-        if not self.setting.gathers:
+        if not self.setting.batches:
             for room in self.rooms.values():
                 room.flush()
 

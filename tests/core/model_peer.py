@@ -60,15 +60,15 @@ class ModelPeer(MemoryPeer):
         self.has_begun = False
         self._has_ended = False
 
-    def push(self, frame: Frame) -> bool:
-        taken = super().push(frame)
+    def offer(self, frame: Frame) -> bool:
+        taken = super().offer(frame)
         self._hear()
         return taken
 
     def end(
-        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+        self, code: CloseCode, reason: str, *, abort: bool, goodbye: Frame | None = None
     ) -> None:
-        super().end(code, reason, abort=abort, farewell=farewell)
+        super().end(code, reason, abort=abort, goodbye=goodbye)
         self._hear()
 
     def _hear(self) -> None:

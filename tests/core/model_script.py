@@ -92,7 +92,7 @@ class Setting(NamedTuple):
     """
 
     hosted: bool
-    gathers: bool
+    batches: bool
     late: bool
 
 

@@ -64,14 +64,14 @@ async def settled() -> None:
 
 class World:
     def __init__(self, setting: Setting, tasks: anyio.abc.TaskGroup) -> None:
-        tick = 3_600.0 if setting.gathers else 0.0
+        tick = 3_600.0 if setting.batches else 0.0
         options = Options(event_rate=None, control_rate=None, max_refusals=None, presence_tick=tick)
         self.setup = build(self._join, options=options)
         self.setup.lobby.on_message("act", self._say)
         self.setup.lobby.on_leave(self._leave)
         if setting.late:
             self.setup.lobby.on_outgoing("news", self._take_time)
-        self.ears: list[ModelPeer] = []
+        self.all_peers: list[ModelPeer] = []
         self.peers: dict[int, ModelPeer] = {}
         self.latches: dict[str, anyio.Event] = {}
         self.left: list[tuple[str, str, str]] = []
@@ -85,7 +85,7 @@ class World:
     async def apply(self, request: str, op: Op) -> None:
         match op:
             case Join() | Say() | Leave():
-                self._send(await self._ear(op.peer), request, op)
+                self._send(await self._checked(op.peer), request, op)
             case Vanish():
                 if op.peer in self.peers:
                     self.peers.pop(op.peer).vanish()
@@ -104,24 +104,24 @@ class World:
     def channel(self, name: str) -> ChannelHandle:
         return self.setup.pond.channel("/socket", name)
 
-    async def _ear(self, peer: int) -> ModelPeer:
-        ear = self.peers.get(peer)
-        if ear is None or not ear.session.is_open:
-            ear = self.peers[peer] = ModelPeer(await admitted(self.setup.pond, user_of(peer)))
-            self.ears.append(ear)
-            self._tasks.start_soon(ear.session.run, ear, ear.pull)
-            while not ear.has_begun:
+    async def _checked(self, peer: int) -> ModelPeer:
+        checked = self.peers.get(peer)
+        if checked is None or not checked.session.is_open:
+            checked = self.peers[peer] = ModelPeer(await admitted(self.setup.pond, user_of(peer)))
+            self.all_peers.append(checked)
+            self._tasks.start_soon(checked.session.run, checked, checked.pull)
+            while not checked.has_begun:
                 await anyio.lowlevel.checkpoint()
-        return ear
+        return checked
 
-    def _send(self, ear: ModelPeer, request: str, op: Join | Say | Leave) -> None:
-        ear.asked[request] = op
+    def _send(self, checked: ModelPeer, request: str, op: Join | Say | Leave) -> None:
+        checked.asked[request] = op
         payload = {} if isinstance(op, Leave) else as_payload(op.script)
         presence = PresenceMode.DIFF if isinstance(op, Join) and op.diffs else None
         message = ClientMessage(
             _ACTIONS[type(op)], "act", op.channel, request, payload, presence=presence
         )
-        ear.send_raw(encode_client(message))
+        checked.send_raw(encode_client(message))
 
     async def _disconnect(self, user: str) -> None:
         for peer in list(self.peers):
@@ -151,9 +151,11 @@ class World:
         but: Session | None = None,
     ) -> Payload:
         self.audiences[mark] = [
-            ear
-            for ear in self.ears
-            if ear.is_in(channel) and ear.session.user_id in users and ear.session is not but
+            checked
+            for checked in self.all_peers
+            if checked.is_in(channel)
+            and checked.session.user_id in users
+            and checked.session is not but
         ]
         return self._numbered(mark)
 
@@ -236,7 +238,7 @@ class World:
         return {user: shown["mark"] for user, shown in listed.items()}
 
     def faults(self) -> list[str]:
-        return [fault for ear in self.ears for fault in ear.faults]
+        return [fault for checked in self.all_peers for fault in checked.faults]
 
 
 def remaining() -> set[int]:
@@ -263,7 +265,7 @@ async def world(setting: Setting) -> AsyncIterator[World]:
     assert await made.users() == {}
     assert len(anyio.get_running_tasks()) == tasks_before
     assert not made.latches
-    made.ears.clear()
+    made.all_peers.clear()
     made.peers.clear()
     made.audiences.clear()
     gc.collect()

@@ -210,7 +210,7 @@ class Outlet:
         self.queue: deque[Waiting] = deque()
         self.looks = 0
 
-    def push(self, newcomer: Waiting) -> bool:
+    def offer(self, newcomer: Waiting) -> bool:
         excess = len(self.queue) + 1 - self.bound
         if excess > leeway(newcomer, self.bound):
             self.looks += len(self.queue)
@@ -233,7 +233,7 @@ def test_as_many_keys_as_there_is_room_for_are_kept_for_a_peer_that_is_slow(
     outlet, sent, read = Outlet(16), [], []
     for place, number in enumerate(numbers):
         sent.append(keyed(number))
-        assert outlet.push(sent[-1])
+        assert outlet.offer(sent[-1])
         assert len(outlet.queue) <= 18
         if reads_every and place % (reads_every + 1) == 0:
             read.append(outlet.queue.popleft())
@@ -246,15 +246,15 @@ def test_as_many_keys_as_there_is_room_for_are_kept_for_a_peer_that_is_slow(
 
 def test_more_keys_than_there_is_room_for_do_not_fit() -> None:
     outlet = Outlet(16)
-    assert all(outlet.push(keyed(number)) for number in range(18))
-    assert not outlet.push(keyed(18))
-    assert not outlet.push(ANSWER)
+    assert all(outlet.offer(keyed(number)) for number in range(18))
+    assert not outlet.offer(keyed(18))
+    assert not outlet.offer(ANSWER)
 
 
 def test_a_newcomer_without_leeway_makes_room_down_to_the_bound() -> None:
     outlet = Outlet(16)
-    assert all(outlet.push(keyed(number % 15)) for number in range(18))
-    assert outlet.push(ANSWER)
+    assert all(outlet.offer(keyed(number % 15)) for number in range(18))
+    assert outlet.offer(ANSWER)
     assert len(outlet.queue) == 16
 
 
@@ -262,8 +262,8 @@ def test_a_newcomer_without_leeway_makes_room_down_to_the_bound() -> None:
 def test_not_every_newcomer_to_a_full_outbox_takes_a_look_at_all_of_it(order: str) -> None:
     """The other members wait for it: a millisecond for a thousand frames."""
     outlet = Outlet(1_024)
-    assert all(outlet.push(keyed(number)) for number in range(1_024))
+    assert all(outlet.offer(keyed(number)) for number in range(1_024))
     newcomers = 10_000
     for number in range(newcomers):
-        assert outlet.push(keyed(number % 1_024 if order == "in turn" else 0))
+        assert outlet.offer(keyed(number % 1_024 if order == "in turn" else 0))
     assert outlet.looks <= 9.1 * newcomers

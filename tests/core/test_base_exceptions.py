@@ -368,7 +368,7 @@ async def test_a_connection_that_cannot_go_on_is_closed_with_1011(
     setup = build()
     async with member(setup, "other") as other, connect(setup.pond, "/socket?user=ann") as ann:
         with monkeypatch.context() as patch:
-            patch.setattr("pondsocket._connection.inbound.Inbox.take", fails)
+            patch.setattr("pondsocket._connection.inbound.Inbound.take", fails)
             ann.send("BROADCAST", ROOM, "say")
             assert await ann.wait_closed() is CloseCode.INTERNAL
         goodbye = await ann.receive_event("GOODBYE")

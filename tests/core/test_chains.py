@@ -27,12 +27,12 @@ class Wire:
         self.spawned = 0
         self.missed: list[int | str] = []
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         self.sent.append(frame.json)
         return True
 
     def send(self, frame: Frame) -> None:
-        self.push(frame)
+        self.offer(frame)
 
     def dropped(self, frames: int) -> None:
         self.missed.append(frames)
@@ -48,7 +48,7 @@ class Wire:
 async def test_a_chain_with_nothing_late_passes_frames_on_at_once() -> None:
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
-        assert Chain(wire, 100).push(frame("1"))
+        assert Chain(wire, 100).offer(frame("1"))
         assert wire.sent == [b"1"]
         assert wire.spawned == 0
 
@@ -66,10 +66,10 @@ async def test_nothing_overtakes_a_late_frame() -> None:
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
         chain = Chain(wire, 100)
-        assert chain.push_late(LateFrame(late, frame("1")))
-        assert chain.push(frame("2"))
-        assert chain.push_late(LateFrame(withheld, frame("?")))
-        assert chain.push(frame("3"))
+        assert chain.offer_late(LateFrame(late, frame("1")))
+        assert chain.offer(frame("2"))
+        assert chain.offer_late(LateFrame(withheld, frame("?")))
+        assert chain.offer(frame("3"))
         await settled()
         assert wire.sent == []
         opened.set()
@@ -77,7 +77,7 @@ async def test_nothing_overtakes_a_late_frame() -> None:
         assert wire.sent == [b"1", b"2", b"3"]
         assert wire.spawned == 1
 
-        assert chain.push(frame("4"))
+        assert chain.offer(frame("4"))
         assert wire.sent[-1] == b"4"
 
 
@@ -86,7 +86,7 @@ async def waiting_chain(bound: int) -> AsyncIterator[Chain]:
     """Yield a chain whose first frame is taken out, and waits for ever."""
     async with anyio.create_task_group() as tasks:
         chain = Chain(Wire(tasks), bound)
-        chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
+        chain.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
         await settled()
         yield chain
         tasks.cancel_scope.cancel()
@@ -95,24 +95,24 @@ async def waiting_chain(bound: int) -> AsyncIterator[Chain]:
 async def test_a_chain_over_its_bound_says_so() -> None:
     async with waiting_chain(10_000) as chain:
         pushed = 0
-        while chain.push(frame("x")):
+        while chain.offer(frame("x")):
             pushed += 1
         assert pushed == 1_024
-        assert not chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
+        assert not chain.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
 
 
 async def test_a_chain_is_bounded_in_bytes_of_what_is_ready_and_what_is_late() -> None:
     async with waiting_chain(100) as chain:
-        assert chain.push(frame("x" * 60))
-        assert chain.push_late(LateFrame(anyio.sleep_forever, frame("x" * 40)))
-        assert not chain.push(frame("x"))
-        assert not chain.push_late(LateFrame(anyio.sleep_forever, frame("x")))
+        assert chain.offer(frame("x" * 60))
+        assert chain.offer_late(LateFrame(anyio.sleep_forever, frame("x" * 40)))
+        assert not chain.offer(frame("x"))
+        assert not chain.offer_late(LateFrame(anyio.sleep_forever, frame("x")))
 
 
 async def test_one_frame_that_is_larger_than_the_bound_is_let_through_alone() -> None:
     async with waiting_chain(100) as chain:
-        assert chain.push(frame("x" * 200))
-        assert not chain.push(frame("x"))
+        assert chain.offer(frame("x" * 200))
+        assert not chain.offer(frame("x"))
 
 
 async def test_what_comes_before_a_chains_first_turn_may_be_sixteen_times_as_large() -> None:
@@ -125,20 +125,20 @@ async def test_what_comes_before_a_chains_first_turn_may_be_sixteen_times_as_lar
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
         chain = Chain(wire, 100)
-        chain.push_late(LateFrame(late, frame("1" * 100)))
-        assert all(chain.push(frame("x" * 100)) for _ in range(15))
-        assert not chain.push(frame("x"))
+        chain.offer_late(LateFrame(late, frame("1" * 100)))
+        assert all(chain.offer(frame("x" * 100)) for _ in range(15))
+        assert not chain.offer(frame("x"))
         await settled()
         # What is there then is no longer held against it; the next is.
-        assert not chain.push(frame("x"))
+        assert not chain.offer(frame("x"))
         opened.set()
         await settled()
         assert len(wire.sent) == 16
         opened = anyio.Event()
-        chain.push_late(LateFrame(late, frame("1")))
+        chain.offer_late(LateFrame(late, frame("1")))
         await settled()
-        assert chain.push(frame("x" * 100))
-        assert not chain.push(frame("x"))
+        assert chain.offer(frame("x" * 100))
+        assert not chain.offer(frame("x"))
         tasks.cancel_scope.cancel()
 
 
@@ -160,13 +160,13 @@ async def test_a_full_chain_drops_what_may_be_dropped_ready_or_late(key: str | N
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
         chain = Chain(wire, 40)
-        chain.push_late(LateFrame(late, droppable("1")))
+        chain.offer_late(LateFrame(late, droppable("1")))
         await settled()
-        assert chain.push(frame("an answer" * 2))
-        assert chain.push_late(LateFrame(late, droppable("2" * 10)))
-        assert chain.push(droppable("3" * 10))
+        assert chain.offer(frame("an answer" * 2))
+        assert chain.offer_late(LateFrame(late, droppable("2" * 10)))
+        assert chain.offer(droppable("3" * 10))
         assert wire.missed == []
-        assert chain.push_late(LateFrame(late, droppable("4" * 20)))
+        assert chain.offer_late(LateFrame(late, droppable("4" * 20)))
         assert wire.missed == [2]
         opened.set()
         await settled()
@@ -179,9 +179,9 @@ async def test_who_waits_for_a_chain_leaves_half_of_its_bytes_to_others() -> Non
     async with anyio.create_task_group() as tasks:
         chain = Chain(Wire(tasks), 100)
         assert not chain.wait_for_room(lambda: None, 1_000)
-        chain.push_late(LateFrame(anyio.sleep_forever, frame("1")))
+        chain.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
         await settled()
-        chain.push(frame("x" * 30))
+        chain.offer(frame("x" * 30))
         assert not chain.wait_for_room(lambda: None, 20)
         assert chain.wait_for_room(lambda: None, 21)
         tasks.cancel_scope.cancel()

@@ -170,7 +170,7 @@ async def test_a_history_that_was_not_asked_for_in_a_day_begins_anew() -> None:
 async def test_histories_that_are_not_asked_for_end_when_any_client_comes(comes_by: str) -> None:
     clock = FakeClock()
     setup = build_with_history(clock=clock)
-    histories = setup.lobby.histories
+    histories = setup.lobby.history_store
     assert histories is not None
     async with member(setup, "ann", "/room/busy"), reconnect(setup, "bob") as bob:
         await say(setup, 1)
@@ -309,8 +309,8 @@ async def test_to_read_where_nothing_was_said_leaves_nothing_behind() -> None:
     channel = setup.pond.channel("/socket", ROOM)
     assert await channel.history() == []
     assert await channel.history(Position("e1", 0)) is None
-    assert setup.lobby.histories is not None
-    assert len(setup.lobby.histories) == 0
+    assert setup.lobby.history_store is not None
+    assert len(setup.lobby.history_store) == 0
 
 
 async def test_an_application_reads_on_from_a_position_or_learns_that_it_cannot() -> None:

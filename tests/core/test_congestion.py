@@ -9,7 +9,14 @@ from pondsocket.testing import MemoryPeer, connect
 
 from tests.core.members import settled
 from tests.core.ponds import ROOM, PondSetup
-from tests.core.slow_consumers import build_with, congestion, counted, join_and_stall, numbers, tell
+from tests.core.slow_consumers import (
+    build_with,
+    counted,
+    join_and_stall,
+    numbers,
+    slow_sessions,
+    tell,
+)
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -32,7 +39,7 @@ async def test_it_is_logged_when_it_begins_and_when_it_ends(
                 "A slow consumer misses events from now on (user='ann').",
                 "A slow consumer missed 8 events (user='ann').",
             ]
-            assert not congestion(setup)._dropped
+            assert not slow_sessions(setup)._dropped
             caplog.clear()
     assert counted(setup)[Counter.DROPPED] == 16
 
@@ -59,7 +66,7 @@ async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
         await ready.wait()
         peer = kept.pop()
         await tell(setup, *({"n": n} for n in range(5)))
-        assert list(congestion(setup)._dropped.values()) == [3]
+        assert list(slow_sessions(setup)._dropped.values()) == [3]
         match end:
             case "vanish":
                 peer.vanish()
@@ -74,8 +81,8 @@ async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
         await tell(setup, {"n": 9})
         peer.drain()
         scope.cancel()
-    assert not congestion(setup)._dropped
-    assert not congestion(setup)._closing
+    assert not slow_sessions(setup)._dropped
+    assert not slow_sessions(setup)._closing
 
 
 def setup_that_waits() -> tuple[PondSetup, anyio.Event]:
@@ -103,7 +110,7 @@ async def test_a_chain_whose_member_ended_while_it_was_behind_keeps_nothing() ->
         opened.set()
         await settled()
         assert counted(setup)[Counter.DROPPED] == 2
-    assert not congestion(setup)._dropped
+    assert not slow_sessions(setup)._dropped
 
 
 async def test_frames_behind_a_late_one_are_dropped_as_any() -> None:

@@ -23,14 +23,14 @@ class Box:
         self.taken: list[Frame] = []
         self.closed = False
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         if len(self.taken) >= self.room:
             return False
         self.taken.append(frame)
         return True
 
-    def push_batch(self, batch: Batch) -> bool:
-        return all(map(self.push, batch.frames))
+    def offer_batch(self, batch: Batch) -> bool:
+        return all(map(self.offer, batch.frames))
 
     def overflow(self) -> None:
         self.closed = True

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from pondsocket import CloseCode, History, PondSocket
-from pondsocket._delivery.batching import Gathering, Turn
+from pondsocket._delivery.batching import ChannelBatching, LoopTurn
 from pondsocket.adapter import Batch, Frame
 
 from tests.core.batching import OTHER, batching_setup, heard, tell
@@ -22,7 +22,7 @@ async def test_what_one_turn_brings_is_handed_out_in_one_piece_by_the_next() -> 
         batches: list[Batch] = []
         for peer in (ann, bob):
             (joined,) = peer.session.memberships.values()
-            joined.push_batch = batches.append  # type: ignore[attr-defined]
+            joined.offer_batch = batches.append  # type: ignore[attr-defined]
         await tell(setup, 1, 2, 3)
         assert (heard(ann), heard(bob)) == ([], [])
         assert len(loop.calls) == 1
@@ -48,7 +48,7 @@ async def test_without_a_loop_nothing_waits() -> None:
     async with member(setup, "ann") as ann:
         await tell(setup, 1)
         assert heard(ann) == [1]
-        setup.pond.gather_turns(lambda: None)
+        setup.pond.enable_batching(lambda: None)
         await tell(setup, 2)
         assert heard(ann) == [2]
 
@@ -68,9 +68,9 @@ async def test_much_does_not_wait_for_the_turn(count: int, size: int) -> None:
 
 
 async def test_nor_do_many_replies() -> None:
-    turn, taken = Turn(), Taker()
-    turn.lend(ManualLoop)
-    room = Gathering(lambda: [taken], turn)
+    loop_turn, taken = LoopTurn(), Taker()
+    loop_turn.lend(ManualLoop)
+    room = ChannelBatching(lambda: [taken], loop_turn)
     room.add(Frame(b"1", "tick"))
     for _ in range(65_535):
         assert room.add_own(Frame(b"2", "answer"), taken)
@@ -84,24 +84,24 @@ class Taker:
         self.frames: list[Frame] = []
         self.fault = fault
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         if self.fault is not None:
             raise self.fault
         self.frames.append(frame)
         return True
 
-    def push_batch(self, batch: Batch) -> bool:
-        return all(map(self.push, batch.frames))
+    def offer_batch(self, batch: Batch) -> bool:
+        return all(map(self.offer, batch.frames))
 
     def overflow(self) -> None:
         raise AssertionError("it takes everything")
 
 
 def test_the_fault_of_one_room_is_not_the_others() -> None:
-    turn, loop = Turn(), ManualLoop()
-    turn.lend(lambda: loop)
+    loop_turn, loop = LoopTurn(), ManualLoop()
+    loop_turn.lend(lambda: loop)
     broken, whole = Taker(RuntimeError("broken")), Taker()
-    rooms = [Gathering(lambda each=each: [each], turn) for each in (broken, whole)]  # type: ignore[misc]
+    rooms = [ChannelBatching(lambda each=each: [each], loop_turn) for each in (broken, whole)]  # type: ignore[misc]
     frame = Frame(b"1", "tick")
     for room in rooms:
         assert room.add(frame)
@@ -131,7 +131,7 @@ async def test_nor_does_it_stay_where_the_next_one_cannot_batch() -> None:
     setup, _ = batching_setup()
     async with member(setup, "ann") as ann:
         await tell(setup, 1)
-        setup.pond.gather_turns(lambda: None)
+        setup.pond.enable_batching(lambda: None)
         await tell(setup, 2, name=OTHER)
         assert heard(ann) == [1]
 

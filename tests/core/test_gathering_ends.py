@@ -141,8 +141,8 @@ async def test_who_is_too_slow_for_what_waits_is_out_when_it_leaves_and_counted_
         await settled()
         assert await setup.pond.channel("/socket", ROOM).user_count() == 1
         assert heard(ann) == [1, 2]
-    assert setup.lobby.histories is not None
-    log = setup.lobby.histories.find(ROOM, 0.0)
+    assert setup.lobby.history_store is not None
+    log = setup.lobby.history_store.find(ROOM, 0.0)
     assert log is not None
     assert not log.is_in_use
 

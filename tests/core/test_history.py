@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pondsocket import UsageError
 from pondsocket._history.log import Audience, History, HistoryLog
-from pondsocket._history.store import Histories
+from pondsocket._history.store import HistoryStore
 
 from tests.common.strategies import more
 
@@ -240,8 +240,8 @@ class Epochs:
         return f"e{self.count}"
 
 
-def histories_of(most: int = 100, **options: int) -> Histories:
-    return Histories(History(**options), Epochs(), most=most)
+def histories_of(most: int = 100, **options: int) -> HistoryStore:
+    return HistoryStore(History(**options), Epochs(), most=most)
 
 
 def test_a_history_is_found_by_the_name_of_its_channel() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pondsocket._state.rates import Strikes, TokenBucket
+from pondsocket._state.rates import RefusalCount, TokenBucket
 
 
 def test_a_burst_passes_at_once_and_then_the_rate() -> None:
@@ -71,10 +71,10 @@ def test_a_client_that_waits_as_told_is_let_through() -> None:
 
 
 def test_too_many_refusals_within_the_window() -> None:
-    strikes = Strikes(limit=3, window=10.0)
-    assert [strikes.add(now) for now in (0.0, 5.0, 9.9)] == [False, False, True]
+    refusals = RefusalCount(limit=3, window=10.0)
+    assert [refusals.add(now) for now in (0.0, 5.0, 9.9)] == [False, False, True]
 
 
 def test_refusals_are_forgotten_after_the_window() -> None:
-    strikes = Strikes(limit=3, window=10.0)
-    assert [strikes.add(now) for now in (0.0, 5.0, 10.0, 14.9)] == [False, False, False, True]
+    refusals = RefusalCount(limit=3, window=10.0)
+    assert [refusals.add(now) for now in (0.0, 5.0, 10.0, 14.9)] == [False, False, False, True]

@@ -83,12 +83,12 @@ async def follow(setting: Setting, program: list[Op]) -> None:
 async def assert_agreement(model: Model, pond: World) -> None:
     assert not pond.faults(), pond.faults()
     assert sorted(pond.latches) == sorted(model.held)
-    assert len(pond.ears) == len(model.connections)
-    for ear, connection in zip(pond.ears, model.connections, strict=True):
-        assert ear.session.is_open is connection.is_open
-        heard, expected = by_channel(ear.lines), by_channel(connection.heard)
+    assert len(pond.all_peers) == len(model.connections)
+    for checked, connection in zip(pond.all_peers, model.connections, strict=True):
+        assert checked.session.is_open is connection.is_open
+        heard, expected = by_channel(checked.lines), by_channel(connection.heard)
         assert heard == expected, f"{connection.user} heard {heard} instead of {expected}"
-        ear.lines.clear()
+        checked.lines.clear()
         connection.heard.clear()
     rooms = model.rooms.values()
     members = {room.name: sorted({each.user for each in room.members}) for room in rooms}
@@ -186,22 +186,22 @@ async def assert_settled(pond: World, setting: Setting) -> None:
         await pond.apply(f"probe {name}", Outside(name, Step("broadcast")))
     await settled()
     assert not pond.faults(), pond.faults()
-    for ear in pond.ears:
-        for request, op in ear.asked.items():
-            answers = ear.answered.get(request, [])
-            if isinstance(op, Join) and ear.session.is_open:
+    for checked in pond.all_peers:
+        for request, op in checked.asked.items():
+            answers = checked.answered.get(request, [])
+            if isinstance(op, Join) and checked.session.is_open:
                 assert len(answers) == 1, (request, answers)
     for mark, audience in pond.audiences.items():
-        heard_by = [ear for ear in pond.ears if mark in ear.marks]
+        heard_by = [checked for checked in pond.all_peers if mark in checked.marks]
         if not setting.late or mark.startswith("probe"):
             assert heard_by == audience, mark
     for name in ROOMS:
         shown = await pond.presence(name)
-        inside = [ear for ear in pond.ears if ear.is_in(name)]
-        users = sorted({ear.session.user_id for ear in inside})
+        inside = [checked for checked in pond.all_peers if checked.is_in(name)]
+        users = sorted({checked.session.user_id for checked in inside})
         assert (await pond.users()).get(name, []) == users
-        for ear in inside:
-            view = ear.view(name)
+        for checked in inside:
+            view = checked.view(name)
             if view.shown is not None:
                 assert {user for user, _ in view.shown.values()} == shown.keys()
                 assert set(shown.items()) <= set(view.shown.values())
@@ -237,7 +237,7 @@ def test_whatever_races_every_peer_is_told_in_order(backend: str, seed: int) -> 
 def test_an_answer_does_not_overtake_what_the_former_member_is_still_to_get(
     backend: str, last: Op
 ) -> None:
-    setting = Setting(hosted=False, gathers=False, late=True)
+    setting = Setting(hosted=False, batches=False, late=True)
     join, news = Join(0, ROOM, (Step("accept"),)), Outside(ROOM, Step("broadcast"))
     evict = Outside(ROOM, Step("evict"))
     program: list[Op] = [join, news, news, news, evict, last]

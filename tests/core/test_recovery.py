@@ -77,7 +77,7 @@ def test_a_member_that_recovers_does_not_get_the_latest_again() -> None:
 
 def test_another_life_and_a_position_that_is_not_reached_yet_recover_nothing() -> None:
     log = log_of(None, None)
-    assert verdict(log, "e0", 1) is Verdict.OTHER_LIFE
+    assert verdict(log, "e0", 1) is Verdict.OTHER_EPOCH
     assert verdict(log, "e1", 3) is Verdict.FUTURE
     found = splice(log, Position("e1", 3), "ann", is_user_known=True)
     assert found.position == Position("e1", 2)

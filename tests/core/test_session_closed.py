@@ -272,12 +272,12 @@ async def test_outlet_ends_once_and_only_when_no_task_pulls() -> None:
                 pulling -= 1
 
         def end(
-            self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+            self, code: CloseCode, reason: str, *, abort: bool, goodbye: Frame | None = None
         ) -> None:
             nonlocal ends
             ends += 1
             assert pulling == 0
-            super().end(code, reason, abort=abort, farewell=farewell)
+            super().end(code, reason, abort=abort, goodbye=goodbye)
 
     async def slow(ctx: EventContext) -> None:
         await anyio.sleep_forever()

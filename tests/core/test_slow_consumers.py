@@ -22,7 +22,14 @@ from pondsocket.testing import connect
 
 from tests.core.members import events, say, settled
 from tests.core.ponds import ROOM, accept_join, admit
-from tests.core.slow_consumers import build_with, congestion, counted, join_and_stall, numbers, tell
+from tests.core.slow_consumers import (
+    build_with,
+    counted,
+    join_and_stall,
+    numbers,
+    slow_sessions,
+    tell,
+)
 
 
 async def test_without_a_policy_a_slow_member_is_closed() -> None:
@@ -188,7 +195,7 @@ async def test_late_copies_may_be_dropped_as_the_original(transforms: bool) -> N
         assert numbers(ann) == [4, 5]
         assert ann.closed is None
         await settled()
-    assert not congestion(setup)._dropped
+    assert not slow_sessions(setup)._dropped
 
 
 @pytest.mark.parametrize("event", ["tick", "first"])
@@ -217,7 +224,7 @@ async def test_the_policy_applies_behind_an_outgoing_handler_that_hangs(
         assert heard[-1_000:] == list(range(2_000, 3_000))
         assert counted(setup)[Counter.DROPPED] == 3_000 - len(heard)
         assert f"missed {3_000 - len(heard)} events" in caplog.text
-    assert not congestion(setup)._dropped
+    assert not slow_sessions(setup)._dropped
 
 
 async def test_large_events_behind_a_handler_that_hangs_are_bounded_in_bytes() -> None:

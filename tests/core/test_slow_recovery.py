@@ -106,7 +106,9 @@ async def test_a_member_that_goes_with_more_waiting_than_it_can_take_is_closed(a
         assert await setup.pond.channel("/socket", ROOM).user_count() == 1
         await say(setup, 51)
         assert heard(bob) == [51]
-    log = setup.lobby.histories.find(ROOM, 0.0) if setup.lobby.histories is not None else None
+    log = (
+        setup.lobby.history_store.find(ROOM, 0.0) if setup.lobby.history_store is not None else None
+    )
     assert log is not None
     assert not log.is_in_use
 

@@ -36,7 +36,7 @@ from tests.core.typed_handlers import fault, result
     ("waiting", "blocking", "missing"),
     [
         (EventContext, SyncEventContext, {"member", "outer_params"}),
-        (JoinContext, SyncJoinContext, {"member", "refuse", "refuse_unfit", "say_farewell"}),
+        (JoinContext, SyncJoinContext, {"member", "refuse", "refuse_unfit", "run_leave_work"}),
         (LeaveContext, SyncLeaveContext, set()),
     ],
 )

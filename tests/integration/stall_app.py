@@ -94,7 +94,7 @@ OF_CONNECTIONS = (
     "ASGIWebSocketTransport",
     "SSEStream",
     "Session",
-    "Intake",
+    "MessageLimits",
     "Lanes",
     "ConnectRequest",
     "Member",

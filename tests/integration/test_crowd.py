@@ -38,7 +38,7 @@ def server(serve: Serve) -> Iterator[Server]:
 
 
 # What a loop makes the first time that it has a connection, or must reset one, and keeps.
-ONCE: Final = ("Pulse", "_Desk", "_Scan")
+ONCE: Final = ("Heartbeat", "_Desk", "_Scan")
 # Messages that no loopback socket's buffers hold: tens of MiB, where a kernel takes about four.
 MUCH: Final = 1000
 

@@ -9,11 +9,11 @@ from pondsocket_asgi._process.signals import hook
 from pondsocket_asgi._process.sockets import limit_unacknowledged
 from pondsocket_asgi._resume.cursor import CursorKeys
 from pondsocket_asgi._transport.inline_send import running_asyncio
-from pondsocket_asgi._transport.shared import Door
+from pondsocket_asgi._transport.shared import Shared
 from pondsocket_asgi._transport.websocket import open_websocket
 
 from ._lifespan import serve_lifespan
-from ._origins import Doorman
+from ._origins import OriginCheck
 from ._scope import Receive, Scope, Send
 
 
@@ -46,8 +46,8 @@ class PondASGIApp:
         self._unset_timeout = pond.options.tcp_user_timeout
         given = [cursor_key] if isinstance(cursor_key, str | bytes) else cursor_key
         keys = CursorKeys(*given)
-        pond.gather_turns(running_asyncio)
-        self._door = Door(pond, Doorman(pond), keys, self._each_second)
+        pond.enable_batching(running_asyncio)
+        self._shared = Shared(pond, OriginCheck(pond), keys, self._each_second)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket, one HTTP request or one lifespan."""
@@ -63,11 +63,11 @@ class PondASGIApp:
         try:
             match kind:
                 case "websocket":
-                    transport = await open_websocket(self._door, scope, receive, send)
+                    transport = await open_websocket(self._shared, scope, receive, send)
                     if transport is not None:
                         await transport.run()
                 case "http":
-                    await serve_http(self._door, scope, receive, send)
+                    await serve_http(self._shared, scope, receive, send)
                 case "lifespan":
                     await serve_lifespan(self.pond, receive, send)
                 case unknown:

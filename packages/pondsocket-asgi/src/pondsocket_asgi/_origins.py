@@ -85,7 +85,7 @@ class Verdict(NamedTuple):
     headers: HeaderList
 
 
-class Doorman:
+class OriginCheck:
     """Checks the origin of every request, before any other check."""
 
     def __init__(self, pond: PondSocket, clock: Callable[[], float] = time.monotonic) -> None:

@@ -36,7 +36,7 @@ from websockets.protocol import Protocol as WebSocketProtocol
 from websockets.protocol import State
 
 from pondsocket_asgi._fastlane.bounded_protocol import TOO_MANY, BoundedProtocol
-from pondsocket_asgi._fastlane.frame_boundaries import FrameWalk
+from pondsocket_asgi._fastlane.frame_boundaries import FrameBoundaries
 from pondsocket_asgi._fastlane.received import Received
 
 from ._scope import FAST_LANE
@@ -108,12 +108,12 @@ class Protocol(BoundedProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         # Besides `receive`, which is overridden, the base class only calls `put_nowait`.
-        self.queue = self._inbox = Received()  # type: ignore[assignment]
+        self.queue = self._received = Received()  # type: ignore[assignment]
         self._most_messages = max(1, config.ws_max_queue)
         self._largest = config.ws_max_size
         # The size of a read that is one short text, with its two bytes and the mask.
         self._longest_short = min(_SHORT, self._largest) + 6
-        self._walk: FrameWalk | None = None
+        self._boundaries: FrameBoundaries | None = None
         self._lane = Lane(_nowhere)
         self._is_certain = False
         self._is_direct = False
@@ -222,11 +222,11 @@ class Protocol(BoundedProtocol):
 
     async def receive(self) -> ASGIReceiveEvent:
         """Return the next message for the app. This is the app's `receive`."""
-        inbox = self._inbox
-        messages = inbox.messages
+        received = self._received
+        messages = received.messages
         while not messages:
-            before = inbox.waiter
-            inbox.waiter = waiter = self.loop.create_future()
+            before = received.waiter
+            received.waiter = waiter = self.loop.create_future()
             try:
                 await waiter
             finally:
@@ -234,11 +234,11 @@ class Protocol(BoundedProtocol):
                 if before is not None and not before.done():
                     before.set_result(None)
         message, size = messages.popleft()
-        inbox.held -= size
+        received.held -= size
         if (
             self.read_paused
             and 2 * len(messages) < self._most_messages
-            and 2 * inbox.held < _MOST_HELD
+            and 2 * received.held < _MOST_HELD
         ):
             self.read_paused = False
             self.transport.resume_reading()
@@ -262,7 +262,7 @@ class Protocol(BoundedProtocol):
                 6 <= size <= self._longest_short
                 and data[0] == _TEXT
                 and data[1] == size + 122  # 128, the mask's bit, + the size - 6 bytes of header
-                and self._walk is None
+                and self._boundaries is None
             ):
                 try:
                     text = apply_mask(data[6:], data[2:6]).decode()
@@ -270,14 +270,14 @@ class Protocol(BoundedProtocol):
                     pass  # the base class closes the connection and logs it
                 else:
                     # `Received.put`, without the call.
-                    inbox = self._inbox
-                    inbox.messages.append(({"type": "websocket.receive", "text": text}, size))
-                    inbox.held += size
-                    waiter = inbox.waiter
+                    received = self._received
+                    received.messages.append(({"type": "websocket.receive", "text": text}, size))
+                    received.held += size
+                    waiter = received.waiter
                     if waiter is None:
                         self._bound()
                     else:
-                        inbox.waiter = None
+                        received.waiter = None
                         if not waiter.done():
                             waiter.set_result(None)
                     return
@@ -303,20 +303,20 @@ class Protocol(BoundedProtocol):
         """Queue whole, plain messages; pass the rest to the base class, one frame at a time."""
         position, end = 0, len(data)
         while position < end and self._is_direct:
-            if self._walk is None:
+            if self._boundaries is None:
                 position = self._take_plain(data, position, end)
                 if position == end:
                     break
-                self._walk = FrameWalk()
-            start, position = position, self._walk.on(data, position)
-            if self._walk.has_ended:
-                self._walk = None
+                self._boundaries = FrameBoundaries()
+            start, position = position, self._boundaries.on(data, position)
+            if self._boundaries.has_ended:
+                self._boundaries = None
             self.parse(data[start:position])
         self._bound()
 
     def _take_plain(self, data: bytes, position: int, end: int) -> int:
         """Queue whole, plain messages. Return where the first other frame begins."""
-        inbox, largest = self._inbox, self._largest
+        received, largest = self._received, self._largest
         while position + 6 <= end:
             opcode, size, body = data[position], data[position + 1] - 128, position + 6
             if size == 126:
@@ -331,10 +331,10 @@ class Protocol(BoundedProtocol):
                     text = apply_mask(data[body:stop], data[body - 4 : body]).decode()
                 except UnicodeDecodeError:
                     break
-                inbox.put({"type": "websocket.receive", "text": text}, size)
+                received.put({"type": "websocket.receive", "text": text}, size)
             elif opcode == _BINARY:
                 payload = apply_mask(data[body:stop], data[body - 4 : body])
-                inbox.put({"type": "websocket.receive", "bytes": payload}, size)
+                received.put({"type": "websocket.receive", "bytes": payload}, size)
             else:
                 break
             position = stop
@@ -342,10 +342,10 @@ class Protocol(BoundedProtocol):
 
     def _bound(self) -> None:
         """Pause reading if too much waits for the app."""
-        inbox = self._inbox
+        received = self._received
         if (
             not self.read_paused
-            and (len(inbox.messages) >= self._most_messages or inbox.held >= _MOST_HELD)
+            and (len(received.messages) >= self._most_messages or received.held >= _MOST_HELD)
             and not self._has_stopped
         ):
             self.read_paused = True

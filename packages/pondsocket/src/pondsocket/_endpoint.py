@@ -19,15 +19,15 @@ from pondsocket_common import (
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.member import Member
 from pondsocket._connection.session import Session
-from pondsocket._connection.slow_sessions import Congestion
+from pondsocket._connection.slow_sessions import SlowSessions
 from pondsocket._contexts import ConnectionContext, GatewayContext, JoinContext
-from pondsocket._delivery import replies as answers
+from pondsocket._delivery import replies
 from pondsocket._delivery.slow_consumers import SlowConsumers
-from pondsocket._handlers.admission import Doorkeeper, Identify
+from pondsocket._handlers.admission import ConnectionAdmission, Identify
 from pondsocket._handlers.events import Events, TakesEvents
 from pondsocket._handlers.registration import Handler, Middleware
 from pondsocket._history.log import History
-from pondsocket._history.store import Histories
+from pondsocket._history.store import HistoryStore
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Phase
 from pondsocket._state.patterns import Pattern, PatternMap, Route
@@ -83,7 +83,7 @@ class Endpoint(TakesEvents):
             raise UsageError(f"endpoint {path!r}: a path starts with '/'.")
         self.path = path
         self._names = Pattern(path).names
-        self.doorkeeper = Doorkeeper(path, handler, middlewares, environment, identity)
+        self.admission = ConnectionAdmission(path, handler, middlewares, environment, identity)
         self._environment = environment
         self._find_phase = find_phase
         if allowed_origins is not None:
@@ -92,10 +92,10 @@ class Endpoint(TakesEvents):
             environment.options.allowed_origins if allowed_origins is None else allowed_origins
         )
         self.subprotocols = _checked(path, subprotocols)
-        self._congestion = Congestion(environment)
+        self._slow_sessions = SlowSessions(environment)
         self._is_said_full = False
         self._lobbies: PatternMap[Lobby] = PatternMap()
-        self._histories: list[Histories] = []  # of the lobbies that have a history
+        self._history_stores: list[HistoryStore] = []  # of the lobbies that have a history
         self._events = Events(f"endpoint {path!r}", self._names, ErrorTypes.ENDPOINT_ERROR)
         self.any_concurrent = False
         self._events.watch(self._expect_concurrent)
@@ -109,7 +109,7 @@ class Endpoint(TakesEvents):
         Raises:
             UsageError: One of them has the wrong form.
         """
-        self.doorkeeper.use(middlewares)
+        self.admission.use(middlewares)
 
     def create_channel(
         self,
@@ -155,8 +155,8 @@ class Endpoint(TakesEvents):
         """
         lobby.attach(self._environment, self._expect_concurrent)
         self._lobbies.add(lobby.pattern, lobby)
-        if lobby.histories is not None:
-            self._histories.append(lobby.histories)
+        if lobby.history_store is not None:
+            self._history_stores.append(lobby.history_store)
 
     async def connection_count(self) -> int:
         """Return how many connections are open."""
@@ -184,19 +184,19 @@ class Endpoint(TakesEvents):
 
     def fits(self, route: Route) -> bool:
         """Return whether the parameters have the types that the connection handler asks for."""
-        return self.doorkeeper.fits(route.params)
+        return self.admission.fits(route.params)
 
     async def admit(self, request: ConnectRequest, route: Route) -> Session | Refusal:
         """Call the connection handler. Return a Session, or a Refusal."""
         if self._is_full():
             return Refusal(503, "NO_CAPACITY", "There are too many connections.", retry_after=5)
         context = ConnectionContext(request, route, self._environment)
-        refusal = await self.doorkeeper.decide(context)
+        refusal = await self.admission.decide(context)
         if refusal is not None:
             return refusal
         identity: object = None
         if request.transport == "sse":
-            identity = await self.doorkeeper.identify(request)
+            identity = await self.admission.identify(request)
             if isinstance(identity, Refusal):
                 return identity
         return Session(
@@ -230,7 +230,7 @@ class Endpoint(TakesEvents):
     @property
     def supports(self) -> tuple[str, ...] | None:
         """The features that the endpoint announces to clients; None: none."""
-        return ("history",) if self._histories else None
+        return ("history",) if self._history_stores else None
 
     def can_resume(self, channel_name: str, others: int) -> bool:
         """Return whether a reconnecting client may resume a channel, besides `others` channels."""
@@ -266,33 +266,33 @@ class Endpoint(TakesEvents):
         """End the membership, if any, of a session whose join was refused before its lane."""
         member = session.memberships.get(channel_name)
         if isinstance(member, Member):
-            farewell = member.channel.remove(member, LeaveReason.EVICTED)
-            if farewell is not None:
-                session.spawn(farewell)
+            leave_work = member.channel.remove(member, LeaveReason.EVICTED)
+            if leave_work is not None:
+                session.spawn(leave_work)
 
     def overflowed(self, session: Session) -> None:
         """Close a slow consumer."""
-        self._congestion.overflowed(session)
+        self._slow_sessions.overflowed(session)
 
     def dropped(self, session: Session, frames: int) -> None:
         """Count frames that were dropped for a slow consumer."""
-        self._congestion.dropped(session, frames)
+        self._slow_sessions.dropped(session, frames)
 
     def caught_up(self, session: Session) -> None:
         """Note that no frame waits for the session any more."""
-        self._congestion.caught_up(session)
+        self._slow_sessions.caught_up(session)
 
     def over(self, session: Session) -> list[Work]:
         """End the session's memberships. Return what is left to do, to be awaited."""
         was_open = self.sessions.remove(session)
         self.tidy()
-        self._congestion.caught_up(session)
-        farewells: list[Work] = []
+        self._slow_sessions.caught_up(session)
+        works: list[Work] = []
         for member in list(session.memberships.values()):
             if isinstance(member, Member):
-                farewell = member.channel.remove(member, LeaveReason.CONNECTION_CLOSED)
-                if farewell is not None:
-                    farewells.append(farewell)
+                leave_work = member.channel.remove(member, LeaveReason.CONNECTION_CLOSED)
+                if leave_work is not None:
+                    works.append(leave_work)
         if was_open:
             _log.info("disconnected (path=%r user=%r)", session.path, session.user_id)
             if self._environment.observer is not None:
@@ -300,14 +300,14 @@ class Endpoint(TakesEvents):
                 self._environment.observer.disconnected(
                     session.user_id, session.request, session.close_code, seconds
                 )
-        return farewells
+        return works
 
     def tidy(self) -> None:
         """Drop history entries that are too old, also of channels that are not used any more."""
-        if self._histories:
+        if self._history_stores:
             now = self._environment.clock()
-            for histories in self._histories:
-                histories.tidy(now)
+            for store in self._history_stores:
+                store.tidy(now)
 
     def lane(self, session: Session, message: ClientMessage) -> Hashable:
         """Return the lane of a message: its channel, or its own lane for a concurrent handler."""
@@ -355,21 +355,21 @@ class Endpoint(TakesEvents):
     async def _join(self, session: Session, message: ClientMessage) -> None:
         found = self._find_lobby(message.channel_name)
         if found is None:
-            session.send(answers.not_found(message))
+            session.send(replies.not_found(message))
             return
         lobby, route = found
         limit = self._environment.options.max_channels
         if limit is not None and len(session.memberships) + len(session.scopes) >= limit:
             channels = {*session.memberships, *session.scopes.values()}
             if len(channels - {message.channel_name, None}) >= limit:
-                frame = answers.too_many_channels(message, limit)
+                frame = replies.too_many_channels(message, limit)
                 lobby.answer(session, message.channel_name, frame)
                 return
         await lobby.handle_join(session, message, route)
 
     async def _leave_nothing(self, session: Session, message: ClientMessage) -> None:
         name, request_id = message.channel_name, message.request_id
-        frame = answers.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), request_id)
+        frame = replies.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), request_id)
         found = self._find_lobby(name)
         if found is None:
             session.send(frame)
@@ -384,10 +384,10 @@ class Endpoint(TakesEvents):
                 session, message, GatewayContext, session.params, self._environment
             )
         if (found := self._find_lobby(message.channel_name)) is None:
-            session.send(answers.not_found(message))
+            session.send(replies.not_found(message))
         else:
             text = f"Join {message.channel_name} before sending events to it."
-            frame = answers.fault(message, ErrorTypes.UNAUTHORIZED_BROADCAST, 403, text)
+            frame = replies.fault(message, ErrorTypes.UNAUTHORIZED_BROADCAST, 403, text)
             found[0].answer(session, message.channel_name, frame)
         return None
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pondsocket._delivery.batching import Turn
+from pondsocket._delivery.batching import LoopTurn
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Background
 from pondsocket._runtime.threads import Threads
@@ -27,7 +27,7 @@ class Environment:
     observer: Observer | None = None
     background: Background = field(default_factory=Background)
     loop: Loop = field(default_factory=Loop)
-    turn: Turn = field(default_factory=Turn)
+    loop_turn: LoopTurn = field(default_factory=LoopTurn)
     threads: Threads = field(init=False)
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from pondsocket._channel.channel import Channel
 from pondsocket._channel.member import Departure, Intercept, Member
 from pondsocket._connection.session import Session
 from pondsocket._contexts import EventContext, JoinContext, LeaveContext
-from pondsocket._delivery import replies as answers
+from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.slow_consumers import SlowConsumers, check_policy
 from pondsocket._handlers.events import Events, TakesEvents
@@ -34,7 +34,7 @@ from pondsocket._handlers.interception import (
 from pondsocket._handlers.kinds import JOIN, LEAVE
 from pondsocket._handlers.registration import Handler, Middleware, Registration
 from pondsocket._history.log import History
-from pondsocket._history.store import Histories
+from pondsocket._history.store import HistoryStore
 from pondsocket._runtime.driving import noticing
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
@@ -91,7 +91,7 @@ class Lobby(TakesEvents):
                 f"{self._what}: with a history nothing is dropped, so slow_consumers is 'close'."
             )
         self.history = history
-        self.histories = None if history is None else Histories(history, fresh_epoch)
+        self.history_store = None if history is None else HistoryStore(history, fresh_epoch)
         self._names = Pattern(pattern).names
         self._join = Registration(self._what, handler, middlewares, JOIN, self._names)
         self._events = Events(self._what, self._names, ErrorTypes.CHANNEL_ERROR)
@@ -246,7 +246,7 @@ class Lobby(TakesEvents):
             else:
                 _log.error("A join handler neither accepted nor declined (%s).", _where(context))
                 context.refuse(401, "The handler neither accepted nor declined the join.")
-        await context.say_farewell()
+        await context.run_leave_work()
 
     def _join_failed(self, context: JoinContext, error: BaseException) -> None:
         # After the decision a failure changes nothing: the answer has been sent.
@@ -265,18 +265,18 @@ class Lobby(TakesEvents):
             context.session.charge(context.message, error.count)
             context.refuse_unfit(error)
         else:
-            context.refuse(500, answers.INTERNAL)
+            context.refuse(500, replies.INTERNAL)
 
     async def handle_leave(self, member: Member, message: ClientMessage) -> None:
         """End a membership, and acknowledge the leave."""
         name = message.channel_name
-        frame = answers.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), message.request_id)
+        frame = replies.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), message.request_id)
         # Also if the connection has ended: what the client sent after a leave is not a member's.
         member.session.left(name)
-        farewell = member.channel.remove(member, LeaveReason.EXPLICIT_LEAVE)
+        leave_work = member.channel.remove(member, LeaveReason.EXPLICIT_LEAVE)
         member.send(frame)
-        if farewell is not None:
-            await farewell()
+        if leave_work is not None:
+            await leave_work()
 
     def handle_event(
         self, member: Member, message: ClientMessage

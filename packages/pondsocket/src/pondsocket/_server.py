@@ -261,13 +261,13 @@ class PondSocket:
         for endpoint in self._endpoints:
             endpoint.tidy()
 
-    def gather_turns(self, find_loop: Callable[[], EventLoop | None]) -> None:
+    def enable_batching(self, find_loop: Callable[[], EventLoop | None]) -> None:
         """Batch broadcasts: what one turn of an event loop has written leaves together.
 
         Args:
             find_loop: Returns the running loop if it calls back before it waits; else None.
         """
-        self._environment.turn.lend(find_loop)
+        self._environment.loop_turn.lend(find_loop)
 
     def find_endpoint(self, path: str) -> Endpoint | None:
         """Return the endpoint that serves a path; None if there is none."""
@@ -316,7 +316,7 @@ class PondSocket:
         endpoint = self.find_endpoint(request.path)
         if endpoint is None or session is None:
             return None
-        identity = await endpoint.doorkeeper.identify(request)
+        identity = await endpoint.admission.identify(request)
         if isinstance(identity, Refusal):
             return identity
         return session if identity == session.identity and session.is_open else None

@@ -78,7 +78,7 @@ class MemoryPeer:
         """How many messages are unread."""
         return len(self._frames)
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Queue a frame. False if it is full or closed."""
         if self.closed is not None or not self._has_room_for(frame):
             return False
@@ -86,9 +86,9 @@ class MemoryPeer:
         self._notify()
         return True
 
-    def push_batch(self, batch: Batch) -> bool:
+    def offer_batch(self, batch: Batch) -> bool:
         """Queue several frames. False if not all of them were accepted."""
-        return all(map(self.push, batch.frames))
+        return all(map(self.offer, batch.frames))
 
     def _has_room_for(self, frame: Frame) -> bool:
         excess = len(self._frames) + 1 - self.capacity
@@ -108,12 +108,12 @@ class MemoryPeer:
         return True
 
     def end(
-        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+        self, code: CloseCode, reason: str, *, abort: bool, goodbye: Frame | None = None
     ) -> None:
         """Note that the connection is closed. Unread frames are kept, even with `abort`."""
         if self.closed is None:
-            if farewell is not None:
-                self._frames.append(farewell)
+            if goodbye is not None:
+                self._frames.append(goodbye)
             self.closed = code
             self.reason = reason
             self.aborted = abort

@@ -6,7 +6,7 @@ _MAX_HEAD = 14
 _CONTROL = 8
 
 
-class FrameWalk:
+class FrameBoundaries:
     """Follows the bytes that another parser gets, from one boundary between messages to the next.
 
     It does not handle invalid frames: these end the connection.

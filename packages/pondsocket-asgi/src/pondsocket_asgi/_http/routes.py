@@ -24,7 +24,7 @@ from pondsocket_asgi._scope import (
 )
 from pondsocket_asgi._transport.event_stream import SSEStream
 from pondsocket_asgi._transport.outbox import PeerGone, logger, put
-from pondsocket_asgi._transport.shared import Door
+from pondsocket_asgi._transport.shared import Shared
 
 from .body import Body
 
@@ -33,10 +33,10 @@ _BODILESS: Final = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE")
 _CLOSE: Final = (b"connection", b"close")
 
 
-async def serve_http(door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_http(shared: Shared, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one HTTP request."""
     try:
-        await _Exchange(door, scope, receive, send).serve()
+        await _Exchange(shared, scope, receive, send).serve()
     except PeerGone as gone:
         logger.debug("A peer left before its answer: %r", gone.__cause__)
 
@@ -44,20 +44,22 @@ async def serve_http(door: Door, scope: Scope, receive: Receive, send: Send) -> 
 class _Exchange:
     """One request and its response."""
 
-    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
-        self._door = door
-        self._pond = door.pond
+    def __init__(self, shared: Shared, scope: Scope, receive: Receive, send: Send) -> None:
+        self._shared = shared
+        self._pond = shared.pond
         self._scope = scope
         self._receive = receive
         self._send = send
         self._headers = headers(scope)
-        options = door.pond.options
+        options = shared.pond.options
         self._body = Body(receive, self._headers, options.max_post_bytes, options.post_timeout)
         self._always: HeaderList = []  # headers of every response
 
     async def serve(self) -> None:
         """Check the origin, then answer by method."""
-        refusal, self._always = self._door.doorman.check(relative_path(self._scope), self._headers)
+        refusal, self._always = self._shared.origins.check(
+            relative_path(self._scope), self._headers
+        )
         if refusal is not None:
             await self._refuse_body(refusal)
             return
@@ -84,14 +86,14 @@ class _Exchange:
         elif isinstance(outcome := await self._pond.connect(request), Refusal):
             await self._refuse(outcome)
         else:
-            positions = Positions(outcome, self._door.cursor_keys)
+            positions = Positions(outcome, self._shared.cursor_keys)
             positions.resume(request)
             await SSEStream(
                 self._scope,
                 self._receive,
                 self._send,
                 outcome,
-                self._door.pulse,
+                self._shared.heartbeat,
                 positions,
                 is_unnamed=request.query.get("sse") == "unnamed",
                 headers=self._always,
@@ -126,7 +128,7 @@ class _Exchange:
             return
         # The client's identity is checked only now, one POST at a time: the application may take
         # long to check it, and messages keep the order in which their bodies arrived.
-        async with _turn_of(connection_id):
+        async with _lock_of(connection_id):
             found = await self._find(connection_id, request)
             refusal = found if isinstance(found, Refusal) else found.post(body)
         if refusal is None:
@@ -187,8 +189,8 @@ class _Exchange:
         await put(self._send, {"type": "http.response.body", "body": body})
 
 
-def _turn_of(connection_id: str) -> anyio.Lock:
-    return _turns.get(connection_id) or _turns.setdefault(
+def _lock_of(connection_id: str) -> anyio.Lock:
+    return _locks.get(connection_id) or _locks.setdefault(
         connection_id, anyio.Lock(fast_acquire=True)
     )
 
@@ -204,4 +206,4 @@ def _not_found(message: str) -> Refusal:
 # The same answer for every fault of a connection.
 _NOT_FOUND: Final = _not_found("Connection not found.")
 # By connection id. An entry lives as long as one of its POSTs holds the lock or waits for it.
-_turns: Final[WeakValueDictionary[str, anyio.Lock]] = WeakValueDictionary()
+_locks: Final[WeakValueDictionary[str, anyio.Lock]] = WeakValueDictionary()

@@ -30,7 +30,7 @@ _Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 # For a hypercorn worker to end by itself. If the signal ends it, the parent ends all others too.
 _WORKER_SECONDS: Final = 2.0
 # For the closing handshakes of the last connections, where the signal kills the process at once.
-_PARTING_SECONDS: Final = 0.1
+_HAND_BACK_SECONDS: Final = 0.1
 # How long a connection may take after the drain: handlers, leave handlers, and a slow reader.
 _OVERTIME_SECONDS: Final = 10.0
 
@@ -48,7 +48,7 @@ class SignalHook:
         self._loop: _MainLoop | None = None
         self._held: int | None = None
         self._draining = False
-        self._parting = False
+        self._is_handing_back = False
         self._limit: float | None = None
 
     @property
@@ -105,7 +105,7 @@ class SignalHook:
         if self._connections:
             return
         if self._held is not None:
-            self._part()
+            self._hand_back()
         else:
             self._draining = False
             self._release()()
@@ -193,16 +193,16 @@ class SignalHook:
             longest = max((pond.options.drain_seconds for pond in self._ponds), default=0.0)
             self._loop.later(longest + _OVERTIME_SECONDS, self._hand_on)
         else:
-            self._part()
+            self._hand_back()
 
-    def _part(self) -> None:
+    def _hand_back(self) -> None:
         """Pass the signal on to the server, now that every connection has ended."""
-        if self._parting or self._held is None or self._loop is None:
+        if self._is_handing_back or self._held is None or self._loop is None:
             return
-        self._parting = True
+        self._is_handing_back = True
         if self._replaced.get(self._held) == signal.SIG_DFL:
             is_worker = parent_process() is not None
-            seconds = _WORKER_SECONDS if is_worker else _PARTING_SECONDS
+            seconds = _WORKER_SECONDS if is_worker else _HAND_BACK_SECONDS
             self._loop.later(seconds, self._hand_on)
         # Not at once: the last connection's call of the app has not returned yet.
         elif not self._loop.soon(self._hand_on):
@@ -215,7 +215,7 @@ class SignalHook:
 
     def _raise_again(self) -> None:
         held, self._held = self._held, None
-        self._parting = self._draining = False
+        self._is_handing_back = self._draining = False
         if held is not None:
             signal.raise_signal(held)
 

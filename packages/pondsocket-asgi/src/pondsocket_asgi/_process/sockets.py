@@ -247,7 +247,7 @@ class _Desk:
 
     def __init__(self, work: Callable[[Lines], Lines]) -> None:
         self._work = work
-        self._turn = anyio.Lock()
+        self._lock = anyio.Lock()
         # A limiter of its own: all threads of the application may be busy.
         self._thread = anyio.CapacityLimiter(1)
         self._next = _Scan()
@@ -256,7 +256,7 @@ class _Desk:
         """Act on one connection. False if it was not found."""
         scan = self._next
         scan.wanted.add(line)
-        async with self._turn:
+        async with self._lock:
             if scan.found is None:
                 self._next = _Scan()
                 try:

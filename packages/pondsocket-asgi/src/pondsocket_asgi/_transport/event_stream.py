@@ -16,10 +16,10 @@ from pondsocket_common import (
 from pondsocket_asgi._resume.positions import Positions
 from pondsocket_asgi._scope import Receive, Scope, Send
 
-from .heartbeat import Pulse
+from .heartbeat import Heartbeat
 from .inline_send import Sending
-from .outbox import Begun, Closing, Outbox, put
-from .queue import Backlog
+from .outbox import Closing, Outbox, PendingSend, put
+from .queue import OutboundQueue
 
 # How much is written at once. 64 KiB: asyncio's default high-water mark, above which servers wait.
 _CHUNK_BYTES: Final = 65_536
@@ -55,14 +55,14 @@ class SSEStream(Outbox):
         receive: Receive,
         send: Send,
         session: Session,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         positions: Positions,
         *,
         is_unnamed: bool = False,
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         quiet_seconds = session.options.sse_keepalive_seconds
-        super().__init__(scope, receive, send, session, pulse, quiet_seconds=quiet_seconds)
+        super().__init__(scope, receive, send, session, heartbeat, quiet_seconds=quiet_seconds)
         self._positions = positions
         self._is_unnamed = is_unnamed
         self._headers = headers
@@ -87,17 +87,17 @@ class SSEStream(Outbox):
         ]
         await put(self._send, {"type": "http.response.start", "status": 200, "headers": named})
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Write or queue a frame. False if the outbox is full or the connection is ending."""
         # Runs once for every stream of a broadcast, so it makes no avoidable call
         # (`python -m tests.benchmarks`, "Fan-out to event streams").
         if not self._is_free or not self._is_plain:
-            return self._push_own(frame)
+            return self._offer_own(frame)
         mark: bytes | None = b""
         if frame.position is not None or self._positions.cursor is not None:
             mark = self._positions.mark(frame)
             if mark is None:
-                return self._push_own(frame)
+                return self._offer_own(frame)
         message = frame.stream_message
         if frame.stream_mark != mark:
             block = b""
@@ -110,13 +110,13 @@ class SSEStream(Outbox):
         work = self._send(message)
         try:
             for waits_for in work.__await__():
-                self._hand_over(Begun(cast(Sending, work), waits_for, 1, frame.size))
+                self._hand_over(PendingSend(cast(Sending, work), waits_for, 1, frame.size))
                 break
         except BaseException as error:  # noqa: BLE001 - boundary: a server's send
             self._fail(error)
         return True
 
-    def _push_own(self, frame: Frame) -> bool:
+    def _offer_own(self, frame: Frame) -> bool:
         """Write or queue a frame whose text this stream does not share with others."""
         if not self._is_free:
             return self._queue(frame)
@@ -126,10 +126,10 @@ class SSEStream(Outbox):
         self._begin(self._sending(block), 1, frame.size)
         return True
 
-    def push_batch(self, batch: Batch) -> bool:
+    def offer_batch(self, batch: Batch) -> bool:
         """Write several frames in one piece, or queue them. False if not all were accepted."""
         if not self._is_free:
-            return super().push_batch(batch)
+            return super().offer_batch(batch)
         if batch.has_positions:
             for frame in batch.frames:
                 self._positions.note(frame)
@@ -150,8 +150,8 @@ class SSEStream(Outbox):
         self._is_plain = not self._is_unnamed
         return first
 
-    async def _write_queued(self, backlog: Backlog, /) -> None:
-        queued = backlog.queued
+    async def _write_queued(self, queue: OutboundQueue, /) -> None:
+        queued = queue.queued
         while queued:
             blocks = [self._take_first()]
             size = frames = 0
@@ -165,15 +165,15 @@ class SSEStream(Outbox):
             blocks.append(self._positions.block())
             self._writes += 1
             await self._put_body(b"".join(blocks), more=True)
-            backlog.wrote(frames, size)
+            queue.wrote(frames, size)
 
     def _keep_alive(self) -> None:
-        self.push(_COMMENT)
+        self.offer(_COMMENT)
 
     async def _close(self, closing: Closing, /) -> None:
         body = b""
-        if closing.farewell is not None:
-            body = closing.farewell.sse_unnamed if self._is_unnamed else closing.farewell.sse
+        if closing.goodbye is not None:
+            body = closing.goodbye.sse_unnamed if self._is_unnamed else closing.goodbye.sse
         if closing.code is CloseCode.RESTART:
             body += sse_retry(random.randint(*_RETRY_MS))  # noqa: S311
         await self._put_body(body, more=False)

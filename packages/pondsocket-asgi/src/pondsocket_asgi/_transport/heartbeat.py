@@ -25,7 +25,7 @@ class Beating(Protocol):
         ...
 
 
-class Pulse:
+class Heartbeat:
     """Calls `beat` on every object that was added, about once a second.
 
     Args:

@@ -39,7 +39,7 @@ def running_asyncio() -> Any:
         return None
 
 
-def can_step(send: Send) -> bool:
+def can_send_inline(send: Send) -> bool:
     """Return whether a `send` may be begun by one task and finished by another."""
     if running_asyncio() is None:
         return False
@@ -80,7 +80,7 @@ def is_stray(error: BaseException) -> bool:
 
 
 @types.coroutine
-def go_on(work: Sending, waits_for: object) -> Generator[object, Any, None]:
+def finish_send(work: Sending, waits_for: object) -> Generator[object, Any, None]:
     """Finish in this task a `send` that another task has begun.
 
     Args:

@@ -1,7 +1,7 @@
 """The connection of one peer: its bounded outbox, the writer that empties it, and its end.
 
-Any code may call `push`, which never waits. If the server allows it (`inline_send`) and nothing is
-queued, `push` writes the frame itself, and no writer runs. Otherwise one writer writes what is
+Any code may call `offer`, which never waits. If the server allows it (`inline_send`) and nothing is
+queued, `offer` writes the frame itself, and no writer runs. Otherwise one writer writes what is
 queued, and sleeps while there is nothing. Frames count against the bound until they are written, so
 a `send` that is stuck fills this outbox and delays no other connection.
 """
@@ -21,9 +21,9 @@ from pondsocket_asgi._process.servers import abort_transport, hurry_transport
 from pondsocket_asgi._process.sockets import hurry_connection, reset_connection
 from pondsocket_asgi._scope import Message, Receive, Scope, Send, is_old_http
 
-from .heartbeat import Pulse
-from .inline_send import Sending, can_step, go_on, is_cancelled, is_stray
-from .queue import Backlog
+from .heartbeat import Heartbeat
+from .inline_send import Sending, can_send_inline, finish_send, is_cancelled, is_stray
+from .queue import OutboundQueue
 
 logger = logging.getLogger("pondsocket.asgi.transport")
 
@@ -50,8 +50,8 @@ async def put(send: Send, message: Message) -> None:
         raise PeerGone from error
 
 
-class Begun(NamedTuple):
-    """A `send` that `push` began and that has to wait; the writer goes on with it."""
+class PendingSend(NamedTuple):
+    """A `send` that `offer` began and that has to wait; the writer goes on with it."""
 
     work: Sending
     waits_for: object
@@ -64,7 +64,7 @@ class Closing(NamedTuple):
 
     code: CloseCode
     reason: str
-    farewell: Frame | None
+    goodbye: Frame | None
 
 
 class Outbox(ABC):
@@ -75,10 +75,31 @@ class Outbox(ABC):
     """
 
     __slots__ = (
-        "_backlog", "_begun", "_can_step", "_closing", "_context", "_failure", "_has_ended",
-        "_has_writer", "_is_cut_off", "_is_free", "_lost", "_pulse", "_quiet_limit",
-        "_quiet_since", "_receive", "_scope", "_send", "_session", "_tasks", "_wake",
-        "_write_timeout", "_writer", "_writes", "_writes_seen", "_written",
+        "_can_send_inline",
+        "_closing",
+        "_context",
+        "_failure",
+        "_has_ended",
+        "_has_writer",
+        "_heartbeat",
+        "_is_cut_off",
+        "_is_free",
+        "_lost",
+        "_outbound",
+        "_pending_send",
+        "_quiet_limit",
+        "_quiet_since",
+        "_receive",
+        "_scope",
+        "_send",
+        "_session",
+        "_tasks",
+        "_wake",
+        "_write_timeout",
+        "_writer",
+        "_writes",
+        "_writes_seen",
+        "_written",
     )  # fmt: skip
 
     def __init__(
@@ -87,7 +108,7 @@ class Outbox(ABC):
         receive: Receive,
         send: Send,
         session: Session,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         *,
         quiet_seconds: float | None,
     ) -> None:
@@ -96,16 +117,16 @@ class Outbox(ABC):
         self._receive = receive
         self._send = send
         self._session = session
-        self._pulse = pulse
-        self._backlog: Backlog | None = None  # made when something has to wait
+        self._heartbeat = heartbeat
+        self._outbound: OutboundQueue | None = None  # made when something has to wait
         self._write_timeout = options.write_timeout
         self._quiet_limit = quiet_seconds
         self._wake: anyio.Event | None = None
-        self._can_step = can_step(send)
-        # Whether `push` may write a frame itself: nothing is queued before it, and nothing has
+        self._can_send_inline = can_send_inline(send)
+        # Whether `offer` may write a frame itself: nothing is queued before it, and nothing has
         # ended the connection.
         self._is_free = False
-        self._begun: Begun | None = None
+        self._pending_send: PendingSend | None = None
         self._failure: BaseException | None = None
         self._closing: Closing | None = None
         self._lost = False
@@ -124,15 +145,15 @@ class Outbox(ABC):
     @property
     def pending(self) -> int:
         """How many frames are not written yet."""
-        return 0 if self._backlog is None else self._backlog.frames
+        return 0 if self._outbound is None else self._outbound.frames
 
     @abstractmethod
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Write or queue a frame. False if the outbox is full or the connection is ending."""
 
-    def push_batch(self, batch: Batch) -> bool:
+    def offer_batch(self, batch: Batch) -> bool:
         """Write or queue several frames. False if not all of them were accepted."""
-        return all(map(self.push, batch.frames))
+        return all(map(self.offer, batch.frames))
 
     def _begin(self, work: Sending, frames: int, size: int) -> None:
         """Begin a `send`; `_is_free` must hold. If it has to wait, the writer goes on with it."""
@@ -140,23 +161,23 @@ class Outbox(ABC):
         try:
             # Costs two thirds of `work.send(None)`, which ends with an exception.
             for waits_for in work.__await__():
-                self._hand_over(Begun(work, waits_for, frames, size))
+                self._hand_over(PendingSend(work, waits_for, frames, size))
                 break
         except BaseException as error:  # noqa: BLE001 - boundary: a server's send
             self._fail(error)
 
-    def _hand_over(self, begun: Begun) -> None:
+    def _hand_over(self, begun: PendingSend) -> None:
         self._is_free = False
-        backlog = self._made_backlog()
-        backlog.frames += begun.frames
-        backlog.bytes += begun.bytes
-        self._begun = begun
+        queue = self._made_queue()
+        queue.frames += begun.frames
+        queue.bytes += begun.bytes
+        self._pending_send = begun
         self._start_writer()
 
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, Exception) and not is_cancelled(error):
             raise error
-        # The session is not closed here: the caller of `push` is iterating over a roster, from
+        # The session is not closed here: the caller of `offer` is iterating over a roster, from
         # which closing would remove it.
         self._is_free = False
         self._failure = error
@@ -174,15 +195,15 @@ class Outbox(ABC):
             self._nudge()
 
     def _queue(self, frame: Frame) -> bool:
-        if self._is_ending or not self._made_backlog().append(frame):
+        if self._is_ending or not self._made_queue().append(frame):
             return False
         self._nudge()
         return True
 
-    def _made_backlog(self) -> Backlog:
-        if self._backlog is None:
-            self._backlog = Backlog(self._session.options, self._session.dropped)
-        return self._backlog
+    def _made_queue(self) -> OutboundQueue:
+        if self._outbound is None:
+            self._outbound = OutboundQueue(self._session.options, self._session.dropped)
+        return self._outbound
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """Return whether the outbox is half full, or would be with `size` more bytes.
@@ -191,20 +212,20 @@ class Outbox(ABC):
         """
         if self._is_ending:
             return True  # and never calls back: nothing is sent any more
-        return self._backlog is not None and self._backlog.wait_for_room(callback, size)
+        return self._outbound is not None and self._outbound.wait_for_room(callback, size)
 
     def end(
-        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+        self, code: CloseCode, reason: str, *, abort: bool, goodbye: Frame | None = None
     ) -> None:
         """Close the connection after what is queued, or, with `abort`, without writing that.
 
         Only the first call counts.
         """
         if self._closing is None:
-            self._closing = Closing(code, reason, farewell)
+            self._closing = Closing(code, reason, goodbye)
             self._is_free = False
-            if abort and self._backlog is not None:
-                self._backlog.queued.clear()
+            if abort and self._outbound is not None:
+                self._outbound.queued.clear()
             if self._lost:
                 self._nudge()
                 return
@@ -219,18 +240,18 @@ class Outbox(ABC):
         """Note that the peer has disconnected: nothing is written any more."""
         self._lost = True
         self._is_free = False
-        if self._backlog is not None:
-            self._backlog.queued.clear()
+        if self._outbound is not None:
+            self._outbound.queued.clear()
         self._nudge()
 
     def beat(self, now: float, interval: float) -> None:
-        """Check whether a write hangs, or a heartbeat is due. Called by `Pulse`."""
+        """Check whether a write hangs, or a heartbeat is due. Called by `Heartbeat`."""
         if self._writes != self._writes_seen:
             self._writes_seen = self._writes
             self._quiet_since = now
             return
         quiet = now - self._quiet_since
-        if self._backlog is not None and self._backlog.is_writing:
+        if self._outbound is not None and self._outbound.is_writing:
             if quiet >= self._write_timeout and self._session.is_open:
                 self._session.overflow()
         # The last write was up to one interval before it was seen, and the next call may come too
@@ -248,17 +269,17 @@ class Outbox(ABC):
         """Run the session over this outlet until both have ended."""
         async with self._session.environment.loop.new_group() as tasks:
             self._tasks = tasks
-            self._pulse.add(self, tasks)
+            self._heartbeat.add(self, tasks)
             try:
-                if self._can_step:
+                if self._can_send_inline:
                     self._begin(self._open(), 0, 0)
-                    self._is_free = self._begun is None and self._failure is None
+                    self._is_free = self._pending_send is None and self._failure is None
                 else:
                     self._start_writer()
                 await self._session.run(self, self.pull, self._context)
                 await self._see_off(WRITE_OUT_SECONDS)
             finally:
-                self._pulse.remove(self)
+                self._heartbeat.remove(self)
                 # Cancelled by the server or the host application in the middle of a write.
                 if self._is_in_send and is_old_http(self._scope):
                     with anyio.CancelScope(shield=True):
@@ -311,15 +332,15 @@ class Outbox(ABC):
                 await reset_connection(self._scope)
 
     async def _run_writer(self) -> None:
-        backlog = self._made_backlog()
+        queue = self._made_queue()
         try:
             with anyio.CancelScope() as self._writer:
-                await self._write(backlog)
-            backlog.is_writing = False
+                await self._write(queue)
+            queue.is_writing = False
         except BaseException as gone:
             if not isinstance(gone, PeerGone) and not is_stray(gone):
                 raise
-            backlog.is_writing = False
+            queue.is_writing = False
             logger.debug("A peer left while it was written to: %r", gone.__cause__)
             self.lose()
             self._session.close(CloseCode.NORMAL, "The peer is gone.")
@@ -328,46 +349,46 @@ class Outbox(ABC):
             if self._written is not None:
                 self._written.set()
 
-    async def _write(self, backlog: Backlog) -> None:
+    async def _write(self, queue: OutboundQueue) -> None:
         """Write what is queued until the connection ends; then close it if the peer is there."""
-        if not self._can_step:
-            backlog.begin_writing()
+        if not self._can_send_inline:
+            queue.begin_writing()
             self._writes += 1
             await self._open()
-            backlog.is_writing = False
+            queue.is_writing = False
         while True:
             if self._failure is not None:
                 raise PeerGone from self._failure.__cause__ or self._failure
-            if self._begun is not None:
-                await self._go_on(self._begun, backlog)
-            elif backlog.queued:
-                backlog.begin_writing()
-                await self._write_queued(backlog)
-                backlog.is_writing = False
-                if backlog.has_dropped and not backlog.queued:
-                    backlog.has_dropped = False
+            if self._pending_send is not None:
+                await self._finish_send(self._pending_send, queue)
+            elif queue.queued:
+                queue.begin_writing()
+                await self._write_queued(queue)
+                queue.is_writing = False
+                if queue.has_dropped and not queue.queued:
+                    queue.has_dropped = False
                     self._session.caught_up()
             elif self._is_ending:
                 break
             else:
                 # A new Event only when there is nothing to do: it costs more than writing a frame.
                 self._wake = anyio.Event()
-                self._is_free = self._can_step
+                self._is_free = self._can_send_inline
                 await self._wake.wait()
         if self._closing is not None and not self._lost:
-            backlog.is_writing = True
+            queue.is_writing = True
             self._writes += 1
             await self._close(self._closing)
 
-    async def _go_on(self, begun: Begun, backlog: Backlog) -> None:
-        backlog.begin_writing()
-        self._begun = None
+    async def _finish_send(self, begun: PendingSend, queue: OutboundQueue) -> None:
+        queue.begin_writing()
+        self._pending_send = None
         try:
-            await go_on(begun.work, begun.waits_for)
+            await finish_send(begun.work, begun.waits_for)
         except Exception as error:
             raise PeerGone from error
-        backlog.is_writing = False
-        backlog.wrote(begun.frames, begun.bytes)
+        queue.is_writing = False
+        queue.wrote(begun.frames, begun.bytes)
 
     @property
     def _is_ending(self) -> bool:
@@ -375,8 +396,8 @@ class Outbox(ABC):
 
     @property
     def _is_in_send(self) -> bool:
-        is_writing = self._backlog is not None and self._backlog.is_writing
-        return is_writing or self._begun is not None
+        is_writing = self._outbound is not None and self._outbound.is_writing
+        return is_writing or self._pending_send is not None
 
     @abstractmethod
     async def pull(self) -> str | bytes | None:
@@ -387,7 +408,7 @@ class Outbox(ABC):
         """Accept the connection."""
 
     @abstractmethod
-    async def _write_queued(self, backlog: Backlog, /) -> None:
+    async def _write_queued(self, queue: OutboundQueue, /) -> None:
         """Write the whole queue. Count each write in `_writes` when it begins."""
 
     @abstractmethod

@@ -17,7 +17,7 @@ from pondsocket.adapter import Frame, leeway, make_room
 _PATIENCE: Final = 16
 
 
-class Backlog:
+class OutboundQueue:
     """The queue of one connection.
 
     Args:

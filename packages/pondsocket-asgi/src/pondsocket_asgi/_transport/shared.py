@@ -6,14 +6,14 @@ from typing import Final
 from anyio.lowlevel import RunVar
 from pondsocket import PondSocket
 
-from pondsocket_asgi._origins import Doorman
+from pondsocket_asgi._origins import OriginCheck
 from pondsocket_asgi._resume.cursor import CursorKeys
 
-from .heartbeat import Pulse
+from .heartbeat import Heartbeat
 from .inline_send import running_asyncio
 
 
-class Door:
+class Shared:
     """The objects that all connections of one app share.
 
     Args:
@@ -23,33 +23,33 @@ class Door:
     def __init__(
         self,
         pond: PondSocket,
-        doorman: Doorman,
+        origins: OriginCheck,
         cursor_keys: CursorKeys,
         also: Callable[[], object] | None = None,
     ) -> None:
         self.pond = pond
-        self.doorman = doorman
+        self.origins = origins
         self.cursor_keys = cursor_keys
         self._also = also
         # Bound once: every connection keeps it.
         self.begin_drain: Final = pond.begin_drain
-        self._pulse: RunVar[Pulse] = RunVar("_pulse")
+        self._heartbeat: RunVar[Heartbeat] = RunVar("_heartbeat")
         # A cache of the last asyncio loop and its clock: a RunVar finds out each time which library
         # runs (`python -m tests.benchmarks`, "Connect and join").
-        self._latest: tuple[object, Pulse] | None = None
+        self._latest: tuple[object, Heartbeat] | None = None
 
     @property
-    def pulse(self) -> Pulse:
+    def heartbeat(self) -> Heartbeat:
         """The clock of the connections in this event loop."""
         # One for each loop, not for each app: test clients run every WebSocket in its own loop, and
         # a task started from another loop would keep both loops alive.
         running, latest = running_asyncio(), self._latest
         if latest is not None and latest[0] is running:
             return latest[1]
-        pulse = self._pulse.get(None)
-        if pulse is None:
-            pulse = Pulse(self.pond.options, self._also)
-            self._pulse.set(pulse)
+        heartbeat = self._heartbeat.get(None)
+        if heartbeat is None:
+            heartbeat = Heartbeat(self.pond.options, self._also)
+            self._heartbeat.set(heartbeat)
         if running is not None:
-            self._latest = running, pulse
-        return pulse
+            self._latest = running, heartbeat
+        return heartbeat

@@ -20,21 +20,23 @@ from pondsocket_asgi._scope import (
     relative_path,
 )
 
-from .heartbeat import Pulse
+from .heartbeat import Heartbeat
 from .inline_send import Sending
-from .outbox import Begun, Closing, Outbox, PeerGone, logger, put
-from .queue import Backlog
-from .shared import Door
+from .outbox import Closing, Outbox, PeerGone, PendingSend, logger, put
+from .queue import OutboundQueue
+from .shared import Shared
 
 # RFC 6455, section 5.5: a control frame holds 125 bytes, two of which are the close code.
 MAX_REASON_BYTES: Final = 123
 
 
-async def open_websocket(door: Door, scope: Scope, receive: Receive, send: Send) -> Outbox | None:
+async def open_websocket(
+    shared: Shared, scope: Scope, receive: Receive, send: Send
+) -> Outbox | None:
     """Admit the client of a WebSocket scope. Return the transport to run; None if it is refused."""
     if (await receive())["type"] != "websocket.connect":
         return None
-    outcome = await _admit(door, scope)
+    outcome = await _admit(shared, scope)
     if isinstance(outcome, Refusal):
         await _refuse(outcome, scope, send)
         return None
@@ -45,23 +47,23 @@ async def open_websocket(door: Door, scope: Scope, receive: Receive, send: Send)
         receive,
         send,
         outcome,
-        door.pulse,
-        quiet_seconds=_quiet_seconds(door.pond.options, receive),
-        on_restart=door.begin_drain if says_restart(receive) else None,
+        shared.heartbeat,
+        quiet_seconds=_quiet_seconds(shared.pond.options, receive),
+        on_restart=shared.begin_drain if says_restart(receive) else None,
     )
 
 
-async def _admit(door: Door, scope: Scope) -> Session | Refusal:
+async def _admit(shared: Shared, scope: Scope) -> Session | Refusal:
     """Check the origin, then let the endpoint decide."""
     request = connect_request(scope, "websocket")
     if isinstance(request, Refusal):
         path, named = relative_path(scope), headers(scope)
     else:
         path, named = request.path, request.headers
-    refusal, _ = door.doorman.check(path, named)
+    refusal, _ = shared.origins.check(path, named)
     if refusal is not None:
         return refusal
-    return request if isinstance(request, Refusal) else await door.pond.connect(request)
+    return request if isinstance(request, Refusal) else await shared.pond.connect(request)
 
 
 def _quiet_seconds(options: Options, receive: Receive) -> float | None:
@@ -115,12 +117,12 @@ class ASGIWebSocketTransport(Outbox):
         receive: Receive,
         send: Send,
         session: Session,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         *,
         quiet_seconds: float | None = None,
         on_restart: Callable[[], object] | None = None,
     ) -> None:
-        super().__init__(scope, receive, send, session, pulse, quiet_seconds=quiet_seconds)
+        super().__init__(scope, receive, send, session, heartbeat, quiet_seconds=quiet_seconds)
         self._on_restart = on_restart
         self._is_accepted = False
         self._accepted: anyio.Event | None = None
@@ -166,7 +168,7 @@ class ASGIWebSocketTransport(Outbox):
             if self._accepted is not None:
                 self._accepted.set()
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Write or queue a frame. False if the outbox is full or the connection is ending."""
         if not self._is_free:
             return self._queue(frame)
@@ -179,21 +181,21 @@ class ASGIWebSocketTransport(Outbox):
         work = self._send(message)
         try:
             for waits_for in work.__await__():
-                self._hand_over(Begun(cast(Sending, work), waits_for, 1, frame.size))
+                self._hand_over(PendingSend(cast(Sending, work), waits_for, 1, frame.size))
                 break
         except BaseException as error:  # noqa: BLE001 - boundary: a server's send
             self._fail(error)
         return True
 
-    async def _write_queued(self, backlog: Backlog, /) -> None:
+    async def _write_queued(self, queue: OutboundQueue, /) -> None:
         # As `put`, without a call for each frame.
-        send, queued = self._send, backlog.queued
+        send, queued = self._send, queue.queued
         try:
             while queued:
                 frame = queued.popleft()
                 self._writes += 1
                 await send({"type": "websocket.send", "text": frame.text})
-                backlog.wrote(1, frame.size)
+                queue.wrote(1, frame.size)
         except Exception as error:
             raise PeerGone from error
 
@@ -201,8 +203,8 @@ class ASGIWebSocketTransport(Outbox):
         self._session.heartbeat()
 
     async def _close(self, closing: Closing, /) -> None:
-        if closing.farewell is not None:
-            await put(self._send, {"type": "websocket.send", "text": closing.farewell.text})
+        if closing.goodbye is not None:
+            await put(self._send, {"type": "websocket.send", "text": closing.goodbye.text})
         await put(self._send, _close_message(closing.code, closing.reason))
 
 
@@ -220,7 +222,7 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
         self._lane: Lane = scope["extensions"][FAST_LANE]
         self._lane.session = self._session
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Write or queue a frame. False if the outbox is full or the connection is ending."""
         if self._is_free:
             if self._lane.is_open:
@@ -231,10 +233,10 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
             self._start_writer()
         return self._queue(frame)
 
-    def push_batch(self, batch: Batch) -> bool:
+    def offer_batch(self, batch: Batch) -> bool:
         """Write several frames in one piece, or queue them. False if not all were accepted."""
         if not self._is_free or not self._lane.is_open:
-            return super().push_batch(batch)
+            return super().offer_batch(batch)
         self._writes += 1
         self._lane.write(batch.wire)
         return True

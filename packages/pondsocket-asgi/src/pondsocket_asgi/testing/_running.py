@@ -55,7 +55,7 @@ class RunningApp:
         self._app = app
         self._scope = scope
         self._on_sent = on_sent
-        self._inbox: deque[Mapping[str, object]] = deque()
+        self._queued: deque[Mapping[str, object]] = deque()
         self._goodbye: Mapping[str, object] | None = None
         self._history: deque[str] = deque(maxlen=8)
         self._changed = anyio.Event()
@@ -84,11 +84,11 @@ class RunningApp:
 
     async def _receive(self) -> Mapping[str, object]:
         await anyio.lowlevel.checkpoint()
-        while not self._inbox:
+        while not self._queued:
             if self._goodbye is not None:
                 return self._goodbye
             await self._changed.wait()
-        return self._inbox.popleft()
+        return self._queued.popleft()
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         await anyio.lowlevel.checkpoint()
@@ -106,7 +106,7 @@ class RunningApp:
 
     def feed(self, message: Mapping[str, object]) -> None:
         """Give the app a message to receive."""
-        self._inbox.append(message)
+        self._queued.append(message)
         self._notify()
 
     def stall(self, is_stalled: bool) -> None:

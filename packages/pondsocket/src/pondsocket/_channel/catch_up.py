@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Item: TypeAlias = Kept | Frame | LateFrame
 
 
-class Gate:
+class CatchUp:
     """Gets the frames of a member that is catching up, instead of its connection."""
 
     __slots__ = ("_epoch", "_member", "_next", "_recovery")
@@ -32,14 +32,14 @@ class Gate:
         # Taken from the history, but there was no room for it yet.
         self._next: Item | None = None
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Hold a frame that comes meanwhile, unless it is in the history and is read from there.
 
         False if too much is held.
         """
         return frame.position is not None or self._recovery.hold(frame, frame.size)
 
-    def push_copy(self, intercept: Intercept, *, is_kept: bool) -> bool:
+    def offer_copy(self, intercept: Intercept, *, is_kept: bool) -> bool:
         """Hold a frame that outgoing handlers intercept, unless the history keeps it."""
         if is_kept:
             return True
@@ -66,33 +66,33 @@ class Gate:
                 member.overflow()
                 return
         if recovery.state is Reading.LIVE:
-            member.open_gate()
+            member.end_catch_up()
         elif recovery.state is Reading.OUTRUN:
             member.overflow()  # the history no longer keeps what it still has to read
 
     def _pass_on(self, item: Item) -> bool:
         member = self._member
         if isinstance(item, Frame):
-            return member.push_through(item)
+            return member.offer_through(item)
         if not isinstance(item, Kept):
-            return member.chain is None or member.chain.push_late(item)
+            return member.chain is None or member.chain.offer_late(item)
         frame = Frame(item.text, item.event)
         frame.channel, frame.position = member.channel.name, Position(self._epoch, item.offset)
         intercept = member.channel.intercept_kept(frame)
         if intercept is None:
-            return member.push_through(frame)
+            return member.offer_through(frame)
         if intercept.is_late and member.chain is not None:
-            return member.chain.push_late(intercept.make_late(member))
+            return member.chain.offer_late(intercept.make_late(member))
         copy = intercept.make(member)
         # The handler may have ended the membership.
-        return copy is None or member.gate is not self or member.push_through(copy)
+        return copy is None or member.catching_up is not self or member.offer_through(copy)
 
     def close(self) -> None:
         """End with the membership. Pass on only the frames that no history keeps."""
         held: list[Item] = [*self._recovery.leave()]
         if self._next is not None and not isinstance(self._next, Kept):
             held.insert(0, self._next)
-        self._member.open_gate()
+        self._member.end_catch_up()
         if not all(map(self._pass_on, held)):
             self._member.overflow()
 

@@ -25,14 +25,14 @@ from pondsocket_common import (
 )
 
 from pondsocket._connection.session import Session
-from pondsocket._delivery import replies as answers
-from pondsocket._delivery.batching import Gathering
+from pondsocket._delivery import replies
+from pondsocket._delivery.batching import ChannelBatching
 from pondsocket._delivery.fanout import Chain, deliver
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.slow_consumers import mark
 from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
-from pondsocket._history.channel_history import Past
+from pondsocket._history.channel_history import ChannelHistory
 from pondsocket._history.log import Audience
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._runtime.tasks import Work, run_all
@@ -50,8 +50,18 @@ class Channel:
     """A named group of members. It exists while an object refers to it."""
 
     __slots__ = (
-        "__weakref__", "_chains", "_held", "_refs", "_timers", "gathering", "name", "owner",
-        "params", "past", "presence", "roster",
+        "__weakref__",
+        "_chains",
+        "_delayed_leaves",
+        "_refs",
+        "_timers",
+        "batching",
+        "channel_history",
+        "name",
+        "owner",
+        "params",
+        "presence",
+        "roster",
     )  # fmt: skip
 
     def __init__(self, name: str, params: Mapping[str, str], owner: ChannelOwner) -> None:
@@ -59,17 +69,19 @@ class Channel:
         self.params = params
         self.owner = owner
         self.roster: Roster[Member] = Roster()
-        histories, clock = owner.histories, owner.environment.clock
-        self.past = None if histories is None else Past(name, histories, clock)
+        history_store, clock = owner.history_store, owner.environment.clock
+        self.channel_history = (
+            None if history_store is None else ChannelHistory(name, history_store, clock)
+        )
         self._refs: set[str] = set()
         # With the roster, not with the channel, which would be a reference cycle.
         self._timers = Timers(partial(_find_host, owner.environment, self.roster))
-        self.gathering = Gathering(self.roster.everyone, owner.environment.turn)
+        self.batching = ChannelBatching(self.roster.everyone, owner.environment.loop_turn)
         self.presence = ChannelPresence(
-            name, self.roster, self._timers, owner.environment, self.gathering
+            name, self.roster, self._timers, owner.environment, self.batching
         )
         # Users whose last connection was lost a moment ago, and the leaves that are held back.
-        self._held: dict[str, tuple[Member, Departure]] = {}
+        self._delayed_leaves: dict[str, tuple[Member, Departure]] = {}
         # By connection, while a member or a pending frame holds one: a client that leaves and joins
         # again at once must be told of the leave before it gets the acknowledgement.
         self._chains: WeakValueDictionary[str, Chain] | None = None
@@ -117,18 +129,18 @@ class Channel:
         Raises:
             UsageError: The lobby keeps no history, or the limit is negative.
         """
-        if self.past is None:
+        if self.channel_history is None:
             raise UsageError(f"{self.name} has no history: give its lobby history=History().")
-        return self.past.read(since, limit)
+        return self.channel_history.read(since, limit)
 
     async def evict_user(self, user_id: str, reason: str = "") -> None:
         """End every membership of a user. The user's clients are told the reason."""
         await self.evict_members(self.roster.of_user(user_id), reason)
-        if user_id in self._held:  # no client to tell, but others still see the user
-            member, departure = self._held.pop(user_id)
-            farewell = self._let_go(member, replace(departure, reason=LeaveReason.EVICTED))
-            if farewell is not None:
-                await farewell()
+        if user_id in self._delayed_leaves:  # no client to tell, but others still see the user
+            member, departure = self._delayed_leaves.pop(user_id)
+            leave_work = self._finish_leave(member, replace(departure, reason=LeaveReason.EVICTED))
+            if leave_work is not None:
+                await leave_work()
 
     async def get_presence(self) -> dict[str, Payload]:
         """Return the presence of each user, by user id. The objects are copies."""
@@ -168,34 +180,34 @@ class Channel:
         check_event(event)
         shown = as_payload(payload)
         self.presence.flush()
-        gathering = self.gathering
+        batching = self.batching
         # Before the position is fixed: a member may be too slow for what waits, and a hook that is
         # told of that may broadcast in this channel itself.
         if (
             recipients is not None
-            or gathering.turn.replying not in (None, gathering)
+            or batching.loop_turn.replying not in (None, batching)
             or self.owner.intercepts(event)
         ):
-            gathering.flush()
-        past = self.past if keep else None
-        if past is None:
+            batching.flush()
+        channel_history = self.channel_history if keep else None
+        if channel_history is None:
             log = position = None
         else:
-            log = past.open() if past.log is None else past.log
+            log = channel_history.open() if channel_history.log is None else channel_history.log
             # As `Position(…)`, at half the cost.
             position = _tuple(Position, (log.epoch, log.top + 1))
         message = ServerMessage(
             ServerActions.BROADCAST, event, self.name, fresh_id(), shown, position
         )
         frame = Frame.of(message)
-        if past is not None and log is not None and position is not None:
+        if channel_history is not None and log is not None and position is not None:
             if position[1] != log.top + 1:
                 raise UsageError(f"A payload broadcast to {self.name} while it was encoded.")
             frame.channel, frame.position = self.name, position
-            log.append(frame.json, event, past.clock(), audience)
+            log.append(frame.json, event, channel_history.clock(), audience)
         mark(frame, self.owner.slow_consumers, self.name, event, shown)
         intercept = self.owner.intercept(self, message, frame)
-        if intercept is None and recipients is None and gathering.add(frame, but):
+        if intercept is None and recipients is None and batching.add(frame, but):
             return
         if recipients is None:
             recipients = [member for member in self.roster if member is not but]
@@ -215,7 +227,7 @@ class Channel:
         sender, user_id = self.roster.get(session.connection_id), session.user_id
         audience = None
         mine = self.roster.of_user(user_id)
-        if keep and self.past is not None and all(each is sender for each in mine):
+        if keep and self.channel_history is not None and all(each is sender for each in mine):
             # Otherwise the user's other connections here get it, so it is replayed to the user too.
             audience = Audience((user_id,), is_exclusion=True)
         self.publish(event, payload, None, audience, but=sender, keep=keep)
@@ -233,22 +245,22 @@ class Channel:
         leave. The caller has flushed the batch, which is not for a new member.
         """
         before = replaced = self.roster.get(session.connection_id)
-        if replaced is None and session.user_id in self._held:
-            replaced, _ = self._held.pop(session.user_id)
+        if replaced is None and session.user_id in self._delayed_leaves:
+            replaced, _ = self._delayed_leaves.pop(session.user_id)
         ref = replaced.ref if replaced is not None else self._new_ref()
         chain = self._chain_to(session)
         member = Member(self, session, assigns, chain, ref, wants_diffs=wants_diffs)
         member.is_returning = before is None and replaced is not None
-        if self.past is not None and before is None:
-            self.past.enter()
+        if self.channel_history is not None and before is None:
+            self.channel_history.enter()
         if wants_diffs:
             self.presence.watch()
         self.roster.add(member)
         session.memberships[self.name] = member
         if before is not None and before.wants_diffs:
             self.presence.unwatch()
-        if before is not None and before.gate is not None:
-            before.gate.close()
+        if before is not None and before.catching_up is not None:
+            before.catching_up.close()
         return member
 
     def _new_ref(self) -> str:
@@ -272,24 +284,24 @@ class Channel:
     def answer(self, session: Session, frame: Frame) -> None:
         """Send a frame to a client that is not a member, after the frames of a past membership."""
         chain = None if self._chains is None else self._chains.get(session.connection_id)
-        self.owner.environment.turn.flush()
+        self.owner.environment.loop_turn.flush()
         if chain is None:
             session.send(frame)
-        elif not chain.push(frame):
+        elif not chain.offer(frame):
             session.overflow()
 
     def remove(self, member: Member, reason: LeaveReason) -> Work | None:
         """End a membership. Return what is left to do after the leave, to be awaited."""
-        self.gathering.flush()  # the member may be too slow for it, which ends the membership
+        self.batching.flush()  # the member may be too slow for it, which ends the membership
         if not member.is_current:
             return None
         user = member.as_user()
         self.roster.remove(member)
         member.depart()
-        if self.past is not None:
-            self.past.leave()
-        if member.gate is not None:
-            member.gate.close()  # may end the connection, which is no member by now
+        if self.channel_history is not None:
+            self.channel_history.leave()
+        if member.catching_up is not None:
+            member.catching_up.close()  # may end the connection, which is no member by now
         if member.wants_diffs:
             self.presence.unwatch()
         # An ended connection keeps its record: its last events are still being handled.
@@ -299,11 +311,11 @@ class Channel:
         if environment.observer is not None:
             environment.observer.left(self.name, user, reason)
         departure = Departure(self, user, reason)
-        if not self.roster.has_user(member.user_id) and self._hold(member, departure):
+        if not self.roster.has_user(member.user_id) and self._delay_leave(member, departure):
             return None
-        return self._let_go(member, departure)
+        return self._finish_leave(member, departure)
 
-    def _hold(self, member: Member, departure: Departure) -> bool:
+    def _delay_leave(self, member: Member, departure: Departure) -> bool:
         """Hold a leave back for a moment if the client may reconnect. False if it is final."""
         delay = self.owner.environment.options.presence_leave_delay
         if (
@@ -313,26 +325,26 @@ class Channel:
             or not member.session.may_return
         ):
             return False
-        held = (member, departure)
+        delayed = (member, departure)
 
-        async def let_go() -> None:
-            if self._held.get(member.user_id) is held:
-                del self._held[member.user_id]
-                farewell = self._let_go(member, departure)
-                if farewell is not None:
+        async def finish_leave() -> None:
+            if self._delayed_leaves.get(member.user_id) is delayed:
+                del self._delayed_leaves[member.user_id]
+                leave_work = self._finish_leave(member, departure)
+                if leave_work is not None:
                     # In a task of its own, so that it does not delay other timers.
                     host = _find_host(self.owner.environment, self.roster)
                     if host is None:
-                        await farewell()
+                        await leave_work()
                     else:
-                        host(farewell)
+                        host(leave_work)
 
-        if not self._timers.after(delay, let_go):
+        if not self._timers.after(delay, finish_leave):
             return False
-        self._held[member.user_id] = held
+        self._delayed_leaves[member.user_id] = delayed
         return True
 
-    def _let_go(self, member: Member, departure: Departure) -> Work | None:
+    def _finish_leave(self, member: Member, departure: Departure) -> Work | None:
         self.presence.untrack(member.user_id, member.ref)
         self._refs.discard(member.ref)
         if self.roster.has_user(member.user_id):
@@ -341,16 +353,16 @@ class Channel:
 
     async def evict_members(self, members: Iterable[Member], reason: str) -> None:
         """End memberships, and tell their clients the reason."""
-        farewells: list[Work] = []
+        works: list[Work] = []
         for member in members:
             if not member.is_current:
                 continue  # it has left already; its connection may have a new membership
-            frame = answers.system(SystemEvents.EVICTED, self.name, Evicted(reason))
-            farewell = self.remove(member, LeaveReason.EVICTED)
+            frame = replies.system(SystemEvents.EVICTED, self.name, Evicted(reason))
+            leave_work = self.remove(member, LeaveReason.EVICTED)
             member.send(frame)
-            if farewell is not None:
-                farewells.append(farewell)
-        await run_all(farewells)
+            if leave_work is not None:
+                works.append(leave_work)
+        await run_all(works)
 
     def track_member(self, member: Member, shown: object) -> None:
         """Set the presence of a member.
@@ -359,7 +371,7 @@ class Channel:
             UsageError: It is not an object, or the member has left.
             EncodingError: It cannot be written as JSON.
         """
-        self.gathering.flush()  # the member may be too slow for it, which ends the membership
+        self.batching.flush()  # the member may be too slow for it, which ends the membership
         if not member.is_current:
             if member.session.is_open:
                 raise UsageError(f"User {member.user_id} has left {self.name}: nothing to track.")
@@ -370,7 +382,7 @@ class Channel:
 
     def untrack_member(self, member: Member) -> None:
         """Remove the presence of a member. Does nothing if it is no longer a member."""
-        self.gathering.flush()
+        self.batching.flush()
         if not member.is_current:
             return  # a newer membership may have its ref, and another presence
         self.presence.untrack(member.user_id, member.ref)

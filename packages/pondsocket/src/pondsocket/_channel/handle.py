@@ -78,7 +78,7 @@ class ChannelHandle:
         """Call `broadcast_to` from any thread. Errors in the arguments are raised here."""
         audience = Audience(user_ids)
         self._publish(
-            event, payload, lambda room: room.roster.of_users(user_ids), audience, history
+            event, payload, lambda channel: channel.roster.of_users(user_ids), audience, history
         )
 
     def broadcast_from_nowait(
@@ -86,7 +86,9 @@ class ChannelHandle:
     ) -> None:
         """Call `broadcast_from` from any thread. Errors in the arguments are raised here."""
         audience = Audience((user_id,), is_exclusion=True)
-        self._publish(event, payload, lambda room: room.all_but_user(user_id), audience, history)
+        self._publish(
+            event, payload, lambda channel: channel.all_but_user(user_id), audience, history
+        )
 
     def _publish(
         self,

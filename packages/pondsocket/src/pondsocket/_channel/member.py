@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pondsocket_common import ClientMessage, Payload, ServerMessage
 
-from pondsocket._connection.membership import Line
+from pondsocket._connection.membership import Sink
 from pondsocket._connection.session import Session
-from pondsocket._delivery.fanout import Chain, LateFrame, push_each
+from pondsocket._delivery.fanout import Chain, LateFrame, offer_each
 from pondsocket._delivery.frame import Batch, Frame
 from pondsocket._delivery.slow_consumers import SlowConsumers
 from pondsocket._environment import Environment
 from pondsocket._history.log import HistoryLog
-from pondsocket._history.store import Histories
+from pondsocket._history.store import HistoryStore
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason, User
 
-from .catch_up import Gate
+from .catch_up import CatchUp
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -68,7 +68,7 @@ class ChannelOwner(Protocol):
         ...
 
     @property
-    def histories(self) -> Histories | None:
+    def history_store(self) -> HistoryStore | None:
         """The histories of its channels; None if they keep none."""
         ...
 
@@ -95,15 +95,15 @@ class Member:
 
     __slots__ = (
         "assigns",
+        "catching_up",
         "chain",
         "channel",
         "connection_id",
-        "gate",
         "is_returning",
         "join_params",
-        "push",
-        "push_batch",
-        "push_through",
+        "offer",
+        "offer_batch",
+        "offer_through",
         "ref",
         "session",
         "user_id",
@@ -133,15 +133,15 @@ class Member:
         self.is_returning = False
         # What it joined with, if that may be needed to join again: see `Session.resume`.
         self.join_params = _NO_PARAMS
-        self.gate: Gate | None = None
-        line = self._line
-        self.push_through: Callable[[Frame], bool] = line.push
-        self.push: Callable[[Frame], bool] = self.push_through
-        self.push_batch: Callable[[Batch], bool] = line.push_batch
+        self.catching_up: CatchUp | None = None
+        sink = self._sink
+        self.offer_through: Callable[[Frame], bool] = sink.offer
+        self.offer: Callable[[Frame], bool] = self.offer_through
+        self.offer_batch: Callable[[Batch], bool] = sink.offer_batch
 
     @property
-    def _line(self) -> Line:
-        return self.session.line if self.chain is None else self.chain
+    def _sink(self) -> Sink:
+        return self.session.sink if self.chain is None else self.chain
 
     def send(self, frame: Frame) -> None:
         """Send a frame of this channel, behind the frames that are already queued."""
@@ -149,12 +149,12 @@ class Member:
         # No call where nothing waits: microbench.py, "event, the handler replies; core".
         if channel.presence.log:
             channel.presence.flush()
-        turn = channel.gathering.turn
-        if turn.rooms:  # otherwise nothing is batched in any channel
-            if self.is_current and channel.gathering.add_own(frame, self):
+        loop_turn = channel.batching.loop_turn
+        if loop_turn.waiting:  # otherwise nothing is batched in any channel
+            if self.is_current and channel.batching.add_own(frame, self):
                 return
-            turn.flush()
-        if not self.push(frame):
+            loop_turn.flush()
+        if not self.offer(frame):
             self.overflow()
 
     def charge(self, request: ClientMessage, faults: int) -> None:
@@ -163,36 +163,36 @@ class Member:
 
     def acknowledge(self, frame: Frame) -> None:
         """Send the acknowledgement. Presence changes that are not sent yet follow it."""
-        if not self.push(frame):
+        if not self.offer(frame):
             self.overflow()
 
     def catch_up(self, log: HistoryLog, offset: int) -> None:
         """Send what the history has after an offset, and only then new frames."""
         # The acknowledgement may have been too much for a slow consumer, which is then closed.
         if offset < log.top and self.is_current:
-            self.channel.gathering.hold()
-            self.gate = Gate(self, log, offset)
-            self.push = self.gate.push
-            self.push_batch = self._push_each
-            self.gate.read_on()
+            self.channel.batching.pause()
+            self.catching_up = CatchUp(self, log, offset)
+            self.offer = self.catching_up.offer
+            self.offer_batch = self._offer_each
+            self.catching_up.read_on()
 
-    def _push_each(self, batch: Batch) -> bool:
-        return push_each(self.push, batch)
+    def _offer_each(self, batch: Batch) -> bool:
+        return offer_each(self.offer, batch)
 
-    def open_gate(self) -> None:
+    def end_catch_up(self) -> None:
         """Return to live delivery: the member has caught up."""
-        if self.gate is not None:
-            self.gate = None
-            self.push = self.push_through
-            self.push_batch = self._line.push_batch
-            self.channel.gathering.release()
+        if self.catching_up is not None:
+            self.catching_up = None
+            self.offer = self.offer_through
+            self.offer_batch = self._sink.offer_batch
+            self.channel.batching.unpause()
 
     def depart(self) -> None:
         """Send through the session from now on: it drops frames after its connection has ended."""
         if self.chain is None:
-            self.push_through = self.session.push
-            if self.gate is None:
-                self.push = self.push_through
+            self.offer_through = self.session.offer
+            if self.catching_up is None:
+                self.offer = self.offer_through
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """Ask for room, like `Outlet.wait_for_room`."""
@@ -225,13 +225,13 @@ def deliver_copies(intercept: Intercept, recipients: Iterable[Member], *, is_kep
     """Deliver like `deliver`, with a copy for each recipient from the outgoing handlers."""
     slow: list[Member] = []
     for member in list(recipients):
-        if member.gate is not None:
-            taken = member.gate.push_copy(intercept, is_kept=is_kept)
+        if member.catching_up is not None:
+            taken = member.catching_up.offer_copy(intercept, is_kept=is_kept)
         elif intercept.is_late and member.chain is not None:
-            taken = member.chain.push_late(intercept.make_late(member))
+            taken = member.chain.offer_late(intercept.make_late(member))
         else:
             copy = intercept.make(member)
-            taken = copy is None or member.push(copy)
+            taken = copy is None or member.offer(copy)
         if not taken:
             slow.append(member)
     for member in slow:

@@ -16,18 +16,18 @@ from pondsocket_common import (
     message_bytes,
 )
 
-from pondsocket._delivery import replies as answers
+from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Environment
 from pondsocket._state.request import Refusal
 
-from .lanes import Begun, Handle, Lanes
-from .limits import FAULTS_PER_MESSAGE, LIGHT_BYTES, Intake, extra_messages
+from .lanes import Handle, Lanes, PendingMessage
+from .limits import FAULTS_PER_MESSAGE, LIGHT_BYTES, MessageLimits, extra_messages
 from .membership import SessionOwner
 
 _BROADCAST: Final = ClientActions.BROADCAST
 
-Entered: TypeAlias = tuple[Hashable, ClientMessage, int]
+ReadyMessage: TypeAlias = tuple[Hashable, ClientMessage, int]
 """A message whose lane was idle: it is to be run now."""
 
 
@@ -46,16 +46,16 @@ class Connection(Protocol):
 S = TypeVar("S", bound=Connection)
 
 
-class Inbox(Generic[S]):
+class Inbound(Generic[S]):
     """The messages of one connection, however they come."""
 
-    __slots__ = ("_intake", "_owner", "_session", "lanes")
+    __slots__ = ("_limits", "_owner", "_session", "lanes")
 
     def __init__(self, session: S, owner: SessionOwner[S], environment: Environment) -> None:
         options = environment.options
         self._session = session
         self._owner = owner
-        self._intake = Intake(environment)
+        self._limits = MessageLimits(environment)
         limits = options.max_pending_messages, options.max_pending_bytes
         # Bound by hand, as a method is: a `partial` has a tuple and a dict besides.
         handle: Handle = MethodType(owner.handle, session)
@@ -65,53 +65,53 @@ class Inbox(Generic[S]):
         """Nothing comes any more, and nothing runs."""
         del self.lanes  # which refer to the session
 
-    def take(self, data: str | bytes) -> Begun | None:
+    def take(self, data: str | bytes) -> PendingMessage | None:
         """Take one message, or refuse it with an answer; gives what of it is not done yet."""
         # No call that need not be, since all of a client's messages come by here
         # (tests/benchmarks/microbench.py, "event, the handler does nothing; core").
-        intake = self._intake
+        limits = self._limits
         # Both checks of the rate use one time: an event that the first refuses is not searched for
         # what is not allowed, so the second must not let it in.
-        now, events = intake.clock(), intake.events
+        now, events = limits.clock(), limits.events
         try:
             if events is not None and events.tokens < 1 and events.is_empty(now):
                 message = decode_client(data, refuses_events=True)
             else:
                 message = decode_client(data)
-            if intake.limits_names:
-                intake.check_names(message)
+            if limits.limits_names:
+                limits.check_names(message)
         except InvalidMessage as fault:
             self._refuse_invalid(fault)
             return None
         is_event = type(message) is ClientMessage and message.action is _BROADCAST
-        bucket = events if is_event else intake.controls
+        bucket = events if is_event else limits.controls
         if bucket is not None and (wait := bucket.take(now)):
-            self._refuse(answers.rate_limited(message, wait), message)
-            self._strike()
+            self._refuse(replies.rate_limited(message, wait), message)
+            self._count_refusal()
             return None
         if isinstance(message, Ping):
-            self._session.send(answers.pong(message))
+            self._session.send(replies.pong(message))
             return None
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
         if size > LIGHT_BYTES:
-            intake.charge(message, extra_messages(data))
+            limits.charge(message, extra_messages(data))
         lanes = self.lanes
         if lanes.messages >= lanes.max_messages or lanes.bytes + size > lanes.max_bytes:
-            self._refuse(answers.busy(message), message)
-            self._strike()
+            self._refuse(replies.busy(message), message)
+            self._count_refusal()
             return None
         owner = self._owner
         if owner.any_concurrent:
             return lanes.begin(owner.lane(self._session, message), message, size)
         return lanes.begin(message.channel_name, message, size)
 
-    def _enter(self, message: ClientMessage, size: int) -> Entered | None:
+    def _enter(self, message: ClientMessage, size: int) -> ReadyMessage | None:
         lane = self._owner.lane(self._session, message)
         return (lane, message, size) if self.lanes.enter(lane, message, size) else None
 
-    def resume(self, joins: Sequence[ClientMessage]) -> tuple[list[Entered], tuple[str, ...]]:
+    def resume(self, joins: Sequence[ClientMessage]) -> tuple[list[ReadyMessage], tuple[str, ...]]:
         """Take the joins of a connection that this one follows; those left out by name."""
-        taken: list[Entered] = []
+        taken: list[ReadyMessage] = []
         left: list[str] = []
         for join in joins:
             size = message_bytes(join)
@@ -123,7 +123,7 @@ class Inbox(Generic[S]):
                 taken.append(entered)
         return taken, tuple(left)
 
-    def post(self, body: bytes | Refusal, run: Callable[[Entered], None]) -> Refusal | None:
+    def post(self, body: bytes | Refusal, run: Callable[[ReadyMessage], None]) -> Refusal | None:
         """Take a message, or a JSON array of up to 64; all of it or nothing.
 
         Args:
@@ -131,25 +131,25 @@ class Inbox(Generic[S]):
             run: Runs a message in a task of its own.
         """
         if isinstance(body, Refusal):
-            self._strike()
+            self._count_refusal()
             return body
-        intake = self._intake
-        if intake.exceeds_length(body):
+        limits = self._limits
+        if limits.exceeds_length(body):
             return self._too_long()
-        now = intake.clock()  # one time, as in `take`
+        now = limits.clock()  # one time, as in `take`
         try:
-            messages = intake.read_batch(body, now)
+            messages = limits.read_batch(body, now)
         except InvalidMessage as fault:
             self._refuse_invalid(fault)
             return Refusal(400, ErrorTypes.INVALID_MESSAGE, str(fault))
-        if wait := intake.wait_for_all(messages, now):
+        if wait := limits.wait_for_all(messages, now):
             for message in messages:
-                self._refuse(answers.rate_limited(message, wait), message)
-            return self._too_many(answers.TOO_FAST, wait)
-        if (sizes := intake.sizes(messages, body)) is None:
+                self._refuse(replies.rate_limited(message, wait), message)
+            return self._too_many(replies.TOO_FAST, wait)
+        if (sizes := limits.sizes(messages, body)) is None:
             return self._too_long()
         if len(body) > LIGHT_BYTES:
-            intake.charge(messages[0], extra_messages(body))
+            limits.charge(messages[0], extra_messages(body))
         # Pings wait for nothing, so they need no room.
         waiting = [
             (each, size)
@@ -158,31 +158,31 @@ class Inbox(Generic[S]):
         ]
         if not self.lanes.has_room(len(waiting), sum(size for _, size in waiting)):
             for each, _ in waiting:
-                self._refuse(answers.busy(each), each)
-            return self._too_many(answers.BUSY, wait=1)
+                self._refuse(replies.busy(each), each)
+            return self._too_many(replies.BUSY, wait=1)
         for message, size in zip(messages, sizes, strict=True):
             if isinstance(message, Ping):
-                self._session.send(answers.pong(message))
+                self._session.send(replies.pong(message))
             elif (entered := self._enter(message, size)) is not None:
                 run(entered)
         return None
 
     def charge(self, request: ClientMessage, faults: int) -> None:
         """Count what a message of so many faults has cost against the client's rates."""
-        self._intake.charge(request, faults // FAULTS_PER_MESSAGE)
+        self._limits.charge(request, faults // FAULTS_PER_MESSAGE)
 
     def _too_long(self) -> Refusal:
-        self._strike()
-        text = f"A message is longer than {self._intake.max_message_bytes} bytes."
+        self._count_refusal()
+        text = f"A message is longer than {self._limits.max_message_bytes} bytes."
         return Refusal(413, ErrorTypes.INVALID_MESSAGE, text)
 
     def _too_many(self, text: str, wait: float) -> Refusal:
-        self._strike()
+        self._count_refusal()
         return Refusal(429, ErrorTypes.RATE_LIMITED, text, retry_after=math.ceil(wait))
 
     def _refuse_invalid(self, fault: InvalidMessage) -> None:
-        self._refuse(answers.invalid(fault), fault)
-        self._strike()
+        self._refuse(replies.invalid(fault), fault)
+        self._count_refusal()
 
     def _refuse(self, frame: Frame, request: ClientMessage | Ping | InvalidMessage) -> None:
         self._session.send(frame)
@@ -190,6 +190,6 @@ class Inbox(Generic[S]):
             # A member whose repeated join is refused leaves, also if no handler was called.
             self._owner.join_refused(self._session, request.channel_name or "")
 
-    def _strike(self) -> None:
-        if self._intake.strike():
+    def _count_refusal(self) -> None:
+        if self._limits.count_refusal():
             self._session.close(CloseCode.RATE_LIMITED, "too many requests over the limits")

@@ -23,7 +23,7 @@ from pondsocket_common import ClientMessage
 Handle: TypeAlias = Callable[[ClientMessage], Coroutine[Any, Any, None] | None]
 """Handles a message as far as possible without waiting. Returns the rest. Must not raise."""
 
-Begun: TypeAlias = tuple[Hashable, int, Context, Coroutine[Any, Any, None] | None]
+PendingMessage: TypeAlias = tuple[Hashable, int, Context, Coroutine[Any, Any, None] | None]
 """A message that is not finished: its lane, its size, its context, and the rest of its work."""
 
 
@@ -104,7 +104,7 @@ class Lanes:
         queue.append((message, size))
         return False
 
-    def begin(self, lane: Hashable, message: ClientMessage, size: int) -> Begun | None:
+    def begin(self, lane: Hashable, message: ClientMessage, size: int) -> PendingMessage | None:
         """Add a message to its lane; if that is idle, handle it as far as possible without waiting.
 
         Returns:

@@ -13,7 +13,7 @@ from pondsocket_common import (
 )
 
 from pondsocket._environment import Environment
-from pondsocket._state.rates import Strikes, TokenBucket
+from pondsocket._state.rates import RefusalCount, TokenBucket
 
 _REFUSALS_WINDOW: Final = 10.0
 
@@ -26,7 +26,7 @@ FAULTS_PER_MESSAGE: Final = 256
 LIGHT_BYTES: Final = 2 * CONTAINERS_PER_MESSAGE
 
 
-class Intake:
+class MessageLimits:
     """The limits on one connection's messages."""
 
     __slots__ = (
@@ -53,7 +53,7 @@ class Intake:
         self.events = _bucket(options.event_rate, options.event_burst, now)
         self.controls = _bucket(options.control_rate, options.control_burst, now)
         self._max_refusals = options.max_refusals
-        self._refusals: Strikes | None = None  # made with the first
+        self._refusals: RefusalCount | None = None  # made with the first
 
     def exceeds_length(self, body: bytes) -> bool:
         """Whether a body that is no array is longer than a message may be."""
@@ -125,12 +125,12 @@ class Intake:
         if bucket is not None and messages:
             bucket.charge(messages)
 
-    def strike(self) -> bool:
+    def count_refusal(self) -> bool:
         """Count a refusal; True if the connection has had too many of them."""
         if self._max_refusals is None:
             return False
         if self._refusals is None:
-            self._refusals = Strikes(self._max_refusals, _REFUSALS_WINDOW)
+            self._refusals = RefusalCount(self._max_refusals, _REFUSALS_WINDOW)
         return self._refusals.add(self.clock())
 
 

@@ -12,14 +12,14 @@ S_contra = TypeVar("S_contra", contravariant=True)
 """The connection; its own module knows this one."""
 
 
-class Line(Protocol):
+class Sink(Protocol):
     """A sink for the frames of a member."""
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Accept a frame. False if it cannot."""
         ...
 
-    def push_batch(self, batch: Batch) -> bool:
+    def offer_batch(self, batch: Batch) -> bool:
         """Accept several frames. False if not all were accepted."""
         ...
 
@@ -32,7 +32,7 @@ class Membership(Protocol):
     @property
     def wants_diffs(self) -> bool: ...
 
-    def push(self, frame: Frame) -> bool: ...
+    def offer(self, frame: Frame) -> bool: ...
 
 
 class SessionOwner(Protocol[S_contra]):

@@ -18,8 +18,8 @@ import anyio.abc
 import anyio.lowlevel
 from pondsocket_common import ClientMessage, CloseCode, fresh_id
 
-from pondsocket._delivery import replies as answers
-from pondsocket._delivery.fanout import Outlet, push_each
+from pondsocket._delivery import replies
+from pondsocket._delivery.fanout import Outlet, offer_each
 from pondsocket._delivery.frame import Batch, Frame
 from pondsocket._environment import Environment
 from pondsocket._runtime.loop import failure_of
@@ -27,8 +27,8 @@ from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._state.lifecycle import LIVES, Life, LifeEvent
 from pondsocket._state.request import ConnectRequest, Refusal
 
-from .inbound import Entered, Inbox
-from .membership import Line, Membership, SessionOwner
+from .inbound import Inbound, ReadyMessage
+from .membership import Membership, SessionOwner, Sink
 
 Pull: TypeAlias = Callable[[], Awaitable[str | bytes | None]]
 
@@ -40,7 +40,7 @@ _log: Final = logging.getLogger("pondsocket.session")
 _MESSAGES_PER_TURN: Final = 16
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _OPEN: Final = Life.OPEN
-_NOBODY: Final[frozenset[str]] = frozenset()
+_NO_NAMES: Final[frozenset[str]] = frozenset()
 _RESTARTS: Final = "the server restarts"
 _NO_CLOSE: Final = (CloseCode.NORMAL, "", True)
 
@@ -49,11 +49,40 @@ class Session:
     """One connection. Made by `PondSocket.connect`; the adapter calls `run`."""
 
     __slots__ = (
-        "_close", "_context", "_counting", "_ended", "_farewells", "_goodbye", "_greeting",
-        "_has_grace", "_inbox", "_is_departing", "_leading", "_life", "_outlet", "_owner", "_pull",
-        "_reader", "_tasks", "_to_resume", "_turn", "assigns", "connection_id", "departures",
-        "environment", "identity", "is_user_known", "memberships", "opened_at", "options",
-        "params", "request", "resuming", "scopes", "subprotocol", "user_id",
+        "_close",
+        "_context",
+        "_counting",
+        "_ended",
+        "_goodbye",
+        "_greeting",
+        "_has_grace",
+        "_inbound",
+        "_is_departing",
+        "_leading",
+        "_leave_work",
+        "_life",
+        "_loop_turn",
+        "_outlet",
+        "_owner",
+        "_pull",
+        "_reader",
+        "_tasks",
+        "_to_resume",
+        "assigns",
+        "connection_id",
+        "departures",
+        "environment",
+        "identity",
+        "is_user_known",
+        "memberships",
+        "opened_at",
+        "options",
+        "params",
+        "request",
+        "resuming",
+        "scopes",
+        "subprotocol",
+        "user_id",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +114,7 @@ class Session:
         self.departures = 0  # how many names have been removed from `memberships` or `resuming`
         # What a client that reconnects is to join, besides `memberships`: the joins that are under
         # way after a reconnect and, after the end, the memberships that there were at the end.
-        self.resuming: Set[str] = _NOBODY
+        self.resuming: Set[str] = _NO_NAMES
         self._to_resume: Sequence[ClientMessage] | None = None
         # Cancelled when the connection ends: joins that are not decided, and spawned tasks.
         self.scopes: dict[anyio.CancelScope, str | None] = {}
@@ -102,10 +131,10 @@ class Session:
         self._goodbye: Frame | None = None
         self._is_departing = False
         self._has_grace = False
-        self._farewells: Sequence[Work] = ()
+        self._leave_work: Sequence[Work] = ()
         self._ended: anyio.Event | None = None  # made by the first `wait_ended`
-        self._inbox = Inbox(self, owner, environment)
-        self._turn = environment.turn
+        self._inbound = Inbound(self, owner, environment)
+        self._loop_turn = environment.loop_turn
         self._counting = environment.counting
 
     @property
@@ -164,7 +193,7 @@ class Session:
         finally:
             self._tasks = None
             self._reading_is_over()
-            await self._say_farewells()
+            await self._run_leave_work()
             if self.memberships:  # the adapter may still write, and list the channels
                 self.resuming = self.resuming | self.memberships.keys()
             self.memberships.clear()  # a cycle that would keep channels until the next collection
@@ -172,8 +201,8 @@ class Session:
                 self._ended.set()
             # They refer to the session. Without them it is freed now, not at the next collection.
             self._outlet = self._reader = None
-            self._inbox.end()
-            del self._pull, self._inbox
+            self._inbound.end()
+            del self._pull, self._inbound
 
     def post(self, body: bytes | Refusal) -> Refusal | None:
         """Accept a message, or a JSON array of up to 64, that does not come from `pull`.
@@ -188,10 +217,10 @@ class Session:
         """
         if not self.is_open or self._tasks is None:
             return Refusal(404, "NOT_FOUND", "There is no such connection.")
-        return self._inbox.post(body, self._run_entered)
+        return self._inbound.post(body, self._run_entered)
 
-    def _run_entered(self, entered: Entered) -> None:
-        self._start(self._inbox.lanes.run, *entered)
+    def _run_entered(self, entered: ReadyMessage) -> None:
+        self._start(self._inbound.lanes.run, *entered)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """End the connection. Its memberships end now, the transport as soon as it can.
@@ -199,14 +228,14 @@ class Session:
         The client is told by a GOODBYE, except for NORMAL: then the client has asked for it.
         """
         code = CloseCode(code)  # a plain integer would fail half-way
-        if self._turn.rooms:
-            self._turn.flush()  # while frames are still sent to it
+        if self._loop_turn.waiting:
+            self._loop_turn.flush()  # while frames are still sent to it
         if not self._advance(LifeEvent.CLOSE):
             return
         self._close = (code, reason, code is CloseCode.SLOW_CONSUMER)
-        self._farewells = self._owner.over(self)
+        self._leave_work = self._owner.over(self)
         if code is not CloseCode.NORMAL and not (self._is_departing and code is CloseCode.RESTART):
-            self._goodbye = answers.goodbye(code, reason, after_ms=0)
+            self._goodbye = replies.goodbye(code, reason, after_ms=0)
         # The caller may be a handler that the reader is driving now. It must not be cancelled with
         # the reader, which checks the state as soon as the handler returns.
         if self._reader is not None and not self._leading:
@@ -219,7 +248,7 @@ class Session:
         """
         if self._life is Life.OPEN and not self._is_departing:
             self._is_departing = True
-            self.send(answers.goodbye(CloseCode.RESTART, _RESTARTS, math.ceil(seconds * 1_000)))
+            self.send(replies.goodbye(CloseCode.RESTART, _RESTARTS, math.ceil(seconds * 1_000)))
             self.spawn(partial(self._depart, seconds))
 
     async def _depart(self, seconds: float) -> None:
@@ -237,31 +266,31 @@ class Session:
 
     def send(self, frame: Frame) -> None:
         """Send a frame behind all that waits for this client. Does nothing after the end."""
-        if self._turn.rooms:
-            self._turn.flush()
-        if not self.push(frame):
+        if self._loop_turn.waiting:
+            self._loop_turn.flush()
+        if not self.offer(frame):
             self.overflow()
 
     @property
-    def line(self) -> Line:
+    def sink(self) -> Sink:
         """The sink of its broadcasts while it is open: the outlet, unless frames are counted."""
         outlet = self._outlet
         return self if outlet is None or self._counting is not None else outlet
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Queue `frame` without flushing gathered broadcasts. False if the outbox is full."""
         outlet = self._outlet
         if self._life is not _OPEN or outlet is None:
             return True
-        if not outlet.push(frame):
+        if not outlet.offer(frame):
             return False
         if self._counting is not None:
             self._counting.sent(frame.size, outlet.pending)
         return True
 
-    def push_batch(self, batch: Batch) -> bool:
+    def offer_batch(self, batch: Batch) -> bool:
         """Queue the frames of a batch. False if not all were accepted."""
-        return push_each(self.push, batch)
+        return offer_each(self.offer, batch)
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """Ask for room, like `Outlet.wait_for_room`. False also after the end of the connection."""
@@ -277,7 +306,7 @@ class Session:
 
     def heartbeat(self) -> None:
         """Send a heartbeat, so that no proxy takes the connection for dead."""
-        self.send(answers.heartbeat())
+        self.send(replies.heartbeat())
 
     def dropped(self, frames: int) -> None:
         """Count frames that the outlet has dropped, as their lobby allows."""
@@ -295,7 +324,7 @@ class Session:
 
     def charge(self, request: ClientMessage, faults: int) -> None:
         """Charge the client's rate limits for a message with this many faults."""
-        self._inbox.charge(request, faults)
+        self._inbound.charge(request, faults)
 
     def spawn(self, work: Work) -> None:
         """Run `work` in a task that is cancelled when the connection ends."""
@@ -338,7 +367,7 @@ class Session:
 
     async def _read_within(self, scope: anyio.CancelScope) -> None:
         self._reader = scope
-        pull, inbox = self._pull, self._inbox
+        pull, inbound = self._pull, self._inbound
         unturned = 0
         try:
             while self._life is _OPEN:
@@ -347,10 +376,10 @@ class Session:
                     return
                 self._leading = True
                 try:
-                    begun = inbox.take(data)
+                    begun = inbound.take(data)
                     data = None  # not kept while the reader waits for the next one
                     if begun is not None:
-                        if await inbox.lanes.finish(*begun, self._hand_over):
+                        if await inbound.lanes.finish(*begun, self._hand_over):
                             return  # another task reads now
                         begun = None
                 except BaseException as error:  # noqa: BLE001 - boundary: one connection
@@ -379,26 +408,26 @@ class Session:
         if not self._advance(LifeEvent.END):
             return
         if not closed_by_us:
-            self._farewells = self._owner.over(self)
+            self._leave_work = self._owner.over(self)
         for scope in self.scopes:
             scope.cancel()
         if self._outlet is not None:
             code, reason, abort = self._close
-            self._outlet.end(code, reason, abort=abort, farewell=self._goodbye)
+            self._outlet.end(code, reason, abort=abort, goodbye=self._goodbye)
         if self._tasks is not None:
-            if self._farewells:
-                self._tasks.start_soon(self._say_farewells)
-            if not self._inbox.lanes.idle:
+            if self._leave_work:
+                self._tasks.start_soon(self._run_leave_work)
+            if not self._inbound.lanes.idle:
                 grace = self.options.handler_grace
                 self._tasks.cancel_scope.deadline = anyio.current_time() + grace
                 self._has_grace = True
 
-    async def _say_farewells(self) -> None:
+    async def _run_leave_work(self) -> None:
         """Run leave handlers, also if the server cancels this task: no other task runs them."""
-        while self._farewells:
-            farewells, self._farewells = self._farewells, ()
+        while self._leave_work:
+            works, self._leave_work = self._leave_work, ()
             with anyio.CancelScope(shield=True):
-                await run_all(farewells)
+                await run_all(works)
 
     def _advance(self, event: LifeEvent) -> bool:
         following = LIVES.get((self._life, event))
@@ -408,14 +437,14 @@ class Session:
         return True
 
     def _greet(self) -> None:
-        entered, left = self._inbox.resume(self._to_resume or ())
+        entered, left = self._inbound.resume(self._to_resume or ())
         names = tuple(join.channel_name for _, join, _ in entered)
         if self._to_resume is not None:
             self.resuming = {*names}
             self.departures += 1
         resumed, others = (None, None) if self._to_resume is None else (names, left)
         supports = self._owner.supports
-        self.send(answers.connected(self.user_id, self.connection_id, resumed, others, supports))
+        self.send(replies.connected(self.user_id, self.connection_id, resumed, others, supports))
         greeting, self._greeting = self._greeting, ()
         for frame in greeting:
             self.send(frame)
@@ -425,9 +454,9 @@ class Session:
         for each in entered:
             self._start(self._run_resumed, each)
 
-    async def _run_resumed(self, entered: Entered) -> None:
+    async def _run_resumed(self, entered: ReadyMessage) -> None:
         try:
-            await self._inbox.lanes.run(*entered)
+            await self._inbound.lanes.run(*entered)
         finally:
             if self.is_open:  # otherwise it may be undecided, and a later connection repeats it
                 self.resuming = self.resuming - {entered[1].channel_name}

@@ -12,7 +12,7 @@ from .session import Session
 _log: Final = logging.getLogger("pondsocket.endpoint")
 
 
-class Congestion:
+class SlowSessions:
     """The slow consumers of one endpoint."""
 
     def __init__(self, environment: Environment) -> None:

@@ -9,7 +9,7 @@ from pondsocket_common import ClientMessage, Payload, Position, ServerMessage
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.member import Member
 from pondsocket._connection.session import Session
-from pondsocket._delivery import replies as answers
+from pondsocket._delivery import replies
 from pondsocket._state.patterns import Route
 from pondsocket._state.user import User
 
@@ -51,7 +51,7 @@ class ChannelContext(ABC):
             UsageError: The event's name is reserved or not valid, or the payload is not an object.
             EncodingError: The payload cannot be written as JSON.
         """
-        self.member.send(answers.reply(self.message, event, payload))
+        self.member.send(replies.reply(self.message, event, payload))
 
     async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Send an event to every member; see `Channel.broadcast`."""

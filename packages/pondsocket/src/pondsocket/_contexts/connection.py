@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pondsocket_common import GATEWAY, Headers, QueryParams, fresh_id, is_name
 
-from pondsocket._delivery import replies as answers
+from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
@@ -99,7 +99,7 @@ class ConnectionContext:
             EncodingError: The payload cannot be written as JSON.
         """
         check_event(event)
-        self.replies.append(answers.system(event, GATEWAY, as_payload(payload)))
+        self.replies.append(replies.system(event, GATEWAY, as_payload(payload)))
 
     def set_assign(self, key: str, value: object) -> None:
         """Set one assign of the connection."""

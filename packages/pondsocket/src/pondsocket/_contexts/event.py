@@ -9,7 +9,7 @@ from pondsocket_common import ClientMessage, Payload
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.member import Member
 from pondsocket._connection.session import Session
-from pondsocket._delivery import replies as answers
+from pondsocket._delivery import replies
 from pondsocket._state.patterns import Route
 from pondsocket._state.user import User
 
@@ -28,7 +28,7 @@ class EventContext(ChannelContext):
         self.message = message
         self.route = route
         self._member = member
-        self._line: Member | Session = member
+        self._sender: Member | Session = member
         self._replied = False
 
     @property
@@ -67,7 +67,7 @@ class EventContext(ChannelContext):
     async def reply(self, event: str, payload: object = None) -> None:
         """Send a reply to the client that asked, and to no other; see `ChannelContext.reply`."""
         # Repeated here to save a call, as most handlers reply (the same file, "replies").
-        frame = answers.reply(self.message, event, payload)
+        frame = replies.reply(self.message, event, payload)
         if self._replied:
             _log.error(
                 "A handler replied twice to the event %r; the first reply stands.",
@@ -76,7 +76,7 @@ class EventContext(ChannelContext):
             )
             return
         self._replied = True
-        self._line.send(frame)
+        self._sender.send(frame)
 
     async def update_presence(self, presence: object, *user_ids: str) -> None:
         """Set another presence; the same as `track`."""

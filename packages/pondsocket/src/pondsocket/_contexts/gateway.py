@@ -22,7 +22,7 @@ class GatewayContext(EventContext):
     def __init__(self, session: Session, message: ClientMessage, route: Route) -> None:
         # Not EventContext's own, which needs a member.
         ChannelContext.__init__(self, session, message, route)
-        self._line = session
+        self._sender = session
         self._replied = False
 
     @property

@@ -18,7 +18,7 @@ from pondsocket_common import (
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.member import Member
 from pondsocket._connection.session import Session
-from pondsocket._delivery import replies as answers
+from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._errors import InvalidPayload, UsageError, check_code
 from pondsocket._history.recovery import Splice
@@ -51,7 +51,7 @@ class JoinContext(ChannelContext):
     ) -> None:
         super().__init__(session, message, route)
         self.decision = Decision()
-        self._farewell: Work | None = None
+        self._leave_work: Work | None = None
         self._find_channel = find_channel
         self._limit = limit
         self._member: Member | None = None
@@ -114,7 +114,7 @@ class JoinContext(ChannelContext):
         """
         # What was broadcast before is not for this member, but some may be for this connection. It
         # may be too slow for it, and that must be known before the decision.
-        self.session.environment.turn.flush()
+        self.session.environment.loop_turn.flush()
         if self.decision.state is _PENDING and not self.session.is_open:
             self.decision.advance(AdmissionEvent.VANISH)
             # The client has disconnected, so the rest of the handler is of no use.
@@ -136,7 +136,7 @@ class JoinContext(ChannelContext):
             presence=state,
         )
         name, request_id = self.message.channel_name, self.request_id
-        frame = answers.system(_ACKNOWLEDGE, name, acknowledged, request_id)
+        frame = replies.system(_ACKNOWLEDGE, name, acknowledged, request_id)
         frame.channel, frame.position = name, position
         if self.decision.advance(_ACCEPT):
             self._settle()
@@ -148,8 +148,8 @@ class JoinContext(ChannelContext):
             if member.is_returning and not wants_diffs:
                 # Its presence has not changed, so no change will bring it the list.
                 channel.presence.show_again(member, member.user_id)
-            if position is not None and channel.past is not None:
-                member.catch_up(channel.past.open(), position.offset)
+            if position is not None and channel.channel_history is not None:
+                member.catch_up(channel.channel_history.open(), position.offset)
             _log.info(
                 "joined (channel=%r user=%r request=%r)", name, self.session.user_id, request_id
             )
@@ -158,46 +158,46 @@ class JoinContext(ChannelContext):
                 observer.joined(name, self._member.as_user())
 
     def _find_start(self, channel: Channel, latest: int | None) -> Splice | None:
-        past, session = channel.past, self.session
-        if past is None:
+        channel_history, session = channel.channel_history, self.session
+        if channel_history is None:
             if latest is not None:
                 raise UsageError(f"{channel.name} has no history that `accept` could send.")
             return None
-        return past.find_start(
+        return channel_history.find_start(
             self.message.since, session.user_id, latest, is_user_known=session.is_user_known
         )
 
     async def decline(self, code: int = 403, message: str = "The join was declined.") -> None:
         """Refuse the join. The client is told the code and the message."""
         self.refuse(code, message)
-        await self.say_farewell()
+        await self.run_leave_work()
 
     def refuse(self, code: int, message: str) -> None:
-        """Refuse the join without waiting; `say_farewell` does the rest."""
+        """Refuse the join without waiting; `run_leave_work` does the rest."""
         check_code(code)
-        self._refuse(answers.refused(self.message, code, message))
+        self._refuse(replies.refused(self.message, code, message))
 
     def refuse_unfit(self, error: InvalidPayload) -> None:
         """Refuse a join whose parameters are not valid."""
-        self._refuse(answers.unfit(self.message, error))
+        self._refuse(replies.unfit(self.message, error))
 
     def _refuse(self, frame: Frame) -> None:
         if not self.decision.advance(AdmissionEvent.DECLINE):
             return
         self._settle()
-        held = self.session.memberships.get(self.message.channel_name)
-        if not isinstance(held, Member):
+        member = self.session.memberships.get(self.message.channel_name)
+        if not isinstance(member, Member):
             self.channel.answer(self.session, frame)
             return
         # A member that asks again and is refused leaves: its membership must not outlive a refusal.
-        self._farewell = held.channel.remove(held, LeaveReason.EVICTED)
-        held.send(frame)
+        self._leave_work = member.channel.remove(member, LeaveReason.EVICTED)
+        member.send(frame)
 
-    async def say_farewell(self) -> None:
+    async def run_leave_work(self) -> None:
         """Do what is left to do after a leave, if the refusal has ended a membership."""
-        farewell, self._farewell = self._farewell, None
-        if farewell is not None:
-            await farewell()
+        leave_work, self._leave_work = self._leave_work, None
+        if leave_work is not None:
+            await leave_work()
 
     async def set_assign(self, key: str, value: object) -> None:
         """Set one assign of this membership; also before `accept`."""

@@ -35,7 +35,7 @@ class EventLoop(Protocol):
         ...
 
 
-class Turn:
+class LoopTurn:
     """The channels of a pond in which frames wait for the end of this loop turn.
 
     Without a loop, which `lend` gives, nothing ever waits.
@@ -44,21 +44,21 @@ class Turn:
         replying: The channel in which a reply waits; then nothing waits in others.
     """
 
-    __slots__ = ("_context", "_find_loop", "_is_called", "_loop", "replying", "rooms")
+    __slots__ = ("_context", "_find_loop", "_is_called", "_loop", "replying", "waiting")
 
     def __init__(self) -> None:
         self._find_loop: Callable[[], EventLoop | None] | None = None
         self._loop: EventLoop | None = None
         self._is_called = False  # whether that loop is going to call `_end`
         self._context = Context()
-        self.rooms: dict[Gathering, None] = {}
-        self.replying: Gathering | None = None
+        self.waiting: dict[ChannelBatching, None] = {}
+        self.replying: ChannelBatching | None = None
 
     def lend(self, find_loop: Callable[[], EventLoop | None]) -> None:
         """Batch from now on. `find_loop` returns the running loop if it is an `EventLoop`."""
         self._find_loop = find_loop
 
-    def enter(self, room: Gathering) -> bool:
+    def enter(self, batching: ChannelBatching) -> bool:
         """Register a channel in which a frame is to wait. False if it cannot wait."""
         loop = None if self._find_loop is None else self._find_loop()
         if loop is not self._loop:
@@ -67,11 +67,11 @@ class Turn:
             self._context = callback_context()
         if loop is None:
             return False
-        if self.replying is not None and self.replying is not room:
+        if self.replying is not None and self.replying is not batching:
             self.flush()
         if not self._is_called:
             self._call(loop)
-        self.rooms[room] = None
+        self.waiting[batching] = None
         return True
 
     def _call(self, loop: EventLoop) -> None:
@@ -84,36 +84,36 @@ class Turn:
         try:
             self.flush()
         finally:
-            if self.rooms and self._loop is not None:  # one raised: deliver the others later
+            if self.waiting and self._loop is not None:  # one raised: deliver the others later
                 self._call(self._loop)
 
     def flush(self) -> None:
         """Deliver everything that waits."""
-        while self.rooms:
-            next(iter(self.rooms)).flush()
+        while self.waiting:
+            next(iter(self.waiting)).flush()
 
 
-class Gathering:
+class ChannelBatching:
     """The frames that wait in one channel.
 
     Args:
         everyone: Returns the present members.
     """
 
-    __slots__ = ("_everyone", "_frames", "_holds", "_own", "_size", "turn")
+    __slots__ = ("_everyone", "_frames", "_own", "_pauses", "_size", "loop_turn")
 
-    def __init__(self, everyone: Callable[[], Iterable[Recipient]], turn: Turn) -> None:
+    def __init__(self, everyone: Callable[[], Iterable[Recipient]], loop_turn: LoopTurn) -> None:
         self._everyone = everyone
-        self.turn = turn
+        self.loop_turn = loop_turn
         self._frames: list[Frame] = []
         self._size = 0
         # By member: what it gets instead, if it gets frames of its own or not all of the others.
         self._own: dict[Recipient, list[Frame]] = {}
-        self._holds = 0
+        self._pauses = 0
 
     def add(self, frame: Frame, but: Recipient | None = None) -> bool:
         """Add a frame for all members, or for all but one. False if it must not wait."""
-        if self._holds or not self.turn.enter(self):
+        if self._pauses or not self.loop_turn.enter(self):
             return False
         if but is not None:
             self._own_of(but)
@@ -128,27 +128,27 @@ class Gathering:
 
     def add_own(self, frame: Frame, member: Recipient) -> bool:
         """Add a frame behind what waits for this member. False if nothing waits for it."""
-        if not self.turn.rooms:
+        if not self.loop_turn.waiting:
             return False
-        if not self._frames or len(self.turn.rooms) > 1:
+        if not self._frames or len(self.loop_turn.waiting) > 1:
             # The member may be in those channels, too.
-            self.turn.flush()
+            self.loop_turn.flush()
             return False
         self._own_of(member).append(frame)
-        self.turn.replying = self
+        self.loop_turn.replying = self
         self._size += frame.size
         if self._size >= _MAX_BYTES:
             self.flush()
         return True
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """Stop batching: a member begins to read the history, and would get a frame twice."""
         self.flush()
-        self._holds += 1
+        self._pauses += 1
 
-    def release(self) -> None:
-        """Undo one `hold`: a member has caught up."""
-        self._holds -= 1
+    def unpause(self) -> None:
+        """Undo one `pause`: a member has caught up."""
+        self._pauses -= 1
 
     def _own_of(self, member: Recipient) -> list[Frame]:
         own = self._own.get(member)
@@ -158,15 +158,15 @@ class Gathering:
 
     def flush(self) -> None:
         """Deliver what waits here, after a reply that waits in another channel."""
-        turn = self.turn
-        if turn.replying is not None and turn.replying is not self:
-            turn.replying.flush()
+        loop_turn = self.loop_turn
+        if loop_turn.replying is not None and loop_turn.replying is not self:
+            loop_turn.replying.flush()
         if not self._frames:
             return
         frames, own = self._frames, self._own
         self._frames, self._own, self._size = [], {}, 0
-        turn.rooms.pop(self, None)
-        turn.replying = None
+        loop_turn.waiting.pop(self, None)
+        loop_turn.replying = None
         if own:
             others = [member for member in self._everyone() if member not in own]
             # A member whose own list is empty is not written to.

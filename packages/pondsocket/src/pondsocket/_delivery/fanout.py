@@ -22,14 +22,14 @@ class Outlet(Protocol):
         """How many frames it has accepted and not yet written."""
         ...
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Write or queue a frame, without waiting. False if it is full or has ended.
 
         It is full only after it has dropped what may be dropped (`make_room`).
         """
         ...
 
-    def push_batch(self, batch: Batch) -> bool:
+    def offer_batch(self, batch: Batch) -> bool:
         """Write or queue all frames of a batch, in order. False if not all were accepted."""
         ...
 
@@ -43,11 +43,11 @@ class Outlet(Protocol):
         ...
 
     def end(
-        self, code: CloseCode, reason: str, *, abort: bool, farewell: Frame | None = None
+        self, code: CloseCode, reason: str, *, abort: bool, goodbye: Frame | None = None
     ) -> None:
-        """Write what is queued, then `farewell`, and close. Idempotent.
+        """Write what is queued, then `goodbye`, and close. Idempotent.
 
-        With `abort` the queue is dropped, and `farewell` is sent only if that needs no waiting.
+        With `abort` the queue is dropped, and `goodbye` is sent only if that needs no waiting.
         """
         ...
 
@@ -55,11 +55,11 @@ class Outlet(Protocol):
 class Recipient(Protocol):
     """A member of a channel, as far as delivery is concerned."""
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Accept a frame. False if it cannot, so that it is a slow consumer."""
         ...
 
-    def push_batch(self, batch: Batch) -> bool:
+    def offer_batch(self, batch: Batch) -> bool:
         """Accept several frames. False if not all of them were accepted."""
         ...
 
@@ -70,7 +70,7 @@ class Recipient(Protocol):
 
 def deliver(frame: Frame, recipients: Iterable[Recipient]) -> None:
     """Offer a frame to all recipients. Close those that cannot take it, without delaying others."""
-    slow = [recipient for recipient in recipients if not recipient.push(frame)]
+    slow = [recipient for recipient in recipients if not recipient.offer(frame)]
     # Only now: a close removes members from the roster that the loop above iterates.
     for recipient in slow:
         recipient.overflow()
@@ -82,16 +82,16 @@ def deliver_batches(batches: Iterable[tuple[Batch, Iterable[Recipient]]]) -> Non
         recipient
         for batch, recipients in batches
         for recipient in recipients
-        if not recipient.push_batch(batch)
+        if not recipient.offer_batch(batch)
     ]
     # Only when all have theirs: a close sends frames to the others.
     for recipient in slow:
         recipient.overflow()
 
 
-def push_each(push: Callable[[Frame], bool], batch: Batch) -> bool:
+def offer_each(offer: Callable[[Frame], bool], batch: Batch) -> bool:
     """Push the frames of a batch one by one, until one is not accepted."""
-    return all(map(push, batch.frames))
+    return all(map(offer, batch.frames))
 
 
 class LateFrame:
@@ -110,10 +110,10 @@ class LateFrame:
         self.conflate_key = original.conflate_key
 
 
-class Line(Protocol):
+class OrderedSink(Protocol):
     """The connection at the end of a chain."""
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Accept a frame. False if it cannot."""
         ...
 
@@ -143,12 +143,19 @@ class Chain:
     """
 
     __slots__ = (
-        "__weakref__", "_bytes", "_excused", "_has_dropped", "_line", "_max_bytes", "_queue",
-        "_running", "_waiting",
+        "__weakref__",
+        "_bytes",
+        "_excused",
+        "_has_dropped",
+        "_max_bytes",
+        "_queue",
+        "_running",
+        "_sink",
+        "_waiting",
     )  # fmt: skip
 
-    def __init__(self, line: Line, max_bytes: int) -> None:
-        self._line = line
+    def __init__(self, sink: OrderedSink, max_bytes: int) -> None:
+        self._sink = sink
         self._max_bytes = max_bytes
         self._queue: deque[Frame | LateFrame] = deque()
         self._bytes = 0
@@ -165,24 +172,24 @@ class Chain:
         self._waiting.append(callback)
         return True
 
-    def push(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame) -> bool:
         """Queue a frame that is ready, or pass it on if nothing is before it."""
         if not self._running:
-            return self._line.push(frame)
+            return self._sink.offer(frame)
         return self._append(frame)
 
-    def push_batch(self, batch: Batch) -> bool:
+    def offer_batch(self, batch: Batch) -> bool:
         """Push several frames."""
-        return push_each(self.push, batch)
+        return offer_each(self.offer, batch)
 
-    def push_late(self, late: LateFrame) -> bool:
+    def offer_late(self, late: LateFrame) -> bool:
         """Queue a frame that is still to be made."""
         if not self._append(late):
             return False
         if not self._running:
             self._running = True
             self._excused = self._max_bytes * _PATIENCE
-            self._line.spawn(self._work)
+            self._sink.spawn(self._work)
         return True
 
     def _append(self, item: Frame | LateFrame) -> bool:
@@ -202,7 +209,7 @@ class Chain:
         if freed.frames:
             self._bytes -= freed.bytes
             self._has_dropped = True
-            self._line.dropped(freed.frames)
+            self._sink.dropped(freed.frames)
         return not self._queue or (freed.frames >= frames and freed.bytes >= size)
 
     async def _work(self) -> None:
@@ -213,10 +220,10 @@ class Chain:
                 self._excused = self._bytes
                 frame = item if isinstance(item, Frame) else await item.make()
                 if frame is not None:
-                    self._line.send(frame)
+                    self._sink.send(frame)
                 if self._has_dropped and not self._queue:
                     self._has_dropped = False
-                    self._line.caught_up()
+                    self._sink.caught_up()
                 if self._waiting and not self._queue:
                     waiting, self._waiting = self._waiting, []
                     for callback in waiting:

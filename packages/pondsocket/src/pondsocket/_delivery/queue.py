@@ -31,7 +31,7 @@ class Droppable(Protocol):
     def conflate_key(self) -> Hashable: ...
 
 
-class Room(NamedTuple):
+class Freed(NamedTuple):
     """How much dropping has freed."""
 
     frames: int
@@ -46,7 +46,7 @@ def leeway(newcomer: Droppable, bound: int) -> int:
     return 0 if newcomer.conflate_key is None else bound // _LEEWAY
 
 
-def make_room(queued: deque[F], newcomer: F, frames: int, size: int) -> Room:
+def make_room(queued: deque[F], newcomer: F, frames: int, size: int) -> Freed:
     """Drop frames from `queued` until so many `frames` and bytes are free, or none is droppable.
 
     All frames of one channel are of one kind: they have conflation keys, or they have none.
@@ -54,7 +54,7 @@ def make_room(queued: deque[F], newcomer: F, frames: int, size: int) -> Room:
     Returns:
         What was freed; less than asked for if the rest may not be dropped.
     """
-    freed = Room(0, 0)
+    freed = Freed(0, 0)
     if newcomer.channel is not None:  # None is of no channel, as a reply is
         if newcomer.droppable and newcomer.conflate_key is None:
             freed = _drop_oldest(queued, freed, frames, size, newcomer.channel)
@@ -67,8 +67,8 @@ def make_room(queued: deque[F], newcomer: F, frames: int, size: int) -> Room:
 
 
 def _drop_oldest(
-    queued: deque[F], freed: Room, frames: int, size: int, channel: str | None
-) -> Room:
+    queued: deque[F], freed: Freed, frames: int, size: int, channel: str | None
+) -> Freed:
     """Drop plain frames, of one channel or (None) of all, until there is room."""
     places: list[int] = []
     freed_frames, freed_bytes = freed
@@ -90,10 +90,10 @@ def _drop_oldest(
         kept = [frame for place, frame in enumerate(queued) if place not in gone]
         queued.clear()
         queued.extend(kept)
-    return Room(freed_frames, freed_bytes)
+    return Freed(freed_frames, freed_bytes)
 
 
-def _drop_superseded(queued: deque[F], freed: Room, newcomer: F, channel: str | None) -> Room:
+def _drop_superseded(queued: deque[F], freed: Freed, newcomer: F, channel: str | None) -> Freed:
     """Drop every frame that a later one replaces, in one channel or (None) in all.
 
     All at once: a pass over the queue for each new frame would delay the other members.
@@ -118,4 +118,4 @@ def _drop_superseded(queued: deque[F], freed: Room, newcomer: F, channel: str | 
     if len(kept) < len(queued):
         queued.clear()
         queued.extend(kept)
-    return Room(freed_frames, freed_bytes)
+    return Freed(freed_frames, freed_bytes)

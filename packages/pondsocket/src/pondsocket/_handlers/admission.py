@@ -9,7 +9,7 @@ import anyio
 from pondsocket_common import GATEWAY, ErrorTypes
 
 from pondsocket._contexts import ConnectionContext
-from pondsocket._delivery import replies as answers
+from pondsocket._delivery import replies
 from pondsocket._environment import Environment
 from pondsocket._errors import InvalidPayload, PondError
 from pondsocket._runtime.driving import noticing
@@ -30,7 +30,7 @@ Identify: TypeAlias = Callable[[ConnectRequest], object]
 """Returns who makes a request, as any value that can be compared; `def` or `async def`."""
 
 
-class Doorkeeper:
+class ConnectionAdmission:
     """Calls the connection handler of one endpoint, and identifies who makes a request."""
 
     def __init__(
@@ -126,7 +126,7 @@ class Doorkeeper:
             observer = self._environment.observer
             if context is not None and observer is not None:
                 observer.error(failure, GATEWAY, "CONNECT", context.user_id)
-            return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, answers.INTERNAL)
+            return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, replies.INTERNAL)
 
 
 def _limit(scope: anyio.CancelScope, seconds: float | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar, overload
 from pondsocket_common import RESERVED_EVENTS, ClientMessage, EncodingError, ErrorTypes
 
 from pondsocket._contexts import EventContext
-from pondsocket._delivery import replies as answers
+from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Environment
 from pondsocket._errors import InvalidPayload, PondError, UsageError
@@ -25,7 +25,7 @@ _log: Final = logging.getLogger("pondsocket.events")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Speaker(Protocol):
+class Sender(Protocol):
     """The sender of an event: a member, or the connection itself."""
 
     @property
@@ -34,7 +34,7 @@ class Speaker(Protocol):
     def charge(self, request: ClientMessage, faults: int) -> None: ...
 
 
-S = TypeVar("S", bound=Speaker)
+S = TypeVar("S", bound=Sender)
 
 
 class Events:
@@ -94,7 +94,7 @@ class Events:
 
     def handle(
         self,
-        speaker: S,
+        sender: S,
         message: ClientMessage,
         make_context: Callable[[S, ClientMessage, Route], EventContext],
         params: Mapping[str, str],
@@ -110,14 +110,14 @@ class Events:
             found = find(self._table, message.event, params)
         if found is None:
             text = f"There is no handler for the event {message.event} here."
-            speaker.send(answers.fault(message, ErrorTypes.HANDLER_NOT_FOUND, 404, text))
+            sender.send(replies.fault(message, ErrorTypes.HANDLER_NOT_FOUND, 404, text))
             return None
         registration, route = found
         if environment.observer is not None:
-            environment.observer.message(message.channel_name, message.event, speaker.user_id)
+            environment.observer.message(message.channel_name, message.event, sender.user_id)
         rest: Awaitable[object]
         try:
-            context = make_context(speaker, message, route)
+            context = make_context(sender, message, route)
             rest = registration.begin(context)
             if type(rest) is CoroutineType:
                 # Driven here, without another coroutine around it, which most handlers never
@@ -129,16 +129,16 @@ class Events:
             rest = registration.finish(context, done.value)
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
             failure = failure_of(error)
-            speaker.send(self._answer(message, failure, speaker, environment))
+            sender.send(self._answer(message, failure, sender, environment))
             return None
-        return self._see_through(rest, registration, context, speaker, environment)
+        return self._see_through(rest, registration, context, sender, environment)
 
     async def _see_through(
         self,
         rest: Awaitable[object],
         registration: Registration[EventContext],
         context: EventContext,
-        speaker: Speaker,
+        sender: Sender,
         environment: Environment,
     ) -> None:
         try:
@@ -147,35 +147,35 @@ class Events:
                 await registration.finish(context, returned)
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
             failure = failure_of(error)
-            speaker.send(self._answer(context.message, failure, speaker, environment))
+            sender.send(self._answer(context.message, failure, sender, environment))
 
     def _answer(
         self,
         message: ClientMessage,
         error: BaseException,
-        speaker: Speaker,
+        sender: Sender,
         environment: Environment,
     ) -> Frame:
         try:
             if isinstance(error, PondError):
-                return answers.fault(message, self._failure, error.code, error.message)
+                return replies.fault(message, self._failure, error.code, error.message)
             if isinstance(error, InvalidPayload):
-                speaker.charge(message, error.count)
-                return answers.unfit(message, error)
+                sender.charge(message, error.count)
+                return replies.unfit(message, error)
         except EncodingError as unsayable:  # a validator's message may hold any text
             error = unsayable
         _log.error(
             "An event handler failed (channel=%r event=%r user=%r request=%r).",
             message.channel_name,
             message.event,
-            speaker.user_id,
+            sender.user_id,
             message.request_id,
             exc_info=error,
         )
         if environment.observer is not None:
             name, event = message.channel_name, message.event
-            environment.observer.error(error, name, event, speaker.user_id)
-        return answers.fault(message, ErrorTypes.INTERNAL_SERVER_ERROR, 500, answers.INTERNAL)
+            environment.observer.error(error, name, event, sender.user_id)
+        return replies.fault(message, ErrorTypes.INTERNAL_SERVER_ERROR, 500, replies.INTERNAL)
 
 
 class TakesEvents:

@@ -8,21 +8,21 @@ from pondsocket._errors import UsageError
 
 from .log import HistoryLog, Kept
 from .recovery import Splice, Verdict, splice
-from .store import Histories
+from .store import HistoryStore
 
 
-class Past:
+class ChannelHistory:
     """The history of one channel.
 
     Args:
         clock: Returns seconds, from any start.
     """
 
-    __slots__ = ("_histories", "_members", "_name", "clock", "log")
+    __slots__ = ("_members", "_name", "_store", "clock", "log")
 
-    def __init__(self, name: str, histories: Histories, clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, history_store: HistoryStore, clock: Callable[[], float]) -> None:
         self._name = name
-        self._histories = histories
+        self._store = history_store
         self.clock = clock
         # Only while there are members: a history without members may expire.
         self.log: HistoryLog | None = None
@@ -31,7 +31,7 @@ class Past:
     def open(self) -> HistoryLog:
         """Return the log; start a new one if there is none."""
         log = self.log
-        return self._histories.open(self._name, self.clock()) if log is None else log
+        return self._store.open(self._name, self.clock()) if log is None else log
 
     def enter(self) -> None:
         """Count one more member."""
@@ -43,7 +43,7 @@ class Past:
         """Count one member less."""
         log, now = self.open(), self.clock()
         log.leave(now)
-        self._histories.tidy(now)
+        self._store.tidy(now)
         self._members -= 1
         if not self._members:
             self.log = None
@@ -64,9 +64,9 @@ class Past:
             raise UsageError(f"accept: history is a number of messages, and not {latest}.")
         log, now = self.open(), self.clock()
         log.expire(now)
-        self._histories.tidy(now)
+        self._store.tidy(now)
         if latest is None:
-            latest = int(self._histories.options.size == 1)
+            latest = int(self._store.options.size == 1)
         return splice(log, since, user_id, is_user_known=is_user_known, latest=latest)
 
     def read(self, since: Position | None, limit: int) -> list[ServerMessage] | None:
@@ -79,7 +79,7 @@ class Past:
             raise UsageError(f"history: limit is a number of messages, and not {limit}.")
         # `find`, not `open`: a client whose join is refused must not make a history.
         now = self.clock()
-        log = self._histories.find(self._name, now) if self.log is None else self.log
+        log = self._store.find(self._name, now) if self.log is None else self.log
         if log is None:
             return [] if since is None else None
         log.expire(now)

@@ -30,7 +30,7 @@ class Verdict(Enum):
 
     NOT_ASKED = auto()
     RECOVERED = auto()
-    OTHER_LIFE = auto()
+    OTHER_EPOCH = auto()
     FUTURE = auto()
     TRIMMED = auto()
     TOO_MUCH = auto()
@@ -89,7 +89,7 @@ def _judge(
     max_missed_bytes: int,
 ) -> Verdict:
     if since.epoch != log.epoch:
-        return Verdict.OTHER_LIFE
+        return Verdict.OTHER_EPOCH
     if since.offset > log.top:
         return Verdict.FUTURE
     if since.offset + 1 < log.first:

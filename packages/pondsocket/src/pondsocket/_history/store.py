@@ -20,7 +20,7 @@ _MOST_PER_SWEEP: Final = 500
 _MOST: Final = 100_000
 
 
-class Histories:
+class HistoryStore:
     """The histories of a lobby, by the name of the channel. The caller passes the time.
 
     Args:

@@ -19,7 +19,7 @@ from pondsocket_common import (
     fresh_ref,
 )
 
-from pondsocket._delivery.batching import Gathering
+from pondsocket._delivery.batching import ChannelBatching
 from pondsocket._delivery.fanout import Recipient, deliver
 from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Environment
@@ -45,11 +45,11 @@ class ChannelPresence:
 
     Args:
         watchers: The members; iterated again at each call.
-        gathering: The channel's waiting broadcasts.
+        batching: The channel's waiting broadcasts.
     """
 
     __slots__ = (
-        "_gathering",
+        "_batching",
         "_name",
         "_tick",
         "_ticking",
@@ -66,13 +66,13 @@ class ChannelPresence:
         watchers: Iterable[Watcher],
         timers: Timers,
         environment: Environment,
-        gathering: Gathering,
+        batching: ChannelBatching,
     ) -> None:
         self.state = Presence()
         self._name = name
         self._watchers = watchers
         self._timers = timers
-        self._gathering = gathering
+        self._batching = batching
         self._tick = environment.options.presence_tick
         self._ticking = False
         # How many members want diffs; the log is kept only while there are any.
@@ -81,7 +81,7 @@ class ChannelPresence:
 
     def track(self, user_id: str, ref: str, shown: Payload) -> None:
         """Set the presence of a membership, and tell the members."""
-        self._gathering.flush()
+        self._batching.flush()
         change = self.state.track(user_id, ref, shown)
         if self.log is not None:
             self.log.show(PresenceEntry(user_id, ref, shown))
@@ -89,7 +89,7 @@ class ChannelPresence:
 
     def untrack(self, user_id: str, ref: str) -> None:
         """Remove the presence of a membership, and tell the members."""
-        self._gathering.flush()
+        self._batching.flush()
         if not self.state.is_tracked(user_id, ref):
             return
         change = self.state.untrack(user_id, ref)
@@ -99,7 +99,7 @@ class ChannelPresence:
 
     def show_again(self, watcher: Recipient, user_id: str) -> None:
         """Send the list to one member, which came back before the others were told that it left."""
-        self._gathering.flush()
+        self._batching.flush()
         shown = self.state.of_user(user_id)
         if shown is not None:
             listed = tuple(self.state.listed().values())

@@ -50,7 +50,7 @@ class TokenBucket:
         self.tokens -= tokens
 
 
-class Strikes:
+class RefusalCount:
     """Counts refusals within a window of time.
 
     Args:
