@@ -244,7 +244,7 @@ async def test_a_flood_whose_client_does_not_answer_the_close_is_cut_off(
     await ended(connection)
 
 
-async def test_a_lost_connection_forgets_whom_to_ask() -> None:
+async def test_a_lost_connection_forgets_its_session() -> None:
     connection = await UvicornConnection(Protocol, _accepting).open()
     lane: Any = connection.lane
     asked_by(connection)
