@@ -1,0 +1,63 @@
+"""Each source file has a test file of its name, or a reason here why not."""
+
+from typing import Final
+
+from tests.architecture import coverage
+from tests.servers import ROOT
+
+TESTS: Final = {
+    "pondsocket_common": ROOT / "tests" / "common",
+    "pondsocket": ROOT / "tests" / "core",
+    "pondsocket_asgi": ROOT / "tests" / "asgi",
+}
+# Where the tests are instead: a part of something that is tested whole, by what a user sees of it.
+ELSEWHERE: Final = {
+    "pondsocket_common._codec.json_values": "test_application_payloads: what applications send",
+    "pondsocket_common._codec.names": "test_pond_codec, by messages that hold them",
+    "pondsocket_common._errors": "test_pond_codec, where they are raised",
+    "pondsocket_common._ids": "test_session: ids of connections differ",
+    "pondsocket._channel.catch_up": "test_recovery, test_slow_recovery: what such a member gets",
+    "pondsocket._channel.member": "test_channel, test_joins: a member is made by joining",
+    "pondsocket._connection.inbound": "test_limits_of_a_session, test_refusals, test_session_post",
+    "pondsocket._connection.membership": "interfaces alone, without code",
+    "pondsocket._contexts.connection": "test_contexts, test_admission",
+    "pondsocket._contexts.decision": "test_joins, test_admission: a second decision",
+    "pondsocket._contexts.event": "test_contexts",
+    "pondsocket._contexts.leave": "test_contexts",
+    "pondsocket._contexts.outgoing": "test_interception",
+    "pondsocket._delivery.replies": "test_contexts, test_mistakes: by what clients are sent",
+    "pondsocket._environment": "it holds what others test",
+    "pondsocket._errors": "test_unfit_payloads, test_mistakes",
+    "pondsocket._handlers.defaults": "test_marks, test_declarations: by whole signatures",
+    "pondsocket._handlers.events": "test_contexts, test_gateway, test_base_exceptions",
+    "pondsocket._handlers.kinds": "test_returned_values",
+    "pondsocket._handlers.parameters": "test_signatures, test_signatures_wrong",
+    "pondsocket._history.log": "test_history: the log is the history of one channel",
+    "pondsocket._history.store": "test_history, test_channel_history",
+    "pondsocket._runtime.driving": "test_lanes, test_admission: handlers that wait and that do not",
+    "pondsocket._runtime.loop": "test_base_exceptions, test_handle",
+    "pondsocket._runtime.tasks": "test_timers, test_server",
+    "pondsocket._state.payloads": "test_mistakes: what is refused",
+    "pondsocket._state.request": "test_admission",
+    "pondsocket.adapter": "public names alone: test_architecture",
+    "pondsocket_asgi._fastlane.bounded_protocol": "test_fastlane_bounds",
+    "pondsocket_asgi._fastlane.received": "test_fastlane",
+    "pondsocket_asgi._http.body": "test_routes_limits, test_routes_requests",
+    "pondsocket_asgi._transport.queue": "test_outbox_bound",
+    "pondsocket_asgi._transport.shared": "test_heartbeat",
+    "pondsocket_asgi.testing._driver": "test_testing",
+    "pondsocket_asgi.testing._running": "test_testing",
+    "pondsocket_asgi.testing._session": "test_testing",
+    "pondsocket_asgi.testing._sse": "test_testing",
+}
+
+
+def test_each_module_has_a_test_file_of_its_name_or_a_reason_why_not() -> None:
+    assert sorted(coverage.unnamed(ROOT / "packages", TESTS)) == sorted(ELSEWHERE)
+
+
+def test_a_reason_names_test_files_that_there_are() -> None:
+    there = {path.stem for folder in TESTS.values() for path in folder.glob("test_*.py")}
+    there.add("test_architecture")
+    named = {word.strip(",:") for reason in ELSEWHERE.values() for word in reason.split()}
+    assert {word for word in named if word.startswith("test_")} <= there
