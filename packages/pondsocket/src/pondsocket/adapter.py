@@ -8,6 +8,7 @@ from pondsocket._connection.session import Session
 from pondsocket._delivery.fanout import Outlet
 from pondsocket._delivery.frame import Batch, Frame
 from pondsocket._delivery.queue import leeway, make_room
+from pondsocket._state.rates import TokenBucket
 from pondsocket._state.request import ConnectRequest, Refusal
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Outlet",
     "Refusal",
     "Session",
+    "TokenBucket",
     "leeway",
     "make_room",
 ]

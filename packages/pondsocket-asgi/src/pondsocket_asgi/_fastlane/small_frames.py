@@ -6,6 +6,8 @@ a message (`python -m tests.fuzz.cost`).
 
 from typing import Final
 
+from pondsocket.adapter import TokenBucket
+
 # Ten times the events that a pond lets through by default; 1 % of a core.
 RATE: Final = 500.0
 # Five seconds of them. A sender with a buffer of 512 bytes makes so many of 20 messages of 64 KiB.
@@ -21,18 +23,15 @@ class SmallFrames:
         now: The time, in seconds.
     """
 
-    __slots__ = ("_pieces", "_seen_at", "_tokens")
+    __slots__ = ("_bucket", "_pieces")
 
     def __init__(self, now: float) -> None:
-        self._tokens = float(BURST)
-        self._seen_at = now
+        self._bucket = TokenBucket(RATE, BURST, now)
         self._pieces = 0
 
     def take_control(self, now: float) -> bool:
         """Count a ping or a pong; False if it is one too many."""
-        self._tokens = min(float(BURST), self._tokens + (now - self._seen_at) * RATE) - 1
-        self._seen_at = now
-        return self._tokens >= 0
+        return not self._bucket.take(now)
 
     def take_piece(self, size: int, now: float, *, is_first: bool) -> bool:
         """Count a fragment of a message; False if it is one too many.
