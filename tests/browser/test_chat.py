@@ -274,7 +274,7 @@ def test_the_page_fits_a_phone(open_window: OpenWindow, pictures: Path) -> None:
     ann.open()
     expect(ann.page.get_by_role("heading", name="Join the chat")).to_be_visible()
     ann.expect_no_sideways_scroll()
-    ann.keep_picture(pictures, "phone-door")
+    ann.keep_picture(pictures, "phone-sign-in")
     ann.enter("Ann" * 8, "sse", room="r" * 40)
     bea = open_window(width=360, height=640, dark=True).enter("B" * 24, room="r" * 40)
     bea.say("A-word-without-any-space-" * 8)
