@@ -13,6 +13,8 @@ class ServerDifferences:
             read; it may as well end it (RFC 9112, section 9.3).
         heeds_end: It ends a connection whose peer says no more, also within a request.
         bears_bytes: A handshake with a byte above 127 in a header does not end the whole server.
+        takes_lists: It takes a handshake whose Upgrade names other protocols besides websocket, as
+            RFC 9110, section 7.8, lets it.
         failures: Statuses with which it fails by itself where no server should.
         noise: Words in its log, and how many tracebacks of its own making come with them.
     """
@@ -21,6 +23,7 @@ class ServerDifferences:
     is_patient: bool = True
     heeds_end: bool = True
     bears_bytes: bool = True
+    takes_lists: bool = False
     failures: frozenset[int] = frozenset()
     noise: tuple[tuple[str, int], ...] = ()
 
@@ -37,4 +40,4 @@ HYPERCORN = ServerDifferences(
     heeds_end=False,
     noise=(("Unhandled exception in client_connected_cb", 2),),
 )
-GRANIAN = ServerDifferences(is_exact=False, is_patient=False)
+GRANIAN = ServerDifferences(is_exact=False, is_patient=False, takes_lists=True)
