@@ -113,7 +113,7 @@ def test_a_stream_on_which_nothing_moves_says_its_cursor_again_before_it_is_too_
     signer = keys.signer("/socket")
     member = SimpleNamespace(wants_diffs=False, join_params={})
     session: Any = SimpleNamespace(
-        path="/socket", is_open=True, memberships={NAME: member}, resuming=set(), departures=0
+        path="/socket", is_open=True, memberships={NAME: member}, resuming=set(), names_removed=0
     )
     positions = Positions(session, keys)
     frame: Any = SimpleNamespace(channel=NAME, position=Position("e1", 7))

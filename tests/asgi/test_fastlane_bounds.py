@@ -219,7 +219,7 @@ async def _accepting(connection: UvicornConnection) -> None:
 async def test_a_client_that_sends_on_after_our_close_frame_is_soon_not_read(
     frame: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_protocol, "_LAST_SECONDS", 0.01)
+    monkeypatch.setattr(bounded_protocol, "_CLOSE_SECONDS", 0.01)
     connection = await UvicornConnection(Protocol, _accepting).open()
     await connection.send({"type": "websocket.close", "code": 4000})
     few = frame * 100
@@ -234,7 +234,7 @@ async def test_a_client_that_sends_on_after_our_close_frame_is_soon_not_read(
 async def test_a_flood_whose_client_does_not_answer_the_close_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bounded_protocol, "_LAST_SECONDS", 0.01)
+    monkeypatch.setattr(bounded_protocol, "_CLOSE_SECONDS", 0.01)
     connection = await UvicornConnection(Protocol, _accepting).open()
     asked_by(connection)
     connection.feed(masked(PING, b"") * MANY)

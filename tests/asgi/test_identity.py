@@ -156,7 +156,7 @@ class Post:
         body = json.dumps(message).encode()
         self.is_whole = anyio.Event()
         self.status: int | None = None
-        self._door = served
+        self._served = served
         self._halves = [body[:20], body[20:]]
         self._headers = [
             (b"content-type", b"application/json"),
@@ -167,7 +167,7 @@ class Post:
 
     async def run(self) -> None:
         scope = {"type": "http", "method": "POST", "path": "/socket", "headers": self._headers}
-        await self._door.app(scope, self._receive, self._send)
+        await self._served.app(scope, self._receive, self._send)
 
     async def _receive(self) -> Any:
         half = self._halves.pop(0)

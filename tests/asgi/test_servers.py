@@ -55,12 +55,12 @@ def worker(
     ],
 )
 def test_a_server_is_leaving_only_where_it_says_so(server: object, leaving: bool) -> None:
-    assert servers.is_leaving(SimpleNamespace(__self__=server)) is leaving
+    assert servers.is_ending(SimpleNamespace(__self__=server)) is leaving
 
 
 @pytest.mark.parametrize("handler", [None, 0, print, object()])
 def test_a_handler_without_a_server_says_nothing(handler: object) -> None:
-    assert not servers.is_leaving(handler)
+    assert not servers.is_ending(handler)
 
 
 @pytest.mark.parametrize(

@@ -25,25 +25,25 @@ def test_waiting_saves_up_no_more_than_a_burst() -> None:
 
 def test_fragments_share_the_rate_with_pings() -> None:
     frames = SmallFrames(now=0.0)
-    assert all(frames.take_piece(1, 0.0, is_first=True) for _ in range(BURST - 1))
+    assert all(frames.take_fragment(1, 0.0, is_first=True) for _ in range(BURST - 1))
     assert frames.take_control(0.0)
-    assert not frames.take_piece(1, 0.0, is_first=True)
+    assert not frames.take_fragment(1, 0.0, is_first=True)
 
 
 def test_large_fragments_are_not_counted() -> None:
     frames = SmallFrames(now=0.0)
-    assert all(frames.take_piece(LARGE, 0.0, is_first=False) for _ in range(10 * BURST))
-    assert not all(frames.take_piece(LARGE - 1, 0.0, is_first=False) for _ in range(BURST + 1))
+    assert all(frames.take_fragment(LARGE, 0.0, is_first=False) for _ in range(10 * BURST))
+    assert not all(frames.take_fragment(LARGE - 1, 0.0, is_first=False) for _ in range(BURST + 1))
 
 
 def test_one_message_has_a_burst_of_small_fragments_however_slowly_they_come() -> None:
     frames = SmallFrames(now=0.0)
-    assert all(frames.take_piece(0, float(n), is_first=n == 0) for n in range(BURST))
-    assert not frames.take_piece(0, float(BURST), is_first=False)
+    assert all(frames.take_fragment(0, float(n), is_first=n == 0) for n in range(BURST))
+    assert not frames.take_fragment(0, float(BURST), is_first=False)
 
 
 def test_the_next_message_is_counted_anew() -> None:
     frames = SmallFrames(now=0.0)
     for message in range(3):
         for n in range(BURST):
-            assert frames.take_piece(0, message * BURST + float(n), is_first=n == 0)
+            assert frames.take_fragment(0, message * BURST + float(n), is_first=n == 0)

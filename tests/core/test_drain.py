@@ -169,8 +169,8 @@ async def test_the_announcement_may_be_the_last_straw_of_a_slow_consumer() -> No
 async def test_departing_twice_is_departing_once() -> None:
     setup = build()
     async with member(setup, "ann") as ann:
-        ann.session.depart(0.5)
-        ann.session.depart(0.0)
+        ann.session.close_for_restart(0.5)
+        ann.session.close_for_restart(0.0)
         began = anyio.current_time()
         assert await closed_at(ann) - began == pytest.approx(0.5, abs=0.05)
         assert [goodbye.after_ms for goodbye in goodbyes(ann)] == [500]
@@ -181,7 +181,7 @@ async def test_only_an_open_connection_departs(state: str) -> None:
     setup = build()
     if state == "admitted":
         session = await admitted(setup.pond)
-        session.depart(0)
+        session.close_for_restart(0)
         peer = MemoryPeer(session)
         peer.vanish()
         await session.run(peer, peer.pull)
@@ -191,7 +191,7 @@ async def test_only_an_open_connection_departs(state: str) -> None:
         ann.session.close(CloseCode.DISCONNECTED)
         if state == "over":
             await ann.session.wait_ended()
-        ann.session.depart(0)
+        ann.session.close_for_restart(0)
         await ann.wait_closed()
         assert [goodbye.code for goodbye in goodbyes(ann)] == [CloseCode.DISCONNECTED]
 

@@ -26,7 +26,7 @@ from typing import Final, TypeAlias
 from tests.benchmarks._machine import machine
 from tests.benchmarks._meter import group_seconds
 from tests.fuzz.cost_clients import Poster, WebSocketFlooder
-from tests.fuzz.cost_inputs import INPUTS, SMALL, Door, Input
+from tests.fuzz.cost_inputs import INPUTS, SMALL, Input, Transport
 from tests.fuzz.cost_verdict import (
     MOST_PERCENT,
     NO_FLOOD,
@@ -45,7 +45,7 @@ APP: Final = "tests.fuzz.cost_app:app"
 PLAIN: Final = ("--ws", "websockets-sansio")
 QUIET: Final = ("--log-level", "error")
 # A door, as it is called, and the server that opens it.
-SERVERS: Final[dict[str, tuple[Door, tuple[str, ...]]]] = {
+SERVERS: Final[dict[str, tuple[Transport, tuple[str, ...]]]] = {
     "plain": ("websocket", PLAIN),
     "fast lane": ("websocket", FAST_LANE),
     "SSE": ("sse", PLAIN),
@@ -82,7 +82,7 @@ class FuzzedServer:
 
     def __init__(self, name: str, server: Server, seconds: float) -> None:
         self.name = name
-        self.door = SERVERS[name][0]
+        self.transport = SERVERS[name][0]
         self._server = server
         self._seconds = seconds
 
@@ -175,7 +175,7 @@ class FuzzedServer:
     # --- the server -------------------------------------------------------------------------------
 
     def _client(self, row: Input) -> AbstractContextManager[Client]:
-        kind = WebSocketFlooder if self.door == "websocket" else Poster
+        kind = WebSocketFlooder if self.transport == "websocket" else Poster
         return kind(self._server.port, row)
 
     def _cpu(self) -> float:
@@ -237,7 +237,7 @@ def measure(rows: Sequence[Input], names: Sequence[str], seconds: float) -> int:
     speeds = [loads_microseconds()]
     figures: list[tuple[str, Figure]] = []
     for name in names:
-        door, arguments = SERVERS[name]
+        transport, arguments = SERVERS[name]
         with Server(APP, *arguments, *QUIET) as server:
             aim = FuzzedServer(name, server, seconds)
             aim.figure(Input(name="", data=SMALL), 1.0)  # all is imported, and memory is there
@@ -246,7 +246,7 @@ def measure(rows: Sequence[Input], names: Sequence[str], seconds: float) -> int:
             print(f"{_head(name)}\n  machine: {speeds[-1]:.2f} us to read a short message;"
                   f" shares are divided by {slower:.2f}")  # fmt: skip
             good = 0.0
-            for row in (row for row in rows if door in row.doors):
+            for row in (row for row in rows if transport in row.transports):
                 figure = aim.figure(row, slower)
                 good = good or figure.unit.microseconds
                 figures.append((name, figure))

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from pondsocket import Options
-from pondsocket._connection.limits import FAULTS_PER_MESSAGE, extra_messages
+from pondsocket._connection.limits import ERRORS_PER_MESSAGE, extra_messages
 from pondsocket_asgi._fastlane.small_frames import BURST, RATE
 from pydantic import BaseModel, ValidationError
 
 from tests.fuzz.cost_app import Either, Fits
 from tests.fuzz.raw_sockets import BINARY, PING, PONG, TEXT, deflated, frame
 
-Door: TypeAlias = Literal["websocket", "sse"]
+Transport: TypeAlias = Literal["websocket", "sse"]
 Judged: TypeAlias = Literal["all", "fast lane", "nowhere"]
 
 DEFAULTS: Final = Options()
@@ -81,7 +81,7 @@ class Input:
 
     name: str
     data: bytes
-    doors: tuple[Door, ...] = ("websocket", "sse")
+    transports: tuple[Transport, ...] = ("websocket", "sse")
     limit: Limit = EVENTS
     messages: int = 1
     faults: int = 0
@@ -95,7 +95,7 @@ class Input:
     @property
     def tokens(self) -> int:
         """How much one input takes of its limit."""
-        return self.messages + extra_messages(self.data) + self.faults // FAULTS_PER_MESSAGE
+        return self.messages + extra_messages(self.data) + self.faults // ERRORS_PER_MESSAGE
 
     @property
     def sample(self) -> int:
@@ -188,7 +188,7 @@ MESSAGES: Final = (
     Input(name="JSON that breaks at its end", data=ROWS[:-1], limit=REFUSED),
     Input(name="no UTF-8 at its end", data=LONG[:-4] + b"\xff" + LONG[-3:]),
     Input(name="no fields", data=b"{}", limit=REFUSED),
-    Input(name="nothing", data=b"", doors=("websocket",), limit=REFUSED),
+    Input(name="nothing", data=b"", transports=("websocket",), limit=REFUSED),
     Input(
         name="no channel, 64 KiB", data=ROWS.replace(b'"channelName"', b'"c"'), limit=REFUSED
     ),
@@ -210,14 +210,14 @@ MESSAGES: Final = (
     Input(name="a join, 64 KiB of {}s", data=filled("{}", of=_join), limit=CONTROLS),
     Input(name="a leave of nothing", data=_envelope("LEAVE_CHANNEL", "l", "/a"), limit=CONTROLS),
     Input(name="a ping, as a message", data=b'{"action":"ping","requestId":"1"}', limit=CONTROLS),
-    Input(name="an array of 64", data=_array([SMALL] * 64), doors=("sse",), messages=64),
+    Input(name="an array of 64", data=_array([SMALL] * 64), transports=("sse",), messages=64),
     Input(
-        name="an array of 64 broken ones", data=_array([SMALL] * 63 + [b"{}"]), doors=("sse",),
+        name="an array of 64 broken ones", data=_array([SMALL] * 63 + [b"{}"]), transports=("sse",),
         limit=REFUSED,
     ),
-    Input(name="an array of 3 long ones", data=_array([LONG] * 3), doors=("sse",), messages=3),
+    Input(name="an array of 3 long ones", data=_array([LONG] * 3), transports=("sse",), messages=3),
     Input(
-        name="an array of 3 dear ones", data=_array([DEAR] * 3), doors=("sse",), messages=3
+        name="an array of 3 dear ones", data=_array([DEAR] * 3), transports=("sse",), messages=3
     ),
 )  # fmt: skip
 
@@ -239,7 +239,7 @@ def _raw(
     return Input(
         name=name,
         data=data,
-        doors=("websocket",),
+        transports=("websocket",),
         limit=limit,
         is_raw=True,
         opening=opening,
@@ -280,8 +280,10 @@ def _request(
 
 
 def _post(name: str, data: bytes, limit: Limit = REFUSED, judged_on: Judged = "all") -> Input:
-    doors: tuple[Door, ...] = ("sse",)
-    return Input(name=name, data=data, limit=limit, doors=doors, is_raw=True, judged_on=judged_on)
+    transports: tuple[Transport, ...] = ("sse",)
+    return Input(
+        name=name, data=data, limit=limit, transports=transports, is_raw=True, judged_on=judged_on
+    )
 
 
 def _sized(body: bytes, *, method: str = "POST", kind: str = "application/json") -> bytes:

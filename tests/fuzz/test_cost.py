@@ -164,7 +164,7 @@ def test_each_row_has_a_name_of_its_own() -> None:
 
 def test_messages_are_within_the_limits() -> None:
     for row in MESSAGES:
-        most = MESSAGE_BYTES if "websocket" in row.doors else BODY_BYTES
+        most = MESSAGE_BYTES if "websocket" in row.transports else BODY_BYTES
         assert len(row.data) <= most, row.name
 
 

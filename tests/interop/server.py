@@ -59,7 +59,7 @@ async def status(ctx: EventContext) -> None:
 async def restart(ctx: EventContext) -> None:
     """Tell all clients that the server restarts, and close them a little later, as a drain does."""
     for session in tuple(endpoint.sessions):
-        session.depart(DEPARTURE_SECONDS)
+        session.close_for_restart(DEPARTURE_SECONDS)
     await ctx.reply("restarting", {})
 
 

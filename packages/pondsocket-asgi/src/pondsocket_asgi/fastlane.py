@@ -216,7 +216,7 @@ class Protocol(BoundedProtocol):
             await super().send(message)
         finally:
             self._settle()
-            self.hasten()
+            self.shorten_close_timeout()
 
     # --- in -------------------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ class Endpoint(TakesEvents):
         )
         self.subprotocols = _checked(path, subprotocols)
         self._slow_sessions = SlowSessions(environment)
-        self._is_said_full = False
+        self._is_full_logged = False
         self._lobbies: PatternMap[Lobby] = PatternMap()
         self._history_stores: list[HistoryStore] = []  # of the lobbies that have a history
         self._events = Events(f"endpoint {path!r}", self._names, ErrorTypes.ENDPOINT_ERROR)
@@ -218,10 +218,10 @@ class Endpoint(TakesEvents):
     def _is_full(self, extra: int = 0) -> bool:
         limit = self._environment.options.max_connections
         if limit is None or len(self.sessions) < limit + extra:
-            self._is_said_full = False
+            self._is_full_logged = False
             return False
-        if not self._is_said_full:  # once, or a crowd of clients would fill the log
-            self._is_said_full = True
+        if not self._is_full_logged:  # once, or a crowd of clients would fill the log
+            self._is_full_logged = True
             _log.warning("%s is full: see Options.max_connections (%s).", self.path, limit)
         return True
 
@@ -282,7 +282,7 @@ class Endpoint(TakesEvents):
         """Note that no frame waits for the session any more."""
         self._slow_sessions.caught_up(session)
 
-    def over(self, session: Session) -> list[Work]:
+    def ended(self, session: Session) -> list[Work]:
         """End the session's memberships. Return what is left to do, to be awaited."""
         was_open = self.sessions.remove(session)
         self.tidy()

@@ -35,7 +35,7 @@ from pondsocket._handlers.kinds import JOIN, LEAVE
 from pondsocket._handlers.registration import Handler, Middleware, Registration
 from pondsocket._history.log import History
 from pondsocket._history.store import HistoryStore
-from pondsocket._runtime.driving import noticing
+from pondsocket._runtime.driving import call_at_first_wait
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission
@@ -234,7 +234,9 @@ class Lobby(TakesEvents):
             find_channel = partial(self.open_channel, message.channel_name, route.params)
             context = JoinContext(session, message, route, find_channel, limit)
             try:
-                await noticing(self._join.call(context), partial(_limit, context, limit, timeout))
+                await call_at_first_wait(
+                    self._join.call(context), partial(_limit, context, limit, timeout)
+                )
             except BaseException as error:  # noqa: BLE001 - boundary: a handler
                 self._join_failed(context, failure_of(error))
             finally:

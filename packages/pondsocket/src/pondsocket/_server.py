@@ -180,7 +180,7 @@ class PondSocket:
         window = min(self._longest_window(seconds), len(sessions) / _ENDS_PER_SECOND)
         random.shuffle(sessions)
         for place, session in enumerate(sessions):
-            session.depart(window * (place + random.random()) / len(sessions))  # noqa: S311
+            session.close_for_restart(window * (place + random.random()) / len(sessions))  # noqa: S311
 
     async def drain(self, seconds: float | None = None) -> None:
         """Call `begin_drain`, and wait until the last connection has ended."""
@@ -267,7 +267,7 @@ class PondSocket:
         Args:
             find_loop: Returns the running loop if it calls back before it waits; else None.
         """
-        self._environment.loop_turn.lend(find_loop)
+        self._environment.loop_turn.enable(find_loop)
 
     def find_endpoint(self, path: str) -> Endpoint | None:
         """Return the endpoint that serves a path; None if there is none."""
@@ -291,7 +291,7 @@ class PondSocket:
             outcome = await endpoint.admit(request, route)
             if self.is_ready or isinstance(outcome, Refusal):
                 return outcome
-        return Refusal.leaving()
+        return Refusal.draining()
 
     def find_stream(self, connection_id: str, request: ConnectRequest) -> Session | None:
         """Return the event stream with this secret id and exact path, for any identity."""

@@ -16,7 +16,7 @@ _SLICE: Final = 8 * 1024
 # A client that has not read our close frame yet may still send this much.
 _AFTER_CLOSE: Final = 64 * 1024
 # So long such a client has to read the close frame, while nothing is read from it.
-_LAST_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 1.0
 _POLICY_VIOLATION: Final = 1008
 TOO_MANY: Final = "too many pings, pongs or small fragments"
 
@@ -28,15 +28,15 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **options)
         self._small: SmallFrames | None = None  # made for the first small frame
         self._has_stopped = False
-        self._may_follow = _AFTER_CLOSE
+        self._bytes_left_after_close = _AFTER_CLOSE
 
     def data_received(self, data: bytes) -> None:
         """Parse what the socket gave, as long as it is within the bounds."""
         if self.close_sent:
-            self._may_follow -= len(data)
-            if self._may_follow < 0:
+            self._bytes_left_after_close -= len(data)
+            if self._bytes_left_after_close < 0:
                 self._stop_reading()
-                self.hasten()
+                self.shorten_close_timeout()
         for start in range(0, len(data), _SLICE):
             if self._has_stopped or self.transport.is_closing():
                 return
@@ -48,44 +48,44 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer a ping, if it is within the bounds."""
-        if self._takes_control():
+        if self._accepts_control():
             super().handle_ping()
 
     def handle_pong(self, event: Frame) -> None:
         """Take a pong, if it is within the bounds."""
-        if self._takes_control():
+        if self._accepts_control():
             super().handle_pong(event)
 
     def handle_text(self, event: Frame) -> None:
         """Take a text, or its first fragment, if it is within the bounds."""
-        if self._takes(event):
+        if self._accepts(event):
             super().handle_text(event)
 
     def handle_bytes(self, event: Frame) -> None:
         """Take bytes, or their first fragment, if they are within the bounds."""
-        if self._takes(event):
+        if self._accepts(event):
             super().handle_bytes(event)
 
     def handle_cont(self, event: Frame) -> None:
         """Take a further fragment, if it is within the bounds."""
-        if self._takes_piece(event, is_first=False):
+        if self._accepts_fragment(event, is_first=False):
             super().handle_cont(event)
 
-    def _takes(self, event: Frame) -> bool:
-        return not self._has_stopped if event.fin else self._takes_piece(event, is_first=True)
+    def _accepts(self, event: Frame) -> bool:
+        return not self._has_stopped if event.fin else self._accepts_fragment(event, is_first=True)
 
-    def _takes_piece(self, event: Frame, *, is_first: bool) -> bool:
+    def _accepts_fragment(self, event: Frame, *, is_first: bool) -> bool:
         if self._has_stopped:
             return False
         size, now = len(event.data), self.loop.time()
-        return self._counted().take_piece(size, now, is_first=is_first) or self._refuse()
+        return self._made_counter().take_fragment(size, now, is_first=is_first) or self._refuse()
 
-    def _takes_control(self) -> bool:
+    def _accepts_control(self) -> bool:
         if self._has_stopped:
             return False
-        return self._counted().take_control(self.loop.time()) or self._refuse()
+        return self._made_counter().take_control(self.loop.time()) or self._refuse()
 
-    def _counted(self) -> SmallFrames:
+    def _made_counter(self) -> SmallFrames:
         if self._small is None:
             self._small = SmallFrames(self.loop.time())
         return self._small
@@ -96,7 +96,7 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
         if not self.handshake_complete:
             self.transport.abort()
         elif self.close_sent:
-            self.hasten()
+            self.shorten_close_timeout()
         elif not self.ask_app_to_close():
             self.conn.fail(_POLICY_VIOLATION, TOO_MANY)
             self.handle_parser_exception()
@@ -113,9 +113,9 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
         # Where this is True, `receive` and `send` resume.
         self.read_paused = False
 
-    def hasten(self) -> None:
+    def shorten_close_timeout(self) -> None:
         """End the connection soon, if its close frame is written and nothing is read any more."""
         if self._has_stopped and self.close_sent:
             if self.close_timer is not None:
                 self.close_timer.cancel()
-            self.close_timer = self.loop.call_later(_LAST_SECONDS, self.transport.abort)
+            self.close_timer = self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)

@@ -23,17 +23,17 @@ class SmallFrames:
         now: The time, in seconds.
     """
 
-    __slots__ = ("_bucket", "_pieces")
+    __slots__ = ("_bucket", "_fragments")
 
     def __init__(self, now: float) -> None:
         self._bucket = TokenBucket(RATE, BURST, now)
-        self._pieces = 0
+        self._fragments = 0
 
     def take_control(self, now: float) -> bool:
         """Count a ping or a pong; False if it is one too many."""
         return not self._bucket.take(now)
 
-    def take_piece(self, size: int, now: float, *, is_first: bool) -> bool:
+    def take_fragment(self, size: int, now: float, *, is_first: bool) -> bool:
         """Count a fragment of a message; False if it is one too many.
 
         Args:
@@ -41,9 +41,9 @@ class SmallFrames:
             is_first: Whether the message begins with it.
         """
         if is_first:
-            self._pieces = 0
+            self._fragments = 0
         if size >= LARGE:
             return True
         # At an allowed rate as well: a message that never ends would be kept for ever.
-        self._pieces += 1
-        return self.take_control(now) and self._pieces <= BURST
+        self._fragments += 1
+        return self.take_control(now) and self._fragments <= BURST

@@ -117,11 +117,11 @@ class _Exchange:
     async def _take_post(self) -> None:
         named = self._named()
         if isinstance(named, Refusal):
-            await self._refuse_body(self._unless_leaving(named))
+            await self._refuse_body(self._or_draining(named))
             return
         connection_id, request = named
         if self._pond.find_stream(connection_id, request) is None:
-            await self._refuse_body(self._unless_leaving(_NOT_FOUND))
+            await self._refuse_body(self._or_draining(_NOT_FOUND))
             return
         body = await self._read_message()
         if body is None:
@@ -134,18 +134,18 @@ class _Exchange:
         if refusal is None:
             await self._respond(204, b"")
         else:
-            await self._refuse_body(self._unless_leaving(refusal))
+            await self._refuse_body(self._or_draining(refusal))
 
     async def _read_message(self) -> bytes | Refusal | None:
         if not is_json(self._headers):
             return _invalid(415, "A message is sent as application/json.")
         return await self._body.read()
 
-    def _unless_leaving(self, refusal: Refusal) -> Refusal:
+    def _or_draining(self, refusal: Refusal) -> Refusal:
         # A client may well send a message at the moment when a drain closes its stream.
         if refusal.status != 404:
             return refusal
-        return _NOT_FOUND if self._pond.is_ready else Refusal.leaving()
+        return _NOT_FOUND if self._pond.is_ready else Refusal.draining()
 
     async def _delete(self) -> None:
         named = self._named()

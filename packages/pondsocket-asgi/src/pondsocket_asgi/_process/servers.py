@@ -22,7 +22,7 @@ _UVICORN_WEBSOCKETS: Final = "uvicorn.protocols.websockets."
 _ASKED_OF_TRANSPORTS: Final = ("get_extra_info", "abort")
 
 
-def is_leaving(handler: object) -> bool:
+def is_ending(handler: object) -> bool:
     """Return whether the server with this signal handler has begun to end.
 
     It knows uvicorn's Server, which ends by a signal, by an attribute, or when it reaches its

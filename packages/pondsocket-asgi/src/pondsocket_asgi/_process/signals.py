@@ -20,7 +20,7 @@ from weakref import WeakSet
 import anyio.lowlevel
 from pondsocket import PondSocket
 
-from .servers import HypercornWorker, is_leaving
+from .servers import HypercornWorker, is_ending
 from .wakeup import Wakeup
 
 logger = logging.getLogger("pondsocket.asgi.signals")
@@ -54,7 +54,7 @@ class SignalHook:
     @property
     def should_exit(self) -> bool:
         """Whether the process is ending; other frameworks read this from the signal's handler."""
-        return self._held is not None or is_leaving(self._replaced.get(signal.SIGTERM))
+        return self._held is not None or is_ending(self._replaced.get(signal.SIGTERM))
 
     def ask_server(self) -> bool:
         """Begin the drain if the server has begun to end without a signal.

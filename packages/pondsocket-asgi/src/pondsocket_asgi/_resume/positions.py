@@ -27,10 +27,10 @@ class Positions:
 
     __slots__ = (
         "_alone",
-        "_departures",
         "_entered",
         "_keys",
         "_marked",
+        "_names_removed",
         "_noted",
         "_said_at",
         "_session",
@@ -46,7 +46,7 @@ class Positions:
         self._alone: tuple[str, object, bytes] | None = None
         # The position in that channel, if `mark` has noted a newer one.
         self._marked: Position | None = None
-        self._departures = 0
+        self._names_removed = 0
         self._noted: dict[str, Position] = {}
         # The member of each channel in the cursor: a later join may have other parameters.
         self._entered: dict[str, object] = {}
@@ -65,7 +65,7 @@ class Positions:
         if (
             name != frame.channel
             or session.memberships.get(name) is not member
-            or session.departures != self._departures
+            or session.names_removed != self._names_removed
         ):
             return None
         self._marked = position
@@ -114,8 +114,8 @@ class Positions:
         else:
             cursor = self.cursor
         session = self._session
-        if self._departures != session.departures:
-            self._departures = session.departures
+        if self._names_removed != session.names_removed:
+            self._names_removed = session.names_removed
             for name in cursor.names():
                 if name not in session.memberships and name not in session.resuming:
                     cursor.leave(name)

@@ -277,7 +277,7 @@ class Outbox(ABC):
                 else:
                     self._start_writer()
                 await self._session.run(self, self.pull, self._context)
-                await self._see_off(WRITE_OUT_SECONDS)
+                await self._wait_for_writer(WRITE_OUT_SECONDS)
             finally:
                 self._heartbeat.remove(self)
                 # Cancelled by the server or the host application in the middle of a write.
@@ -287,7 +287,7 @@ class Outbox(ABC):
 
     async def _give_up(self) -> None:
         await self._hurry()
-        await self._see_off(ABORT_SECONDS)
+        await self._wait_for_writer(ABORT_SECONDS)
 
     async def _hurry(self) -> None:
         # The close frame may get no further than into the buffers of the server and the system,
@@ -296,7 +296,7 @@ class Outbox(ABC):
         if is_old_http(self._scope) and not hurry_transport(self._receive):
             await hurry_connection(self._scope)
 
-    async def _see_off(self, seconds: float) -> None:
+    async def _wait_for_writer(self, seconds: float) -> None:
         """Wait for the writer to end; after so many seconds, cut the connection."""
         if await self._has_ended_within(seconds):
             return

@@ -297,7 +297,7 @@ class Channel:
             return None
         user = member.as_user()
         self.roster.remove(member)
-        member.depart()
+        member.send_by_session()
         if self.channel_history is not None:
             self.channel_history.leave()
         if member.catching_up is not None:

@@ -187,7 +187,7 @@ class Member:
             self.offer_batch = self._sink.offer_batch
             self.channel.batching.unpause()
 
-    def depart(self) -> None:
+    def send_by_session(self) -> None:
         """Send through the session from now on: it drops frames after its connection has ended."""
         if self.chain is None:
             self.offer_through = self.session.offer

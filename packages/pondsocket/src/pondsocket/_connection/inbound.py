@@ -22,7 +22,7 @@ from pondsocket._environment import Environment
 from pondsocket._state.request import Refusal
 
 from .lanes import Handle, Lanes, PendingMessage
-from .limits import FAULTS_PER_MESSAGE, LIGHT_BYTES, MessageLimits, extra_messages
+from .limits import ERRORS_PER_MESSAGE, MIN_COUNTED_BYTES, MessageLimits, extra_messages
 from .membership import SessionOwner
 
 _BROADCAST: Final = ClientActions.BROADCAST
@@ -93,7 +93,7 @@ class Inbound(Generic[S]):
             self._session.send(replies.pong(message))
             return None
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-        if size > LIGHT_BYTES:
+        if size > MIN_COUNTED_BYTES:
             limits.charge(message, extra_messages(data))
         lanes = self.lanes
         if lanes.messages >= lanes.max_messages or lanes.bytes + size > lanes.max_bytes:
@@ -148,7 +148,7 @@ class Inbound(Generic[S]):
             return self._too_many(replies.TOO_FAST, wait)
         if (sizes := limits.sizes(messages, body)) is None:
             return self._too_long()
-        if len(body) > LIGHT_BYTES:
+        if len(body) > MIN_COUNTED_BYTES:
             limits.charge(messages[0], extra_messages(body))
         # Pings wait for nothing, so they need no room.
         waiting = [
@@ -169,7 +169,7 @@ class Inbound(Generic[S]):
 
     def charge(self, request: ClientMessage, faults: int) -> None:
         """Count what a message of so many faults has cost against the client's rates."""
-        self._limits.charge(request, faults // FAULTS_PER_MESSAGE)
+        self._limits.charge(request, faults // ERRORS_PER_MESSAGE)
 
     def _too_long(self) -> Refusal:
         self._count_refusal()

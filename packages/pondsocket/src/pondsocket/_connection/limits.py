@@ -21,9 +21,9 @@ _REFUSALS_WINDOW: Final = 10.0
 # garbage collector looks at it (python -m tests.fuzz.cost, "nests of 64").
 CONTAINERS_PER_MESSAGE: Final = 2_048
 # pydantic finds so many faults in about the time in which a small message is handled.
-FAULTS_PER_MESSAGE: Final = 256
+ERRORS_PER_MESSAGE: Final = 256
 # A shorter text cannot hold so many.
-LIGHT_BYTES: Final = 2 * CONTAINERS_PER_MESSAGE
+MIN_COUNTED_BYTES: Final = 2 * CONTAINERS_PER_MESSAGE
 
 
 class MessageLimits:

@@ -84,6 +84,6 @@ class SessionOwner(Protocol[S_contra]):
         """Note that no frame waits any more to be written to the session."""
         ...
 
-    def over(self, session: S_contra) -> list[Work]:
+    def ended(self, session: S_contra) -> list[Work]:
         """End the session's memberships. Return what is left to do, to be awaited."""
         ...

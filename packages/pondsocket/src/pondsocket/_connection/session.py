@@ -57,7 +57,7 @@ class Session:
         "_greeting",
         "_has_grace",
         "_inbound",
-        "_is_departing",
+        "_is_restart_announced",
         "_leading",
         "_leave_work",
         "_life",
@@ -70,11 +70,11 @@ class Session:
         "_to_resume",
         "assigns",
         "connection_id",
-        "departures",
         "environment",
         "identity",
         "is_user_known",
         "memberships",
+        "names_removed",
         "opened_at",
         "options",
         "params",
@@ -111,7 +111,7 @@ class Session:
         self.options = environment.options
         self.opened_at = environment.clock()
         self.memberships: dict[str, Membership] = {}
-        self.departures = 0  # how many names have been removed from `memberships` or `resuming`
+        self.names_removed = 0  # how many names have been removed from `memberships` or `resuming`
         # What a client that reconnects is to join, besides `memberships`: the joins that are under
         # way after a reconnect and, after the end, the memberships that there were at the end.
         self.resuming: Set[str] = _NO_NAMES
@@ -129,7 +129,7 @@ class Session:
         self._leading = False
         self._close = _NO_CLOSE
         self._goodbye: Frame | None = None
-        self._is_departing = False
+        self._is_restart_announced = False
         self._has_grace = False
         self._leave_work: Sequence[Work] = ()
         self._ended: anyio.Event | None = None  # made by the first `wait_ended`
@@ -233,25 +233,27 @@ class Session:
         if not self._advance(LifeEvent.CLOSE):
             return
         self._close = (code, reason, code is CloseCode.SLOW_CONSUMER)
-        self._leave_work = self._owner.over(self)
-        if code is not CloseCode.NORMAL and not (self._is_departing and code is CloseCode.RESTART):
+        self._leave_work = self._owner.ended(self)
+        if code is not CloseCode.NORMAL and not (
+            self._is_restart_announced and code is CloseCode.RESTART
+        ):
             self._goodbye = replies.goodbye(code, reason, after_ms=0)
         # The caller may be a handler that the reader is driving now. It must not be cancelled with
         # the reader, which checks the state as soon as the handler returns.
         if self._reader is not None and not self._leading:
             self._reader.cancel()
 
-    def depart(self, seconds: float) -> None:
+    def close_for_restart(self, seconds: float) -> None:
         """Tell the client that the server restarts, and close the connection after `seconds`.
 
         Until then it is served as before.
         """
-        if self._life is Life.OPEN and not self._is_departing:
-            self._is_departing = True
+        if self._life is Life.OPEN and not self._is_restart_announced:
+            self._is_restart_announced = True
             self.send(replies.goodbye(CloseCode.RESTART, _RESTARTS, math.ceil(seconds * 1_000)))
-            self.spawn(partial(self._depart, seconds))
+            self.spawn(partial(self._close_after, seconds))
 
-    async def _depart(self, seconds: float) -> None:
+    async def _close_after(self, seconds: float) -> None:
         await anyio.sleep(seconds)
         self.close(CloseCode.RESTART, _RESTARTS)
 
@@ -320,7 +322,7 @@ class Session:
     def left(self, channel_name: str) -> None:
         """Remove a membership that has ended."""
         del self.memberships[channel_name]
-        self.departures += 1
+        self.names_removed += 1
 
     def charge(self, request: ClientMessage, faults: int) -> None:
         """Charge the client's rate limits for a message with this many faults."""
@@ -343,9 +345,9 @@ class Session:
     def _start(self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> None:
         """Start a task in a copy of the connection's context, not of the caller's."""
         if (tasks := self._tasks) is not None:
-            self._context.copy().run(tasks.start_soon, self._see_through, work, *arguments)
+            self._context.copy().run(tasks.start_soon, self._run_to_end, work, *arguments)
 
-    async def _see_through(
+    async def _run_to_end(
         self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
     ) -> None:
         try:
@@ -408,7 +410,7 @@ class Session:
         if not self._advance(LifeEvent.END):
             return
         if not closed_by_us:
-            self._leave_work = self._owner.over(self)
+            self._leave_work = self._owner.ended(self)
         for scope in self.scopes:
             scope.cancel()
         if self._outlet is not None:
@@ -441,7 +443,7 @@ class Session:
         names = tuple(join.channel_name for _, join, _ in entered)
         if self._to_resume is not None:
             self.resuming = {*names}
-            self.departures += 1
+            self.names_removed += 1
         resumed, others = (None, None) if self._to_resume is None else (names, left)
         supports = self._owner.supports
         self.send(replies.connected(self.user_id, self.connection_id, resumed, others, supports))
@@ -460,4 +462,4 @@ class Session:
         finally:
             if self.is_open:  # otherwise it may be undecided, and a later connection repeats it
                 self.resuming = self.resuming - {entered[1].channel_name}
-                self.departures += 1
+                self.names_removed += 1

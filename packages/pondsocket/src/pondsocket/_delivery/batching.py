@@ -38,7 +38,7 @@ class EventLoop(Protocol):
 class LoopTurn:
     """The channels of a pond in which frames wait for the end of this loop turn.
 
-    Without a loop, which `lend` gives, nothing ever waits.
+    Until `enable` is called, no frame waits.
 
     Attributes:
         replying: The channel in which a reply waits; then nothing waits in others.
@@ -54,7 +54,7 @@ class LoopTurn:
         self.waiting: dict[ChannelBatching, None] = {}
         self.replying: ChannelBatching | None = None
 
-    def lend(self, find_loop: Callable[[], EventLoop | None]) -> None:
+    def enable(self, find_loop: Callable[[], EventLoop | None]) -> None:
         """Batch from now on. `find_loop` returns the running loop if it is an `EventLoop`."""
         self._find_loop = find_loop
 

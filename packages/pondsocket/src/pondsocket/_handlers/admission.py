@@ -12,7 +12,7 @@ from pondsocket._contexts import ConnectionContext
 from pondsocket._delivery import replies
 from pondsocket._environment import Environment
 from pondsocket._errors import InvalidPayload, PondError
-from pondsocket._runtime.driving import noticing
+from pondsocket._runtime.driving import call_at_first_wait
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.lifecycle import Admission
 from pondsocket._state.patterns import Pattern
@@ -71,7 +71,7 @@ class ConnectionAdmission:
         path = context.path
         # A handler that cannot wait needs no time limit, whose scope costs more than it does
         # (tests/benchmarks/microbench.py, "connect; core").
-        run = self._run if self._connect.may_wait else self._tell
+        run = self._run_with_limit if self._connect.may_wait else self._run_without_limit
         refusal = await run("A connection handler", path, self._connect.call(context), context)
         if context.declined is not None:
             return refuse_connection(*context.declined)
@@ -85,10 +85,10 @@ class ConnectionAdmission:
         """Return who makes a request for an event stream; a Refusal if `identity` fails."""
         if self._identity is None or request.transport != "sse":
             return None
-        told = _identity(self._identity, request)
-        return await self._run("The identity of a request", request.path, told)
+        work = _identity(self._identity, request)
+        return await self._run_with_limit("The identity of a request", request.path, work)
 
-    async def _run(
+    async def _run_with_limit(
         self,
         what: str,
         path: str,
@@ -98,23 +98,23 @@ class ConnectionAdmission:
         """Await a function of the application. Return a Refusal if it fails or takes too long."""
         timeout = self._environment.options.connect_timeout
         with self._environment.loop.new_scope() as limit:
-            noticed = noticing(work, partial(_limit, limit, timeout))
-            return await self._tell(what, path, noticed, context)
+            noticed = call_at_first_wait(work, partial(_limit, limit, timeout))
+            return await self._run_without_limit(what, path, noticed, context)
         _log.error("%s took over %s s (path=%r).", what, timeout, path)
         return Refusal(504, ErrorTypes.ENDPOINT_ERROR, "It took too long to decide.")
 
-    async def _tell(
+    async def _run_without_limit(
         self,
         what: str,
         path: str,
         work: Awaitable[_T],
         context: ConnectionContext | None = None,
     ) -> _T | Refusal | None:
-        """Do the same as `_run`, without a time limit."""
+        """Await a function of the application for any time. Return a Refusal if it fails."""
         try:
-            told = await work
+            result = await work
             # What a connection handler's middleware returns has no meaning.
-            return told if context is None else None
+            return result if context is None else None
         except BaseException as error:  # noqa: BLE001 - boundary: a function
             failure = failure_of(error)
             if context is not None:
@@ -135,5 +135,5 @@ def _limit(scope: anyio.CancelScope, seconds: float | None) -> None:
 
 
 async def _identity(identity: Identify, request: ConnectRequest) -> object:
-    told = identity(request)
-    return await told if isinstance(told, Awaitable) else told
+    result = identity(request)
+    return await result if isinstance(result, Awaitable) else result

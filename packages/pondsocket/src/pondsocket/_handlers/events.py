@@ -131,9 +131,9 @@ class Events:
             failure = failure_of(error)
             sender.send(self._answer(message, failure, sender, environment))
             return None
-        return self._see_through(rest, registration, context, sender, environment)
+        return self._finish(rest, registration, context, sender, environment)
 
-    async def _see_through(
+    async def _finish(
         self,
         rest: Awaitable[object],
         registration: Registration[EventContext],

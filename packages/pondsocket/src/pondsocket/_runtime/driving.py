@@ -14,7 +14,9 @@ T = TypeVar("T")
 
 
 @types.coroutine
-def noticing(work: Coroutine[Any, Any, T], on_wait: Callable[[], object]) -> Generator[Any, Any, T]:
+def call_at_first_wait(
+    work: Coroutine[Any, Any, T], on_wait: Callable[[], object]
+) -> Generator[Any, Any, T]:
     """Await `work`, and call `on_wait` if it waits, at its first wait; cf. `lanes.lead`."""
     try:
         waited_for = work.send(None)

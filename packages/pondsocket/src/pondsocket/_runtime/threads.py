@@ -136,7 +136,7 @@ class Threads:
     def __init__(self, options: Options, loop: Loop) -> None:
         self._options = options
         self._loop = loop
-        self._is_said_full = False
+        self._is_full_logged = False
         # Each event loop has its own limiters, because its tasks wait in them.
         self._limiters: anyio.lowlevel.RunVar[_Limiters] = anyio.lowlevel.RunVar(
             "pondsocket_threads"
@@ -162,9 +162,9 @@ class Threads:
         """
         limiter = self._of_this_loop().kept
         if limiter.is_full:
-            self._say_full()
+            self._log_full_once()
             raise PondError("The server has no thread left for this; try again.", 503)
-        self._is_said_full = False
+        self._is_full_logged = False
         await limiter.acquire(owner)
         kept = KeptThread(self._loop, abandon=abandon)
         failure: Exception | None = None
@@ -236,9 +236,9 @@ class Threads:
             self._limiters.set(limiters)
             return limiters
 
-    def _say_full(self) -> None:
-        if not self._is_said_full:  # once, or a long overload would fill the log
-            self._is_said_full = True
+    def _log_full_once(self) -> None:
+        if not self._is_full_logged:  # once, or a long overload would fill the log
+            self._is_full_logged = True
             _log.warning(
                 "Messages are refused, 503: see Options.max_kept_threads (%s).",
                 self._options.max_kept_threads,

@@ -56,7 +56,7 @@ class Refusal:
         object.__setattr__(self, "message", readable)
 
     @classmethod
-    def leaving(cls) -> Self:
+    def draining(cls) -> Self:
         """Return the refusal of a server that is closing."""
         return cls(503, "UNAVAILABLE", "The server is closing.", retry_after=1)
 
