@@ -44,7 +44,7 @@ from tests.servers import FAST_LANE, Server
 APP: Final = "tests.fuzz.cost_app:app"
 PLAIN: Final = ("--ws", "websockets-sansio")
 QUIET: Final = ("--log-level", "error")
-# A door, as it is called, and the server that opens it.
+# A transport and the options of its server, by the name in the table.
 SERVERS: Final[dict[str, tuple[Transport, tuple[str, ...]]]] = {
     "plain": ("websocket", PLAIN),
     "fast lane": ("websocket", FAST_LANE),
@@ -94,7 +94,7 @@ class FuzzedServer:
             unit = replace(unit, refused_microseconds=self._refused(row))
         seconds = self._seconds if is_judged else min(GLANCE_SECONDS, self._seconds)
         unflooded = Figure(row, unit, NO_FLOOD, is_judged, slower)
-        # What is far too dear at the rate that the limit allows need not be flooded with as well.
+        # What is far too expensive at the rate that the limit allows need not be flooded with, too.
         if unit.ends or unflooded.percent > 2 * MOST_PERCENT:
             return unflooded
         flood = self._flood(row, seconds, ENOUGH_CPU_SECONDS * slower)
@@ -200,7 +200,7 @@ class FuzzedServer:
 
 
 def _least(units: Sequence[Unit]) -> Unit:
-    """The cheaper one: what makes a sample dearer is something else on the machine."""
+    """The cheaper one: what makes a sample more expensive is something else on the machine."""
     return min(units, key=lambda unit: unit.microseconds)
 
 
@@ -223,7 +223,7 @@ def _sock(figure: Figure, good: float) -> str:
         bound = f"{limit}, {figure.per_second:.0f}/s; closed after {flood.cpu_seconds * 1e3:.0f} ms"
     else:
         bound = f"nothing in {flood.seconds:.0f} s"
-    mark = " FAIL" if figure.is_too_dear else "" if figure.is_judged else " (not judged)"
+    mark = " FAIL" if figure.is_too_expensive else "" if figure.is_judged else " (not judged)"
     return (
         f"{row.name:30} {len(row.data):9,} {unit.microseconds:9.1f} "
         f"{unit.microseconds / good:8.1f} {unit.bytes_out:9,.0f} {unit.kib:6,} "

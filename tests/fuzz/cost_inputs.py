@@ -68,7 +68,7 @@ class Input:
         name: What the table calls it.
         data: A message, which is a text frame or the body of a POST; where `is_raw`, all that is
             written to the socket, in which `@ID@` stands for the id of the stream.
-        doors: The transports that it goes through.
+        transports: Those that it goes through.
         limit: What bounds how often it may come.
         messages: How many messages it is.
         faults: How much of it does not fit its handler's model.
@@ -164,7 +164,7 @@ def _array(items: list[bytes]) -> bytes:
 SMALL: Final = message('{"text":"hello"}')
 LONG: Final = filled("", '{"text":"', "x" * 65_300 + '"}')
 ROWS: Final = filled('{"id":17,"name":"Ann","tags":["a","b"],"ok":true}')
-DEAR: Final = filled("{}", '{"b":1e30,"a":[')
+EXPENSIVE: Final = filled("{}", '{"b":1e30,"a":[')
 MISFIT: Final = filled("1", of=_misfit)
 UNION: Final = filled("{}", of=_union)
 
@@ -172,7 +172,7 @@ MESSAGES: Final = (
     Input(name="good, small", data=SMALL),
     Input(name="good, 64 KiB of text", data=LONG),
     Input(name="good, 64 KiB of rows", data=ROWS),
-    Input(name="{}s beside 1e30", data=DEAR),
+    Input(name="{}s beside 1e30", data=EXPENSIVE),
     Input(name="{}s", data=filled("{}")),
     Input(name="[]s", data=filled("[]")),
     Input(name="empty keys", data=filled('{"":0}')),
@@ -217,7 +217,10 @@ MESSAGES: Final = (
     ),
     Input(name="an array of 3 long ones", data=_array([LONG] * 3), transports=("sse",), messages=3),
     Input(
-        name="an array of 3 dear ones", data=_array([DEAR] * 3), transports=("sse",), messages=3
+        name="an array of 3 expensive ones",
+        data=_array([EXPENSIVE] * 3),
+        transports=("sse",),
+        messages=3,
     ),
 )  # fmt: skip
 

@@ -129,26 +129,28 @@ class Figure:
         return 100 * share / self.slowness
 
     @property
-    def is_too_dear(self) -> bool:
+    def is_too_expensive(self) -> bool:
         """Whether the row fails."""
         return self.is_judged and self.percent > MOST_PERCENT
 
 
 def together(figures: Sequence[Figure]) -> str:
-    """What a client takes that sends the dearest input of each limit, all at once.
+    """What a client takes that sends the most expensive input of each limit, all at once.
 
     Args:
         figures: Of one server.
     """
-    dearest: dict[str, Figure] = {}
+    most_expensive: dict[str, Figure] = {}
     for figure in figures:
         limit = figure.row.limit.name
-        is_dearer = limit not in dearest or figure.percent > dearest[limit].percent
-        if figure.is_judged and is_dearer:
-            dearest[limit] = figure
-    parts = [f"{each.row.name} {each.percent:.1f}" for each in dearest.values() if each.percent]
-    percent = sum(each.percent for each in dearest.values())
-    return f"{percent:.1f} % of a core for the dearest of each limit: {', '.join(parts)}"
+        is_more = limit not in most_expensive or figure.percent > most_expensive[limit].percent
+        if figure.is_judged and is_more:
+            most_expensive[limit] = figure
+    parts = [
+        f"{each.row.name} {each.percent:.1f}" for each in most_expensive.values() if each.percent
+    ]
+    percent = sum(each.percent for each in most_expensive.values())
+    return f"{percent:.1f} % of a core for the most expensive of each limit: {', '.join(parts)}"
 
 
 def verdict(figures: Sequence[tuple[str, Figure]]) -> tuple[int, str]:
@@ -160,7 +162,7 @@ def verdict(figures: Sequence[tuple[str, Figure]]) -> tuple[int, str]:
     faults = [
         f"{figure.row.name}, {server}: {figure.percent:.0f} % of a core"
         for server, figure in figures
-        if figure.is_too_dear
+        if figure.is_too_expensive
     ]
     if not faults:
         return 0, f"ok: no client takes more than {MOST_PERCENT:g} % of a core."

@@ -78,8 +78,8 @@ def test_an_input_that_takes_much_of_its_limit_costs_less_where_the_rate_refuses
 def test_a_flood_that_nothing_ends_costs_what_was_measured() -> None:
     endless = Flood(seconds=10.0, cpu_seconds=1.4, was_closed=False)
     assert figure(1, flood=endless).percent == pytest.approx(14.0)
-    assert not figure(1, flood=endless).is_too_dear
-    assert figure(1, flood=replace(endless, cpu_seconds=1.6)).is_too_dear
+    assert not figure(1, flood=endless).is_too_expensive
+    assert figure(1, flood=replace(endless, cpu_seconds=1.6)).is_too_expensive
 
 
 def test_a_flood_that_other_work_holds_up_costs_what_the_limit_allows() -> None:
@@ -102,16 +102,16 @@ def test_a_burst_that_takes_long_fills_up_meanwhile() -> None:
 def test_what_ends_its_connection_costs_nothing_more() -> None:
     ending = replace(figure(), unit=Unit(1_000_000, 0.0, 0, ends=True))
     assert ending.percent == 0.0
-    assert not ending.is_too_dear
+    assert not ending.is_too_expensive
 
 
 def test_shares_of_a_slower_machine_are_those_of_the_reference() -> None:
     assert slowness([2 * REFERENCE_MICROSECONDS]) == 2.0
-    dear = figure(4_000)
-    assert dear.is_too_dear
-    slower = replace(dear, slowness=slowness([2 * REFERENCE_MICROSECONDS]))
-    assert slower.percent == pytest.approx(dear.percent / 2)
-    assert not slower.is_too_dear
+    expensive = figure(4_000)
+    assert expensive.is_too_expensive
+    slower = replace(expensive, slowness=slowness([2 * REFERENCE_MICROSECONDS]))
+    assert slower.percent == pytest.approx(expensive.percent / 2)
+    assert not slower.is_too_expensive
 
 
 def test_a_faster_machine_is_not_made_slower() -> None:
@@ -146,12 +146,12 @@ def test_a_row_that_is_not_judged_fails_nothing() -> None:
     assert verdict([("plain", figure(flood=endless, judged=False))])[0] == 0
 
 
-def test_the_dearest_inputs_of_each_limit_are_summed_up() -> None:
+def test_the_most_expensive_inputs_of_each_limit_are_summed_up() -> None:
     join = Input(name="a join", data=b"", limit=CONTROLS)
     unjudged = figure(9_000, judged=False)
     figures = [figure(100), figure(1_000), figure(2_000, row=join), unjudged]
     assert together(figures) == (
-        "18.0 % of a core for the dearest of each limit: a row 6.0, a join 12.0"
+        "18.0 % of a core for the most expensive of each limit: a row 6.0, a join 12.0"
     )
 
 
