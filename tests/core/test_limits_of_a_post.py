@@ -83,9 +83,9 @@ SINGLE: Final = json.dumps(client_message(1)).encode()
         (b"[" + LONG + b"]", 413),
         (b"[" + SINGLE + b"," + LONG + b"]", 413),
         (b"x" * 1_001, 413),
-        (Refusal(413, "INVALID_MESSAGE", "said by the door"), 413),
-        (Refusal(415, "INVALID_MESSAGE", "said by the door"), 415),
-        (Refusal(408, "INVALID_MESSAGE", "said by the door"), 408),
+        (Refusal(413, "INVALID_MESSAGE", "refused by the adapter"), 413),
+        (Refusal(415, "INVALID_MESSAGE", "refused by the adapter"), 415),
+        (Refusal(408, "INVALID_MESSAGE", "refused by the adapter"), 408),
     ],
     ids=lambda case: ascii(case)[:30],
 )

@@ -3,16 +3,17 @@
     uvicorn --ws pondsocket_asgi.fastlane:Protocol app
 
 Handshakes, control frames, limits, close codes and rare cases are left to uvicorn and websockets,
-from which this inherits. Three things that happen many times a second bypass them:
+from which this inherits. Three paths that run many times a second are replaced:
 
 * a text that the app has framed once for all its recipients: `scope["extensions"]` has a lane;
 * whole, plain messages of the peer, which are cut out of what the socket gave. All other bytes go
   through the parser of websockets. Messages may bypass the parser only while it is between two
   messages; so those bytes are followed, frame by frame, until it is;
-* pings, pongs and small fragments, which uvicorn takes without a limit: they are counted
-  (`_fastlane.bounded_protocol`);
 * the queue of messages to the app: a deque in place of an asyncio.Queue, and reading is paused when
   much is waiting, not at each message.
+
+Pings, pongs and small fragments still go through uvicorn, which takes any number of them. Here they
+are also counted (`_fastlane.bounded_protocol`).
 
 `python -m tests.benchmarks` has it as `ours-lane`: "Fan-out", "Echo", "members all sending".
 

@@ -220,7 +220,7 @@ class Endpoint(TakesEvents):
         if limit is None or len(self.sessions) < limit + extra:
             self._is_full_logged = False
             return False
-        if not self._is_full_logged:  # once, or a crowd of clients would fill the log
+        if not self._is_full_logged:  # once, or many refused clients would fill the log
             self._is_full_logged = True
             _log.warning("%s is full: see Options.max_connections (%s).", self.path, limit)
         return True

@@ -1,4 +1,4 @@
-"""Bounds on what no app sees of uvicorn's WebSockets: small frames, and bytes after the close.
+"""Bounds for uvicorn's WebSockets on what no app sees: small frames, and bytes after the close.
 
 uvicorn parses and answers any number of pings, and joins any number of fragments. For ten seconds
 after its close frame it parses all that a client still sends.
@@ -11,11 +11,12 @@ from websockets.frames import Frame
 
 from .small_frames import SmallFrames
 
-# The parser goes through all that it is given before anything is counted. This holds 1,365 frames.
+# uvicorn parses all bytes of one call before it handles the first frame. 8 KiB hold at most 1,365
+# frames.
 _SLICE: Final = 8 * 1024
 # A client that has not read our close frame yet may still send this much.
 _AFTER_CLOSE: Final = 64 * 1024
-# So long such a client has to read the close frame, while nothing is read from it.
+# How long such a client has to read the close frame. Meanwhile the server reads nothing from it.
 _CLOSE_SECONDS: Final = 1.0
 _POLICY_VIOLATION: Final = 1008
 TOO_MANY: Final = "too many pings, pongs or small fragments"
@@ -110,7 +111,7 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
         self._has_stopped = True
         if not self.read_paused:
             self.transport.pause_reading()
-        # Where this is True, `receive` and `send` resume.
+        # Only while this is True would `receive` and `send` of uvicorn resume reading.
         self.read_paused = False
 
     def shorten_close_timeout(self) -> None:

@@ -8,9 +8,10 @@ from typing import Final
 
 from pondsocket.adapter import TokenBucket
 
-# Ten times the events that a pond lets through by default; 1 % of a core.
+# Ten times the default `event_rate`. This many a second cost about 1 % of a core.
 RATE: Final = 500.0
-# Five seconds of them. A sender with a buffer of 512 bytes makes so many of 20 messages of 64 KiB.
+# Five seconds of them: 19 messages of 64 KiB at once, from a sender that cuts them into fragments
+# of 512 bytes.
 BURST: Final = 2_500
 # From this size on, fragments are not counted: a message's size bounds their number.
 LARGE: Final = 1_024
@@ -44,6 +45,6 @@ class SmallFrames:
             self._fragments = 0
         if size >= LARGE:
             return True
-        # At an allowed rate as well: a message that never ends would be kept for ever.
+        # Counted separately from the rate: a message that never ends would be kept for ever.
         self._fragments += 1
         return self.take_control(now) and self._fragments <= BURST

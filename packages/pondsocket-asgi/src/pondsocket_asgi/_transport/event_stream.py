@@ -107,6 +107,7 @@ class SSEStream(Outbox):
             message = frame.stream_message = self._message(frame.sse + block)
             frame.stream_mark = mark
         self._writes += 1
+        # As `_begin`, without the call.
         work = self._send(message)
         try:
             for waits_for in work.__await__():

@@ -1,8 +1,8 @@
-"""Sending without a task: the code that pushes a frame drives the server's `send` itself.
+"""Sending without a task: the code that sends a frame drives the server's `send` itself.
 
 Mostly a `send` finishes without waiting: it writes to the socket. Then one step of it costs a tenth
 of waking a writer for it (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and
-door"). If it has to wait, because the peer does not read, a writer goes on with it from there.
+adapter"). If it has to wait, because the peer does not read, a writer goes on with it from there.
 """
 
 import sys

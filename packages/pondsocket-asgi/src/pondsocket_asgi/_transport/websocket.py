@@ -147,7 +147,7 @@ class ASGIWebSocketTransport(Outbox):
         if data is None:
             data = message.get("bytes") or b""
         # A character has at most 4 bytes in UTF-8: this decides for nearly every message
-        # (tests/benchmarks/microbench.py, "event, the handler does nothing; core and door").
+        # (tests/benchmarks/microbench.py, "event, the handler does nothing; core and adapter").
         most = self._max_message_bytes
         if most is not None and len(data) * 4 > most and _is_longer(data, most):
             limit = f"A message may have {self._max_message_bytes} bytes."
@@ -173,11 +173,12 @@ class ASGIWebSocketTransport(Outbox):
         if not self._is_free:
             return self._queue(frame)
         # Runs once for every recipient of every broadcast, so it makes no avoidable call
-        # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and door").
+        # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and adapter").
         self._writes += 1
         message = frame.message
         if message is None:
             message = frame.message = {"type": "websocket.send", "text": frame.json.decode()}
+        # As `_begin`, without the call.
         work = self._send(message)
         try:
             for waits_for in work.__await__():

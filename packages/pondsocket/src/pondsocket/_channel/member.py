@@ -157,9 +157,9 @@ class Member:
         if not self.offer(frame):
             self.overflow()
 
-    def charge(self, request: ClientMessage, faults: int) -> None:
-        """Charge the client's rate limits for a message with this many faults."""
-        self.session.charge(request, faults)
+    def charge(self, request: ClientMessage, error_count: int) -> None:
+        """Charge the client's rate limits for a message with this many errors."""
+        self.session.charge(request, error_count)
 
     def acknowledge(self, frame: Frame) -> None:
         """Send the acknowledgement. Presence changes that are not sent yet follow it."""

@@ -1,1 +1,1 @@
-"""One connection: what it sends, in which order that is handled, and its end."""
+"""One connection: its messages, their order, their limits, and its end."""

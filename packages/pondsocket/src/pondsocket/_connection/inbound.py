@@ -1,4 +1,4 @@
-"""What a connection is sent, on its way to the lanes: taken, or refused with an answer."""
+"""The client's messages on their way to the lanes: each is accepted, or refused with an answer."""
 
 import math
 from collections.abc import Callable, Hashable, Sequence
@@ -47,7 +47,7 @@ S = TypeVar("S", bound=Connection)
 
 
 class Inbound(Generic[S]):
-    """The messages of one connection, however they come."""
+    """Accepts or refuses the messages of one connection."""
 
     __slots__ = ("_limits", "_owner", "_session", "lanes")
 
@@ -57,21 +57,25 @@ class Inbound(Generic[S]):
         self._owner = owner
         self._limits = MessageLimits(environment)
         limits = options.max_pending_messages, options.max_pending_bytes
-        # Bound by hand, as a method is: a `partial` has a tuple and a dict besides.
+        # `MethodType`, because a `partial` holds a tuple and a dict as well.
         handle: Handle = MethodType(owner.handle, session)
         self.lanes = Lanes(handle, *limits)
 
     def end(self) -> None:
-        """Nothing comes any more, and nothing runs."""
+        """Drop the lanes: no message comes and no handler runs any more."""
         del self.lanes  # which refer to the session
 
     def take(self, data: str | bytes) -> PendingMessage | None:
-        """Take one message, or refuse it with an answer; gives what of it is not done yet."""
-        # No call that need not be, since all of a client's messages come by here
+        """Accept one message, or refuse it with an answer.
+
+        Returns:
+            What is left to do, for `Lanes.finish`; None if nothing.
+        """
+        # Runs for every message of a client, so it makes no avoidable call
         # (tests/benchmarks/microbench.py, "event, the handler does nothing; core").
         limits = self._limits
-        # Both checks of the rate use one time: an event that the first refuses is not searched for
-        # what is not allowed, so the second must not let it in.
+        # Both rate checks use the same time. An event that the first check refuses is decoded
+        # without the checks of depth and integers, so the second check must refuse it, too.
         now, events = limits.clock(), limits.events
         try:
             if events is not None and events.tokens < 1 and events.is_empty(now):
@@ -110,7 +114,11 @@ class Inbound(Generic[S]):
         return (lane, message, size) if self.lanes.enter(lane, message, size) else None
 
     def resume(self, joins: Sequence[ClientMessage]) -> tuple[list[ReadyMessage], tuple[str, ...]]:
-        """Take the joins of a connection that this one follows; those left out by name."""
+        """Accept the joins of a resumed connection.
+
+        Returns:
+            Those to run now, and the names of those that were left out.
+        """
         taken: list[ReadyMessage] = []
         left: list[str] = []
         for join in joins:
@@ -124,7 +132,7 @@ class Inbound(Generic[S]):
         return taken, tuple(left)
 
     def post(self, body: bytes | Refusal, run: Callable[[ReadyMessage], None]) -> Refusal | None:
-        """Take a message, or a JSON array of up to 64; all of it or nothing.
+        """Accept a message, or a JSON array of up to 64: all of them or none.
 
         Args:
             body: A refusal if the transport refused it, which counts like any other.
@@ -136,7 +144,7 @@ class Inbound(Generic[S]):
         limits = self._limits
         if limits.exceeds_length(body):
             return self._too_long()
-        now = limits.clock()  # one time, as in `take`
+        now = limits.clock()  # the same time for both checks, as in `take`
         try:
             messages = limits.read_batch(body, now)
         except InvalidMessage as fault:
@@ -167,9 +175,9 @@ class Inbound(Generic[S]):
                 run(entered)
         return None
 
-    def charge(self, request: ClientMessage, faults: int) -> None:
-        """Count what a message of so many faults has cost against the client's rates."""
-        self._limits.charge(request, faults // ERRORS_PER_MESSAGE)
+    def charge(self, request: ClientMessage, error_count: int) -> None:
+        """Charge the client's rate limits for a message with this many errors."""
+        self._limits.charge(request, error_count // ERRORS_PER_MESSAGE)
 
     def _too_long(self) -> Refusal:
         self._count_refusal()

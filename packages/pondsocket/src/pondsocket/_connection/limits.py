@@ -17,12 +17,12 @@ from pondsocket._state.rates import RefusalCount, TokenBucket
 
 _REFUSALS_WINDOW: Final = 10.0
 
-# So many objects and lists cost about what several small messages do: each is made, and Python's
-# garbage collector looks at it (python -m tests.fuzz.cost, "nests of 64").
+# This many objects and lists cost as much as several small messages: Python makes each of them, and
+# its garbage collector scans them (python -m tests.fuzz.cost, "nests of 64").
 CONTAINERS_PER_MESSAGE: Final = 2_048
-# pydantic finds so many faults in about the time in which a small message is handled.
+# pydantic finds this many errors in about the time that a small message takes.
 ERRORS_PER_MESSAGE: Final = 256
-# A shorter text cannot hold so many.
+# Each object or list takes two characters or more, so a shorter text cannot hold that many.
 MIN_COUNTED_BYTES: Final = 2 * CONTAINERS_PER_MESSAGE
 
 
@@ -56,15 +56,15 @@ class MessageLimits:
         self._refusals: RefusalCount | None = None  # made with the first
 
     def exceeds_length(self, body: bytes) -> bool:
-        """Whether a body that is no array is longer than a message may be."""
+        """Return whether a body that is not an array is longer than a message may be."""
         limit = self.max_message_bytes
         return limit is not None and len(body) > limit and body.lstrip()[:1] != b"["
 
     def read_batch(self, body: bytes, now: float) -> list[ClientMessage | Ping]:
         """Decode a message or an array of them.
 
-        Where no event may come at that time, what has one is decoded only as far as an answer
-        needs: `wait_for_all` at the same time refuses it.
+        If the rate allows no event at `now`, events are decoded only as far as their refusal needs.
+        `wait_for_all` must be called with the same `now`, and refuses them.
 
         Raises:
             InvalidMessage: One breaks the protocol, or a name in it is too long.
@@ -81,8 +81,8 @@ class MessageLimits:
         if len(messages) == 1:
             sizes = [len(body)]
         else:
-            # What waits in lanes is bounded by its bytes, so they are counted even where none can
-            # be too long. To write a message mostly takes a fraction of what it took to read it.
+            # The lanes bound waiting messages by bytes, so each size is needed even without a
+            # limit. Encoding a message mostly takes a fraction of the time of decoding it.
             sizes = [message_bytes(message) for message in messages]
         limit = self.max_message_bytes
         return None if limit is not None and max(sizes) > limit else sizes
@@ -107,7 +107,11 @@ class MessageLimits:
                 )
 
     def wait_for_all(self, messages: Sequence[ClientMessage | Ping], now: float) -> float:
-        """0 if the messages may come now, all of them or none; else the seconds until they may."""
+        """Take the tokens of all messages, or none.
+
+        Returns:
+            0.0, or the seconds until all may come.
+        """
         controls = sum(map(_is_control, messages))
         events = len(messages) - controls
         wait = 0.0
@@ -120,7 +124,7 @@ class MessageLimits:
         return wait
 
     def charge(self, request: ClientMessage | Ping, messages: int) -> None:
-        """Count a message as so many more, though they may be more than may come."""
+        """Charge a request as `messages` more messages, even if the rate does not allow them."""
         bucket = self.controls if _is_control(request) else self.events
         if bucket is not None and messages:
             bucket.charge(messages)
@@ -135,7 +139,7 @@ class MessageLimits:
 
 
 def extra_messages(data: str | bytes) -> int:
-    """Return how many messages more a text counts as, for the objects and lists in it."""
+    """Return how many extra messages a text counts as, because of its objects and lists."""
     if isinstance(data, str):
         return (data.count("[") + data.count("{")) // CONTAINERS_PER_MESSAGE
     return (data.count(b"[") + data.count(b"{")) // CONTAINERS_PER_MESSAGE

@@ -196,10 +196,11 @@ class Session:
             await self._run_leave_work()
             if self.memberships:  # the adapter may still write, and list the channels
                 self.resuming = self.resuming | self.memberships.keys()
-            self.memberships.clear()  # a cycle that would keep channels until the next collection
+            # Break the reference cycle that would keep channels until the next collection.
+            self.memberships.clear()
             if self._ended is not None:
                 self._ended.set()
-            # They refer to the session. Without them it is freed now, not at the next collection.
+            # These refer to the session. Without them it is freed now, not at the next collection.
             self._outlet = self._reader = None
             self._inbound.end()
             del self._pull, self._inbound
@@ -225,7 +226,8 @@ class Session:
     def close(self, code: CloseCode, reason: str = "") -> None:
         """End the connection. Its memberships end now, the transport as soon as it can.
 
-        The client is told by a GOODBYE, except for NORMAL: then the client has asked for it.
+        The client gets a GOODBYE. With NORMAL it gets none: it asked for the close itself, or is
+        gone.
         """
         code = CloseCode(code)  # a plain integer would fail half-way
         if self._loop_turn.waiting:
@@ -324,9 +326,9 @@ class Session:
         del self.memberships[channel_name]
         self.names_removed += 1
 
-    def charge(self, request: ClientMessage, faults: int) -> None:
-        """Charge the client's rate limits for a message with this many faults."""
-        self._inbound.charge(request, faults)
+    def charge(self, request: ClientMessage, error_count: int) -> None:
+        """Charge the client's rate limits for a message with this many errors."""
+        self._inbound.charge(request, error_count)
 
     def spawn(self, work: Work) -> None:
         """Run `work` in a task that is cancelled when the connection ends."""

@@ -90,12 +90,12 @@ def deliver_batches(batches: Iterable[tuple[Batch, Iterable[Recipient]]]) -> Non
 
 
 def offer_each(offer: Callable[[Frame], bool], batch: Batch) -> bool:
-    """Push the frames of a batch one by one, until one is not accepted."""
+    """Offer the frames of a batch one by one, until one is not accepted."""
     return all(map(offer, batch.frames))
 
 
 class LateFrame:
-    """A frame that an asynchronous outgoing handler still has to make, or to block.
+    """A frame that an asynchronous outgoing handler still has to make, or withhold.
 
     Until then it has the size of the original broadcast, and may be dropped as that may be.
     """
@@ -179,7 +179,7 @@ class Chain:
         return self._append(frame)
 
     def offer_batch(self, batch: Batch) -> bool:
-        """Push several frames."""
+        """Offer several frames."""
         return offer_each(self.offer, batch)
 
     def offer_late(self, late: LateFrame) -> bool:

@@ -32,7 +32,7 @@ class Frame:
     """
 
     # Attributes that are read for each recipient are not properties, which would cost a call
-    # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and door").
+    # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and adapter").
     __slots__ = (
         "_sse",
         "_sse_unnamed",

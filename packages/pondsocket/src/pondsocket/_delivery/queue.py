@@ -47,7 +47,7 @@ def leeway(newcomer: Droppable, bound: int) -> int:
 
 
 def make_room(queued: deque[F], newcomer: F, frames: int, size: int) -> Freed:
-    """Drop frames from `queued` until so many `frames` and bytes are free, or none is droppable.
+    """Drop frames until `frames` frames and `size` bytes are free, or no droppable frame is left.
 
     All frames of one channel are of one kind: they have conflation keys, or they have none.
 

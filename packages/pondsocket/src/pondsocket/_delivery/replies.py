@@ -1,4 +1,4 @@
-"""The frames that answer requests, and the server's own. Pure: message in, frame out."""
+"""Frames that the server sends by itself: answers to requests, and its own messages. Pure."""
 
 import math
 from typing import Final

@@ -48,7 +48,9 @@ async def _accept(ctx: JoinContext, returned: object) -> None:
 async def _fail_or_ignore(ctx: object, returned: object) -> None:
     if isinstance(returned, PondError):
         raise returned
-    _log.warning("What this kind of handler returns goes nowhere: %s.", type(ctx).__name__)
+    _log.warning(
+        "A returned value was dropped: handlers with a %s have no reply.", type(ctx).__name__
+    )
 
 
 def _connection_params(ctx: ConnectionContext) -> Mapping[str, str]:
