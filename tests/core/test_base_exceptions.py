@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
+import trio
 from pondsocket import (
     ConnectionContext,
     Depends,
@@ -333,11 +335,14 @@ async def test_a_parameter_of_the_pattern_does_not_fit_where_its_validator_fails
     assert "A validator of 'id' failed" in caplog.text
 
 
-async def test_an_interrupt_out_of_a_thread_is_a_failure() -> None:
+@pytest.mark.parametrize("cls", [KeyboardInterrupt, GeneratorExit])
+async def test_what_ends_tasks_and_programs_is_a_failure_out_of_a_thread(
+    cls: type[BaseException],
+) -> None:
     setup = build()
 
     def ask(ctx: SyncEventContext) -> None:
-        raise KeyboardInterrupt
+        raise cls
 
     setup.lobby.on_message("ask", ask)
     async with member(setup, "ann") as ann:
@@ -413,3 +418,22 @@ async def test_a_cancellation_of_the_task_is_raised_again_and_what_came_with_it_
     assert [type(each) for each in seen[1].exceptions] == [cancelled]
     assert "A handler failed while it was cancelled" in caplog.text
     assert "Odd: lost" in caplog.text
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_cancellation_of_trio_is_raised_again_on_any_loop(anyio_backend: str) -> None:
+    # Trio may run as a guest of asyncio's loop.
+    seen: list[BaseException] = []
+
+    async def cancelled() -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as error:
+                seen.append(error)
+                raise
+
+    await anyio.to_thread.run_sync(trio.run, cancelled)
+    with pytest.raises(trio.Cancelled):
+        failure_of(seen[0])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from pondsocket import Options
 from pondsocket._connection.limits import CONTAINERS_PER_MESSAGE, extra_messages
+from pondsocket._state.request import Transport
 from pondsocket.testing import FakeClock, MemoryPeer, connect
 from pondsocket_common import ClientActions, ClientMessage, encode_client
 
@@ -81,3 +82,31 @@ async def test_without_rates_a_heavy_message_costs_nothing_more() -> None:
         for _ in range(3):
             sent(ann, OBJECTS)
             assert (await ann.receive_event("say")).payload == {"a": OBJECTS}
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+async def test_a_heavy_ping_delays_pings(transport: Transport) -> None:
+    setup = build(options=Options(control_rate=10, control_burst=2), clock=FakeClock())
+    ping = json.dumps({"action": "ping", "requestId": "p", "x": OBJECTS})
+    async with connect(setup.pond, "/socket", transport=transport) as ann:
+        await ann.receive_event("CONNECTION")
+        if transport == "sse":
+            assert ann.session.post(ping.encode()) is None
+        else:
+            ann.send_raw(ping)
+        await ann.receive_event("PONG")
+        ann.send_raw(ping)
+        assert (await ann.receive()).event == "RATE_LIMITED"
+
+
+async def test_an_array_counts_as_events_whatever_comes_first_in_it() -> None:
+    options = Options(event_rate=10, event_burst=2, control_rate=None, max_message_bytes=None)
+    setup = build(options=options, clock=FakeClock())
+    event = ClientMessage(ClientActions.BROADCAST, "say", ROOM, "heavy", {"a": OBJECTS})
+    body = b'[{"action":"ping"},%b]' % encode_client(event)
+    async with connect(setup.pond, "/socket", transport="sse") as ann:
+        await ann.join(ROOM)
+        assert ann.session.post(body) is None
+        refusal = ann.session.post(body)
+        assert refusal is not None
+        assert refusal.status == 429

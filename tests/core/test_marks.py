@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Hashable, Iterator
 from enum import Enum
-from typing import Annotated, Any, Final, Optional, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, NewType, Optional, TypeVar
 
 import fastapi
 import pytest
@@ -12,7 +12,7 @@ from litestar.di import Provide
 from litestar.params import Body as LitestarBody
 from litestar.params import Parameter as LitestarParameter
 from pondsocket import Depends, EventContext
-from pydantic import AliasChoices, Field, PrivateAttr, Strict
+from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, Strict, TypeAdapter
 from pydantic.fields import FieldInfo
 from starlette.background import BackgroundTasks
 from starlette.requests import HTTPConnection, Request
@@ -52,6 +52,16 @@ def numbers() -> Iterator[int]:
     yield 1
 
 
+class OwnText(str):
+    """A text that a framework of its own may read as a mark."""
+
+
+class OwnTuple(NamedTuple):
+    """A mark that is a tuple as well."""
+
+    function: object
+
+
 DEPENDS: Final = "write `x: str = Depends(current_user)` with `from pondsocket import Depends`"
 
 DEFAULTS: Final = {
@@ -73,6 +83,10 @@ DEFAULTS: Final = {
     "asked": (Asked(current_user), "`Asked(…)` of tests", DEPENDS),
     "wired": (Wired(), "`Wired(…)` of tests", "= Depends(function)`"),
     "taken": (taken, "`Taken(…)` of tests", "= Depends(function)`"),
+    "text-of-its-own-class": (OwnText("q"), "`OwnText(…)` of tests", "= Depends(function)`"),
+    "tuple-of-its-own-class": (OwnTuple(get_db), "`OwnTuple(…)` of tests", "= Depends(function)`"),
+    "in-a-list": ([Depends(current_user)], "has the default [", "= Depends(function)`"),
+    "in-a-dict": ({"a": [fastapi.Depends(get_db)]}, "has the default {", "= Depends(function)`"),
     "ours-not-called": (Depends, "the function Depends", "call it: write `x: str = Depends("),
     "theirs-not-called": (fastapi.Depends, "the function Depends", "= Depends(function)`"),
     "function": (current_user, "the function current_user", DEPENDS),
@@ -147,6 +161,12 @@ def test_a_default_that_does_not_fit_its_own_type_is_refused(
 # --- marks ------------------------------------------------------------------------------------
 
 Foreign = TypeAliasType("Foreign", Annotated[str, fastapi.Depends(current_user)])
+
+
+class Mentions(BaseModel):
+    users: list[str] = []
+
+
 Ours = TypeAliasType("Ours", Annotated[str, Depends(current_user)])
 
 T = TypeVar("T")
@@ -178,6 +198,21 @@ MARKS: Final = {
     "alias-in-a-union": (Foreign | None, "`Depends(…)` of fastapi"),
     "alias-in-a-list": (list[Foreign], "`Depends(…)` of fastapi"),
     "alias-marked": (Annotated[Foreign, "Who."], DEPENDS),
+    "new-type": (NewType("New", Annotated[str, fastapi.Depends(current_user)]), "of fastapi"),
+    "ours-in-a-new-type": (
+        NewType("OurNew", Annotated[str, Depends(current_user)]),
+        "around the whole type",
+    ),
+    "new-type-in-a-list": (
+        list[NewType("Wire", Annotated[str, Wired()])],  # type: ignore[misc]
+        "`Wired(…)` of tests",
+    ),
+    "bound-of-a-variable": (TypeVar("B", bound=Annotated[str, Wired()]), "`Wired(…)` of tests"),
+    "constraint-of-a-variable": (TypeVar("C", Annotated[str, Wired()], int), "of tests"),
+    "text-of-its-own-class": (Annotated[str, OwnText("q")], "`OwnText(…)` of tests"),
+    "model": (Annotated[str, Mentions], "the class Mentions"),
+    "adapter": (Annotated[str, TypeAdapter(int)], "`TypeAdapter(…)` of pydantic"),
+    "private": (Annotated[str, PrivateAttr(default=1)], "`ModelPrivateAttr(…)` of pydantic"),
     "alias-with-a-parameter": (Generic[int], "= Depends(get_db)`"),
     "ours-in-a-union": (
         Annotated[str, Depends(current_user)] | None,

@@ -11,7 +11,8 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
-from pondsocket import Depends, EventContext, Handler, SyncEventContext
+from pondsocket import Depends, EventContext, Handler, JoinContext, Options, SyncEventContext
+from pondsocket.testing import connect
 
 from tests.core.members import handled, member, settled
 from tests.core.ponds import ROOM, UNLIMITED, build
@@ -243,3 +244,83 @@ async def test_an_exception_that_a_dependency_swallows_is_said(
 
     assert (await fault(fails if plain else fails_async)).code == 500
     assert "has swallowed an exception" in caplog.text
+
+
+# --- a client that goes while a dependency is entered -------------------------------------------
+
+
+@pytest.mark.parametrize("gone", ["left", "timed out"])
+async def test_what_a_generator_has_opened_is_closed_in_its_thread(gone: str) -> None:
+    entering, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    log: list[str] = []
+    threads: set[int] = set()
+
+    def note(what: str) -> None:
+        log.append(what)
+        threads.add(threading.get_ident())
+
+    def connection() -> Iterator[None]:
+        note("connection opened")
+        try:
+            yield
+        finally:
+            note("connection closed")
+            closed.set()
+
+    def transaction(_: None = Depends(connection)) -> Iterator[None]:
+        entering.set()
+        assert go_on.wait(WAIT)
+        note("transaction begun")
+        try:
+            yield
+        finally:
+            note("transaction ended")
+
+    async def join(ctx: JoinContext, _: None = Depends(transaction)) -> None:
+        await ctx.accept()
+
+    timeout = 0.05 if gone == "timed out" else WAIT
+    setup = build(join, options=Options(join_timeout=timeout))
+    try:
+        async with connect(setup.pond, "/socket") as ann:
+            request = ann.send("JOIN_CHANNEL", ROOM, "join")
+            assert await anyio.to_thread.run_sync(entering.wait, WAIT)
+            if gone == "left":
+                ann.vanish()
+            else:
+                assert (await ann.answer(request)).event == "UNAUTHORIZED"
+            await settled()
+        go_on.set()
+        assert await anyio.to_thread.run_sync(closed.wait, WAIT)
+    finally:
+        go_on.set()
+    assert log == [
+        "connection opened",
+        "transaction begun",
+        "transaction ended",
+        "connection closed",
+    ]
+    assert len(threads - {threading.get_ident()}) == len(threads) == 1
+
+
+async def test_a_variable_that_an_async_step_resets_is_reset_for_plain_ones() -> None:
+    seen: list[str] = []
+
+    def outer() -> Iterator[None]:
+        seen.append(tenant.get())
+        yield
+        seen.append(tenant.get())
+
+    async def inner(_: None = Depends(outer)) -> AsyncIterator[None]:
+        token = tenant.set("acme")
+        yield
+        tenant.reset(token)
+
+    def handler(_: None = Depends(inner)) -> None:
+        seen.append(tenant.get())
+
+    setup = build()
+    setup.lobby.on_message("ask", handler)
+    async with member(setup, "ann") as ann:
+        await handled(ann, "ask")
+    assert seen == ["none", "acme", "none"]

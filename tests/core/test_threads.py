@@ -1,5 +1,6 @@
 """Worker threads: how many at once, and how many of one connection."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +20,8 @@ from pondsocket import (
     SyncJoinContext,
     UsageError,
 )
+from pondsocket._runtime.loop import Loop
+from pondsocket._runtime.threads import Threads
 from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
 from pondsocket_common import Fault, Refused
 
@@ -219,3 +222,78 @@ async def test_a_leave_handler_may_be_plain_beside_a_kept_dependency() -> None:
 def test_a_pond_without_threads_is_refused(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=name):
         Options(**{name: value})  # type: ignore[arg-type]
+
+
+async def test_a_leave_handler_waits_where_other_messages_are_refused() -> None:
+    # No client is there to be told to try again, and what it cleans up would stay.
+    seen: list[str] = []
+    release = anyio.Event()
+
+    async def slow(ctx: EventContext, _: None = Depends(holds)) -> None:
+        await release.wait()
+
+    async def leave(ctx: LeaveContext, _: None = Depends(holds)) -> None:
+        seen.append(ctx.user.id)
+
+    setup = build(options=Options(max_kept_threads=1))
+    setup.lobby.on_message("slow", slow)
+    setup.lobby.on_leave(leave)
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
+        ann.send("BROADCAST", ROOM, "slow")
+        await settled()
+        bob.vanish()
+        await settled()
+        assert seen == []
+        release.set()
+        await bob.wait_closed()
+        with anyio.fail_after(WAIT):
+            while not seen:
+                await anyio.lowlevel.checkpoint()
+    assert seen == ["bob", "ann"]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_message_whose_thread_cannot_start_is_answered(
+    kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plain(ctx: SyncEventContext) -> str:
+        return "done"
+
+    async def mixed(_: None = Depends(holds)) -> str:
+        return "done"
+
+    async def cannot_start(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    setup = build()
+    setup.lobby.on_message("ask", mixed if kept else plain)
+    async with member(setup, "ann") as ann:
+        with monkeypatch.context() as patch:
+            patch.setattr(anyio.to_thread, "run_sync", cannot_start)
+            answer = await ann.answer(ann.send("BROADCAST", ROOM, "ask"))
+        assert isinstance(answer.payload, Fault)
+        assert answer.payload.code == 500
+        answer = await ann.answer(ann.send("BROADCAST", ROOM, "ask"), wait=WAIT)
+        assert answer.payload == {"result": "done"}
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_thread_counts_until_it_ends_whatever_cancels_its_task(anyio_backend: str) -> None:
+    # A native cancellation passes the shields of anyio; trio has none.
+    latch = Latch()
+    threads = Threads(Options(max_threads=2, max_connection_threads=2), loop := Loop())
+    loop.enter()
+    for _ in range(3):
+        tasks = [
+            asyncio.create_task(threads.run("ann", latch.wait, abandon=False)) for _ in range(2)
+        ]
+        await settled()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    await latch.until(2)
+    await settled()
+    assert not latch.entered.acquire(blocking=False)
+    latch.open()
+    with anyio.fail_after(WAIT):
+        await threads.run("ann", latch.wait, abandon=False)

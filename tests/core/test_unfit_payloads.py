@@ -7,9 +7,18 @@ from typing import Annotated, Any
 
 import pytest
 from pondsocket import EventContext, JoinContext, Options
+from pondsocket._delivery import replies
 from pondsocket._errors import InvalidPayload
 from pondsocket.testing import FakeClock, MemoryPeer, connect
-from pondsocket_common import Detail, Fault, Refused, ServerMessage, encode_server
+from pondsocket_common import (
+    ClientActions,
+    ClientMessage,
+    Detail,
+    Fault,
+    Refused,
+    ServerMessage,
+    encode_server,
+)
 from pydantic import AfterValidator, BaseModel, create_model
 
 from tests.core.members import member
@@ -154,12 +163,17 @@ async def test_the_longest_names_around_it_keep_the_answer_below_the_bound() -> 
         assert told(await ann.answer(request_id)) == (422, 60, 10)
 
 
-def test_no_details_can_exceed_the_bound() -> None:
-    wild = Detail(tuple("\x01" * 400 for _ in range(64)), "\x01" * 9_000, "\x01" * 900)
+@pytest.mark.parametrize("odd", ["\x01", "\\", "𝄞", "é", "x"])
+def test_no_details_can_exceed_the_bound(odd: str) -> None:
+    wild = Detail(tuple(odd * 400 for _ in range(64)), odd * 9_000, odd * 900)
     error = InvalidPayload([wild] * 64)
-    fault = Fault.__name__, error.details, str(error)
-    assert len(json.dumps(fault, default=lambda each: [each.loc, each.msg, each.type])) < 7_500
-    assert (len(error.details), error.count) == (1, 64)
+    # The longest name of a channel and of a request, and all that is around them.
+    names = ("/" + "𝄞" * 254, "𝄞" * 255)
+    request = ClientMessage(ClientActions.BROADCAST, "ask", *names, {})
+    assert len(replies.unfit(request, error).json) < LARGEST_ANSWER
+    assert error.count == 64
+    assert 1 <= len(error.details) <= 10
+    assert all(str(part).startswith(("…", odd)) for part in error.details[0].loc)
 
 
 # --- what it costs ------------------------------------------------------------------------------

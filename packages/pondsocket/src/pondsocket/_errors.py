@@ -13,12 +13,12 @@ from typing import Final
 
 from pondsocket_common import Detail, PondSocketError, dump_json
 
-# JSON takes up to six bytes for a character: details, text and names are below 8 KiB together.
+# As JSON, so that details, text and names are below 8 KiB together, whatever characters they hold.
 MAX_DETAILS: Final = 10
-MAX_TEXT_CHARS: Final = 256
-_MAX_KEY_CHARS: Final = 64
+_MAX_TEXT_BYTES: Final = 512
+_MAX_KEY_BYTES: Final = 128
 _MAX_LEVELS: Final = 8
-_MAX_DETAILS_BYTES: Final = 3_584
+_MAX_DETAILS_BYTES: Final = 4_096
 
 
 class UsageError(PondSocketError, RuntimeError):
@@ -39,7 +39,7 @@ class InvalidPayload(PondSocketError):  # noqa: N818 - named by what the client 
         self.count = len(details) if count is None else count
         self.details = _bounded(details)
         fields = ", ".join(".".join(map(str, each.loc)) or "payload" for each in self.details)
-        super().__init__(_shortened(f"What was sent does not fit: {fields}", MAX_TEXT_CHARS) + ".")
+        super().__init__(_shortened(f"What was sent does not fit: {fields}", _MAX_TEXT_BYTES) + ".")
 
 
 def _bounded(details: Sequence[Detail]) -> tuple[Detail, ...]:
@@ -48,8 +48,8 @@ def _bounded(details: Sequence[Detail]) -> tuple[Detail, ...]:
     for detail in details[:MAX_DETAILS]:
         short = Detail(
             _shortened_loc(detail.loc),
-            _shortened(detail.msg, MAX_TEXT_CHARS),
-            _shortened(detail.type, _MAX_KEY_CHARS),
+            _shortened(detail.msg, _MAX_TEXT_BYTES),
+            _shortened(detail.type, _MAX_KEY_BYTES),
         )
         size += len(dump_json(short))
         if kept and size > _MAX_DETAILS_BYTES:
@@ -60,12 +60,15 @@ def _bounded(details: Sequence[Detail]) -> tuple[Detail, ...]:
 
 def _shortened_loc(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
     # The client can choose names of fields in it, and the number of levels.
-    keys = [_shortened(key, _MAX_KEY_CHARS) if isinstance(key, str) else key for key in loc]
+    keys = [_shortened(key, _MAX_KEY_BYTES) if isinstance(key, str) else key for key in loc]
     return tuple(keys) if len(keys) <= _MAX_LEVELS else (*keys[:_MAX_LEVELS], "…")
 
 
-def _shortened(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}…"
+def _shortened(text: str, max_bytes: int) -> str:
+    short = text[:max_bytes]
+    while len(dump_json(short)) > max_bytes:
+        short = short[: len(short) * 3 // 4]
+    return text if len(short) == len(text) else f"{short}…"
 
 
 class PondError(PondSocketError):

@@ -22,7 +22,7 @@ from pondsocket._environment import Environment
 from pondsocket._state.request import Refusal
 
 from .lanes import Handle, Lanes, PendingMessage
-from .limits import ERRORS_PER_MESSAGE, MIN_COUNTED_BYTES, MessageLimits, extra_messages
+from .limits import ERRORS_PER_MESSAGE, MIN_COUNTED_BYTES, MessageLimits, extra_messages, is_event
 from .membership import SessionOwner
 
 _BROADCAST: Final = ClientActions.BROADCAST
@@ -93,12 +93,12 @@ class Inbound(Generic[S]):
             self._refuse(replies.rate_limited(message, wait), message)
             self._count_refusal()
             return None
-        if isinstance(message, Ping):
-            self._session.send(replies.pong(message))
-            return None
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
         if size > MIN_COUNTED_BYTES:
             limits.charge(message, extra_messages(data))
+        if isinstance(message, Ping):
+            self._session.send(replies.pong(message))
+            return None
         lanes = self.lanes
         if lanes.messages >= lanes.max_messages or lanes.bytes + size > lanes.max_bytes:
             self._refuse(replies.busy(message), message)
@@ -157,7 +157,9 @@ class Inbound(Generic[S]):
         if (sizes := limits.sizes(messages, body)) is None:
             return self._too_long()
         if len(body) > MIN_COUNTED_BYTES:
-            limits.charge(messages[0], extra_messages(body))
+            # Of an array of both kinds all counts as events, whatever comes first in it.
+            kind = next((each for each in messages if is_event(each)), messages[0])
+            limits.charge(kind, extra_messages(body))
         # Pings wait for nothing, so they need no room.
         waiting = [
             (each, size)

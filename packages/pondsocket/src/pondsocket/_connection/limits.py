@@ -112,8 +112,8 @@ class MessageLimits:
         Returns:
             0.0, or the seconds until all may come.
         """
-        controls = sum(map(_is_control, messages))
-        events = len(messages) - controls
+        events = sum(map(is_event, messages))
+        controls = len(messages) - events
         wait = 0.0
         if controls and self.controls is not None:
             wait = self.controls.take(now, controls)
@@ -125,7 +125,7 @@ class MessageLimits:
 
     def charge(self, request: ClientMessage | Ping, messages: int) -> None:
         """Charge a request as `messages` more messages, even if the rate does not allow them."""
-        bucket = self.controls if _is_control(request) else self.events
+        bucket = self.events if is_event(request) else self.controls
         if bucket is not None and messages:
             bucket.charge(messages)
 
@@ -145,8 +145,9 @@ def extra_messages(data: str | bytes) -> int:
     return (data.count(b"[") + data.count(b"{")) // CONTAINERS_PER_MESSAGE
 
 
-def _is_control(message: ClientMessage | Ping) -> bool:
-    return isinstance(message, Ping) or message.action is not ClientActions.BROADCAST
+def is_event(message: ClientMessage | Ping) -> bool:
+    """Return whether a message counts against the rate of events."""
+    return isinstance(message, ClientMessage) and message.action is ClientActions.BROADCAST
 
 
 def _bucket(rate: float | None, burst: int, now: float) -> TokenBucket | None:

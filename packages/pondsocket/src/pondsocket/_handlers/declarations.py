@@ -11,7 +11,16 @@ from pondsocket._runtime.functions import peel
 
 from .defaults import EMPTY, fits, is_left_to_the_class, is_value
 from .dependencies import Dependency
-from .marks import Fail, alias_of, check_mark, check_within, is_documentation, refuse, type_name
+from .marks import (
+    Fail,
+    alias_of,
+    check_mark,
+    check_within,
+    holds_mark,
+    is_documentation,
+    refuse,
+    type_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ def _check_default(name: str, hint: Any, default: Any, fail: Fail) -> None:
         return
     if default is ...:
         fail(f"'{name}' has `...` as its default; without a default the client must send it")
-    if not is_value(hint, default):
+    if not is_value(hint, default) or holds_mark(default):
         refuse(f"'{name}' has the default", default, name, hint, fail)
     if fits(hint, default):
         return

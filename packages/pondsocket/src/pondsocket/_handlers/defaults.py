@@ -20,10 +20,12 @@ EMPTY: Final = Parameter.empty
 UNTYPED: Final = (EMPTY, Any, object)
 
 _PLAIN: Final = (
-    *(type(None), int, float, complex, str, bytes, bytearray, Decimal, Fraction, UUID, PurePath),
-    *(date, time, timedelta, tzinfo, Enum, re.Pattern),
-    *(list, tuple, set, frozenset, dict, deque, MappingProxyType),
+    *(type(None), int, float, complex, bytes, bytearray, Decimal, Fraction, UUID, PurePath),
+    *(date, time, timedelta, tzinfo, Enum, re.Pattern, MappingProxyType),
 )
+# A mark may be of a class that inherits from one of these; a value seldom is.
+_PLAIN_ITSELF: Final = (str, list, tuple, set, frozenset, dict, deque)
+_OF_PYTHON: Final = {"builtins", "collections"}
 LEFT_TO_THE_CLASS: Final = object()
 # What the signature of a class shows for a default that the class itself makes.
 _FACTORIES: Final = {
@@ -43,12 +45,14 @@ def is_value(hint: Any, default: object) -> bool:
     """Return whether a default is plain, or of a class that the type names."""
     if isinstance(default, _PLAIN):
         return True
+    if isinstance(default, _PLAIN_ITSELF) and type(default).__module__ in _OF_PYTHON:
+        return True
     for option in options_of(hint):
         kind = get_origin(option) or option
         if isclass(default) or isroutine(default):
             if kind is type or is_callable_type(option):
                 return True
-        elif kind is not object and kind in type(default).__mro__:
+        elif kind not in (object, *_PLAIN_ITSELF) and kind in type(default).__mro__:
             return True
     return False
 

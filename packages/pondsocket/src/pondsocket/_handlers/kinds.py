@@ -104,4 +104,5 @@ LEAVE: Final = Kind[LeaveContext](
     finish=_fail_or_ignore,
     # The connection has ended; all leaves of one user use one share of the threads.
     place=lambda ctx: (ctx.channel.owner.environment, ctx.user.id),
+    patient=True,
 )

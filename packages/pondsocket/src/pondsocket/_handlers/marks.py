@@ -13,15 +13,17 @@ from typing import (
     Any,
     Final,
     Literal,
+    NewType,
     NoReturn,
     TypeAlias,
+    TypeVar,
     get_args,
     get_origin,
     get_type_hints,
 )
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo, ModelPrivateAttr
 
 from pondsocket._runtime.functions import is_alias, name_of, options_of
 
@@ -35,6 +37,8 @@ _READ_BY_PYDANTIC: Final = ("__get_pydantic_core_schema__", "__get_pydantic_json
 _GROUPED: Final = "__is_annotated_types_grouped_metadata__"  # several marks in one
 _OF_FIELDS: Final = ("_field_defaults", "__required_keys__")  # a NamedTuple, a TypedDict
 _PYDANTIC: Final = {"annotated_types", "pydantic", "pydantic_core"}
+# Of pydantic, and read by it, but not beside a type.
+_NO_MARKS: Final = (BaseModel, ModelPrivateAttr, TypeAdapter)
 _DOCUMENTATION: Final = {
     (package, name)
     for package in ("_py_warnings", "annotated_doc", "typing", "typing_extensions", "warnings")
@@ -76,7 +80,7 @@ def is_documentation(mark: object) -> bool:
     """Return whether a mark is for readers only."""
     # pydantic's own `conint()` leaves None in the place of limits that were not given.
     kind = type(mark)
-    return isinstance(mark, str | None) or (_root(kind), kind.__name__) in _DOCUMENTATION
+    return kind is str or mark is None or (_root(kind), kind.__name__) in _DOCUMENTATION
 
 
 def alias_of(field: FieldInfo) -> object:
@@ -91,6 +95,15 @@ def is_mark(value: object) -> bool:
     return any(
         _root(each) in _FRAMEWORKS and each.__name__ in _INJECTORS for each in type(value).__mro__
     )
+
+
+def holds_mark(value: object) -> bool:
+    """Return whether it is certainly a mark, or a list or dict that holds one."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(holds_mark, value))
+    return is_mark(value)
 
 
 def check_mark(name: str, hint: Any, mark: object, fail: Fail) -> None:
@@ -146,9 +159,12 @@ def _is_injected(mark: object) -> bool:
 def _is_pydantics(mark: Any) -> bool:
     if isinstance(mark, FieldInfo):
         return type(mark) is FieldInfo  # a subclass means more than pydantic reads
-    if _is_injected(mark):
+    if _is_injected(mark) or isinstance(mark, _NO_MARKS):
         return False
-    if _root(type(mark)) in _PYDANTIC or any(hasattr(mark, name) for name in _READ_BY_PYDANTIC):
+    is_read = any(hasattr(mark, name) for name in _READ_BY_PYDANTIC)
+    if inspect.isclass(mark):
+        return is_read and not issubclass(mark, _NO_MARKS)
+    if is_read or _root(type(mark)) in _PYDANTIC:
         return True
     return hasattr(mark, _GROUPED) and all(map(_is_pydantics, mark))
 
@@ -169,8 +185,8 @@ def _marks_within(
         return
     seen[key] = hint  # kept alive, or another type could get its id
     kind = get_origin(hint) or hint
-    if is_alias(kind):
-        yield from _marks_within(kind.__value__, place, seen)
+    for inner in _stands_for(kind):
+        yield from _marks_within(inner, place, seen)
     if kind is Annotated:
         yield from ((place, each) for each in hint.__metadata__ if not place or _is_injected(each))
         yield from _marks_within(hint.__origin__, place, seen)
@@ -184,6 +200,18 @@ def _marks_within(
             if not is_value(inner, default) and (_is_injected(default) or not fits(inner, default)):
                 yield field, default
             yield from _marks_within(inner, field, seen)
+
+
+def _stands_for(kind: Any) -> Iterator[Any]:
+    """Yield the types that pydantic reads in the place of an alias, a NewType or a TypeVar."""
+    if is_alias(kind):
+        yield kind.__value__
+    if isinstance(kind, NewType):
+        yield kind.__supertype__
+    if isinstance(kind, TypeVar):
+        yield from kind.__constraints__
+        default = getattr(kind, "__default__", None)
+        yield from (each for each in (kind.__bound__, default) if each is not None)
 
 
 def _fields_of(kind: Any) -> Iterator[tuple[str, Any, object, list[object]]]:

@@ -72,6 +72,7 @@ class Kind(Generic[C]):
         place: Returns the pond's environment, and the owner whose share of the worker threads is
             used.
         abandon: Whether a thread may be left behind when a time limit ends the handler.
+        patient: Whether it waits for a thread where others are refused: it has no client to tell.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Kind(Generic[C]):
     finish: Callable[[C, object], Awaitable[None]]
     place: Callable[[C], tuple[Environment, Hashable]]
     abandon: bool = False
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ class TypedHandler(Generic[C]):
         environment, owner = kind.place(context)
         threads, abandon = environment.threads, kind.abandon
         if self._keeps_thread:
-            async with threads.keep(owner, abandon=abandon) as kept:
+            async with threads.keep(owner, abandon=abandon, patient=kind.patient) as kept:
                 return await self._run(context, read, PlainCalls(kept.call))
         plain = PlainCalls(partial(threads.run, owner, abandon=abandon))
         if self._is_one_call:
@@ -234,20 +234,45 @@ async def _take(
         return await call()
     if form is Form.PLAIN:
         return await plain.call(call)
-    manager: AbstractContextManager[Any] = call()
-    value = await plain.call(manager.__enter__)
+    manager = _Entered(call())
+    # Before it is entered: a cancellation may leave the thread behind in the middle of that.
     stack.push_async_exit(partial(_leave, plain, manager))
-    return value
+    return await plain.call(manager.enter)
+
+
+class _Entered:
+    """A context manager that is left only if it was entered."""
+
+    __slots__ = ("_is_entered", "_manager")
+
+    def __init__(self, manager: AbstractContextManager[Any]) -> None:
+        self._manager = manager
+        self._is_entered = False
+
+    def enter(self) -> object:
+        """Enter it, in the thread that leaves it later."""
+        value: object = self._manager.__enter__()
+        self._is_entered = True
+        return value
+
+    def leave(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Leave it. True if it has handled the exception."""
+        return self._is_entered and self._manager.__exit__(exc_type, exc, traceback)
 
 
 async def _leave(
     plain: PlainCalls,
-    manager: AbstractContextManager[Any],
+    manager: _Entered,
     exc_type: type[BaseException] | None,
     exc: BaseException | None,
     traceback: TracebackType | None,
 ) -> bool:
     # The clean-up also runs after a cancellation, which no generator may swallow.
     with anyio.CancelScope(shield=True):
-        is_handled = await plain.call(partial(manager.__exit__, exc_type, exc, traceback))
+        is_handled = await plain.call(partial(manager.leave, exc_type, exc, traceback))
     return bool(is_handled) and isinstance(exc, Exception)

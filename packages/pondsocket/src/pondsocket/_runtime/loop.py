@@ -41,13 +41,16 @@ def failure_of(error: BaseException) -> BaseException:
 
 
 def _cancellation() -> tuple[type[BaseException], ...]:
-    """Return the class of the running task's cancellation, if one may be under way."""
+    """Return the classes that may be the running task's cancellation."""
+    trio: Any = sys.modules.get("trio")
+    # Always the task's own: no code can raise or catch one of another task.
+    classes = () if trio is None else (trio.Cancelled,)
     if _running_loop() is False:
-        trio: Any = sys.modules.get("trio")
-        return () if trio is None else (trio.Cancelled,)  # each of them is the task's own
+        return classes
     asyncio: Any = sys.modules["asyncio"]
     task = asyncio.current_task()
-    return (asyncio.CancelledError,) if task is not None and task.cancelling() else ()
+    is_cancelled = task is not None and task.cancelling()
+    return (asyncio.CancelledError, *classes) if is_cancelled else classes
 
 
 def _running_loop() -> object:

@@ -34,6 +34,9 @@ _GONE: Final = object()
 Changes: TypeAlias = list[tuple[ContextVar[Any], Any]]
 """Context variables and their new values."""
 
+Tokens: TypeAlias = dict[ContextVar[Any], Token[Any]]
+"""How each variable becomes what it was before it was set first."""
+
 
 class FairLimiter:
     """Limits how many calls run at once, in total and for one owner.
@@ -154,14 +157,19 @@ class Threads:
         return await self._run(limiter, owner, function, abandon=abandon)
 
     @asynccontextmanager
-    async def keep(self, owner: Hashable, *, abandon: bool) -> AsyncIterator["KeptThread"]:
+    async def keep(
+        self, owner: Hashable, *, abandon: bool, patient: bool = False
+    ) -> AsyncIterator["KeptThread"]:
         """Keep a thread for one message.
+
+        Args:
+            patient: Whether to wait for a thread where all are in use.
 
         Raises:
             PondError: 503; the limit of kept threads is reached.
         """
         limiter = self._of_this_loop().kept
-        if limiter.is_full:
+        if limiter.is_full and not patient:
             self._log_full_once()
             raise PondError("The server has no thread left for this; try again.", 503)
         self._is_full_logged = False
@@ -184,39 +192,21 @@ class Threads:
     async def _serve(
         self, limiter: FairLimiter, owner: Hashable, kept: "KeptThread", abandon: bool
     ) -> None:
-        # Shielded, because the message waits for its calls, unless they can be abandoned.
-        with anyio.CancelScope(shield=not abandon):
-            await self._run(limiter, owner, kept.serve, abandon=abandon)
+        try:
+            # Shielded, because the message waits for its calls, unless they can be abandoned.
+            with anyio.CancelScope(shield=not abandon):
+                await self._run(limiter, owner, kept.serve, abandon=abandon)
+        except Exception as error:  # noqa: BLE001 - raised where the message waits for its calls
+            kept.fail(error)
 
     async def _run(
         self, limiter: FairLimiter, owner: Hashable, function: Callable[[], T], *, abandon: bool
     ) -> T:
-        release = partial(limiter.release, owner)
-        if not abandon:
-            try:
-                return await self._in_thread(partial(_call, function))
-            finally:
-                release()
-        # The thread may outlive the task that waits for it. Then the end of the thread releases the
-        # place.
-        claim = threading.Lock()
-        work = partial(self._claim, claim, function, release)
+        place = _Place(self._loop, partial(limiter.release, owner))
         try:
-            return await self._in_thread(work, abandon=True)
-        except BaseException:
-            if claim.acquire(blocking=False):  # the call has not begun, and will not
-                release()
-            raise
-
-    def _claim(
-        self, claim: threading.Lock, function: Callable[[], T], release: Callable[[], None]
-    ) -> T:
-        if not claim.acquire(blocking=False):
-            raise RuntimeError("The message does not wait for this call any more.")
-        try:
-            return _call(function)
+            return await self._in_thread(partial(place.call, function), abandon=abandon)
         finally:
-            self._loop.call_soon(release)
+            place.leave()
 
     async def _in_thread(self, function: Callable[[], T], *, abandon: bool = False) -> T:
         return await anyio.to_thread.run_sync(
@@ -245,6 +235,46 @@ class Threads:
             )
 
 
+class _Place:
+    """A call's place in a limiter: given back when neither the task nor the thread needs it.
+
+    A thread may outlive the task that waits for it: a call can be abandoned, and a native
+    cancellation of asyncio passes every shield.
+    """
+
+    __slots__ = ("_is_left", "_lock", "_loop", "_release", "_runs")
+
+    def __init__(self, loop: Loop, release: Callable[[], None]) -> None:
+        self._loop = loop
+        self._release = release
+        self._lock = threading.Lock()
+        self._runs = False
+        self._is_left = False
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Make the call, in the thread."""
+        with self._lock:
+            if self._is_left:
+                raise RuntimeError("The message does not wait for this call any more.")
+            self._runs = True
+        try:
+            return _call(function)
+        finally:
+            with self._lock:
+                self._runs = False
+                is_left = self._is_left
+            if is_left:
+                self._loop.call_soon(self._release)
+
+    def leave(self) -> None:
+        """Stop waiting for the call, in the event loop."""
+        with self._lock:
+            self._is_left = True
+            runs = self._runs
+        if not runs:
+            self._release()
+
+
 class KeptThread:
     """A thread that makes one call after another, until `let_go`."""
 
@@ -252,6 +282,8 @@ class KeptThread:
         self._loop = loop
         self._abandon = abandon
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._returned: anyio.Event | None = None  # set when the latest call is over
+        self._failure: Exception | None = None
         self.is_abandoned = False
 
     def serve(self) -> None:
@@ -263,9 +295,17 @@ class KeptThread:
         """End the thread after the calls that are queued."""
         self._calls.put(None)
 
+    def fail(self, error: Exception) -> None:
+        """Let calls raise this: the thread could not start, or has ended."""
+        self._failure = error
+        if self._returned is not None:
+            self._returned.set()
+
     async def call(self, function: Callable[[], T]) -> T | None:
         """Call a plain function there. None if the thread was abandoned in an earlier call."""
-        event = anyio.Event()
+        if self._failure is not None:
+            raise self._failure
+        event = self._returned = anyio.Event()
         results: list[T] = []
         failures: list[BaseException] = []
 
@@ -288,6 +328,8 @@ class KeptThread:
             raise
         if failures:
             raise failures.pop()
+        if self._failure is not None:
+            raise self._failure
         return results.pop()
 
 
@@ -298,13 +340,15 @@ class PlainCalls:
     resets its variable only in the context that it comes from, so each context has its own tokens.
     """
 
-    __slots__ = ("_context", "_run", "_seen", "_tokens")
+    __slots__ = ("_context", "_given", "_run", "_seen", "_taken")
 
     def __init__(self, run: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
         self._run = run
         self._context: Context | None = None
         self._seen = copy_context()
-        self._tokens: dict[ContextVar[Any], Token[Any]] = {}
+        # The tokens of what was set first: here for the plain calls, and for the task.
+        self._given: Tokens = {}
+        self._taken: Tokens = {}
 
     async def call(self, function: Callable[[], T]) -> T:
         """Call a plain function in a thread."""
@@ -313,29 +357,29 @@ class PlainCalls:
         try:
             result: T = await self._run(partial(self._call, function, given, made))
         finally:
-            for variable, value in made:
-                self._take_over(variable, value)
+            _apply(made, self._taken)
             self._seen = copy_context()
         return result
 
     def _call(self, function: Callable[[], T], given: Changes, made: Changes) -> T:
         context = self._context
-        if context is None:  # the first call: the thread has a copy of the task's context
-            context = self._context = copy_context()
-        for variable, value in given:
-            if value is not _GONE:
-                context.run(variable.set, value)
+        if context is None:  # the first call: the thread's own context is a copy of the task's
+            context = self._context = self._seen.copy()
+            given = [*_changes(self._seen, copy_context()), *given]
+        context.run(_apply, given, self._given)
         before = context.copy()
         try:
             return context.run(function)
         finally:
             made += _changes(before, context)
 
-    def _take_over(self, variable: ContextVar[Any], value: object) -> None:
+
+def _apply(changes: Changes, tokens: Tokens) -> None:
+    for variable, value in changes:
         if value is not _GONE:
             token = variable.set(value)
-            self._tokens.setdefault(variable, token)
-        elif (first := self._tokens.pop(variable, None)) is not None:
+            tokens.setdefault(variable, token)
+        elif (first := tokens.pop(variable, None)) is not None:
             variable.reset(first)
 
 
@@ -351,6 +395,6 @@ def _changes(before: Context, after: Context) -> Changes:
 def _call(function: Callable[[], T]) -> T:
     try:
         return function()
-    except KeyboardInterrupt as error:
-        # In the event loop it would end the process, which a thread must not decide.
-        raise RuntimeError("A plain function has raised KeyboardInterrupt.") from error
+    except (GeneratorExit, KeyboardInterrupt) as error:
+        # In the event loop these close the task, or end the process: a thread must not decide that.
+        raise RuntimeError(f"A plain function has raised {type(error).__name__}.") from error
