@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -26,7 +27,7 @@ from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
 from pondsocket_common import Fault, Refused
 
 from tests.core.members import member, settled
-from tests.core.ponds import ROOM, PondSetup, build
+from tests.core.ponds import ROOM, UNLIMITED, PondSetup, build
 
 WAIT = 5.0
 
@@ -117,7 +118,7 @@ async def test_the_thread_of_a_join_that_was_given_up_counts_until_it_ends() -> 
         else:
             ctx.accept()
 
-    options = Options(max_threads=1, join_timeout=0.05)
+    options = replace(UNLIMITED, max_threads=1, join_timeout=0.05)
     setup = build(join, options=options)
     try:
         async with connect(setup.pond, "/socket") as ann:
@@ -153,7 +154,8 @@ async def test_one_message_more_than_there_are_kept_threads_is_refused(
     async def admit(ctx: ConnectionContext, user: str = "", _: None = Depends(holds)) -> None:
         ctx.accept(user_id=user)
 
-    setup = build(options=Options(max_kept_threads=2))
+    # It is asked again and again, as a thread ends when it ends.
+    setup = build(options=replace(UNLIMITED, max_kept_threads=2))
     setup.lobby.on_message("slow", slow, concurrent=True)
     setup.endpoint.create_channel("/held/:id", join)
     setup.pond.create_endpoint("/held", admit)
@@ -283,16 +285,16 @@ async def test_a_thread_counts_until_it_ends_whatever_cancels_its_task(anyio_bac
     latch = Latch()
     threads = Threads(Options(max_threads=2, max_connection_threads=2), loop := Loop())
     loop.enter()
-    for _ in range(3):
+    for attempt in range(3):
         tasks = [
             asyncio.create_task(threads.run("ann", latch.wait, abandon=False)) for _ in range(2)
         ]
+        if attempt == 0:
+            await latch.until(2)
         await settled()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    await latch.until(2)
-    await settled()
     assert not latch.entered.acquire(blocking=False)
     latch.open()
     with anyio.fail_after(WAIT):
