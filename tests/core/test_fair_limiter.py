@@ -4,7 +4,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
-from pondsocket._runtime.threads import FairLimiter
+from pondsocket._runtime.fair_limiter import FairLimiter
 
 from tests.core.members import settled
 

@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any
 
 import pytest
-from pondsocket import EventContext, JoinContext, Options
+from pondsocket import Depends, EventContext, JoinContext, Options
 from pondsocket._delivery import replies
 from pondsocket._errors import InvalidPayload
 from pondsocket.testing import FakeClock, MemoryPeer, connect
@@ -137,6 +137,24 @@ async def test_single_fields_that_do_not_fit_are_counted_together() -> None:
         assert details is not None
         assert details[0] == Detail(("a",), "300 values do not fit", "too_many")
         assert details[1].loc == ("b", 0)
+
+
+async def test_a_field_that_several_functions_ask_for_counts_once() -> None:
+    setup = build()
+
+    def again(a: dict[str, int]) -> None:
+        raise AssertionError
+
+    async def ask(a: dict[str, int], _: None = Depends(again)) -> None:
+        raise AssertionError
+
+    setup.lobby.on_message("ask", ask)
+    # Names so long that they look the same once they are cut.
+    names = {"k" * 500 + str(n): "x" for n in range(9)}
+    async with member(setup, "ann") as ann:
+        answer = await ann.answer(ann.send("BROADCAST", ROOM, "ask", {"a": names}))
+        assert isinstance(answer.payload, Fault)
+        assert answer.payload.error_count == 9
 
 
 async def test_the_longest_names_around_it_keep_the_answer_below_the_bound() -> None:

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from pondsocket._errors import InvalidPayload, UsageError
 from pondsocket._runtime.functions import Form
 from pondsocket._runtime.loop import failure_of
-from pondsocket._runtime.threads import PlainCalls
+from pondsocket._runtime.plain_calls import PlainCalls
 
 from .parameters import PAYLOAD, Callee, Inspector, Kind, validated
 
@@ -160,8 +160,8 @@ class TypedHandler(Generic[C]):
         """Read each function's arguments from the message, before any function is called."""
         params = self._kind.params(context)
         values = {} if self._kind.fields is None else self._kind.fields(context)
-        faults: dict[tuple[object, ...], Detail] = {}
-        count = 0
+        details: dict[tuple[object, ...], Detail] = {}
+        counts: dict[str, int] = {}  # by field: one that several functions ask for counts once
         read: dict[Callee, Arguments] = {}
         for callee in self._callees:
             arguments = read[callee] = {path.name: path.read(params) for path in callee.paths}
@@ -172,13 +172,11 @@ class TypedHandler(Generic[C]):
                     continue
                 try:
                     arguments[each.name] = each.read(values)
-                except InvalidPayload as fault:
-                    known = len(faults)
-                    faults.update({(*detail.loc, detail.type): detail for detail in fault.details})
-                    # A field that several functions ask for counts once.
-                    count += fault.count - len(fault.details) + len(faults) - known
-        if faults:
-            raise InvalidPayload([*faults.values()], count)
+                except InvalidPayload as error:
+                    details.update({(*detail.loc, detail.type): detail for detail in error.details})
+                    counts[each.name] = max(error.count, counts.get(each.name, 0))
+        if counts:
+            raise InvalidPayload([*details.values()], sum(counts.values()))
         return read
 
     def _steps(

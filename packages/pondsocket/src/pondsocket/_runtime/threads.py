@@ -9,13 +9,11 @@ never waits for another thread. A pool of connections may be smaller than the nu
 import logging
 import math
 import threading
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
-from contextvars import Context, ContextVar, Token, copy_context
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -24,99 +22,12 @@ import anyio.to_thread
 from pondsocket._errors import PondError
 from pondsocket._options import Options
 
+from .fair_limiter import FairLimiter
 from .loop import Loop
 
 T = TypeVar("T")
 
 _log: Final = logging.getLogger("pondsocket.handlers")
-_GONE: Final = object()
-
-Changes: TypeAlias = list[tuple[ContextVar[Any], Any]]
-"""Context variables and their new values."""
-
-Tokens: TypeAlias = dict[ContextVar[Any], Token[Any]]
-"""How each variable becomes what it was before it was set first."""
-
-
-class FairLimiter:
-    """Limits how many calls run at once, in total and for one owner.
-
-    Owners that wait take turns, however many calls each of them makes.
-
-    Args:
-        total: How many calls may run at once.
-        each: How many of them may be of one owner.
-    """
-
-    __slots__ = ("_each", "_ready", "_running", "_total", "_used", "_waiting")
-
-    def __init__(self, total: int, each: int) -> None:
-        self._total = total
-        self._each = each
-        self._running = 0
-        self._used: dict[Hashable, int] = {}
-        self._waiting: dict[Hashable, deque[anyio.Event]] = {}
-        # The waiting owners that are below their own limit, the next one first.
-        self._ready: OrderedDict[Hashable, None] = OrderedDict()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether as many calls run as the total allows."""
-        return self._running >= self._total
-
-    async def acquire(self, owner: Hashable) -> None:
-        """Wait for a place."""
-        # While a place is free, no owner is ready: `release` hands out every free place.
-        if not self.is_full and self._is_below(owner):
-            self._take(owner)
-            return
-        event = anyio.Event()
-        self._waiting.setdefault(owner, deque()).append(event)
-        if self._is_below(owner):
-            self._ready[owner] = None
-        try:
-            await event.wait()
-        except BaseException:
-            if event.is_set():  # cancelled in the same loop turn in which it got its place
-                self.release(owner)
-            else:
-                self._forget(owner, event)
-            raise
-
-    def release(self, owner: Hashable) -> None:
-        """Give a place back."""
-        self._running -= 1
-        self._used[owner] -= 1
-        if not self._used[owner]:
-            del self._used[owner]
-        if owner in self._waiting:
-            self._ready[owner] = None
-        while self._ready and not self.is_full:
-            self._hand_out()
-
-    def _hand_out(self) -> None:
-        owner, _ = self._ready.popitem(last=False)
-        self._take(owner)
-        queue = self._waiting[owner]
-        queue.popleft().set()
-        if not queue:
-            del self._waiting[owner]
-        elif self._is_below(owner):
-            self._ready[owner] = None
-
-    def _is_below(self, owner: Hashable) -> bool:
-        return self._used.get(owner, 0) < self._each
-
-    def _take(self, owner: Hashable) -> None:
-        self._running += 1
-        self._used[owner] = self._used.get(owner, 0) + 1
-
-    def _forget(self, owner: Hashable, event: anyio.Event) -> None:
-        queue = self._waiting[owner]
-        queue.remove(event)
-        if not queue:
-            del self._waiting[owner]
-            self._ready.pop(owner, None)
 
 
 class _Limiters(NamedTuple):
@@ -331,65 +242,6 @@ class KeptThread:
         if self._failure is not None:
             raise self._failure
         return results.pop()
-
-
-class PlainCalls:
-    """Makes the plain calls of one message, all in one context.
-
-    Changes that `async` steps make in the task's context are copied into it, and back. A token
-    resets its variable only in the context that it comes from, so each context has its own tokens.
-    """
-
-    __slots__ = ("_context", "_given", "_run", "_seen", "_taken")
-
-    def __init__(self, run: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
-        self._run = run
-        self._context: Context | None = None
-        self._seen = copy_context()
-        # The tokens of what was set first: here for the plain calls, and for the task.
-        self._given: Tokens = {}
-        self._taken: Tokens = {}
-
-    async def call(self, function: Callable[[], T]) -> T:
-        """Call a plain function in a thread."""
-        given = _changes(self._seen, copy_context())
-        made: Changes = []
-        try:
-            result: T = await self._run(partial(self._call, function, given, made))
-        finally:
-            _apply(made, self._taken)
-            self._seen = copy_context()
-        return result
-
-    def _call(self, function: Callable[[], T], given: Changes, made: Changes) -> T:
-        context = self._context
-        if context is None:  # the first call: the thread's own context is a copy of the task's
-            context = self._context = self._seen.copy()
-            given = [*_changes(self._seen, copy_context()), *given]
-        context.run(_apply, given, self._given)
-        before = context.copy()
-        try:
-            return context.run(function)
-        finally:
-            made += _changes(before, context)
-
-
-def _apply(changes: Changes, tokens: Tokens) -> None:
-    for variable, value in changes:
-        if value is not _GONE:
-            token = variable.set(value)
-            tokens.setdefault(variable, token)
-        elif (first := tokens.pop(variable, None)) is not None:
-            variable.reset(first)
-
-
-def _changes(before: Context, after: Context) -> Changes:
-    changed = [
-        (variable, value)
-        for variable, value in after.items()
-        if before.get(variable, _GONE) is not value
-    ]
-    return changed + [(variable, _GONE) for variable in before if variable not in after]
 
 
 def _call(function: Callable[[], T]) -> T:
