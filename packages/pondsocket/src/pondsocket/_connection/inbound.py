@@ -87,15 +87,16 @@ class Inbound(Generic[S]):
         except InvalidMessage as fault:
             self._refuse_invalid(fault)
             return None
-        is_event = type(message) is ClientMessage and message.action is _BROADCAST
-        bucket = events if is_event else limits.controls
+        # As `is_event`, without the call.
+        is_one = type(message) is ClientMessage and message.action is _BROADCAST
+        bucket = events if is_one else limits.controls
         if bucket is not None and (wait := bucket.take(now)):
             self._refuse(replies.rate_limited(message, wait), message)
             self._count_refusal()
             return None
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-        if size > MIN_COUNTED_BYTES:
-            limits.charge(message, extra_messages(data))
+        if bucket is not None and size > MIN_COUNTED_BYTES:
+            bucket.charge(extra_messages(data))
         if isinstance(message, Ping):
             self._session.send(replies.pong(message))
             return None

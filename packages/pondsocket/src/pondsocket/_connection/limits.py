@@ -126,7 +126,7 @@ class MessageLimits:
     def charge(self, request: ClientMessage | Ping, messages: int) -> None:
         """Charge a request as `messages` more messages, even if the rate does not allow them."""
         bucket = self.events if is_event(request) else self.controls
-        if bucket is not None and messages:
+        if bucket is not None:
             bucket.charge(messages)
 
     def count_refusal(self) -> bool:
