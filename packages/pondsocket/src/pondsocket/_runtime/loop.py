@@ -81,7 +81,8 @@ class Loop:
 
     def __init__(self) -> None:
         self._context: Context | None = None
-        self._thread: int | None = None
+        # Not its number, which a later thread is given again once this one has ended.
+        self._thread: threading.Thread | None = None
         self._native: object = None
         self._soon: Callable[[Callable[[], object]], object] | None = None
         # anyio's own functions ask at each call which library runs, which takes longer than all the
@@ -93,11 +94,11 @@ class Loop:
 
     def enter(self) -> None:
         """Make the running event loop the pond's."""
-        thread, running = threading.get_ident(), _running_loop()
+        thread, running = threading.current_thread(), _running_loop()
         # For tasks that a callback starts in the context of a connection.
         if running is not False and (sniffio := sys.modules.get("sniffio")) is not None:
             sniffio.current_async_library_cvar.set("asyncio")
-        if self._thread == thread and self._native is running:
+        if self._thread is thread and self._native is running:
             return
         # The loop's own thread-safe call, asyncio's or trio's, without an import of either library.
         native: Any = anyio.lowlevel.current_token().native_token
@@ -113,7 +114,7 @@ class Loop:
     @property
     def is_here(self) -> bool:
         """Whether this thread is the loop's."""
-        return self._thread == threading.get_ident()
+        return self._thread is threading.current_thread()
 
     def call_soon(self, function: Callable[[], object]) -> None:
         """Call a function in the loop soon, from any thread. Calls of one thread keep their order.
