@@ -7,6 +7,7 @@ import anyio.lowlevel
 import pytest
 from anyio.from_thread import start_blocking_portal
 from pondsocket import ConnectionContext, History, JoinContext, Options, PondSocket
+from pondsocket._history.memory import MemoryStore
 from pondsocket.testing import FakeClock
 from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi.testing import ASGITestDriver
@@ -73,7 +74,7 @@ async def test_old_histories_end_while_a_single_connection_is_quiet(drain_on_sig
 
     endpoint = pond.create_endpoint("/socket", accept)
     lobby = endpoint.create_channel("/room/:id", refuse, history=History())
-    assert lobby.history_store is not None
+    assert isinstance(lobby.history_store, MemoryStore)
     driver = ASGITestDriver(PondASGIApp(pond, drain_on_signals=drain_on_signals))
     quiet = await driver.connect_websocket("/socket")
     for number in range(3):

@@ -33,6 +33,7 @@ from tests.asgi.asgi_connections import (
     turns,
 )
 from tests.asgi.conftest import Pond, join, say
+from tests.frames import frame_of
 
 pytestmark = pytest.mark.usefixtures("resets")
 
@@ -161,9 +162,8 @@ async def test_what_is_to_end_the_process_is_not_kept_from_it() -> None:
 
 
 def _frame() -> Any:
-    from pondsocket.adapter import Frame
 
-    return Frame(b"{}", "tick")
+    return frame_of(b"{}", "tick")
 
 
 @pytest.mark.parametrize("kind", KINDS)

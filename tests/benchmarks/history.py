@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 
 import anyio
 from pondsocket import PondSocket
-from pondsocket._history.log import Audience, History, HistoryLog
+from pondsocket._history.log import History, HistoryLog
+from pondsocket._history.memory import MemoryStore
 from pondsocket._history.recovery import Recovery, splice
-from pondsocket._history.store import HistoryStore
-from pondsocket_common import Position, ServerActions, ServerMessage, encode_server, fresh_id
+from pondsocket._history.slice import Audience
+from pondsocket_common import Position, dump_json, fresh_id
 from pondsocket_common import fresh_ref as fresh_epoch
 
 from tests.benchmarks._machine import machine
@@ -36,24 +37,16 @@ class Memory(NamedTuple):
     taken_bytes: int
 
 
-def encoded(name: str, payload: dict[str, str], position: Position) -> bytes:
-    """Encode a broadcast with its position, as it is sent."""
-    event = "message"
-    return encode_server(
-        ServerMessage(ServerActions.BROADCAST, event, name, fresh_id(), payload, position)
-    )
-
-
-def fill(histories: HistoryStore, channels: int, payload: dict[str, str]) -> int:
+def fill(histories: MemoryStore, channels: int, payload: dict[str, str]) -> int:
     """Fill the history of each channel to its maximum; return the bytes of the texts."""
     total = 0
     for number in range(channels):
         name = f"/room/{number}"
         log = histories.open(name, 0.0)
         for _ in range(HELD):
-            text = encoded(name, payload, Position(log.epoch, log.top + 1))
+            text = dump_json(payload)
             # A new string each time: decoding a request makes its event's name anew.
-            log.append(text, b"message".decode(), time.monotonic())
+            log.append(b"message".decode(), fresh_id(), text, time.monotonic())
             total += len(text)
     return total
 
@@ -63,7 +56,7 @@ def measure_memory(channels: int, payload: dict[str, str]) -> Memory:
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        histories = HistoryStore(History(size=MESSAGES, ttl=3_600), fresh_epoch)
+        histories = MemoryStore(History(size=MESSAGES, ttl=3_600), fresh_epoch)
         text_bytes = fill(histories, channels, payload)
         after, _ = tracemalloc.get_traced_memory()
     finally:
@@ -80,16 +73,16 @@ def microseconds(seconds: float, times: int) -> float:
 def measure_append(audience: Audience | None, loops: int = LOOPS) -> float:
     """Measure appending to a full history, in microseconds of CPU time."""
     log = HistoryLog(History(), "abcdefgh", 0.0)
-    text, event = b"x" * 200, "message"
+    text, event, fresh = b"x" * 200, "message", fresh_id()
     started = time.process_time()
     for _ in range(loops):
-        log.append(text, event, time.monotonic(), audience)
+        log.append(event, fresh, text, time.monotonic(), audience)
     return microseconds(time.process_time() - started, loops)
 
 
 def measure_open(loops: int = LOOPS) -> float:
     """Measure finding the history of a channel without members, in microseconds of CPU time."""
-    histories = HistoryStore(History(), fresh_epoch)
+    histories = MemoryStore(History(), fresh_epoch)
     started = time.process_time()
     for _ in range(loops):
         histories.open("/room/1", time.monotonic())
@@ -126,7 +119,7 @@ def measure_recovery(loops: int = 2_000) -> float:
     """Measure the recovery of 100 missed messages, in microseconds of CPU time."""
     log = HistoryLog(History(), "abcdefgh", 0.0)
     for _ in range(MESSAGES):
-        log.append(b"x" * 200, "message", 0.0)
+        log.append("message", "", b"x" * 200, 0.0)
     started = time.process_time()
     for _ in range(loops):
         found = splice(log, Position(log.epoch, 0), "ann", is_user_known=True)

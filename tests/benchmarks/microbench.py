@@ -39,6 +39,7 @@ from tests.benchmarks._memory import (
     text_of,
 )
 from tests.benchmarks.apps.pond import pond
+from tests.frames import frame_of
 
 ROUNDS: Final = 15
 MEMBERS: Final = 1_000
@@ -146,7 +147,7 @@ def encode() -> str:
 
 def full(keys: int) -> Prepare:
     """Prepare a case in which a full outbox takes broadcasts, conflated to `keys` keys (0: not)."""
-    kinds = [Frame(ECHO.encode(), "say") for _ in range(max(1, keys))]
+    kinds = [frame_of(ECHO.encode(), "say") for _ in range(max(1, keys))]
     for number, frame in enumerate(kinds):
         frame.channel, frame.droppable = ROOM, True
         frame.conflate_key = ("say", number) if keys else None

@@ -10,15 +10,16 @@ import pytest
 from pondsocket_common import (
     ClientActions,
     ClientMessage,
+    EncodedPayload,
     EncodingError,
     Ping,
+    Position,
     ServerActions,
     ServerMessage,
     decode_client,
     decode_server,
     dump_json,
     encode_client,
-    encode_reply,
     encode_server,
     is_name,
     message_bytes,
@@ -106,9 +107,6 @@ def test_message_bytes_counts_the_whole_message() -> None:
     assert message_bytes(Ping()) == 0
 
 
-ASKED = ClientMessage(ClientActions.BROADCAST, "ask", '/chat/"1"', "r\u00e9", {"q": 1})
-
-
 @pytest.mark.parametrize("event", ["ask", 'a "b"', Event.SAID])
 @pytest.mark.parametrize(
     "payload",
@@ -120,13 +118,16 @@ ASKED = ClientMessage(ClientActions.BROADCAST, "ask", '/chat/"1"', "r\u00e9", {"
         *({"a": object()}, {"a": 2**64}, {1: 2}, {"a": "\ud800"}, {"a": Unwritable()}),
     ],
 )
-def test_a_reply_is_written_as_the_message_that_it_is(event: str, payload: Any) -> None:
-    message = ServerMessage(
-        ServerActions.SYSTEM, event, ASKED.channel_name, ASKED.request_id, payload
-    )
-    assert written(lambda: encode_reply(ASKED, event, payload)) == written(
-        lambda: encode_server(message)
-    )
+@pytest.mark.parametrize("position", [None, Position('e"1', 7)])
+def test_a_payload_that_is_encoded_first_is_written_as_any_other(
+    event: str, payload: Any, position: Position | None
+) -> None:
+    message = ServerMessage(ServerActions.SYSTEM, event, '/chat/"1"', "r\u00e9", payload, position)
+
+    def encode_first() -> bytes:
+        return encode_server(message._replace(payload=EncodedPayload(dump_json(payload))))
+
+    assert written(encode_first) == written(lambda: encode_server(message))
 
 
 def written(encode: Callable[[], bytes]) -> bytes | str:

@@ -22,6 +22,7 @@ from pondsocket import (
     PondSocket,
     ServerMessage,
 )
+from pondsocket._history.log import HistoryLog
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Position, PresenceMode, encode_server
 
@@ -227,6 +228,7 @@ class Player:
         if kept is None or missed < 0:
             return None
         log = kept.open()
+        assert isinstance(log, HistoryLog)
         return Position(log.epoch, max(0, log.top - missed))
 
 

@@ -250,6 +250,6 @@ def test_an_endpoint_has_what_it_was_given(decorated: bool) -> None:
         else pond.create_endpoint("/socket", admit, **keywords)
     )
     assert made.allowed_origins == ("https://b.example",)
-    assert made.subprotocols == ("v1",)
+    assert made.formats.subprotocols == ("v1",)
     assert pond.create_endpoint("/other", admit).allowed_origins == ("https://a.example",)
     assert pond.create_endpoint("/none", admit, allowed_origins=()).allowed_origins == ()

@@ -12,6 +12,7 @@ from tests.core.batching_programs import ManualLoop, batch_by_hand
 from tests.core.members import member, settled
 from tests.core.ponds import ROOM, PondSetup, accept_join, admit, build
 from tests.core.slow_consumers import CountingMetrics
+from tests.frames import frame_of
 
 # --- what waits, and for how long -------------------------------------------------------------
 
@@ -71,9 +72,9 @@ async def test_nor_do_many_replies() -> None:
     loop_turn, taken = LoopTurn(), Taker()
     loop_turn.enable(ManualLoop)
     room = ChannelBatching(lambda: [taken], loop_turn)
-    room.add(Frame(b"1", "tick"))
+    room.broadcast(frame_of(b"1", "tick"))
     for _ in range(65_535):
-        assert room.add_own(Frame(b"2", "answer"), taken)
+        room.send(frame_of(b"2", "answer"), taken)
     assert len(taken.frames) == 65_536
 
 
@@ -102,14 +103,15 @@ def test_the_fault_of_one_room_is_not_the_others() -> None:
     loop_turn.enable(lambda: loop)
     broken, whole = Taker(RuntimeError("broken")), Taker()
     rooms = [ChannelBatching(lambda each=each: [each], loop_turn) for each in (broken, whole)]  # type: ignore[misc]
-    frame = Frame(b"1", "tick")
+    frame = frame_of(b"1", "tick")
     for room in rooms:
-        assert room.add(frame)
+        room.broadcast(frame)
+    assert whole.frames == []
     with pytest.raises(RuntimeError, match="broken"):
         loop.turn()
     loop.turn()
     assert whole.frames == [frame]
-    assert rooms[1].add(frame)
+    rooms[1].broadcast(frame)
     loop.turn()
     assert whole.frames == [frame, frame]
 

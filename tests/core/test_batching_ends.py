@@ -7,6 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import CloseCode, History, JoinContext, OutgoingContext, PondSocket
+from pondsocket._history.log import HistoryLog
 from pondsocket.testing import MemoryPeer
 from pondsocket_common import Position
 
@@ -143,7 +144,7 @@ async def test_who_is_too_slow_for_what_waits_is_out_when_it_leaves_and_counted_
         assert heard(ann) == [1, 2]
     assert setup.lobby.history_store is not None
     log = setup.lobby.history_store.find(ROOM, 0.0)
-    assert log is not None
+    assert isinstance(log, HistoryLog)
     assert not log.is_in_use
 
 

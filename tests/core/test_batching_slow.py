@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from pondsocket import History, Hooks, LeaveReason, PondSocket, User
-from pondsocket.adapter import Frame
 from pondsocket.testing import MemoryPeer
 
 from tests.core.batching_programs import ManualLoop, batch_by_hand
 from tests.core.members import member, settled
 from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, relay
+from tests.frames import frame_of
 
 
 class GoodbyeHooks(Hooks):
@@ -82,12 +82,12 @@ async def test_a_reply_that_waits_elsewhere_is_out_before_a_position_is_taken() 
             assert (await peer.join(other)).event == "ACKNOWLEDGE"
         bob.capacity = 0
         await setup.pond.channel("/socket", other).broadcast("tick")
-        ann.session.memberships[other].send(Frame(b"{}", "answer"))  # type: ignore[attr-defined]
+        ann.session.memberships[other].send_frame(frame_of(b"{}", "answer"))  # type: ignore[attr-defined]
         await setup.pond.channel("/socket", ROOM).broadcast("tock")
         loop.turn()
         await settled()
         frames = [frame for frame in ann._frames if frame.channel == ROOM]
-        assert [frame.event for frame in frames] == ["left", "tock"]
+        assert [frame.message.event for frame in frames] == ["left", "tock"]
         assert [frame.position.offset for frame in frames if frame.position] == [1, 2]
         ann._frames.clear()
 

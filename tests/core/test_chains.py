@@ -12,10 +12,11 @@ from pondsocket.adapter import Frame
 
 from tests.core.members import settled
 from tests.core.ponds import ROOM
+from tests.frames import frame_of
 
 
 def frame(text: str) -> Frame:
-    return Frame(text.encode(), "say")
+    return frame_of(text.encode(), "say")
 
 
 class Wire:
@@ -28,11 +29,14 @@ class Wire:
         self.missed: list[int | str] = []
 
     def offer(self, frame: Frame) -> bool:
-        self.sent.append(frame.json)
+        self.sent.append(frame.encoded)
         return True
 
-    def send(self, frame: Frame) -> None:
+    def send_frame(self, frame: Frame) -> None:
         self.offer(frame)
+
+    def overflow(self) -> None:
+        raise AssertionError("it takes everything")
 
     def dropped(self, frames: int) -> None:
         self.missed.append(frames)

@@ -15,6 +15,7 @@ from pondsocket import (
     UsageError,
     conflate,
 )
+from pondsocket._history.memory import MemoryStore
 from pondsocket.testing import FakeClock, connect
 
 from tests.core.histories import (
@@ -171,7 +172,7 @@ async def test_histories_that_are_not_asked_for_end_when_any_client_comes(comes_
     clock = FakeClock()
     setup = build_with_history(clock=clock)
     histories = setup.lobby.history_store
-    assert histories is not None
+    assert isinstance(histories, MemoryStore)
     async with member(setup, "ann", "/room/busy"), reconnect(setup, "bob") as bob:
         await say(setup, 1)
         assert len(histories) == 2
@@ -309,7 +310,7 @@ async def test_to_read_where_nothing_was_said_leaves_nothing_behind() -> None:
     channel = setup.pond.channel("/socket", ROOM)
     assert await channel.history() == []
     assert await channel.history(Position("e1", 0)) is None
-    assert setup.lobby.history_store is not None
+    assert isinstance(setup.lobby.history_store, MemoryStore)
     assert len(setup.lobby.history_store) == 0
 
 

@@ -12,6 +12,7 @@ from pondsocket_common import PresenceEventTypes, PresenceList
 
 from tests.core.members import events, member, members, say, settled
 from tests.core.ponds import ROOM, accept_join, build, join_and_track
+from tests.frames import frame_of
 
 
 class Box:
@@ -39,7 +40,7 @@ class Box:
 
 
 def frame(text: str) -> Frame:
-    return Frame(text.encode(), "say")
+    return frame_of(text.encode(), "say")
 
 
 def test_everyone_gets_the_very_same_frame() -> None:

@@ -18,10 +18,10 @@ def test_each_form_is_made_once() -> None:
 def test_the_forms_say_the_same() -> None:
     made = frame()
 
-    assert made.text.encode() == made.json
-    assert made.size == len(made.json)
-    assert made.sse == b"event: say\ndata: " + made.json + b"\n\n"
-    assert made.sse_unnamed == b"data: " + made.json + b"\n\n"
+    assert made.text.encode() == made.encoded
+    assert made.size == len(made.encoded)
+    assert made.sse == b"event: say\ndata: " + made.encoded + b"\n\n"
+    assert made.sse_unnamed == b"data: " + made.encoded + b"\n\n"
 
 
 def test_what_json_cannot_say_is_an_encoding_error() -> None:

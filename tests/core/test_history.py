@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pondsocket import UsageError
-from pondsocket._history.log import Audience, History, HistoryLog
-from pondsocket._history.store import HistoryStore
+from pondsocket._history.log import History, HistoryLog
+from pondsocket._history.memory import MemoryStore
+from pondsocket._history.slice import Audience
 
 from tests.common.strategies import more
 
@@ -17,7 +18,7 @@ def log_of(count: int = 0, **options: int) -> HistoryLog:
     """Return a history in which this much was said at the time 0."""
     log = HistoryLog(History(**options), "e1", 0.0)
     for number in range(1, count + 1):
-        log.append(b"%d" % number, "said", 0.0)
+        log.append("said", "", b"%d" % number, 0.0)
     return log
 
 
@@ -63,18 +64,18 @@ def test_a_position_that_would_go_before_its_messages_is_refused() -> None:
 def test_offsets_count_from_1_and_the_top_is_0_before() -> None:
     log = log_of()
     assert (log.top, log.first, len(log)) == (0, 1, 0)
-    log.append(b"{}", "said", 0.0)
+    log.append("said", "", b"{}", 0.0)
     assert (log.top, log.first, len(log)) == (1, 1, 1)
 
 
 def test_what_is_said_can_be_read_on_from_any_position() -> None:
     log = log_of(3)
-    assert [(kept.offset, kept.text, kept.event) for kept in log.after(1)] == [
+    assert [(kept.offset, kept.payload, kept.event) for kept in log.after(1)] == [
         (2, b"2", "said"),
         (3, b"3", "said"),
     ]
     assert offsets(log, 3) == []
-    log.append(b"4", "said", 0.0)
+    log.append("said", "", b"4", 0.0)
     assert offsets(log, 3) == [4]
 
 
@@ -88,7 +89,7 @@ def test_the_oldest_go_when_there_are_too_many() -> None:
 def test_more_than_an_eighth_too_many_are_never_held() -> None:
     log = log_of(size=100)
     for _ in range(1_000):
-        log.append(b"", "said", 0.0)
+        log.append("said", "", b"", 0.0)
         assert len(log) <= 112
     assert log_of(7, size=1).first == 7
 
@@ -96,40 +97,40 @@ def test_more_than_an_eighth_too_many_are_never_held() -> None:
 def test_what_is_too_old_goes_but_not_the_position() -> None:
     log = HistoryLog(History(ttl=10), "e1", 0.0)
     for now in (0.0, 5.0, 9.0):
-        log.append(b"x", "said", now)
+        log.append("said", "", b"x", now)
     log.expire(9.9)
     assert offsets(log) == [1, 2, 3]
     log.expire(10.0)
     assert offsets(log) == [2, 3]
     log.expire(1_000.0)
     assert (offsets(log), log.first, log.top, log.byte_count) == ([], 4, 3, 0)
-    log.append(b"x", "said", 1_000.0)
+    log.append("said", "", b"x", 1_000.0)
     assert offsets(log, 3) == [4]
 
 
 def test_what_is_too_large_goes_at_once() -> None:
     log = HistoryLog(History(max_bytes=100), "e1", 0.0)
     for _ in range(5):
-        log.append(b"x" * 40, "said", 0.0)
+        log.append("said", "", b"x" * 40, 0.0)
         assert log.byte_count <= 100
     assert offsets(log) == [4, 5]
-    log.append(b"x" * 101, "said", 0.0)
+    log.append("said", "", b"x" * 101, 0.0)
     assert (offsets(log), log.byte_count, log.top) == ([], 0, 6)
 
 
 def test_a_large_audience_counts_as_well() -> None:
     log = HistoryLog(History(max_bytes=100_000), "e1", 0.0)
     users = tuple(map(str, range(1_000)))
-    log.append(b"x", "said", 0.0, Audience(users))
-    log.append(b"x", "said", 0.0, Audience(users))
+    log.append("said", "", b"x", 0.0, Audience(users))
+    log.append("said", "", b"x", 0.0, Audience(users))
     assert offsets(log) == [2]
 
 
 def test_a_message_to_some_is_for_them_alone_and_one_past_some_for_the_others() -> None:
     log = log_of()
-    log.append(b"1", "said", 0.0)
-    log.append(b"2", "said", 0.0, Audience(("ann", "bea")))
-    log.append(b"3", "said", 0.0, Audience(("ann",), is_exclusion=True))
+    log.append("said", "", b"1", 0.0)
+    log.append("said", "", b"2", 0.0, Audience(("ann", "bea")))
+    log.append("said", "", b"3", 0.0, Audience(("ann",), is_exclusion=True))
     assert offsets(log, user_id="ann") == [1, 2]
     assert offsets(log, user_id="cem") == [1, 3]
     assert offsets(log) == [1, 2, 3]
@@ -139,7 +140,7 @@ def test_a_message_to_some_is_for_them_alone_and_one_past_some_for_the_others() 
 
 def test_the_last_few_are_counted_as_one_user_sees_them() -> None:
     log = log_of(2)
-    log.append(b"3", "said", 0.0, Audience(("ann",)))
+    log.append("said", "", b"3", 0.0, Audience(("ann",)))
     assert offsets(log, log.before_last(2, "ann"), "ann") == [2, 3]
     assert offsets(log, log.before_last(2, "bea"), "bea") == [1, 2]
     assert log.before_last(0) == 3
@@ -149,8 +150,8 @@ def test_the_last_few_are_counted_as_one_user_sees_them() -> None:
 def test_an_event_is_kept_once_and_as_a_plain_name() -> None:
     log = log_of()
     for _ in range(2):
-        log.append(b"", b"a long name".decode(), 0.0)
-    log.append(b"", Names.SAID, 0.0)
+        log.append(b"a long name".decode(), "", b"", 0.0)
+    log.append(Names.SAID, "", b"", 0.0)
     first, second, third = log.after(0)
     assert first.event is second.event
     assert type(third.event) is str
@@ -197,7 +198,7 @@ def test_a_reader_finds_just_what_the_options_say(
         now += passed
         if text_size is not None:
             top += 1
-            log.append(b"x" * text_size, "said", now, audience)
+            log.append("said", "", b"x" * text_size, now, audience)
             kept.append(Said(top, text_size, now, audience))
         else:
             log.expire(now)
@@ -240,8 +241,8 @@ class Epochs:
         return f"e{self.count}"
 
 
-def histories_of(most: int = 100, **options: int) -> HistoryStore:
-    return HistoryStore(History(**options), Epochs(), most=most)
+def histories_of(most: int = 100, **options: int) -> MemoryStore:
+    return MemoryStore(History(**options), Epochs(), most=most)
 
 
 def test_a_history_is_found_by_the_name_of_its_channel() -> None:
@@ -259,10 +260,10 @@ def test_a_position_outlives_the_last_message_and_the_last_member_and_then_a_new
     histories = histories_of(ttl=10, position_ttl=100)
     log = histories.open("/a", 0.0)
     log.enter()
-    log.append(b"x", "said", 5.0)
+    log.append("said", "", b"x", 5.0)
     assert histories.open("/a", 1_000.0) is log
     log.leave(1_000.0)
-    log.append(b"x", "said", 1_050.0)
+    log.append("said", "", b"x", 1_050.0)
     assert histories.find("/a", 1_149.0) is log
     assert (len(log), log.top) == (0, 2)
     assert histories.find("/a", 1_150.0) is None
@@ -285,7 +286,7 @@ def test_the_last_member_counts_from_when_it_left() -> None:
 def test_a_history_that_is_over_ends_without_being_asked_for() -> None:
     histories = histories_of(most=10_000, ttl=10, position_ttl=100)
     for number in range(1_000):
-        histories.open(f"/{number}", 0.0).append(b"x", "said", 0.0)
+        histories.open(f"/{number}", 0.0).append("said", "", b"x", 0.0)
     busy = histories.open("/busy", 0.0)
     busy.enter()
     for now in range(20, 40):

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pondsocket.adapter import Frame, leeway, make_room
+from pondsocket.adapter import leeway, make_room
+
+from tests.frames import frame_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +121,10 @@ def test_the_bytes_of_a_large_newcomer_are_freed_of_many_small_ones() -> None:
 
 
 def test_frames_of_the_real_kind_are_taken() -> None:
-    frames = [Frame(b"{}", "say") for _ in range(3)]
+    frames = [frame_of(b"{}") for _ in range(3)]
     frames[1].droppable, frames[1].channel = True, "/a"
     queue = deque(frames)
-    assert make_room(queue, Frame(b"{}", "say"), 1, 0) == (1, 2)
+    assert make_room(queue, frame_of(b"{}"), 1, 0) == (1, 2)
     assert list(queue) == [frames[0], frames[2]]
 
 

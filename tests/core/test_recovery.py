@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pondsocket._history.log import Audience, History, HistoryLog, Kept
+from pondsocket._history.log import History, HistoryLog
 from pondsocket._history.recovery import (
     READINGS,
     Reading,
@@ -16,6 +16,7 @@ from pondsocket._history.recovery import (
     Verdict,
     splice,
 )
+from pondsocket._history.slice import Audience, Kept
 from pondsocket_common import Position
 
 from tests.common.strategies import more
@@ -28,7 +29,7 @@ def log_of(*audiences: Audience | None, **options: int) -> HistoryLog:
     """Return a history of as many messages of ten bytes."""
     log = HistoryLog(History(**options), "e1", 0.0)
     for audience in audiences:
-        log.append(b"x" * 10, "said", 0.0, audience)
+        log.append("said", "", b"x" * 10, 0.0, audience)
     return log
 
 
@@ -106,7 +107,7 @@ def test_300_messages_are_recovered_and_one_more_is_too_much() -> None:
 def test_a_mebibyte_is_recovered_and_one_byte_more_is_too_much() -> None:
     log = HistoryLog(History(max_bytes=10_000_000), "e1", 0.0)
     for size in (1, 524_288, 524_288):
-        log.append(b"x" * size, "said", 0.0)
+        log.append("said", "", b"x" * size, 0.0)
     assert verdict(log, "e1", 0) is Verdict.TOO_MUCH
     assert verdict(log, "e1", 1) is Verdict.RECOVERED
 
@@ -133,6 +134,9 @@ def test_a_member_that_is_live_outrun_or_gone_stays_so(state: Reading, event: Re
         (Reading.BEHIND, ReadingEvent.LEFT): Reading.GONE,
         (Reading.STALLED, ReadingEvent.ROOM): Reading.BEHIND,
         (Reading.STALLED, ReadingEvent.LEFT): Reading.GONE,
+        (Reading.BEHIND, ReadingEvent.NOT_LEFT): Reading.EARLY,
+        (Reading.EARLY, ReadingEvent.ALL_LEFT): Reading.BEHIND,
+        (Reading.EARLY, ReadingEvent.LEFT): Reading.GONE,
     }.get((state, event))
     assert READINGS.get((state, event)) is expected
 
@@ -163,7 +167,7 @@ def test_what_is_said_while_a_member_reads_is_read_as_well() -> None:
     log = log_of(None, None)
     recovery = Recovery[str](log, 0, "ann")
     first = recovery.take()
-    log.append(b"", "said", 0.0)
+    log.append("said", "", b"", 0.0)
     assert isinstance(first, Kept)
     assert recovered(recovery) == [2, 3]
 
@@ -182,8 +186,8 @@ def test_what_no_history_keeps_waits_behind_the_message_that_was_the_latest() ->
     log = log_of(None, TO_BEA)
     recovery = Recovery[str](log, 0, "ann")
     assert recovery.hold("reply")
-    log.append(b"", "said", 0.0, TO_BEA)
-    log.append(b"", "said", 0.0)
+    log.append("said", "", b"", 0.0, TO_BEA)
+    log.append("said", "", b"", 0.0)
     assert recovery.hold("presence")
     assert recovered(recovery) == [1, "reply", 4, "presence"]
 
@@ -215,7 +219,7 @@ def test_a_member_that_the_history_outruns_is_told_apart_from_one_that_is_live()
     recovery = Recovery[str](log, 0, "ann")
     assert recovery.hold("reply")
     for _ in range(2):
-        log.append(b"", "said", 0.0)
+        log.append("said", "", b"", 0.0)
     assert recovery.take() is None
     assert recovery.state is Reading.OUTRUN
 
@@ -253,7 +257,7 @@ class Play:
 
     def say(self, audience: Audience | None) -> None:
         """Broadcast; a live member gets it as it is sent."""
-        self.log.append(b"x", "said", 0.0, audience)
+        self.log.append("said", "", b"x", 0.0, audience)
         if audience is None or audience.includes("ann"):
             self.due.append(self.log.top)
             if self._is_live:

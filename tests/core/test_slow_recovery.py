@@ -7,6 +7,7 @@ from typing import Any
 import anyio.lowlevel
 import pytest
 from pondsocket import CloseCode, OutgoingContext, Position
+from pondsocket._history.log import HistoryLog
 from pondsocket.testing import MemoryPeer
 
 from tests.core.histories import build_with_history, heard, position_of, reconnect, said, say
@@ -109,7 +110,7 @@ async def test_a_member_that_goes_with_more_waiting_than_it_can_take_is_closed(a
     log = (
         setup.lobby.history_store.find(ROOM, 0.0) if setup.lobby.history_store is not None else None
     )
-    assert log is not None
+    assert isinstance(log, HistoryLog)
     assert not log.is_in_use
 
 

@@ -188,7 +188,7 @@ def test_no_details_can_exceed_the_bound(odd: str) -> None:
     # The longest name of a channel and of a request, and all that is around them.
     names = ("/" + "𝄞" * 254, "𝄞" * 255)
     request = ClientMessage(ClientActions.BROADCAST, "ask", *names, {})
-    assert len(replies.unfit(request, error).json) < LARGEST_ANSWER
+    assert len(encode_server(replies.unfit(request, error))) < LARGEST_ANSWER
     assert error.count == 64
     assert 1 <= len(error.details) <= 10
     assert all(str(part).startswith(("…", odd)) for part in error.details[0].loc)

@@ -1,14 +1,17 @@
 """The wire protocol of PondSocket: messages, their JSON, and Server-Sent Events framing."""
 
-from pondsocket_common._codec.json_values import dump_json
+from pondsocket_common._codec.codec import Codec
+from pondsocket_common._codec.json_values import dump_json, load_json
 from pondsocket_common._codec.names import is_channel_name, is_name
+from pondsocket_common._codec.payload_names import PayloadNames, payload_type
 from pondsocket_common._codec.pond import (
     MAX_BATCH,
+    POND,
+    PondCodec,
     decode_client,
     decode_client_batch,
     decode_server,
     encode_client,
-    encode_reply,
     encode_server,
     message_bytes,
 )
@@ -42,6 +45,7 @@ from ._messages import (
     ClientMessage,
     Connected,
     Detail,
+    EncodedPayload,
     Evicted,
     Fault,
     Goodbye,
@@ -66,6 +70,7 @@ __all__ = [
     "EVENT_STREAM",
     "GATEWAY",
     "MAX_BATCH",
+    "POND",
     "RESERVED_EVENTS",
     "Acknowledged",
     "AllowedOrigins",
@@ -73,8 +78,10 @@ __all__ = [
     "ClientActions",
     "ClientMessage",
     "CloseCode",
+    "Codec",
     "Connected",
     "Detail",
+    "EncodedPayload",
     "EncodingError",
     "ErrorTypes",
     "Evicted",
@@ -86,7 +93,9 @@ __all__ = [
     "NotFound",
     "Origin",
     "Payload",
+    "PayloadNames",
     "Ping",
+    "PondCodec",
     "PondSocketError",
     "Pong",
     "Position",
@@ -109,7 +118,6 @@ __all__ = [
     "decode_server",
     "dump_json",
     "encode_client",
-    "encode_reply",
     "encode_server",
     "fresh_epoch",
     "fresh_id",
@@ -117,9 +125,11 @@ __all__ = [
     "is_channel_name",
     "is_name",
     "is_own_origin",
+    "load_json",
     "message_bytes",
     "parse_cookies",
     "parse_origin",
+    "payload_type",
     "sse_comment",
     "sse_frame",
     "sse_retry",

@@ -183,10 +183,20 @@ class Pong(ServerPayload):
     """The answer to a ping."""
 
 
+class EncodedPayload:
+    """A JSON object of the application that is encoded already, once for all wire formats."""
+
+    __slots__ = ("json",)
+
+    def __init__(self, json: bytes) -> None:
+        self.json = json
+
+
 class ServerMessage(NamedTuple):
     """One message of the server.
 
     Args:
+        payload: The application's JSON object, or one of the server's own types.
         position: Its place in the channel's history, if the channel has one.
     """
 
@@ -194,5 +204,5 @@ class ServerMessage(NamedTuple):
     event: str
     channel_name: str
     request_id: str
-    payload: Payload | ServerPayload
+    payload: Payload | ServerPayload | EncodedPayload
     position: Position | None = None

@@ -9,6 +9,7 @@ from pondsocket_common import (
     ClientActions,
     ClientMessage,
     CloseCode,
+    Codec,
     ErrorTypes,
     Left,
     SystemEvents,
@@ -18,6 +19,7 @@ from pondsocket_common import (
 
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.member import Member
+from pondsocket._connection.formats import Formats
 from pondsocket._connection.session import Session
 from pondsocket._connection.slow_sessions import SlowSessions
 from pondsocket._contexts import ConnectionContext, GatewayContext, JoinContext
@@ -63,8 +65,9 @@ class Endpoint(TakesEvents):
             of the pond's options.
         identity: Returns who makes a request, for instance the user of a session cookie. If it is
             given, a POST or DELETE for an event stream must have the identity that opened it.
-        subprotocols: The WebSocket subprotocols of this endpoint; the first one that a client
-            offers is chosen.
+        codecs: The wire formats that it speaks besides the pond format.
+        subprotocols: Further WebSocket subprotocols; the first one that a client offers is chosen,
+            unless it offers the name of a codec.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Endpoint(TakesEvents):
         *,
         allowed_origins: Collection[str] | None = None,
         identity: Identify | None = None,
+        codecs: Collection[Codec] = (),
         subprotocols: Collection[str] = (),
     ) -> None:
         if not path.startswith("/") and path != "*":
@@ -91,7 +95,7 @@ class Endpoint(TakesEvents):
         self.allowed_origins = tuple(
             environment.options.allowed_origins if allowed_origins is None else allowed_origins
         )
-        self.subprotocols = _checked(path, subprotocols)
+        self.formats = Formats(f"endpoint {path!r}", codecs, subprotocols)
         self._slow_sessions = SlowSessions(environment)
         self._is_full_logged = False
         self._lobbies: PatternMap[Lobby] = PatternMap()
@@ -190,6 +194,9 @@ class Endpoint(TakesEvents):
         """Call the connection handler. Return a Session, or a Refusal."""
         if self._is_full():
             return Refusal(503, "NO_CAPACITY", "There are too many connections.", retry_after=5)
+        chosen = self.formats.choose(request)
+        if isinstance(chosen, Refusal):
+            return chosen
         context = ConnectionContext(request, route, self._environment)
         refusal = await self.admission.decide(context)
         if refusal is not None:
@@ -209,11 +216,9 @@ class Endpoint(TakesEvents):
             assigns=context.assigns,
             greeting=context.replies,
             identity=identity,
-            subprotocol=self._chosen(request.subprotocols) if self.subprotocols else None,
+            subprotocol=chosen.subprotocol,
+            codec=chosen.codec,
         )
-
-    def _chosen(self, offered: tuple[str, ...]) -> str | None:
-        return next((name for name in offered if name in self.subprotocols), None)
 
     def _is_full(self, extra: int = 0) -> bool:
         limit = self._environment.options.max_connections
@@ -362,19 +367,19 @@ class Endpoint(TakesEvents):
         if limit is not None and len(session.memberships) + len(session.scopes) >= limit:
             channels = {*session.memberships, *session.scopes.values()}
             if len(channels - {message.channel_name, None}) >= limit:
-                frame = replies.too_many_channels(message, limit)
-                lobby.answer(session, message.channel_name, frame)
+                answer = replies.too_many_channels(message, limit)
+                lobby.answer(session, message.channel_name, answer)
                 return
         await lobby.handle_join(session, message, route)
 
     async def _leave_nothing(self, session: Session, message: ClientMessage) -> None:
         name, request_id = message.channel_name, message.request_id
-        frame = replies.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), request_id)
+        answer = replies.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), request_id)
         found = self._find_lobby(name)
         if found is None:
-            session.send(frame)
+            session.send(answer)
         else:
-            found[0].answer(session, name, frame)
+            found[0].answer(session, name, answer)
 
     def _other_event(
         self, session: Session, message: ClientMessage
@@ -387,14 +392,6 @@ class Endpoint(TakesEvents):
             session.send(replies.not_found(message))
         else:
             text = f"Join {message.channel_name} before sending events to it."
-            frame = replies.fault(message, ErrorTypes.UNAUTHORIZED_BROADCAST, 403, text)
-            found[0].answer(session, message.channel_name, frame)
+            answer = replies.fault(message, ErrorTypes.UNAUTHORIZED_BROADCAST, 403, text)
+            found[0].answer(session, message.channel_name, answer)
         return None
-
-
-def _checked(path: str, subprotocols: object) -> tuple[str, ...]:
-    if isinstance(subprotocols, tuple | list | set | frozenset):
-        names = tuple(name for name in subprotocols if isinstance(name, str) and name)
-        if len(names) == len(subprotocols):
-            return names
-    raise UsageError(f"endpoint {path!r}: subprotocols is a tuple of names: {subprotocols!r}.")

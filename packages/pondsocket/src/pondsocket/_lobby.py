@@ -17,30 +17,25 @@ from pondsocket_common import (
     fresh_epoch,
 )
 
-from pondsocket._channel.channel import Channel
-from pondsocket._channel.member import Departure, Intercept, Member
+from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._contexts import EventContext, JoinContext, LeaveContext
 from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.slow_consumers import SlowConsumers, check_policy
 from pondsocket._handlers.events import Events, TakesEvents
-from pondsocket._handlers.interception import (
-    BoundOutgoing,
-    Outgoing,
-    OutgoingHandler,
-    OutgoingMiddleware,
-)
+from pondsocket._handlers.interception import Outgoing, OutgoingHandler, OutgoingMiddleware
 from pondsocket._handlers.kinds import JOIN, LEAVE
 from pondsocket._handlers.registration import Handler, Middleware, Registration
 from pondsocket._history.log import History
+from pondsocket._history.memory import MemoryStore
 from pondsocket._history.store import HistoryStore
 from pondsocket._runtime.driving import call_at_first_wait
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission
 from pondsocket._state.patterns import Pattern, PatternMap, Route
-from pondsocket._state.user import LeaveReason
+from pondsocket._state.user import LeaveReason, User
 
 from ._environment import Environment
 from ._errors import InvalidPayload, PondError, UsageError
@@ -91,7 +86,9 @@ class Lobby(TakesEvents):
                 f"{self._what}: with a history nothing is dropped, so slow_consumers is 'close'."
             )
         self.history = history
-        self.history_store = None if history is None else HistoryStore(history, fresh_epoch)
+        self.history_store: HistoryStore | None = None
+        if history is not None:
+            self.history_store = MemoryStore(history, fresh_epoch)
         self._names = Pattern(pattern).names
         self._join = Registration(self._what, handler, middlewares, JOIN, self._names)
         self._events = Events(self._what, self._names, ErrorTypes.CHANNEL_ERROR)
@@ -217,13 +214,13 @@ class Lobby(TakesEvents):
             channel = self._channels[name] = Channel(name, params, self)
         return channel
 
-    def answer(self, session: Session, name: str, frame: Frame) -> None:
-        """Send a frame to a client that is not a member, after those of a past membership."""
+    def answer(self, session: Session, name: str, message: ServerMessage) -> None:
+        """Send a message to a client that is not a member, after those of a past membership."""
         channel = self._channels.get(name)
         if channel is None:
-            session.send(frame)
+            session.send(message)
         else:
-            channel.answer(session, frame)
+            channel.answer(session, Frame.of(message, session.codec))
 
     async def handle_join(self, session: Session, message: ClientMessage, route: Route) -> None:
         """Call the join handler, and answer the request, once."""
@@ -269,55 +266,53 @@ class Lobby(TakesEvents):
         else:
             context.refuse(500, replies.INTERNAL)
 
-    async def handle_leave(self, member: Member, message: ClientMessage) -> None:
+    async def handle_leave(self, member: ChannelMember, message: ClientMessage) -> None:
         """End a membership, and acknowledge the leave."""
         name = message.channel_name
-        frame = replies.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), message.request_id)
+        answer = replies.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), message.request_id)
         # Also if the connection has ended: what the client sent after a leave is not a member's.
         member.session.left(name)
         leave_work = member.channel.remove(member, LeaveReason.EXPLICIT_LEAVE)
-        member.send(frame)
+        member.send(answer)
         if leave_work is not None:
             await leave_work()
 
     def handle_event(
-        self, member: Member, message: ClientMessage
+        self, member: ChannelMember, message: ClientMessage
     ) -> Coroutine[Any, Any, None] | None:
         """Call the first handler that matches an event. Return the rest of the work, if any."""
         params = member.channel.params
         return self._events.handle(member, message, EventContext, params, self.environment)
 
-    def is_concurrent(self, member: Member, message: ClientMessage) -> bool:
+    def is_concurrent(self, member: ChannelMember, message: ClientMessage) -> bool:
         """Return whether the event's handler is registered as concurrent."""
         return self._events.is_concurrent(message.event, member.channel.params)
 
     # --- for channels (ChannelOwner) ----------------------------------------------------------
 
-    def intercepts(self, event: str) -> bool:
-        """Return whether there are outgoing handlers of this event."""
-        return bool(self._outgoing) and self._outgoing.match(event) is not None
-
-    def intercept(self, channel: Channel, message: ServerMessage, frame: Frame) -> Intercept | None:
-        """Return the outgoing handlers of this event; None if there are none."""
+    def interception(self, event: str) -> Outgoing | None:
+        """Return the outgoing handlers of an event; None if there are none."""
         if not self._outgoing:
             return None
-        found = self._outgoing.match(message.event)
-        return None if found is None else BoundOutgoing(found[0], channel, message, frame)
+        found = self._outgoing.match(event)
+        return None if found is None else found[0]
 
-    def left(self, departure: Departure) -> Work | None:
+    def left(self, channel: Channel, user: User, reason: LeaveReason) -> Work | None:
         """Return what is left to do after a user's last connection has left; None if nothing."""
-        return None if self._leave is None else partial(self._run_leave, self._leave, departure)
+        if self._leave is None:
+            return None
+        return partial(self._run_leave, self._leave, LeaveContext(channel, user, reason))
 
     async def _run_leave(
-        self, registration: Registration[LeaveContext], departure: Departure
+        self, registration: Registration[LeaveContext], context: LeaveContext
     ) -> None:
         timeout = self.environment.options.leave_timeout
-        name, user_id = departure.channel.name, departure.user.id
+        name, user_id = context.channel.name, context.user.id
         # Shielded: it runs after the leave, often in a connection that is being cancelled.
         with anyio.CancelScope(shield=True) as limit:
             limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
             try:
-                await registration.call(LeaveContext(departure))
+                await registration.call(context)
             except BaseException as error:  # noqa: BLE001 - boundary: a handler
                 failure = failure_of(error)
                 text = "A leave handler failed (channel=%r user=%r)."

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 import anyio
 import anyio.abc
-from pondsocket_common import CloseCode
+from pondsocket_common import CloseCode, Codec
 
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.handle import ChannelHandle
@@ -75,6 +75,7 @@ class PondSocket:
         *middlewares: Middleware[ConnectionContext],
         allowed_origins: Collection[str] | None = None,
         identity: Identify | None = None,
+        codecs: Collection[Codec] = (),
         subprotocols: Collection[str] = (),
     ) -> Endpoint:
         """Admit connections to a path; the first registered path that matches wins.
@@ -85,7 +86,9 @@ class PondSocket:
             identity: Returns who makes a request, for instance the user of a session cookie. If
                 it is given, a POST or DELETE for an event stream must have the identity that
                 opened it.
-            subprotocols: The WebSocket subprotocols of this endpoint.
+            codecs: The wire formats that it speaks besides the pond format. A client chooses one by
+                offering its name as a subprotocol, or by `?codec=`.
+            subprotocols: Further WebSocket subprotocols of this endpoint.
 
         Raises:
             UsageError: The path, the handler or an option cannot work.
@@ -98,6 +101,7 @@ class PondSocket:
             lambda: self._phase,
             allowed_origins=allowed_origins,
             identity=identity,
+            codecs=codecs,
             subprotocols=subprotocols,
         )
         self._endpoints.add(path, endpoint)
@@ -111,6 +115,7 @@ class PondSocket:
         middlewares: Sequence[Middleware[ConnectionContext]] = (),
         allowed_origins: Collection[str] | None = None,
         identity: Identify | None = None,
+        codecs: Collection[Codec] = (),
         subprotocols: Collection[str] = (),
     ) -> Callable[[Handler], Endpoint]:
         """Use `create_endpoint` as a decorator: the decorated name is the endpoint."""
@@ -120,6 +125,7 @@ class PondSocket:
             *middlewares,
             allowed_origins=allowed_origins,
             identity=identity,
+            codecs=codecs,
             subprotocols=subprotocols,
         )
 

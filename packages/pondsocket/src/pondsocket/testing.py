@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 from pondsocket_common import (
+    POND,
     ClientActions,
     ClientMessage,
     CloseCode,
@@ -141,7 +142,7 @@ class MemoryPeer:
     @property
     def unread(self) -> list[ServerMessage]:
         """The messages that have come and were not received yet, oldest first."""
-        return [_decode(frame.json) for frame in self._frames]
+        return [_decode(frame.in_format(POND).encoded) for frame in self._frames]
 
     def _take(self, place: int = 0) -> ServerMessage:
         frame = self._frames[place]
@@ -151,7 +152,7 @@ class MemoryPeer:
         if self._has_dropped and not self._frames:
             self._has_dropped = False
             self.session.caught_up()
-        return _decode(frame.json)
+        return _decode(frame.in_format(POND).encoded)
 
     def send_raw(self, data: str | bytes) -> None:
         """Send a frame as it is, valid or not."""
@@ -258,7 +259,7 @@ class MemoryPeer:
         with anyio.move_on_after(wait):
             while True:
                 for place, frame in enumerate(self._frames):
-                    if _decode(frame.json).request_id == request_id:
+                    if _decode(frame.in_format(POND).encoded).request_id == request_id:
                         return self._take(place)
                 await self.changed()
         raise TimeoutError(f"No answer to {request_id} within {wait} s; unread: {self.unread}.")

@@ -8,7 +8,12 @@ from pondsocket.adapter import Batch, Frame, Session
 from pondsocket_common import (
     CONNECTION_ID_HEADER,
     EVENT_STREAM,
+    GATEWAY,
+    POND,
     CloseCode,
+    ServerActions,
+    ServerMessage,
+    SystemEvents,
     sse_comment,
     sse_retry,
 )
@@ -35,7 +40,11 @@ class _Comment(Frame):
     sse = sse_unnamed = sse_comment()
 
 
-_COMMENT: Final = _Comment(b"", "")
+_COMMENT: Final = _Comment(
+    ServerMessage(ServerActions.SYSTEM, SystemEvents.PONG, GATEWAY, "0", {}),
+    POND,
+    len(sse_comment()),
+)
 
 
 class SSEStream(Outbox):
@@ -98,17 +107,18 @@ class SSEStream(Outbox):
             mark = self._positions.mark(frame)
             if mark is None:
                 return self._offer_own(frame)
-        message = frame.stream_message
-        if frame.stream_mark != mark:
+        # The mark that streams have in common which share the message, and the message.
+        form = cast(tuple[bytes | None, dict[str, object]] | None, frame.stream_form)
+        if form is None or form[0] != mark:
             block = b""
             if frame.position is not None:
                 self._positions.note(frame)
                 block = self._positions.block()
-            message = frame.stream_message = self._message(frame.sse + block)
-            frame.stream_mark = mark
+            form = (mark, self._message(frame.sse + block))
+            frame.stream_form = form
         self._writes += 1
         # As `_begin`, without the call.
-        work = self._send(message)
+        work = self._send(form[1])
         try:
             for waits_for in work.__await__():
                 self._hand_over(PendingSend(cast(Sending, work), waits_for, 1, frame.size))

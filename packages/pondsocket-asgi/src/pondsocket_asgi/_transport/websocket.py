@@ -175,9 +175,9 @@ class ASGIWebSocketTransport(Outbox):
         # Runs once for every recipient of every broadcast, so it makes no avoidable call
         # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and adapter").
         self._writes += 1
-        message = frame.message
+        message = frame.websocket_form
         if message is None:
-            message = frame.message = {"type": "websocket.send", "text": frame.json.decode()}
+            message = frame.websocket_form = {"type": "websocket.send", "text": frame.text}
         # As `_begin`, without the call.
         work = self._send(message)
         try:

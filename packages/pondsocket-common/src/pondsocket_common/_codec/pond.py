@@ -1,44 +1,28 @@
-"""Messages to JSON and back: the only file that knows the names on the wire.
+"""The pond format: messages to JSON objects and back, with camel-cased names.
 
 A client's messages are checked by hand: a model takes several times as long, and every message of
 every client passes here. Only clients and tests decode a server's messages; there pydantic does it.
 """
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, Final, NoReturn, cast
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from pondsocket_common._enums import (
     GATEWAY,
     RESERVED_EVENTS,
     ClientActions,
-    ErrorTypes,
-    PresenceEventTypes,
     PresenceMode,
     ServerActions,
-    SystemEvents,
 )
 from pondsocket_common._errors import InvalidMessage
 from pondsocket_common._messages import (
-    Acknowledged,
     ClientMessage,
-    Connected,
-    Evicted,
-    Fault,
-    Goodbye,
-    Left,
-    NotFound,
-    Payload,
+    EncodedPayload,
     Ping,
-    Pong,
     Position,
-    PresenceDiff,
-    PresenceList,
-    Refused,
     ServerMessage,
     ServerPayload,
 )
@@ -46,41 +30,20 @@ from pondsocket_common._messages import (
 from .json_limits import find_excess, is_flat
 from .json_values import dump_json, dump_model, load_json
 from .names import MAX_NAME_CHARS, channel_name_fault, is_channel_name, is_name, readable
+from .payload_names import PayloadNames, payload_type
 
 MAX_BATCH: Final = 64
 """How many messages one POST may carry."""
 
 _BROADCAST: Final = ClientActions.BROADCAST
 _slashed: Final = "/".join
+_dumps: Final = orjson.dumps
+_ENVELOPE: Final = b'{"action":%b,"event":%b,"channelName":%b,"requestId":%b,"payload":%b}'
+_POSITIONED: Final = _ENVELOPE[:-1] + b',"epoch":%b,"offset":%d}'
 _tuple: Final = tuple.__new__
 _ACTIONS: Final = {action.value: action for action in ClientActions}
 
-# Which type a payload has, by action and event; everything else is the application's.
-_SYSTEM: Final[dict[str, type[ServerPayload]]] = {
-    SystemEvents.ACKNOWLEDGE: Acknowledged,
-    SystemEvents.EXIT_ACKNOWLEDGE: Left,
-    SystemEvents.UNAUTHORIZED: Refused,
-    SystemEvents.NOT_FOUND: NotFound,
-    SystemEvents.EVICTED: Evicted,
-    SystemEvents.GOODBYE: Goodbye,
-    SystemEvents.PONG: Pong,
-}
-_OWNED: Final[dict[str, dict[str, type[ServerPayload]]]] = {
-    ServerActions.CONNECT: {SystemEvents.CONNECTION: Connected},
-    ServerActions.SYSTEM: _SYSTEM,
-    ServerActions.PRESENCE: {
-        PresenceEventTypes.JOIN: PresenceList,
-        PresenceEventTypes.UPDATE: PresenceList,
-        PresenceEventTypes.LEAVE: PresenceList,
-        PresenceEventTypes.DIFF: PresenceDiff,
-    },
-    ServerActions.ERROR: dict.fromkeys(ErrorTypes, Fault),
-}
-_PAYLOAD_TYPES: Final = {cls for events in _OWNED.values() for cls in events.values()}
-_WIRE_NAMES: Final = {
-    cls: [(field.name, to_camel(field.name)) for field in fields(cls)] for cls in _PAYLOAD_TYPES
-}
-_ADAPTERS: Final = {cls: TypeAdapter(cls) for cls in _PAYLOAD_TYPES}
+NAMES: Final = PayloadNames(to_camel)
 
 
 # --- outbound ---------------------------------------------------------------------------------
@@ -93,12 +56,10 @@ def encode_server(message: ServerMessage) -> bytes:
         EncodingError: The application's payload cannot be written as JSON.
     """
     action, event, channel_name, request_id, payload, position = message
+    if type(payload) is EncodedPayload:
+        return _around(message, payload.json)
     if type(payload) is not dict and isinstance(payload, ServerPayload):
-        payload = {
-            wire: value
-            for name, wire in _WIRE_NAMES[type(payload)]
-            if (value := getattr(payload, name)) is not None
-        }
+        payload = NAMES.encode(payload)
     envelope: dict[str, object] = {
         "action": action,
         "event": event,
@@ -115,24 +76,14 @@ def encode_server(message: ServerMessage) -> bytes:
         return dump_json(envelope)  # raises an EncodingError with the cause
 
 
-def encode_reply(request: ClientMessage, event: str, payload: Payload) -> bytes:
-    """Encode the application's reply to a request as JSON: a SYSTEM message with the same id.
-
-    Raises:
-        EncodingError: The payload cannot be written as JSON.
-    """
-    # As `encode_server`, without a message: microbench.py, "event, the handler replies; core".
-    envelope = {
-        "action": "SYSTEM",
-        "event": event,
-        "channelName": request.channel_name,
-        "requestId": request.request_id,
-        "payload": payload,
-    }
-    try:
-        return orjson.dumps(envelope, dump_model)
-    except TypeError:
-        return dump_json(envelope)  # raises an EncodingError with the cause
+def _around(message: ServerMessage, body: bytes) -> bytes:
+    """Put the envelope around a payload that is encoded already."""
+    action, event, channel_name, request_id, _, position = message
+    names = (_dumps(action), _dumps(event), _dumps(channel_name), _dumps(request_id), body)
+    if position is None:
+        return _ENVELOPE % names
+    epoch, offset = position
+    return _POSITIONED % (*names, _dumps(epoch), offset)
 
 
 def encode_client(message: ClientMessage) -> bytes:
@@ -364,24 +315,9 @@ def decode_server(data: str | bytes, *, is_own: bool = False) -> ServerMessage:
     position = _position(envelope)
     if position is None and not (envelope.get("epoch") is None and envelope.get("offset") is None):
         raise InvalidMessage("must be an integer, 0 or more, beside an epoch.", field="offset")
-    typed = _server_payload(action, event, payload)
-    return ServerMessage(action, event, channel_name, request_id, typed, position)
-
-
-def _server_payload(
-    action: ServerActions, event: str, payload: dict[str, Any]
-) -> dict[str, Any] | ServerPayload:
-    cls = _OWNED.get(action, {}).get(event)
-    if cls is None:
-        return payload
-    given = {name: payload[wire] for name, wire in _WIRE_NAMES[cls] if wire in payload}
-    try:
-        # From JSON text: pydantic's strict mode lets an array become a tuple only there.
-        return _ADAPTERS[cls].validate_json(orjson.dumps(given), strict=True)
-    except ValidationError as exc:
-        fault = exc.errors()[0]
-        where = ".".join(to_camel(str(part)) for part in ("payload", *fault["loc"]))
-        raise InvalidMessage(f"{fault['msg']}.", field=where) from None
+    cls = payload_type(action, event)
+    shown = payload if cls is None else NAMES.decode(cls, payload)
+    return ServerMessage(action, event, channel_name, request_id, shown, position)
 
 
 def _position(holder: dict[str, Any]) -> Position | None:
@@ -389,3 +325,20 @@ def _position(holder: dict[str, Any]) -> Position | None:
     if is_name(epoch) and type(offset) is int and 0 <= offset < 2**63:
         return Position(cast(str, epoch), offset)
     return None
+
+
+# --- as a codec -------------------------------------------------------------------------------
+
+
+class PondCodec:
+    """This format as a `Codec`; every endpoint speaks it."""
+
+    name = "pond"
+    # Not methods, which would be bound anew for every message.
+    decode = staticmethod(decode_client)
+    decode_batch = staticmethod(decode_client_batch)
+    encode = staticmethod(encode_server)
+
+
+POND: Final = PondCodec()
+"""The format of PondSocket's own clients."""

@@ -5,30 +5,71 @@ The rules are in `_history/recovery.py`; this applies them to an outbox that fil
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from pondsocket_common import Position
 
-from pondsocket._delivery.fanout import LateFrame
-from pondsocket._delivery.frame import Frame
-from pondsocket._history.log import HistoryLog, Kept
+from pondsocket._delivery.fanout import LateFrame, offer_each
+from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._history.channel_history import decoded
 from pondsocket._history.recovery import Reading, ReadingEvent, Recovery
+from pondsocket._history.slice import Kept
 
-if TYPE_CHECKING:
-    from .member import Intercept, Member
+from .owner import Intercept, Interception
 
 Item: TypeAlias = Kept | Frame | LateFrame
 
 
-class CatchUp:
-    """Gets the frames of a member that is catching up, instead of its connection."""
+class Reader(Protocol):
+    """The member that catches up."""
 
-    __slots__ = ("_epoch", "_member", "_next", "_recovery")
+    def offer_below(self, frame: Frame) -> bool:
+        """Offer a frame to the sink that the member has when it has caught up."""
+        ...
 
-    def __init__(self, member: Member, log: HistoryLog, offset: int) -> None:
+    def offer_late(self, late: LateFrame) -> bool:
+        """Offer that sink a frame that is still to be made."""
+        ...
+
+    def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
+        """Ask that sink for room, like `Outlet.wait_for_room`."""
+        ...
+
+    def overflow(self) -> None:
+        """Close the connection of a slow consumer."""
+        ...
+
+    def end_catch_up(self) -> None:
+        """Note that the catch-up has ended."""
+        ...
+
+
+R = TypeVar("R", bound=Reader)
+
+
+class CatchUp(Generic[R]):
+    """The sink of a member that is catching up.
+
+    Args:
+        interception: Returns the outgoing handlers of an event; None if there are none.
+    """
+
+    __slots__ = ("_channel_name", "_epoch", "_interception", "_member", "_next", "_recovery")
+
+    def __init__(
+        self,
+        member: R,
+        channel_name: str,
+        epoch: str,
+        recovery: Recovery[Frame | LateFrame],
+        interception: Callable[[str], Interception[R] | None],
+    ) -> None:
         self._member = member
-        self._epoch = log.epoch
-        self._recovery: Recovery[Frame | LateFrame] = Recovery(log, offset, member.user_id)
+        self._channel_name = channel_name
+        self._epoch = epoch
+        self._recovery = recovery
+        self._interception = interception
         # Taken from the history, but there was no room for it yet.
         self._next: Item | None = None
 
@@ -37,13 +78,19 @@ class CatchUp:
 
         False if too much is held.
         """
-        return frame.position is not None or self._recovery.hold(frame, frame.size)
-
-    def offer_copy(self, intercept: Intercept, *, is_kept: bool) -> bool:
-        """Hold a frame that outgoing handlers intercept, unless the history keeps it."""
-        if is_kept:
+        if frame.position is not None and self._recovery.reads(frame.position):
             return True
-        if intercept.is_late and self._member.chain is not None:
+        return self._recovery.hold(frame, frame.size)
+
+    def offer_batch(self, batch: Batch) -> bool:
+        """Hold several frames; see `offer`."""
+        return offer_each(self.offer, batch)
+
+    def offer_copy(self, intercept: Intercept[R], frame: Frame) -> bool:
+        """Hold a frame that outgoing handlers intercept, unless it is read from the history."""
+        if frame.position is not None and self._recovery.reads(frame.position):
+            return True
+        if intercept.is_late:
             late = intercept.make_late(self._member)
             return self._recovery.hold(late, late.size)
         copy = intercept.make(self._member)
@@ -59,7 +106,7 @@ class CatchUp:
                 break
             # The last item does not ask for room, as a live member's frames do not. Otherwise a
             # latest value could wait here, and be cut from the history by the next value.
-            if not recovery.is_at_top and member.wait_for_room(self.read_on, _size(item)):
+            if not recovery.is_at_top and member.wait_for_room(self.read_on, item.size):
                 self._next = item
                 recovery.advance(ReadingEvent.FULL)
             elif not self._pass_on(item):
@@ -70,22 +117,31 @@ class CatchUp:
         elif recovery.state is Reading.OUTRUN:
             member.overflow()  # the history no longer keeps what it still has to read
 
+    def all_left(self) -> None:
+        """Go on if all messages have left now which the member has read before they did."""
+        if not self._recovery.is_early and self._recovery.advance(ReadingEvent.ALL_LEFT):
+            self.read_on()
+
     def _pass_on(self, item: Item) -> bool:
         member = self._member
         if isinstance(item, Frame):
-            return member.offer_through(item)
+            return member.offer_below(item)
         if not isinstance(item, Kept):
-            return member.chain is None or member.chain.offer_late(item)
-        frame = Frame(item.text, item.event)
-        frame.channel, frame.position = member.channel.name, Position(self._epoch, item.offset)
-        intercept = member.channel.intercept_kept(frame)
-        if intercept is None:
-            return member.offer_through(frame)
-        if intercept.is_late and member.chain is not None:
-            return member.chain.offer_late(intercept.make_late(member))
+            return member.offer_late(item)
+        position = Position(self._epoch, item.offset)
+        frame = Frame.broadcast(
+            self._channel_name, item.event, item.request_id, item.payload, position
+        )
+        interception = self._interception(item.event)
+        if interception is None:
+            return member.offer_below(frame)
+        intercept = interception.bind(decoded(item.payload), frame)
+        if intercept.is_late:
+            return member.offer_late(intercept.make_late(member))
         copy = intercept.make(member)
         # The handler may have ended the membership.
-        return copy is None or member.catching_up is not self or member.offer_through(copy)
+        is_over = self._recovery.state is Reading.GONE
+        return copy is None or is_over or member.offer_below(copy)
 
     def close(self) -> None:
         """End with the membership. Pass on only the frames that no history keeps."""
@@ -95,7 +151,3 @@ class CatchUp:
         self._member.end_catch_up()
         if not all(map(self._pass_on, held)):
             self._member.overflow()
-
-
-def _size(item: Item) -> int:
-    return len(item.text) if isinstance(item, Kept) else item.size

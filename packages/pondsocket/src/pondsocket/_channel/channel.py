@@ -4,46 +4,49 @@ It does not know handlers. It asks its owner, the lobby, who intercepts an event
 a user has left; both through `ChannelOwner`.
 """
 
+from __future__ import annotations
+
 import copy
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from pondsocket_common import (
     Evicted,
     Payload,
     Position,
-    ServerActions,
     ServerMessage,
     SystemEvents,
-    decode_server,
     dump_json,
-    fresh_id,
     fresh_ref,
 )
 
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._delivery.batching import ChannelBatching
-from pondsocket._delivery.fanout import Chain, deliver
+from pondsocket._delivery.fanout import Chain
 from pondsocket._delivery.frame import Frame
-from pondsocket._delivery.slow_consumers import mark
 from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
 from pondsocket._history.channel_history import ChannelHistory
-from pondsocket._history.log import Audience
+from pondsocket._history.slice import Audience, HistorySlice
 from pondsocket._presence.channel_presence import ChannelPresence
+from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._runtime.timers import Spawn, Timers
-from pondsocket._state.payloads import as_payload, check_event
+from pondsocket._state.payloads import as_payload
 from pondsocket._state.roster import Roster
 from pondsocket._state.user import LeaveReason
 
-from .member import ChannelOwner, Departure, Intercept, Member, deliver_copies
+from .departures import Departure, Departures
+from .member import Member
+from .owner import ChannelOwner, Interception
+from .publishing import Publishing
 
-_tuple: Final = tuple.__new__
+_log: Final = logging.getLogger("pondsocket.channel")
 
 
 class Channel:
@@ -52,36 +55,43 @@ class Channel:
     __slots__ = (
         "__weakref__",
         "_chains",
-        "_delayed_leaves",
+        "_departures",
         "_refs",
-        "_timers",
         "batching",
         "channel_history",
         "name",
         "owner",
         "params",
         "presence",
+        "publishing",
         "roster",
-    )  # fmt: skip
+    )
 
-    def __init__(self, name: str, params: Mapping[str, str], owner: ChannelOwner) -> None:
+    def __init__(
+        self, name: str, params: Mapping[str, str], owner: ChannelOwner[Channel, ChannelMember]
+    ) -> None:
         self.name = name
         self.params = params
         self.owner = owner
-        self.roster: Roster[Member] = Roster()
+        self.roster: Roster[ChannelMember] = Roster()
         history_store, clock = owner.history_store, owner.environment.clock
         self.channel_history = (
             None if history_store is None else ChannelHistory(name, history_store, clock)
         )
         self._refs: set[str] = set()
+        environment = owner.environment
         # With the roster, not with the channel, which would be a reference cycle.
-        self._timers = Timers(partial(_find_host, owner.environment, self.roster))
-        self.batching = ChannelBatching(self.roster.everyone, owner.environment.loop_turn)
+        find_host = partial(_find_host, environment, self.roster)
+        timers = Timers(find_host)
+        self.batching = ChannelBatching(self.roster.everyone, environment.loop_turn)
         self.presence = ChannelPresence(
-            name, self.roster, self._timers, owner.environment, self.batching
+            name, partial(_watchers, self.roster), timers, environment, self.batching
         )
-        # Users whose last connection was lost a moment ago, and the leaves that are held back.
-        self._delayed_leaves: dict[str, tuple[Member, Departure]] = {}
+        self.publishing = Publishing(
+            name, owner, self.roster, self.batching, self.presence, self.channel_history
+        )
+        # Users whose last connection was lost a moment ago.
+        self._departures: Departures[Channel] = Departures(environment, timers, find_host)
         # By connection, while a member or a pending frame holds one: a client that leaves and joins
         # again at once must be told of the leave before it gets the acknowledgement.
         self._chains: WeakValueDictionary[str, Chain] | None = None
@@ -102,21 +112,28 @@ class Channel:
                 object.
             EncodingError: The payload cannot be written as JSON.
         """
-        self.publish(event, payload, keep=history)
+        rest = self.publishing.publish(event, payload, keep=history)
+        if rest is not None:  # the history answers late
+            await rest
 
     async def broadcast_to(
         self, event: str, payload: object, *user_ids: str, history: bool = True
     ) -> None:
         """Send an event to every connection of these users; see `broadcast`."""
         recipients, audience = self.roster.of_users(user_ids), Audience(user_ids)
-        self.publish(event, payload, recipients, audience, keep=history)
+        rest = self.publishing.publish(event, payload, recipients, audience, keep=history)
+        if rest is not None:
+            await rest
 
     async def broadcast_from(
         self, event: str, payload: object, user_id: str, *, history: bool = True
     ) -> None:
         """Send an event to every member but this user; see `broadcast`."""
         audience = Audience((user_id,), is_exclusion=True)
-        self.publish(event, payload, self.all_but_user(user_id), audience, keep=history)
+        others = self.all_but_user(user_id)
+        rest = self.publishing.publish(event, payload, others, audience, keep=history)
+        if rest is not None:
+            await rest
 
     async def history(
         self, since: Position | None = None, *, limit: int = 100
@@ -131,14 +148,18 @@ class Channel:
         """
         if self.channel_history is None:
             raise UsageError(f"{self.name} has no history: give its lobby history=History().")
-        return self.channel_history.read(since, limit)
+        found = self.channel_history.find(since, limit)
+        if found is None:
+            return [] if since is None else None
+        known = found if isinstance(found, HistorySlice) else await found
+        return self.channel_history.messages(known, since, limit)
 
     async def evict_user(self, user_id: str, reason: str = "") -> None:
         """End every membership of a user. The user's clients are told the reason."""
         await self.evict_members(self.roster.of_user(user_id), reason)
-        if user_id in self._delayed_leaves:  # no client to tell, but others still see the user
-            member, departure = self._delayed_leaves.pop(user_id)
-            leave_work = self._finish_leave(member, replace(departure, reason=LeaveReason.EVICTED))
+        departure = self._departures.take(user_id)
+        if departure is not None:  # no client to tell, but others still see the user
+            leave_work = self._finish_leave(replace(departure, reason=LeaveReason.EVICTED))
             if leave_work is not None:
                 await leave_work()
 
@@ -160,93 +181,57 @@ class Channel:
 
     # --- for contexts and lobbies -------------------------------------------------------------
 
-    def publish(
-        self,
-        event: str,
-        payload: object,
-        recipients: Iterable[Member] | None = None,
-        audience: Audience | None = None,
-        *,
-        but: Member | None = None,
-        keep: bool = True,
-    ) -> None:
-        """Encode a broadcast once, keep it if there is a history, and deliver it.
+    def interception(self, event: str) -> Interception[ChannelMember] | None:
+        """Return the outgoing handlers of an event; None if there are none."""
+        return self.owner.interception(event)
 
-        Args:
-            recipients: The members that get it; None: all.
-            audience: The users that it is replayed for; None: all.
-            but: If all get it, the one member that does not.
-        """
-        check_event(event)
-        shown = as_payload(payload)
-        self.presence.flush()
-        batching = self.batching
-        # Before the position is fixed: a member may be too slow for what waits, and a hook that is
-        # told of that may broadcast in this channel itself.
-        if (
-            recipients is not None
-            or batching.loop_turn.replying not in (None, batching)
-            or self.owner.intercepts(event)
-        ):
-            batching.flush()
-        channel_history = self.channel_history if keep else None
-        if channel_history is None:
-            log = position = None
-        else:
-            log = channel_history.open() if channel_history.log is None else channel_history.log
-            # As `Position(…)`, at half the cost.
-            position = _tuple(Position, (log.epoch, log.top + 1))
-        message = ServerMessage(
-            ServerActions.BROADCAST, event, self.name, fresh_id(), shown, position
-        )
-        frame = Frame.of(message)
-        if channel_history is not None and log is not None and position is not None:
-            if position[1] != log.top + 1:
-                raise UsageError(f"A payload broadcast to {self.name} while it was encoded.")
-            frame.channel, frame.position = self.name, position
-            log.append(frame.json, event, channel_history.clock(), audience)
-        mark(frame, self.owner.slow_consumers, self.name, event, shown)
-        intercept = self.owner.intercept(self, message, frame)
-        if intercept is None and recipients is None and batching.add(frame, but):
-            return
-        if recipients is None:
-            recipients = [member for member in self.roster if member is not but]
-        if intercept is None:
-            deliver(frame, recipients)
-        else:
-            deliver_copies(intercept, recipients, is_kept=position is not None)
-
-    def intercept_kept(self, frame: Frame) -> Intercept | None:
-        """Return the outgoing handlers for a frame of the history. None if there are none."""
-        if not self.owner.intercepts(frame.event):
-            return None
-        return self.owner.intercept(self, decode_server(frame.json, is_own=True), frame)
-
-    def publish_from(self, event: str, payload: object, session: Session, *, keep: bool) -> None:
-        """Send an event to every member but this connection."""
+    def publish_from(
+        self, event: str, payload: object, session: Session, *, keep: bool
+    ) -> Coroutine[Any, Any, None] | None:
+        """Send an event to every member but this connection; see `Publishing.publish`."""
         sender, user_id = self.roster.get(session.connection_id), session.user_id
         audience = None
         mine = self.roster.of_user(user_id)
         if keep and self.channel_history is not None and all(each is sender for each in mine):
             # Otherwise the user's other connections here get it, so it is replayed to the user too.
             audience = Audience((user_id,), is_exclusion=True)
-        self.publish(event, payload, None, audience, but=sender, keep=keep)
+        return self.publishing.publish(event, payload, None, audience, but=sender, keep=keep)
 
-    def all_but_user(self, user_id: str) -> list[Member]:
+    def finish_later(self, rest: Coroutine[Any, Any, None]) -> None:
+        """Run the rest of a broadcast in a task of its own.
+
+        Raises:
+            UsageError: Neither the pond nor a member has a task that could run it.
+        """
+
+        async def finish() -> None:
+            try:
+                await rest
+            except BaseException as error:  # noqa: BLE001 - boundary: the task of the pond
+                failure = failure_of(error)
+                _log.error("A broadcast was not kept (channel=%r).", self.name, exc_info=failure)
+
+        host = _find_host(self.owner.environment, self.roster)
+        if host is None:
+            rest.close()
+            raise UsageError("This needs `async with pond`, for a history that answers late.")
+        host(finish)
+
+    def all_but_user(self, user_id: str) -> list[ChannelMember]:
         """Return every membership of other users."""
         return [member for member in self.roster if member.user_id != user_id]
 
     def admit(
         self, session: Session, assigns: dict[str, Any], *, wants_diffs: bool = False
-    ) -> Member:
+    ) -> ChannelMember:
         """Make a connection a member, in place of the membership that it may have already.
 
         A membership that replaces another keeps its ref: its presence stays, and the others see no
         leave. The caller has flushed the batch, which is not for a new member.
         """
         before = replaced = self.roster.get(session.connection_id)
-        if replaced is None and session.user_id in self._delayed_leaves:
-            replaced, _ = self._delayed_leaves.pop(session.user_id)
+        if replaced is None and (departure := self._departures.take(session.user_id)) is not None:
+            replaced = departure.member
         ref = replaced.ref if replaced is not None else self._new_ref()
         chain = self._chain_to(session)
         member = Member(self, session, assigns, chain, ref, wants_diffs=wants_diffs)
@@ -259,8 +244,8 @@ class Channel:
         session.memberships[self.name] = member
         if before is not None and before.wants_diffs:
             self.presence.unwatch()
-        if before is not None and before.catching_up is not None:
-            before.catching_up.close()
+        if before is not None:
+            before.end()
         return member
 
     def _new_ref(self) -> str:
@@ -284,24 +269,21 @@ class Channel:
     def answer(self, session: Session, frame: Frame) -> None:
         """Send a frame to a client that is not a member, after the frames of a past membership."""
         chain = None if self._chains is None else self._chains.get(session.connection_id)
-        self.owner.environment.loop_turn.flush()
         if chain is None:
-            session.send(frame)
-        elif not chain.offer(frame):
-            session.overflow()
+            session.send_frame(frame)
+        else:
+            self.owner.environment.loop_turn.send(frame, chain)
 
-    def remove(self, member: Member, reason: LeaveReason) -> Work | None:
+    def remove(self, member: ChannelMember, reason: LeaveReason) -> Work | None:
         """End a membership. Return what is left to do after the leave, to be awaited."""
         self.batching.flush()  # the member may be too slow for it, which ends the membership
         if not member.is_current:
             return None
         user = member.as_user()
         self.roster.remove(member)
-        member.send_by_session()
         if self.channel_history is not None:
             self.channel_history.leave()
-        if member.catching_up is not None:
-            member.catching_up.close()  # may end the connection, which is no member by now
+        member.end()
         if member.wants_diffs:
             self.presence.unwatch()
         # An ended connection keeps its record: its last events are still being handled.
@@ -310,61 +292,34 @@ class Channel:
         environment = self.owner.environment
         if environment.observer is not None:
             environment.observer.left(self.name, user, reason)
-        departure = Departure(self, user, reason)
-        if not self.roster.has_user(member.user_id) and self._delay_leave(member, departure):
+        departure = Departure(member, user, reason)
+        is_last = not self.roster.has_user(member.user_id)
+        if is_last and self._departures.hold_back(departure, self._finish_leave):
             return None
-        return self._finish_leave(member, departure)
+        return self._finish_leave(departure)
 
-    def _delay_leave(self, member: Member, departure: Departure) -> bool:
-        """Hold a leave back for a moment if the client may reconnect. False if it is final."""
-        delay = self.owner.environment.options.presence_leave_delay
-        if (
-            delay <= 0
-            or departure.reason is not LeaveReason.CONNECTION_CLOSED
-            or not member.session.is_user_known
-            or not member.session.may_return
-        ):
-            return False
-        delayed = (member, departure)
-
-        async def finish_leave() -> None:
-            if self._delayed_leaves.get(member.user_id) is delayed:
-                del self._delayed_leaves[member.user_id]
-                leave_work = self._finish_leave(member, departure)
-                if leave_work is not None:
-                    # In a task of its own, so that it does not delay other timers.
-                    host = _find_host(self.owner.environment, self.roster)
-                    if host is None:
-                        await leave_work()
-                    else:
-                        host(leave_work)
-
-        if not self._timers.after(delay, finish_leave):
-            return False
-        self._delayed_leaves[member.user_id] = delayed
-        return True
-
-    def _finish_leave(self, member: Member, departure: Departure) -> Work | None:
+    def _finish_leave(self, departure: Departure[Channel]) -> Work | None:
+        member = departure.member
         self.presence.untrack(member.user_id, member.ref)
         self._refs.discard(member.ref)
         if self.roster.has_user(member.user_id):
             return None
-        return self.owner.left(departure)
+        return self.owner.left(self, departure.user, departure.reason)
 
-    async def evict_members(self, members: Iterable[Member], reason: str) -> None:
+    async def evict_members(self, members: Iterable[ChannelMember], reason: str) -> None:
         """End memberships, and tell their clients the reason."""
         works: list[Work] = []
         for member in members:
             if not member.is_current:
                 continue  # it has left already; its connection may have a new membership
-            frame = replies.system(SystemEvents.EVICTED, self.name, Evicted(reason))
+            message = replies.system(SystemEvents.EVICTED, self.name, Evicted(reason))
             leave_work = self.remove(member, LeaveReason.EVICTED)
-            member.send(frame)
+            member.send(message)
             if leave_work is not None:
                 works.append(leave_work)
         await run_all(works)
 
-    def track_member(self, member: Member, shown: object) -> None:
+    def track_member(self, member: ChannelMember, shown: object) -> None:
         """Set the presence of a member.
 
         Raises:
@@ -380,20 +335,20 @@ class Channel:
         dump_json(payload)  # before it is kept, so that one bad object cannot spoil every list
         self.presence.track(member.user_id, member.ref, payload)
 
-    def untrack_member(self, member: Member) -> None:
+    def untrack_member(self, member: ChannelMember) -> None:
         """Remove the presence of a member. Does nothing if it is no longer a member."""
         self.batching.flush()
         if not member.is_current:
             return  # a newer membership may have its ref, and another presence
         self.presence.untrack(member.user_id, member.ref)
 
-    def members_of(self, user_ids: Iterable[str]) -> list[Member]:
+    def members_of(self, user_ids: Iterable[str]) -> list[ChannelMember]:
         """Return the memberships of these users.
 
         Raises:
             UsageError: One of them is not a member.
         """
-        members: list[Member] = []
+        members: list[ChannelMember] = []
         for user_id in dict.fromkeys(user_ids):
             found = self.roster.of_user(user_id)
             if not found:
@@ -402,7 +357,15 @@ class Channel:
         return members
 
 
-def _find_host(environment: Environment, roster: Roster[Member]) -> Spawn | None:
+ChannelMember: TypeAlias = Member[Channel]
+"""A member of a channel."""
+
+
+def _watchers(roster: Roster[ChannelMember], wants_diffs: bool) -> list[ChannelMember]:
+    return [member for member in roster if member.wants_diffs is wants_diffs]
+
+
+def _find_host(environment: Environment, roster: Roster[ChannelMember]) -> Spawn | None:
     """Find who runs a channel's timers: the pond, or else a member that is still connected."""
     tasks = environment.background.tasks
     if tasks is not None:

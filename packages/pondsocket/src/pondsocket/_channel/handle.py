@@ -7,7 +7,7 @@ from typing import Any
 
 from pondsocket_common import Payload, Position, ServerMessage, dump_json
 
-from pondsocket._history.log import Audience
+from pondsocket._history.slice import Audience
 from pondsocket._runtime.loop import Loop
 from pondsocket._state.payloads import as_payload, check_event
 
@@ -100,7 +100,11 @@ class ChannelHandle:
     ) -> None:
         def publish(shown: Payload) -> None:
             channel = self._find()
-            channel.publish(event, shown, recipients(channel), audience, keep=keep)
+            rest = channel.publishing.publish(
+                event, shown, recipients(channel), audience, keep=keep
+            )
+            if rest is not None:  # the history answers late
+                channel.finish_later(rest)
 
         if self._loop.is_here:
             publish(as_payload(payload))

@@ -1,97 +1,77 @@
-"""A membership, and the interface of the lobby that a channel belongs to."""
+"""A membership: one connection in one channel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from enum import Enum, auto
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pondsocket_common import ClientMessage, Payload, ServerMessage
 
-from pondsocket._connection.membership import Sink
 from pondsocket._connection.session import Session
-from pondsocket._delivery.fanout import Chain, LateFrame, offer_each
+from pondsocket._delivery.batching import ChannelBatching
+from pondsocket._delivery.fanout import Chain, LateFrame, Outlet
 from pondsocket._delivery.frame import Batch, Frame
-from pondsocket._delivery.slow_consumers import SlowConsumers
-from pondsocket._environment import Environment
-from pondsocket._history.log import HistoryLog
-from pondsocket._history.store import HistoryStore
-from pondsocket._runtime.tasks import Work
-from pondsocket._state.user import LeaveReason, User
+from pondsocket._history.emission import Emission
+from pondsocket._history.recovery import Recovery
+from pondsocket._history.slice import HistorySlice
+from pondsocket._presence.channel_presence import ChannelPresence
+from pondsocket._state.user import User
 
 from .catch_up import CatchUp
-
-if TYPE_CHECKING:
-    from .channel import Channel
-
-
-@dataclass(frozen=True, slots=True)
-class Departure:
-    """A membership that has just ended."""
-
-    channel: Channel
-    user: User
-    reason: LeaveReason
-
-
-class Intercept(Protocol):
-    """The outgoing handlers of one event, bound to one broadcast."""
-
-    is_late: bool
-
-    def make(self, member: Member) -> Frame | None:
-        """Return this member's copy; None if it is withheld. For handlers that cannot wait."""
-        ...
-
-    def make_late(self, member: Member) -> LateFrame:
-        """Return this member's copy, to be awaited. For handlers that wait."""
-        ...
-
-
-class ChannelOwner(Protocol):
-    """The lobby that a channel belongs to, as far as the channel uses it."""
-
-    @property
-    def environment(self) -> Environment:
-        """What the parts of the pond share."""
-        ...
-
-    @property
-    def chained(self) -> bool:
-        """Whether an outgoing handler may wait, so that every member needs a `Chain`."""
-        ...
-
-    @property
-    def slow_consumers(self) -> SlowConsumers:
-        """The policy for members that read slower than they are sent to."""
-        ...
-
-    @property
-    def history_store(self) -> HistoryStore | None:
-        """The histories of its channels; None if they keep none."""
-        ...
-
-    def intercepts(self, event: str) -> bool:
-        """Return whether there are outgoing handlers of this event."""
-        ...
-
-    def intercept(self, channel: Channel, message: ServerMessage, frame: Frame) -> Intercept | None:
-        """Return the outgoing handlers of this event; None if there are none."""
-        ...
-
-    def left(self, departure: Departure) -> Work | None:
-        """Return what is left to do after a user's last connection has left; None if nothing."""
-        ...
-
+from .owner import Intercept, Interception
 
 # One object for all members that joined without parameters, or whose parameters need not be kept
 # to join again. It is never changed.
 _NO_PARAMS: Final[Payload] = {}
 
 
-class Member:
-    """One connection's membership in one channel."""
+class MemberState(Enum):
+    """The state of a membership."""
+
+    LIVE = auto()
+    CATCHING_UP = auto()
+    ENDED = auto()
+
+
+class MemberEvent(Enum):
+    """What can happen to a membership."""
+
+    FALL_BEHIND = auto()
+    CATCH_UP = auto()
+    END = auto()
+
+
+MEMBER_STATES: Final = {
+    (MemberState.LIVE, MemberEvent.FALL_BEHIND): MemberState.CATCHING_UP,
+    (MemberState.CATCHING_UP, MemberEvent.CATCH_UP): MemberState.LIVE,
+    (MemberState.LIVE, MemberEvent.END): MemberState.ENDED,
+    (MemberState.CATCHING_UP, MemberEvent.END): MemberState.ENDED,
+}
+
+
+class MemberChannel(Protocol):
+    """The channel, as far as its members use it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def presence(self) -> ChannelPresence: ...
+    @property
+    def batching(self) -> ChannelBatching: ...
+    def interception(self, event: str) -> Interception[Any] | None: ...
+
+
+C = TypeVar("C", bound=MemberChannel)
+
+
+class Member(Generic[C]):
+    """One connection's membership in one channel.
+
+    Attributes:
+        offer, offer_batch: Those of the sink that it has now: see `_choose_sink`.
+    """
 
     __slots__ = (
         "assigns",
@@ -103,16 +83,16 @@ class Member:
         "join_params",
         "offer",
         "offer_batch",
-        "offer_through",
         "ref",
         "session",
+        "state",
         "user_id",
         "wants_diffs",
     )
 
     def __init__(
         self,
-        channel: Channel,
+        channel: C,
         session: Session,
         assigns: dict[str, Any],
         chain: Chain | None,
@@ -133,66 +113,108 @@ class Member:
         self.is_returning = False
         # What it joined with, if that may be needed to join again: see `Session.resume`.
         self.join_params = _NO_PARAMS
-        self.catching_up: CatchUp | None = None
-        sink = self._sink
-        self.offer_through: Callable[[Frame], bool] = sink.offer
-        self.offer: Callable[[Frame], bool] = self.offer_through
-        self.offer_batch: Callable[[Batch], bool] = sink.offer_batch
+        self.catching_up: CatchUp[Member[C]] | None = None
+        self.state = MemberState.LIVE
+        self.offer: Callable[[Frame], bool]
+        self.offer_batch: Callable[[Batch], bool]
+        self._choose_sink()
+
+    # --- its state, and the sink of that state ------------------------------------------------
 
     @property
-    def _sink(self) -> Sink:
-        return self.session.sink if self.chain is None else self.chain
+    def is_current(self) -> bool:
+        """Whether the membership has not ended."""
+        return self.state is not MemberState.ENDED
 
-    def send(self, frame: Frame) -> None:
-        """Send a frame of this channel, behind the frames that are already queued."""
-        channel = self.channel
+    def _advance(self, event: MemberEvent) -> None:
+        self.state = MEMBER_STATES.get((self.state, event), self.state)
+        self._choose_sink()
+
+    def _choose_sink(self) -> None:
+        # Methods of the sink itself: one of the member would cost a call for each frame.
+        if self.state is MemberState.CATCHING_UP and self.catching_up is not None:
+            self.offer, self.offer_batch = self.catching_up.offer, self.catching_up.offer_batch
+        else:
+            below = self._below
+            self.offer, self.offer_batch = below.offer, below.offer_batch
+
+    @property
+    def _below(self) -> Chain | Outlet | Session:
+        """The sink of a member that has caught up."""
+        if self.chain is not None:
+            return self.chain
+        # Of a former member the session, which drops frames after the end of its connection.
+        return self.session.sink if self.is_current else self.session
+
+    def catch_up(
+        self, log: HistorySlice, offset: int, emission: Emission[Any] | None = None
+    ) -> None:
+        """Send what the history has after an offset, and only then new frames."""
+        recovery: Recovery[Frame | LateFrame] = Recovery(log, offset, self.user_id, emission)
+        # The acknowledgement may have been too much for a slow consumer, which is then closed.
+        if (offset < log.top or recovery.is_early) and self.is_current:
+            channel = self.channel
+            channel.batching.pause()
+            self.catching_up = CatchUp(
+                self, channel.name, log.epoch, recovery, channel.interception
+            )
+            self._advance(MemberEvent.FALL_BEHIND)
+            self.catching_up.read_on()
+
+    def end_catch_up(self) -> None:
+        """Return to live delivery: the member has caught up, or its membership has ended."""
+        if self.catching_up is not None:
+            self.catching_up = None
+            self._advance(MemberEvent.CATCH_UP)
+            self.channel.batching.unpause()
+
+    def end(self) -> None:
+        """End the membership. What it holds back and no history keeps is sent."""
+        self._advance(MemberEvent.END)
+        if self.catching_up is not None:
+            self.catching_up.close()  # may end the connection, which is no member by now
+
+    # --- sending ------------------------------------------------------------------------------
+
+    def send(self, message: ServerMessage) -> None:
+        """Send a message of this channel, behind the frames that are already queued.
+
+        Raises:
+            EncodingError: The application's payload cannot be written as JSON.
+        """
+        self.send_frame(Frame.of(message, self.session.codec))
+
+    def send_frame(self, frame: Frame) -> None:
+        """Send an encoded message; see `send`."""
         # No call where nothing waits: microbench.py, "event, the handler replies; core".
-        if channel.presence.log:
-            channel.presence.flush()
-        loop_turn = channel.batching.loop_turn
-        if loop_turn.waiting:  # otherwise nothing is batched in any channel
-            if self.is_current and channel.batching.add_own(frame, self):
-                return
-            loop_turn.flush()
-        if not self.offer(frame):
-            self.overflow()
-
-    def charge(self, request: ClientMessage, error_count: int) -> None:
-        """Charge the client's rate limits for a message with this many errors."""
-        self.session.charge(request, error_count)
+        if self.channel.presence.log:
+            self.channel.presence.flush()
+        self.acknowledge(frame)
 
     def acknowledge(self, frame: Frame) -> None:
         """Send the acknowledgement. Presence changes that are not sent yet follow it."""
-        if not self.offer(frame):
-            self.overflow()
+        batching = self.channel.batching
+        if self.is_current:
+            batching.send(frame, self)
+        else:
+            batching.loop_turn.send(frame, self)
 
-    def catch_up(self, log: HistoryLog, offset: int) -> None:
-        """Send what the history has after an offset, and only then new frames."""
-        # The acknowledgement may have been too much for a slow consumer, which is then closed.
-        if offset < log.top and self.is_current:
-            self.channel.batching.pause()
-            self.catching_up = CatchUp(self, log, offset)
-            self.offer = self.catching_up.offer
-            self.offer_batch = self._offer_each
-            self.catching_up.read_on()
-
-    def _offer_each(self, batch: Batch) -> bool:
-        return offer_each(self.offer, batch)
-
-    def end_catch_up(self) -> None:
-        """Return to live delivery: the member has caught up."""
+    def offer_copy(self, intercept: Intercept[Member[C]], frame: Frame) -> bool:
+        """Accept this member's copy of a frame. False if it is a slow consumer."""
         if self.catching_up is not None:
-            self.catching_up = None
-            self.offer = self.offer_through
-            self.offer_batch = self._sink.offer_batch
-            self.channel.batching.unpause()
+            return self.catching_up.offer_copy(intercept, frame)
+        if intercept.is_late:
+            return self.offer_late(intercept.make_late(self))
+        copy = intercept.make(self)
+        return copy is None or self.offer(copy)
 
-    def send_by_session(self) -> None:
-        """Send through the session from now on: it drops frames after its connection has ended."""
-        if self.chain is None:
-            self.offer_through = self.session.offer
-            if self.catching_up is None:
-                self.offer = self.offer_through
+    def offer_below(self, frame: Frame) -> bool:
+        """Accept a frame of the catch-up, which goes before all that is held."""
+        return self._below.offer(frame)
+
+    def offer_late(self, late: LateFrame) -> bool:
+        """Accept a frame that is still to be made. False if the member is a slow consumer."""
+        return self.chain is None or self.chain.offer_late(late)
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """Ask for room, like `Outlet.wait_for_room`."""
@@ -204,10 +226,11 @@ class Member:
         """Close the connection of a slow consumer."""
         self.session.overflow()
 
-    @property
-    def is_current(self) -> bool:
-        """Whether the membership has not ended."""
-        return self in self.channel.roster
+    # --- for handlers -------------------------------------------------------------------------
+
+    def charge(self, request: ClientMessage, error_count: int) -> None:
+        """Charge the client's rate limits for a message with this many errors."""
+        self.session.charge(request, error_count)
 
     def all_assigns(self) -> dict[str, Any]:
         """Return the connection's assigns, overridden by the membership's."""
@@ -219,20 +242,3 @@ class Member:
         # Read-only: all members are sent the values of this same object.
         presence = None if shown is None else MappingProxyType(dict(shown))
         return User(self.user_id, self.all_assigns(), presence)
-
-
-def deliver_copies(intercept: Intercept, recipients: Iterable[Member], *, is_kept: bool) -> None:
-    """Deliver like `deliver`, with a copy for each recipient from the outgoing handlers."""
-    slow: list[Member] = []
-    for member in list(recipients):
-        if member.catching_up is not None:
-            taken = member.catching_up.offer_copy(intercept, is_kept=is_kept)
-        elif intercept.is_late and member.chain is not None:
-            taken = member.chain.offer_late(intercept.make_late(member))
-        else:
-            copy = intercept.make(member)
-            taken = copy is None or member.offer(copy)
-        if not taken:
-            slow.append(member)
-    for member in slow:
-        member.overflow()

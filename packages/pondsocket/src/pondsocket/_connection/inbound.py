@@ -9,15 +9,15 @@ from pondsocket_common import (
     ClientActions,
     ClientMessage,
     CloseCode,
+    Codec,
     ErrorTypes,
     InvalidMessage,
     Ping,
-    decode_client,
+    ServerMessage,
     message_bytes,
 )
 
 from pondsocket._delivery import replies
-from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Environment
 from pondsocket._state.request import Refusal
 
@@ -34,8 +34,13 @@ ReadyMessage: TypeAlias = tuple[Hashable, ClientMessage, int]
 class Connection(Protocol):
     """A connection, as far as the answers to its messages are concerned."""
 
-    def send(self, frame: Frame) -> None:
-        """Send a frame to the peer."""
+    @property
+    def codec(self) -> Codec:
+        """Its wire format."""
+        ...
+
+    def send(self, message: ServerMessage) -> None:
+        """Send a message to the peer."""
         ...
 
     def close(self, code: CloseCode, reason: str = "") -> None:
@@ -49,11 +54,12 @@ S = TypeVar("S", bound=Connection)
 class Inbound(Generic[S]):
     """Accepts or refuses the messages of one connection."""
 
-    __slots__ = ("_limits", "_owner", "_session", "lanes")
+    __slots__ = ("_codec", "_limits", "_owner", "_session", "lanes")
 
     def __init__(self, session: S, owner: SessionOwner[S], environment: Environment) -> None:
         options = environment.options
         self._session = session
+        self._codec = session.codec
         self._owner = owner
         self._limits = MessageLimits(environment)
         limits = options.max_pending_messages, options.max_pending_bytes
@@ -79,9 +85,9 @@ class Inbound(Generic[S]):
         now, events = limits.clock(), limits.events
         try:
             if events is not None and events.tokens < 1 and events.is_empty(now):
-                message = decode_client(data, refuses_events=True)
+                message = self._codec.decode(data, refuses_events=True)
             else:
-                message = decode_client(data)
+                message = self._codec.decode(data)
             if limits.limits_names:
                 limits.check_names(message)
         except InvalidMessage as fault:
@@ -147,7 +153,7 @@ class Inbound(Generic[S]):
             return self._too_long()
         now = limits.clock()  # the same time for both checks, as in `take`
         try:
-            messages = limits.read_batch(body, now)
+            messages = limits.read_batch(self._codec, body, now)
         except InvalidMessage as fault:
             self._refuse_invalid(fault)
             return Refusal(400, ErrorTypes.INVALID_MESSAGE, str(fault))
@@ -195,8 +201,10 @@ class Inbound(Generic[S]):
         self._refuse(replies.invalid(fault), fault)
         self._count_refusal()
 
-    def _refuse(self, frame: Frame, request: ClientMessage | Ping | InvalidMessage) -> None:
-        self._session.send(frame)
+    def _refuse(
+        self, answer: ServerMessage, request: ClientMessage | Ping | InvalidMessage
+    ) -> None:
+        self._session.send(answer)
         if not isinstance(request, Ping) and request.action is ClientActions.JOIN_CHANNEL:
             # A member whose repeated join is refused leaves, also if no handler was called.
             self._owner.join_refused(self._session, request.channel_name or "")

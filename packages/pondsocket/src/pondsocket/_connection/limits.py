@@ -6,9 +6,9 @@ from typing import Final
 from pondsocket_common import (
     ClientActions,
     ClientMessage,
+    Codec,
     InvalidMessage,
     Ping,
-    decode_client_batch,
     message_bytes,
 )
 
@@ -60,7 +60,7 @@ class MessageLimits:
         limit = self.max_message_bytes
         return limit is not None and len(body) > limit and body.lstrip()[:1] != b"["
 
-    def read_batch(self, body: bytes, now: float) -> list[ClientMessage | Ping]:
+    def read_batch(self, codec: Codec, body: bytes, now: float) -> list[ClientMessage | Ping]:
         """Decode a message or an array of them.
 
         If the rate allows no event at `now`, events are decoded only as far as their refusal needs.
@@ -71,7 +71,7 @@ class MessageLimits:
         """
         events = self.events
         refuses_events = events is not None and events.is_empty(now)
-        messages = decode_client_batch(body, refuses_events=refuses_events)
+        messages = codec.decode_batch(body, refuses_events=refuses_events)
         for message in messages:
             self.check_names(message)
         return messages

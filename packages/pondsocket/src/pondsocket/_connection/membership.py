@@ -5,23 +5,11 @@ from typing import Any, Protocol, TypeVar
 
 from pondsocket_common import ClientMessage, Payload
 
-from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._delivery.frame import Frame
 from pondsocket._runtime.tasks import Work
 
 S_contra = TypeVar("S_contra", contravariant=True)
 """The connection; its own module knows this one."""
-
-
-class Sink(Protocol):
-    """A sink for the frames of a member."""
-
-    def offer(self, frame: Frame) -> bool:
-        """Accept a frame. False if it cannot."""
-        ...
-
-    def offer_batch(self, batch: Batch) -> bool:
-        """Accept several frames. False if not all were accepted."""
-        ...
 
 
 class Membership(Protocol):

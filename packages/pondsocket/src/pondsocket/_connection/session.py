@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import anyio
 import anyio.abc
 import anyio.lowlevel
-from pondsocket_common import ClientMessage, CloseCode, fresh_id
+from pondsocket_common import POND, ClientMessage, CloseCode, Codec, ServerMessage, fresh_id
 
 from pondsocket._delivery import replies
 from pondsocket._delivery.fanout import Outlet, offer_each
@@ -28,7 +28,7 @@ from pondsocket._state.lifecycle import LIVES, Life, LifeEvent
 from pondsocket._state.request import ConnectRequest, Refusal
 
 from .inbound import Inbound, ReadyMessage
-from .membership import Membership, SessionOwner, Sink
+from .membership import Membership, SessionOwner
 
 Pull: TypeAlias = Callable[[], Awaitable[str | bytes | None]]
 
@@ -69,6 +69,7 @@ class Session:
         "_tasks",
         "_to_resume",
         "assigns",
+        "codec",
         "connection_id",
         "environment",
         "identity",
@@ -95,10 +96,12 @@ class Session:
         user_id: str,
         is_user_known: bool,
         assigns: dict[str, Any],
-        greeting: list[Frame],
+        greeting: list[ServerMessage],
         identity: object = None,
         subprotocol: str | None = None,
+        codec: Codec = POND,
     ) -> None:
+        self.codec = codec
         self.connection_id = fresh_id()
         self.user_id = user_id
         self.assigns = assigns
@@ -119,7 +122,7 @@ class Session:
         # Cancelled when the connection ends: joins that are not decided, and spawned tasks.
         self.scopes: dict[anyio.CancelScope, str | None] = {}
         self._owner = owner
-        self._greeting: Sequence[Frame] = greeting
+        self._greeting: Sequence[ServerMessage] = greeting
         self._life = Life.ADMITTED
         self._outlet: Outlet | None = None
         self._pull: Pull  # set by `run`
@@ -128,7 +131,7 @@ class Session:
         self._reader: anyio.CancelScope | None = None
         self._leading = False
         self._close = _NO_CLOSE
-        self._goodbye: Frame | None = None
+        self._goodbye: ServerMessage | None = None
         self._is_restart_announced = False
         self._has_grace = False
         self._leave_work: Sequence[Work] = ()
@@ -268,24 +271,38 @@ class Session:
 
     # --- the handlers' side -------------------------------------------------------------------
 
-    def send(self, frame: Frame) -> None:
-        """Send a frame behind all that waits for this client. Does nothing after the end."""
+    def send(self, message: ServerMessage) -> None:
+        """Send a message behind all that waits for this client. Does nothing after the end.
+
+        Raises:
+            EncodingError: The application's payload cannot be written as JSON.
+        """
+        self.send_frame(Frame.of(message, self.codec))
+
+    def send_frame(self, frame: Frame) -> None:
+        """Send an encoded message; see `send`."""
         if self._loop_turn.waiting:
             self._loop_turn.flush()
         if not self.offer(frame):
             self.overflow()
 
     @property
-    def sink(self) -> Sink:
-        """The sink of its broadcasts while it is open: the outlet, unless frames are counted."""
+    def sink(self) -> "Outlet | Session":
+        """The sink of its broadcasts while it is open: the outlet, if nothing is to be done here.
+
+        That is so if frames are in its wire format already, and are not counted.
+        """
         outlet = self._outlet
-        return self if outlet is None or self._counting is not None else outlet
+        is_plain = self._counting is None and self.codec is POND
+        return outlet if is_plain and outlet is not None else self
 
     def offer(self, frame: Frame) -> bool:
         """Queue `frame` without flushing gathered broadcasts. False if the outbox is full."""
         outlet = self._outlet
         if self._life is not _OPEN or outlet is None:
             return True
+        if frame.codec is not self.codec:
+            frame = frame.in_format(self.codec)
         if not outlet.offer(frame):
             return False
         if self._counting is not None:
@@ -294,7 +311,10 @@ class Session:
 
     def offer_batch(self, batch: Batch) -> bool:
         """Queue the frames of a batch. False if not all were accepted."""
-        return offer_each(self.offer, batch)
+        outlet = self._outlet
+        if self._counting is not None or self._life is not _OPEN or outlet is None:
+            return offer_each(self.offer, batch)
+        return outlet.offer_batch(batch.in_format(self.codec))
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """Ask for room, like `Outlet.wait_for_room`. False also after the end of the connection."""
@@ -417,7 +437,9 @@ class Session:
             scope.cancel()
         if self._outlet is not None:
             code, reason, abort = self._close
-            self._outlet.end(code, reason, abort=abort, goodbye=self._goodbye)
+            goodbye = self._goodbye
+            frame = None if goodbye is None else Frame.of(goodbye, self.codec)
+            self._outlet.end(code, reason, abort=abort, goodbye=frame)
         if self._tasks is not None:
             if self._leave_work:
                 self._tasks.start_soon(self._run_leave_work)
@@ -450,8 +472,8 @@ class Session:
         supports = self._owner.supports
         self.send(replies.connected(self.user_id, self.connection_id, resumed, others, supports))
         greeting, self._greeting = self._greeting, ()
-        for frame in greeting:
-            self.send(frame)
+        for message in greeting:
+            self.send(message)
         if self.is_open:
             self._owner.opened(self)
         self._to_resume = None

@@ -6,8 +6,7 @@ from typing import Any
 
 from pondsocket_common import ClientMessage, Payload, Position, ServerMessage
 
-from pondsocket._channel.channel import Channel
-from pondsocket._channel.member import Member
+from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._state.patterns import Route
@@ -29,7 +28,7 @@ class ChannelContext(ABC):
 
     @property
     @abstractmethod
-    def member(self) -> Member:
+    def member(self) -> ChannelMember:
         """The membership that the methods below act for."""
 
     @property
@@ -71,7 +70,9 @@ class ChannelContext(ABC):
         It is replayed to users that were away, but not to this user, unless the user has another
         connection in the channel as well.
         """
-        self.channel.publish_from(event, payload, self.session, keep=history)
+        rest = self.channel.publish_from(event, payload, self.session, keep=history)
+        if rest is not None:  # the history answers late
+            await rest
 
     async def history(
         self, since: Position | None = None, *, limit: int = 100
@@ -113,5 +114,5 @@ class ChannelContext(ABC):
     def _own_assigns(self) -> dict[str, Any]:
         return self.member.assigns
 
-    def _addressed(self, user_ids: tuple[str, ...]) -> list[Member]:
+    def _addressed(self, user_ids: tuple[str, ...]) -> list[ChannelMember]:
         return self.channel.members_of(user_ids) if user_ids else [self.member]

@@ -3,10 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pondsocket_common import GATEWAY, Headers, QueryParams, fresh_id, is_name
+from pondsocket_common import (
+    GATEWAY,
+    EncodedPayload,
+    Headers,
+    QueryParams,
+    ServerMessage,
+    dump_json,
+    fresh_id,
+    is_name,
+)
 
 from pondsocket._delivery import replies
-from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
 from pondsocket._state.lifecycle import AdmissionEvent
@@ -29,7 +37,7 @@ class ConnectionContext:
         self.environment = environment
         self.decision = Decision()
         self.declined: tuple[int, str] | None = None
-        self.replies: list[Frame] = []
+        self.replies: list[ServerMessage] = []
         self.user_id = fresh_id()
         self.is_user_known = False
         self.assigns: dict[str, Any] = {}
@@ -99,7 +107,9 @@ class ConnectionContext:
             EncodingError: The payload cannot be written as JSON.
         """
         check_event(event)
-        self.replies.append(replies.system(event, GATEWAY, as_payload(payload)))
+        # Encoded now, for the error; and the handler may change its object.
+        encoded = EncodedPayload(dump_json(as_payload(payload)))
+        self.replies.append(replies.system(event, GATEWAY, encoded))
 
     def set_assign(self, key: str, value: object) -> None:
         """Set one assign of the connection."""

@@ -6,8 +6,7 @@ from typing import Final
 
 from pondsocket_common import ClientMessage, Payload
 
-from pondsocket._channel.channel import Channel
-from pondsocket._channel.member import Member
+from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._state.patterns import Route
@@ -21,14 +20,14 @@ _log: Final = logging.getLogger("pondsocket.contexts")
 class EventContext(ChannelContext):
     """An event that a member has sent; or, for an endpoint's own event, a client."""
 
-    def __init__(self, member: Member, message: ClientMessage, route: Route) -> None:
+    def __init__(self, member: ChannelMember, message: ClientMessage, route: Route) -> None:
         # Does not call the base's: this runs for every event
         # (tests/benchmarks/microbench.py, "event, the handler does nothing; core").
         self.session = member.session
         self.message = message
         self.route = route
         self._member = member
-        self._sender: Member | Session = member
+        self._sender: ChannelMember | Session = member
         self._replied = False
 
     @property
@@ -37,7 +36,7 @@ class EventContext(ChannelContext):
         return self.member.channel
 
     @property
-    def member(self) -> Member:
+    def member(self) -> ChannelMember:
         """The membership of the sender."""
         return self._member
 
@@ -67,7 +66,7 @@ class EventContext(ChannelContext):
     async def reply(self, event: str, payload: object = None) -> None:
         """Send a reply to the client that asked, and to no other; see `ChannelContext.reply`."""
         # Repeated here to save a call, as most handlers reply (the same file, "replies").
-        frame = replies.reply(self.message, event, payload)
+        message = replies.reply(self.message, event, payload)
         if self._replied:
             _log.error(
                 "A handler replied twice to the event %r; the first reply stands.",
@@ -75,8 +74,8 @@ class EventContext(ChannelContext):
                 stack_info=True,
             )
             return
+        self._sender.send(message)  # raises if it cannot be encoded
         self._replied = True
-        self._sender.send(frame)
 
     async def update_presence(self, presence: object, *user_ids: str) -> None:
         """Set another presence; the same as `track`."""

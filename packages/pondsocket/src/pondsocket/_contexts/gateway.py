@@ -5,8 +5,7 @@ from typing import Any, NoReturn
 
 from pondsocket_common import ClientMessage, Payload
 
-from pondsocket._channel.channel import Channel
-from pondsocket._channel.member import Member
+from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._errors import UsageError
 from pondsocket._state.patterns import Route
@@ -36,7 +35,7 @@ class GatewayContext(EventContext):
         self._fail()
 
     @property
-    def member(self) -> Member:
+    def member(self) -> ChannelMember:
         """Not available: an endpoint's event has no membership."""
         self._fail()
 

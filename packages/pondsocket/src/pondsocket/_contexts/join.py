@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import anyio
@@ -12,16 +12,18 @@ from pondsocket_common import (
     ClientMessage,
     Payload,
     PresenceMode,
+    ServerMessage,
     SystemEvents,
 )
 
-from pondsocket._channel.channel import Channel
+from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._channel.member import Member
+from pondsocket._channel.publishing import read_late
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._errors import InvalidPayload, UsageError, check_code
-from pondsocket._history.recovery import Splice
+from pondsocket._history.slice import HistorySlice
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission, AdmissionEvent
 from pondsocket._state.patterns import Route
@@ -54,7 +56,7 @@ class JoinContext(ChannelContext):
         self._leave_work: Work | None = None
         self._find_channel = find_channel
         self._limit = limit
-        self._member: Member | None = None
+        self._member: ChannelMember | None = None
         self._assigns: dict[str, Any] = {}
 
     @property
@@ -63,7 +65,7 @@ class JoinContext(ChannelContext):
         return self._member.channel if self._member is not None else self._find_channel()
 
     @property
-    def member(self) -> Member:
+    def member(self) -> ChannelMember:
         """The membership, after `accept`."""
         if self._member is None:
             raise UsageError("The join is not accepted (yet): write `await ctx.accept()` first.")
@@ -112,60 +114,89 @@ class JoinContext(ChannelContext):
             EncodingError: The response cannot be written as JSON; the client does not join.
             UsageError: `history` is negative, or the channel has no history.
         """
+        channel = self.channel
+        found = None if self._is_gone() else self._read_history(channel, history)
+        if not (found is None or isinstance(found, HistorySlice)):
+            found = await found
+        if self._is_gone():
+            # The client has disconnected, so the rest of the handler is of no use.
+            self._limit.cancel()
+            await anyio.lowlevel.checkpoint()
+        else:
+            self._commit(channel, {**self._assigns, **(assigns or {})}, response, found, history)
+
+    def _is_gone(self) -> bool:
+        """Return whether the client has disconnected before the decision."""
         # What was broadcast before is not for this member, but some may be for this connection. It
         # may be too slow for it, and that must be known before the decision.
         self.session.environment.loop_turn.flush()
         if self.decision.state is _PENDING and not self.session.is_open:
             self.decision.advance(AdmissionEvent.VANISH)
-            # The client has disconnected, so the rest of the handler is of no use.
-            self._limit.cancel()
-            await anyio.lowlevel.checkpoint()
-            return
-        # Everything that may raise comes before the decision: after that, the answer must follow.
-        own_assigns = {**self._assigns, **(assigns or {})}
-        channel = self.channel
-        wants_diffs = self.message.presence is _DIFF
-        state = channel.presence.told() if wants_diffs else None
-        found = self._find_start(channel, history)
-        position = found.position if found is not None else None
-        acknowledged = Acknowledged(
-            epoch=position and position.epoch,
-            offset=None if position is None else position.offset,
-            recovered=found and found.recovered,
-            response=response,
-            presence=state,
-        )
-        name, request_id = self.message.channel_name, self.request_id
-        frame = replies.system(_ACKNOWLEDGE, name, acknowledged, request_id)
-        frame.channel, frame.position = name, position
-        if self.decision.advance(_ACCEPT):
-            self._settle()
-            member = channel.admit(self.session, own_assigns, wants_diffs=wants_diffs)
-            self._member = member
-            if position is not None:
-                member.join_params = self.join_params
-            member.acknowledge(frame)
-            if member.is_returning and not wants_diffs:
-                # Its presence has not changed, so no change will bring it the list.
-                channel.presence.show_again(member, member.user_id)
-            if position is not None and channel.channel_history is not None:
-                member.catch_up(channel.channel_history.open(), position.offset)
-            _log.info(
-                "joined (channel=%r user=%r request=%r)", name, self.session.user_id, request_id
-            )
-            observer = self.session.environment.observer
-            if observer is not None:
-                observer.joined(name, self._member.as_user())
+        return self.decision.state is Admission.ABANDONED
 
-    def _find_start(self, channel: Channel, latest: int | None) -> Splice | None:
-        channel_history, session = channel.channel_history, self.session
+    def _read_history(
+        self, channel: Channel, latest: int | None
+    ) -> HistorySlice | Awaitable[HistorySlice] | None:
+        """Prepare: return what the member may recover, or what to await for it."""
+        channel_history = channel.channel_history
         if channel_history is None:
             if latest is not None:
                 raise UsageError(f"{channel.name} has no history that `accept` could send.")
             return None
-        return channel_history.find_start(
-            self.message.since, session.user_id, latest, is_user_known=session.is_user_known
+        found = channel_history.read(self.message.since, latest)
+        if isinstance(found, HistorySlice):
+            return found
+        return read_late(channel_history, found, self.message.since, latest)
+
+    def _commit(
+        self,
+        channel: Channel,
+        assigns: dict[str, Any],
+        response: object,
+        found: HistorySlice | None,
+        latest: int | None,
+    ) -> None:
+        """Commit: make the connection a member. Nothing else has a turn meanwhile."""
+        # Everything that may raise comes before the decision: after that, the answer must follow.
+        session, message, channel_history = self.session, self.message, channel.channel_history
+        wants_diffs = message.presence is _DIFF
+        state = channel.presence.told() if wants_diffs else None
+        start = None
+        if found is not None and channel_history is not None:
+            start = channel_history.find_start(
+                found, message.since, session.user_id, latest, is_user_known=session.is_user_known
+            )
+        position = None if start is None else start.position
+        acknowledged = Acknowledged(
+            epoch=position and position.epoch,
+            offset=None if position is None else position.offset,
+            recovered=start and start.recovered,
+            response=response,
+            presence=state,
         )
+        answer = replies.system(_ACKNOWLEDGE, channel.name, acknowledged, self.request_id)
+        frame = Frame.of(answer, session.codec)
+        frame.channel, frame.position = channel.name, position
+        if not self.decision.advance(_ACCEPT):
+            return
+        self._settle()
+        member = self._member = channel.admit(session, assigns, wants_diffs=wants_diffs)
+        if position is not None:
+            member.join_params = self.join_params
+        member.acknowledge(frame)
+        if member.is_returning and not wants_diffs:
+            # Its presence has not changed, so no change will bring it the list.
+            channel.presence.show_again(member, member.user_id)
+        if position is not None and found is not None and channel_history is not None:
+            member.catch_up(found, position.offset, channel_history.emission)
+        _log.info(
+            "joined (channel=%r user=%r request=%r)",
+            channel.name,
+            session.user_id,
+            self.request_id,
+        )
+        if session.environment.observer is not None:
+            session.environment.observer.joined(channel.name, member.as_user())
 
     async def decline(self, code: int = 403, message: str = "The join was declined.") -> None:
         """Refuse the join. The client is told the code and the message."""
@@ -181,7 +212,8 @@ class JoinContext(ChannelContext):
         """Refuse a join whose parameters are not valid."""
         self._refuse(replies.unfit(self.message, error))
 
-    def _refuse(self, frame: Frame) -> None:
+    def _refuse(self, answer: ServerMessage) -> None:
+        frame = Frame.of(answer, self.session.codec)  # first: it raises if it cannot be encoded
         if not self.decision.advance(AdmissionEvent.DECLINE):
             return
         self._settle()
@@ -191,7 +223,7 @@ class JoinContext(ChannelContext):
             return
         # A member that asks again and is refused leaves: its membership must not outlive a refusal.
         self._leave_work = member.channel.remove(member, LeaveReason.EVICTED)
-        member.send(frame)
+        member.send_frame(frame)
 
     async def run_leave_work(self) -> None:
         """Do what is left to do after a leave, if the refusal has ended a membership."""

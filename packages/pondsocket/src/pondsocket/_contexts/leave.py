@@ -1,30 +1,31 @@
 """The context of a leave handler."""
 
 from pondsocket._channel.channel import Channel
-from pondsocket._channel.member import Departure
 from pondsocket._state.user import LeaveReason, User
 
 
 class LeaveContext:
     """A user's last connection has left a channel."""
 
-    def __init__(self, departure: Departure) -> None:
-        self._departure = departure
+    def __init__(self, channel: Channel, user: User, reason: LeaveReason) -> None:
+        self._channel = channel
+        self._user = user
+        self._reason = reason
 
     @property
     def channel(self) -> Channel:
         """The channel that was left."""
-        return self._departure.channel
+        return self._channel
 
     @property
     def user(self) -> User:
         """The user that has left, as it was just before."""
-        return self._departure.user
+        return self._user
 
     @property
     def reason(self) -> LeaveReason:
         """Why the user has left."""
-        return self._departure.reason
+        return self._reason
 
     async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Send an event to all remaining members; see `Channel.broadcast`."""

@@ -2,8 +2,7 @@
 
 from pondsocket_common import Payload
 
-from pondsocket._channel.channel import Channel
-from pondsocket._channel.member import Member
+from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._state.payloads import as_payload
 from pondsocket._state.user import User
 
@@ -13,7 +12,9 @@ class OutgoingContext:
 
     __slots__ = ("_event", "_payload", "_recipient", "blocked", "channel", "transformed")
 
-    def __init__(self, channel: Channel, event: str, payload: Payload, recipient: Member) -> None:
+    def __init__(
+        self, channel: Channel, event: str, payload: Payload, recipient: ChannelMember
+    ) -> None:
         self.channel = channel
         self.blocked = False
         self.transformed = False

@@ -13,13 +13,13 @@ other channels: channels are delivered one after the other, and the member may b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from typing import Any, Final, Protocol
 
 from pondsocket._runtime.loop import callback_context
 
-from .fanout import Recipient, deliver, deliver_batches
+from .fanout import K, Sink, deliver, deliver_batches, deliver_copies
 from .frame import Batch, Frame
 
 # A batch waits for one loop turn only; the bound is for handlers that broadcast in a long loop.
@@ -87,6 +87,13 @@ class LoopTurn:
             if self.waiting and self._loop is not None:  # one raised: deliver the others later
                 self._call(self._loop)
 
+    def send(self, frame: Frame, sink: Sink) -> None:
+        """Send a frame to a connection, or to a former member, behind all that waits."""
+        if self.waiting:
+            self.flush()
+        if not sink.offer(frame):
+            sink.overflow()
+
     def flush(self) -> None:
         """Deliver everything that waits."""
         while self.waiting:
@@ -102,16 +109,47 @@ class ChannelBatching:
 
     __slots__ = ("_everyone", "_frames", "_own", "_pauses", "_size", "loop_turn")
 
-    def __init__(self, everyone: Callable[[], Iterable[Recipient]], loop_turn: LoopTurn) -> None:
+    def __init__(self, everyone: Callable[[], Iterable[Sink]], loop_turn: LoopTurn) -> None:
         self._everyone = everyone
         self.loop_turn = loop_turn
         self._frames: list[Frame] = []
         self._size = 0
         # By member: what it gets instead, if it gets frames of its own or not all of the others.
-        self._own: dict[Recipient, list[Frame]] = {}
+        self._own: dict[Sink, list[Frame]] = {}
         self._pauses = 0
 
-    def add(self, frame: Frame, but: Recipient | None = None) -> bool:
+    def settle(self, *, is_for_all: bool) -> None:
+        """Deliver what a broadcast that is about to be made would overtake otherwise."""
+        if not is_for_all or self.loop_turn.replying not in (None, self):
+            self.flush()
+
+    def broadcast(self, frame: Frame, but: Sink | None = None) -> None:
+        """Send a frame to all members, or to all but one; it may wait for the end of this turn."""
+        if self._add(frame, but):
+            return
+        if but is None:
+            deliver(frame, self._everyone())
+        else:
+            deliver(frame, [member for member in self._everyone() if member is not but])
+
+    def deliver(self, frame: Frame, sinks: Iterable[Sink]) -> None:
+        """Send a frame to some members, now."""
+        self.flush()
+        deliver(frame, sinks)
+
+    def deliver_copies(self, offer_copy: Callable[[K], bool], sinks: Sequence[K]) -> None:
+        """Send copies to some members, now; see `fanout.deliver_copies`."""
+        self.flush()
+        deliver_copies(offer_copy, sinks)
+
+    def send(self, frame: Frame, member: Sink) -> None:
+        """Send a frame to one member, behind all that waits for it."""
+        if self.loop_turn.waiting and self._add_own(frame, member):
+            return
+        if not member.offer(frame):
+            member.overflow()
+
+    def _add(self, frame: Frame, but: Sink | None) -> bool:
         """Add a frame for all members, or for all but one. False if it must not wait."""
         if self._pauses or not self.loop_turn.enter(self):
             return False
@@ -126,10 +164,8 @@ class ChannelBatching:
             self.flush()
         return True
 
-    def add_own(self, frame: Frame, member: Recipient) -> bool:
-        """Add a frame behind what waits for this member. False if nothing waits for it."""
-        if not self.loop_turn.waiting:
-            return False
+    def _add_own(self, frame: Frame, member: Sink) -> bool:
+        """Add a frame behind what waits for this member. False if nothing does, then or now."""
         if not self._frames or len(self.loop_turn.waiting) > 1:
             # The member may be in those channels, too.
             self.loop_turn.flush()
@@ -150,7 +186,7 @@ class ChannelBatching:
         """Undo one `pause`: a member has caught up."""
         self._pauses -= 1
 
-    def _own_of(self, member: Recipient) -> list[Frame]:
+    def _own_of(self, member: Sink) -> list[Frame]:
         own = self._own.get(member)
         if own is None:
             own = self._own[member] = list(self._frames)

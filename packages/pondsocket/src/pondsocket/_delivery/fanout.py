@@ -1,8 +1,8 @@
 """Fan-out: the only loop that sends one frame to many members."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 from pondsocket_common import CloseCode
 
@@ -52,11 +52,14 @@ class Outlet(Protocol):
         ...
 
 
-class Recipient(Protocol):
-    """A member of a channel, as far as delivery is concerned."""
+class Sink(Protocol):
+    """What frames are offered to: a member, or a connection. Only `batching` offers to it.
+
+    All other code calls `send`, which goes behind what waits for the sink.
+    """
 
     def offer(self, frame: Frame) -> bool:
-        """Accept a frame. False if it cannot, so that it is a slow consumer."""
+        """Accept a frame, without waiting. False if it cannot, so that it is a slow consumer."""
         ...
 
     def offer_batch(self, batch: Batch) -> bool:
@@ -68,25 +71,34 @@ class Recipient(Protocol):
         ...
 
 
-def deliver(frame: Frame, recipients: Iterable[Recipient]) -> None:
-    """Offer a frame to all recipients. Close those that cannot take it, without delaying others."""
-    slow = [recipient for recipient in recipients if not recipient.offer(frame)]
+K = TypeVar("K", bound=Sink)
+
+
+def deliver(frame: Frame, sinks: Iterable[Sink]) -> None:
+    """Offer a frame to all sinks. Close those that cannot take it, without delaying others."""
+    slow = [sink for sink in sinks if not sink.offer(frame)]
     # Only now: a close removes members from the roster that the loop above iterates.
-    for recipient in slow:
-        recipient.overflow()
+    for sink in slow:
+        sink.overflow()
 
 
-def deliver_batches(batches: Iterable[tuple[Batch, Iterable[Recipient]]]) -> None:
-    """Offer each batch to its recipients. Close those that cannot take theirs."""
-    slow = [
-        recipient
-        for batch, recipients in batches
-        for recipient in recipients
-        if not recipient.offer_batch(batch)
-    ]
+def deliver_batches(batches: Iterable[tuple[Batch, Iterable[Sink]]]) -> None:
+    """Offer each batch to its sinks. Close those that cannot take theirs."""
+    slow = [sink for batch, sinks in batches for sink in sinks if not sink.offer_batch(batch)]
     # Only when all have theirs: a close sends frames to the others.
-    for recipient in slow:
-        recipient.overflow()
+    for sink in slow:
+        sink.overflow()
+
+
+def deliver_copies(offer_copy: Callable[[K], bool], sinks: Sequence[K]) -> None:
+    """Offer each sink a copy of its own, which `offer_copy` makes; see `deliver`.
+
+    Args:
+        sinks: Not a view: making a copy calls the application, which may end a membership.
+    """
+    slow = [sink for sink in sinks if not offer_copy(sink)]
+    for sink in slow:
+        sink.overflow()
 
 
 def offer_each(offer: Callable[[Frame], bool], batch: Batch) -> bool:
@@ -117,8 +129,12 @@ class OrderedSink(Protocol):
         """Accept a frame. False if it cannot."""
         ...
 
-    def send(self, frame: Frame) -> None:
+    def send_frame(self, frame: Frame) -> None:
         """Accept a frame, or close as a slow consumer."""
+        ...
+
+    def overflow(self) -> None:
+        """Close as a slow consumer."""
         ...
 
     def dropped(self, frames: int) -> None:
@@ -182,6 +198,10 @@ class Chain:
         """Offer several frames."""
         return offer_each(self.offer, batch)
 
+    def overflow(self) -> None:
+        """Close the connection of a slow consumer."""
+        self._sink.overflow()
+
     def offer_late(self, late: LateFrame) -> bool:
         """Queue a frame that is still to be made."""
         if not self._append(late):
@@ -220,7 +240,7 @@ class Chain:
                 self._excused = self._bytes
                 frame = item if isinstance(item, Frame) else await item.make()
                 if frame is not None:
-                    self._sink.send(frame)
+                    self._sink.send_frame(frame)
                 if self._has_dropped and not self._queue:
                     self._has_dropped = False
                     self._sink.caught_up()

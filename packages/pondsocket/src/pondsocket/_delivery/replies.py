@@ -1,4 +1,4 @@
-"""Frames that the server sends by itself: answers to requests, and its own messages. Pure."""
+"""Messages that the server sends by itself: answers to requests, and its own. Pure."""
 
 import math
 from typing import Final
@@ -10,6 +10,7 @@ from pondsocket_common import (
     ClientMessage,
     CloseCode,
     Connected,
+    EncodedPayload,
     ErrorTypes,
     Fault,
     Goodbye,
@@ -23,19 +24,17 @@ from pondsocket_common import (
     ServerMessage,
     ServerPayload,
     SystemEvents,
-    encode_reply,
     fresh_id,
 )
 
 from pondsocket._errors import InvalidPayload
 from pondsocket._state.payloads import as_payload, check_event
 
-from .frame import Frame
-
 # Enum members under names of their own: before Python 3.12 reading one of its class costs 0.3 us.
 _SYSTEM: Final = ServerActions.SYSTEM
 _CONNECT: Final = ServerActions.CONNECT
 _CONNECTION: Final = SystemEvents.CONNECTION
+_tuple: Final = tuple.__new__
 
 BUSY: Final = "Too many messages of this connection wait to be handled."
 TOO_FAST: Final = "This connection sends too fast."
@@ -47,25 +46,27 @@ _BUSY_RETRY_MS: Final = 1_000
 def system(
     event: str,
     channel_name: str,
-    payload: Payload | ServerPayload,
+    payload: Payload | ServerPayload | EncodedPayload,
     request_id: str | None = None,
-) -> Frame:
+) -> ServerMessage:
     """Return a SYSTEM message, with a fresh id if it answers no request."""
-    return Frame.of(ServerMessage(_SYSTEM, event, channel_name, request_id or fresh_id(), payload))
+    return ServerMessage(_SYSTEM, event, channel_name, request_id or fresh_id(), payload)
 
 
-def reply(request: ClientMessage, event: str, payload: object) -> Frame:
+def reply(request: ClientMessage, event: str, payload: object) -> ServerMessage:
     """Return the application's reply to a request.
 
     Raises:
         UsageError: The event's name is reserved or not valid, or the payload is not an object.
-        EncodingError: The payload cannot be written as JSON.
     """
     # The request's own name has been checked, and most handlers reply under that name.
     if event is not request.event or event in RESERVED_EVENTS:
         check_event(event)
     shown = payload if isinstance(payload, dict) else as_payload(payload)
-    return Frame(encode_reply(request, event, shown), event)
+    # As `ServerMessage(…)`, at half the cost.
+    return _tuple(
+        ServerMessage, (_SYSTEM, event, request.channel_name, request.request_id, shown, None)
+    )
 
 
 def connected(
@@ -74,17 +75,10 @@ def connected(
     resumed: tuple[str, ...] | None = None,
     not_resumed: tuple[str, ...] | None = None,
     supports: tuple[str, ...] | None = None,
-) -> Frame:
+) -> ServerMessage:
     """Return the first message of every connection."""
-    return Frame.of(
-        ServerMessage(
-            _CONNECT,
-            _CONNECTION,
-            GATEWAY,
-            fresh_id(),
-            Connected(user_id, connection_id, resumed, not_resumed, supports),
-        )
-    )
+    payload = Connected(user_id, connection_id, resumed, not_resumed, supports)
+    return ServerMessage(_CONNECT, _CONNECTION, GATEWAY, fresh_id(), payload)
 
 
 def refused(
@@ -92,7 +86,7 @@ def refused(
     code: int,
     message: str,
     retry_after_ms: int | None = None,
-) -> Frame:
+) -> ServerMessage:
     """Return the one answer to a join that was not accepted."""
     payload = Refused(code, message, retry_after_ms=retry_after_ms)
     return system(SystemEvents.UNAUTHORIZED, request.channel_name, payload, request.request_id)
@@ -104,13 +98,13 @@ def fault(
     code: int,
     message: str,
     retry_after_ms: int | None = None,
-) -> Frame:
+) -> ServerMessage:
     """Return an ERROR that answers any request but a join."""
     payload = Fault(error, code, message, retry_after_ms=retry_after_ms)
     return _error(payload, request.channel_name, request.request_id)
 
 
-def unfit(request: ClientMessage, error: InvalidPayload) -> Frame:
+def unfit(request: ClientMessage, error: InvalidPayload) -> ServerMessage:
     """Return the answer to a message whose payload or join parameters do not fit the handler."""
     name, request_id, text = request.channel_name, request.request_id, str(error)
     if request.action is ClientActions.JOIN_CHANNEL:
@@ -120,14 +114,14 @@ def unfit(request: ClientMessage, error: InvalidPayload) -> Frame:
     return _error(Fault(kind, 422, text, error.details, error_count=error.count), name, request_id)
 
 
-def not_found(request: ClientMessage) -> Frame:
+def not_found(request: ClientMessage) -> ServerMessage:
     """Return the answer to a request for a channel name that no lobby serves."""
     name = request.channel_name
     payload = NotFound(name, 404, f"There is no channel {name} here.")
     return system(SystemEvents.NOT_FOUND, name, payload, request.request_id)
 
 
-def invalid(broken: InvalidMessage) -> Frame:
+def invalid(broken: InvalidMessage) -> ServerMessage:
     """Return the answer to a message that breaks the protocol, with the names that are known."""
     channel_name = broken.channel_name or GATEWAY
     if broken.action is ClientActions.JOIN_CHANNEL:
@@ -138,12 +132,12 @@ def invalid(broken: InvalidMessage) -> Frame:
     )
 
 
-def busy(request: ClientMessage) -> Frame:
+def busy(request: ClientMessage) -> ServerMessage:
     """Return the answer where a connection has too many messages that are not handled."""
     return _over_limit(request, BUSY, _BUSY_RETRY_MS)
 
 
-def rate_limited(request: ClientMessage | Ping, wait: float) -> Frame:
+def rate_limited(request: ClientMessage | Ping, wait: float) -> ServerMessage:
     """Return the answer to a request over a rate limit; the next may come in `wait` seconds."""
     retry_after_ms = math.ceil(wait * 1_000)
     if isinstance(request, Ping):
@@ -152,36 +146,34 @@ def rate_limited(request: ClientMessage | Ping, wait: float) -> Frame:
     return _over_limit(request, TOO_FAST, retry_after_ms)
 
 
-def too_many_channels(request: ClientMessage, limit: int) -> Frame:
+def too_many_channels(request: ClientMessage, limit: int) -> ServerMessage:
     """Return the answer to a join of a connection that is in as many channels as it may be."""
     return refused(request, 429, f"A connection may be in {limit} channels.", _BUSY_RETRY_MS)
 
 
-def _over_limit(request: ClientMessage, message: str, retry_after_ms: int) -> Frame:
+def _over_limit(request: ClientMessage, message: str, retry_after_ms: int) -> ServerMessage:
     if request.action is ClientActions.JOIN_CHANNEL:
         return refused(request, 429, message, retry_after_ms)
     return fault(request, ErrorTypes.RATE_LIMITED, 429, message, retry_after_ms)
 
 
-def pong(ping: Ping) -> Frame:
+def pong(ping: Ping) -> ServerMessage:
     """Return the answer to a ping."""
     return system(SystemEvents.PONG, GATEWAY, Pong(), ping.request_id)
 
 
-def heartbeat() -> Frame:
+def heartbeat() -> ServerMessage:
     """Return a message that every client ignores."""
     return system(SystemEvents.PONG, GATEWAY, Pong())
 
 
-def goodbye(code: CloseCode, reason: str, after_ms: int) -> Frame:
+def goodbye(code: CloseCode, reason: str, after_ms: int) -> ServerMessage:
     """Return the message that a connection will be closed, in `after_ms` milliseconds."""
     payload = Goodbye(code, reason, code.reconnect, after_ms)
     return system(SystemEvents.GOODBYE, GATEWAY, payload)
 
 
-def _error(payload: Fault, channel_name: str, request_id: str | None) -> Frame:
-    return Frame.of(
-        ServerMessage(
-            ServerActions.ERROR, payload.error, channel_name, request_id or fresh_id(), payload
-        )
+def _error(payload: Fault, channel_name: str, request_id: str | None) -> ServerMessage:
+    return ServerMessage(
+        ServerActions.ERROR, payload.error, channel_name, request_id or fresh_id(), payload
     )

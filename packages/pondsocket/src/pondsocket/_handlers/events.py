@@ -5,11 +5,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Final, Protocol, TypeVar, overload
 
-from pondsocket_common import RESERVED_EVENTS, ClientMessage, EncodingError, ErrorTypes
+from pondsocket_common import (
+    RESERVED_EVENTS,
+    ClientMessage,
+    EncodingError,
+    ErrorTypes,
+    ServerMessage,
+)
 
 from pondsocket._contexts import EventContext
 from pondsocket._delivery import replies
-from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Environment
 from pondsocket._errors import InvalidPayload, PondError, UsageError
 from pondsocket._runtime.driving import resume
@@ -30,7 +35,7 @@ class Sender(Protocol):
 
     @property
     def user_id(self) -> str: ...
-    def send(self, frame: Frame) -> None: ...
+    def send(self, message: ServerMessage) -> None: ...
     def charge(self, request: ClientMessage, error_count: int) -> None: ...
 
 
@@ -128,8 +133,7 @@ class Events:
                 return None
             rest = registration.finish(context, done.value)
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
-            failure = failure_of(error)
-            sender.send(self._answer(message, failure, sender, environment))
+            self._answer(message, failure_of(error), sender, environment)
             return None
         return self._finish(rest, registration, context, sender, environment)
 
@@ -146,8 +150,7 @@ class Events:
             if returned is not None and registration.finish is not None:
                 await registration.finish(context, returned)
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
-            failure = failure_of(error)
-            sender.send(self._answer(context.message, failure, sender, environment))
+            self._answer(context.message, failure_of(error), sender, environment)
 
     def _answer(
         self,
@@ -155,13 +158,16 @@ class Events:
         error: BaseException,
         sender: Sender,
         environment: Environment,
-    ) -> Frame:
+    ) -> None:
+        """Send the answer to an event whose handler has failed."""
         try:
             if isinstance(error, PondError):
-                return replies.fault(message, self._failure, error.code, error.message)
+                sender.send(replies.fault(message, self._failure, error.code, error.message))
+                return
             if isinstance(error, InvalidPayload):
                 sender.charge(message, error.count)
-                return replies.unfit(message, error)
+                sender.send(replies.unfit(message, error))
+                return
         except EncodingError as unsayable:  # a validator's message may hold any text
             error = unsayable
         _log.error(
@@ -175,7 +181,8 @@ class Events:
         if environment.observer is not None:
             name, event = message.channel_name, message.event
             environment.observer.error(error, name, event, sender.user_id)
-        return replies.fault(message, ErrorTypes.INTERNAL_SERVER_ERROR, 500, replies.INTERNAL)
+        internal = ErrorTypes.INTERNAL_SERVER_ERROR
+        sender.send(replies.fault(message, internal, 500, replies.INTERNAL))
 
 
 class TakesEvents:

@@ -5,10 +5,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
-from pondsocket_common import Payload, ServerMessage
+from pondsocket_common import Payload, dump_json
 
-from pondsocket._channel.channel import Channel
-from pondsocket._channel.member import Member
+from pondsocket._channel.channel import ChannelMember
 from pondsocket._contexts import OutgoingContext
 from pondsocket._delivery.fanout import LateFrame
 from pondsocket._delivery.frame import Frame
@@ -55,20 +54,21 @@ class Outgoing:
             else:
                 self.run = _around(middleware, self.run)
 
+    def bind(self, payload: Payload, frame: Frame) -> "BoundOutgoing":
+        """Bind it to one broadcast."""
+        return BoundOutgoing(self, payload, frame)
+
 
 class BoundOutgoing:
     """An outgoing handler, bound to one broadcast."""
 
-    def __init__(
-        self, outgoing: Outgoing, channel: Channel, message: ServerMessage, frame: Frame
-    ) -> None:
+    def __init__(self, outgoing: Outgoing, payload: Payload, frame: Frame) -> None:
         self.is_late = outgoing.is_late
         self._outgoing = outgoing
-        self._channel = channel
-        self._message = message
+        self._payload = payload
         self._frame = frame
 
-    def make(self, member: Member) -> Frame | None:
+    def make(self, member: ChannelMember) -> Frame | None:
         """Return this member's copy; None if it is withheld."""
         context = self._context(member)
         try:
@@ -82,11 +82,11 @@ class BoundOutgoing:
             self._withhold(member, error)
             return None
 
-    def make_late(self, member: Member) -> LateFrame:
+    def make_late(self, member: ChannelMember) -> LateFrame:
         """Return this member's copy, to be awaited."""
         return LateFrame(partial(self._make_late, member), self._frame)
 
-    async def _make_late(self, member: Member) -> Frame | None:
+    async def _make_late(self, member: ChannelMember) -> Frame | None:
         context = self._context(member)
         try:
             await cast(Awaitable[object], self._outgoing.run(context))
@@ -95,10 +95,9 @@ class BoundOutgoing:
             self._withhold(member, error)
             return None
 
-    def _context(self, member: Member) -> OutgoingContext:
-        message = self._message
-        payload = cast(Payload, message.payload)
-        return OutgoingContext(self._channel, message.event, payload, member)
+    def _context(self, member: ChannelMember) -> OutgoingContext:
+        event = self._frame.message.event
+        return OutgoingContext(member.channel, event, self._payload, member)
 
     def _copy(self, context: OutgoingContext) -> Frame | None:
         if context.blocked:
@@ -106,23 +105,26 @@ class BoundOutgoing:
         if not context.transformed:
             return self._frame
         # With the same request id: all copies are one broadcast.
-        copy = Frame.of(self._message._replace(payload=context.get_payload()))
+        _, event, name, request_id, _, position = self._frame.message
+        payload = dump_json(context.get_payload())
+        copy = Frame.broadcast(name, event, request_id, payload, position)
         return copy.copy_marks(self._frame)
 
-    def _withhold(self, member: Member, error: BaseException) -> None:
+    def _withhold(self, member: ChannelMember, error: BaseException) -> None:
         # Outgoing handlers are often filters. Sending what one failed to filter would be a leak.
         failure = failure_of(error)
+        channel, event = member.channel, self._frame.message.event
         _log.error(
             "An outgoing handler failed; the member does not get this event"
             " (channel=%r event=%r user=%r).",
-            self._channel.name,
-            self._message.event,
+            channel.name,
+            event,
             member.user_id,
             exc_info=failure,
         )
-        observer = self._channel.owner.environment.observer
+        observer = channel.owner.environment.observer
         if observer is not None:
-            observer.error(failure, self._channel.name, self._message.event, member.user_id)
+            observer.error(failure, channel.name, event, member.user_id)
 
 
 def _around(middleware: OutgoingMiddleware, inner: OutgoingHandler) -> OutgoingHandler:

@@ -1,14 +1,20 @@
 """A channel's access to its history, which outlives the channel."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
-from pondsocket_common import Position, ServerMessage, decode_server
+from pondsocket_common import Payload, Position, ServerActions, ServerMessage, load_json
 
 from pondsocket._errors import UsageError
 
-from .log import HistoryLog, Kept
+from .emission import Emission
 from .recovery import Splice, Verdict, splice
-from .store import HistoryStore
+from .slice import Audience, HistorySlice, Kept
+from .store import ChannelLog, HistoryStore
+
+Recorded: TypeAlias = list[tuple[Kept, Audience | None]]
+"""Messages that have left, in order."""
 
 
 class ChannelHistory:
@@ -16,19 +22,25 @@ class ChannelHistory:
 
     Args:
         clock: Returns seconds, from any start.
+
+    Attributes:
+        emission: The broadcasts that wait for their positions; None until one has to.
+        recordings: What has left since each slice that is being read was asked for; None: none is.
     """
 
-    __slots__ = ("_members", "_name", "_store", "clock", "log")
+    __slots__ = ("_members", "_name", "_store", "clock", "emission", "log", "recordings")
 
-    def __init__(self, name: str, history_store: HistoryStore, clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, store: HistoryStore, clock: Callable[[], float]) -> None:
         self._name = name
-        self._store = history_store
+        self._store = store
         self.clock = clock
         # Only while there are members: a history without members may expire.
-        self.log: HistoryLog | None = None
+        self.log: ChannelLog | None = None
         self._members = 0
+        self.emission: Emission[Any] | None = None
+        self.recordings: list[Recorded] | None = None
 
-    def open(self) -> HistoryLog:
+    def open(self) -> ChannelLog:
         """Return the log; start a new one if there is none."""
         log = self.log
         return self._store.open(self._name, self.clock()) if log is None else log
@@ -48,29 +60,67 @@ class ChannelHistory:
         if not self._members:
             self.log = None
 
-    def find_start(
-        self, since: Position | None, user_id: str, latest: int | None, *, is_user_known: bool
-    ) -> Splice:
-        """Find the position after which a member's frames begin.
+    # --- for joins ----------------------------------------------------------------------------
 
-        Args:
-            latest: How many messages a member gets that recovers nothing. None: as the history's
-                options say, that is 1 with `size=1` and else 0.
+    def read(
+        self, since: Position | None, latest: int | None
+    ) -> HistorySlice | Awaitable[HistorySlice]:
+        """Return what a member may recover; see `ChannelLog.read`.
 
         Raises:
             UsageError: `latest` is negative.
         """
         if latest is not None and latest < 0:
             raise UsageError(f"accept: history is a number of messages, and not {latest}.")
-        log, now = self.open(), self.clock()
-        log.expire(now)
+        now = self.clock()
         self._store.tidy(now)
-        if latest is None:
-            latest = int(self._store.options.size == 1)
-        return splice(log, since, user_id, is_user_known=is_user_known, latest=latest)
+        return self.open().read(since, self._latest(latest), now)
 
-    def read(self, since: Position | None, limit: int) -> list[ServerMessage] | None:
-        """Return the last messages, or the first after `since`; None if some are lost.
+    def find_start(
+        self,
+        found: HistorySlice,
+        since: Position | None,
+        user_id: str,
+        latest: int | None,
+        *,
+        is_user_known: bool,
+    ) -> Splice:
+        """Find the position after which a member's frames begin.
+
+        Args:
+            latest: How many messages a member gets that recovers nothing. None: as the history's
+                options say, that is 1 with `size=1` and else 0.
+        """
+        latest = self._latest(latest)
+        return splice(found, since, user_id, is_user_known=is_user_known, latest=latest)
+
+    def _latest(self, latest: int | None) -> int:
+        return int(self._store.options.size == 1) if latest is None else latest
+
+    # --- while a store answers late ---------------------------------------------------------
+
+    @contextmanager
+    def recording(self) -> Iterator[Recorded]:
+        """Record the messages that leave while a slice is read."""
+        recorded: Recorded = []
+        self.recordings = [*(self.recordings or ()), recorded]
+        try:
+            yield recorded
+        finally:
+            # By identity: another may be equal.
+            self.recordings = [each for each in self.recordings if each is not recorded] or None
+
+    def record(self, kept: Kept, audience: Audience | None) -> None:
+        """Record a message that leaves now."""
+        for recorded in self.recordings or ():
+            recorded.append((kept, audience))
+
+    # --- for the application ------------------------------------------------------------------
+
+    def find(
+        self, since: Position | None, limit: int
+    ) -> HistorySlice | Awaitable[HistorySlice] | None:
+        """Return what `messages` needs; None if there is no history.
 
         Raises:
             UsageError: `limit` is negative.
@@ -80,20 +130,37 @@ class ChannelHistory:
         # `find`, not `open`: a client whose join is refused must not make a history.
         now = self.clock()
         log = self._store.find(self._name, now) if self.log is None else self.log
-        if log is None:
-            return [] if since is None else None
-        log.expire(now)
+        return None if log is None else log.read(since, limit, now)
+
+    def messages(
+        self, found: HistorySlice, since: Position | None, limit: int
+    ) -> list[ServerMessage] | None:
+        """Return the last messages, or the first after `since`; None if some are lost."""
         if since is None:
-            offset = log.before_last(limit)
-        elif splice(
-            log, since, "", is_user_known=True, max_missed=len(log), max_missed_bytes=log.byte_count
-        ).verdict is Verdict.RECOVERED:  # fmt: skip
+            offset = found.before_last(limit)
+        elif splice(found, since, "", is_user_known=True, is_bounded=False).verdict is (
+            Verdict.RECOVERED
+        ):
             offset = since.offset
         else:
             return None
-        return [as_message(kept) for kept, _ in zip(log.after(offset), range(limit), strict=False)]
+        kept = zip(found.after(offset), range(limit), strict=False)
+        return [self._message(found.epoch, each) for each, _ in kept]
+
+    def _message(self, epoch: str, kept: Kept) -> ServerMessage:
+        return ServerMessage(
+            ServerActions.BROADCAST,
+            kept.event,
+            self._name,
+            kept.request_id,
+            decoded(kept.payload),
+            Position(epoch, kept.offset),
+        )
 
 
-def as_message(kept: Kept) -> ServerMessage:
-    """Decode a kept message."""
-    return decode_server(kept.text, is_own=True)
+def decoded(payload: bytes) -> Payload:
+    """Decode a kept payload."""
+    value = load_json(payload)
+    if not isinstance(value, dict):
+        raise TypeError(f"A history gave a payload that is no object: {value!r}.")
+    return value

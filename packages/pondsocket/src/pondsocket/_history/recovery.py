@@ -9,11 +9,12 @@ being live again are one step without an await, so no other task runs in between
 
 from collections import deque
 from enum import Enum, auto
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from pondsocket_common import Position
 
-from .log import HistoryLog, Kept
+from .emission import Emission
+from .slice import HistorySlice, Kept
 
 T = TypeVar("T")
 
@@ -54,14 +55,13 @@ class Splice(NamedTuple):
 
 
 def splice(
-    log: HistoryLog,
+    log: HistorySlice,
     since: Position | None,
     user_id: str,
     *,
     is_user_known: bool,
     latest: int = 0,
-    max_missed: int = MAX_MISSED,
-    max_missed_bytes: int = MAX_MISSED_BYTES,
+    is_bounded: bool = True,
 ) -> Splice:
     """Decide where a member's frames begin. It gets all that it missed, or nothing of it.
 
@@ -70,10 +70,11 @@ def splice(
         is_user_known: Whether the application gave the user id. An id that the server made is new
             with every connection, so it does not tell whether an audience included this client.
         latest: How many messages a member gets that recovers nothing.
+        is_bounded: Whether the bounds of one join hold.
     """
     verdict = Verdict.NOT_ASKED
     if since is not None:
-        verdict = _judge(log, since, user_id, is_user_known, max_missed, max_missed_bytes)
+        verdict = _judge(log, since, user_id, is_user_known, is_bounded)
         if verdict is Verdict.RECOVERED:
             return Splice(verdict, since)
     start = log.before_last(latest, user_id) if latest else log.top
@@ -81,12 +82,11 @@ def splice(
 
 
 def _judge(
-    log: HistoryLog,
+    log: HistorySlice,
     since: Position,
     user_id: str,
     is_user_known: bool,
-    max_missed: int,
-    max_missed_bytes: int,
+    is_bounded: bool,
 ) -> Verdict:
     if since.epoch != log.epoch:
         return Verdict.OTHER_EPOCH
@@ -96,17 +96,22 @@ def _judge(
         return Verdict.TRIMMED
     if not is_user_known and log.has_audience_after(since.offset):
         return Verdict.UNKNOWN_AUDIENCE
-    count, size = log.weigh_after(since.offset, user_id)
-    if count > max_missed or size > max_missed_bytes:
-        return Verdict.TOO_MUCH
+    if is_bounded:
+        count, size = log.weigh_after(since.offset, user_id)
+        if count > MAX_MISSED or size > MAX_MISSED_BYTES:
+            return Verdict.TOO_MUCH
     return Verdict.RECOVERED
 
 
 class Reading(Enum):
-    """The state of a member's catch-up."""
+    """The state of a member's catch-up.
+
+    EARLY: it has read messages which have not left yet, and must not get them again when they do.
+    """
 
     BEHIND = auto()
     STALLED = auto()
+    EARLY = auto()
     LIVE = auto()
     OUTRUN = auto()
     GONE = auto()
@@ -117,6 +122,8 @@ class ReadingEvent(Enum):
 
     FULL = auto()
     ROOM = auto()
+    NOT_LEFT = auto()
+    ALL_LEFT = auto()
     CAUGHT_UP = auto()
     TRIMMED = auto()
     LEFT = auto()
@@ -125,10 +132,13 @@ class ReadingEvent(Enum):
 READINGS: Final = {
     (Reading.BEHIND, ReadingEvent.FULL): Reading.STALLED,
     (Reading.STALLED, ReadingEvent.ROOM): Reading.BEHIND,
+    (Reading.BEHIND, ReadingEvent.NOT_LEFT): Reading.EARLY,
+    (Reading.EARLY, ReadingEvent.ALL_LEFT): Reading.BEHIND,
     (Reading.BEHIND, ReadingEvent.CAUGHT_UP): Reading.LIVE,
     (Reading.BEHIND, ReadingEvent.TRIMMED): Reading.OUTRUN,
     (Reading.BEHIND, ReadingEvent.LEFT): Reading.GONE,
     (Reading.STALLED, ReadingEvent.LEFT): Reading.GONE,
+    (Reading.EARLY, ReadingEvent.LEFT): Reading.GONE,
 }
 
 
@@ -136,17 +146,34 @@ class Recovery(Generic[T]):
     """The catch-up of one member, from a position to the present.
 
     Args:
-        log: The history; it must not end meanwhile.
+        log: The history as it goes on, or what was read of it.
         offset: The offset of the last message that the member has.
         user_id: The member's user, who does not get messages that were for others only.
+        emission: The broadcasts that wait for their positions; None: there are none.
     """
 
-    __slots__ = ("_held", "_held_bytes", "_log", "_max_held", "_user_id", "offset", "state")
+    __slots__ = (
+        "_emission",
+        "_held",
+        "_held_bytes",
+        "_log",
+        "_max_held",
+        "_user_id",
+        "offset",
+        "state",
+    )
 
     def __init__(
-        self, log: HistoryLog, offset: int, user_id: str, *, max_held: int = MAX_HELD
+        self,
+        log: HistorySlice,
+        offset: int,
+        user_id: str,
+        emission: Emission[Any] | None = None,
+        *,
+        max_held: int = MAX_HELD,
     ) -> None:
         self._log = log
+        self._emission = emission
         self._user_id = user_id
         self._max_held = max_held
         # Each item with the offset that was the latest when it came, and its size.
@@ -159,6 +186,15 @@ class Recovery(Generic[T]):
     def is_at_top(self) -> bool:
         """Whether nothing comes after the last item taken."""
         return self.offset == self._log.top and not self._held
+
+    @property
+    def is_early(self) -> bool:
+        """Whether a message that was read may leave yet."""
+        return self._emission is not None and self._emission.may_bring(self._log.top)
+
+    def reads(self, position: Position) -> bool:
+        """Return whether the message at a position is read from the history."""
+        return position.offset <= self._log.top and position.epoch == self._log.epoch
 
     def advance(self, event: ReadingEvent) -> bool:
         """Change the state by an event. False if the event changes nothing."""
@@ -192,7 +228,7 @@ class Recovery(Generic[T]):
             return item
         if kept is None:
             self.offset = self._log.top
-            self.advance(ReadingEvent.CAUGHT_UP)
+            self.advance(ReadingEvent.NOT_LEFT if self.is_early else ReadingEvent.CAUGHT_UP)
             return None
         self.offset = kept.offset
         return kept

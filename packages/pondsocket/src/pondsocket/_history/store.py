@@ -1,92 +1,73 @@
-"""The histories of a lobby's channels, which outlive the channels themselves.
+"""The interface of what keeps histories: the memory of this process, or a server of its own.
 
-A channel ends with its last member; its history stays under its name. No timer ends a history. Each
-access checks the history's age, and now and then also that of some others; so does each connect,
-join and leave.
+`append` and `read` return at once what they know at once, and an awaitable where they have to ask.
+So memory costs no task and no wait. Answers may come late, and in another order than the calls.
 """
 
-from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable
+from typing import Protocol
 
-from .log import History, HistoryLog
+from pondsocket_common import Position
 
-# Each history is checked about once a minute; 500 at a time take about 0.2 ms.
-_SWEEP_SECONDS: Final = 1.0
-_SWEEPS_PER_ROUND: Final = 64
-_LEAST_PER_SWEEP: Final = 64
-_MOST_PER_SWEEP: Final = 500
-# An empty history takes half a kilobyte, and every client that may join can make one.
-_MOST: Final = 100_000
+from .log import History
+from .slice import Audience, HistorySlice
 
 
-class HistoryStore:
-    """The histories of a lobby, by the name of the channel. The caller passes the time.
+class ChannelLog(Protocol):
+    """The history of one channel. The caller passes the time, in seconds from any start."""
 
-    Args:
-        new_epoch: Makes an epoch that no history had before.
-        most: How many are kept; beyond that, only those whose channels have members.
-    """
+    def append(
+        self,
+        event: str,
+        request_id: str,
+        payload: bytes,
+        now: float,
+        audience: Audience | None = None,
+    ) -> Position | Awaitable[Position]:
+        """Keep a message. Return its position, which is above those of all earlier messages.
 
-    __slots__ = ("_logs", "_most", "_new_epoch", "_round", "_sweep_at", "options")
+        Args:
+            payload: As JSON.
+            audience: The users that it is for; None: all.
+        """
+        ...
 
-    def __init__(
-        self, options: History, new_epoch: Callable[[], str], *, most: int = _MOST
-    ) -> None:
-        self.options = options
-        self._new_epoch = new_epoch
-        self._most = most
-        self._logs: dict[str, HistoryLog] = {}
-        # The names, in the order in which they will be checked.
-        self._round: deque[str] = deque()
-        self._sweep_at = 0.0
+    def read(
+        self, since: Position | None, latest: int, now: float, /
+    ) -> HistorySlice | Awaitable[HistorySlice]:
+        """Return the messages that come after a position, or at least the `latest` last ones.
 
-    def open(self, name: str, now: float) -> HistoryLog:
+        More may be returned. If those after the position are not all kept any more, the slice
+        begins with a later one, or has another epoch. Its top is that of the history at a time
+        after the call.
+        """
+        ...
+
+    def enter(self) -> None:
+        """Count one more member; a history with members does not end."""
+        ...
+
+    def leave(self, now: float) -> None:
+        """Count one member less."""
+        ...
+
+
+class HistoryStore(Protocol):
+    """The histories of a lobby, by the name of the channel."""
+
+    @property
+    def options(self) -> History:
+        """What each channel keeps."""
+        ...
+
+    def open(self, name: str, now: float) -> ChannelLog:
         """Return the history of a channel; start a new one if there is none or it has expired."""
-        self.tidy(now)
-        log = self._logs.get(name)
-        if log is None:
-            log = self._logs[name] = HistoryLog(self.options, self._new_epoch(), now)
-            self._round.append(name)
-            if len(self._logs) > self._most:
-                self._make_room()
-        elif log.is_over(now):
-            log = self._logs[name] = HistoryLog(self.options, self._new_epoch(), now)
-        log.expire(now)
-        return log
+        ...
 
-    def find(self, name: str, now: float) -> HistoryLog | None:
-        """Return the history of a channel; None if there is none."""
-        log = self._logs.get(name)
-        if log is None or log.is_over(now):
-            return None
-        log.expire(now)
-        return log
+    def find(self, name: str, now: float) -> ChannelLog | None:
+        """Return the history of a channel; None if there is certainly none."""
+        ...
 
     def tidy(self, now: float) -> None:
-        """Call `sweep`, at most once a second."""
-        if now >= self._sweep_at:
-            self._sweep_at = now + _SWEEP_SECONDS
-            self.sweep(now)
-
-    def sweep(self, now: float) -> None:
-        """Check some, in turn: drop messages that are too old, and histories that are over."""
-        count = max(len(self._round) // _SWEEPS_PER_ROUND, _LEAST_PER_SWEEP)
-        for _ in range(min(count, _MOST_PER_SWEEP, len(self._round))):
-            log = self._logs[self._round[0]]
-            if log.is_over(now):
-                del self._logs[self._round.popleft()]
-            else:
-                log.expire(now)
-                self._round.rotate(-1)
-
-    def _make_room(self) -> None:
-        # Not the newest, which is last: the caller is about to use it.
-        for _ in range(min(_LEAST_PER_SWEEP, len(self._round) - 1)):
-            if not self._logs[self._round[0]].is_in_use:
-                del self._logs[self._round.popleft()]
-                return
-            self._round.rotate(-1)
-
-    def __len__(self) -> int:
-        return len(self._logs)
+        """Drop what is too old, if that is due."""
+        ...

@@ -4,8 +4,7 @@ By default a member gets the whole list at every change, as published clients ex
 joined with `presence: "diff"` gets the state with its acknowledgement, and then one diff per tick.
 """
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from pondsocket_common import (
     Payload,
@@ -20,20 +19,13 @@ from pondsocket_common import (
 )
 
 from pondsocket._delivery.batching import ChannelBatching
-from pondsocket._delivery.fanout import Recipient, deliver
+from pondsocket._delivery.fanout import Sink
 from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Environment
 from pondsocket._runtime.timers import Timers
 
 from .diffs import PresenceLog
 from .state import Presence, PresenceChange
-
-
-class Watcher(Recipient, Protocol):
-    """A member, as far as presence is concerned."""
-
-    @property
-    def wants_diffs(self) -> bool: ...
 
 
 class ChannelPresence:
@@ -44,17 +36,17 @@ class ChannelPresence:
     were told that it left.
 
     Args:
-        watchers: The members; iterated again at each call.
+        find_watchers: Returns the members that want diffs, or those that do not.
         batching: The channel's waiting broadcasts.
     """
 
     __slots__ = (
         "_batching",
+        "_find_watchers",
         "_name",
         "_tick",
         "_ticking",
         "_timers",
-        "_watchers",
         "_watching",
         "log",
         "state",
@@ -63,14 +55,14 @@ class ChannelPresence:
     def __init__(
         self,
         name: str,
-        watchers: Iterable[Watcher],
+        find_watchers: Callable[[bool], Iterable[Sink]],
         timers: Timers,
         environment: Environment,
         batching: ChannelBatching,
     ) -> None:
         self.state = Presence()
         self._name = name
-        self._watchers = watchers
+        self._find_watchers = find_watchers
         self._timers = timers
         self._batching = batching
         self._tick = environment.options.presence_tick
@@ -97,7 +89,7 @@ class ChannelPresence:
             self.log.hide(ref)
         self._tell(change)
 
-    def show_again(self, watcher: Recipient, user_id: str) -> None:
+    def show_again(self, watcher: Sink, user_id: str) -> None:
         """Send the list to one member, which came back before the others were told that it left."""
         self._batching.flush()
         shown = self.state.of_user(user_id)
@@ -132,12 +124,11 @@ class ChannelPresence:
         if self.log:
             diff = self.log.take()
             if diff.joins or diff.updates or diff.leaves:
-                watchers = [each for each in self._watchers if each.wants_diffs]
-                self._deliver(PresenceEventTypes.DIFF, diff, watchers)
+                self._deliver(PresenceEventTypes.DIFF, diff, self._find_watchers(True))
 
     def _tell(self, change: PresenceChange | None) -> None:
         if change is not None:
-            watchers = [each for each in self._watchers if not each.wants_diffs]
+            watchers = self._find_watchers(False)
             if watchers:
                 listed = tuple(self.state.listed().values())
                 self._deliver(change.kind, PresenceList(listed, change.changed), watchers)
@@ -151,9 +142,9 @@ class ChannelPresence:
         self.flush()
 
     def _deliver(
-        self, kind: PresenceEventTypes, payload: ServerPayload, watchers: Iterable[Recipient]
+        self, kind: PresenceEventTypes, payload: ServerPayload, watchers: Iterable[Sink]
     ) -> None:
         # It answers no request, and every change sends it to all members: a short id will do.
         request_id = fresh_ref()
         message = ServerMessage(ServerActions.PRESENCE, kind, self._name, request_id, payload)
-        deliver(Frame.of(message), watchers)
+        self._batching.deliver(Frame.of(message), watchers)

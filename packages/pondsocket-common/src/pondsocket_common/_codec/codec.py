@@ -1,0 +1,48 @@
+"""The interface of a wire format."""
+
+from typing import Protocol
+
+from pondsocket_common._messages import ClientMessage, Ping, ServerMessage
+
+
+class Codec(Protocol):
+    """One wire format: a client's text to messages, and the server's messages to text.
+
+    A text is UTF-8 and has no line break, so that an event stream can carry it. Payloads of the
+    application are JSON objects in every format; `PayloadNames` names the fields of all others.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a client asks for it by: a WebSocket subprotocol, or `?codec=` in the address."""
+        ...
+
+    def decode(self, data: str | bytes, *, refuses_events: bool = False) -> ClientMessage | Ping:
+        """Decode and check one message of a client.
+
+        Args:
+            refuses_events: The caller refuses an event in any case: no more of it need be looked
+                at than an answer needs.
+
+        Raises:
+            InvalidMessage: The message breaks the protocol.
+        """
+        ...
+
+    def decode_batch(
+        self, data: str | bytes, *, refuses_events: bool = False
+    ) -> list[ClientMessage | Ping]:
+        """Decode and check the body of a POST: one message of a client, or up to `MAX_BATCH`.
+
+        Raises:
+            InvalidMessage: One of them breaks the protocol.
+        """
+        ...
+
+    def encode(self, message: ServerMessage) -> bytes:
+        """Encode a message of the server.
+
+        Raises:
+            EncodingError: The application's payload cannot be written as JSON.
+        """
+        ...

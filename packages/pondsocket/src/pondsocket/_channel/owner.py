@@ -1,0 +1,72 @@
+"""The lobby that a channel belongs to, as far as the channel uses it."""
+
+from typing import Protocol, TypeVar
+
+from pondsocket_common import Payload
+
+from pondsocket._delivery.fanout import LateFrame
+from pondsocket._delivery.frame import Frame
+from pondsocket._delivery.slow_consumers import SlowConsumers
+from pondsocket._environment import Environment
+from pondsocket._history.store import HistoryStore
+from pondsocket._runtime.tasks import Work
+from pondsocket._state.user import LeaveReason, User
+
+C_contra = TypeVar("C_contra", contravariant=True)
+"""The channel; its own module knows this one."""
+M_contra = TypeVar("M_contra", contravariant=True)
+"""The member."""
+
+
+class Intercept(Protocol[M_contra]):
+    """The outgoing handlers of one event, bound to one broadcast."""
+
+    is_late: bool
+
+    def make(self, member: M_contra) -> Frame | None:
+        """Return this member's copy; None if it is withheld. For handlers that cannot wait."""
+        ...
+
+    def make_late(self, member: M_contra) -> LateFrame:
+        """Return this member's copy, to be awaited. For handlers that wait."""
+        ...
+
+
+class Interception(Protocol[M_contra]):
+    """The outgoing handlers of one event."""
+
+    def bind(self, payload: Payload, frame: Frame) -> Intercept[M_contra]:
+        """Bind them to one broadcast."""
+        ...
+
+
+class ChannelOwner(Protocol[C_contra, M_contra]):
+    """The lobby that a channel belongs to."""
+
+    @property
+    def environment(self) -> Environment:
+        """What the parts of the pond share."""
+        ...
+
+    @property
+    def chained(self) -> bool:
+        """Whether an outgoing handler may wait, so that every member needs a `Chain`."""
+        ...
+
+    @property
+    def slow_consumers(self) -> SlowConsumers:
+        """The policy for members that read slower than they are sent to."""
+        ...
+
+    @property
+    def history_store(self) -> HistoryStore | None:
+        """The histories of its channels; None if they keep none."""
+        ...
+
+    def interception(self, event: str) -> Interception[M_contra] | None:
+        """Return the outgoing handlers of an event; None if there are none."""
+        ...
+
+    def left(self, channel: C_contra, user: User, reason: LeaveReason) -> Work | None:
+        """Return what is left to do after a user's last connection has left; None if nothing."""
+        ...

@@ -1,0 +1,74 @@
+"""Which wire formats an endpoint speaks, and which one a client gets."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from pondsocket_common import POND, Codec
+
+from pondsocket._errors import UsageError
+from pondsocket._state.request import ConnectRequest, Refusal
+
+
+class Format(NamedTuple):
+    """The wire format of a connection, and the subprotocol that the client is told."""
+
+    codec: Codec
+    subprotocol: str | None
+
+
+class Formats:
+    """The wire formats of an endpoint; the pond format is always one of them.
+
+    Args:
+        what: The endpoint, for error messages.
+        codecs: Those besides the pond format.
+        subprotocols: Further subprotocols, which say nothing of the format.
+
+    Raises:
+        UsageError: A codec or a subprotocol cannot work.
+    """
+
+    def __init__(
+        self, what: str, codecs: Collection[Codec] = (), subprotocols: Collection[str] = ()
+    ) -> None:
+        self.subprotocols = _checked_subprotocols(what, subprotocols)
+        self._codecs: dict[str, Codec] = {POND.name: POND}
+        for codec in _checked_codecs(what, codecs):
+            if self._codecs.setdefault(codec.name, codec) is not codec:
+                raise UsageError(f"{what}: two codecs are named {codec.name!r}.")
+
+    def choose(self, request: ConnectRequest) -> Format | Refusal:
+        """Choose by the subprotocols that the client offers, else by `?codec=`, else pond."""
+        codecs = self._codecs
+        for name in request.subprotocols:
+            if name in codecs:
+                return Format(codecs[name], name)
+        subprotocol = next(
+            (name for name in request.subprotocols if name in self.subprotocols), None
+        )
+        asked = request.query.get("codec")
+        if asked is None:
+            return Format(POND, subprotocol)
+        if asked not in codecs:
+            spoken = ", ".join(codecs)
+            return Refusal(400, "UNKNOWN_CODEC", f"?codec= is one of these: {spoken}.")
+        return Format(codecs[asked], subprotocol)
+
+
+def _checked_subprotocols(what: str, subprotocols: object) -> tuple[str, ...]:
+    if isinstance(subprotocols, tuple | list | set | frozenset):
+        names = tuple(name for name in subprotocols if isinstance(name, str) and name)
+        if len(names) == len(subprotocols):
+            return names
+    raise UsageError(f"{what}: subprotocols is a tuple of names: {subprotocols!r}.")
+
+
+def _checked_codecs(what: str, codecs: object) -> tuple[Codec, ...]:
+    if not isinstance(codecs, tuple | list | set | frozenset):
+        raise UsageError(f"{what}: codecs is a list of codecs: {codecs!r}.")
+    for codec in codecs:
+        name = getattr(codec, "name", None)
+        methods = (getattr(codec, each, None) for each in ("decode", "decode_batch", "encode"))
+        if isinstance(codec, type) or not (isinstance(name, str) and name and all(methods)):
+            raise UsageError(f"{what}: this is no codec, which has a name and methods: {codec!r}.")
+    return tuple(codecs)

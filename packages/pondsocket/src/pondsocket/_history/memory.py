@@ -1,0 +1,92 @@
+"""The histories of a lobby's channels in memory; they outlive the channels themselves.
+
+A channel ends with its last member; its history stays under its name. No timer ends a history. Each
+access checks the history's age, and now and then also that of some others; so does each connect,
+join and leave.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from .log import History, HistoryLog
+
+# Each history is checked about once a minute; 500 at a time take about 0.2 ms.
+_SWEEP_SECONDS: Final = 1.0
+_SWEEPS_PER_ROUND: Final = 64
+_LEAST_PER_SWEEP: Final = 64
+_MOST_PER_SWEEP: Final = 500
+# An empty history takes half a kilobyte, and every client that may join can make one.
+_MOST: Final = 100_000
+
+
+class MemoryStore:
+    """The histories of a lobby, by the name of the channel. The caller passes the time.
+
+    Args:
+        new_epoch: Makes an epoch that no history had before.
+        most: How many are kept; beyond that, only those whose channels have members.
+    """
+
+    __slots__ = ("_logs", "_most", "_new_epoch", "_round", "_sweep_at", "options")
+
+    def __init__(
+        self, options: History, new_epoch: Callable[[], str], *, most: int = _MOST
+    ) -> None:
+        self.options = options
+        self._new_epoch = new_epoch
+        self._most = most
+        self._logs: dict[str, HistoryLog] = {}
+        # The names, in the order in which they will be checked.
+        self._round: deque[str] = deque()
+        self._sweep_at = 0.0
+
+    def open(self, name: str, now: float) -> HistoryLog:
+        """Return the history of a channel; start a new one if there is none or it has expired."""
+        self.tidy(now)
+        log = self._logs.get(name)
+        if log is None:
+            log = self._logs[name] = HistoryLog(self.options, self._new_epoch(), now)
+            self._round.append(name)
+            if len(self._logs) > self._most:
+                self._make_room()
+        elif log.is_over(now):
+            log = self._logs[name] = HistoryLog(self.options, self._new_epoch(), now)
+        log.expire(now)
+        return log
+
+    def find(self, name: str, now: float) -> HistoryLog | None:
+        """Return the history of a channel; None if there is none."""
+        log = self._logs.get(name)
+        if log is None or log.is_over(now):
+            return None
+        log.expire(now)
+        return log
+
+    def tidy(self, now: float) -> None:
+        """Call `sweep`, at most once a second."""
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_SECONDS
+            self.sweep(now)
+
+    def sweep(self, now: float) -> None:
+        """Check some, in turn: drop messages that are too old, and histories that are over."""
+        count = max(len(self._round) // _SWEEPS_PER_ROUND, _LEAST_PER_SWEEP)
+        for _ in range(min(count, _MOST_PER_SWEEP, len(self._round))):
+            log = self._logs[self._round[0]]
+            if log.is_over(now):
+                del self._logs[self._round.popleft()]
+            else:
+                log.expire(now)
+                self._round.rotate(-1)
+
+    def _make_room(self) -> None:
+        # Not the newest, which is last: the caller is about to use it.
+        for _ in range(min(_LEAST_PER_SWEEP, len(self._round) - 1)):
+            if not self._logs[self._round[0]].is_in_use:
+                del self._logs[self._round.popleft()]
+                return
+            self._round.rotate(-1)
+
+    def __len__(self) -> int:
+        return len(self._logs)
