@@ -1,10 +1,10 @@
-"""How the packages are laid out: which file may import which, who may wait, and what is public."""
+"""How the packages are laid out: what may import what, what may wait, sizes and public names."""
 
 import importlib
 import json
 from typing import Final
 
-from tests.architecture import rules
+from tests.architecture import limits, rules
 from tests.servers import ROOT
 
 FOLDER: Final = ROOT / "packages"
@@ -24,6 +24,28 @@ PURE: Final = (
 # The drivers of tests send what no codec would write.
 JSON: Final = ("pondsocket_common._codec", "pondsocket_asgi.testing")
 ASYNCIO: Final = ("pondsocket_asgi.fastlane", "pondsocket_asgi._fastlane")
+
+# What breaks a limit says: name the second job, and move it. A list only gets shorter.
+MOST_ATTRIBUTES: Final = 15
+MOST_LINES_OF_A_FUNCTION: Final = 60
+MOST_LINES_OF_A_FILE: Final = 450
+# Each with the number that it has.
+LARGE_CLASSES: Final = {
+    # Two of them, `queue` and `read_paused`, are uvicorn's: this class only assigns to them.
+    "pondsocket_asgi.fastlane.Protocol": 16,
+    "pondsocket._connection.session.Session": 34,
+    "pondsocket_asgi._transport.event_stream.SSEStream": 30,
+    "pondsocket_asgi._transport.outbox.Outbox": 25,
+    "pondsocket_asgi._transport.websocket.ASGIWebSocketTransport": 29,
+    "pondsocket_asgi._transport.websocket.FastWebSocketTransport": 30,
+}
+LONG_FUNCTIONS: Final[dict[str, int]] = {}
+LONG_FILES: Final = {"pondsocket._connection.session": 467}
+UNFORMATTED: Final = {
+    "pondsocket._connection.session": 1,
+    "pondsocket._delivery.fanout": 1,
+    "pondsocket_asgi._transport.outbox": 1,
+}
 
 
 def test_packages_import_public_names_of_lower_ones_alone() -> None:
@@ -58,6 +80,23 @@ def test_json_is_known_to_codecs_alone() -> None:
 
 def test_the_lists_name_what_is_there() -> None:
     assert rules.missing(FOLDER, [*PURE, *JSON, *ASYNCIO]) == []
+
+
+def test_no_class_has_too_many_attributes() -> None:
+    assert limits.beyond(limits.large_classes(FOLDER, MOST_ATTRIBUTES), LARGE_CLASSES) == []
+
+
+def test_no_function_is_too_long() -> None:
+    found = limits.long_functions(FOLDER, MOST_LINES_OF_A_FUNCTION)
+    assert limits.beyond(found, LONG_FUNCTIONS) == []
+
+
+def test_no_file_is_too_long() -> None:
+    assert limits.beyond(limits.long_files(FOLDER, MOST_LINES_OF_A_FILE), LONG_FILES) == []
+
+
+def test_the_formatter_is_kept_from_nothing() -> None:
+    assert limits.beyond(limits.unformatted(FOLDER), UNFORMATTED) == []
 
 
 def test_public_names_are_the_checked_in_list() -> None:

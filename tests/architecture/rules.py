@@ -20,6 +20,7 @@ class Import(NamedTuple):
     module: str
     name: str | None
     line: int
+    known_as: str
 
     def __str__(self) -> str:
         return f"{self.importer}:{self.line} {self.module} {self.name or ''}".rstrip()
@@ -46,14 +47,17 @@ def imports(folder: Path) -> Iterator[Import]:
         around = around if path.name == "__init__.py" else around[:-1]
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
-                yield from (Import(importer, each.name, None, node.lineno) for each in node.names)
+                for each in node.names:
+                    known_as = each.asname or each.name
+                    yield Import(importer, each.name, None, node.lineno, known_as)
             elif isinstance(node, ast.ImportFrom):
                 base = around[: len(around) - node.level + 1] if node.level else []
                 module = ".".join([*base, *filter(None, [node.module])])
                 for each in node.names:
                     inner = f"{module}.{each.name}"
                     name = None if inner in known else each.name
-                    yield Import(importer, module if name else inner, name, node.lineno)
+                    known_as = each.asname or each.name
+                    yield Import(importer, module if name else inner, name, node.lineno, known_as)
 
 
 def is_in(module: str, places: Collection[str]) -> bool:

@@ -1,25 +1,13 @@
 """Each rule of the layout, tried on a small tree that breaks it and on one that does not."""
 
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
 from tests.architecture import rules
+from tests.architecture.trees import tree
 
 PACKAGES = ("low", "high")
-
-
-def tree(folder: Path, **files: str) -> Path:
-    """A folder of packages: `high__inner__part="…"` is the file `high/inner/part.py`."""
-    for name, text in files.items():
-        path = folder.joinpath(*name.split("__")).with_suffix(".py")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(dedent(text))
-        for parent in path.relative_to(folder).parents:
-            if parent != Path():
-                (folder / parent / "__init__.py").touch()
-    return folder
 
 
 def test_modules_are_named_by_where_they_are(tmp_path: Path) -> None:
