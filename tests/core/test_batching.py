@@ -71,7 +71,7 @@ async def test_much_does_not_wait_for_the_turn(count: int, size: int) -> None:
 async def test_nor_do_many_replies() -> None:
     loop_turn, taken = LoopTurn(), Taker()
     loop_turn.enable(ManualLoop)
-    room = ChannelBatching(lambda: [taken], loop_turn)
+    room = ChannelBatching([taken], loop_turn)
     room.broadcast(frame_of(b"1", "tick"))
     for _ in range(65_535):
         room.send(frame_of(b"2", "answer"), taken)
@@ -102,7 +102,7 @@ def test_the_fault_of_one_room_is_not_the_others() -> None:
     loop_turn, loop = LoopTurn(), ManualLoop()
     loop_turn.enable(lambda: loop)
     broken, whole = Taker(RuntimeError("broken")), Taker()
-    rooms = [ChannelBatching(lambda each=each: [each], loop_turn) for each in (broken, whole)]  # type: ignore[misc]
+    rooms = [ChannelBatching([each], loop_turn) for each in (broken, whole)]
     frame = frame_of(b"1", "tick")
     for room in rooms:
         room.broadcast(frame)

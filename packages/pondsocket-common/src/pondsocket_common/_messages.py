@@ -6,7 +6,7 @@ mappings. Payloads of the server's own have a type each, in the order of the pro
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, NewType, TypeAlias
 
 from ._enums import ClientActions, ErrorTypes, PresenceMode, ServerActions
 
@@ -183,13 +183,9 @@ class Pong(ServerPayload):
     """The answer to a ping."""
 
 
-class EncodedPayload:
-    """A JSON object of the application that is encoded already, once for all wire formats."""
-
-    __slots__ = ("json",)
-
-    def __init__(self, json: bytes) -> None:
-        self.json = json
+# It is `bytes`. Its type does not say so: it has nothing in common with the other payloads.
+EncodedPayload = NewType("EncodedPayload", object)
+"""A JSON object of the application as JSON text, encoded once for all wire formats; `bytes`."""
 
 
 class ServerMessage(NamedTuple):

@@ -94,6 +94,7 @@ class Lobby(TakesEvents):
         self._events = Events(self._what, self._names, ErrorTypes.CHANNEL_ERROR)
         self._outgoing: PatternMap[Outgoing] = PatternMap()
         self._leave: Registration[LeaveContext] | None = None
+        self.has_outgoing = False
         self.chained = False
         self.is_attached = False
         # Weak: a channel exists as long as a member or other object refers to it. So there is one
@@ -172,6 +173,7 @@ class Lobby(TakesEvents):
             if outgoing.is_late and any(len(channel.roster) for channel in self._live()):
                 raise UsageError(f"{what}: register it before the first member joins.")
             self._outgoing.add(event_pattern, outgoing)
+            self.has_outgoing = True
             self.chained = self.chained or outgoing.is_late
             return function
 
@@ -292,8 +294,6 @@ class Lobby(TakesEvents):
 
     def interception(self, event: str) -> Outgoing | None:
         """Return the outgoing handlers of an event; None if there are none."""
-        if not self._outgoing:
-            return None
         found = self._outgoing.match(event)
         return None if found is None else found[0]
 

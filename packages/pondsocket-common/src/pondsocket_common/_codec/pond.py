@@ -20,7 +20,6 @@ from pondsocket_common._enums import (
 from pondsocket_common._errors import InvalidMessage
 from pondsocket_common._messages import (
     ClientMessage,
-    EncodedPayload,
     Ping,
     Position,
     ServerMessage,
@@ -56,10 +55,11 @@ def encode_server(message: ServerMessage) -> bytes:
         EncodingError: The application's payload cannot be written as JSON.
     """
     action, event, channel_name, request_id, payload, position = message
-    if type(payload) is EncodedPayload:
-        return _around(message, payload.json)
-    if type(payload) is not dict and isinstance(payload, ServerPayload):
-        payload = NAMES.encode(payload)
+    if type(payload) is not dict:
+        if isinstance(payload, bytes):
+            return _around(message, payload)
+        if isinstance(payload, ServerPayload):
+            payload = NAMES.encode(payload)
     envelope: dict[str, object] = {
         "action": action,
         "event": event,

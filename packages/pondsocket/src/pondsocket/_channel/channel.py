@@ -83,7 +83,7 @@ class Channel:
         # With the roster, not with the channel, which would be a reference cycle.
         find_host = partial(_find_host, environment, self.roster)
         timers = Timers(find_host)
-        self.batching = ChannelBatching(self.roster.everyone, environment.loop_turn)
+        self.batching = ChannelBatching(self.roster.everyone(), environment.loop_turn)
         self.presence = ChannelPresence(
             name, partial(_watchers, self.roster), timers, environment, self.batching
         )
@@ -230,9 +230,14 @@ class Channel:
         leave. The caller has flushed the batch, which is not for a new member.
         """
         before = replaced = self.roster.get(session.connection_id)
-        if replaced is None and (departure := self._departures.take(session.user_id)) is not None:
+        departures = self._departures
+        if (
+            replaced is None
+            and departures.held_back
+            and (departure := departures.take(session.user_id)) is not None
+        ):
             replaced = departure.member
-        ref = replaced.ref if replaced is not None else self._new_ref()
+        ref = None if replaced is None else replaced.ref
         chain = self._chain_to(session)
         member = Member(self, session, assigns, chain, ref, wants_diffs=wants_diffs)
         member.is_returning = before is None and replaced is not None
@@ -300,8 +305,9 @@ class Channel:
 
     def _finish_leave(self, departure: Departure[Channel]) -> Work | None:
         member = departure.member
-        self.presence.untrack(member.user_id, member.ref)
-        self._refs.discard(member.ref)
+        if member.ref is not None:
+            self.presence.untrack(member.user_id, member.ref)
+            self._refs.discard(member.ref)
         if self.roster.has_user(member.user_id):
             return None
         return self.owner.left(self, departure.user, departure.reason)
@@ -333,14 +339,16 @@ class Channel:
             return  # the connection ended while its handler ran, which is not an error
         payload = copy.deepcopy(dict(as_payload(shown)))  # it is sent again, later
         dump_json(payload)  # before it is kept, so that one bad object cannot spoil every list
+        if member.ref is None:
+            member.ref = self._new_ref()
         self.presence.track(member.user_id, member.ref, payload)
 
     def untrack_member(self, member: ChannelMember) -> None:
         """Remove the presence of a member. Does nothing if it is no longer a member."""
         self.batching.flush()
-        if not member.is_current:
-            return  # a newer membership may have its ref, and another presence
-        self.presence.untrack(member.user_id, member.ref)
+        # A newer membership may have its ref, and another presence.
+        if member.is_current and member.ref is not None:
+            self.presence.untrack(member.user_id, member.ref)
 
     def members_of(self, user_ids: Iterable[str]) -> list[ChannelMember]:
         """Return the memberships of these users.

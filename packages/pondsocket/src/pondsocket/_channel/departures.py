@@ -24,13 +24,16 @@ class Departure(Generic[C]):
 
 
 class Departures(Generic[C]):
-    """The held-back leaves of one channel, by user.
+    """The held-back leaves of one channel.
 
     Args:
         find_host: Returns a function that starts a task for the leave's work; None: there is none.
+
+    Attributes:
+        held_back: The leaves, by user.
     """
 
-    __slots__ = ("_environment", "_find_host", "_held_back", "_timers")
+    __slots__ = ("_environment", "_find_host", "_timers", "held_back")
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class Departures(Generic[C]):
         self._environment = environment
         self._timers = timers
         self._find_host = find_host
-        self._held_back: dict[str, Departure[C]] = {}
+        self.held_back: dict[str, Departure[C]] = {}
 
     def hold_back(
         self, departure: Departure[C], finish: Callable[[Departure[C]], Work | None]
@@ -63,8 +66,8 @@ class Departures(Generic[C]):
             return False
 
         async def end() -> None:
-            if self._held_back.get(member.user_id) is departure:
-                del self._held_back[member.user_id]
+            if self.held_back.get(member.user_id) is departure:
+                del self.held_back[member.user_id]
                 leave_work = finish(departure)
                 if leave_work is not None:
                     # In a task of its own, so that it does not delay other timers.
@@ -76,9 +79,9 @@ class Departures(Generic[C]):
 
         if not self._timers.after(delay, end):
             return False
-        self._held_back[member.user_id] = departure
+        self.held_back[member.user_id] = departure
         return True
 
     def take(self, user_id: str) -> Departure[C] | None:
         """Return a user's leave, which is held back no more. None if there is none."""
-        return self._held_back.pop(user_id, None)
+        return self.held_back.pop(user_id, None)

@@ -96,7 +96,7 @@ class Member(Generic[C]):
         session: Session,
         assigns: dict[str, Any],
         chain: Chain | None,
-        ref: str,
+        ref: str | None,
         *,
         wants_diffs: bool,
     ) -> None:
@@ -105,7 +105,7 @@ class Member(Generic[C]):
         self.connection_id = session.connection_id
         self.user_id = session.user_id
         self.assigns = assigns
-        self.ref = ref
+        self.ref = ref  # what presence names it by; None until it is tracked
         self.wants_diffs = wants_diffs
         self.chain = chain
         # Whether it replaces a membership whose connection ended a moment ago, and whose leave was

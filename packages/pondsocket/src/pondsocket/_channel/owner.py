@@ -63,6 +63,11 @@ class ChannelOwner(Protocol[C_contra, M_contra]):
         """The histories of its channels; None if they keep none."""
         ...
 
+    @property
+    def has_outgoing(self) -> bool:
+        """Whether there are outgoing handlers of any event."""
+        ...
+
     def interception(self, event: str) -> Interception[M_contra] | None:
         """Return the outgoing handlers of an event; None if there are none."""
         ...

@@ -9,7 +9,8 @@ meanwhile, and `Emission` keeps the order of the positions.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Iterable
-from typing import Any, Generic, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import anyio
 from pondsocket_common import Payload, Position, dump_json, fresh_id
@@ -25,9 +26,11 @@ from pondsocket._state.payloads import as_payload, check_event
 from pondsocket._state.roster import Roster
 
 from .member import Member, MemberChannel
-from .owner import ChannelOwner, Interception
+from .owner import ChannelOwner, Intercept, Interception
 
 C = TypeVar("C", bound=MemberChannel)
+
+_check_event: Final = lru_cache(maxsize=1_024)(check_event)
 
 
 class _Decided(NamedTuple):
@@ -90,12 +93,15 @@ class Publishing(Generic[C]):
         Raises:
             PondError: 503: the history answers so late that too many broadcasts wait for it.
         """
-        check_event(event)
-        shown = as_payload(payload)
+        # A name that was checked lately is not checked again.
+        _check_event(event) if type(event) is str else check_event(event)
+        shown = payload if type(payload) is dict else as_payload(payload)
         # First of all: it may call the application, which may broadcast in this channel itself.
         encoded = dump_json(shown)
-        self._presence.flush()
-        interception = self._owner.interception(event)
+        if self._presence.log:
+            self._presence.flush()
+        owner = self._owner
+        interception = owner.interception(event) if owner.has_outgoing else None
         # Before it has a position: a member may be too slow for what waits, and a hook that is told
         # of that may broadcast in this channel, too.
         self._batching.settle(is_for_all=members is None and interception is None)
@@ -125,16 +131,27 @@ class Publishing(Generic[C]):
         but: Member[C] | None,
         interception: Interception[Member[C]] | None,
     ) -> None:
-        mark(frame, self._owner.slow_consumers, self._name, frame.message.event, shown)
+        policy = self._owner.slow_consumers
+        if policy != "close":
+            mark(frame, policy, self._name, frame.message.event, shown)
         if interception is not None:
-            intercept = interception.bind(shown, frame)
-            everyone = self._roster if members is None else members
-            chosen = [each for each in everyone if each is not but]
-            self._batching.deliver_copies(lambda each: each.offer_copy(intercept, frame), chosen)
+            self._emit_copies(frame, interception.bind(shown, frame), members, but)
         elif members is None:
             self._batching.broadcast(frame, but)
         else:
             self._batching.deliver(frame, members)
+
+    # Apart from `_emit`: a variable that an inner function shares takes a cell at every call.
+    def _emit_copies(
+        self,
+        frame: Frame,
+        intercept: Intercept[Member[C]],
+        members: Iterable[Member[C]] | None,
+        but: Member[C] | None,
+    ) -> None:
+        everyone = self._roster if members is None else members
+        chosen = [each for each in everyone if each is not but]
+        self._batching.deliver_copies(lambda each: each.offer_copy(intercept, frame), chosen)
 
     async def _emit_late(
         self, pending: Awaitable[Position], decided: _Decided, history: ChannelHistory

@@ -9,6 +9,7 @@ from pondsocket_common import ClientMessage, Payload, Position, ServerMessage
 from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
+from pondsocket._errors import UsageError
 from pondsocket._state.patterns import Route
 from pondsocket._state.user import User
 
@@ -16,20 +17,24 @@ from pondsocket._state.user import User
 class ChannelContext(ABC):
     """A channel, and the connection that has sent a message to it."""
 
+    _member: ChannelMember | None
+
     def __init__(self, session: Session, message: ClientMessage, route: Route) -> None:
         self.session = session
         self.message = message
         self.route = route
 
     @property
-    @abstractmethod
     def channel(self) -> Channel:
-        """The channel."""
+        """The channel that the message was sent to."""
+        return self.member.channel
 
     @property
-    @abstractmethod
     def member(self) -> ChannelMember:
-        """The membership that the methods below act for."""
+        """The membership of the sender, which the methods below act for."""
+        if self._member is None:
+            raise UsageError("The join is not accepted (yet): write `await ctx.accept()` first.")
+        return self._member
 
     @property
     @abstractmethod

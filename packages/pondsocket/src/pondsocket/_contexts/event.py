@@ -6,7 +6,7 @@ from typing import Final
 
 from pondsocket_common import ClientMessage, Payload
 
-from pondsocket._channel.channel import Channel, ChannelMember
+from pondsocket._channel.channel import ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._state.patterns import Route
@@ -29,16 +29,6 @@ class EventContext(ChannelContext):
         self._member = member
         self._sender: ChannelMember | Session = member
         self._replied = False
-
-    @property
-    def channel(self) -> Channel:
-        """The channel that the event was sent to."""
-        return self.member.channel
-
-    @property
-    def member(self) -> ChannelMember:
-        """The membership of the sender."""
-        return self._member
 
     @property
     def outer_params(self) -> Mapping[str, str]:

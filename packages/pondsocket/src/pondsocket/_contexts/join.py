@@ -65,13 +65,6 @@ class JoinContext(ChannelContext):
         return self._member.channel if self._member is not None else self._find_channel()
 
     @property
-    def member(self) -> ChannelMember:
-        """The membership, after `accept`."""
-        if self._member is None:
-            raise UsageError("The join is not accepted (yet): write `await ctx.accept()` first.")
-        return self._member
-
-    @property
     def event(self) -> str:
         """The name of the event that the client gave."""
         return self.message.event

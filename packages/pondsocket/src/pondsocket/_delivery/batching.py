@@ -13,7 +13,7 @@ other channels: channels are delivered one after the other, and the member may b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextvars import Context
 from typing import Any, Final, Protocol
 
@@ -104,12 +104,12 @@ class ChannelBatching:
     """The frames that wait in one channel.
 
     Args:
-        everyone: Returns the present members.
+        everyone: A view of the present members.
     """
 
     __slots__ = ("_everyone", "_frames", "_own", "_pauses", "_size", "loop_turn")
 
-    def __init__(self, everyone: Callable[[], Iterable[Sink]], loop_turn: LoopTurn) -> None:
+    def __init__(self, everyone: Collection[Sink], loop_turn: LoopTurn) -> None:
         self._everyone = everyone
         self.loop_turn = loop_turn
         self._frames: list[Frame] = []
@@ -128,9 +128,9 @@ class ChannelBatching:
         if self._add(frame, but):
             return
         if but is None:
-            deliver(frame, self._everyone())
+            deliver(frame, self._everyone)
         else:
-            deliver(frame, [member for member in self._everyone() if member is not but])
+            deliver(frame, _all_but(but, self._everyone))
 
     def deliver(self, frame: Frame, sinks: Iterable[Sink]) -> None:
         """Send a frame to some members, now."""
@@ -204,11 +204,15 @@ class ChannelBatching:
         loop_turn.waiting.pop(self, None)
         loop_turn.replying = None
         if own:
-            others = [member for member in self._everyone() if member not in own]
+            others = [member for member in self._everyone if member not in own]
             # A member whose own list is empty is not written to.
             mine = [(Batch(each), (member,)) for member, each in own.items() if each]
             deliver_batches([(Batch(frames), others), *mine])
         elif len(frames) == 1:
-            deliver(frames[0], self._everyone())
+            deliver(frames[0], self._everyone)
         else:
-            deliver_batches([(Batch(frames), self._everyone())])
+            deliver_batches([(Batch(frames), self._everyone)])
+
+
+def _all_but(but: Sink, everyone: Iterable[Sink]) -> list[Sink]:
+    return [member for member in everyone if member is not but]

@@ -8,7 +8,6 @@ from typing import Final
 from pondsocket_common import (
     POND,
     Codec,
-    EncodedPayload,
     Position,
     ServerActions,
     ServerMessage,
@@ -110,7 +109,7 @@ class Frame:
         # As `ServerMessage(…)`, at half the cost.
         message = _tuple(
             ServerMessage,
-            (_BROADCAST, event, channel_name, request_id, EncodedPayload(payload), position),
+            (_BROADCAST, event, channel_name, request_id, payload, position),
         )
         frame = cls(message, POND, len(payload) + len(event) + len(channel_name) + _ENVELOPE_BYTES)
         if position is not None:

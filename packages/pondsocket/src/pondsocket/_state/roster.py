@@ -1,6 +1,6 @@
 """Connections, by id and by user."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 
@@ -88,8 +88,8 @@ class Roster(Generic[P]):
         """How many users there are."""
         return len(self._by_user)
 
-    def everyone(self) -> Iterable[P]:
-        """Return every entry. A view: do not keep it while entries change."""
+    def everyone(self) -> Collection[P]:
+        """Return a view of all entries, which shows each change."""
         return self._by_connection.values()
 
     def __contains__(self, entry: P) -> bool:
