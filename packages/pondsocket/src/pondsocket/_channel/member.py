@@ -182,13 +182,20 @@ class Member(Generic[C]):
         Raises:
             EncodingError: The application's payload cannot be written as JSON.
         """
-        self.send_frame(Frame.of(message, self.session.codec))
+        # As `Frame.of` and `send_frame`, with no call where nothing waits: most handlers reply
+        # (tests/benchmarks/microbench.py, "event, the handler replies; core").
+        codec = self.session.codec
+        encoded = codec.encode(message)
+        frame = Frame(message, codec, len(encoded), encoded)
+        channel = self.channel
+        if channel.presence.log or channel.batching.loop_turn.waiting:
+            self.send_frame(frame)
+        elif not self.offer(frame):
+            self.overflow()
 
     def send_frame(self, frame: Frame) -> None:
         """Send an encoded message; see `send`."""
-        # No call where nothing waits: microbench.py, "event, the handler replies; core".
-        if self.channel.presence.log:
-            self.channel.presence.flush()
+        self.channel.presence.flush()
         self.acknowledge(frame)
 
     def acknowledge(self, frame: Frame) -> None:

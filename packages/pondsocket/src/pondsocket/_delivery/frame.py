@@ -152,7 +152,8 @@ class Frame:
     def text(self) -> str:
         """The payload of a WebSocket text frame."""
         if self._text is None:
-            self._text = self.encoded.decode()
+            encoded = self._encoded  # as `encoded`, without a second call
+            self._text = (self.encoded if encoded is None else encoded).decode()
         return self._text
 
     @property
