@@ -33,16 +33,14 @@ MOST_LINES_OF_A_FILE: Final = 450
 LARGE_CLASSES: Final = {
     # Two of them, `queue` and `read_paused`, are uvicorn's: this class only assigns to them.
     "pondsocket_asgi.fastlane.Protocol": 16,
-    "pondsocket._connection.session.Session": 35,
     "pondsocket_asgi._transport.event_stream.SSEStream": 30,
     "pondsocket_asgi._transport.outbox.Outbox": 25,
     "pondsocket_asgi._transport.websocket.ASGIWebSocketTransport": 29,
     "pondsocket_asgi._transport.websocket.FastWebSocketTransport": 30,
 }
 LONG_FUNCTIONS: Final[dict[str, int]] = {}
-LONG_FILES: Final = {"pondsocket._connection.session": 489}
+LONG_FILES: Final[dict[str, int]] = {}
 UNFORMATTED: Final = {
-    "pondsocket._connection.session": 1,
     "pondsocket._delivery.fanout": 1,
     "pondsocket_asgi._transport.outbox": 1,
 }

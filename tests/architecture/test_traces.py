@@ -11,11 +11,11 @@ from tests.architecture import traces
 from tests.servers import ROOT
 
 CEILINGS: Final = {
-    "event": 11,
-    "broadcast": 17,
-    "broadcast, with a history": 18,
-    "join": 23,
-    "join, with a history": 27,
+    "event": 9,
+    "broadcast": 12,
+    "broadcast, with a history": 13,
+    "join": 17,
+    "join, with a history": 21,
 }
 
 

@@ -83,9 +83,9 @@ async def test_a_client_that_comes_back_and_is_closed_at_once_keeps_its_cursor()
 
     opened, app = setup.endpoint.opened, setup.app
 
-    def drain_first(session: Any) -> None:
+    def drain_first(*arguments: Any, **named: Any) -> None:
         setup.pond.begin_drain()  # after it was admitted, before it is served
-        opened(session)
+        opened(*arguments, **named)
 
     async def with_cursor(scope: Any, receive: Any, send: Any) -> None:
         named = [*scope["headers"], (b"last-event-id", cursor.encode())]

@@ -121,9 +121,9 @@ async def test_a_client_that_comes_into_a_drain_is_told_both_at_the_end() -> Non
     async with anyio.create_task_group() as tasks:
         opened = setup.endpoint.opened
 
-        def drain_first(session: Any) -> None:
+        def drain_first(*arguments: Any, **named: Any) -> None:
             setup.pond.begin_drain()  # after it was admitted, before it is served
-            opened(session)
+            opened(*arguments, **named)
 
         setup.endpoint.opened = drain_first  # type: ignore[method-assign]
         tasks.start_soon(ann.run)

@@ -48,8 +48,8 @@ def anyio_backend(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
 
 def outbox_of(setup: PondSetup, user: str) -> Outbox:
     (session,) = (each for each in setup.endpoint.sessions if each.user_id == user)
-    assert isinstance(session._outlet, Outbox)
-    return session._outlet
+    assert isinstance(session.sink, Outbox)
+    return session.sink
 
 
 def tell_at_once(setup: PondSetup, *numbers: int) -> None:
@@ -339,8 +339,8 @@ async def test_hosts_and_their_middlewares_are_served(host: str, kind: Kind) -> 
             connections.push_async_callback(session.disconnect)
             await join(session)
         for each in pond.endpoint.sessions:
-            assert isinstance(each._outlet, Outbox)
-            assert each._outlet._can_send_inline is stepped[kind]
+            assert isinstance(each.sink, Outbox)
+            assert each.sink._can_send_inline is stepped[kind]
         await say(sessions[0], "1")
         for session in sessions:
             assert (await session.receive_event_named("said"))["payload"] == {"text": "1"}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pondsocket import Counter, PondSocket, SlowConsumers
-from pondsocket._connection.slow_sessions import SlowSessions
+from pondsocket._connection.overflow import Overflow
 from pondsocket.testing import MemoryPeer
 
 from tests.core.members import settled
@@ -39,8 +39,8 @@ def counted(setup: PondSetup) -> Counts[Counter]:
     return observer._metrics.counts
 
 
-def slow_sessions(setup: PondSetup) -> SlowSessions:
-    return setup.endpoint._slow_sessions
+def overflow_of(setup: PondSetup) -> Overflow:
+    return setup.endpoint.overflow
 
 
 async def join_and_stall(

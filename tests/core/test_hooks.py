@@ -253,14 +253,14 @@ async def test_unset_nothing_is_called() -> None:
     assert pond._environment.observer is None
     async with connect(pond, "/socket?user=ann") as ann:
         await ann.join(ROOM)
-        assert ann.session._counting is None
+        assert ann.session.environment.counting is None
 
 
 async def test_hooks_alone_are_not_told_of_every_frame() -> None:
     pond = watched(HookLog())
     async with connect(pond, "/socket?user=ann") as ann:
         await ann.join(ROOM)
-        assert ann.session._counting is None
+        assert ann.session.environment.counting is None
 
 
 @pytest.mark.parametrize("waits", [True, False])

@@ -1,7 +1,7 @@
 """Lanes by themselves; `test_lanes_of_a_session` shows what they are for."""
 
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
@@ -92,18 +92,28 @@ async def test_abandoned_work_is_closed() -> None:
     assert seen == ["closed"]
 
 
+class Nowhere:
+    """A connection that is in no channel."""
+
+    memberships: Final[dict[str, Any]] = {}
+
+
+NOWHERE: Final[Any] = Nowhere()
+
+
 async def test_lanes_forget_what_is_done() -> None:
-    async def handle(_: ClientMessage) -> None:
+    async def handle(_session: Nowhere, _message: ClientMessage) -> None:
         await anyio.lowlevel.checkpoint()
 
-    lanes = Lanes(handle, 2, 10)
+    lanes = Lanes(handle, NOWHERE, 2, 10)
     assert lanes.idle
     assert lanes.has_room(2, 10)
-    assert lanes.enter("/a", message("/a"), 6)
-    assert not lanes.enter("/a", message("/a"), 4)
+    pending = lanes.enter("/a", message("/a"), 6)
+    assert pending is not None
+    assert lanes.enter("/a", message("/a"), 4) is None
     assert not lanes.has_room(1, 0)
 
-    await lanes.run("/a", message("/a"), 6)
+    await lanes.finish(*pending)
 
     assert lanes.idle
     assert lanes.has_room(2, 10)
@@ -114,18 +124,18 @@ async def test_lanes_forget_what_is_done() -> None:
 async def test_a_lane_works_through_its_queue_in_order() -> None:
     handled: list[str] = []
 
-    async def handle(message: ClientMessage) -> None:
+    async def handle(_session: Nowhere, message: ClientMessage) -> None:
         await anyio.lowlevel.checkpoint()
         handled.append(message.payload["text"])
 
-    lanes = Lanes(handle, 9, 99)
-    first = message("/a", "1")
-    lanes.enter("/a", first, 1)
+    lanes = Lanes(handle, NOWHERE, 9, 99)
+    pending = lanes.enter("/a", message("/a", "1"), 1)
+    assert pending is not None
     for text in ("2", "3"):
         lanes.enter("/a", message("/a", text), 1)
     waits: list[str] = []
 
-    assert await lanes.run("/a", first, 1, lambda: waits.append("waits"))
+    assert await lanes.finish(*pending, lambda: waits.append("waits"))
 
     assert handled == ["1", "2", "3"]
     assert waits == ["waits"]
@@ -134,10 +144,10 @@ async def test_a_lane_works_through_its_queue_in_order() -> None:
 async def test_what_is_handled_at_once_leaves_nothing_behind() -> None:
     handled: list[str] = []
 
-    def handle(message: ClientMessage) -> None:
+    def handle(_session: Nowhere, message: ClientMessage) -> None:
         handled.append(message.payload["text"])
 
-    lanes = Lanes(handle, 1, 9)
+    lanes = Lanes(handle, NOWHERE, 1, 9)
     for text in "12":
         assert lanes.begin("/a", message("/a", text), 9) is None
 
@@ -149,7 +159,7 @@ async def test_what_is_handled_at_once_leaves_nothing_behind() -> None:
 async def test_what_begins_goes_on_before_what_comes_behind_it() -> None:
     handled: list[str] = []
 
-    def handle(message: ClientMessage) -> Coroutine[Any, Any, None]:
+    def handle(_session: Nowhere, message: ClientMessage) -> Coroutine[Any, Any, None]:
         handled.append(f"{message.payload['text']} begins")
 
         async def go_on() -> None:
@@ -158,7 +168,7 @@ async def test_what_begins_goes_on_before_what_comes_behind_it() -> None:
 
         return go_on()
 
-    lanes = Lanes(handle, 9, 99)
+    lanes = Lanes(handle, NOWHERE, 9, 99)
     begun = lanes.begin("/a", message("/a", "1"), 1)
     assert begun is not None
     assert lanes.begin("/a", message("/a", "2"), 1) is None
@@ -171,16 +181,17 @@ async def test_what_begins_goes_on_before_what_comes_behind_it() -> None:
 
 
 async def test_what_breaks_off_at_once_frees_its_lane() -> None:
-    def handle(message: ClientMessage) -> None:
+    def handle(_session: Nowhere, message: ClientMessage) -> None:
         raise KeyboardInterrupt
 
-    lanes = Lanes(handle, 9, 99)
+    lanes = Lanes(handle, NOWHERE, 9, 99)
     with pytest.raises(KeyboardInterrupt):
         lanes.begin("/a", message("/a"), 1)
     assert lanes.idle
-    assert lanes.enter("/a", message("/a"), 1)
+    pending = lanes.enter("/a", message("/a"), 1)
+    assert pending is not None
     with pytest.raises(KeyboardInterrupt):
-        await lanes.run("/a", message("/a"), 1)
+        await lanes.finish(*pending)
     assert lanes.idle
 
 

@@ -27,7 +27,7 @@ from tests.core.slow_consumers import (
     counted,
     join_and_stall,
     numbers,
-    slow_sessions,
+    overflow_of,
     tell,
 )
 
@@ -195,7 +195,7 @@ async def test_late_copies_may_be_dropped_as_the_original(transforms: bool) -> N
         assert numbers(ann) == [4, 5]
         assert ann.closed is None
         await settled()
-    assert not slow_sessions(setup)._dropped
+    assert not overflow_of(setup)._dropped
 
 
 @pytest.mark.parametrize("event", ["tick", "first"])
@@ -224,7 +224,7 @@ async def test_the_policy_applies_behind_an_outgoing_handler_that_hangs(
         assert heard[-1_000:] == list(range(2_000, 3_000))
         assert counted(setup)[Counter.DROPPED] == 3_000 - len(heard)
         assert f"missed {3_000 - len(heard)} events" in caplog.text
-    assert not slow_sessions(setup)._dropped
+    assert not overflow_of(setup)._dropped
 
 
 async def test_large_events_behind_a_handler_that_hangs_are_bounded_in_bytes() -> None:

@@ -12,16 +12,17 @@ from pondsocket_common import (
     Codec,
     ErrorTypes,
     Left,
+    ServerMessage,
     SystemEvents,
     is_channel_name,
     is_name,
 )
 
 from pondsocket._channel.channel import Channel
-from pondsocket._channel.member import Member
 from pondsocket._connection.formats import Formats
+from pondsocket._connection.lanes import Handle
+from pondsocket._connection.overflow import Overflow
 from pondsocket._connection.session import Session
-from pondsocket._connection.slow_sessions import SlowSessions
 from pondsocket._contexts import ConnectionContext, GatewayContext, JoinContext
 from pondsocket._delivery import replies
 from pondsocket._delivery.slow_consumers import SlowConsumers
@@ -86,7 +87,6 @@ class Endpoint(TakesEvents):
         if not path.startswith("/") and path != "*":
             raise UsageError(f"endpoint {path!r}: a path starts with '/'.")
         self.path = path
-        self._names = Pattern(path).names
         self.admission = ConnectionAdmission(path, handler, middlewares, environment, identity)
         self._environment = environment
         self._find_phase = find_phase
@@ -96,13 +96,17 @@ class Endpoint(TakesEvents):
             environment.options.allowed_origins if allowed_origins is None else allowed_origins
         )
         self.formats = Formats(f"endpoint {path!r}", codecs, subprotocols)
-        self._slow_sessions = SlowSessions(environment)
+        self.overflow = Overflow(environment)
         self._is_full_logged = False
         self._lobbies: PatternMap[Lobby] = PatternMap()
         self._history_stores: list[HistoryStore] = []  # of the lobbies that have a history
-        self._events = Events(f"endpoint {path!r}", self._names, ErrorTypes.ENDPOINT_ERROR)
-        self.any_concurrent = False
-        self._events.watch(self._expect_concurrent)
+        self.events: Events[Session] = Events(
+            f"endpoint {path!r}", Pattern(path).names, ErrorTypes.ENDPOINT_ERROR, GatewayContext
+        )
+        # One object for all sessions: each would keep a bound method of its own.
+        self.handle: Handle[Session] = self._handle
+        self.find_lane: Callable[[Session, ClientMessage], Hashable] | None = None
+        self.events.watch(self._expect_concurrent)
         self.sessions: Roster[Session] = Roster()
 
     # --- for applications ---------------------------------------------------------------------
@@ -230,12 +234,7 @@ class Endpoint(TakesEvents):
             _log.warning("%s is full: see Options.max_connections (%s).", self.path, limit)
         return True
 
-    # --- for sessions (SessionOwner) ----------------------------------------------------------
-
-    @property
-    def supports(self) -> tuple[str, ...] | None:
-        """The features that the endpoint announces to clients; None: none."""
-        return ("history",) if self._history_stores else None
+    # --- for sessions (Router) ----------------------------------------------------------------
 
     def can_resume(self, channel_name: str, others: int) -> bool:
         """Return whether a reconnecting client may resume a channel, besides `others` channels."""
@@ -245,8 +244,21 @@ class Endpoint(TakesEvents):
             found is not None and found[0].history is not None and (limit is None or others < limit)
         )
 
-    def opened(self, session: Session) -> None:
-        """Register a session that is now being served, and close it if it came too late."""
+    def opened(
+        self,
+        session: Session,
+        greeting: Sequence[ServerMessage],
+        resumed: tuple[str, ...] | None,
+        others: tuple[str, ...] | None,
+    ) -> None:
+        """Greet a client and register its session; close the session if it came too late."""
+        supports = ("history",) if self._history_stores else None
+        user_id, connection_id = session.user_id, session.connection_id
+        session.send(replies.connected(user_id, connection_id, resumed, others, supports))
+        for message in greeting:
+            session.send(message)
+        if not session.is_open:  # the greeting was too much for it
+            return
         self.sessions.add(session)
         self.tidy()
         _log.info(
@@ -267,37 +279,16 @@ class Endpoint(TakesEvents):
         else:  # full after its admission: several clients were admitted before one was counted
             session.close(CloseCode.NO_CAPACITY, "there are too many connections")
 
-    def join_refused(self, session: Session, channel_name: str) -> None:
-        """End the membership, if any, of a session whose join was refused before its lane."""
-        member = session.memberships.get(channel_name)
-        if isinstance(member, Member):
-            leave_work = member.channel.remove(member, LeaveReason.EVICTED)
-            if leave_work is not None:
-                session.spawn(leave_work)
-
-    def overflowed(self, session: Session) -> None:
-        """Close a slow consumer."""
-        self._slow_sessions.overflowed(session)
-
-    def dropped(self, session: Session, frames: int) -> None:
-        """Count frames that were dropped for a slow consumer."""
-        self._slow_sessions.dropped(session, frames)
-
-    def caught_up(self, session: Session) -> None:
-        """Note that no frame waits for the session any more."""
-        self._slow_sessions.caught_up(session)
-
     def ended(self, session: Session) -> list[Work]:
         """End the session's memberships. Return what is left to do, to be awaited."""
         was_open = self.sessions.remove(session)
         self.tidy()
-        self._slow_sessions.caught_up(session)
+        self.overflow.caught_up(session)
         works: list[Work] = []
         for member in list(session.memberships.values()):
-            if isinstance(member, Member):
-                leave_work = member.channel.remove(member, LeaveReason.CONNECTION_CLOSED)
-                if leave_work is not None:
-                    works.append(leave_work)
+            leave_work = member.leave(LeaveReason.CONNECTION_CLOSED)
+            if leave_work is not None:
+                works.append(leave_work)
         if was_open:
             _log.info("disconnected (path=%r user=%r)", session.path, session.user_id)
             if self._environment.observer is not None:
@@ -314,43 +305,36 @@ class Endpoint(TakesEvents):
             for store in self._history_stores:
                 store.tidy(now)
 
-    def lane(self, session: Session, message: ClientMessage) -> Hashable:
-        """Return the lane of a message: its channel, or its own lane for a concurrent handler."""
-        if message.action is ClientActions.BROADCAST and self._is_concurrent(session, message):
-            return object()
-        return message.channel_name
-
     def _expect_concurrent(self) -> None:
-        self.any_concurrent = True
+        self.find_lane = self._find_lane
 
-    def _is_concurrent(self, session: Session, message: ClientMessage) -> bool:
-        if message.channel_name == GATEWAY:
-            return self._events.is_concurrent(message.event, session.params)
-        member = session.memberships.get(message.channel_name)
-        if isinstance(member, Member) and isinstance(member.channel.owner, Lobby):
-            return member.channel.owner.is_concurrent(member, message)
-        return False
+    def _find_lane(self, session: Session, message: ClientMessage) -> Hashable:
+        """Return the lane of a message: its channel, or its own lane for a concurrent handler."""
+        name = message.channel_name
+        if message.action is not _BROADCAST:
+            return name
+        if name == GATEWAY:
+            is_concurrent = self.events.is_concurrent(message.event, session.params)
+        else:
+            member = session.memberships.get(name)
+            is_concurrent = member is not None and member.is_concurrent(message)
+        return object() if is_concurrent else name
 
-    def handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
+    def _handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
         """Handle one message as far as possible without waiting. Return the rest, if any."""
-        member = session.memberships.get(message.channel_name)
-        if message.action is _BROADCAST:
-            if isinstance(member, Member) and isinstance(lobby := member.channel.owner, Lobby):
-                return lobby.handle_event(member, message)
-            return self._other_event(session, message)
-        if message.action is _JOIN:
-            return self._join(session, message)
         match message.action:
+            case ClientActions.JOIN_CHANNEL:
+                return self._join(session, message)
+            case ClientActions.BROADCAST:
+                return self._other_event(session, message)
             case ClientActions.LEAVE_CHANNEL:
-                if isinstance(member, Member) and isinstance(lobby := member.channel.owner, Lobby):
-                    return lobby.handle_leave(member, message)
                 return self._leave_nothing(session, message)
             case _ as unreachable:
                 assert_never(unreachable)
 
     def _find_lobby(self, name: str) -> tuple[Lobby, Route] | None:
         found = self._lobbies.match(name)
-        if found is None or found[0].fits(found[1]):
+        if found is None or not found[0].is_selective or found[0].fits(found[1]):
             return found
         return next(
             ((lobby, route) for lobby, route in self._lobbies.matches(name) if lobby.fits(route)),
@@ -385,9 +369,7 @@ class Endpoint(TakesEvents):
         self, session: Session, message: ClientMessage
     ) -> Coroutine[Any, Any, None] | None:
         if message.channel_name == GATEWAY:
-            return self._events.handle(
-                session, message, GatewayContext, session.params, self._environment
-            )
+            return self.events.handle(session, message, session.params, self._environment)
         if (found := self._find_lobby(message.channel_name)) is None:
             session.send(replies.not_found(message))
         else:

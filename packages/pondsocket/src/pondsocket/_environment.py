@@ -20,6 +20,9 @@ class Environment:
     Args:
         clock: Seconds, from any start; for rates and durations.
         observer: Hooks and metrics; None if both are unset.
+
+    Attributes:
+        counting: The observer, if it counts frames; else None.
     """
 
     options: Options = field(default_factory=Options)
@@ -29,12 +32,10 @@ class Environment:
     loop: Loop = field(default_factory=Loop)
     loop_turn: LoopTurn = field(default_factory=LoopTurn)
     threads: Threads = field(init=False)
+    counting: Observer | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threads", Threads(self.options, self.loop))
-
-    @property
-    def counting(self) -> Observer | None:
-        """The observer, if it counts frames; else None."""
         observer = self.observer
-        return observer if observer is not None and observer.counts_frames else None
+        counts = observer is not None and observer.counts_frames
+        object.__setattr__(self, "counting", observer if counts else None)

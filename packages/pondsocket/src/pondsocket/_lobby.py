@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import CoroutineType
 from typing import Any, Final, TypeVar, overload
 from weakref import WeakValueDictionary
 
@@ -30,7 +31,7 @@ from pondsocket._handlers.registration import Handler, Middleware, Registration
 from pondsocket._history.log import History
 from pondsocket._history.memory import MemoryStore
 from pondsocket._history.store import HistoryStore
-from pondsocket._runtime.driving import call_at_first_wait
+from pondsocket._runtime.driving import resume
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission
@@ -91,7 +92,9 @@ class Lobby(TakesEvents):
             self.history_store = MemoryStore(history, fresh_epoch)
         self._names = Pattern(pattern).names
         self._join = Registration(self._what, handler, middlewares, JOIN, self._names)
-        self._events = Events(self._what, self._names, ErrorTypes.CHANNEL_ERROR)
+        self.events: Events[ChannelMember] = Events(
+            self._what, self._names, ErrorTypes.CHANNEL_ERROR, EventContext
+        )
         self._outgoing: PatternMap[Outgoing] = PatternMap()
         self._leave: Registration[LeaveContext] | None = None
         self.has_outgoing = False
@@ -203,7 +206,12 @@ class Lobby(TakesEvents):
             raise UsageError(f"{self._what} is part of an endpoint already; make another lobby.")
         self.is_attached = True
         self.environment = environment
-        self._events.watch(on_concurrent)
+        self.events.watch(on_concurrent)
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether the join handler asks for types that a channel's name may not have."""
+        return self._join.is_selective
 
     def fits(self, route: Route) -> bool:
         """Return whether the parameters have the types that the join handler asks for."""
@@ -233,9 +241,7 @@ class Lobby(TakesEvents):
             find_channel = partial(self.open_channel, message.channel_name, route.params)
             context = JoinContext(session, message, route, find_channel, limit)
             try:
-                await call_at_first_wait(
-                    self._join.call(context), partial(_limit, context, limit, timeout)
-                )
+                await self._decide(context, partial(_limit, context, limit, timeout))
             except BaseException as error:  # noqa: BLE001 - boundary: a handler
                 self._join_failed(context, failure_of(error))
             finally:
@@ -248,6 +254,23 @@ class Lobby(TakesEvents):
                 _log.error("A join handler neither accepted nor declined (%s).", _where(context))
                 context.refuse(401, "The handler neither accepted nor declined the join.")
         await context.run_leave_work()
+
+    async def _decide(self, context: JoinContext, on_wait: Callable[[], None]) -> None:
+        """Call the join handler; call `on_wait` if it waits, at its first wait."""
+        rest: Any = self._join.begin(context)
+        # Driven here, as events are: most handlers need no coroutine around their own.
+        waited_for: object = None
+        if type(rest) is CoroutineType:
+            try:
+                waited_for = rest.send(None)
+            except StopIteration as done:
+                returned = done.value
+                rest = None
+        if rest is not None:
+            on_wait()
+            returned = await (resume(rest, waited_for) if type(rest) is CoroutineType else rest)
+        if returned is not None and self._join.finish is not None:
+            await self._join.finish(context, returned)
 
     def _join_failed(self, context: JoinContext, error: BaseException) -> None:
         # After the decision a failure changes nothing: the answer has been sent.
@@ -268,29 +291,18 @@ class Lobby(TakesEvents):
         else:
             context.refuse(500, replies.INTERNAL)
 
+    # --- for channels (ChannelOwner) ----------------------------------------------------------
+
     async def handle_leave(self, member: ChannelMember, message: ClientMessage) -> None:
         """End a membership, and acknowledge the leave."""
         name = message.channel_name
         answer = replies.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), message.request_id)
         # Also if the connection has ended: what the client sent after a leave is not a member's.
         member.session.left(name)
-        leave_work = member.channel.remove(member, LeaveReason.EXPLICIT_LEAVE)
+        leave_work = member.leave(LeaveReason.EXPLICIT_LEAVE)
         member.send(answer)
         if leave_work is not None:
             await leave_work()
-
-    def handle_event(
-        self, member: ChannelMember, message: ClientMessage
-    ) -> Coroutine[Any, Any, None] | None:
-        """Call the first handler that matches an event. Return the rest of the work, if any."""
-        params = member.channel.params
-        return self._events.handle(member, message, EventContext, params, self.environment)
-
-    def is_concurrent(self, member: ChannelMember, message: ClientMessage) -> bool:
-        """Return whether the event's handler is registered as concurrent."""
-        return self._events.is_concurrent(message.event, member.channel.params)
-
-    # --- for channels (ChannelOwner) ----------------------------------------------------------
 
     def interception(self, event: str) -> Outgoing | None:
         """Return the outgoing handlers of an event; None if there are none."""

@@ -6,17 +6,14 @@ other. The text is searched by methods of `bytes`, in a time that grows with its
 """
 
 from array import array
-from collections.abc import Mapping
 from itertools import accumulate
 from operator import add
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 MAX_DEPTH: Final = 64
 _TOO_DEEP: Final = f"The message is nested deeper than {MAX_DEPTH} levels."
 _TOO_LARGE: Final = "The message holds an integer outside -2^63 .. 2^64-1."
 
-# What nests, and what an integer outside 64 bits becomes. All other types are harmless.
-_RISKY: Final = frozenset({dict, list, float})
 
 _INT_MIN: Final = b"%d" % -(2**63)
 _INT_MAX: Final = b"%d" % (2**64 - 1)
@@ -48,14 +45,6 @@ class Excess(NamedTuple):
 
     reason: str
     message: int
-
-
-def is_flat(payload: Mapping[str, Any]) -> bool:
-    """Whether nothing nests in the payload, and no float in it may have been a huge integer."""
-    for item in payload.values():
-        if type(item) in _RISKY and not (type(item) is float and -(2.0**63) < item < 2.0**64):
-            return False
-    return True
 
 
 def find_excess(data: str | bytes, *, is_array: bool = False) -> Excess | None:

@@ -1,8 +1,9 @@
 """The lobby that a channel belongs to, as far as the channel uses it."""
 
-from typing import Protocol, TypeVar
+from collections.abc import Coroutine, Mapping
+from typing import Any, Protocol, TypeVar
 
-from pondsocket_common import Payload
+from pondsocket_common import ClientMessage, Payload
 
 from pondsocket._delivery.fanout import LateFrame
 from pondsocket._delivery.frame import Frame
@@ -40,13 +41,44 @@ class Interception(Protocol[M_contra]):
         ...
 
 
-class ChannelOwner(Protocol[C_contra, M_contra]):
-    """The lobby that a channel belongs to."""
+class EventHandlers(Protocol[M_contra]):
+    """The event handlers of a lobby, as far as a member uses them."""
+
+    def handle(
+        self,
+        sender: M_contra,
+        message: ClientMessage,
+        params: Mapping[str, str],
+        environment: Environment,
+    ) -> Coroutine[Any, Any, None] | None:
+        """Call the first handler that matches an event. Return the rest of the work, if any."""
+        ...
+
+    def is_concurrent(self, event: str, params: Mapping[str, str]) -> bool:
+        """Return whether the event's handler is registered as concurrent."""
+        ...
+
+
+class MemberOwner(Protocol[M_contra]):
+    """The lobby that a channel belongs to, as far as its members use it."""
 
     @property
     def environment(self) -> Environment:
         """What the parts of the pond share."""
         ...
+
+    @property
+    def events(self) -> EventHandlers[M_contra]:
+        """The handlers of its members' events."""
+        ...
+
+    async def handle_leave(self, member: M_contra, message: ClientMessage) -> None:
+        """End a membership as its client asks, and acknowledge it."""
+        ...
+
+
+class ChannelOwner(MemberOwner[M_contra], Protocol[C_contra, M_contra]):
+    """The lobby that a channel belongs to."""
 
     @property
     def chained(self) -> bool:

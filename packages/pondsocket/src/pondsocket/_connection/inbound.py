@@ -1,15 +1,13 @@
 """The client's messages on their way to the lanes: each is accepted, or refused with an answer."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
-from types import MethodType
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, TypeVar
 
 from pondsocket_common import (
     ClientActions,
     ClientMessage,
     CloseCode,
-    Codec,
     ErrorTypes,
     InvalidMessage,
     Ping,
@@ -20,32 +18,13 @@ from pondsocket_common import (
 from pondsocket._delivery import replies
 from pondsocket._environment import Environment
 from pondsocket._state.request import Refusal
+from pondsocket._state.user import LeaveReason
 
-from .lanes import Handle, Lanes, PendingMessage
+from .lanes import Lanes, PendingMessage
 from .limits import ERRORS_PER_MESSAGE, MIN_COUNTED_BYTES, MessageLimits, extra_messages, is_event
-from .membership import SessionOwner
+from .router import Connection, Router
 
 _BROADCAST: Final = ClientActions.BROADCAST
-
-ReadyMessage: TypeAlias = tuple[Hashable, ClientMessage, int]
-"""A message whose lane was idle: it is to be run now."""
-
-
-class Connection(Protocol):
-    """A connection, as far as the answers to its messages are concerned."""
-
-    @property
-    def codec(self) -> Codec:
-        """Its wire format."""
-        ...
-
-    def send(self, message: ServerMessage) -> None:
-        """Send a message to the peer."""
-        ...
-
-    def close(self, code: CloseCode, reason: str = "") -> None:
-        """End the connection."""
-        ...
 
 
 S = TypeVar("S", bound=Connection)
@@ -54,22 +33,16 @@ S = TypeVar("S", bound=Connection)
 class Inbound(Generic[S]):
     """Accepts or refuses the messages of one connection."""
 
-    __slots__ = ("_codec", "_limits", "_owner", "_session", "lanes")
+    __slots__ = ("_codec", "_limits", "_router", "_session", "lanes")
 
-    def __init__(self, session: S, owner: SessionOwner[S], environment: Environment) -> None:
+    def __init__(self, session: S, router: Router[S], environment: Environment) -> None:
         options = environment.options
         self._session = session
         self._codec = session.codec
-        self._owner = owner
+        self._router = router
         self._limits = MessageLimits(environment)
         limits = options.max_pending_messages, options.max_pending_bytes
-        # `MethodType`, because a `partial` holds a tuple and a dict as well.
-        handle: Handle = MethodType(owner.handle, session)
-        self.lanes = Lanes(handle, *limits)
-
-    def end(self) -> None:
-        """Drop the lanes: no message comes and no handler runs any more."""
-        del self.lanes  # which refer to the session
+        self.lanes = Lanes(router.handle, session, *limits)
 
     def take(self, data: str | bytes) -> PendingMessage | None:
         """Accept one message, or refuse it with an answer.
@@ -88,7 +61,7 @@ class Inbound(Generic[S]):
                 message = self._codec.decode(data, refuses_events=True)
             else:
                 message = self._codec.decode(data)
-            if limits.limits_names:
+            if limits.max_name_chars is not None:
                 limits.check_names(message)
         except InvalidMessage as fault:
             self._refuse_invalid(fault)
@@ -111,26 +84,29 @@ class Inbound(Generic[S]):
             self._refuse(replies.busy(message), message)
             self._count_refusal()
             return None
-        owner = self._owner
-        if owner.any_concurrent:
-            return lanes.begin(owner.lane(self._session, message), message, size)
-        return lanes.begin(message.channel_name, message, size)
+        find_lane = self._router.find_lane
+        if find_lane is None:
+            return lanes.begin(message.channel_name, message, size)
+        return lanes.begin(find_lane(self._session, message), message, size)
 
-    def _enter(self, message: ClientMessage, size: int) -> ReadyMessage | None:
-        lane = self._owner.lane(self._session, message)
-        return (lane, message, size) if self.lanes.enter(lane, message, size) else None
+    def _enter(self, message: ClientMessage, size: int) -> PendingMessage | None:
+        find_lane = self._router.find_lane
+        lane = message.channel_name if find_lane is None else find_lane(self._session, message)
+        return self.lanes.enter(lane, message, size)
 
-    def resume(self, joins: Sequence[ClientMessage]) -> tuple[list[ReadyMessage], tuple[str, ...]]:
+    def resume(
+        self, joins: Sequence[ClientMessage]
+    ) -> tuple[list[PendingMessage], tuple[str, ...]]:
         """Accept the joins of a resumed connection.
 
         Returns:
             Those to run now, and the names of those that were left out.
         """
-        taken: list[ReadyMessage] = []
+        taken: list[PendingMessage] = []
         left: list[str] = []
         for join in joins:
             size = message_bytes(join)
-            may = self._owner.can_resume(join.channel_name, len(taken))
+            may = self._router.can_resume(join.channel_name, len(taken))
             entered = self._enter(join, size) if may and self.lanes.has_room(1, size) else None
             if entered is None:
                 left.append(join.channel_name)
@@ -138,12 +114,12 @@ class Inbound(Generic[S]):
                 taken.append(entered)
         return taken, tuple(left)
 
-    def post(self, body: bytes | Refusal, run: Callable[[ReadyMessage], None]) -> Refusal | None:
+    def post(self, body: bytes | Refusal, run: Callable[[PendingMessage], None]) -> Refusal | None:
         """Accept a message, or a JSON array of up to 64: all of them or none.
 
         Args:
             body: A refusal if the transport refused it, which counts like any other.
-            run: Runs a message in a task of its own.
+            run: Finishes a message in a task of its own.
         """
         if isinstance(body, Refusal):
             self._count_refusal()
@@ -190,7 +166,9 @@ class Inbound(Generic[S]):
 
     def _too_long(self) -> Refusal:
         self._count_refusal()
-        text = f"A message is longer than {self._limits.max_message_bytes} bytes."
+        text = (
+            f"A message is longer than {self._session.environment.options.max_message_bytes} bytes."
+        )
         return Refusal(413, ErrorTypes.INVALID_MESSAGE, text)
 
     def _too_many(self, text: str, wait: float) -> Refusal:
@@ -207,7 +185,10 @@ class Inbound(Generic[S]):
         self._session.send(answer)
         if not isinstance(request, Ping) and request.action is ClientActions.JOIN_CHANNEL:
             # A member whose repeated join is refused leaves, also if no handler was called.
-            self._owner.join_refused(self._session, request.channel_name or "")
+            member = self._session.memberships.get(request.channel_name or "")
+            leave_work = None if member is None else member.leave(LeaveReason.EVICTED)
+            if leave_work is not None:
+                self._session.spawn(leave_work)
 
     def _count_refusal(self) -> None:
         if self._limits.count_refusal():

@@ -30,34 +30,30 @@ class MessageLimits:
     """The limits on one connection's messages."""
 
     __slots__ = (
-        "_max_name_chars",
-        "_max_refusals",
+        "_options",
         "_refusals",
         "clock",
         "controls",
         "events",
-        "limits_names",
-        "max_message_bytes",
+        "max_name_chars",
     )
 
     def __init__(self, environment: Environment) -> None:
         options = environment.options
+        self._options = options
         self.clock = environment.clock
         now = environment.clock()
-        self.max_message_bytes = options.max_message_bytes
         limit = options.max_name_chars
         # The codec refuses longer names than 255 in any case.
-        self._max_name_chars = None if limit is None or limit >= 255 else limit
-        self.limits_names = self._max_name_chars is not None
+        self.max_name_chars = None if limit is None or limit >= 255 else limit
         # The rates of events and of all else; None: unlimited.
         self.events = _bucket(options.event_rate, options.event_burst, now)
         self.controls = _bucket(options.control_rate, options.control_burst, now)
-        self._max_refusals = options.max_refusals
         self._refusals: RefusalCount | None = None  # made with the first
 
     def exceeds_length(self, body: bytes) -> bool:
         """Return whether a body that is not an array is longer than a message may be."""
-        limit = self.max_message_bytes
+        limit = self._options.max_message_bytes
         return limit is not None and len(body) > limit and body.lstrip()[:1] != b"["
 
     def read_batch(self, codec: Codec, body: bytes, now: float) -> list[ClientMessage | Ping]:
@@ -84,16 +80,16 @@ class MessageLimits:
             # The lanes bound waiting messages by bytes, so each size is needed even without a
             # limit. Encoding a message mostly takes a fraction of the time of decoding it.
             sizes = [message_bytes(message) for message in messages]
-        limit = self.max_message_bytes
+        limit = self._options.max_message_bytes
         return None if limit is not None and max(sizes) > limit else sizes
 
     def check_names(self, message: ClientMessage | Ping) -> None:
-        """Refuse a message with too long a name; needed only where `limits_names`.
+        """Refuse a message with too long a name; needed only if there is a `max_name_chars`.
 
         Raises:
             InvalidMessage: With the reason.
         """
-        limit = self._max_name_chars
+        limit = self.max_name_chars
         if limit is None or isinstance(message, Ping):
             return
         for field, name in (("channelName", message.channel_name), ("event", message.event)):
@@ -131,10 +127,11 @@ class MessageLimits:
 
     def count_refusal(self) -> bool:
         """Count a refusal; True if the connection has had too many of them."""
-        if self._max_refusals is None:
+        limit = self._options.max_refusals
+        if limit is None:
             return False
         if self._refusals is None:
-            self._refusals = RefusalCount(self._max_refusals, _REFUSALS_WINDOW)
+            self._refusals = RefusalCount(limit, _REFUSALS_WINDOW)
         return self._refusals.add(self.clock())
 
 

@@ -12,6 +12,7 @@ from pondsocket_common import (
     ClientMessage,
     Payload,
     PresenceMode,
+    ServerActions,
     ServerMessage,
     SystemEvents,
 )
@@ -38,6 +39,7 @@ _ACCEPT: Final = AdmissionEvent.ACCEPT
 _ACKNOWLEDGE: Final = SystemEvents.ACKNOWLEDGE
 _DIFF: Final = PresenceMode.DIFF
 _PENDING: Final = Admission.PENDING
+_SYSTEM: Final = ServerActions.SYSTEM
 
 
 class JoinContext(ChannelContext):
@@ -51,7 +53,10 @@ class JoinContext(ChannelContext):
         find_channel: Callable[[], Channel],
         limit: anyio.CancelScope,
     ) -> None:
-        super().__init__(session, message, route)
+        # Does not call the base's, as `EventContext`.
+        self.session = session
+        self.message = message
+        self.route = route
         self.decision = Decision()
         self._leave_work: Work | None = None
         self._find_channel = find_channel
@@ -122,7 +127,9 @@ class JoinContext(ChannelContext):
         """Return whether the client has disconnected before the decision."""
         # What was broadcast before is not for this member, but some may be for this connection. It
         # may be too slow for it, and that must be known before the decision.
-        self.session.environment.loop_turn.flush()
+        loop_turn = self.session.environment.loop_turn
+        if loop_turn.waiting:
+            loop_turn.flush()
         if self.decision.state is _PENDING and not self.session.is_open:
             self.decision.advance(AdmissionEvent.VANISH)
         return self.decision.state is Admission.ABANDONED
@@ -167,7 +174,9 @@ class JoinContext(ChannelContext):
             response=response,
             presence=state,
         )
-        answer = replies.system(_ACKNOWLEDGE, channel.name, acknowledged, self.request_id)
+        answer = ServerMessage(
+            _SYSTEM, _ACKNOWLEDGE, channel.name, message.request_id, acknowledged
+        )
         frame = Frame.of(answer, session.codec)
         frame.channel, frame.position = channel.name, position
         if not self.decision.advance(_ACCEPT):
@@ -186,7 +195,7 @@ class JoinContext(ChannelContext):
             "joined (channel=%r user=%r request=%r)",
             channel.name,
             session.user_id,
-            self.request_id,
+            message.request_id,
         )
         if session.environment.observer is not None:
             session.environment.observer.joined(channel.name, member.as_user())

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import CoroutineType
-from typing import Any, Final, Protocol, TypeVar, overload
+from typing import Any, Final, Generic, Protocol, TypeVar, overload
 
 from pondsocket_common import (
     RESERVED_EVENTS,
@@ -42,17 +42,25 @@ class Sender(Protocol):
 S = TypeVar("S", bound=Sender)
 
 
-class Events:
+class Events(Generic[S]):
     """Event handlers by pattern.
 
     Args:
         what: What has the handlers, for error messages.
         outer_names: The parameters of the channel's or endpoint's pattern.
         failure: The error type of a `PondError` that a handler raises.
+        make_context: Makes the context of a handler, of the event's sender.
     """
 
-    def __init__(self, what: str, outer_names: frozenset[str], failure: ErrorTypes) -> None:
+    def __init__(
+        self,
+        what: str,
+        outer_names: frozenset[str],
+        failure: ErrorTypes,
+        make_context: Callable[[S, ClientMessage, Route], EventContext],
+    ) -> None:
         self._what = what
+        self._make_context = make_context
         self._outer_names = outer_names
         self._failure = failure
         self._table: PatternMap[Registration[EventContext]] = PatternMap()
@@ -101,7 +109,6 @@ class Events:
         self,
         sender: S,
         message: ClientMessage,
-        make_context: Callable[[S, ClientMessage, Route], EventContext],
         params: Mapping[str, str],
         environment: Environment,
     ) -> Coroutine[Any, Any, None] | None:
@@ -122,7 +129,7 @@ class Events:
             environment.observer.message(message.channel_name, message.event, sender.user_id)
         rest: Awaitable[object]
         try:
-            context = make_context(sender, message, route)
+            context = self._make_context(sender, message, route)
             rest = registration.begin(context)
             if type(rest) is CoroutineType:
                 # Driven here, without another coroutine around it, which most handlers never
@@ -188,7 +195,7 @@ class Events:
 class TakesEvents:
     """The base class of lobbies and endpoints, which have event handlers."""
 
-    _events: Events
+    events: Events[Any]
 
     @overload
     def on_message(
@@ -229,7 +236,7 @@ class TakesEvents:
 
         def register(function: F) -> F:
             chain = [*middlewares, *more]
-            self._events.add(event_pattern, function, chain, concurrent=concurrent)
+            self.events.add(event_pattern, function, chain, concurrent=concurrent)
             return function
 
         return register if handler is None else register(handler)

@@ -37,10 +37,11 @@ ADMISSIONS: Final = {
 
 
 class Life(Enum):
-    """The state of a connection: admitted, served, told to end, over."""
+    """The state of a connection: admitted, served, served until a restart, told to end, over."""
 
     ADMITTED = auto()
     OPEN = auto()
+    RESTARTING = auto()
     CLOSING = auto()
     OVER = auto()
     __hash__ = object.__hash__
@@ -50,6 +51,7 @@ class LifeEvent(Enum):
     """What can happen to a connection."""
 
     OPEN = auto()
+    RESTART = auto()
     CLOSE = auto()
     END = auto()
     __hash__ = object.__hash__
@@ -58,11 +60,17 @@ class LifeEvent(Enum):
 LIVES: Final = {
     (Life.ADMITTED, LifeEvent.OPEN): Life.OPEN,
     (Life.ADMITTED, LifeEvent.CLOSE): Life.CLOSING,
+    (Life.OPEN, LifeEvent.RESTART): Life.RESTARTING,
     (Life.OPEN, LifeEvent.CLOSE): Life.CLOSING,
+    (Life.RESTARTING, LifeEvent.CLOSE): Life.CLOSING,
     (Life.ADMITTED, LifeEvent.END): Life.OVER,
     (Life.OPEN, LifeEvent.END): Life.OVER,
+    (Life.RESTARTING, LifeEvent.END): Life.OVER,
     (Life.CLOSING, LifeEvent.END): Life.OVER,
 }
+
+SERVED: Final = (Life.OPEN, Life.RESTARTING)
+"""The states of a connection whose messages are handled, and which is sent frames."""
 
 
 class Phase(Enum):

@@ -14,7 +14,7 @@ from tests.core.slow_consumers import (
     counted,
     join_and_stall,
     numbers,
-    slow_sessions,
+    overflow_of,
     tell,
 )
 
@@ -39,7 +39,7 @@ async def test_it_is_logged_when_it_begins_and_when_it_ends(
                 "A slow consumer misses events from now on (user='ann').",
                 "A slow consumer missed 8 events (user='ann').",
             ]
-            assert not slow_sessions(setup)._dropped
+            assert not overflow_of(setup)._dropped
             caplog.clear()
     assert counted(setup)[Counter.DROPPED] == 16
 
@@ -66,7 +66,7 @@ async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
         await ready.wait()
         peer = kept.pop()
         await tell(setup, *({"n": n} for n in range(5)))
-        assert list(slow_sessions(setup)._dropped.values()) == [3]
+        assert list(overflow_of(setup)._dropped.values()) == [3]
         match end:
             case "vanish":
                 peer.vanish()
@@ -81,8 +81,8 @@ async def test_nothing_is_kept_of_one_that_ends_while_it_is_behind(
         await tell(setup, {"n": 9})
         peer.drain()
         scope.cancel()
-    assert not slow_sessions(setup)._dropped
-    assert not slow_sessions(setup)._closing
+    assert not overflow_of(setup)._dropped
+    assert not overflow_of(setup)._closing
 
 
 def setup_that_waits() -> tuple[PondSetup, anyio.Event]:
@@ -110,7 +110,7 @@ async def test_a_chain_whose_member_ended_while_it_was_behind_keeps_nothing() ->
         opened.set()
         await settled()
         assert counted(setup)[Counter.DROPPED] == 2
-    assert not slow_sessions(setup)._dropped
+    assert not overflow_of(setup)._dropped
 
 
 async def test_frames_behind_a_late_one_are_dropped_as_any() -> None:

@@ -1,26 +1,35 @@
-"""Closes, logs and counts the slow consumers of an endpoint."""
+"""Connections whose outbox is full: they are closed, or their lobby lets them miss frames.
+
+`_delivery/slow_consumers` has the policies; here one is applied, logged and counted.
+"""
 
 import logging
-from typing import Final
+from typing import Final, Protocol
 
 from pondsocket_common import CloseCode
 
 from pondsocket._environment import Environment
 
-from .session import Session
-
 _log: Final = logging.getLogger("pondsocket.endpoint")
 
 
-class SlowSessions:
-    """The slow consumers of one endpoint."""
+class SlowConsumer(Protocol):
+    """A connection that reads slower than it is sent to."""
+
+    @property
+    def user_id(self) -> str: ...
+    def close(self, code: CloseCode, reason: str = "") -> None: ...
+
+
+class Overflow:
+    """What happens to the slow consumers of one endpoint."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._closing: dict[Session, None] = {}
-        self._dropped: dict[Session, int] = {}
+        self._closing: dict[SlowConsumer, None] = {}
+        self._dropped: dict[SlowConsumer, int] = {}
 
-    def overflowed(self, session: Session) -> None:
+    def close(self, session: SlowConsumer) -> None:
         """Close a slow consumer, but never within the closing of another.
 
         A close sends presence to the other members, which may be one frame too many for the next.
@@ -43,7 +52,7 @@ class SlowSessions:
             # If one close raises, the others are not kept waiting: the next frame closes them.
             self._closing.clear()
 
-    def dropped(self, session: Session, frames: int) -> None:
+    def dropped(self, session: SlowConsumer, frames: int) -> None:
         """Log and count frames that were dropped for a slow consumer, as its lobby allows."""
         if self._environment.observer is not None:
             self._environment.observer.dropped(frames)
@@ -51,7 +60,7 @@ class SlowSessions:
             _log.warning("A slow consumer misses events from now on (user=%r).", session.user_id)
         self._dropped[session] = self._dropped.get(session, 0) + frames
 
-    def caught_up(self, session: Session) -> None:
+    def caught_up(self, session: SlowConsumer) -> None:
         """Log how many events a session missed. It has read all that waited, or has ended."""
         frames = self._dropped.pop(session, 0)
         if frames:

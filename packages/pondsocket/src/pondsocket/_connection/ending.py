@@ -1,0 +1,133 @@
+"""The end of a connection: whether it has come, what the client is told, and what is left to do."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, Generic, TypeVar
+
+import anyio
+import anyio.abc
+from pondsocket_common import CloseCode, ServerMessage
+
+from pondsocket._delivery import replies
+from pondsocket._delivery.fanout import Outlet
+from pondsocket._delivery.frame import Frame
+from pondsocket._runtime.loop import Loop
+from pondsocket._runtime.tasks import Work, run_all
+from pondsocket._state.lifecycle import LIVES, Life, LifeEvent
+
+from .router import Connection, Router
+
+_RESTARTS: Final = "the server restarts"
+
+S = TypeVar("S", bound=Connection)
+
+
+class Ending(Generic[S]):
+    """The state of one connection, and how it ends.
+
+    Args:
+        router: Ends the memberships.
+        opened_at: The time on the pond's clock.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_goodbye",
+        "_leave_work",
+        "code",
+        "life",
+        "opened_at",
+        "outlet",
+        "reason",
+        "router",
+        "scopes",
+    )
+
+    def __init__(self, router: Router[S], opened_at: float) -> None:
+        self.router = router
+        self.opened_at = opened_at
+        self.life = Life.ADMITTED
+        self.outlet: Outlet | None = None  # while the connection runs
+        # Cancelled when the connection ends: joins that are not decided, by channel name, and
+        # spawned tasks.
+        self.scopes: dict[anyio.CancelScope, str | None] = {}
+        self.code = CloseCode.NORMAL
+        self.reason = ""
+        self._goodbye: ServerMessage | None = None
+        self._leave_work: Sequence[Work] = ()
+        self._ended: anyio.Event | None = None  # made by the first `wait`
+
+    def advance(self, event: LifeEvent) -> bool:
+        """Enter the state that follows. False if the event changes nothing in this one."""
+        following = LIVES.get((self.life, event))
+        if following is None:
+            return False
+        self.life = following
+        return True
+
+    def announce_restart(self, session: S, seconds: float) -> None:
+        """Tell the client that the server restarts, and close the connection after `seconds`."""
+        if self.advance(LifeEvent.RESTART):
+            after_ms = math.ceil(seconds * 1_000)
+            session.send(replies.goodbye(CloseCode.RESTART, _RESTARTS, after_ms))
+            session.spawn(partial(_close_after, session, seconds))
+
+    def close(self, session: S, code: CloseCode, reason: str) -> bool:
+        """End the memberships, and keep what the client is told. False if it is closed already."""
+        is_announced = self.life is Life.RESTARTING and code is CloseCode.RESTART
+        if not self.advance(LifeEvent.CLOSE):
+            return False
+        self.code, self.reason = code, reason
+        self._leave_work = self.router.ended(session)
+        if code is not CloseCode.NORMAL and not is_announced:
+            self._goodbye = replies.goodbye(code, reason, after_ms=0)
+        return True
+
+    def end(self, session: S, tasks: anyio.abc.TaskGroup | None) -> bool:
+        """End what there is: no message is read any more. False if it has ended already.
+
+        Args:
+            tasks: Runs leave handlers. None: the caller does, by `run_leave_work`.
+        """
+        is_closed = self.life is Life.CLOSING
+        if not self.advance(LifeEvent.END):
+            return False
+        if not is_closed:
+            self._leave_work = self.router.ended(session)
+        for scope in self.scopes:
+            scope.cancel()
+        if self.outlet is not None:
+            # The peer reads no more if it is gone or slow.
+            abort = not is_closed or self.code is CloseCode.SLOW_CONSUMER
+            goodbye = self._goodbye
+            frame = None if goodbye is None else Frame.of(goodbye, session.codec)
+            self.outlet.end(self.code, self.reason, abort=abort, goodbye=frame)
+        if tasks is not None and self._leave_work:
+            tasks.start_soon(self.run_leave_work)
+        return True
+
+    async def run_leave_work(self) -> None:
+        """Run leave handlers, also if the server cancels this task: no other task runs them."""
+        while self._leave_work:
+            works, self._leave_work = self._leave_work, ()
+            with anyio.CancelScope(shield=True):
+                await run_all(works)
+
+    def finish(self) -> None:
+        """Note that nothing of the connection is left."""
+        if self._ended is not None:
+            self._ended.set()
+        self.outlet = None  # it refers to the session
+
+    async def wait(self, loop: Loop) -> None:
+        """Wait for `finish`, if the connection runs."""
+        if self.outlet is not None:
+            if self._ended is None:
+                self._ended = loop.new_event()
+            await self._ended.wait()
+
+
+async def _close_after(session: Connection, seconds: float) -> None:
+    await anyio.sleep(seconds)
+    session.close(CloseCode.RESTART, _RESTARTS)

@@ -1,0 +1,181 @@
+"""Reads the messages of a connection, one task at a time, and runs the connection's tasks.
+
+The task that reads leads the handler of a message to its first wait, and then hands the reading
+over to another task: see `lanes`. So reading goes on while handlers wait, and a disconnect is
+noticed at once.
+"""
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+from pondsocket_common import CloseCode
+
+from pondsocket._runtime.loop import failure_of
+from pondsocket._runtime.tasks import Work
+from pondsocket._state.lifecycle import SERVED, LifeEvent
+
+from .ending import Ending
+from .inbound import Inbound
+from .lanes import PendingMessage
+from .router import Connection
+
+Pull: TypeAlias = Callable[[], Awaitable[str | bytes | None]]
+
+_log: Final = logging.getLogger("pondsocket.session")
+
+# Messages that are handled without waiting never give the event loop a turn. So the reader gives
+# one after this many, before the broadcasts of one client's burst fill the outboxes of the
+# members, whose writers wait for that turn.
+_MESSAGES_PER_TURN: Final = 16
+
+S = TypeVar("S", bound=Connection)
+
+
+class Reading(Generic[S]):
+    """The reader of one connection, and the tasks beside it.
+
+    Args:
+        context: Each task runs in a copy of it; None: of the caller's.
+    """
+
+    __slots__ = (
+        "_context",
+        "_ending",
+        "_leading",
+        "_pull",
+        "_reader",
+        "_session",
+        "_tasks",
+        "inbound",
+    )
+
+    def __init__(self, session: S, ending: Ending[S], pull: Pull, context: Context | None) -> None:
+        self._session = session
+        self._ending = ending
+        self._pull = pull
+        self._context = copy_context() if context is None else context
+        self._tasks: anyio.abc.TaskGroup | None = None
+        # The scope of the task that reads, and whether that task is at a handler.
+        self._reader: anyio.CancelScope | None = None
+        self._leading = False
+        self.inbound = Inbound(session, ending.router, session.environment)
+
+    def begin(self, tasks: anyio.abc.TaskGroup) -> bool:
+        """Open the connection, whose tasks run in this group. False if it is closed already."""
+        self._tasks = tasks
+        return self._ending.advance(LifeEvent.OPEN)
+
+    def end(self) -> None:
+        """End the connection, if that is not done yet: no task can be started any more."""
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            scope = tasks.cancel_scope
+            if scope.cancelled_caught and scope.deadline < math.inf:  # see `_is_over`
+                grace = self._session.environment.options.handler_grace
+                _log.warning("Handlers ran %s s past their connection and were cancelled.", grace)
+        self._is_over()
+
+    def stop(self) -> None:
+        """Stop reading, now that the connection is closed."""
+        # The caller may be a handler that the reader is driving now. It must not be cancelled with
+        # the reader, which checks the state as soon as the handler returns.
+        if self._reader is not None and not self._leading:
+            self._reader.cancel()
+
+    # --- tasks --------------------------------------------------------------------------------
+
+    def start(self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> None:
+        """Start a task in a copy of the connection's context, not of the caller's."""
+        if (tasks := self._tasks) is not None:
+            self._context.copy().run(tasks.start_soon, self._run_to_end, work, *arguments)
+
+    def start_pending(self, pending: PendingMessage) -> None:
+        """Handle a message in a task of its own."""
+        self.start(self.inbound.lanes.finish, *pending)
+
+    def spawn(self, work: Work) -> None:
+        """Run `work` in a task that is cancelled when the connection ends."""
+        scope = self._session.environment.loop.new_scope()
+        self._ending.scopes[scope] = None
+        self.start(self._run_within, scope, work)
+
+    async def _run_within(self, scope: anyio.CancelScope, work: Work) -> None:
+        with scope:
+            try:
+                await work()
+            finally:
+                self._ending.scopes.pop(scope, None)
+
+    async def _run_to_end(
+        self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
+    ) -> None:
+        try:
+            await work(*arguments)
+        except BaseException as error:  # noqa: BLE001 - boundary: one connection
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Close a connection that has failed. Raise what its task must get: see `failure_of`."""
+        failure = failure_of(error)
+        _log.error("A connection failed (user=%r).", self._session.user_id, exc_info=failure)
+        self._session.close(CloseCode.INTERNAL, "the server failed")
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def read(self) -> None:
+        """Read to the end, or until another task reads."""
+        with self._session.environment.loop.new_scope() as scope:
+            await self.read_within(scope)
+
+    async def read_within(self, scope: anyio.CancelScope) -> None:
+        """Read likewise, in a scope that is cancelled if the connection is closed."""
+        self._reader = scope
+        pull, inbound, ending = self._pull, self.inbound, self._ending
+        unturned = 0
+        try:
+            while ending.life in SERVED:
+                data = await pull()
+                if data is None or ending.life not in SERVED:
+                    return
+                self._leading = True
+                try:
+                    pending = inbound.take(data)
+                    data = None  # not kept while the reader waits for the next one
+                    if pending is not None:
+                        if await inbound.lanes.finish(*pending, self._hand_over):
+                            return  # another task reads now
+                        pending = None
+                except BaseException as error:  # noqa: BLE001 - boundary: one connection
+                    self._fail(error)
+                    return
+                self._leading = False
+                unturned += 1
+                if unturned == _MESSAGES_PER_TURN:
+                    unturned = 0
+                    await anyio.lowlevel.checkpoint()
+        finally:
+            # Also if it is cancelled or `pull` fails, but not if another task reads by now.
+            if self._reader is scope:
+                self._is_over()
+
+    def _hand_over(self) -> None:
+        self._leading = False
+        self._reader = None
+        if self._ending.life in SERVED and self._tasks is not None:
+            self._tasks.start_soon(self.read)
+        else:
+            self._is_over()
+
+    def _is_over(self) -> None:
+        tasks = self._tasks
+        if not self._ending.end(self._session, tasks):
+            return
+        if tasks is not None and not self.inbound.lanes.idle:
+            grace = self._session.environment.options.handler_grace
+            tasks.cancel_scope.deadline = anyio.current_time() + grace
