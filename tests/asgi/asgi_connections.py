@@ -265,7 +265,7 @@ def count_resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         await anyio.lowlevel.checkpoint()
         return False
 
-    monkeypatch.setattr("pondsocket_asgi._transport.outbox.reset_connection", reset_connection)
+    monkeypatch.setattr("pondsocket_asgi._transport.peer_socket.reset_connection", reset_connection)
     return asked
 
 
@@ -277,7 +277,7 @@ def count_hurries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(scope["client"][0])
         return True
 
-    monkeypatch.setattr("pondsocket_asgi._transport.outbox.hurry_connection", hurry_connection)
+    monkeypatch.setattr("pondsocket_asgi._transport.peer_socket.hurry_connection", hurry_connection)
     return asked
 
 

@@ -15,8 +15,8 @@ from litestar import Litestar, asgi
 from litestar.types import Receive as LitestarReceive
 from litestar.types import Scope as LitestarScope
 from litestar.types import Send as LitestarSend
+from pondsocket_asgi._transport.connection import Connection
 from pondsocket_asgi._transport.inline_send import can_send_inline
-from pondsocket_asgi._transport.outbox import Outbox
 from pondsocket_asgi.testing import ASGITestDriver
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -46,9 +46,9 @@ def anyio_backend(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
     return loop_of("stepped", monkeypatch)
 
 
-def outbox_of(setup: PondSetup, user: str) -> Outbox:
+def connection_of(setup: PondSetup, user: str) -> Connection:
     (session,) = (each for each in setup.endpoint.sessions if each.user_id == user)
-    assert isinstance(session.sink, Outbox)
+    assert isinstance(session.sink, Connection)
     return session.sink
 
 
@@ -79,8 +79,8 @@ async def test_who_never_waited_has_no_writer(kind: Kind) -> None:
         await setup.tell(*range(100))
         assert ann.numbers() == bob.numbers() == [*range(100)]
         assert len(asyncio.all_tasks()) == settled
-        assert outbox_of(setup, "ann")._writer is None
-        assert outbox_of(setup, "ann").pending == 0
+        assert connection_of(setup, "ann")._writer._task is None
+        assert connection_of(setup, "ann").pending == 0
         # The server's own task of each connection, and the clock of all.
         assert settled - before == 3
 
@@ -100,20 +100,20 @@ async def test_frames_keep_their_order_through_every_state(kind: Kind, in_callba
     async with members(setup, kind, "ann", "bob") as (ann, bob):
         for begin in (0, 100, 200):
             await tell(begin, begin + 1)
-            assert outbox_of(setup, "ann").pending == 0
+            assert connection_of(setup, "ann").pending == 0
             ann.stall()
             await tell(begin + 2)  # it has begun, and waits
             assert ann.sending == 1
-            assert outbox_of(setup, "ann").pending == 1
+            assert connection_of(setup, "ann").pending == 1
             await tell(begin + 3)  # queued
             await turns()
             await tell(begin + 4)
             assert ann.numbers()[-1] == begin + 1
             assert bob.numbers()[-1] == begin + 4
-            assert outbox_of(setup, "ann").pending == 3
+            assert connection_of(setup, "ann").pending == 3
             ann.resume()
             await turns()
-            assert outbox_of(setup, "ann").pending == 0
+            assert connection_of(setup, "ann").pending == 0
             await tell(begin + 5)  # without the writer again, which sleeps
         expected = [begin + number for begin in (0, 100, 200) for number in range(6)]
         assert ann.numbers() == bob.numbers() == expected
@@ -157,7 +157,7 @@ async def test_what_is_to_end_the_process_is_not_kept_from_it() -> None:
     async with members(setup, "websocket", "ann") as (ann,):
         ann.send_with(interrupted)
         with pytest.raises(KeyboardInterrupt):
-            outbox_of(setup, "ann").offer(_frame())
+            connection_of(setup, "ann").offer(_frame())
         ann.send_with(ann.take)
 
 
@@ -339,8 +339,8 @@ async def test_hosts_and_their_middlewares_are_served(host: str, kind: Kind) -> 
             connections.push_async_callback(session.disconnect)
             await join(session)
         for each in pond.endpoint.sessions:
-            assert isinstance(each.sink, Outbox)
-            assert each.sink._can_send_inline is stepped[kind]
+            assert isinstance(each.sink, Connection)
+            assert each.sink._writer.can_send_inline is stepped[kind]
         await say(sessions[0], "1")
         for session in sessions:
             assert (await session.receive_event_named("said"))["payload"] == {"text": "1"}
@@ -368,9 +368,7 @@ def test_a_callback_of_a_plain_loop_may_find_a_peer_that_waits(
             await channel.broadcast("tick", {"n": 1})
             await channel.broadcast("tick", {"n": 2})
             await turns(5)  # the turn has ended, and a caller waits
-            outbox = outbox_of(setup, "ann")
-            assert outbox._outbound is not None
-            assert outbox._outbound.is_writing
+            assert connection_of(setup, "ann")._writer.is_writing
             for number in range(3, 9):
                 await channel.broadcast("tick", {"n": number})
             await turns(5)  # and now is too slow

@@ -115,7 +115,7 @@ async def test_frames_already_taken_by_the_writer_are_dropped_for_an_abort(
 async def test_a_stalled_peer_does_not_hold_its_call(
     make_pond: MakePond, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pondsocket_asgi._transport.outbox.ABORT_SECONDS", 0.01)
+    monkeypatch.setattr("pondsocket_asgi._transport.connection.ABORT_SECONDS", 0.01)
     pond = make_pond(outbox_bytes=1000)
     slow = await pond.join_websocket()
     slow.stop_reading()

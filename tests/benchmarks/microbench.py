@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from itertools import cycle
@@ -17,7 +16,7 @@ from typing import Final, NamedTuple, TypeAlias
 import orjson
 import uvloop
 from pondsocket._state.rates import TokenBucket
-from pondsocket.adapter import Frame, leeway, make_room
+from pondsocket.adapter import BoundedQueue, Frame
 from pondsocket_common import (
     ClientActions,
     ClientMessage,
@@ -152,14 +151,13 @@ def full(keys: int) -> Prepare:
         frame.channel, frame.droppable = ROOM, True
         frame.conflate_key = ("say", number) if keys else None
     newcomers = cycle(kinds)
-    queued = deque(next(newcomers) for _ in range(FULL))
+    queue = BoundedQueue[Frame](FULL, FULL * kinds[0].size * 2, lambda _: None)
+    queue.begin_writing()
+    for _ in range(FULL):
+        queue.append(next(newcomers))
 
     def push() -> None:
-        newcomer = next(newcomers)
-        excess = len(queued) + 1 - FULL
-        if excess > leeway(newcomer, FULL):
-            assert make_room(queued, newcomer, excess, 0).frames >= excess
-        queued.append(newcomer)
+        assert queue.append(next(newcomers))
 
     return calls(push)
 

@@ -6,90 +6,12 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket._connection.lanes import Lanes, lead
-from pondsocket._runtime.driving import resume
+from pondsocket._connection.lanes import Lanes
 from pondsocket_common import ClientActions, ClientMessage
 
 
 def message(name: str, text: str = "") -> ClientMessage:
     return ClientMessage(ClientActions.BROADCAST, "say", name, "1", {"text": text})
-
-
-async def test_work_that_does_not_wait_makes_no_call() -> None:
-    called: list[str] = []
-
-    async def work() -> None:
-        called.append("work")
-
-    assert await lead(work(), lambda: called.append("waits")) is False
-    assert called == ["work"]
-
-
-async def test_work_that_waits_says_so_once() -> None:
-    called: list[str] = []
-
-    async def work() -> None:
-        for _ in range(3):
-            called.append("work")
-            await anyio.lowlevel.checkpoint()
-
-    assert await lead(work(), lambda: called.append("waits")) is True
-    assert called == ["work", "waits", "work", "work"]
-
-
-async def test_what_work_raises_comes_out() -> None:
-    async def at_once() -> None:
-        raise LookupError
-
-    async def later() -> None:
-        await anyio.lowlevel.checkpoint()
-        raise LookupError
-
-    with pytest.raises(LookupError):
-        await lead(at_once(), None)
-    with pytest.raises(LookupError):
-        await lead(later(), None)
-
-
-async def test_work_may_deal_with_a_cancellation() -> None:
-    seen: list[str] = []
-
-    async def work() -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.lowlevel.checkpoint()
-                seen.append("cleaned up")
-
-    with anyio.CancelScope() as scope:
-        await lead(work(), scope.cancel)
-
-    assert scope.cancelled_caught
-    assert seen == ["cleaned up"]
-
-
-async def sleep_until_closed(seen: list[str]) -> None:
-    try:
-        await anyio.sleep_forever()
-    finally:
-        seen.append("closed")
-
-
-def begin_and_close(work: Coroutine[Any, Any, None]) -> None:
-    work.send(None)
-    work.close()
-
-
-async def test_abandoned_work_is_closed() -> None:
-    seen: list[str] = []
-
-    async def drive() -> None:
-        await lead(sleep_until_closed(seen), None)
-
-    begin_and_close(drive())
-
-    assert seen == ["closed"]
 
 
 class Nowhere:
@@ -193,35 +115,3 @@ async def test_what_breaks_off_at_once_frees_its_lane() -> None:
     with pytest.raises(KeyboardInterrupt):
         await lanes.finish(*pending)
     assert lanes.idle
-
-
-async def test_work_that_was_begun_goes_on_where_it_waits() -> None:
-    seen: list[str] = []
-
-    async def work() -> str:
-        for name in "12":
-            try:
-                with anyio.CancelScope() as scope:
-                    if name == "2":
-                        scope.cancel()
-                    await anyio.lowlevel.checkpoint()
-                    seen.append(name)
-            finally:
-                seen.append("left")
-        return "done"
-
-    begun = work()
-    assert await resume(begun, begun.send(None)) == "done"
-    assert seen == ["1", "left", "left"]
-
-
-async def test_work_that_was_begun_and_is_abandoned_is_closed() -> None:
-    seen: list[str] = []
-
-    async def drive() -> None:
-        begun = sleep_until_closed(seen)
-        await resume(begun, begun.send(None))
-
-    begin_and_close(drive())
-
-    assert seen == ["closed"]

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from pondsocket import PondSocket
+from pondsocket.adapter import running_asyncio
 
 from pondsocket_asgi._http.routes import serve_http
 from pondsocket_asgi._process.signals import hook
 from pondsocket_asgi._process.sockets import limit_unacknowledged
 from pondsocket_asgi._resume.cursor import CursorKeys
-from pondsocket_asgi._transport.inline_send import running_asyncio
 from pondsocket_asgi._transport.shared import Shared
 from pondsocket_asgi._transport.websocket import open_websocket
 

@@ -31,7 +31,7 @@ from pondsocket._handlers.registration import Handler, Middleware, Registration
 from pondsocket._history.log import History
 from pondsocket._history.memory import MemoryStore
 from pondsocket._history.store import HistoryStore
-from pondsocket._runtime.driving import resume
+from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission
@@ -268,7 +268,9 @@ class Lobby(TakesEvents):
                 rest = None
         if rest is not None:
             on_wait()
-            returned = await (resume(rest, waited_for) if type(rest) is CoroutineType else rest)
+            returned = await (
+                drive(rest, waited_for=waited_for) if type(rest) is CoroutineType else rest
+            )
         if returned is not None and self._join.finish is not None:
             await self._join.finish(context, returned)
 

@@ -7,18 +7,21 @@ An adapter builds a `ConnectRequest` and awaits `PondSocket.connect`. It gets a 
 from pondsocket._connection.session import Session
 from pondsocket._delivery.fanout import Outlet
 from pondsocket._delivery.frame import Batch, Frame
-from pondsocket._delivery.queue import leeway, make_room
+from pondsocket._delivery.queue import BoundedQueue
+from pondsocket._runtime.driving import drive
+from pondsocket._runtime.loop import running_asyncio
 from pondsocket._state.rates import TokenBucket
 from pondsocket._state.request import ConnectRequest, Refusal
 
 __all__ = [
     "Batch",
+    "BoundedQueue",
     "ConnectRequest",
     "Frame",
     "Outlet",
     "Refusal",
     "Session",
     "TokenBucket",
-    "leeway",
-    "make_room",
+    "drive",
+    "running_asyncio",
 ]

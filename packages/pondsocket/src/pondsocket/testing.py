@@ -30,8 +30,8 @@ from pondsocket_common import (
 )
 
 from pondsocket._connection.session import Session
+from pondsocket._delivery.dropping import leeway, make_room
 from pondsocket._delivery.frame import Batch, Frame
-from pondsocket._delivery.queue import leeway, make_room
 from pondsocket._state.request import ConnectRequest, Refusal, Transport
 
 from ._errors import UsageError

@@ -23,8 +23,8 @@ from pondsocket_asgi._scope import (
     stripped_upgrade,
 )
 from pondsocket_asgi._transport.event_stream import SSEStream
-from pondsocket_asgi._transport.outbox import PeerGone, logger, put
 from pondsocket_asgi._transport.shared import Shared
+from pondsocket_asgi._transport.writer import PeerGone, logger, put
 
 from .body import Body
 

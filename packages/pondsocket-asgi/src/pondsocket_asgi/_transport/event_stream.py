@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import Final, cast
 
-from pondsocket.adapter import Batch, Frame, Session
+from pondsocket.adapter import Batch, BoundedQueue, Frame, Session
 from pondsocket_common import (
     CONNECTION_ID_HEADER,
     EVENT_STREAM,
@@ -21,10 +21,10 @@ from pondsocket_common import (
 from pondsocket_asgi._resume.positions import Positions
 from pondsocket_asgi._scope import Receive, Scope, Send
 
+from .connection import Connection
 from .heartbeat import Heartbeat
-from .inline_send import Sending
-from .outbox import Closing, Outbox, PendingSend, put
-from .queue import OutboundQueue
+from .inline_send import PendingSend, Sending
+from .writer import Closing, put
 
 # How much is written at once. 64 KiB: asyncio's default high-water mark, above which servers wait.
 _CHUNK_BYTES: Final = 65_536
@@ -47,7 +47,7 @@ _COMMENT: Final = _Comment(
 )
 
 
-class SSEStream(Outbox):
+class SSEStream(Connection):
     """One open stream as a session's outlet.
 
     Args:
@@ -86,7 +86,8 @@ class SSEStream(Outbox):
             pass
         self.lose()
 
-    async def _open(self) -> None:
+    async def write_opening(self) -> None:
+        """Begin the response."""
         named = [
             (b"content-type", EVENT_STREAM.encode()),
             (b"cache-control", b"no-cache, no-transform"),
@@ -94,13 +95,17 @@ class SSEStream(Outbox):
             (CONNECTION_ID_HEADER.encode(), self._session.connection_id.encode()),
             *self._headers,
         ]
-        await put(self._send, {"type": "http.response.start", "status": 200, "headers": named})
+        await put(
+            self._writer.send,
+            {"type": "http.response.start", "status": 200, "headers": named},
+        )
 
     def offer(self, frame: Frame) -> bool:
-        """Write or queue a frame. False if the outbox is full or the connection is ending."""
+        """Write or queue a frame. False if the queue is full or the connection is ending."""
         # Runs once for every stream of a broadcast, so it makes no avoidable call
         # (`python -m tests.benchmarks`, "Fan-out to event streams").
-        if not self._is_free or not self._is_plain:
+        writer = self._writer
+        if not writer.is_free or not self._is_plain:
             return self._offer_own(frame)
         mark: bytes | None = b""
         if frame.position is not None or self._positions.cursor is not None:
@@ -116,41 +121,41 @@ class SSEStream(Outbox):
                 block = self._positions.block()
             form = (mark, self._message(frame.sse + block))
             frame.stream_form = form
-        self._writes += 1
-        # As `_begin`, without the call.
-        work = self._send(form[1])
+        writer.writes += 1
+        # As `Writer.begin`, without the call.
+        work = writer.send(form[1])
         try:
             for waits_for in work.__await__():
-                self._hand_over(PendingSend(cast(Sending, work), waits_for, 1, frame.size))
+                writer.hand_over(PendingSend(cast(Sending, work), waits_for, 1, frame.size))
                 break
         except BaseException as error:  # noqa: BLE001 - boundary: a server's send
-            self._fail(error)
+            writer.fail(error)
         return True
 
     def _offer_own(self, frame: Frame) -> bool:
         """Write or queue a frame whose text this stream does not share with others."""
-        if not self._is_free:
-            return self._queue(frame)
+        if not self._writer.is_free:
+            return self._writer.enqueue(frame)
         if frame.position is not None:
             self._positions.note(frame)
         block = frame.sse_unnamed if self._is_unnamed else frame.sse
-        self._begin(self._sending(block), 1, frame.size)
+        self._writer.begin(self._sending(block), 1, frame.size)
         return True
 
     def offer_batch(self, batch: Batch) -> bool:
         """Write several frames in one piece, or queue them. False if not all were accepted."""
-        if not self._is_free:
+        if not self._writer.is_free:
             return super().offer_batch(batch)
         if batch.has_positions:
             for frame in batch.frames:
                 self._positions.note(frame)
         blocks = batch.sse_unnamed if self._is_unnamed else batch.sse
-        self._begin(self._sending(blocks), len(batch.frames), batch.size)
+        self._writer.begin(self._sending(blocks), len(batch.frames), batch.size)
         return True
 
     def _sending(self, blocks: bytes) -> Sending:
         body = self._take_first() + blocks + self._positions.block()
-        return cast(Sending, self._send(self._message(body)))
+        return cast(Sending, self._writer.send(self._message(body)))
 
     @staticmethod
     def _message(body: bytes) -> dict[str, object]:
@@ -161,7 +166,8 @@ class SSEStream(Outbox):
         self._is_plain = not self._is_unnamed
         return first
 
-    async def _write_queued(self, queue: OutboundQueue, /) -> None:
+    async def write_queued(self, queue: BoundedQueue[Frame], /) -> None:
+        """Write the whole queue, in pieces."""
         queued = queue.queued
         while queued:
             blocks = [self._take_first()]
@@ -174,14 +180,15 @@ class SSEStream(Outbox):
                 size += frame.size
                 frames += 1
             blocks.append(self._positions.block())
-            self._writes += 1
+            self._writer.writes += 1
             await self._put_body(b"".join(blocks), more=True)
             queue.wrote(frames, size)
 
     def _keep_alive(self) -> None:
         self.offer(_COMMENT)
 
-    async def _close(self, closing: Closing, /) -> None:
+    async def write_closing(self, closing: Closing, /) -> None:
+        """Write the goodbye, then the end of the response."""
         body = b""
         if closing.goodbye is not None:
             body = closing.goodbye.sse_unnamed if self._is_unnamed else closing.goodbye.sse
@@ -190,4 +197,5 @@ class SSEStream(Outbox):
         await self._put_body(body, more=False)
 
     async def _put_body(self, body: bytes, *, more: bool) -> None:
-        await put(self._send, {"type": "http.response.body", "body": body, "more_body": more})
+        message = {"type": "http.response.body", "body": body, "more_body": more}
+        await put(self._writer.send, message)

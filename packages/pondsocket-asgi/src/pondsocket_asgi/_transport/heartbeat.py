@@ -1,7 +1,7 @@
 """The clock of an app's connections: one task that calls all of them once a second.
 
 A timer for each connection, or a time limit around each write, would cost more than the writes. So
-outboxes only count their writes, and this task looks at the counts. No task may outlive the
+writers only count their writes, and this task looks at the counts. No task may outlive the
 connections, so the task runs in the task group of one of them, and moves to another when that ends.
 """
 
@@ -23,6 +23,38 @@ class Beating(Protocol):
     def beat(self, now: float, interval: float) -> None:
         """Act on the time. The last call was `interval` seconds ago, or a little more."""
         ...
+
+
+class QuietClock:
+    """How long one connection has written nothing.
+
+    Args:
+        limit: After how many seconds a heartbeat is due; None: never.
+    """
+
+    __slots__ = ("_limit", "_since", "_writes")
+
+    def __init__(self, limit: float | None) -> None:
+        self._limit = limit
+        self._since = 0.0
+        self._writes = -1
+
+    def seconds(self, now: float, writes: int) -> float:
+        """Return for how long. None at all if `writes`, the number so far, has changed."""
+        if writes != self._writes:
+            self._writes = writes
+            self._since = now
+        return now - self._since
+
+    def is_heartbeat_due(self, quiet: float, interval: float) -> bool:
+        """Return whether to write a heartbeat after `quiet` seconds."""
+        # The last write was up to one interval before it was seen, and the next call may come too
+        # late. So up to two intervals early: proxies keep their time limits exactly.
+        return self._limit is not None and quiet >= self._limit - 2 * interval
+
+    def restart(self, now: float) -> None:
+        """Begin again, as if something had been written."""
+        self._since = now
 
 
 class Heartbeat:

@@ -6,15 +6,25 @@ adapter"). If it has to wait, because the peer does not read, a writer goes on w
 """
 
 import sys
-import types
-from collections.abc import Coroutine, Generator
-from functools import partial
-from typing import Any, Final, TypeAlias
+from collections.abc import Coroutine
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pondsocket.adapter import running_asyncio
 
 from pondsocket_asgi._scope import Send
 
 Sending: TypeAlias = Coroutine[Any, Any, None]
 """What a `send` that can be stepped returns."""
+
+
+class PendingSend(NamedTuple):
+    """A `send` that was begun and that has to wait; the writer's task goes on with it."""
+
+    work: Sending
+    waits_for: object
+    frames: int
+    bytes: int
+
 
 # The `send` of these servers, and these wrappers, may be begun by one task and finished by another:
 # they wait only for the peer, open no cancel scope or time-out before that, and call no other code.
@@ -28,15 +38,6 @@ _WRAPPERS: Final = (
     "litestar.middleware._internal.exceptions.middleware",
 )
 _MAX_WRAPPERS: Final = 8
-
-
-def running_asyncio() -> Any:
-    """Return the running loop of asyncio, else None. Does not import asyncio, for users of trio."""
-    asyncio = sys.modules.get("asyncio")
-    try:
-        return None if asyncio is None else asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def can_send_inline(send: Send) -> bool:
@@ -77,26 +78,3 @@ def is_stray(error: BaseException) -> bool:
         return False
     task = sys.modules["asyncio"].current_task()
     return task is None or not task.cancelling()
-
-
-@types.coroutine
-def finish_send(work: Sending, waits_for: object) -> Generator[object, Any, None]:
-    """Finish in this task a `send` that another task has begun.
-
-    Args:
-        waits_for: What the `send` yielded last.
-    """
-    while True:
-        try:
-            value = yield waits_for
-        except GeneratorExit:
-            work.close()
-            raise
-        except BaseException as error:  # noqa: BLE001 - for `work`: a cancellation, or a failed wait
-            step = partial(work.throw, error)
-        else:
-            step = partial(work.send, value)
-        try:
-            waits_for = step()
-        except StopIteration:
-            return

@@ -5,12 +5,12 @@ from typing import Final
 
 from anyio.lowlevel import RunVar
 from pondsocket import PondSocket
+from pondsocket.adapter import running_asyncio
 
 from pondsocket_asgi._origins import OriginCheck
 from pondsocket_asgi._resume.cursor import CursorKeys
 
 from .heartbeat import Heartbeat
-from .inline_send import running_asyncio
 
 
 class Shared:

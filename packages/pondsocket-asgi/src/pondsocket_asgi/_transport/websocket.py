@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol, cast
 
 import anyio
 from pondsocket import Options
-from pondsocket.adapter import Batch, Frame, Refusal, Session
+from pondsocket.adapter import Batch, BoundedQueue, Frame, Refusal, Session
 from pondsocket_common import CloseCode
 
 from pondsocket_asgi._process.servers import is_restart, ping_seconds, says_restart
@@ -20,11 +20,11 @@ from pondsocket_asgi._scope import (
     relative_path,
 )
 
+from .connection import Connection
 from .heartbeat import Heartbeat
-from .inline_send import Sending
-from .outbox import Closing, Outbox, PeerGone, PendingSend, logger, put
-from .queue import OutboundQueue
+from .inline_send import PendingSend, Sending
 from .shared import Shared
+from .writer import Closing, PeerGone, logger, put
 
 # RFC 6455, section 5.5: a control frame holds 125 bytes, two of which are the close code.
 MAX_REASON_BYTES: Final = 123
@@ -32,7 +32,7 @@ MAX_REASON_BYTES: Final = 123
 
 async def open_websocket(
     shared: Shared, scope: Scope, receive: Receive, send: Send
-) -> Outbox | None:
+) -> Connection | None:
     """Admit the client of a WebSocket scope. Return the transport to run; None if it is refused."""
     if (await receive())["type"] != "websocket.connect":
         return None
@@ -106,7 +106,7 @@ class Lane(Protocol):
     session: Session | None
 
 
-class ASGIWebSocketTransport(Outbox):
+class ASGIWebSocketTransport(Connection):
     """One accepted WebSocket as a session's outlet."""
 
     __slots__ = ("_accepted", "_is_accepted", "_max_message_bytes", "_on_restart")
@@ -155,46 +155,50 @@ class ASGIWebSocketTransport(Outbox):
             return None
         return data
 
-    async def _open(self) -> None:
+    async def write_opening(self) -> None:
+        """Accept the connection."""
         accept: dict[str, object] = {
             "type": "websocket.accept",
             "subprotocol": self._session.subprotocol,
             "headers": [],
         }
         try:
-            await put(self._send, accept)
+            await put(self._writer.send, accept)
         finally:
             self._is_accepted = True
             if self._accepted is not None:
                 self._accepted.set()
 
     def offer(self, frame: Frame) -> bool:
-        """Write or queue a frame. False if the outbox is full or the connection is ending."""
-        if not self._is_free:
-            return self._queue(frame)
+        """Write or queue a frame. False if the queue is full or the connection is ending."""
+        writer = self._writer
+        if not writer.is_free:
+            return writer.enqueue(frame)
         # Runs once for every recipient of every broadcast, so it makes no avoidable call
         # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and adapter").
-        self._writes += 1
+        writer.writes += 1
         message = frame.websocket_form
         if message is None:
             message = frame.websocket_form = {"type": "websocket.send", "text": frame.text}
-        # As `_begin`, without the call.
-        work = self._send(message)
+        # As `Writer.begin`, without the call.
+        work = writer.send(message)
         try:
             for waits_for in work.__await__():
-                self._hand_over(PendingSend(cast(Sending, work), waits_for, 1, frame.size))
+                writer.hand_over(PendingSend(cast(Sending, work), waits_for, 1, frame.size))
                 break
         except BaseException as error:  # noqa: BLE001 - boundary: a server's send
-            self._fail(error)
+            writer.fail(error)
         return True
 
-    async def _write_queued(self, queue: OutboundQueue, /) -> None:
+    async def write_queued(self, queue: BoundedQueue[Frame], /) -> None:
+        """Write the whole queue."""
         # As `put`, without a call for each frame.
-        send, queued = self._send, queue.queued
+        writer, queued = self._writer, queue.queued
+        send = writer.send
         try:
             while queued:
                 frame = queued.popleft()
-                self._writes += 1
+                writer.writes += 1
                 await send({"type": "websocket.send", "text": frame.text})
                 queue.wrote(1, frame.size)
         except Exception as error:
@@ -203,10 +207,11 @@ class ASGIWebSocketTransport(Outbox):
     def _keep_alive(self) -> None:
         self._session.heartbeat()
 
-    async def _close(self, closing: Closing, /) -> None:
+    async def write_closing(self, closing: Closing, /) -> None:
+        """Write the goodbye, then the close frame."""
         if closing.goodbye is not None:
-            await put(self._send, {"type": "websocket.send", "text": closing.goodbye.text})
-        await put(self._send, _close_message(closing.code, closing.reason))
+            await put(self._writer.send, {"type": "websocket.send", "text": closing.goodbye.text})
+        await put(self._writer.send, _close_message(closing.code, closing.reason))
 
 
 class FastWebSocketTransport(ASGIWebSocketTransport):
@@ -224,21 +229,22 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
         self._lane.session = self._session
 
     def offer(self, frame: Frame) -> bool:
-        """Write or queue a frame. False if the outbox is full or the connection is ending."""
-        if self._is_free:
+        """Write or queue a frame. False if the queue is full or the connection is ending."""
+        writer = self._writer
+        if writer.is_free:
             if self._lane.is_open:
-                self._writes += 1
+                writer.writes += 1
                 self._lane.write(frame.wire or frame.make_wire())
                 return True
-            self._is_free = False
-            self._start_writer()
-        return self._queue(frame)
+            writer.occupy()
+        return writer.enqueue(frame)
 
     def offer_batch(self, batch: Batch) -> bool:
         """Write several frames in one piece, or queue them. False if not all were accepted."""
-        if not self._is_free or not self._lane.is_open:
+        writer = self._writer
+        if not writer.is_free or not self._lane.is_open:
             return super().offer_batch(batch)
-        self._writes += 1
+        writer.writes += 1
         self._lane.write(batch.wire)
         return True
 

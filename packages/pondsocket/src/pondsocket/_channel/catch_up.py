@@ -10,8 +10,9 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from pondsocket_common import Position
 
-from pondsocket._delivery.fanout import LateFrame, offer_each
+from pondsocket._delivery.fanout import offer_each
 from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._delivery.ordered import LateFrame
 from pondsocket._history.channel_history import decoded
 from pondsocket._history.recovery import Reading, ReadingEvent, Recovery
 from pondsocket._history.slice import Kept

@@ -27,8 +27,8 @@ from pondsocket_common import (
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._delivery.batching import ChannelBatching
-from pondsocket._delivery.fanout import Chain
 from pondsocket._delivery.frame import Frame
+from pondsocket._delivery.ordered import OrderedDelivery
 from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
 from pondsocket._history.channel_history import ChannelHistory
@@ -94,7 +94,7 @@ class Channel:
         self._departures: Departures[Channel] = Departures(environment, timers, find_host)
         # By connection, while a member or a pending frame holds one: a client that leaves and joins
         # again at once must be told of the leave before it gets the acknowledgement.
-        self._chains: WeakValueDictionary[str, Chain] | None = None
+        self._chains: WeakValueDictionary[str, OrderedDelivery] | None = None
 
     def __repr__(self) -> str:
         return f"<Channel {self.name} users={self.roster.user_count}>"
@@ -259,14 +259,14 @@ class Channel:
         self._refs.add(ref)
         return ref
 
-    def _chain_to(self, session: Session) -> Chain | None:
+    def _chain_to(self, session: Session) -> OrderedDelivery | None:
         if not self.owner.chained:
             return None
         if self._chains is None:
             self._chains = WeakValueDictionary()
         chain = self._chains.get(session.connection_id)
         if chain is None:
-            chain = self._chains[session.connection_id] = Chain(
+            chain = self._chains[session.connection_id] = OrderedDelivery(
                 session, session.options.outbox_bytes
             )
         return chain

@@ -12,8 +12,9 @@ from pondsocket_common import ClientActions, ClientMessage, Payload, ServerMessa
 from pondsocket._connection.membership import Membership
 from pondsocket._connection.session import Session
 from pondsocket._delivery.batching import ChannelBatching
-from pondsocket._delivery.fanout import Chain, LateFrame, Outlet
+from pondsocket._delivery.fanout import Outlet
 from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._delivery.ordered import LateFrame, OrderedDelivery
 from pondsocket._history.emission import Emission
 from pondsocket._history.recovery import Recovery
 from pondsocket._history.slice import HistorySlice
@@ -105,7 +106,7 @@ class Member(Membership, Generic[C]):
         channel: C,
         session: Session,
         assigns: dict[str, Any],
-        chain: Chain | None,
+        chain: OrderedDelivery | None,
         ref: str | None,
         *,
         wants_diffs: bool,
@@ -149,7 +150,7 @@ class Member(Membership, Generic[C]):
             self.offer, self.offer_batch = below.offer, below.offer_batch
 
     @property
-    def _below(self) -> Chain | Outlet | Session:
+    def _below(self) -> OrderedDelivery | Outlet | Session:
         """The sink of a member that has caught up."""
         if self.chain is not None:
             return self.chain

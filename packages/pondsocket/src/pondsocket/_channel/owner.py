@@ -5,8 +5,8 @@ from typing import Any, Protocol, TypeVar
 
 from pondsocket_common import ClientMessage, Payload
 
-from pondsocket._delivery.fanout import LateFrame
 from pondsocket._delivery.frame import Frame
+from pondsocket._delivery.ordered import LateFrame
 from pondsocket._delivery.slow_consumers import SlowConsumers
 from pondsocket._environment import Environment
 from pondsocket._history.store import HistoryStore
@@ -82,7 +82,7 @@ class ChannelOwner(MemberOwner[M_contra], Protocol[C_contra, M_contra]):
 
     @property
     def chained(self) -> bool:
-        """Whether an outgoing handler may wait, so that every member needs a `Chain`."""
+        """Whether an outgoing handler may wait, so that every member needs a `OrderedDelivery`."""
         ...
 
     @property

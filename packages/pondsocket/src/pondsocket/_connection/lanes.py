@@ -11,19 +11,20 @@ Every message is handled in a copy of the connection's context, so that only the
 context variable sees it.
 """
 
-import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from contextvars import Context, copy_context
-from functools import partial
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from pondsocket_common import ClientActions, ClientMessage
+
+from pondsocket._runtime.driving import drive
 
 from .router import Connection
 
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _JOIN: Final = ClientActions.JOIN_CHANNEL
+_DONE: Final = object()
 
 S = TypeVar("S", bound=Connection)
 
@@ -31,42 +32,11 @@ Handle: TypeAlias = Callable[[S, ClientMessage], Coroutine[Any, Any, None] | Non
 """Handles a message as far as possible without waiting. Returns the rest. Must not raise."""
 
 PendingMessage: TypeAlias = tuple[
-    Hashable, ClientMessage, int, Context | None, Coroutine[Any, Any, None] | None
+    Hashable, ClientMessage, int, Context | None, Coroutine[Any, Any, None] | None, object
 ]
-"""A message that is not finished: its lane, itself, its size, its context, the rest of its work.
-
-Without a context its handling has not begun.
+"""A message that is not finished: its lane, itself, its size, its context, and the rest of its
+work with what that waits for. Without a context its handling has not begun.
 """
-
-
-@types.coroutine
-def lead(
-    work: Coroutine[Any, Any, None],
-    on_wait: Callable[[], None] | None,
-    context: Context | None = None,
-) -> Generator[Any, Any, bool]:
-    """Drive `work` to its end, and call `on_wait` at its first wait. True if it waited."""
-    run = (copy_context() if context is None else context).run
-    try:
-        waited_for = run(work.send, None)
-    except StopIteration:
-        return False
-    if on_wait is not None:
-        on_wait()
-    while True:
-        try:
-            value = yield waited_for
-        except GeneratorExit:
-            work.close()
-            raise
-        except BaseException as exc:  # noqa: BLE001 - cancellation, or a failure of what was awaited:
-            step = partial(work.throw, exc)  # the handler handles both
-        else:
-            step = partial(work.send, value)
-        try:
-            waited_for = run(step)
-        except StopIteration:
-            return True
 
 
 class Lanes(Generic[S]):
@@ -118,7 +88,7 @@ class Lanes(Generic[S]):
         self.bytes += size
         if lane not in self._lanes:
             self._lanes[lane] = None
-            return lane, message, size, None, None
+            return lane, message, size, None, None, None
         queue = self._lanes[lane]
         if queue is None:
             queue = self._lanes[lane] = deque()
@@ -139,14 +109,17 @@ class Lanes(Generic[S]):
         self.messages += 1
         self.bytes += size
         context = copy_context()
+        waited_for: object = None
         try:
             rest = context.run(self._handle, message)
+            if rest is not None and (waited_for := _begin(rest, context)) is _DONE:
+                rest = None
         except BaseException:
             del lanes[lane]
             raise
         # A message may be queued behind it already: a handler may post to its own session.
         if rest is not None or lanes[lane] is not None:
-            return lane, message, size, context, rest
+            return lane, message, size, context, rest, waited_for
         del lanes[lane]
         self.messages -= 1
         self.bytes -= size
@@ -166,6 +139,7 @@ class Lanes(Generic[S]):
         size: int,
         context: Context | None,
         rest: Coroutine[Any, Any, None] | None,
+        waited_for: object,
         on_wait: Callable[[], None] | None = None,
     ) -> bool:
         """Handle a pending message, and those queued behind it meanwhile.
@@ -179,8 +153,13 @@ class Lanes(Generic[S]):
                 if context is None:
                     context = copy_context()
                     rest = context.run(self._handle, message)
+                    if rest is not None and (waited_for := _begin(rest, context)) is _DONE:
+                        rest = None
                 if rest is not None:
-                    waited |= await lead(rest, None if waited else on_wait, context)
+                    if not waited and on_wait is not None:
+                        on_wait()
+                    waited = True
+                    await drive(rest, context=context, waited_for=waited_for)
                 self.messages -= 1
                 self.bytes -= size
                 queue = self._lanes[lane]
@@ -190,3 +169,11 @@ class Lanes(Generic[S]):
                 context = None
         finally:
             del self._lanes[lane]
+
+
+def _begin(rest: Coroutine[Any, Any, None], context: Context) -> object:
+    """Drive the rest of a handler to its first wait. Return what it waits for, or `_DONE`."""
+    try:
+        return context.run(rest.send, None)
+    except StopIteration:
+        return _DONE

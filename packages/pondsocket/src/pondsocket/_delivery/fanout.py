@@ -1,17 +1,11 @@
 """Fan-out: the only loop that sends one frame to many members."""
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from pondsocket_common import CloseCode
 
 from .frame import Batch, Frame
-from .queue import leeway, make_room
-
-_MAX_CHAINED: Final = 1_024  # as many as an outbox holds by default
-# As in an outbox: a burst that comes before the task runs does not count against the peer.
-_PATIENCE: Final = 16
 
 
 class Outlet(Protocol):
@@ -25,7 +19,7 @@ class Outlet(Protocol):
     def offer(self, frame: Frame) -> bool:
         """Write or queue a frame, without waiting. False if it is full or has ended.
 
-        It is full only after it has dropped what may be dropped (`make_room`).
+        It is full only after it has dropped what may be dropped (`BoundedQueue`).
         """
         ...
 
@@ -104,149 +98,3 @@ def deliver_copies(offer_copy: Callable[[K], bool], sinks: Sequence[K]) -> None:
 def offer_each(offer: Callable[[Frame], bool], batch: Batch) -> bool:
     """Offer the frames of a batch one by one, until one is not accepted."""
     return all(map(offer, batch.frames))
-
-
-class LateFrame:
-    """A frame that an asynchronous outgoing handler still has to make, or withhold.
-
-    Until then it has the size of the original broadcast, and may be dropped as that may be.
-    """
-
-    __slots__ = ("channel", "conflate_key", "droppable", "make", "size")
-
-    def __init__(self, make: Callable[[], Awaitable[Frame | None]], original: Frame) -> None:
-        self.make = make
-        self.size = original.size
-        self.channel = original.channel
-        self.droppable = original.droppable
-        self.conflate_key = original.conflate_key
-
-
-class OrderedSink(Protocol):
-    """The connection at the end of a chain."""
-
-    def offer(self, frame: Frame) -> bool:
-        """Accept a frame. False if it cannot."""
-        ...
-
-    def send_frame(self, frame: Frame) -> None:
-        """Accept a frame, or close as a slow consumer."""
-        ...
-
-    def overflow(self) -> None:
-        """Close as a slow consumer."""
-        ...
-
-    def dropped(self, frames: int) -> None:
-        """Count frames that were dropped before they reached it."""
-        ...
-
-    def caught_up(self) -> None:
-        """Note that no frame waits any more, after some were dropped."""
-        ...
-
-    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a coroutine function in a task that ends with the connection."""
-        ...
-
-
-class Chain:
-    """The frames of one channel to one member, in order, if outgoing handlers are asynchronous.
-
-    While such a handler waits, later frames of its channel must not overtake, and other channels
-    must not be delayed. So each member has a chain, and one task works on it while it is not empty.
-    It is bounded, and droppable frames are dropped from it, as in an outbox.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_bytes",
-        "_excused",
-        "_has_dropped",
-        "_max_bytes",
-        "_queue",
-        "_running",
-        "_sink",
-        "_waiting",
-    )  # fmt: skip
-
-    def __init__(self, sink: OrderedSink, max_bytes: int) -> None:
-        self._sink = sink
-        self._max_bytes = max_bytes
-        self._queue: deque[Frame | LateFrame] = deque()
-        self._bytes = 0
-        self._excused = 0  # bytes that were waiting when the present frame was begun
-        self._has_dropped = False
-        self._running = False
-        self._waiting: list[Callable[[], None]] = []
-
-    def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
-        """Return False if there is room. Otherwise True, and call back when it is empty."""
-        frames, held = len(self._queue), self._bytes
-        if not frames or (2 * frames < _MAX_CHAINED and 2 * (held + size) <= self._max_bytes):
-            return False
-        self._waiting.append(callback)
-        return True
-
-    def offer(self, frame: Frame) -> bool:
-        """Queue a frame that is ready, or pass it on if nothing is before it."""
-        if not self._running:
-            return self._sink.offer(frame)
-        return self._append(frame)
-
-    def offer_batch(self, batch: Batch) -> bool:
-        """Offer several frames."""
-        return offer_each(self.offer, batch)
-
-    def overflow(self) -> None:
-        """Close the connection of a slow consumer."""
-        self._sink.overflow()
-
-    def offer_late(self, late: LateFrame) -> bool:
-        """Queue a frame that is still to be made."""
-        if not self._append(late):
-            return False
-        if not self._running:
-            self._running = True
-            self._excused = self._max_bytes * _PATIENCE
-            self._sink.spawn(self._work)
-        return True
-
-    def _append(self, item: Frame | LateFrame) -> bool:
-        if self._queue and not self._has_room_for(item):
-            return False
-        self._queue.append(item)
-        self._bytes += item.size
-        return True
-
-    def _has_room_for(self, item: Frame | LateFrame) -> bool:
-        max_bytes = max(self._max_bytes, self._excused)
-        frames = len(self._queue) + 1 - _MAX_CHAINED
-        size = self._bytes + item.size - max_bytes
-        if frames <= leeway(item, _MAX_CHAINED) and size <= leeway(item, max_bytes):
-            return True
-        freed = make_room(self._queue, item, frames, size)
-        if freed.frames:
-            self._bytes -= freed.bytes
-            self._has_dropped = True
-            self._sink.dropped(freed.frames)
-        return not self._queue or (freed.frames >= frames and freed.bytes >= size)
-
-    async def _work(self) -> None:
-        try:
-            while self._queue:
-                item = self._queue.popleft()
-                self._bytes -= item.size
-                self._excused = self._bytes
-                frame = item if isinstance(item, Frame) else await item.make()
-                if frame is not None:
-                    self._sink.send_frame(frame)
-                if self._has_dropped and not self._queue:
-                    self._has_dropped = False
-                    self._sink.caught_up()
-                if self._waiting and not self._queue:
-                    waiting, self._waiting = self._waiting, []
-                    for callback in waiting:
-                        callback()
-        finally:
-            self._running = False

@@ -1,121 +1,171 @@
-"""Which waiting frames a full outbox drops for a new one. Pure, but it changes the given queue.
+"""The one bounded queue: frames that wait for one connection. Pure.
 
-Only broadcasts are droppable, if their lobby says so. Those of the new frame's own channel are
-dropped first, then those of others. Of plain frames, the oldest is dropped first. One with a
-conflation key is dropped only if a later frame, or the new one, has the same channel and key.
+A peer is not slow before its queue has been begun: a busy channel, or a handler that blocks, fills
+it in one turn of the event loop. So until then it may hold `_PATIENCE` times its bound. What it
+holds over its bound when it is begun is excused: on some servers every `send` waits, however fast
+the peer reads.
 
-With a stalled member in a busy channel this runs at every broadcast, and the other members wait for
-it (tests/benchmarks/microbench.py). So it looks at other channels only if its own frees too little;
-and comparing keys, which takes a pass over the whole queue, happens only after a `leeway`.
+A full queue drops what may be dropped (`dropping`). If that frees too little, it refuses the frame,
+and the connection is a slow consumer.
 """
 
 from collections import deque
-from collections.abc import Hashable
-from typing import Final, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
 
-# With nearly as many keys as the queue has room for, each new frame replaces one frame only. So the
-# queue may grow by an eighth: then one pass frees at least that eighth, or the frame does not fit.
-_LEEWAY: Final = 8
+from .dropping import Droppable, leeway, make_room
 
-
-class Droppable(Protocol):
-    """What dropping has to know of a frame."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def channel(self) -> str | None: ...
-    @property
-    def droppable(self) -> bool: ...
-    @property
-    def conflate_key(self) -> Hashable: ...
-
-
-class Freed(NamedTuple):
-    """How much dropping has freed."""
-
-    frames: int
-    bytes: int
-
+# How many times its bound a queue may hold before it is begun.
+_PATIENCE: Final = 16
 
 F = TypeVar("F", bound=Droppable)
 
 
-def leeway(newcomer: Droppable, bound: int) -> int:
-    """Return by how much a new frame may exceed a bound, in frames or bytes, before a drop."""
-    return 0 if newcomer.conflate_key is None else bound // _LEEWAY
+class BoundedQueue(Generic[F]):
+    """Frames in order, within a bound of frames and one of bytes.
 
+    It is emptied in one of two ways. A writer takes frames from `queued` after `begin_writing`, and
+    they count until `wrote`, so that a `send` that is stuck fills the queue. Or `take` returns one
+    frame after the other, and they count no more.
 
-def make_room(queued: deque[F], newcomer: F, frames: int, size: int) -> Freed:
-    """Drop frames until `frames` frames and `size` bytes are free, or no droppable frame is left.
+    Args:
+        dropped: Called with the number of frames that were dropped to make room.
 
-    All frames of one channel are of one kind: they have conflation keys, or they have none.
-
-    Returns:
-        What was freed; less than asked for if the rest may not be dropped.
+    Attributes:
+        queued: The frames that are not taken.
+        frames: How many frames count.
+        bytes: The same in bytes.
+        is_writing: Whether it has been begun, so that its patience has ended. To be set to False
+            when there is nothing left to write.
+        has_dropped: Whether frames were dropped since this was last set to False.
     """
-    freed = Freed(0, 0)
-    if newcomer.channel is not None:  # None is of no channel, as a reply is
-        if newcomer.droppable and newcomer.conflate_key is None:
-            freed = _drop_oldest(queued, freed, frames, size, newcomer.channel)
+
+    __slots__ = (
+        "_dropped",
+        "_excused_bytes",
+        "_excused_frames",
+        "_max_bytes",
+        "_max_frames",
+        "_waiting",
+        "bytes",
+        "frames",
+        "has_dropped",
+        "is_writing",
+        "queued",
+    )
+
+    def __init__(self, max_frames: int, max_bytes: int, dropped: Callable[[int], None]) -> None:
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
+        self._dropped = dropped
+        self._excused_frames = 0
+        self._excused_bytes = 0
+        self._waiting: list[Callable[[], None]] = []
+        self.queued: deque[F] = deque()
+        self.frames = 0
+        self.bytes = 0
+        self.is_writing = False
+        self.has_dropped = False
+
+    def append(self, frame: F) -> bool:
+        """Queue a frame. False if the queue is full and has no frames that may be dropped."""
+        size = self.bytes + frame.size
+        if self.frames and (size > self._max_bytes or self.frames >= self._max_frames):
+            if not self._has_room_for(frame):
+                return False
+            size = self.bytes + frame.size
+        self.frames += 1
+        self.bytes = size
+        self.queued.append(frame)
+        return True
+
+    def _has_room_for(self, frame: F) -> bool:
+        max_frames, max_bytes = self._max_frames, self._max_bytes
+        if self.is_writing:
+            max_frames += self._excused_frames
+            max_bytes += self._excused_bytes
         else:
-            freed = _drop_superseded(queued, freed, newcomer, newcomer.channel)
-    if freed.frames < frames or freed.bytes < size:
-        freed = _drop_superseded(queued, freed, newcomer, None)
-        freed = _drop_oldest(queued, freed, frames, size, None)
-    return freed
+            max_frames *= _PATIENCE
+            max_bytes *= _PATIENCE
+        frames = self.frames + 1 - max_frames
+        size = self.bytes + frame.size - max_bytes
+        if frames <= leeway(frame, max_frames) and size <= leeway(frame, max_bytes):
+            return True
+        freed = make_room(self.queued, frame, frames, size)
+        if freed.frames:
+            self.frames -= freed.frames
+            self.bytes -= freed.bytes
+            self.has_dropped = True
+            self._dropped(freed.frames)
+        # A frame that is larger than the whole bound passes alone: it would never fit.
+        return not self.frames or (freed.frames >= frames and freed.bytes >= size)
 
+    def clear(self) -> None:
+        """Remove all frames that are not taken: they will not be written."""
+        self.frames -= len(self.queued)
+        self.bytes -= sum([frame.size for frame in self.queued])
+        self.queued.clear()
 
-def _drop_oldest(
-    queued: deque[F], freed: Freed, frames: int, size: int, channel: str | None
-) -> Freed:
-    """Drop plain frames, of one channel or (None) of all, until there is room."""
-    places: list[int] = []
-    freed_frames, freed_bytes = freed
-    for place, frame in enumerate(queued):
-        if freed_frames >= frames and freed_bytes >= size:
-            break
-        if (
-            frame.droppable
-            and frame.conflate_key is None
-            and (channel is None or frame.channel == channel)
+    # --- emptied by a writer ------------------------------------------------------------------
+
+    def begin_writing(self) -> None:
+        """Note that the writer begins. If the queue is over its bound, all of it is excused.
+
+        All, because the writer takes all of it now, and what comes meanwhile has the whole bound.
+        """
+        is_much = self.frames > self._max_frames or self.bytes > self._max_bytes
+        self._excused_frames = self.frames if is_much else 0
+        self._excused_bytes = self.bytes if is_much else 0
+        self.is_writing = True
+
+    def note_begun(self, frames: int, size: int) -> None:
+        """Count frames that a `send` has begun to write, and that were never queued."""
+        self.frames += frames
+        self.bytes += size
+
+    def wrote(self, frames: int, size: int) -> None:
+        """Note that so many frames and bytes were written."""
+        self.frames -= frames
+        self.bytes -= size
+        if self._waiting:
+            self.offer_room()
+
+    # --- emptied frame by frame ---------------------------------------------------------------
+
+    def take(self) -> F:
+        """Remove and return the oldest frame. What is left over the bound is excused.
+
+        Only the excess, because the next call excuses again: the queue gets no longer by that.
+        """
+        frame = self.queued.popleft()
+        self.frames -= 1
+        self.bytes -= frame.size
+        self._excused_frames = max(0, self.frames - self._max_frames)
+        self._excused_bytes = max(0, self.bytes - self._max_bytes)
+        self.is_writing = True
+        return frame
+
+    # --- room ---------------------------------------------------------------------------------
+
+    def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
+        """Return whether the queue is half full, or would be with `size` more bytes.
+
+        If so, it calls `callback` when it is down to a quarter.
+        """
+        frames, held = self.frames, self.bytes
+        if not frames or (2 * frames < self._max_frames and 2 * (held + size) <= self._max_bytes):
+            return False
+        self._waiting.append(callback)
+        return True
+
+    def offer_room(self) -> None:
+        """Call those that wait for room, if there is enough. `wrote` does it by itself."""
+        # At a quarter, so that a caller that waited has room for more than one frame.
+        if not self.frames or (
+            4 * self.frames < self._max_frames and 4 * self.bytes < self._max_bytes
         ):
-            places.append(place)
-            freed_frames += 1
-            freed_bytes += frame.size
-    if len(places) == 1:
-        del queued[places[0]]
-    elif places:
-        gone = set(places)
-        kept = [frame for place, frame in enumerate(queued) if place not in gone]
-        queued.clear()
-        queued.extend(kept)
-    return Freed(freed_frames, freed_bytes)
-
-
-def _drop_superseded(queued: deque[F], freed: Freed, newcomer: F, channel: str | None) -> Freed:
-    """Drop every frame that a later one replaces, in one channel or (None) in all.
-
-    All at once: a pass over the queue for each new frame would delay the other members.
-    """
-    seen: set[Hashable] = set()  # keys; (channel, key) for all channels, which costs more to hash
-    if newcomer.droppable and newcomer.conflate_key is not None:
-        key = newcomer.conflate_key
-        seen.add(key if channel is not None else (newcomer.channel, key))
-    kept: deque[F] = deque()
-    freed_frames, freed_bytes = freed
-    for frame in reversed(queued):
-        key = frame.conflate_key
-        if key is not None and frame.droppable and (channel is None or frame.channel == channel):
-            if channel is None:
-                key = (frame.channel, key)
-            if key in seen:
-                freed_frames += 1
-                freed_bytes += frame.size
-                continue
-            seen.add(key)
-        kept.appendleft(frame)
-    if len(kept) < len(queued):
-        queued.clear()
-        queued.extend(kept)
-    return Freed(freed_frames, freed_bytes)
+            waiting, self._waiting = self._waiting, []
+            for callback in waiting:
+                callback()
+            # The first of them has most likely filled the queue again: next time it is the last.
+            self._waiting = self._waiting[1:] + self._waiting[:1]

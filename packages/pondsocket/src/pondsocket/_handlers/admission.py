@@ -12,7 +12,7 @@ from pondsocket._contexts import ConnectionContext
 from pondsocket._delivery import replies
 from pondsocket._environment import Environment
 from pondsocket._errors import InvalidPayload, PondError
-from pondsocket._runtime.driving import call_at_first_wait
+from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.lifecycle import Admission
 from pondsocket._state.patterns import Pattern
@@ -98,7 +98,7 @@ class ConnectionAdmission:
         """Await a function of the application. Return a Refusal if it fails or takes too long."""
         timeout = self._environment.options.connect_timeout
         with self._environment.loop.new_scope() as limit:
-            noticed = call_at_first_wait(work, partial(_limit, limit, timeout))
+            noticed = drive(work, partial(_limit, limit, timeout))
             return await self._run_without_limit(what, path, noticed, context)
         _log.error("%s took over %s s (path=%r).", what, timeout, path)
         return Refusal(504, ErrorTypes.ENDPOINT_ERROR, "It took too long to decide.")

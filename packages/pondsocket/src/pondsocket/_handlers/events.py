@@ -17,7 +17,7 @@ from pondsocket._contexts import EventContext
 from pondsocket._delivery import replies
 from pondsocket._environment import Environment
 from pondsocket._errors import InvalidPayload, PondError, UsageError
-from pondsocket._runtime.driving import resume
+from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.patterns import Pattern, PatternMap, Route
 
@@ -134,7 +134,7 @@ class Events(Generic[S]):
             if type(rest) is CoroutineType:
                 # Driven here, without another coroutine around it, which most handlers never
                 # need: microbench.py, "event, the handler does nothing; core", 6 us.
-                rest = resume(rest, rest.send(None))
+                rest = drive(rest, waited_for=rest.send(None))
         except StopIteration as done:
             if done.value is None or registration.finish is None:
                 return None

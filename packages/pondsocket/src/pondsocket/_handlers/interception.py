@@ -9,8 +9,8 @@ from pondsocket_common import Payload, dump_json
 
 from pondsocket._channel.channel import ChannelMember
 from pondsocket._contexts import OutgoingContext
-from pondsocket._delivery.fanout import LateFrame
 from pondsocket._delivery.frame import Frame
+from pondsocket._delivery.ordered import LateFrame
 from pondsocket._errors import UsageError
 from pondsocket._runtime.functions import is_async
 from pondsocket._runtime.loop import failure_of

@@ -1,35 +1,46 @@
 """Coroutines that are driven by hand up to their first wait.
 
-What only a coroutine that waits needs, such as a timer, is prepared at its first wait. Most
-handlers never wait, and a timer costs more than they do (tests/benchmarks/microbench.py, "connect;
-core" and "join and leave; core").
+What only a coroutine that waits needs, such as a timer or a task, is prepared at its first wait.
+Most handlers never wait, and a timer costs more than they do (tests/benchmarks/microbench.py,
+"connect; core" and "join and leave; core").
 """
 
 import types
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+_NOT_BEGUN: Final = object()
+
 
 @types.coroutine
-def call_at_first_wait(
-    work: Coroutine[Any, Any, T], on_wait: Callable[[], object]
+def drive(
+    work: Coroutine[Any, Any, T],
+    on_wait: Callable[[], object] | None = None,
+    *,
+    context: Context | None = None,
+    waited_for: object = _NOT_BEGUN,
 ) -> Generator[Any, Any, T]:
-    """Await `work`, and call `on_wait` if it waits, at its first wait; cf. `lanes.lead`."""
-    try:
-        waited_for = work.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    on_wait()
-    return (yield from resume(work, waited_for))
+    """Await `work`. Return its result.
 
-
-@types.coroutine
-def resume(work: Coroutine[Any, Any, T], waited_for: object) -> Generator[Any, Any, T]:
-    """Go on with `work`, which was driven until it waited for `waited_for`. Return its result."""
+    Args:
+        on_wait: Called at its first wait, if it waits.
+        context: The context that it runs in; None: the caller's.
+        waited_for: What it waited for when other code, possibly in another task, drove it to its
+            first wait. By default it has not begun.
+    """
+    # One loop for all uses: a generator around another one would be passed at every wait.
+    if waited_for is _NOT_BEGUN:
+        try:
+            waited_for = work.send(None) if context is None else context.run(work.send, None)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        if on_wait is not None:
+            on_wait()
     while True:
         try:
             value = yield waited_for
@@ -41,7 +52,7 @@ def resume(work: Coroutine[Any, Any, T], waited_for: object) -> Generator[Any, A
         else:
             step = partial(work.send, value)
         try:
-            waited_for = step()
+            waited_for = step() if context is None else context.run(step)
         except StopIteration as done:
-            result: T = done.value
+            result = done.value
             return result

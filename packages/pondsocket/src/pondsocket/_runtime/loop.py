@@ -45,7 +45,7 @@ def _cancellation() -> tuple[type[BaseException], ...]:
     trio: Any = sys.modules.get("trio")
     # Always the task's own: no code can raise or catch one of another task.
     classes = () if trio is None else (trio.Cancelled,)
-    if _running_loop() is False:
+    if running_asyncio() is None:
         return classes
     asyncio: Any = sys.modules["asyncio"]
     task = asyncio.current_task()
@@ -53,13 +53,13 @@ def _cancellation() -> tuple[type[BaseException], ...]:
     return (asyncio.CancelledError, *classes) if is_cancelled else classes
 
 
-def _running_loop() -> object:
-    """Return the running loop of asyncio; False if there is none."""
+def running_asyncio() -> Any:
+    """Return the running loop of asyncio, else None. Does not import asyncio, for users of trio."""
     asyncio = sys.modules.get("asyncio")
     try:
-        return False if asyncio is None else asyncio.get_running_loop()
+        return None if asyncio is None else asyncio.get_running_loop()
     except RuntimeError:
-        return False
+        return None
 
 
 def callback_context() -> Context:
@@ -94,9 +94,9 @@ class Loop:
 
     def enter(self) -> None:
         """Make the running event loop the pond's."""
-        thread, running = threading.current_thread(), _running_loop()
+        thread, running = threading.current_thread(), running_asyncio()
         # For tasks that a callback starts in the context of a connection.
-        if running is not False and (sniffio := sys.modules.get("sniffio")) is not None:
+        if running is not None and (sniffio := sys.modules.get("sniffio")) is not None:
             sniffio.current_async_library_cvar.set("asyncio")
         if self._thread is thread and self._native is running:
             return

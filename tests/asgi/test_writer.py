@@ -1,4 +1,4 @@
-"""The bound of an outbox: which client is slow, what is dropped, how a server may end a call."""
+"""The writer: which client is slow, what is dropped, how a server may end a call."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -153,10 +153,10 @@ async def test_as_many_keys_as_there_is_room_for_are_kept_while_the_writer_hangs
         ann.stall()
         await setup.tell(-1)
         await turns()
-        (outbox,) = setup.heartbeat._beating
+        (connection,) = setup.heartbeat._beating
         for number in range(200):
             await setup.tell(number % 16)
-            assert outbox._outbound.frames <= 19  # type: ignore[attr-defined]
+            assert connection._writer._queue.frames <= 19  # type: ignore[attr-defined]
         assert await setup.users() == 1
         ann.resume()
         await turns(100)
@@ -193,14 +193,14 @@ async def test_an_outbox_is_bounded_whatever_is_pushed(kind: Kind) -> None:
         ann.stall()
         await setup.tell(0)
         await turns()
-        (outbox,) = setup.heartbeat._beating
+        (connection,) = setup.heartbeat._beating
         for number in range(1, 200):
             await setup.tell(number, size=number % 7 * 100)
-            assert outbox._outbound.frames <= 8  # type: ignore[attr-defined]
-            assert outbox._outbound.bytes <= 3_000  # type: ignore[attr-defined]
+            assert connection._writer._queue.frames <= 8  # type: ignore[attr-defined]
+            assert connection._writer._queue.bytes <= 3_000  # type: ignore[attr-defined]
         ann.resume()
         await turns(100)
-        assert outbox._outbound.frames == outbox._outbound.bytes == 0  # type: ignore[attr-defined]
+        assert connection._writer._queue.frames == connection._writer._queue.bytes == 0  # type: ignore[attr-defined]
         assert ann.numbers()[-1] == 199
 
 

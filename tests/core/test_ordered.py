@@ -1,4 +1,4 @@
-"""Chains: what waits for asynchronous outgoing handlers, in its order and within its bounds."""
+"""Ordered delivery: what waits for asynchronous outgoing handlers, in order and within bounds."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket._delivery.fanout import Chain, LateFrame
+from pondsocket._delivery.ordered import LateFrame, OrderedDelivery
 from pondsocket.adapter import Frame
 
 from tests.core.members import settled
@@ -20,7 +20,7 @@ def frame(text: str) -> Frame:
 
 
 class Wire:
-    """What a chain ends in; its tasks run in a group of the test."""
+    """What a delivery ends in; its tasks run in a group of the test."""
 
     def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
         self.tasks = tasks
@@ -49,10 +49,10 @@ class Wire:
         self.tasks.start_soon(work)
 
 
-async def test_a_chain_with_nothing_late_passes_frames_on_at_once() -> None:
+async def test_a_delivery_with_nothing_late_passes_frames_on_at_once() -> None:
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
-        assert Chain(wire, 100).offer(frame("1"))
+        assert OrderedDelivery(wire, 100).offer(frame("1"))
         assert wire.sent == [b"1"]
         assert wire.spawned == 0
 
@@ -69,11 +69,11 @@ async def test_nothing_overtakes_a_late_frame() -> None:
 
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
-        chain = Chain(wire, 100)
-        assert chain.offer_late(LateFrame(late, frame("1")))
-        assert chain.offer(frame("2"))
-        assert chain.offer_late(LateFrame(withheld, frame("?")))
-        assert chain.offer(frame("3"))
+        delivery = OrderedDelivery(wire, 100)
+        assert delivery.offer_late(LateFrame(late, frame("1")))
+        assert delivery.offer(frame("2"))
+        assert delivery.offer_late(LateFrame(withheld, frame("?")))
+        assert delivery.offer(frame("3"))
         await settled()
         assert wire.sent == []
         opened.set()
@@ -81,45 +81,45 @@ async def test_nothing_overtakes_a_late_frame() -> None:
         assert wire.sent == [b"1", b"2", b"3"]
         assert wire.spawned == 1
 
-        assert chain.offer(frame("4"))
+        assert delivery.offer(frame("4"))
         assert wire.sent[-1] == b"4"
 
 
 @asynccontextmanager
-async def waiting_chain(bound: int) -> AsyncIterator[Chain]:
-    """Yield a chain whose first frame is taken out, and waits for ever."""
+async def waiting_delivery(bound: int) -> AsyncIterator[OrderedDelivery]:
+    """Yield a delivery whose first frame is taken out, and waits for ever."""
     async with anyio.create_task_group() as tasks:
-        chain = Chain(Wire(tasks), bound)
-        chain.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
+        delivery = OrderedDelivery(Wire(tasks), bound)
+        delivery.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
         await settled()
-        yield chain
+        yield delivery
         tasks.cancel_scope.cancel()
 
 
-async def test_a_chain_over_its_bound_says_so() -> None:
-    async with waiting_chain(10_000) as chain:
+async def test_a_delivery_over_its_bound_says_so() -> None:
+    async with waiting_delivery(10_000) as delivery:
         pushed = 0
-        while chain.offer(frame("x")):
+        while delivery.offer(frame("x")):
             pushed += 1
         assert pushed == 1_024
-        assert not chain.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
+        assert not delivery.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
 
 
-async def test_a_chain_is_bounded_in_bytes_of_what_is_ready_and_what_is_late() -> None:
-    async with waiting_chain(100) as chain:
-        assert chain.offer(frame("x" * 60))
-        assert chain.offer_late(LateFrame(anyio.sleep_forever, frame("x" * 40)))
-        assert not chain.offer(frame("x"))
-        assert not chain.offer_late(LateFrame(anyio.sleep_forever, frame("x")))
+async def test_a_delivery_is_bounded_in_bytes_of_what_is_ready_and_what_is_late() -> None:
+    async with waiting_delivery(100) as delivery:
+        assert delivery.offer(frame("x" * 60))
+        assert delivery.offer_late(LateFrame(anyio.sleep_forever, frame("x" * 40)))
+        assert not delivery.offer(frame("x"))
+        assert not delivery.offer_late(LateFrame(anyio.sleep_forever, frame("x")))
 
 
 async def test_one_frame_that_is_larger_than_the_bound_is_let_through_alone() -> None:
-    async with waiting_chain(100) as chain:
-        assert chain.offer(frame("x" * 200))
-        assert not chain.offer(frame("x"))
+    async with waiting_delivery(100) as delivery:
+        assert delivery.offer(frame("x" * 200))
+        assert not delivery.offer(frame("x"))
 
 
-async def test_what_comes_before_a_chains_first_turn_may_be_sixteen_times_as_large() -> None:
+async def test_what_comes_before_a_deliverys_first_turn_may_be_sixteen_times_as_large() -> None:
     opened = anyio.Event()
 
     async def late() -> Frame:
@@ -128,26 +128,26 @@ async def test_what_comes_before_a_chains_first_turn_may_be_sixteen_times_as_lar
 
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
-        chain = Chain(wire, 100)
-        chain.offer_late(LateFrame(late, frame("1" * 100)))
-        assert all(chain.offer(frame("x" * 100)) for _ in range(15))
-        assert not chain.offer(frame("x"))
+        delivery = OrderedDelivery(wire, 100)
+        delivery.offer_late(LateFrame(late, frame("1" * 100)))
+        assert all(delivery.offer(frame("x" * 100)) for _ in range(15))
+        assert not delivery.offer(frame("x"))
         await settled()
         # What is there then is no longer held against it; the next is.
-        assert not chain.offer(frame("x"))
+        assert not delivery.offer(frame("x"))
         opened.set()
         await settled()
         assert len(wire.sent) == 16
         opened = anyio.Event()
-        chain.offer_late(LateFrame(late, frame("1")))
+        delivery.offer_late(LateFrame(late, frame("1")))
         await settled()
-        assert chain.offer(frame("x" * 100))
-        assert not chain.offer(frame("x"))
+        assert delivery.offer(frame("x" * 100))
+        assert not delivery.offer(frame("x"))
         tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("key", [None, "x"])
-async def test_a_full_chain_drops_what_may_be_dropped_ready_or_late(key: str | None) -> None:
+async def test_a_full_delivery_drops_what_may_be_dropped_ready_or_late(key: str | None) -> None:
     def droppable(text: str) -> Frame:
         made = frame(text)
         made.channel, made.droppable, made.conflate_key = ROOM, True, key
@@ -163,14 +163,14 @@ async def test_a_full_chain_drops_what_may_be_dropped_ready_or_late(key: str | N
 
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
-        chain = Chain(wire, 40)
-        chain.offer_late(LateFrame(late, droppable("1")))
+        delivery = OrderedDelivery(wire, 40)
+        delivery.offer_late(LateFrame(late, droppable("1")))
         await settled()
-        assert chain.offer(frame("an answer" * 2))
-        assert chain.offer_late(LateFrame(late, droppable("2" * 10)))
-        assert chain.offer(droppable("3" * 10))
+        assert delivery.offer(frame("an answer" * 2))
+        assert delivery.offer_late(LateFrame(late, droppable("2" * 10)))
+        assert delivery.offer(droppable("3" * 10))
         assert wire.missed == []
-        assert chain.offer_late(LateFrame(late, droppable("4" * 20)))
+        assert delivery.offer_late(LateFrame(late, droppable("4" * 20)))
         assert wire.missed == [2]
         opened.set()
         await settled()
@@ -179,13 +179,13 @@ async def test_a_full_chain_drops_what_may_be_dropped_ready_or_late(key: str | N
         assert wire.missed == [2, "all told"]
 
 
-async def test_who_waits_for_a_chain_leaves_half_of_its_bytes_to_others() -> None:
+async def test_who_waits_for_a_delivery_leaves_half_of_its_bytes_to_others() -> None:
     async with anyio.create_task_group() as tasks:
-        chain = Chain(Wire(tasks), 100)
-        assert not chain.wait_for_room(lambda: None, 1_000)
-        chain.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
+        delivery = OrderedDelivery(Wire(tasks), 100)
+        assert not delivery.wait_for_room(lambda: None, 1_000)
+        delivery.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
         await settled()
-        chain.offer(frame("x" * 30))
-        assert not chain.wait_for_room(lambda: None, 20)
-        assert chain.wait_for_room(lambda: None, 21)
+        delivery.offer(frame("x" * 30))
+        assert not delivery.wait_for_room(lambda: None, 20)
+        assert delivery.wait_for_room(lambda: None, 21)
         tasks.cancel_scope.cancel()

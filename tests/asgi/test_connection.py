@@ -1,4 +1,4 @@
-"""The outbox of a connection: what waits, which client is slow, and how the writer is ended."""
+"""The life of a connection: a writer that hangs, a peer that leaves, and how each is ended."""
 
 from typing import Any
 
@@ -132,7 +132,9 @@ async def test_the_socket_is_reset_before_the_writer_is_cancelled(
             sending.append(ann.sending)
             return True
 
-        monkeypatch.setattr("pondsocket_asgi._transport.outbox.reset_connection", reset_connection)
+        monkeypatch.setattr(
+            "pondsocket_asgi._transport.peer_socket.reset_connection", reset_connection
+        )
         ann.stall()
         await setup.tell(0)
         await turns()
@@ -247,7 +249,7 @@ async def test_it_is_reset_after_all_where_the_writer_does_not_let_itself_be_can
         with anyio.CancelScope(shield=True):
             await asked.wait()
 
-    monkeypatch.setattr("pondsocket_asgi._transport.outbox.reset_connection", reset_connection)
+    monkeypatch.setattr("pondsocket_asgi._transport.peer_socket.reset_connection", reset_connection)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ann.run)
         await turns()
