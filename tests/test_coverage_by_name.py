@@ -13,7 +13,6 @@ TESTS: Final = {
 # Where the tests are instead: a part of something that is tested whole, by what a user sees of it.
 ELSEWHERE: Final = {
     "pondsocket_common._codec.codec": "an interface alone, without code",
-    "pondsocket_common._codec.payload_names": "test_pond_codec, by the payloads of the server",
     "pondsocket_common._codec.json_values": "test_application_payloads: what applications send",
     "pondsocket_common._codec.names": "test_pond_codec, by messages that hold them",
     "pondsocket_common._errors": "test_pond_codec, where they are raised",

@@ -76,6 +76,7 @@ class PayloadNames:
     def __init__(self, rename: Callable[[str], str]) -> None:
         self._rename = rename
         self._names: dict[type, _Names] = {}
+        self._wire: dict[str | int, str] = {}
         self._adapters: dict[type, TypeAdapter[ServerPayload]] = {}
         for events in _OWNED.values():
             for cls in events.values():
@@ -103,7 +104,8 @@ class PayloadNames:
             return self._adapters[cls].validate_json(orjson.dumps(shown), strict=True)
         except ValidationError as exc:
             fault = exc.errors()[0]
-            where = ("payload", *(self._rename(str(part)) for part in fault["loc"]))
+            # An index, or the member of a union that did not fit, is no field and has no name.
+            where = ("payload", *(self._wire.get(part, str(part)) for part in fault["loc"]))
             raise InvalidMessage(f"{fault['msg']}.", field=".".join(where)) from None
 
     def _learn(self, cls: type) -> _Names:
@@ -116,7 +118,7 @@ class PayloadNames:
         for field in fields(cls):
             inner = _data_class_in(hints[field.name])
             is_plain = inner is None or not self._learn(inner).differ
-            wire = self._rename(field.name)
+            wire = self._wire[field.name] = self._rename(field.name)
             # A field without a value is left out; orjson would write it as null.
             differ |= not is_plain or wire != field.name or field.default is None
             convert = None if is_plain else self._convert
