@@ -1,14 +1,17 @@
 """The in-memory client that applications test themselves with."""
 
+from typing import Any
+
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import CloseCode, ConnectionContext, Options, UsageError
+from pondsocket import CloseCode, ConnectionContext, Options, PondSocket, UsageError
 from pondsocket.testing import ConnectionRefusedByPond, FakeClock, connect
-from pondsocket_common import Acknowledged
+from pondsocket_common import POND, Acknowledged, PondCodec
 
+from tests.array_codec import ARRAY
 from tests.core.members import member, say, settled
-from tests.core.ponds import ROOM, build, timed
+from tests.core.ponds import ROOM, admit, build, timed
 
 
 async def test_the_example_of_the_module_works() -> None:
@@ -116,6 +119,63 @@ async def test_frames_reach_the_peer_as_they_are_on_the_wire() -> None:
             b' "requestId": "1", "payload": {"n": 18446744073709551615}}'
         )
         assert (await ann.receive()).payload == {"n": 2**64 - 1}
+
+
+# --- wire formats -----------------------------------------------------------------------------
+
+
+class ServerSide:
+    """A codec without its client's side."""
+
+    name = "server"
+    decode = staticmethod(PondCodec.decode)
+    decode_batch = staticmethod(PondCodec.decode_batch)
+    encode = staticmethod(PondCodec.encode)
+
+
+def setup_with_codecs() -> PondSocket:
+    pond = PondSocket()
+    pond.create_endpoint("/socket", admit, codecs=[ARRAY, ServerSide()])
+    return pond
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+async def test_a_peer_asks_for_a_format_and_speaks_it(transport: Any) -> None:
+    async with connect(
+        setup_with_codecs(), "/socket?user=ann", transport=transport, codec=ARRAY
+    ) as ann:
+        assert ann.session.codec is ARRAY
+        assert ann.session.subprotocol == ("array" if transport == "websocket" else None)
+        assert (await ann.receive()).event == "CONNECTION"
+        assert (await ann.join("/nowhere")).event == "NOT_FOUND"
+        ann.send_raw("[0]")
+        assert (await ann.receive()).event == "PONG"
+
+
+async def test_a_peer_speaks_the_format_that_its_url_asks_for() -> None:
+    async with connect(setup_with_codecs(), "/socket?codec=array") as ann:
+        assert (await ann.join("/nowhere")).event == "NOT_FOUND"
+        assert ann.session.codec is ARRAY
+    async with connect(setup_with_codecs(), "/socket", codec=POND) as ann:
+        assert ann.session.subprotocol == "pond"
+
+
+async def test_a_format_that_the_endpoint_does_not_speak_is_an_error_of_the_test() -> None:
+    with pytest.raises(UsageError, match="/socket does not speak 'array'"):
+        async with connect(build().pond, "/socket", codec=ARRAY):
+            pass
+    with pytest.raises(ConnectionRefusedByPond, match="400 UNKNOWN_CODEC"):
+        async with connect(build().pond, "/socket", transport="sse", codec=ARRAY):
+            pass
+
+
+async def test_a_peer_needs_the_clients_side_of_a_format() -> None:
+    with pytest.raises(UsageError, match="needs encode_client and decode_server: codec 'server'"):
+        async with connect(setup_with_codecs(), "/socket?codec=server"):
+            pass
+
+
+# --- the clock --------------------------------------------------------------------------------
 
 
 def test_a_fake_clock_stands_still_until_it_is_advanced() -> None:

@@ -1,6 +1,7 @@
 """The wire protocol of PondSocket: messages, their JSON, and Server-Sent Events framing."""
 
-from pondsocket_common._codec.codec import Codec
+from pondsocket_common._codec.codec import ClientCodec, Codec
+from pondsocket_common._codec.json_limits import Excess, find_excess
 from pondsocket_common._codec.json_values import dump_json, load_json
 from pondsocket_common._codec.names import is_channel_name, is_name
 from pondsocket_common._codec.payload_names import PayloadNames, payload_type
@@ -76,6 +77,7 @@ __all__ = [
     "AllowedOrigins",
     "ChannelReceiver",
     "ClientActions",
+    "ClientCodec",
     "ClientMessage",
     "CloseCode",
     "Codec",
@@ -85,6 +87,7 @@ __all__ = [
     "EncodingError",
     "ErrorTypes",
     "Evicted",
+    "Excess",
     "Fault",
     "Goodbye",
     "Headers",
@@ -119,6 +122,7 @@ __all__ = [
     "dump_json",
     "encode_client",
     "encode_server",
+    "find_excess",
     "fresh_epoch",
     "fresh_id",
     "fresh_ref",

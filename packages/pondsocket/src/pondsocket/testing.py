@@ -16,8 +16,10 @@ import anyio
 from pondsocket_common import (
     POND,
     ClientActions,
+    ClientCodec,
     ClientMessage,
     CloseCode,
+    Codec,
     Headers,
     Payload,
     Position,
@@ -25,7 +27,6 @@ from pondsocket_common import (
     QueryParams,
     ServerMessage,
     decode_server,
-    encode_client,
     fresh_id,
 )
 
@@ -41,7 +42,20 @@ __all__ = ["ConnectionRefusedByPond", "FakeClock", "MemoryPeer", "connect"]
 
 
 # A broadcast to a thousand peers is one frame: decode it once.
-_decode = lru_cache(maxsize=1_024)(partial(decode_server, is_own=True))
+@lru_cache(maxsize=1_024)
+def _decoded(decode: Callable[[bytes], ServerMessage], encoded: bytes) -> ServerMessage:
+    return decode(encoded)
+
+
+_decode_own = partial(decode_server, is_own=True)
+
+
+def _with_client_side(codec: Codec) -> ClientCodec:
+    if not isinstance(codec, ClientCodec):
+        raise UsageError(
+            f"A client in memory needs encode_client and decode_server: codec {codec.name!r}."
+        )
+    return codec
 
 
 class ConnectionRefusedByPond(Exception):  # noqa: N818 - an answer, not a failure of the test
@@ -55,14 +69,20 @@ class ConnectionRefusedByPond(Exception):  # noqa: N818 - an answer, not a failu
 class MemoryPeer:
     """One connected client. It is an `Outlet` that queues frames until the test receives them.
 
+    It speaks the session's wire format.
+
     Args:
         capacity: How many unread frames it may hold before it counts as a slow consumer. A lobby's
             `slow_consumers` applies as to a real connection.
+
+    Raises:
+        UsageError: The session's codec is no `ClientCodec`.
     """
 
     def __init__(self, session: Session, *, capacity: int = 100_000) -> None:
         self.session = session
         self.capacity = capacity
+        self._codec = _with_client_side(session.codec)
         self._frames: deque[Frame] = deque()
         self._has_dropped = False
         self._waiting: deque[Callable[[], None]] = deque()
@@ -142,7 +162,11 @@ class MemoryPeer:
     @property
     def unread(self) -> list[ServerMessage]:
         """The messages that have come and were not received yet, oldest first."""
-        return [_decode(frame.in_format(POND).encoded) for frame in self._frames]
+        return [self._decode(frame) for frame in self._frames]
+
+    def _decode(self, frame: Frame) -> ServerMessage:
+        decode = _decode_own if self._codec is POND else self._codec.decode_server
+        return _decoded(decode, frame.encoded)
 
     def _take(self, place: int = 0) -> ServerMessage:
         frame = self._frames[place]
@@ -152,7 +176,7 @@ class MemoryPeer:
         if self._has_dropped and not self._frames:
             self._has_dropped = False
             self.session.caught_up()
-        return _decode(frame.in_format(POND).encoded)
+        return self._decode(frame)
 
     def send_raw(self, data: str | bytes) -> None:
         """Send a frame as it is, valid or not."""
@@ -181,7 +205,7 @@ class MemoryPeer:
             since=since,
             presence=presence,
         )
-        self.send_raw(encode_client(message))
+        self.send_raw(self._codec.encode_client(message))
         return request_id
 
     def vanish(self) -> None:
@@ -259,7 +283,7 @@ class MemoryPeer:
         with anyio.move_on_after(wait):
             while True:
                 for place, frame in enumerate(self._frames):
-                    if _decode(frame.in_format(POND).encoded).request_id == request_id:
+                    if self._decode(frame).request_id == request_id:
                         return self._take(place)
                 await self.changed()
         raise TimeoutError(f"No answer to {request_id} within {wait} s; unread: {self.unread}.")
@@ -274,19 +298,34 @@ async def connect(
     address: str | None = "127.0.0.1:50000",
     transport: Transport = "websocket",
     capacity: int = 100_000,
+    codec: ClientCodec | None = None,
 ) -> AsyncIterator[MemoryPeer]:
     """Connect a client to a path with a query, such as `/socket?token=secret`.
 
+    Args:
+        codec: The wire format that the client asks for: a WebSocket by the subprotocol, an event
+            stream by `?codec=`. None: it asks for none.
+
     Raises:
         ConnectionRefusedByPond: The pond did not admit the connection.
+        UsageError: The endpoint does not speak this codec.
     """
     parts = urlsplit(url)
-    query = QueryParams(parse_qsl(parts.query, keep_blank_values=True))
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    subprotocols: tuple[str, ...] = ()
+    if codec is not None and transport == "websocket":
+        subprotocols = (codec.name,)
+    elif codec is not None:
+        pairs.append(("codec", codec.name))
     outcome = await pond.connect(
-        ConnectRequest(parts.path, Headers(headers), query, address, transport)
+        ConnectRequest(
+            parts.path, Headers(headers), QueryParams(pairs), address, transport, subprotocols
+        )
     )
     if isinstance(outcome, Refusal):
         raise ConnectionRefusedByPond(outcome)
+    if codec is not None and outcome.codec is not codec:
+        raise UsageError(f"{parts.path} does not speak {codec.name!r}: create_endpoint(codecs=…).")
     peer = MemoryPeer(outcome, capacity=capacity)
     try:
         async with anyio.create_task_group() as tasks:

@@ -4,7 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote
 
-from pondsocket_common import CONNECTION_ID_HEADER, EVENT_STREAM, Headers, dump_json
+from pondsocket_common import (
+    CONNECTION_ID_HEADER,
+    EVENT_STREAM,
+    POND,
+    ClientCodec,
+    Headers,
+    dump_json,
+)
 
 from ._lifespan import LifespanSession
 from ._running import ASGIApp, RunningApp
@@ -72,13 +79,22 @@ class ASGITestDriver:
         client: tuple[str, int] | None = CLIENT,
         subprotocols: Iterable[str] | None = None,
         extensions: Mapping[str, Mapping[str, Any]] | None = None,
+        codec: ClientCodec = POND,
     ) -> WebSocketSession:
-        """Open a WebSocket. A refused one is returned too, with `accepted` False."""
+        """Open a WebSocket. A refused one is returned too, with `accepted` False.
+
+        Args:
+            subprotocols: What the client offers; None: the name of `codec`, if it is another than
+                the pond format.
+            codec: The wire format that the client speaks.
+        """
+        if subprotocols is None and codec is not POND:
+            subprotocols = (codec.name,)
         scope = self._scope("websocket", path, query_string, _raw(headers))
         scope |= {"scheme": "ws", "client": client, "subprotocols": list(subprotocols or ())}
         if extensions is not None:
             scope["extensions"] = dict(extensions)
-        session = WebSocketSession(self.app, scope)
+        session = WebSocketSession(self.app, scope, codec)
         await session.connect()
         return session
 
@@ -88,13 +104,22 @@ class ASGITestDriver:
         *,
         query_string: bytes | str = b"",
         headers: HeaderPairs | None = None,
+        codec: ClientCodec = POND,
     ) -> SSESession:
-        """Open a stream. A refused one is returned too, with its `status` and `body`."""
+        """Open a stream. A refused one is returned too, with its `status` and `body`.
+
+        Args:
+            codec: The wire format that the client speaks; another than the pond format is asked for
+                by `?codec=`.
+        """
+        if codec is not POND:
+            given = query_string.decode() if isinstance(query_string, bytes) else query_string
+            query_string = f"{given}&codec={quote(codec.name)}".removeprefix("&")
         raw = _raw(headers)
         if not any(name == b"accept" for name, _ in raw):
             raw.append((b"accept", EVENT_STREAM.encode()))
         scope = self._scope("http", path, query_string, raw) | {"method": "GET"}
-        session = SSESession(self.app, scope, self.sse_push)
+        session = SSESession(self.app, scope, self.sse_push, codec)
         await session.connect()
         if session.connection_id:
             query = scope["query_string"]

@@ -1,10 +1,20 @@
 """The base class of a test's WebSocket and its event stream."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from pondsocket_common import Headers, dump_json, fresh_id
+from pondsocket_common import (
+    POND,
+    ClientActions,
+    ClientCodec,
+    ClientMessage,
+    Headers,
+    dump_json,
+    encode_server,
+    fresh_id,
+)
 
 from pondsocket_asgi._scope import Scope
 
@@ -20,6 +30,10 @@ def response_headers(message: Mapping[str, Any]) -> Headers:
 class Session(ABC):
     """The base class of both transports' sessions.
 
+    Args:
+        codec: The wire format that the app is expected to speak. Messages are received in the form
+            of the pond format, whatever it is.
+
     Attributes:
         status: The HTTP status of the response: 101 for an accepted WebSocket; 403 for one that
             was closed before it was accepted, as servers send it; None before the response.
@@ -32,7 +46,8 @@ class Session(ABC):
             accept, response headers and an HTTP refusal do not pass through it.
     """
 
-    def __init__(self, app: ASGIApp, scope: Scope) -> None:
+    def __init__(self, app: ASGIApp, scope: Scope, codec: ClientCodec) -> None:
+        self._codec = codec
         self.status: int | None = None
         self.headers = Headers()
         self.body = b""
@@ -68,16 +83,17 @@ class Session(ABC):
     ) -> str:
         """Send a message of the protocol and return its request id."""
         request_id = request_id or fresh_id()
-        await self.send_json(
-            {
-                "action": str(action),
-                "event": event,
-                "channelName": channel_name,
-                "requestId": request_id,
-                "payload": dict(payload or {}),
-            }
-        )
+        # Not checked: a test may send an action that there is not.
+        known = cast(ClientActions, action)
+        message = ClientMessage(known, event, channel_name, request_id, payload or {})
+        await self.send_text(self._codec.encode_client(message).decode())
         return request_id
+
+    def _parsed(self, data: str | bytes) -> dict[str, Any]:
+        if self._codec is not POND:
+            data = encode_server(self._codec.decode_server(data))
+        message: dict[str, Any] = json.loads(data)
+        return message
 
     async def receive_message(self, *, wait: float = 1.0) -> dict[str, Any]:
         """Return the next ASGI message of the app.

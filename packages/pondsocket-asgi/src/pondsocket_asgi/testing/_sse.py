@@ -1,12 +1,11 @@
 """A test's stream of Server-Sent Events."""
 
-import json
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
-from pondsocket_common import CONNECTION_ID_HEADER, SSEDecoder
+from pondsocket_common import CONNECTION_ID_HEADER, ClientCodec, SSEDecoder
 
 from pondsocket_asgi._scope import Scope
 
@@ -26,8 +25,9 @@ class SSESession(Session):
         app: ASGIApp,
         scope: Scope,
         push: Callable[[str, object], Awaitable[tuple[int, bytes]]],
+        codec: ClientCodec,
     ) -> None:
-        super().__init__(app, scope)
+        super().__init__(app, scope, codec)
         self.posted: list[tuple[int, bytes]] = []
         self._push = push
         self._decoder = SSEDecoder()
@@ -81,7 +81,7 @@ class SSESession(Session):
         while not self._events:
             left = max(0.0, until - anyio.current_time())
             for event in self._decoder.feed(await self.receive_frame_bytes(wait=left)):
-                self._events.append(json.loads(event.data))
+                self._events.append(self._parsed(event.data))
         return self._events.popleft()
 
     async def receive_json(self, *, wait: float = 1.0) -> dict[str, Any]:

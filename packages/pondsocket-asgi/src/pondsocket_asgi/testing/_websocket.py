@@ -1,8 +1,10 @@
 """A test's WebSocket."""
 
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
+
+from pondsocket_common import ClientCodec, Connected, InvalidMessage
 
 from pondsocket_asgi._scope import Scope
 
@@ -19,8 +21,8 @@ class WebSocketSession(Session):
         subprotocol: The subprotocol that the app accepted.
     """
 
-    def __init__(self, app: ASGIApp, scope: Scope) -> None:
-        super().__init__(app, scope)
+    def __init__(self, app: ASGIApp, scope: Scope, codec: ClientCodec) -> None:
+        super().__init__(app, scope, codec)
         self.close_code: int | None = None
         self.close_reason = ""
         self.subprotocol: str | None = None
@@ -57,9 +59,12 @@ class WebSocketSession(Session):
                 raise self._unexpected(message)
 
     def _learn_connection_id(self, message: Mapping[str, Any]) -> None:
-        if not self.connection_id and "connectionId" in (message.get("text") or ""):
-            payload = json.loads(message["text"]).get("payload") or {}
-            self.connection_id = payload.get("connectionId", "")
+        if self.connection_id:
+            return
+        with suppress(InvalidMessage):  # a test may let the app send anything
+            payload = self._codec.decode_server(message.get("text") or "").payload
+            if isinstance(payload, Connected):
+                self.connection_id = payload.connection_id
 
     async def send_text(self, text: str | bytes) -> None:
         """Send one frame: text, or binary where `text` is bytes."""
@@ -78,8 +83,7 @@ class WebSocketSession(Session):
             self.outbox.insert(0, message)
             raise ConnectionError(self._ending())
         text = message.get("text")
-        frame: dict[str, Any] = json.loads(message["bytes"] if text is None else text)
-        return frame
+        return self._parsed(message["bytes"] if text is None else text)
 
     async def disconnect(self, code: int = 1000) -> None:
         """Leave, and wait for the app to end."""

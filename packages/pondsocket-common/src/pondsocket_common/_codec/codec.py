@@ -1,6 +1,6 @@
-"""The interface of a wire format."""
+"""The interfaces of a wire format: the server's side of it, and the client's as well."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pondsocket_common._messages import ClientMessage, Ping, ServerMessage
 
@@ -44,5 +44,22 @@ class Codec(Protocol):
 
         Raises:
             EncodingError: The application's payload cannot be written as JSON.
+        """
+        ...
+
+
+@runtime_checkable
+class ClientCodec(Codec, Protocol):
+    """A wire format with its client's side too, by which the clients of `testing` speak it."""
+
+    def encode_client(self, message: ClientMessage) -> bytes:
+        """Encode a message of a client."""
+        ...
+
+    def decode_server(self, data: str | bytes) -> ServerMessage:
+        """Decode and check one message of the server.
+
+        Raises:
+            InvalidMessage: The message breaks the protocol.
         """
         ...

@@ -346,13 +346,15 @@ def _position(holder: dict[str, Any]) -> Position | None:
 
 
 class PondCodec:
-    """This format as a `Codec`; every endpoint speaks it."""
+    """This format as a `ClientCodec`; every endpoint speaks it."""
 
     name = "pond"
     # Not methods, which would be bound anew for every message.
     decode = staticmethod(decode_client)
     decode_batch = staticmethod(decode_client_batch)
     encode = staticmethod(encode_server)
+    encode_client = staticmethod(encode_client)
+    decode_server = staticmethod(decode_server)
 
 
 POND: Final = PondCodec()
