@@ -22,7 +22,6 @@ ELSEWHERE: Final = {
     "pondsocket._channel.owner": "interfaces alone, without code",
     "pondsocket._channel.publishing": "test_channel, test_channel_history",
     "pondsocket._channel.member": "test_channel, test_joins: a member is made by joining",
-    "pondsocket._connection.formats": "test_admission: subprotocols",
     "pondsocket._connection.inbound": "test_limits_of_a_session, test_refusals, test_session_post",
     "pondsocket._connection.membership": "interfaces alone, without code",
     "pondsocket._connection.opening": "test_cursor, test_session: greetings and resumed streams",

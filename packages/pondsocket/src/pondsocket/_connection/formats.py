@@ -1,12 +1,17 @@
 """Which wire formats an endpoint speaks, and which one a client gets."""
 
-from collections.abc import Collection
-from typing import NamedTuple
+import re
+from collections.abc import Collection, Hashable
+from typing import Final, NamedTuple
 
 from pondsocket_common import POND, Codec
 
 from pondsocket._errors import UsageError
+from pondsocket._runtime.functions import is_async
 from pondsocket._state.request import ConnectRequest, Refusal
+
+# RFC 6455, section 4.1: a subprotocol is a token (RFC 9110, section 5.6.2).
+_TOKEN: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 
 
 class Format(NamedTuple):
@@ -68,7 +73,13 @@ def _checked_codecs(what: str, codecs: object) -> tuple[Codec, ...]:
         raise UsageError(f"{what}: codecs is a list of codecs: {codecs!r}.")
     for codec in codecs:
         name = getattr(codec, "name", None)
-        methods = (getattr(codec, each, None) for each in ("decode", "decode_batch", "encode"))
-        if isinstance(codec, type) or not (isinstance(name, str) and name and all(methods)):
+        methods = [getattr(codec, each, None) for each in ("decode", "decode_batch", "encode")]
+        if isinstance(codec, type) or not (isinstance(name, str) and all(map(callable, methods))):
             raise UsageError(f"{what}: this is no codec, which has a name and methods: {codec!r}.")
+        if not _TOKEN.fullmatch(name):
+            raise UsageError(f"{what}: {name!r} is no name of a codec; it must be a token.")
+        if any(map(is_async, methods)):
+            raise UsageError(f"{what}: write `def`; the methods of codec {name!r} are not awaited.")
+        if not isinstance(codec, Hashable):  # each frame is encoded once for each codec
+            raise UsageError(f"{what}: codec {name!r} is not hashable.")
     return tuple(codecs)
