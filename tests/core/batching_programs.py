@@ -26,6 +26,7 @@ from pondsocket._history.log import HistoryLog
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Position, PresenceMode, encode_server
 
+from tests.array_codec import ARRAY
 from tests.core.ponds import UNLIMITED, admit
 
 Op: TypeAlias = tuple[Any, ...]
@@ -126,7 +127,7 @@ class Player:
 
     def __init__(self, *, batches: bool) -> None:
         self.pond = PondSocket(options=UNLIMITED)
-        self.endpoint = endpoint = self.pond.create_endpoint("/socket", admit)
+        self.endpoint = endpoint = self.pond.create_endpoint("/socket", admit, codecs=[ARRAY])
         for pattern in ("/plain/:id", "/kept/:id", "/made/:id", "/late/:id"):
             history = History(size=50) if pattern in ("/kept/:id", "/late/:id") else None
             lobby = endpoint.create_channel(pattern, self._join, history=history)
@@ -171,7 +172,8 @@ class Player:
         async with AsyncExitStack() as connections:
             for place, user in enumerate(USERS):
                 peer = await connections.enter_async_context(
-                    connect(self.pond, f"/socket?user={user}")
+                    # Every other one speaks arrays: one with differences, and one of two of a user.
+                    connect(self.pond, f"/socket?user={user}", codec=ARRAY if place % 2 else None)
                 )
                 self.peers.append(peer)
                 peer.wait_for_room = self._waits_for(place)  # type: ignore[assignment,method-assign]
