@@ -46,7 +46,16 @@ from pondsocket_common import (
 from tests.array_codec import ARRAY, KINDS, ArrayCodec
 from tests.core.batching_programs import batch_by_hand
 from tests.core.members import events, settled
-from tests.core.ponds import ROOM, UNLIMITED, PondSetup, accept_join, admit, relay
+from tests.core.ponds import (
+    ROOM,
+    SECRET,
+    UNLIMITED,
+    PondSetup,
+    accept_join,
+    admit,
+    logged_error,
+    relay,
+)
 from tests.core.slow_consumers import CountingMetrics
 
 CODECS = pytest.mark.parametrize("codec", [POND, ARRAY], ids=["pond", "array"])
@@ -606,6 +615,21 @@ async def test_a_slow_client_is_closed_and_the_others_are_not() -> None:
         assert await bob.wait_closed() is CloseCode.SLOW_CONSUMER
         assert numbers_of(ann) == [1, 2, 3]
         assert numbers_of(bob) == [1, 2]
+
+
+async def test_a_codec_that_fails_closes_its_own_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise LookupError(SECRET)
+
+    async with pair(setup_of()) as (ann, bob):
+        with patch.object(ArrayCodec, "decode", fail):
+            bob.send_raw("[0]")
+            assert await bob.wait_closed() is CloseCode.INTERNAL
+        assert SECRET not in bob.reason
+        assert (ann.closed, events(ann)) == (None, [])
+    assert logged_error(caplog).startswith("A connection failed")
 
 
 # --- how often something is encoded -----------------------------------------------------------
