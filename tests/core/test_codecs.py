@@ -44,7 +44,7 @@ from pondsocket_common import (
 )
 
 from tests.array_codec import ARRAY, KINDS, ArrayCodec
-from tests.core.batching_programs import batch_by_hand
+from tests.core.batching_programs import ManualLoop, batch_by_hand
 from tests.core.members import events, settled
 from tests.core.ponds import (
     ROOM,
@@ -630,6 +630,50 @@ async def test_a_codec_that_fails_closes_its_own_connection(
         assert SECRET not in bob.reason
         assert (ann.closed, events(ann)) == (None, [])
     assert logged_error(caplog).startswith("A connection failed")
+
+
+async def test_a_codec_that_fails_at_a_post_answers_it_and_closes_its_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise LookupError(SECRET)
+
+    async with pair(setup_of()) as (ann, bob):
+        with patch.object(ArrayCodec, "decode_batch", fail):
+            refusal = bob.session.post(b"[0]")
+        assert refusal is not None
+        assert (refusal.status, SECRET in refusal.message) == (500, False)
+        assert await bob.wait_closed() is CloseCode.INTERNAL
+        assert ann.closed is None
+    assert logged_error(caplog).startswith("A connection failed")
+
+
+@pytest.mark.parametrize("batches", [False, True])
+async def test_a_codec_that_fails_at_a_broadcast_costs_its_own_clients_that_event(
+    batches: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise LookupError(SECRET)
+
+    setup = setup_of()
+    loop = ManualLoop()
+    if batches:
+        setup.pond.enable_batching(lambda: loop)
+    async with (
+        pair(setup) as (ann, bob),
+        connect(setup.pond, "/socket?user=cat") as cat,
+    ):
+        await cat.join(ROOM)
+        with patch.object(ArrayCodec, "encode", fail):
+            await say(setup, 1, 2)
+            loop.turn()
+        await say(setup, 3)
+        loop.turn()
+        assert numbers_of(ann) == numbers_of(cat) == [1, 2, 3]
+        assert numbers_of(bob) == [3]
+    failures = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert len(failures) == 2
+    assert failures[0].getMessage().startswith("The codec 'array' failed")
 
 
 # --- how often something is encoded -----------------------------------------------------------

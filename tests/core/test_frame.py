@@ -2,6 +2,7 @@ import pytest
 from pondsocket.adapter import Batch, Frame
 from pondsocket_common import (
     POND,
+    Codec,
     EncodingError,
     Pong,
     Position,
@@ -46,20 +47,26 @@ def test_what_json_cannot_say_is_an_encoding_error() -> None:
 # --- in several wire formats ------------------------------------------------------------------
 
 
+def translated(frame: Frame, codec: Codec = ARRAY) -> Frame:
+    made = frame.in_format(codec)
+    assert made is not None
+    return made
+
+
 def test_a_frame_is_made_once_for_each_format() -> None:
     made = broadcast(1)
 
     assert made.in_format(POND) is made
     assert made.in_format(ARRAY) is made.in_format(ARRAY)
-    assert made.in_format(ARRAY).in_format(ARRAY) is made.in_format(ARRAY)
-    assert ARRAY.decode_server(made.in_format(ARRAY).encoded) == decode_server(made.encoded)
+    assert translated(made).in_format(ARRAY) is made.in_format(ARRAY)
+    assert ARRAY.decode_server(translated(made).encoded) == decode_server(made.encoded)
 
 
 def test_a_frame_in_another_format_has_the_same_marks_and_a_size_of_its_own() -> None:
     made = broadcast(1)
     made.droppable, made.conflate_key = True, ("say", 1)
 
-    other = made.in_format(ARRAY)
+    other = translated(made)
     assert (other.channel, other.position) == ("/r", Position("e", 1))
     assert (other.droppable, other.conflate_key) == (True, ("say", 1))
     assert other.size == len(other.encoded) < made.size
@@ -87,4 +94,4 @@ def test_what_one_format_takes_is_not_encoded_in_others() -> None:
 
     assert made.codec is ARRAY
     assert made.encoded == b'[1,"1","GATEWAY","PONG",{}]'
-    assert decode_server(made.in_format(POND).encoded) == made.message
+    assert decode_server(translated(made, POND).encoded) == made.message

@@ -14,11 +14,13 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import anyio
 import anyio.abc
 import anyio.lowlevel
-from pondsocket_common import CloseCode
+from pondsocket_common import CloseCode, ErrorTypes
 
+from pondsocket._delivery import replies
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import SERVED, LifeEvent
+from pondsocket._state.request import Refusal
 
 from .ending import Ending
 from .inbound import Inbound
@@ -87,6 +89,14 @@ class Reading(Generic[S]):
         # the reader, which checks the state as soon as the handler returns.
         if self._reader is not None and not self._leading:
             self._reader.cancel()
+
+    def post(self, body: bytes | Refusal) -> Refusal | None:
+        """Accept messages that do not come from `pull`; see `Session.post`."""
+        try:
+            return self.inbound.post(body, self.start_pending)
+        except BaseException as error:  # noqa: BLE001 - boundary: one connection
+            self._fail(error)
+            return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, replies.INTERNAL)
 
     # --- tasks --------------------------------------------------------------------------------
 

@@ -186,7 +186,7 @@ class Session:
         reading = self._reading
         if not self.is_open or reading is None:
             return Refusal(404, "NOT_FOUND", "There is no such connection.")
-        return reading.inbound.post(body, reading.start_pending)
+        return reading.post(body)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """End the connection. Its memberships end now, the transport as soon as it can.
@@ -243,7 +243,10 @@ class Session:
         if outlet is None or ending.life not in SERVED:
             return True
         if frame.codec is not self.codec:
-            frame = frame.in_format(self.codec)
+            translated = frame.in_format(self.codec)
+            if translated is None:
+                return True
+            frame = translated
         if not outlet.offer(frame):
             return False
         counting = self.environment.counting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Sequence
 from typing import Final
 
@@ -14,6 +15,10 @@ from pondsocket_common import (
     sse_frame,
     websocket_frame,
 )
+
+from pondsocket._runtime.loop import failure_of
+
+_log: Final = logging.getLogger("pondsocket.codec")
 
 # What an envelope takes besides names: those of its fields, an id, and a position.
 _ENVELOPE_BYTES: Final = 160
@@ -78,7 +83,7 @@ class Frame:
         self._text: str | None = None
         self._sse: bytes | None = None
         self._sse_unnamed: bytes | None = None
-        self._other_formats: dict[Codec, Frame] | None = None
+        self._other_formats: dict[Codec, Frame | None] | None = None
 
     @classmethod
     def of(cls, message: ServerMessage, codec: Codec = POND) -> Frame:
@@ -116,17 +121,29 @@ class Frame:
             frame.channel, frame.position = channel_name, position
         return frame
 
-    def in_format(self, codec: Codec) -> Frame:
-        """Return the same frame in another wire format."""
+    def in_format(self, codec: Codec) -> Frame | None:
+        """Return the same frame in another wire format. None if its codec fails, which is logged.
+
+        This runs inside the fan-out loop, so the members behind must get the frame all the same.
+        """
         if codec is self.codec:
             return self
-        if self._other_formats is None:
-            self._other_formats = {}
-        found = self._other_formats.get(codec)
-        if found is None:
-            found = Frame.of(self.message, codec).copy_marks(self)
-            self._other_formats[codec] = found
-        return found
+        others = self._other_formats
+        if others is None:
+            others = self._other_formats = {}
+        if codec not in others:
+            others[codec] = self._encode_in(codec)
+        return others[codec]
+
+    def _encode_in(self, codec: Codec) -> Frame | None:
+        try:
+            return Frame.of(self.message, codec).copy_marks(self)
+        except BaseException as error:  # noqa: BLE001 - boundary: an application's codec
+            failure = failure_of(error)
+            text = "The codec %r failed: its members do not get an event (channel=%r event=%r)."
+            name, event = self.message.channel_name, self.message.event
+            _log.error(text, codec.name, name, event, exc_info=failure)
+            return None
 
     def copy_marks(self, original: Frame) -> Frame:
         """Copy the position and the drop policy of another frame. Return this frame."""
@@ -205,7 +222,8 @@ class Batch:
             self._other_formats = {}
         found = self._other_formats.get(codec)
         if found is None:
-            found = Batch([frame.in_format(codec) for frame in self.frames])
+            translated = [frame.in_format(codec) for frame in self.frames]
+            found = Batch([frame for frame in translated if frame is not None])
             self._other_formats[codec] = found
         return found
 
