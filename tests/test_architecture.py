@@ -25,6 +25,20 @@ PURE: Final = (
 # The drivers of tests send what no codec would write.
 JSON: Final = ("pondsocket_common._codec", "pondsocket_asgi.testing")
 ASYNCIO: Final = ("pondsocket_asgi.fastlane", "pondsocket_asgi._fastlane")
+# Order has one owner: what is offered goes before all that waits. All others call `send`.
+OFFERS: Final = ("offer", "offer_batch", "offer_copy", "offer_late")
+OFFERING: Final = {
+    "pondsocket._delivery.batching": "the owner of what waits",
+    "pondsocket._delivery.fanout": "its loops",
+    "pondsocket._delivery.ordered": "a sink: passes on what has had its turn",
+    "pondsocket._channel.publishing": "says of a copy how the loop of `fanout` offers it",
+    "pondsocket._channel.catch_up": "a sink: passes on what was read, and then what was held",
+    "pondsocket._channel.ahead": "a sink: passes on what was not read",
+    "pondsocket._channel.member": "a sink: passes on to that of its state",
+    "pondsocket._connection.session": "a sink: passes on to its outlet; `send_frame` flushes first",
+    "pondsocket_asgi._transport.event_stream": "an outlet; a comment is no frame of a channel",
+    "pondsocket_asgi._transport.websocket": "an outlet: passes on to that which it extends",
+}
 
 # What breaks a limit says: name the second job, and move it. A list only gets shorter.
 MOST_ATTRIBUTES: Final = 15
@@ -65,6 +79,12 @@ def test_asyncio_is_imported_by_the_fast_lane_alone() -> None:
 
 def test_json_is_known_to_codecs_alone() -> None:
     assert rules.importing(FOLDER, {"json", "orjson"}, but=JSON) == []
+
+
+def test_order_has_one_owner() -> None:
+    assert rules.calling(FOLDER, OFFERS, but=OFFERING) == []
+    offering = {each.split(":")[0] for each in rules.calling(FOLDER, OFFERS, but=())}
+    assert offering == set(OFFERING)
 
 
 def test_the_lists_name_what_is_there() -> None:

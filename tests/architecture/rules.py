@@ -168,6 +168,19 @@ def importing(
     ]
 
 
+def calling(folder: Path, methods: Collection[str], but: Collection[str]) -> list[str]:
+    """Calls of these methods, of any object, in modules that are not `but` these."""
+    return [
+        f"{module}:{node.lineno} {node.func.attr}"
+        for module, path in modules(folder).items()
+        if not is_in(module, but)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in methods
+    ]
+
+
 def missing(folder: Path, places: Collection[str]) -> list[str]:
     """Places that name no module: a list that still names what has moved holds nothing."""
     return [place for place in places if not any(is_in(each, [place]) for each in modules(folder))]

@@ -139,6 +139,18 @@ def test_asyncio_outside_of_its_list_is_found(tmp_path: Path) -> None:
     assert rules.importing(tmp_path, {"asyncio"}, but=["low.fast"]) == ["low.b:1 asyncio.events"]
 
 
+def test_a_call_of_a_method_outside_of_its_list_is_found(tmp_path: Path) -> None:
+    called = "def f(sink, frame):\n    return sink.inner.offer(frame)"
+    tree(tmp_path, low__fanout=called, low__b="def offer(x): ...\noffer(1)\nx = [].offer")
+    assert rules.calling(tmp_path, {"offer"}, but=["low.fanout"]) == []
+    tree(tmp_path, high__b=called.replace("offer", "offer_all"), high__inner__c="super().offer(1)")
+    found = rules.calling(tmp_path, {"offer"}, but=["low.fanout"])
+    assert found == ["high.inner.c:1 offer"]
+    tree(tmp_path, high__b=called)
+    found = rules.calling(tmp_path, {"offer"}, but=["low.fanout"])
+    assert found == ["high.b:2 offer", "high.inner.c:1 offer"]
+
+
 def test_a_list_that_names_what_is_not_there_is_found(tmp_path: Path) -> None:
     tree(tmp_path, low__inner__a="")
     assert rules.missing(tmp_path, ["low.inner", "low.inner.a"]) == []

@@ -1,9 +1,10 @@
 """What the tests of histories have in common: a pond whose rooms keep what is said."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
-from pondsocket import History, PondSocket, Position, ServerMessage
+from pondsocket import History, Options, PondSocket, Position, ServerMessage
 from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Acknowledged
 
@@ -11,10 +12,13 @@ from tests.core.ponds import ROOM, PondSetup, accept_join, admit, relay
 
 
 def build_with_history(
-    join: Any = accept_join, clock: Callable[[], float] | None = None, **options: int
+    join: Any = accept_join,
+    clock: Callable[[], float] = time.monotonic,
+    pond_options: Options | None = None,
+    **options: int,
 ) -> PondSetup:
     """Return a pond whose rooms keep what is said."""
-    pond = PondSocket() if clock is None else PondSocket(clock=clock)
+    pond = PondSocket(options=pond_options, clock=clock)
     endpoint = pond.create_endpoint("/socket", admit)
     lobby = endpoint.create_channel("/room/:id", join, history=History(**options))
     lobby.on_message("say", relay)

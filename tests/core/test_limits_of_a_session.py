@@ -134,7 +134,7 @@ async def test_a_pending_join_of_a_channel_that_one_is_in_counts_once() -> None:
             assert isinstance((await ann.answer(each)).payload, Acknowledged)
 
 
-async def test_timers_and_chains_of_a_connection_are_no_channels() -> None:
+async def test_timers_and_ordered_of_a_connection_are_no_channels() -> None:
     setup = build(options=Options(max_channels=3, presence_tick=60))
 
     @setup.lobby.on_outgoing("say")

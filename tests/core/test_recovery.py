@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pondsocket._history.log import History, HistoryLog
 from pondsocket._history.recovery import (
-    READINGS,
-    Reading,
-    ReadingEvent,
+    RECOVERY_STATES,
     Recovery,
+    RecoveryEvent,
+    RecoveryState,
     Splice,
     Verdict,
     splice,
@@ -125,20 +125,19 @@ def test_an_id_that_the_server_made_up_recovers_nothing_that_went_to_some() -> N
 # --- the machine ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("state", "event"), [*product(Reading, ReadingEvent)])
-def test_a_member_that_is_live_outrun_or_gone_stays_so(state: Reading, event: ReadingEvent) -> None:
+@pytest.mark.parametrize(("state", "event"), [*product(RecoveryState, RecoveryEvent)])
+def test_a_member_that_is_live_outrun_or_gone_stays_so(
+    state: RecoveryState, event: RecoveryEvent
+) -> None:
     expected = {
-        (Reading.BEHIND, ReadingEvent.FULL): Reading.STALLED,
-        (Reading.BEHIND, ReadingEvent.CAUGHT_UP): Reading.LIVE,
-        (Reading.BEHIND, ReadingEvent.TRIMMED): Reading.OUTRUN,
-        (Reading.BEHIND, ReadingEvent.LEFT): Reading.GONE,
-        (Reading.STALLED, ReadingEvent.ROOM): Reading.BEHIND,
-        (Reading.STALLED, ReadingEvent.LEFT): Reading.GONE,
-        (Reading.BEHIND, ReadingEvent.NOT_LEFT): Reading.EARLY,
-        (Reading.EARLY, ReadingEvent.ALL_LEFT): Reading.BEHIND,
-        (Reading.EARLY, ReadingEvent.LEFT): Reading.GONE,
+        (RecoveryState.BEHIND, RecoveryEvent.FULL): RecoveryState.STALLED,
+        (RecoveryState.BEHIND, RecoveryEvent.CAUGHT_UP): RecoveryState.LIVE,
+        (RecoveryState.BEHIND, RecoveryEvent.TRIMMED): RecoveryState.OUTRUN,
+        (RecoveryState.BEHIND, RecoveryEvent.LEFT): RecoveryState.GONE,
+        (RecoveryState.STALLED, RecoveryEvent.ROOM): RecoveryState.BEHIND,
+        (RecoveryState.STALLED, RecoveryEvent.LEFT): RecoveryState.GONE,
     }.get((state, event))
-    assert READINGS.get((state, event)) is expected
+    assert RECOVERY_STATES.get((state, event)) is expected
 
     recovery = Recovery[str](log_of(), 0, "ann")
     recovery.state = state
@@ -153,14 +152,14 @@ def test_a_member_reads_what_it_missed_and_is_live() -> None:
     log = log_of(None, None, None)
     recovery = Recovery[str](log, 1, "ann")
     assert recovered(recovery) == [2, 3]
-    assert recovery.state is Reading.LIVE
+    assert recovery.state is RecoveryState.LIVE
     assert recovery.offset == 3
 
 
 def test_a_member_that_missed_nothing_is_live_at_once() -> None:
     recovery = Recovery[str](log_of(None), 1, "ann")
     assert recovered(recovery) == []
-    assert recovery.state is Reading.LIVE
+    assert recovery.state is RecoveryState.LIVE
 
 
 def test_what_is_said_while_a_member_reads_is_read_as_well() -> None:
@@ -175,10 +174,10 @@ def test_what_is_said_while_a_member_reads_is_read_as_well() -> None:
 def test_a_member_without_room_takes_nothing_and_goes_on_from_there() -> None:
     recovery = Recovery[str](log_of(None, None), 0, "ann")
     recovery.take()
-    assert recovery.advance(ReadingEvent.FULL)
+    assert recovery.advance(RecoveryEvent.FULL)
     assert recovery.take() is None
-    assert recovery.state is Reading.STALLED
-    assert recovery.advance(ReadingEvent.ROOM)
+    assert recovery.state is RecoveryState.STALLED
+    assert recovery.advance(RecoveryEvent.ROOM)
     assert recovered(recovery) == [2]
 
 
@@ -221,7 +220,7 @@ def test_a_member_that_the_history_outruns_is_told_apart_from_one_that_is_live()
     for _ in range(2):
         log.append("said", "", b"", 0.0)
     assert recovery.take() is None
-    assert recovery.state is Reading.OUTRUN
+    assert recovery.state is RecoveryState.OUTRUN
 
 
 def test_a_member_that_leaves_gives_back_what_waited_and_reads_no_more() -> None:
@@ -229,7 +228,7 @@ def test_a_member_that_leaves_gives_back_what_waited_and_reads_no_more() -> None
     for item in ("reply", "presence"):
         recovery.hold(item)
     assert recovery.leave() == ["reply", "presence"]
-    assert recovery.state is Reading.GONE
+    assert recovery.state is RecoveryState.GONE
     assert (recovery.take(), recovery.leave()) == (None, [])
 
 
@@ -274,24 +273,24 @@ class Play:
 
     def read(self, count: int) -> None:
         """Have room for some more frames."""
-        self.recovery.advance(ReadingEvent.ROOM)
+        self.recovery.advance(RecoveryEvent.ROOM)
         for _ in range(count):
             item = self.recovery.take()
             if item is None:
                 break
             self.got.append(item.offset if isinstance(item, Kept) else item)
         else:
-            self.recovery.advance(ReadingEvent.FULL)
-        self._is_live = self.recovery.state is Reading.LIVE
+            self.recovery.advance(RecoveryEvent.FULL)
+        self._is_live = self.recovery.state is RecoveryState.LIVE
 
     def end(self) -> None:
         """Assert that all that is due has come, once and in order, or the member was outrun."""
         self.read(1_000)
-        if self.recovery.state is Reading.OUTRUN:
+        if self.recovery.state is RecoveryState.OUTRUN:
             assert self.got == self.due[: len(self.got)]
             assert self.log.first > self.recovery.offset + 1
         else:
-            assert self.recovery.state is Reading.LIVE
+            assert self.recovery.state is RecoveryState.LIVE
             assert self.got == self.due
 
 
@@ -313,7 +312,7 @@ def test_in_every_order_nothing_is_lost_doubled_or_out_of_order(
                 case _:
                     play.say(None if step == "all" else TO_BEA)
         play.end()
-        assert play.recovery.state is Reading.LIVE
+        assert play.recovery.state is RecoveryState.LIVE
 
 
 @more

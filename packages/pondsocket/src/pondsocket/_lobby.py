@@ -98,7 +98,7 @@ class Lobby(TakesEvents):
         self._outgoing: PatternMap[Outgoing] = PatternMap()
         self._leave: Registration[LeaveContext] | None = None
         self.has_outgoing = False
-        self.chained = False
+        self.has_late_outgoing = False
         self.is_attached = False
         # Weak: a channel exists as long as a member or other object refers to it. So there is one
         # object for a name at any time, no code has to decide when it ends, and a join that races
@@ -177,7 +177,7 @@ class Lobby(TakesEvents):
                 raise UsageError(f"{what}: register it before the first member joins.")
             self._outgoing.add(event_pattern, outgoing)
             self.has_outgoing = True
-            self.chained = self.chained or outgoing.is_late
+            self.has_late_outgoing = self.has_late_outgoing or outgoing.is_late
             return function
 
         return register if handler is None else register(handler)

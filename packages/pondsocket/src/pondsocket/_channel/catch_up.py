@@ -14,7 +14,7 @@ from pondsocket._delivery.fanout import offer_each
 from pondsocket._delivery.frame import Batch, Frame
 from pondsocket._delivery.ordered import LateFrame
 from pondsocket._history.channel_history import decoded
-from pondsocket._history.recovery import Reading, ReadingEvent, Recovery
+from pondsocket._history.recovery import Recovery, RecoveryEvent, RecoveryState
 from pondsocket._history.slice import Kept
 
 from .owner import Intercept, Interception
@@ -41,8 +41,12 @@ class Reader(Protocol):
         """Close the connection of a slow consumer."""
         ...
 
-    def end_catch_up(self) -> None:
-        """Note that the catch-up has ended."""
+    def end_catch_up(self, ahead_at: Position | None = None) -> None:
+        """Note that the catch-up has ended.
+
+        Args:
+            ahead_at: The position up to which it has read messages that may leave only now.
+        """
         ...
 
 
@@ -54,9 +58,18 @@ class CatchUp(Generic[R]):
 
     Args:
         interception: Returns the outgoing handlers of an event; None if there are none.
+        is_late: Whether the history may have messages that have not left yet.
     """
 
-    __slots__ = ("_channel_name", "_epoch", "_interception", "_member", "_next", "_recovery")
+    __slots__ = (
+        "_channel_name",
+        "_epoch",
+        "_interception",
+        "_is_late",
+        "_member",
+        "_next",
+        "_recovery",
+    )
 
     def __init__(
         self,
@@ -65,12 +78,15 @@ class CatchUp(Generic[R]):
         epoch: str,
         recovery: Recovery[Frame | LateFrame],
         interception: Callable[[str], Interception[R] | None],
+        *,
+        is_late: bool = False,
     ) -> None:
         self._member = member
         self._channel_name = channel_name
         self._epoch = epoch
         self._recovery = recovery
         self._interception = interception
+        self._is_late = is_late
         # Taken from the history, but there was no room for it yet.
         self._next: Item | None = None
 
@@ -98,10 +114,10 @@ class CatchUp(Generic[R]):
         return copy is None or self._recovery.hold(copy, copy.size)
 
     def read_on(self) -> None:
-        """Pass on as much as there is room for. After the last frame, the member is live."""
+        """Pass on as much as there is room for. After the last frame, the catch-up ends."""
         member, recovery = self._member, self._recovery
-        recovery.advance(ReadingEvent.ROOM)
-        while recovery.state is Reading.BEHIND:
+        recovery.advance(RecoveryEvent.ROOM)
+        while recovery.state is RecoveryState.BEHIND:
             item, self._next = self._next or recovery.take(), None
             if item is None:
                 break
@@ -109,19 +125,15 @@ class CatchUp(Generic[R]):
             # latest value could wait here, and be cut from the history by the next value.
             if not recovery.is_at_top and member.wait_for_room(self.read_on, item.size):
                 self._next = item
-                recovery.advance(ReadingEvent.FULL)
+                recovery.advance(RecoveryEvent.FULL)
             elif not self._pass_on(item):
                 member.overflow()
                 return
-        if recovery.state is Reading.LIVE:
-            member.end_catch_up()
-        elif recovery.state is Reading.OUTRUN:
+        if recovery.state is RecoveryState.LIVE:
+            at = Position(self._epoch, recovery.offset)
+            member.end_catch_up(at if self._is_late else None)
+        elif recovery.state is RecoveryState.OUTRUN:
             member.overflow()  # the history no longer keeps what it still has to read
-
-    def all_left(self) -> None:
-        """Go on if all messages have left now which the member has read before they did."""
-        if not self._recovery.is_early and self._recovery.advance(ReadingEvent.ALL_LEFT):
-            self.read_on()
 
     def _pass_on(self, item: Item) -> bool:
         member = self._member
@@ -141,7 +153,7 @@ class CatchUp(Generic[R]):
             return member.offer_late(intercept.make_late(member))
         copy = intercept.make(member)
         # The handler may have ended the membership.
-        is_over = self._recovery.state is Reading.GONE
+        is_over = self._recovery.state is RecoveryState.GONE
         return copy is None or is_over or member.offer_below(copy)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -42,6 +42,7 @@ from pondsocket._state.roster import Roster
 from pondsocket._state.user import LeaveReason
 
 from .departures import Departure, Departures
+from .late import LateBroadcast
 from .member import Member
 from .owner import ChannelOwner, Interception
 from .publishing import Publishing
@@ -54,8 +55,8 @@ class Channel:
 
     __slots__ = (
         "__weakref__",
-        "_chains",
         "_departures",
+        "_ordered",
         "_refs",
         "batching",
         "channel_history",
@@ -94,7 +95,7 @@ class Channel:
         self._departures: Departures[Channel] = Departures(environment, timers, find_host)
         # By connection, while a member or a pending frame holds one: a client that leaves and joins
         # again at once must be told of the leave before it gets the acknowledgement.
-        self._chains: WeakValueDictionary[str, OrderedDelivery] | None = None
+        self._ordered: WeakValueDictionary[str, OrderedDelivery] | None = None
 
     def __repr__(self) -> str:
         return f"<Channel {self.name} users={self.roster.user_count}>"
@@ -120,8 +121,7 @@ class Channel:
         self, event: str, payload: object, *user_ids: str, history: bool = True
     ) -> None:
         """Send an event to every connection of these users; see `broadcast`."""
-        recipients, audience = self.roster.of_users(user_ids), Audience(user_ids)
-        rest = self.publishing.publish(event, payload, recipients, audience, keep=history)
+        rest = self.publishing.publish(event, payload, Audience(user_ids), keep=history)
         if rest is not None:
             await rest
 
@@ -130,8 +130,7 @@ class Channel:
     ) -> None:
         """Send an event to every member but this user; see `broadcast`."""
         audience = Audience((user_id,), is_exclusion=True)
-        others = self.all_but_user(user_id)
-        rest = self.publishing.publish(event, payload, others, audience, keep=history)
+        rest = self.publishing.publish(event, payload, audience, keep=history)
         if rest is not None:
             await rest
 
@@ -187,7 +186,7 @@ class Channel:
 
     def publish_from(
         self, event: str, payload: object, session: Session, *, keep: bool
-    ) -> Coroutine[Any, Any, None] | None:
+    ) -> LateBroadcast | None:
         """Send an event to every member but this connection; see `Publishing.publish`."""
         sender, user_id = self.roster.get(session.connection_id), session.user_id
         audience = None
@@ -195,9 +194,9 @@ class Channel:
         if keep and self.channel_history is not None and all(each is sender for each in mine):
             # Otherwise the user's other connections here get it, so it is replayed to the user too.
             audience = Audience((user_id,), is_exclusion=True)
-        return self.publishing.publish(event, payload, None, audience, but=sender, keep=keep)
+        return self.publishing.publish(event, payload, audience, but=sender, keep=keep)
 
-    def finish_later(self, rest: Coroutine[Any, Any, None]) -> None:
+    def finish_later(self, rest: LateBroadcast) -> None:
         """Run the rest of a broadcast in a task of its own.
 
         Raises:
@@ -213,13 +212,9 @@ class Channel:
 
         host = _find_host(self.owner.environment, self.roster)
         if host is None:
-            rest.close()
+            rest.give_up()
             raise UsageError("This needs `async with pond`, for a history that answers late.")
         host(finish)
-
-    def all_but_user(self, user_id: str) -> list[ChannelMember]:
-        """Return every membership of other users."""
-        return [member for member in self.roster if member.user_id != user_id]
 
     def admit(
         self, session: Session, assigns: dict[str, Any], *, wants_diffs: bool = False
@@ -238,8 +233,8 @@ class Channel:
         ):
             replaced = departure.member
         ref = None if replaced is None else replaced.ref
-        chain = self._chain_to(session)
-        member = Member(self, session, assigns, chain, ref, wants_diffs=wants_diffs)
+        ordered = self._ordered_to(session)
+        member = Member(self, session, assigns, ordered, ref, wants_diffs=wants_diffs)
         member.is_returning = before is None and replaced is not None
         if self.channel_history is not None and before is None:
             self.channel_history.enter()
@@ -259,25 +254,25 @@ class Channel:
         self._refs.add(ref)
         return ref
 
-    def _chain_to(self, session: Session) -> OrderedDelivery | None:
-        if not self.owner.chained:
+    def _ordered_to(self, session: Session) -> OrderedDelivery | None:
+        if not self.owner.has_late_outgoing:
             return None
-        if self._chains is None:
-            self._chains = WeakValueDictionary()
-        chain = self._chains.get(session.connection_id)
-        if chain is None:
-            chain = self._chains[session.connection_id] = OrderedDelivery(
+        if self._ordered is None:
+            self._ordered = WeakValueDictionary()
+        ordered = self._ordered.get(session.connection_id)
+        if ordered is None:
+            ordered = self._ordered[session.connection_id] = OrderedDelivery(
                 session, session.options.outbox_bytes
             )
-        return chain
+        return ordered
 
     def answer(self, session: Session, frame: Frame) -> None:
         """Send a frame to a client that is not a member, after the frames of a past membership."""
-        chain = None if self._chains is None else self._chains.get(session.connection_id)
-        if chain is None:
+        ordered = None if self._ordered is None else self._ordered.get(session.connection_id)
+        if ordered is None:
             session.send_frame(frame)
         else:
-            self.owner.environment.loop_turn.send(frame, chain)
+            self.owner.environment.loop_turn.send(frame, ordered)
 
     def remove(self, member: ChannelMember, reason: LeaveReason) -> Work | None:
         """End a membership. Return what is left to do after the leave, to be awaited."""

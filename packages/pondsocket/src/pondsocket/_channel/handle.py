@@ -70,39 +70,24 @@ class ChannelHandle:
 
     def broadcast_nowait(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Call `broadcast` from any thread. Errors in the arguments are raised here."""
-        self._publish(event, payload, lambda _channel: None, None, history)
+        self._publish(event, payload, None, history)
 
     def broadcast_to_nowait(
         self, event: str, payload: object, *user_ids: str, history: bool = True
     ) -> None:
         """Call `broadcast_to` from any thread. Errors in the arguments are raised here."""
-        audience = Audience(user_ids)
-        self._publish(
-            event, payload, lambda channel: channel.roster.of_users(user_ids), audience, history
-        )
+        self._publish(event, payload, Audience(user_ids), history)
 
     def broadcast_from_nowait(
         self, event: str, payload: object, user_id: str, *, history: bool = True
     ) -> None:
         """Call `broadcast_from` from any thread. Errors in the arguments are raised here."""
-        audience = Audience((user_id,), is_exclusion=True)
-        self._publish(
-            event, payload, lambda channel: channel.all_but_user(user_id), audience, history
-        )
+        self._publish(event, payload, Audience((user_id,), is_exclusion=True), history)
 
-    def _publish(
-        self,
-        event: str,
-        payload: object,
-        recipients: Callable[[Channel], Any],
-        audience: Audience | None,
-        keep: bool,
-    ) -> None:
+    def _publish(self, event: str, payload: object, audience: Audience | None, keep: bool) -> None:
         def publish(shown: Payload) -> None:
             channel = self._find()
-            rest = channel.publishing.publish(
-                event, shown, recipients(channel), audience, keep=keep
-            )
+            rest = channel.publishing.publish(event, shown, audience, keep=keep)
             if rest is not None:  # the history answers late
                 channel.finish_later(rest)
 

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from pondsocket_common import ClientActions, ClientMessage, Payload, ServerMessage
+from pondsocket_common import ClientActions, ClientMessage, Payload, Position, ServerMessage
 
 from pondsocket._connection.membership import Membership
 from pondsocket._connection.session import Session
@@ -15,13 +15,13 @@ from pondsocket._delivery.batching import ChannelBatching
 from pondsocket._delivery.fanout import Outlet
 from pondsocket._delivery.frame import Batch, Frame
 from pondsocket._delivery.ordered import LateFrame, OrderedDelivery
-from pondsocket._history.emission import Emission
 from pondsocket._history.recovery import Recovery
 from pondsocket._history.slice import HistorySlice
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason, User
 
+from .ahead import Ahead
 from .catch_up import CatchUp
 from .owner import Intercept, Interception, MemberOwner
 
@@ -34,10 +34,14 @@ _NO_PARAMS: Final[Payload] = {}
 
 
 class MemberState(Enum):
-    """The state of a membership."""
+    """The state of a membership.
+
+    AHEAD: it has read messages of the history that have not left yet.
+    """
 
     LIVE = auto()
     CATCHING_UP = auto()
+    AHEAD = auto()
     ENDED = auto()
 
 
@@ -46,14 +50,20 @@ class MemberEvent(Enum):
 
     FALL_BEHIND = auto()
     CATCH_UP = auto()
+    GET_AHEAD = auto()
+    END_LEAD = auto()
     END = auto()
 
 
 MEMBER_STATES: Final = {
     (MemberState.LIVE, MemberEvent.FALL_BEHIND): MemberState.CATCHING_UP,
     (MemberState.CATCHING_UP, MemberEvent.CATCH_UP): MemberState.LIVE,
+    (MemberState.LIVE, MemberEvent.GET_AHEAD): MemberState.AHEAD,
+    (MemberState.CATCHING_UP, MemberEvent.GET_AHEAD): MemberState.AHEAD,
+    (MemberState.AHEAD, MemberEvent.END_LEAD): MemberState.LIVE,
     (MemberState.LIVE, MemberEvent.END): MemberState.ENDED,
     (MemberState.CATCHING_UP, MemberEvent.END): MemberState.ENDED,
+    (MemberState.AHEAD, MemberEvent.END): MemberState.ENDED,
 }
 
 
@@ -82,18 +92,19 @@ class Member(Membership, Generic[C]):
 
     Attributes:
         offer, offer_batch: Those of the sink that it has now: see `_choose_sink`.
+        reading: That sink while it is catching up, or ahead.
     """
 
     __slots__ = (
         "assigns",
-        "catching_up",
-        "chain",
         "channel",
         "connection_id",
         "is_returning",
         "join_params",
         "offer",
         "offer_batch",
+        "ordered",
+        "reading",
         "ref",
         "session",
         "state",
@@ -106,7 +117,7 @@ class Member(Membership, Generic[C]):
         channel: C,
         session: Session,
         assigns: dict[str, Any],
-        chain: OrderedDelivery | None,
+        ordered: OrderedDelivery | None,
         ref: str | None,
         *,
         wants_diffs: bool,
@@ -118,13 +129,13 @@ class Member(Membership, Generic[C]):
         self.assigns = assigns
         self.ref = ref  # what presence names it by; None until it is tracked
         self.wants_diffs = wants_diffs
-        self.chain = chain
+        self.ordered = ordered
         # Whether it replaces a membership whose connection ended a moment ago, and whose leave was
         # held back.
         self.is_returning = False
         # What it joined with, if that may be needed to join again: see `Session.resume`.
         self.join_params = _NO_PARAMS
-        self.catching_up: CatchUp[Member[C]] | None = None
+        self.reading: CatchUp[Member[C]] | Ahead[Member[C]] | None = None
         self.state = MemberState.LIVE
         self.offer: Callable[[Frame], bool]
         self.offer_batch: Callable[[Batch], bool]
@@ -143,8 +154,8 @@ class Member(Membership, Generic[C]):
 
     def _choose_sink(self) -> None:
         # Methods of the sink itself: one of the member would cost a call for each frame.
-        if self.state is MemberState.CATCHING_UP and self.catching_up is not None:
-            self.offer, self.offer_batch = self.catching_up.offer, self.catching_up.offer_batch
+        if self.reading is not None and self.is_current:
+            self.offer, self.offer_batch = self.reading.offer, self.reading.offer_batch
         else:
             below = self._below
             self.offer, self.offer_batch = below.offer, below.offer_batch
@@ -152,38 +163,51 @@ class Member(Membership, Generic[C]):
     @property
     def _below(self) -> OrderedDelivery | Outlet | Session:
         """The sink of a member that has caught up."""
-        if self.chain is not None:
-            return self.chain
+        if self.ordered is not None:
+            return self.ordered
         # Of a former member the session, which drops frames after the end of its connection.
         return self.session.sink if self.is_current else self.session
 
-    def catch_up(
-        self, log: HistorySlice, offset: int, emission: Emission[Any] | None = None
-    ) -> None:
-        """Send what the history has after an offset, and only then new frames."""
-        recovery: Recovery[Frame | LateFrame] = Recovery(log, offset, self.user_id, emission)
-        # The acknowledgement may have been too much for a slow consumer, which is then closed.
-        if (offset < log.top or recovery.is_early) and self.is_current:
+    def catch_up(self, log: HistorySlice, offset: int, *, is_late: bool = False) -> None:
+        """Send what the history has after an offset, and only then new frames.
+
+        Args:
+            is_late: Whether the history may have messages that have not left yet.
+        """
+        if not self.is_current:
+            return  # the acknowledgement was too much for a slow consumer, which is closed
+        if offset < log.top:
             channel = self.channel
             channel.batching.pause()
-            self.catching_up = CatchUp(
-                self, channel.name, log.epoch, recovery, channel.interception
+            recovery: Recovery[Frame | LateFrame] = Recovery(log, offset, self.user_id)
+            reading = CatchUp(
+                self, channel.name, log.epoch, recovery, channel.interception, is_late=is_late
             )
+            self.reading = reading
             self._advance(MemberEvent.FALL_BEHIND)
-            self.catching_up.read_on()
+            reading.read_on()
+        elif is_late:
+            self.reading = Ahead(self, Position(log.epoch, offset))
+            self._advance(MemberEvent.GET_AHEAD)
 
-    def end_catch_up(self) -> None:
-        """Return to live delivery: the member has caught up, or its membership has ended."""
-        if self.catching_up is not None:
-            self.catching_up = None
-            self._advance(MemberEvent.CATCH_UP)
+    def end_catch_up(self, ahead_at: Position | None = None) -> None:
+        """Note that the member has caught up, or that its membership has ended."""
+        if isinstance(self.reading, CatchUp):
+            self.reading = None if ahead_at is None else Ahead(self, ahead_at)
+            self._advance(MemberEvent.CATCH_UP if ahead_at is None else MemberEvent.GET_AHEAD)
             self.channel.batching.unpause()
+
+    def end_lead(self) -> None:
+        """Note that the messages have left which the member had read before they did."""
+        self.reading = None
+        self._advance(MemberEvent.END_LEAD)
 
     def end(self) -> None:
         """End the membership. What it holds back and no history keeps is sent."""
         self._advance(MemberEvent.END)
-        if self.catching_up is not None:
-            self.catching_up.close()  # may end the connection, which is no member by now
+        if isinstance(self.reading, CatchUp):
+            self.reading.close()  # may end the connection, which is no member by now
+        self.reading = None
 
     # --- sending ------------------------------------------------------------------------------
 
@@ -239,8 +263,8 @@ class Member(Membership, Generic[C]):
 
     def offer_copy(self, intercept: Intercept[Member[C]], frame: Frame) -> bool:
         """Accept this member's copy of a frame. False if it is a slow consumer."""
-        if self.catching_up is not None:
-            return self.catching_up.offer_copy(intercept, frame)
+        if self.reading is not None:
+            return self.reading.offer_copy(intercept, frame)
         if intercept.is_late:
             return self.offer_late(intercept.make_late(self))
         copy = intercept.make(self)
@@ -252,11 +276,11 @@ class Member(Membership, Generic[C]):
 
     def offer_late(self, late: LateFrame) -> bool:
         """Accept a frame that is still to be made. False if the member is a slow consumer."""
-        return self.chain is None or self.chain.offer_late(late)
+        return self.ordered is None or self.ordered.offer_late(late)
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """Ask for room, like `Outlet.wait_for_room`."""
-        if self.chain is not None and self.chain.wait_for_room(callback, size):
+        if self.ordered is not None and self.ordered.wait_for_room(callback, size):
             return True
         return self.session.wait_for_room(callback, size)
 

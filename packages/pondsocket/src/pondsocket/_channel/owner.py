@@ -81,7 +81,7 @@ class ChannelOwner(MemberOwner[M_contra], Protocol[C_contra, M_contra]):
     """The lobby that a channel belongs to."""
 
     @property
-    def chained(self) -> bool:
+    def has_late_outgoing(self) -> bool:
         """Whether an outgoing handler may wait, so that every member needs a `OrderedDelivery`."""
         ...
 

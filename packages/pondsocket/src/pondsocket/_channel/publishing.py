@@ -8,11 +8,11 @@ meanwhile, and `Emission` keeps the order of the positions.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Iterable
+import copy
+from collections.abc import Awaitable
 from functools import lru_cache
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
-import anyio
 from pondsocket_common import Payload, Position, dump_json, fresh_id
 
 from pondsocket._delivery.batching import ChannelBatching
@@ -20,29 +20,18 @@ from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.slow_consumers import mark
 from pondsocket._history.channel_history import ChannelHistory
 from pondsocket._history.emission import Emission
-from pondsocket._history.slice import Audience, HistorySlice, Kept
+from pondsocket._history.slice import Audience, Kept, Left
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._state.payloads import as_payload, check_event
 from pondsocket._state.roster import Roster
 
+from .late import Decided, LateBroadcast, Placed
 from .member import Member, MemberChannel
 from .owner import ChannelOwner, Intercept, Interception
 
 C = TypeVar("C", bound=MemberChannel)
 
 _check_event: Final = lru_cache(maxsize=1_024)(check_event)
-
-
-class _Decided(NamedTuple):
-    """A broadcast that waits for its position."""
-
-    event: str
-    request_id: str
-    shown: Payload
-    payload: bytes
-    audience: Audience | None
-    but: Member[Any] | None
-    interception: Interception[Any] | None
 
 
 class Publishing(Generic[C]):
@@ -52,7 +41,15 @@ class Publishing(Generic[C]):
         history: None if the channel keeps none.
     """
 
-    __slots__ = ("_batching", "_history", "_name", "_owner", "_presence", "_roster")
+    __slots__ = (
+        "_batching",
+        "_history",
+        "_is_emitting",
+        "_name",
+        "_owner",
+        "_presence",
+        "_roster",
+    )
 
     def __init__(
         self,
@@ -69,23 +66,23 @@ class Publishing(Generic[C]):
         self._batching = batching
         self._presence = presence
         self._history = history
+        self._is_emitting = False
 
     def publish(
         self,
         event: str,
         payload: object,
-        members: Iterable[Member[C]] | None = None,
         audience: Audience | None = None,
         *,
         but: Member[C] | None = None,
         keep: bool = True,
-    ) -> Coroutine[Any, Any, None] | None:
+    ) -> LateBroadcast | None:
         """Encode a broadcast once, keep it if there is a history, and deliver it.
 
         Args:
-            members: Those that get it; None: all.
             audience: The users that it is for; None: all.
-            but: If all get it, the one member that does not.
+            but: The one member that does not get it. All others do, and the audience is for those
+                who read it later.
 
         Returns:
             None if that is done. Otherwise the rest, to be awaited: the history answers late.
@@ -104,36 +101,51 @@ class Publishing(Generic[C]):
         interception = owner.interception(event) if owner.has_outgoing else None
         # Before it has a position: a member may be too slow for what waits, and a hook that is told
         # of that may broadcast in this channel, too.
-        self._batching.settle(is_for_all=members is None and interception is None)
+        is_for_all = interception is None and (audience is None or but is not None)
+        self._batching.settle(is_for_all=is_for_all)
         request_id = fresh_id()
         history = self._history
         position = None
         if history is not None and keep:
-            if history.emission is not None:
-                history.emission.check_room()
+            emission = history.emission
+            if emission is not None:
+                emission.check_room()
             log = history.open() if history.log is None else history.log
             found = log.append(event, request_id, encoded, history.clock(), audience)
-            if not isinstance(found, Position):
-                decided = _Decided(event, request_id, shown, encoded, audience, but, interception)
-                return self._emit_late(found, decided, history)
+            if emission is not None or not isinstance(found, Position):
+                if interception is not None:  # the caller may change it before it is shown
+                    shown = copy.deepcopy(shown)
+                connection = None if but is None else but.connection_id
+                decided = Decided(
+                    event, request_id, shown, encoded, audience, connection, interception
+                )
+                return self._emit_in_order(found, decided, history)
             position = found
             if history.recordings is not None:
-                history.record(Kept(position.offset, event, request_id, encoded), audience)
+                kept = Kept(position.offset, event, request_id, encoded)
+                history.record(Left(position.epoch, kept, audience))
         frame = Frame.broadcast(self._name, event, request_id, encoded, position)
-        self._emit(frame, shown, members, but, interception)
+        self._emit(frame, shown, audience, but, interception)
         return None
 
     def _emit(
         self,
         frame: Frame,
         shown: Payload,
-        members: Iterable[Member[C]] | None,
+        audience: Audience | None,
         but: Member[C] | None,
         interception: Interception[Member[C]] | None,
     ) -> None:
         policy = self._owner.slow_consumers
         if policy != "close":
             mark(frame, policy, self._name, frame.message.event, shown)
+        members: list[Member[C]] | None = None
+        if audience is not None and but is None:
+            users = audience.users
+            if audience.is_exclusion:
+                members = [each for each in self._roster if each.user_id not in users]
+            else:
+                members = self._roster.of_users(users)
         if interception is not None:
             self._emit_copies(frame, interception.bind(shown, frame), members, but)
         elif members is None:
@@ -146,61 +158,59 @@ class Publishing(Generic[C]):
         self,
         frame: Frame,
         intercept: Intercept[Member[C]],
-        members: Iterable[Member[C]] | None,
+        members: list[Member[C]] | None,
         but: Member[C] | None,
     ) -> None:
         everyone = self._roster if members is None else members
         chosen = [each for each in everyone if each is not but]
         self._batching.deliver_copies(lambda each: each.offer_copy(intercept, frame), chosen)
 
-    async def _emit_late(
-        self, pending: Awaitable[Position], decided: _Decided, history: ChannelHistory
-    ) -> None:
-        if history.emission is None:
-            history.emission = Emission()
-        emission: Emission[tuple[Position, _Decided]] = history.emission
-        emission.begin()
+    # --- while the store answers late ---------------------------------------------------------
+
+    def _emit_in_order(
+        self, found: Position | Awaitable[Position], decided: Decided, history: ChannelHistory
+    ) -> LateBroadcast | None:
+        """Emit a broadcast when those before it have left."""
+        emission: Emission[Placed] | None = history.emission
+        if emission is None:
+            emission = history.emission = Emission()
+        # In the step in which the append has begun: all that are under way count.
+        ticket = emission.begin()
+
+        def answer(position: Position) -> None:
+            emission.answer(ticket, position, Placed(position, decided))
+            self._emit_ready(emission, history)
+
+        def fail() -> None:
+            emission.fail(ticket)
+            self._emit_ready(emission, history)
+
+        if not isinstance(found, Position):
+            return LateBroadcast(found, answer, fail)
+        answer(found)
+        return None
+
+    def _emit_ready(self, emission: Emission[Placed], history: ChannelHistory) -> None:
+        if self._is_emitting:
+            return  # what one emits calls the application, which broadcasts: it leaves afterwards
+        self._is_emitting = True
         try:
-            # Shielded: it may be kept already, and then the other members must get it.
-            with anyio.CancelScope(shield=True):
-                position = await pending
-        except BaseException:
-            self._emit_all(emission.fail(), history)
-            raise
-        self._emit_all(emission.answer(position, (position, decided)), history)
+            while (placed := emission.take()) is not None:
+                self._emit_placed(placed, history)
+        finally:
+            self._is_emitting = False
 
-    def _emit_all(
-        self, leaving: Iterable[tuple[Position, _Decided]], history: ChannelHistory
-    ) -> None:
-        for position, (event, request_id, shown, payload, audience, but, interception) in leaving:
-            history.record(Kept(position.offset, event, request_id, payload), audience)
-            frame = Frame.broadcast(self._name, event, request_id, payload, position)
-            members = None
-            if audience is not None and but is None:  # those of now, not of when it was decided
-                members = [each for each in self._roster if audience.includes(each.user_id)]
-            self._emit(frame, shown, members, but, interception)
-        for member in list(self._roster):
-            if member.catching_up is not None:
-                member.catching_up.all_left()
-
-
-async def read_late(
-    history: ChannelHistory,
-    pending: Awaitable[HistorySlice],
-    since: Position | None,
-    latest: int | None,
-) -> HistorySlice:
-    """Await what a member may recover, and add what has left meanwhile.
-
-    Args:
-        pending: What `history.read(since, latest)` has returned.
-    """
-    while True:
-        with history.recording() as recorded:
-            found = await pending
-        if found.extend(recorded):
-            return found
-        again = history.read(since, latest)  # one between is missing: an append may have failed
-        if isinstance(again, HistorySlice):
-            return again
-        pending = again
+    def _emit_placed(self, placed: Placed, history: ChannelHistory) -> None:
+        position, (event, request_id, shown, payload, audience, connection, interception) = placed
+        # What was sent while the append was under way goes before it.
+        if self._presence.log:
+            self._presence.flush()
+        # The members of now, not of when it was decided: they expect it at this position.
+        but = None if connection is None else self._roster.get(connection)
+        is_for_all = interception is None and (audience is None or but is not None)
+        self._batching.settle(is_for_all=is_for_all)
+        if history.recordings is not None:
+            kept = Kept(position.offset, event, request_id, payload)
+            history.record(Left(position.epoch, kept, audience))
+        frame = Frame.broadcast(self._name, event, request_id, payload, position)
+        self._emit(frame, shown, audience, but, interception)

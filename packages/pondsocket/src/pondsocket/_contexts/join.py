@@ -18,8 +18,8 @@ from pondsocket_common import (
 )
 
 from pondsocket._channel.channel import Channel, ChannelMember
+from pondsocket._channel.late import read_late
 from pondsocket._channel.member import Member
-from pondsocket._channel.publishing import read_late
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
@@ -190,7 +190,8 @@ class JoinContext(ChannelContext):
             # Its presence has not changed, so no change will bring it the list.
             channel.presence.show_again(member, member.user_id)
         if position is not None and found is not None and channel_history is not None:
-            member.catch_up(found, position.offset, channel_history.emission)
+            is_late = channel_history.emission is not None
+            member.catch_up(found, position.offset, is_late=is_late)
         _log.info(
             "joined (channel=%r user=%r request=%r)",
             channel.name,

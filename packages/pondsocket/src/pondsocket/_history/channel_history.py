@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 from pondsocket_common import Payload, Position, ServerActions, ServerMessage, load_json
 
@@ -10,11 +10,8 @@ from pondsocket._errors import UsageError
 
 from .emission import Emission
 from .recovery import Splice, Verdict, splice
-from .slice import Audience, HistorySlice, Kept
+from .slice import HistorySlice, Kept, Left
 from .store import ChannelLog, HistoryStore
-
-Recorded: TypeAlias = list[tuple[Kept, Audience | None]]
-"""Messages that have left, in order."""
 
 
 class ChannelHistory:
@@ -24,7 +21,7 @@ class ChannelHistory:
         clock: Returns seconds, from any start.
 
     Attributes:
-        emission: The broadcasts that wait for their positions; None until one has to.
+        emission: The broadcasts that wait for their positions; None until the store answers late.
         recordings: What has left since each slice that is being read was asked for; None: none is.
     """
 
@@ -38,7 +35,7 @@ class ChannelHistory:
         self.log: ChannelLog | None = None
         self._members = 0
         self.emission: Emission[Any] | None = None
-        self.recordings: list[Recorded] | None = None
+        self.recordings: list[list[Left]] | None = None
 
     def open(self) -> ChannelLog:
         """Return the log; start a new one if there is none."""
@@ -100,9 +97,9 @@ class ChannelHistory:
     # --- while a store answers late ---------------------------------------------------------
 
     @contextmanager
-    def recording(self) -> Iterator[Recorded]:
+    def recording(self) -> Iterator[list[Left]]:
         """Record the messages that leave while a slice is read."""
-        recorded: Recorded = []
+        recorded: list[Left] = []
         self.recordings = [*(self.recordings or ()), recorded]
         try:
             yield recorded
@@ -110,10 +107,10 @@ class ChannelHistory:
             # By identity: another may be equal.
             self.recordings = [each for each in self.recordings if each is not recorded] or None
 
-    def record(self, kept: Kept, audience: Audience | None) -> None:
+    def record(self, left: Left) -> None:
         """Record a message that leaves now."""
         for recorded in self.recordings or ():
-            recorded.append((kept, audience))
+            recorded.append(left)
 
     # --- for the application ------------------------------------------------------------------
 

@@ -1,10 +1,12 @@
 """The order in which broadcasts leave whose positions come late, or out of turn. Pure.
 
-A broadcast may leave when those before it have left. An answer that comes early is held. If an
-append fails, its position may be missing: what is held leaves as soon as no append is under way
-that could still bring it.
+They leave in the order of their positions. An answer that comes early is held until no append is
+under way that may bring a lower position. Those are the appends that were under way when it came:
+one that begins later gets a higher position. If the position before it has just left, there are
+none at all. So an append that fails holds the others no longer than it takes.
 """
 
+from collections import deque
 from typing import Final, Generic, TypeVar
 
 from pondsocket_common import Position
@@ -18,19 +20,19 @@ MOST_UNDER_WAY: Final = 64
 
 
 class Emission(Generic[T]):
-    """The broadcasts of one channel that wait for their positions, or for those before them.
+    """The broadcasts of one channel that wait for their positions, or for those before them."""
 
-    Attributes:
-        offset: The offset of the latest that has left; None: none has left in this epoch.
-    """
-
-    __slots__ = ("_epoch", "_held", "_under_way", "offset")
+    __slots__ = ("_epoch", "_held", "_left", "_next_ticket", "_ready", "_under_way")
 
     def __init__(self) -> None:
-        self.offset: int | None = None
         self._epoch: str | None = None
-        self._under_way = 0
-        self._held: dict[int, T] = {}
+        self._left = 0  # the offset of the latest that may leave; the first of an epoch is 1
+        self._next_ticket = 0
+        # The tickets of the appends that are under way, in the order in which they began.
+        self._under_way: dict[int, None] = {}
+        # By offset: what has its position, and the first ticket that was not given out then.
+        self._held: dict[int, tuple[int, T]] = {}
+        self._ready: deque[T] = deque()
 
     def check_room(self) -> None:
         """Refuse one append more if there are too many.
@@ -38,45 +40,45 @@ class Emission(Generic[T]):
         Raises:
             PondError: 503.
         """
-        if self._under_way + len(self._held) >= MOST_UNDER_WAY:
+        if len(self._under_way) + len(self._held) >= MOST_UNDER_WAY:
             raise PondError("The history of this channel answers too slowly.", 503)
 
-    def begin(self) -> None:
-        """Count one append that is under way."""
-        self._under_way += 1
+    def begin(self) -> int:
+        """Note that an append is under way. Return its ticket."""
+        ticket = self._next_ticket
+        self._next_ticket += 1
+        self._under_way[ticket] = None
+        return ticket
 
-    def answer(self, position: Position, item: T) -> list[T]:
-        """Note an append's position. Return what may leave now, in order."""
-        self._under_way -= 1
-        leaving: list[T] = []
+    def answer(self, ticket: int, position: Position, item: T) -> None:
+        """Note an append's position, and what is to leave at it."""
+        del self._under_way[ticket]
         if position.epoch != self._epoch:  # what is held is of an epoch that is over
-            leaving = self._take_all()
-            self._epoch, self.offset = position.epoch, None
-        self._held[position.offset] = item
-        return leaving + self._ready()
+            self._release(max(self._held, default=0))
+            self._epoch, self._left = position.epoch, 0
+        self._held[position.offset] = (self._next_ticket, item)
+        self._settle()
 
-    def fail(self) -> list[T]:
-        """Note that an append has failed. Return what may leave now, in order."""
-        self._under_way -= 1
-        return self._ready()
+    def fail(self, ticket: int) -> None:
+        """Note that an append has failed."""
+        del self._under_way[ticket]
+        self._settle()
 
-    def may_bring(self, offset: int) -> bool:
-        """Return whether a broadcast with this offset, or a lower one, may still leave."""
-        is_waiting = self._under_way > 0 or bool(self._held)
-        return is_waiting and (self.offset is None or self.offset < offset)
+    def take(self) -> T | None:
+        """Return the next that may leave; None if there is none."""
+        return self._ready.popleft() if self._ready else None
 
-    def _ready(self) -> list[T]:
-        if not self._under_way:
-            return self._take_all()
-        leaving: list[T] = []
-        while self.offset is not None and self.offset + 1 in self._held:
-            self.offset += 1
-            leaving.append(self._held.pop(self.offset))
-        return leaving
+    def _settle(self) -> None:
+        oldest = next(iter(self._under_way), self._next_ticket)
+        certain = [offset for offset, (ticket, _) in self._held.items() if ticket <= oldest]
+        if certain:
+            self._release(max(certain))
+        while self._left + 1 in self._held:
+            self._release(self._left + 1)
 
-    def _take_all(self) -> list[T]:
-        leaving = [self._held[offset] for offset in sorted(self._held)]
-        if self._held:
-            self.offset = max(self._held)
-        self._held = {}
-        return leaving
+    def _release(self, top: int) -> None:
+        """Let all leave that are held up to an offset."""
+        for offset in sorted(self._held):
+            if offset <= top:
+                self._ready.append(self._held.pop(offset)[1])
+                self._left = offset

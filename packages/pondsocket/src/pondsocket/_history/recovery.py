@@ -9,11 +9,10 @@ being live again are one step without an await, so no other task runs in between
 
 from collections import deque
 from enum import Enum, auto
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from pondsocket_common import Position
 
-from .emission import Emission
 from .slice import HistorySlice, Kept
 
 T = TypeVar("T")
@@ -103,42 +102,33 @@ def _judge(
     return Verdict.RECOVERED
 
 
-class Reading(Enum):
-    """The state of a member's catch-up.
-
-    EARLY: it has read messages which have not left yet, and must not get them again when they do.
-    """
+class RecoveryState(Enum):
+    """The state of a member's catch-up."""
 
     BEHIND = auto()
     STALLED = auto()
-    EARLY = auto()
     LIVE = auto()
     OUTRUN = auto()
     GONE = auto()
 
 
-class ReadingEvent(Enum):
+class RecoveryEvent(Enum):
     """What can happen to a catch-up."""
 
     FULL = auto()
     ROOM = auto()
-    NOT_LEFT = auto()
-    ALL_LEFT = auto()
     CAUGHT_UP = auto()
     TRIMMED = auto()
     LEFT = auto()
 
 
-READINGS: Final = {
-    (Reading.BEHIND, ReadingEvent.FULL): Reading.STALLED,
-    (Reading.STALLED, ReadingEvent.ROOM): Reading.BEHIND,
-    (Reading.BEHIND, ReadingEvent.NOT_LEFT): Reading.EARLY,
-    (Reading.EARLY, ReadingEvent.ALL_LEFT): Reading.BEHIND,
-    (Reading.BEHIND, ReadingEvent.CAUGHT_UP): Reading.LIVE,
-    (Reading.BEHIND, ReadingEvent.TRIMMED): Reading.OUTRUN,
-    (Reading.BEHIND, ReadingEvent.LEFT): Reading.GONE,
-    (Reading.STALLED, ReadingEvent.LEFT): Reading.GONE,
-    (Reading.EARLY, ReadingEvent.LEFT): Reading.GONE,
+RECOVERY_STATES: Final = {
+    (RecoveryState.BEHIND, RecoveryEvent.FULL): RecoveryState.STALLED,
+    (RecoveryState.STALLED, RecoveryEvent.ROOM): RecoveryState.BEHIND,
+    (RecoveryState.BEHIND, RecoveryEvent.CAUGHT_UP): RecoveryState.LIVE,
+    (RecoveryState.BEHIND, RecoveryEvent.TRIMMED): RecoveryState.OUTRUN,
+    (RecoveryState.BEHIND, RecoveryEvent.LEFT): RecoveryState.GONE,
+    (RecoveryState.STALLED, RecoveryEvent.LEFT): RecoveryState.GONE,
 }
 
 
@@ -149,11 +139,9 @@ class Recovery(Generic[T]):
         log: The history as it goes on, or what was read of it.
         offset: The offset of the last message that the member has.
         user_id: The member's user, who does not get messages that were for others only.
-        emission: The broadcasts that wait for their positions; None: there are none.
     """
 
     __slots__ = (
-        "_emission",
         "_held",
         "_held_bytes",
         "_log",
@@ -168,37 +156,30 @@ class Recovery(Generic[T]):
         log: HistorySlice,
         offset: int,
         user_id: str,
-        emission: Emission[Any] | None = None,
         *,
         max_held: int = MAX_HELD,
     ) -> None:
         self._log = log
-        self._emission = emission
         self._user_id = user_id
         self._max_held = max_held
         # Each item with the offset that was the latest when it came, and its size.
         self._held: deque[tuple[int, T, int]] = deque()
         self._held_bytes = 0
         self.offset = offset
-        self.state = Reading.BEHIND
+        self.state = RecoveryState.BEHIND
 
     @property
     def is_at_top(self) -> bool:
         """Whether nothing comes after the last item taken."""
         return self.offset == self._log.top and not self._held
 
-    @property
-    def is_early(self) -> bool:
-        """Whether a message that was read may leave yet."""
-        return self._emission is not None and self._emission.may_bring(self._log.top)
-
     def reads(self, position: Position) -> bool:
         """Return whether the message at a position is read from the history."""
         return position.offset <= self._log.top and position.epoch == self._log.epoch
 
-    def advance(self, event: ReadingEvent) -> bool:
+    def advance(self, event: RecoveryEvent) -> bool:
         """Change the state by an event. False if the event changes nothing."""
-        following = READINGS.get((self.state, event))
+        following = RECOVERY_STATES.get((self.state, event))
         if following is None:
             return False
         self.state = following
@@ -216,10 +197,10 @@ class Recovery(Generic[T]):
 
     def take(self) -> Kept | T | None:
         """Return the next item. None if there is none; `state` says why."""
-        if self.state is not Reading.BEHIND:
+        if self.state is not RecoveryState.BEHIND:
             return None
         if self.offset + 1 < self._log.first:
-            self.advance(ReadingEvent.TRIMMED)
+            self.advance(RecoveryEvent.TRIMMED)
             return None
         kept = self._log.next_after(self.offset, self._user_id)
         if self._held and (kept is None or self._held[0][0] < kept.offset):
@@ -228,14 +209,14 @@ class Recovery(Generic[T]):
             return item
         if kept is None:
             self.offset = self._log.top
-            self.advance(ReadingEvent.NOT_LEFT if self.is_early else ReadingEvent.CAUGHT_UP)
+            self.advance(RecoveryEvent.CAUGHT_UP)
             return None
         self.offset = kept.offset
         return kept
 
     def leave(self) -> list[T]:
         """End before the member has caught up. Return what is held, in order."""
-        self.advance(ReadingEvent.LEFT)
+        self.advance(RecoveryEvent.LEFT)
         held = [item for _, item, _ in self._held]
         self._held.clear()
         return held

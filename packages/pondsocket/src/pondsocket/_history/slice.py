@@ -46,6 +46,14 @@ class Kept(NamedTuple):
         return len(self.payload) + len(self.request_id)
 
 
+class Left(NamedTuple):
+    """A message that has left: it was sent to the members."""
+
+    epoch: str
+    kept: Kept
+    audience: Audience | None
+
+
 class HistorySlice:
     """The messages of one epoch that are known, up to the latest: what a member recovers from.
 
@@ -95,10 +103,10 @@ class HistorySlice:
             self._audiences[top] = audience
         return len(request_id) + len(payload)
 
-    def extend(self, later: Iterable[tuple[Kept, Audience | None]]) -> bool:
+    def extend(self, later: Iterable[Left]) -> bool:
         """Add messages that have left since the slice was read. False if one between is missing."""
-        for kept, audience in later:
-            if kept.offset > self.top + 1:
+        for epoch, kept, audience in later:
+            if epoch != self.epoch or kept.offset > self.top + 1:
                 return False
             if kept.offset == self.top + 1:
                 self.add(kept.event, kept.request_id, kept.payload, audience)

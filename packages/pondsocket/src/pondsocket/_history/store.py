@@ -26,6 +26,10 @@ class ChannelLog(Protocol):
     ) -> Position | Awaitable[Position]:
         """Keep a message. Return its position, which is above those of all earlier messages.
 
+        Earlier are those whose position was known before this call. Of calls that are under way at
+        the same time, any may come first. The first message of an epoch has the offset 1. An answer
+        that takes too long counts as a failure; the message may be kept then, but is not sent.
+
         Args:
             payload: As JSON.
             audience: The users that it is for; None: all.
@@ -39,7 +43,7 @@ class ChannelLog(Protocol):
 
         More may be returned. If those after the position are not all kept any more, the slice
         begins with a later one, or has another epoch. Its top is that of the history at a time
-        after the call.
+        after the call. A slice that comes late is the caller's own, which adds to it.
         """
         ...
 
