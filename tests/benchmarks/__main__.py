@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.benchmarks._client import BenchmarkFailed
-from tests.benchmarks._contenders import CARRIERS, CONTENDERS, Contender, ContenderMissing
+from tests.benchmarks._contenders import (
+    CARRIERS,
+    CONTENDERS,
+    Contender,
+    ContenderMissing,
+    of_checkout,
+)
 from tests.benchmarks._environments import Python
 from tests.benchmarks._figures import Result, result_of, rounded
 from tests.benchmarks._machine import machine
@@ -44,6 +50,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="CONTENDER")
     parser.add_argument("--scenarios", nargs="+", metavar="PREFIX", help="such as `fan-out open`")
     parser.add_argument("--rounds", type=int, help=f"{ROUNDS}, or {QUICK_ROUNDS} with --quick")
+    parser.add_argument(
+        "--checkout", nargs="+", type=Path, default=[], metavar="FOLDER",
+        help="measure other checkouts of this project beside it, in the same rounds",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the page there")
     parser.add_argument("--render", action="store_true", help="write the page of an earlier run")
     parser.add_argument("--list", action="store_true", help="list the scenarios, and exit")
@@ -57,6 +67,22 @@ def scenarios(chosen: argparse.Namespace) -> list[Scenario]:
     """Return the scenarios that the command line asks for."""
     prefixes = tuple(chosen.scenarios or ("",))
     return [own for own in (quick() if chosen.quick else whole()) if own.key.startswith(prefixes)]
+
+
+def checkouts(folders: Iterable[Path], wanted: set[str]) -> dict[str, list[str]]:
+    """Add this project's contenders, as other checkouts have them, to those that are wanted.
+
+    Returns:
+        The keys of those of other checkouts, by the key of this project's own.
+    """
+    others: dict[str, list[str]] = {}
+    for number, folder in enumerate(folders, 1):
+        for own in [CONTENDERS[key] for key in wanted if key.partition("-")[0] == "ours"]:
+            other = of_checkout(own, folder.resolve(), number)
+            CONTENDERS[other.key] = other
+            others.setdefault(own.key, []).append(other.key)
+    wanted.update(key for keys in others.values() for key in keys)
+    return others
 
 
 def prepared(keys: Iterable[str], missing: list[str]) -> dict[str, Contender]:
@@ -80,9 +106,18 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     if chosen.only is not None:
         wanted &= set(chosen.only)
     missing: list[str] = []
+    others = checkouts(chosen.checkout, wanted)
     ready = prepared((key for key in CONTENDERS if key in wanted), missing)
     rounds = chosen.rounds or (QUICK_ROUNDS if chosen.quick else ROUNDS)
-    playing = {own.key: [ready[k] for k in own.contenders if k in ready] for own in planned}
+    playing = {
+        own.key: [
+            ready[each]
+            for key in own.contenders
+            for each in (key, *others.get(key, ()))
+            if each in ready
+        ]
+        for own in planned
+    }
     planned = [own for own in planned if playing[own.key]]
     seconds = sum(estimate(own, len(playing[own.key]), rounds) for own in planned)
     where = machine(*CARRIERS, "orjson")

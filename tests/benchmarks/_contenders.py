@@ -1,7 +1,7 @@
 """The servers that are measured, their commands and their environments."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib import import_module
 from importlib.metadata import version
@@ -12,10 +12,10 @@ from tests.benchmarks._dialects import Dialect, SocketIO
 from tests.benchmarks._environments import (
     CARRIERS as CARRIERS,
 )
+from tests.benchmarks._environments import Checkout, Environment, Node, Own, Python
 from tests.benchmarks._environments import (
     ContenderMissing as ContenderMissing,
 )
-from tests.benchmarks._environments import Environment, Node, Own, Python
 from tests.servers import ALWAYS, BIND, ROOT, Server, ServerName
 
 PEER: Final = "0.0.6"
@@ -277,5 +277,19 @@ _OTHER_SERVERS: Final[dict[ServerName, tuple[str, ...]]] = {
     "hypercorn": _HYPERCORN,
     "granian": _GRANIAN,
 }
+
+
+def of_checkout(contender: Contender, folder: Path, number: int) -> Contender:
+    """Return one of this project's contenders as another checkout has it, the `number`th given."""
+    return replace(
+        contender,
+        key=f"{contender.key}@{number}",
+        label=f"{contender.label}, of checkout {number}",
+        environment=Checkout(folder),
+        folder=folder,
+        needs=None,
+    )
+
+
 # In the order of a report.
 CONTENDERS: Final = {contender.key: contender for contender in (*_floors(), *_ours(), *_peers())}

@@ -70,6 +70,36 @@ class Own:
 
 
 @dataclass(frozen=True)
+class Checkout:
+    """The environment of another checkout of this project, made there by `uv sync`."""
+
+    folder: Path
+
+    @property
+    def program(self) -> Path:
+        """Its interpreter."""
+        return self.folder / ".venv" / "bin" / "python"
+
+    def missing(self) -> str | None:
+        """Return why it cannot run; None if it can."""
+        return None if self.program.exists() else f"there is no {self.program}: run `uv sync` there"
+
+    def prepare(self) -> None:
+        """Check that it is there.
+
+        Raises:
+            ContenderMissing: It is not.
+        """
+        if (why := self.missing()) is not None:
+            raise ContenderMissing(why)
+
+    def versions(self, *names: str) -> dict[str, str]:
+        """Return the versions of these packages in it."""
+        told: dict[str, str] = json.loads(_run([str(self.program), "-c", _TELL, *names], _MAKE))
+        return told
+
+
+@dataclass(frozen=True)
 class Python:
     """A Python environment: the same interpreter, the same `CARRIERS`, and a contender's packages.
 
