@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from pondsocket.adapter import Batch, BoundedQueue, Frame, Session
 from pondsocket_common import (
@@ -112,8 +112,8 @@ class SSEStream(Connection):
             mark = self._positions.mark(frame)
             if mark is None:
                 return self._offer_own(frame)
-        # The mark that streams have in common which share the message, and the message.
-        form = cast(tuple[bytes | None, dict[str, object]] | None, frame.stream_form)
+        # The message, and the mark that all streams have which share it.
+        form: Any = frame.stream_form
         if form is None or form[0] != mark:
             block = b""
             if frame.position is not None:

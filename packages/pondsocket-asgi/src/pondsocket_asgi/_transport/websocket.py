@@ -179,7 +179,8 @@ class ASGIWebSocketTransport(Connection):
         writer.writes += 1
         message = frame.websocket_form
         if message is None:
-            message = frame.websocket_form = {"type": "websocket.send", "text": frame.text}
+            text = (frame.encoded or frame.encode()).decode()
+            message = frame.websocket_form = {"type": "websocket.send", "text": text}
         # As `Writer.begin`, without the call.
         work = writer.send(message)
         try:

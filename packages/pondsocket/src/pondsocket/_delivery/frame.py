@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
-from typing import Final
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Final
 
 from pondsocket_common import (
     POND,
@@ -36,6 +36,7 @@ class Frame:
 
     Attributes:
         codec: The wire format.
+        encoded: The message in this format, as UTF-8; None until `encode`.
         size: In bytes; of a broadcast, which is encoded on demand, about.
         channel: The channel of `position`; also the channel that `droppable` refers to.
         position: The reader's position in the channel's history after this frame.
@@ -49,15 +50,12 @@ class Frame:
     # Attributes that are read for each recipient are not properties, which would cost a call
     # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and adapter").
     __slots__ = (
-        "_encoded",
-        "_other_formats",
-        "_sse",
-        "_sse_unnamed",
-        "_text",
+        "_forms",
         "channel",
         "codec",
         "conflate_key",
         "droppable",
+        "encoded",
         "message",
         "position",
         "size",
@@ -79,11 +77,10 @@ class Frame:
         self.wire: bytes | None = None
         self.websocket_form: object = None
         self.stream_form: object = None
-        self._encoded = encoded
-        self._text: str | None = None
-        self._sse: bytes | None = None
-        self._sse_unnamed: bytes | None = None
-        self._other_formats: dict[Codec, Frame | None] | None = None
+        self.encoded = encoded
+        # The forms that few frames need, by the names of their properties; and the same frame in
+        # other formats, by their codecs.
+        self._forms: dict[object, Any] | None = None
 
     @classmethod
     def of(cls, message: ServerMessage, codec: Codec = POND) -> Frame:
@@ -128,12 +125,13 @@ class Frame:
         """
         if codec is self.codec:
             return self
-        others = self._other_formats
-        if others is None:
-            others = self._other_formats = {}
-        if codec not in others:
-            others[codec] = self._encode_in(codec)
-        return others[codec]
+        forms = self._forms
+        if forms is None:
+            forms = self._forms = {}
+        if codec not in forms:
+            forms[codec] = self._encode_in(codec)
+        found: Frame | None = forms[codec]
+        return found
 
     def _encode_in(self, codec: Codec) -> Frame | None:
         try:
@@ -153,39 +151,43 @@ class Frame:
         self.position = original.position
         return self
 
-    @property
-    def encoded(self) -> bytes:
-        """The message in this format, as UTF-8."""
-        if self._encoded is None:
-            self._encoded = self.codec.encode(self.message)
-        return self._encoded
+    def encode(self) -> bytes:
+        """Build and return `encoded`."""
+        encoded = self.encoded
+        if encoded is None:
+            encoded = self.encoded = self.codec.encode(self.message)
+        return encoded
 
     def make_wire(self) -> bytes:
         """Build and return `wire`."""
-        self.wire = wire = websocket_frame(self.encoded)
+        self.wire = wire = websocket_frame(self.encoded or self.encode())
         return wire
 
     @property
     def text(self) -> str:
         """The payload of a WebSocket text frame."""
-        if self._text is None:
-            encoded = self._encoded  # as `encoded`, without a second call
-            self._text = (self.encoded if encoded is None else encoded).decode()
-        return self._text
+        found: str = self._form("text", bytes.decode)
+        return found
 
     @property
     def sse(self) -> bytes:
         """The block of an event stream, with the event's name."""
-        if self._sse is None:
-            self._sse = sse_frame(self.encoded, self.message.event)
-        return self._sse
+        found: bytes = self._form("sse", sse_frame, self.message.event)
+        return found
 
     @property
     def sse_unnamed(self) -> bytes:
         """The block without the event's name, for readers of unnamed events only."""
-        if self._sse_unnamed is None:
-            self._sse_unnamed = sse_frame(self.encoded)
-        return self._sse_unnamed
+        found: bytes = self._form("sse_unnamed", sse_frame)
+        return found
+
+    def _form(self, name: str, make: Callable[..., object], *arguments: object) -> Any:
+        forms = self._forms
+        if forms is None:
+            forms = self._forms = {}
+        if name not in forms:
+            forms[name] = make(self.encode(), *arguments)
+        return forms[name]
 
 
 class Batch:
