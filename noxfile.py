@@ -114,6 +114,12 @@ def proxies(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Run the programs that show faults which users meet elsewhere (some: `-- NAME NAME`)."""
+    python(session, "-m", "tests.faults")
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Send 100,000 hostile inputs (other inputs: `FUZZ_SEED=random`; more: `FUZZ_SCALE=10`)."""
     python(session, "-m", "pytest", "-m", "fuzz", "tests/fuzz")
