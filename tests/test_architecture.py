@@ -26,7 +26,7 @@ PURE: Final = (
 JSON: Final = ("pondsocket_common._codec", "pondsocket_asgi.testing")
 ASYNCIO: Final = ("pondsocket_asgi.fastlane", "pondsocket_asgi._fastlane")
 # Order has one owner: what is offered goes before all that waits. All others call `send`.
-OFFERS: Final = ("offer", "offer_batch", "offer_copy", "offer_late")
+OFFERS: Final = ("offer", "offer_batch", "offer_copy", "offer_pending")
 OFFERING: Final = {
     "pondsocket._delivery.batching": "the owner of what waits",
     "pondsocket._delivery.fanout": "its loops",

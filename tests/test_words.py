@@ -10,11 +10,11 @@ from tests.servers import ROOT
 UNNAMED: Final = {"somebody", "nobody", "anybody", "everybody", "whoever", "whom"}
 # Names that the code once had for what the field calls an adapter or a transport, admission,
 # catch-up, history, batching, a slow consumer, a queue, inbound messages and their limits, leave
-# work, a refusal and a heartbeat.
+# work, a leave, a refusal and a heartbeat.
 OLD_NAMES: Final = {
     "door", "doors", "doorman", "doorkeeper", "gate", "past", "gathering", "gatherings",
     "congestion", "backlog", "inbox", "intake", "farewell", "farewells", "strike", "strikes",
-    "nonsense", "pulse", "framewalk", "speaker",
+    "nonsense", "pulse", "framewalk", "speaker", "departure", "departures",
 }  # fmt: skip
 # Those of them that comments and docstrings may not use either. The others are common words.
 OLD_WORDS: Final = {

@@ -21,16 +21,3 @@ FOLLOWING = {
 def test_each_event_in_each_state(state: WriterState, event: WriterEvent) -> None:
     expected = FOLLOWING[event][[QUEUEING, FREE, FAILED, CLOSING, LOST].index(state)]
     assert advance(state, event) is expected
-
-
-@pytest.mark.parametrize("event", WriterEvent)
-def test_no_event_brings_a_lost_peer_back(event: WriterEvent) -> None:
-    assert advance(LOST, event) is LOST
-
-
-@pytest.mark.parametrize("event", [WriterEvent.WAIT, WriterEvent.REST, WriterEvent.END])
-@pytest.mark.parametrize("state", [FAILED, CLOSING, LOST])
-def test_nothing_is_written_at_once_again_after_the_beginning_of_the_end(
-    state: WriterState, event: WriterEvent
-) -> None:
-    assert advance(state, event) is state

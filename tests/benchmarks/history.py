@@ -38,7 +38,7 @@ class Memory(NamedTuple):
 
 
 def fill(histories: MemoryStore, channels: int, payload: dict[str, str]) -> int:
-    """Fill the history of each channel to its maximum; return the bytes of the texts."""
+    """Fill the history of each channel to its maximum; return the bytes of the payloads."""
     total = 0
     for number in range(channels):
         name = f"/room/{number}"
@@ -139,7 +139,7 @@ def main() -> None:
     for title, text in (("messages of 200 bytes", "x" * 26), ("payloads of 200 bytes", "x" * 189)):
         memory = measure_memory(channels, {"text": text})
         each = memory.text_bytes / channels / HELD
-        print(f"{title} ({each:.0f} encoded){memory.taken_bytes / 1e6:8.1f} MB")
+        print(f"{title} ({each:.0f} of payload){memory.taken_bytes / 1e6:8.1f} MB")
     print(f"\nfound by its name            {measure_open():8.2f} us")
     print(f"append a message             {measure_append(None):8.2f} us")
     print(f"the same with an audience    {measure_append(Audience(('ann',))):8.2f} us")

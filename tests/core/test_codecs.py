@@ -353,8 +353,8 @@ async def test_broadcasts_to_some_and_from_some() -> None:
         assert (events(ann), events(bob)) == ([], ["x"])
 
 
-@pytest.mark.parametrize("is_late", [False, True])
-async def test_outgoing_handlers_see_the_payload_and_not_the_format(is_late: bool) -> None:
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_outgoing_handlers_see_the_payload_and_not_the_format(is_async: bool) -> None:
     setup = setup_of()
 
     def look(ctx: OutgoingContext) -> None:
@@ -368,7 +368,7 @@ async def test_outgoing_handlers_see_the_payload_and_not_the_format(is_late: boo
         await anyio.lowlevel.checkpoint()
         look(ctx)
 
-    setup.lobby.on_outgoing("say", look_later if is_late else look)
+    setup.lobby.on_outgoing("say", look_later if is_async else look)
     async with pair(setup) as (ann, bob):
         for payload in ({}, {"but": "ann"}, {"but": "bob"}, {"for_all": True}):
             ann.send("BROADCAST", ROOM, "say", payload)
@@ -541,8 +541,8 @@ async def test_a_member_with_a_small_outbox_catches_up(codec: ClientCodec) -> No
 
 
 @CODECS
-@pytest.mark.parametrize("is_late", [False, True])
-async def test_outgoing_handlers_see_what_is_recovered(codec: ClientCodec, is_late: bool) -> None:
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_outgoing_handlers_see_what_is_recovered(codec: ClientCodec, is_async: bool) -> None:
     setup = setup_of(history=History())
 
     def add(ctx: OutgoingContext) -> None:
@@ -552,7 +552,7 @@ async def test_outgoing_handlers_see_what_is_recovered(codec: ClientCodec, is_la
         await anyio.lowlevel.checkpoint()
         add(ctx)
 
-    setup.lobby.on_outgoing("said", add_later if is_late else add)
+    setup.lobby.on_outgoing("said", add_later if is_async else add)
     since = await known_position(setup)
     await say(setup, 1, 2)
     async with connect(setup.pond, "/socket?user=ann", codec=codec) as ann:

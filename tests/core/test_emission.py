@@ -1,4 +1,4 @@
-"""The order in which broadcasts leave, for every order of answers: pure."""
+"""The order in which broadcasts are emitted, for every order of answers: pure."""
 
 from itertools import permutations, product
 from typing import Final
@@ -17,7 +17,7 @@ def at(offset: int, epoch: str = "e1") -> Position:
 
 
 def taken(emission: Emission[int]) -> list[int]:
-    """Take all that may leave now."""
+    """Take all that may be emitted now."""
     found = []
     while (item := emission.take()) is not None:
         found.append(item)
@@ -27,36 +27,34 @@ def taken(emission: Emission[int]) -> list[int]:
 @pytest.mark.parametrize("first", [1, 8], ids=["the first", "later ones"])
 @pytest.mark.parametrize("positions", ORDERS)
 @pytest.mark.parametrize("answers", ORDERS)
-def test_in_every_order_all_leave_once_and_in_the_order_of_their_positions(
+def test_all_are_emitted_once_and_in_the_order_of_their_positions(
     first: int, positions: tuple[int, ...], answers: tuple[int, ...]
 ) -> None:
     emission = Emission[int]()
     tickets = [emission.begin() for _ in range(4)]
-    left = []
+    emitted = []
     for each in answers:
         offset = first + positions[each]
         emission.answer(tickets[each], at(offset), offset)
-        left += taken(emission)
-    assert left == [*range(first, first + 4)]
+        emitted += taken(emission)
+    assert emitted == [*range(first, first + 4)]
 
 
 @pytest.mark.parametrize(("answers", "failing"), [*product(ORDERS, range(4))])
-def test_in_every_order_one_that_fails_holds_none_of_the_others(
-    answers: tuple[int, ...], failing: int
-) -> None:
+def test_an_append_that_fails_holds_no_other(answers: tuple[int, ...], failing: int) -> None:
     emission = Emission[int]()
     tickets = [emission.begin() for _ in range(4)]
-    left = []
+    emitted = []
     for each in answers:
         if each == failing:
             emission.fail(tickets[each])
         else:
             emission.answer(tickets[each], at(each + 1), each)
-        left += taken(emission)
-    assert left == [each for each in range(4) if each != failing]
+        emitted += taken(emission)
+    assert emitted == [each for each in range(4) if each != failing]
 
 
-def test_the_next_position_leaves_at_once_whatever_is_under_way() -> None:
+def test_the_next_position_is_emitted_at_once_whatever_is_under_way() -> None:
     emission = Emission[int]()
     tickets = [emission.begin() for _ in range(3)]
     for each in range(3):
@@ -76,7 +74,7 @@ def test_a_gap_is_waited_for_only_while_an_append_is_under_way_that_may_fill_it(
     assert taken(emission) == [4]
 
 
-def test_one_that_certainly_has_its_turn_takes_those_before_it_with_it() -> None:
+def test_a_position_that_may_be_emitted_is_emitted_with_all_before_it() -> None:
     emission = Emission[int]()
     first, second = emission.begin(), emission.begin()
     emission.answer(second, at(9), 9)
@@ -88,20 +86,20 @@ def test_one_that_certainly_has_its_turn_takes_those_before_it_with_it() -> None
     assert taken(emission) == [11, 12]
 
 
-def test_appends_that_never_cease_hold_none_for_ever() -> None:
+def test_a_busy_store_holds_no_broadcast_for_ever() -> None:
     emission = Emission[int]()
-    left = []
+    emitted = []
     before = emission.begin()
     for number in range(500):
         ticket = emission.begin()
         emission.answer(before, at(2 * number + 2), number)  # each second position is skipped
-        left += taken(emission)
+        emitted += taken(emission)
         before = ticket
         emission.check_room()
-    assert left == [*range(499)]
+    assert emitted == [*range(499)]
 
 
-def test_what_is_held_leaves_when_another_epoch_begins() -> None:
+def test_what_is_held_is_emitted_when_another_epoch_begins() -> None:
     emission = Emission[int]()
     tickets = [emission.begin() for _ in range(4)]
     emission.answer(tickets[1], at(7), 7)
@@ -113,7 +111,7 @@ def test_what_is_held_leaves_when_another_epoch_begins() -> None:
     assert taken(emission) == [6]
 
 
-def test_there_is_room_for_so_many_under_way_or_held() -> None:
+def test_one_more_than_may_be_under_way_or_held_is_refused() -> None:
     emission = Emission[int]()
     tickets = []
     for _ in range(MOST_UNDER_WAY):
@@ -131,14 +129,14 @@ def test_there_is_room_for_so_many_under_way_or_held() -> None:
 
 
 @given(st.data())
-def test_any_program_lets_all_leave_in_order_and_as_soon_as_that_is_certain(
+def test_any_program_emits_all_in_order_and_as_soon_as_that_is_certain(
     data: st.DataObject,
 ) -> None:
     emission = Emission[int]()
     under_way: list[int] = []
     # What the store has done, by ticket; each answer is known some time after that.
     placed: dict[int, int] = {}
-    left: list[int] = []
+    emitted: list[int] = []
     answered: list[int] = []
     top = 0
     for step in data.draw(st.lists(st.sampled_from(["begin", "place", "answer", "fail", "skip"]))):
@@ -160,9 +158,9 @@ def test_any_program_lets_all_leave_in_order_and_as_soon_as_that_is_certain(
             offset = placed.setdefault(ticket, top)
             emission.answer(ticket, at(offset), offset)
             answered.append(offset)
-        left += taken(emission)
+        emitted += taken(emission)
         if not under_way:
-            assert sorted(answered) == left
+            assert sorted(answered) == emitted
     for ticket in under_way:
         emission.fail(ticket)
-    assert left + taken(emission) == sorted(answered)
+    assert emitted + taken(emission) == sorted(answered)

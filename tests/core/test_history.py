@@ -134,8 +134,8 @@ def test_a_message_to_some_is_for_them_alone_and_one_past_some_for_the_others() 
     assert offsets(log, user_id="ann") == [1, 2]
     assert offsets(log, user_id="cem") == [1, 3]
     assert offsets(log) == [1, 2, 3]
-    assert log.weigh_after(1, "ann") == (1, 1)
-    assert log.weigh_after(1) == (2, 2)
+    assert log.count_after(1, "ann") == (1, 1)
+    assert log.count_after(1) == (2, 2)
 
 
 def test_the_last_few_are_counted_as_one_user_sees_them() -> None:
@@ -217,7 +217,7 @@ def test_a_reader_finds_just_what_the_options_say(
         if user_id is None or said.audience is None or said.audience.includes(user_id)
     ]
     assert offsets(log, 0, user_id) == [said.offset for said in mine]
-    assert log.weigh_after(0, user_id) == (len(mine), sum(said.size for said in mine))
+    assert log.count_after(0, user_id) == (len(mine), sum(said.size for said in mine))
     for count in range(len(mine) + 1):
         expected = [said.offset for said in mine[len(mine) - count :]]
         assert offsets(log, log.before_last(count, user_id), user_id) == expected

@@ -17,7 +17,7 @@ from pondsocket import (
     Position,
     UsageError,
 )
-from pondsocket._channel.late import PATIENCE_SECONDS
+from pondsocket._channel.late import APPEND_SECONDS
 from pondsocket._history.emission import MOST_UNDER_WAY
 from pondsocket.testing import MemoryPeer
 from pondsocket_common import Fault, PresenceMode
@@ -88,7 +88,7 @@ async def test_broadcasts_arrive_in_the_order_of_their_positions_however_they_ar
                 assert offsets == [1, 2, 3, 4]
 
 
-async def test_a_broadcast_whose_turn_it_is_leaves_while_later_ones_are_under_way() -> None:
+async def test_the_next_broadcast_is_emitted_while_later_ones_are_under_way() -> None:
     async with late_room() as (setup, store, ann, _), anyio.create_task_group() as tasks:
         await begin(tasks, store, *(saying(setup, number) for number in (1, 2, 3)))
         store.appends[0].answer()
@@ -152,7 +152,7 @@ async def test_an_append_that_is_never_answered_fails_and_holds_no_other_for_eve
         store.appends[0].apply()
         store.appends[1].answer()
         assert (await ann.receive(wait=60)).payload == {"n": 2}
-        assert anyio.current_time() - started >= PATIENCE_SECONDS
+        assert anyio.current_time() - started >= APPEND_SECONDS
 
 
 async def test_one_more_than_may_be_under_way_is_refused_and_none_is_lost() -> None:
@@ -178,7 +178,7 @@ async def test_one_more_than_may_be_under_way_is_refused_and_none_is_lost() -> N
         assert len(store.appends) == MOST_UNDER_WAY
 
 
-async def test_answers_at_once_go_behind_those_that_are_under_way() -> None:
+async def test_a_broadcast_that_is_answered_at_once_goes_behind_those_under_way() -> None:
     async with late_room() as (setup, store, ann, _), anyio.create_task_group() as tasks:
         await begin(tasks, store, saying(setup, 1))
         store.appends[0].apply()
@@ -191,7 +191,7 @@ async def test_answers_at_once_go_behind_those_that_are_under_way() -> None:
         assert heard(ann) == [1, 2]
 
 
-async def test_what_an_outgoing_handler_broadcasts_leaves_behind_what_it_intercepts() -> None:
+async def test_what_an_outgoing_handler_broadcasts_goes_behind_what_it_intercepts() -> None:
     setup, store = build_late()
     store.reads_at_once = True
     handle = handle_of(setup)
@@ -229,7 +229,7 @@ async def test_a_new_epoch_of_the_store_stops_nothing() -> None:
 # --- audiences ------------------------------------------------------------------------------------
 
 
-async def test_the_audience_is_of_those_who_are_members_when_it_leaves() -> None:
+async def test_the_audience_is_of_those_who_are_members_when_it_is_emitted() -> None:
     async with late_room() as (setup, store, ann, bob), anyio.create_task_group() as tasks:
         handle = handle_of(setup)
         await begin(
@@ -393,7 +393,7 @@ async def test_events_that_no_history_keeps_and_presence_wait_for_nothing() -> N
         assert (heard(ann), heard(bob)) == ([], [1])
 
 
-async def test_changes_of_presence_go_before_a_broadcast_that_leaves_later() -> None:
+async def test_changes_of_presence_go_before_a_broadcast_that_is_emitted_later() -> None:
     setup, store = build_late()
     store.reads_at_once = True
     with anyio.fail_after(5):

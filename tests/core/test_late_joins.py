@@ -118,7 +118,7 @@ async def test_a_message_that_another_node_appends_meanwhile_is_read_and_makes_n
         store.appends[0].answer()
         await settled()
         store.reads[0].answer()
-        await store.asked(reads=2)  # between what it has read and what has left, one is missing
+        await store.asked(reads=2)  # between what it has read and what was emitted, one is missing
         store.reads[1].answer()
         await settled()
         messages = ann.drain()
@@ -142,7 +142,7 @@ async def test_a_store_that_begins_anew_while_it_is_read_makes_no_unnoticed_gap(
         assert (answer.epoch, answer.offset, answer.recovered) == ("epoch2", 1, False)
 
 
-async def test_a_member_that_has_read_a_new_epoch_gets_what_leaves_of_the_former() -> None:
+async def test_a_member_that_has_read_a_new_epoch_gets_what_is_emitted_of_the_former() -> None:
     async with late_room() as (setup, store, ann):
         begin(setup, store, 1, 2)
         store.appends[0].apply()
@@ -252,7 +252,7 @@ async def test_a_member_that_is_ahead_may_end(how: str) -> None:
             store.reads[1].answer()
         await settled()
         assert found.state is MemberState.ENDED
-        assert found.reading is None
+        assert found.history_sink is None
         begin(setup, store, 2)
         store.answer_all()
         await settled()

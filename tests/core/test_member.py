@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 from pondsocket import OutgoingContext, Position
-from pondsocket._channel.ahead import Ahead
+from pondsocket._channel.ahead import AheadSink
 from pondsocket._channel.catch_up import CatchUp
 from pondsocket._channel.channel import ChannelMember
 from pondsocket._channel.member import MEMBER_STATES, MemberEvent, MemberState
@@ -25,7 +25,7 @@ FOLLOWING: Final = {
     (MemberState.CATCHING_UP, MemberEvent.CATCH_UP): MemberState.LIVE,
     (MemberState.CATCHING_UP, MemberEvent.GET_AHEAD): MemberState.AHEAD,
     (MemberState.CATCHING_UP, MemberEvent.END): MemberState.ENDED,
-    (MemberState.AHEAD, MemberEvent.END_LEAD): MemberState.LIVE,
+    (MemberState.AHEAD, MemberEvent.END_AHEAD): MemberState.LIVE,
     (MemberState.AHEAD, MemberEvent.END): MemberState.ENDED,
 }
 
@@ -38,9 +38,9 @@ async def outgoing_later(ctx: OutgoingContext) -> None:
     """Leave the event as it is."""
 
 
-def setup_of(*, chained: bool = False) -> PondSetup:
+def setup_of(*, is_ordered: bool = False) -> PondSetup:
     setup = build_with_history()
-    if chained:
+    if is_ordered:
         setup.lobby.on_outgoing("*", outgoing_later)
     return setup
 
@@ -85,32 +85,32 @@ def fill(peer: MemoryPeer) -> None:
     peer.capacity = 1
 
 
-@pytest.mark.parametrize("chained", [False, True])
-async def test_each_state_chooses_its_sink(chained: bool) -> None:
-    setup = setup_of(chained=chained)
+@pytest.mark.parametrize("is_ordered", [False, True])
+async def test_each_state_chooses_its_sink(is_ordered: bool) -> None:
+    setup = setup_of(is_ordered=is_ordered)
     async with member(setup, "ann") as ann:
         found = await member_of(setup)
-        live: Any = found.ordered if chained else ann
+        live: Any = found.ordered_delivery if is_ordered else ann
         assert isinstance(live, OrderedDelivery | MemoryPeer)
 
         assert (state_of(found), sink_of(found)) == (MemberState.LIVE, live)
         ann.offer(frame_at(None))
         fill(ann)
-        found.catch_up(history_of(3), 1, is_late=True)
+        found.catch_up(history_of(3), 1, may_be_ahead=True)
         assert state_of(found) is MemberState.CATCHING_UP
         assert isinstance(sink_of(found), CatchUp)
-        assert sink_of(found) is found.reading
+        assert sink_of(found) is found.history_sink
         ann.capacity = 1_000
         ann.drain()  # so there is room, and it reads on
         assert state_of(found) is MemberState.AHEAD
-        assert isinstance(sink_of(found), Ahead)
-        assert sink_of(found) is found.reading
+        assert isinstance(sink_of(found), AheadSink)
+        assert sink_of(found) is found.history_sink
         assert found.offer(frame_at(4))
-        assert (state_of(found), found.reading) == (MemberState.LIVE, None)
+        assert (state_of(found), found.history_sink) == (MemberState.LIVE, None)
         assert sink_of(found) is live
         found.end()
         assert (state_of(found), found.is_current) == (MemberState.ENDED, False)
-        assert sink_of(found) is (live if chained else found.session)
+        assert sink_of(found) is (live if is_ordered else found.session)
 
 
 async def test_a_member_that_has_read_all_of_a_history_that_is_not_late_is_live() -> None:
@@ -128,7 +128,7 @@ async def test_a_member_that_is_ahead_drops_what_it_has_read_and_passes_the_rest
     setup = setup_of()
     async with member(setup, "ann") as ann:
         found = await member_of(setup)
-        found.catch_up(history_of(3), 3, is_late=True)
+        found.catch_up(history_of(3), 3, may_be_ahead=True)
         assert state_of(found) is MemberState.AHEAD
         for frame in (frame_at(2), frame_at(None), frame_at(9, "e0"), frame_at(3)):
             assert found.offer(frame)
@@ -146,7 +146,7 @@ async def test_a_member_that_is_ahead_gets_copies_of_what_it_has_not_read(handle
     setup.lobby.on_outgoing("said", handler)
     async with member(setup, "ann") as ann:
         found = await member_of(setup)
-        found.catch_up(history_of(3), 3, is_late=True)
+        found.catch_up(history_of(3), 3, may_be_ahead=True)
         interception = setup.lobby.interception("said")
         assert interception is not None
         for offset in (3, 4):
@@ -165,12 +165,12 @@ async def test_a_member_that_ends_is_neither_behind_nor_ahead(state: str) -> Non
         if state == "catching up":
             ann.offer(frame_at(None))
             fill(ann)
-        found.catch_up(history_of(3), 1, is_late=True)
-        assert found.reading is not None
+        found.catch_up(history_of(3), 1, may_be_ahead=True)
+        assert found.history_sink is not None
         ann.capacity = 1_000
         found.offer(frame_at(None))
         found.end()
-        assert found.reading is None
+        assert found.history_sink is None
         assert heard(ann) == ([0, 0] if state == "catching up" else [2, 3, 0])
         channel = await channel_of(setup)
         assert channel.batching._pauses == 0

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket._delivery.ordered import LateFrame, OrderedDelivery
+from pondsocket._delivery.ordered import OrderedDelivery, PendingFrame
 from pondsocket.adapter import Frame
 
 from tests.core.members import settled
@@ -49,7 +49,7 @@ class Wire:
         self.tasks.start_soon(work)
 
 
-async def test_a_delivery_with_nothing_late_passes_frames_on_at_once() -> None:
+async def test_a_delivery_with_nothing_pending_passes_frames_on_at_once() -> None:
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
         assert OrderedDelivery(wire, 100).offer(frame("1"))
@@ -57,10 +57,10 @@ async def test_a_delivery_with_nothing_late_passes_frames_on_at_once() -> None:
         assert wire.spawned == 0
 
 
-async def test_nothing_overtakes_a_late_frame() -> None:
+async def test_nothing_overtakes_a_pending_frame() -> None:
     opened = anyio.Event()
 
-    async def late() -> Frame:
+    async def make() -> Frame:
         await opened.wait()
         return frame("1")
 
@@ -70,9 +70,9 @@ async def test_nothing_overtakes_a_late_frame() -> None:
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
         delivery = OrderedDelivery(wire, 100)
-        assert delivery.offer_late(LateFrame(late, frame("1")))
+        assert delivery.offer_pending(PendingFrame(make, frame("1")))
         assert delivery.offer(frame("2"))
-        assert delivery.offer_late(LateFrame(withheld, frame("?")))
+        assert delivery.offer_pending(PendingFrame(withheld, frame("?")))
         assert delivery.offer(frame("3"))
         await settled()
         assert wire.sent == []
@@ -90,7 +90,7 @@ async def waiting_delivery(bound: int) -> AsyncIterator[OrderedDelivery]:
     """Yield a delivery whose first frame is taken out, and waits for ever."""
     async with anyio.create_task_group() as tasks:
         delivery = OrderedDelivery(Wire(tasks), bound)
-        delivery.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
+        delivery.offer_pending(PendingFrame(anyio.sleep_forever, frame("1")))
         await settled()
         yield delivery
         tasks.cancel_scope.cancel()
@@ -98,38 +98,38 @@ async def waiting_delivery(bound: int) -> AsyncIterator[OrderedDelivery]:
 
 async def test_a_delivery_over_its_bound_says_so() -> None:
     async with waiting_delivery(10_000) as delivery:
-        pushed = 0
+        accepted = 0
         while delivery.offer(frame("x")):
-            pushed += 1
-        assert pushed == 1_024
-        assert not delivery.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
+            accepted += 1
+        assert accepted == 1_024
+        assert not delivery.offer_pending(PendingFrame(anyio.sleep_forever, frame("1")))
 
 
-async def test_a_delivery_is_bounded_in_bytes_of_what_is_ready_and_what_is_late() -> None:
+async def test_the_bound_of_bytes_counts_frames_that_are_ready_and_pending_ones() -> None:
     async with waiting_delivery(100) as delivery:
         assert delivery.offer(frame("x" * 60))
-        assert delivery.offer_late(LateFrame(anyio.sleep_forever, frame("x" * 40)))
+        assert delivery.offer_pending(PendingFrame(anyio.sleep_forever, frame("x" * 40)))
         assert not delivery.offer(frame("x"))
-        assert not delivery.offer_late(LateFrame(anyio.sleep_forever, frame("x")))
+        assert not delivery.offer_pending(PendingFrame(anyio.sleep_forever, frame("x")))
 
 
-async def test_one_frame_that_is_larger_than_the_bound_is_let_through_alone() -> None:
+async def test_a_frame_that_is_larger_than_the_bound_passes_alone() -> None:
     async with waiting_delivery(100) as delivery:
         assert delivery.offer(frame("x" * 200))
         assert not delivery.offer(frame("x"))
 
 
-async def test_what_comes_before_a_deliverys_first_turn_may_be_sixteen_times_as_large() -> None:
+async def test_a_delivery_may_hold_sixteen_times_its_bound_before_its_task_has_begun() -> None:
     opened = anyio.Event()
 
-    async def late() -> Frame:
+    async def make() -> Frame:
         await opened.wait()
         return frame("1")
 
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
         delivery = OrderedDelivery(wire, 100)
-        delivery.offer_late(LateFrame(late, frame("1" * 100)))
+        delivery.offer_pending(PendingFrame(make, frame("1" * 100)))
         assert all(delivery.offer(frame("x" * 100)) for _ in range(15))
         assert not delivery.offer(frame("x"))
         await settled()
@@ -139,7 +139,7 @@ async def test_what_comes_before_a_deliverys_first_turn_may_be_sixteen_times_as_
         await settled()
         assert len(wire.sent) == 16
         opened = anyio.Event()
-        delivery.offer_late(LateFrame(late, frame("1")))
+        delivery.offer_pending(PendingFrame(make, frame("1")))
         await settled()
         assert delivery.offer(frame("x" * 100))
         assert not delivery.offer(frame("x"))
@@ -147,7 +147,7 @@ async def test_what_comes_before_a_deliverys_first_turn_may_be_sixteen_times_as_
 
 
 @pytest.mark.parametrize("key", [None, "x"])
-async def test_a_full_delivery_drops_what_may_be_dropped_ready_or_late(key: str | None) -> None:
+async def test_a_full_delivery_drops_droppable_frames_ready_or_pending(key: str | None) -> None:
     def droppable(text: str) -> Frame:
         made = frame(text)
         made.channel, made.droppable, made.conflate_key = ROOM, True, key
@@ -156,34 +156,34 @@ async def test_a_full_delivery_drops_what_may_be_dropped_ready_or_late(key: str 
     opened = anyio.Event()
     made: list[int] = []
 
-    async def late() -> Frame:
+    async def make() -> Frame:
         made.append(len(made))
         await opened.wait()
-        return frame("late")
+        return frame("made")
 
     async with anyio.create_task_group() as tasks:
         wire = Wire(tasks)
         delivery = OrderedDelivery(wire, 40)
-        delivery.offer_late(LateFrame(late, droppable("1")))
+        delivery.offer_pending(PendingFrame(make, droppable("1")))
         await settled()
         assert delivery.offer(frame("an answer" * 2))
-        assert delivery.offer_late(LateFrame(late, droppable("2" * 10)))
+        assert delivery.offer_pending(PendingFrame(make, droppable("2" * 10)))
         assert delivery.offer(droppable("3" * 10))
         assert wire.missed == []
-        assert delivery.offer_late(LateFrame(late, droppable("4" * 20)))
+        assert delivery.offer_pending(PendingFrame(make, droppable("4" * 20)))
         assert wire.missed == [2]
         opened.set()
         await settled()
-        assert wire.sent == [b"late", b"an answer" * 2, b"late"]
+        assert wire.sent == [b"made", b"an answer" * 2, b"made"]
         assert len(made) == 2
         assert wire.missed == [2, "all told"]
 
 
-async def test_who_waits_for_a_delivery_leaves_half_of_its_bytes_to_others() -> None:
+async def test_a_caller_that_waits_for_room_leaves_half_of_the_bytes_to_others() -> None:
     async with anyio.create_task_group() as tasks:
         delivery = OrderedDelivery(Wire(tasks), 100)
         assert not delivery.wait_for_room(lambda: None, 1_000)
-        delivery.offer_late(LateFrame(anyio.sleep_forever, frame("1")))
+        delivery.offer_pending(PendingFrame(anyio.sleep_forever, frame("1")))
         await settled()
         delivery.offer(frame("x" * 30))
         assert not delivery.wait_for_room(lambda: None, 20)

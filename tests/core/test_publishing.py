@@ -27,7 +27,7 @@ def offsets(peer: MemoryPeer) -> list[int | None]:
 
 
 @HISTORIES
-async def test_it_is_one_step_where_nothing_is_late(make: Any) -> None:
+async def test_a_broadcast_is_one_step_where_no_store_is_late(make: Any) -> None:
     setup = make()
     async with members(setup, "ann", "bob") as peers:
         publishing = await publishing_of(setup)
@@ -46,7 +46,7 @@ async def test_it_is_one_step_where_nothing_is_late(make: Any) -> None:
         (Audience((), is_exclusion=True), ["ann", "bob", "cat"]),
     ],
 )
-async def test_it_reaches_the_audience_and_no_other(
+async def test_a_broadcast_reaches_its_audience_alone(
     make: Any, audience: Audience | None, expected: list[str]
 ) -> None:
     setup = make()
@@ -58,7 +58,7 @@ async def test_it_reaches_the_audience_and_no_other(
         assert got == {user: [1] if user in expected else [] for user in users}
 
 
-async def test_an_audience_of_no_user_reaches_none_also_late_or_later() -> None:
+async def test_a_late_broadcast_to_no_user_reaches_no_member() -> None:
     setup, store = build_late()
     store.reads_at_once = True
     async with members(setup, "ann") as (ann,):
@@ -69,7 +69,7 @@ async def test_an_audience_of_no_user_reaches_none_also_late_or_later() -> None:
         assert heard(ann) == []
 
 
-async def test_all_but_one_member_get_it_whatever_the_audience_of_later_readers_is() -> None:
+async def test_a_broadcast_from_a_member_reaches_all_others_whatever_its_audience_is() -> None:
     setup = build_with_history()
     async with members(setup, "ann", "bob") as (ann, bob):
         channel = await channel_of(setup)
@@ -156,7 +156,7 @@ async def test_what_cannot_be_sent_takes_no_position(
         assert offsets(ann) == [None if make is build else 1]
 
 
-async def test_a_late_one_is_decided_at_once_and_emitted_when_it_has_its_position() -> None:
+async def test_a_late_broadcast_is_decided_at_once_and_emitted_when_it_has_its_position() -> None:
     setup, store = build_late()
     store.reads_at_once = True
     async with members(setup, "ann") as (ann,):
@@ -174,7 +174,7 @@ async def test_a_late_one_is_decided_at_once_and_emitted_when_it_has_its_positio
         assert heard(ann) == [3]
 
 
-async def test_a_late_one_that_is_given_up_is_not_sent_and_holds_no_other() -> None:
+async def test_a_late_broadcast_that_is_given_up_is_not_sent_and_holds_no_other() -> None:
     setup, store = build_late()
     store.reads_at_once = True
     async with members(setup, "ann") as (ann,):

@@ -16,7 +16,7 @@ from pondsocket._history.recovery import (
     Verdict,
     splice,
 )
-from pondsocket._history.slice import Audience, Kept
+from pondsocket._history.slice import Audience, KeptMessage
 from pondsocket_common import Position
 
 from tests.common.strategies import more
@@ -37,7 +37,7 @@ def recovered(recovery: Recovery[str]) -> list[int | str]:
     """Return what comes until nothing does, with the offsets of messages."""
     taken: list[int | str] = []
     while (item := recovery.take()) is not None:
-        taken.append(item.offset if isinstance(item, Kept) else item)
+        taken.append(item.offset if isinstance(item, KeptMessage) else item)
     return taken
 
 
@@ -167,7 +167,7 @@ def test_what_is_said_while_a_member_reads_is_read_as_well() -> None:
     recovery = Recovery[str](log, 0, "ann")
     first = recovery.take()
     log.append("said", "", b"", 0.0)
-    assert isinstance(first, Kept)
+    assert isinstance(first, KeptMessage)
     assert recovered(recovery) == [2, 3]
 
 
@@ -278,7 +278,7 @@ class Play:
             item = self.recovery.take()
             if item is None:
                 break
-            self.got.append(item.offset if isinstance(item, Kept) else item)
+            self.got.append(item.offset if isinstance(item, KeptMessage) else item)
         else:
             self.recovery.advance(RecoveryEvent.FULL)
         self._is_live = self.recovery.state is RecoveryState.LIVE

@@ -1,7 +1,7 @@
 """Messages by position, and what is added to a slice that was read late: pure."""
 
 import pytest
-from pondsocket._history.slice import Audience, HistorySlice, Kept, Left
+from pondsocket._history.slice import Audience, EmittedMessage, HistorySlice, KeptMessage
 
 TO_ANN = Audience(("ann",))
 
@@ -14,8 +14,8 @@ def slice_of(*audiences: Audience | None, top: int = 0) -> HistorySlice:
     return found
 
 
-def left(offset: int, audience: Audience | None = None, epoch: str = "e1") -> Left:
-    return Left(epoch, Kept(offset, "said", f"r{offset}", b"{}"), audience)
+def emitted(offset: int, audience: Audience | None = None, epoch: str = "e1") -> EmittedMessage:
+    return EmittedMessage(epoch, KeptMessage(offset, "said", f"r{offset}", b"{}"), audience)
 
 
 def offsets(found: HistorySlice, user_id: str | None = None, after: int = 0) -> list[int]:
@@ -35,7 +35,7 @@ def test_a_slice_begins_behind_any_offset() -> None:
     assert offsets(found) == [7, 8, 9]
     assert offsets(found, "bob") == [7, 9]
     assert offsets(found, "ann", after=7) == [8, 9]
-    assert found.next_after(7) == Kept(8, "said", "r8", b'{"n":8}')
+    assert found.next_after(7) == KeptMessage(8, "said", "r8", b'{"n":8}')
     assert found.next_after(9) is None
 
 
@@ -43,13 +43,13 @@ def test_an_empty_slice_has_a_top() -> None:
     found = slice_of(top=6)
     assert (found.first, found.top, len(found)) == (7, 6, 0)
     assert found.before_last(3) == 6
-    assert found.weigh_after(0) == (0, 0)
+    assert found.count_after(0) == (0, 0)
 
 
-def test_a_slice_is_weighed_by_the_messages_that_are_for_a_user() -> None:
-    assert slice_of(None, None).weigh_after(0) == (2, 18)
-    assert slice_of(None, TO_ANN).weigh_after(0, "bob") == (1, 9)
-    assert slice_of(None, TO_ANN).weigh_after(1, "ann") == (1, 9)
+def test_only_messages_for_the_user_are_counted() -> None:
+    assert slice_of(None, None).count_after(0) == (2, 18)
+    assert slice_of(None, TO_ANN).count_after(0, "bob") == (1, 9)
+    assert slice_of(None, TO_ANN).count_after(1, "ann") == (1, 9)
 
 
 def test_the_last_messages_are_those_for_the_user() -> None:
@@ -63,13 +63,15 @@ def test_it_says_whether_a_message_went_to_some() -> None:
     assert [found.has_audience_after(offset) for offset in (0, 1, 2)] == [True, True, False]
 
 
-def test_what_has_left_meanwhile_is_added_once() -> None:
+def test_what_is_emitted_meanwhile_is_added_once() -> None:
     found = slice_of(None, None)
-    assert found.extend([left(1), left(2), left(3, TO_ANN), left(4)])
+    assert found.extend([emitted(1), emitted(2), emitted(3, TO_ANN), emitted(4)])
     assert offsets(found) == [1, 2, 3, 4]
     assert offsets(found, "bob") == [1, 2, 4]
 
 
-@pytest.mark.parametrize("later", [[left(4)], [left(3), left(5)], [left(1, epoch="e2")]])
-def test_it_is_to_be_read_again_if_one_between_is_missing(later: list[Left]) -> None:
+@pytest.mark.parametrize(
+    "later", [[emitted(4)], [emitted(3), emitted(5)], [emitted(1, epoch="e2")]]
+)
+def test_it_is_to_be_read_again_if_one_between_is_missing(later: list[EmittedMessage]) -> None:
     assert not slice_of(None, None).extend(later)

@@ -138,10 +138,10 @@ async def test_a_member_that_joins_again_while_it_is_behind_begins_where_it_asks
 # --- outgoing handlers ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("capacity", [6, 1_000])
 async def test_what_is_replayed_passes_the_outgoing_handlers_as_what_is_live(
-    is_late: bool, capacity: int
+    is_async: bool, capacity: int
 ) -> None:
     setup = build_with_history()
 
@@ -156,7 +156,7 @@ async def test_what_is_replayed_passes_the_outgoing_handlers_as_what_is_live(
         await anyio.lowlevel.checkpoint()
         look(ctx)
 
-    setup.lobby.on_outgoing("said", look_later if is_late else look)
+    setup.lobby.on_outgoing("said", look_later if is_async else look)
     since = await position_of(setup)
     await say(setup, *range(1, 31))
     async with reconnect(setup, capacity=capacity) as ann:

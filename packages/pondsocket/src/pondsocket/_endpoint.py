@@ -326,9 +326,9 @@ class Endpoint(TakesEvents):
             case ClientActions.JOIN_CHANNEL:
                 return self._join(session, message)
             case ClientActions.BROADCAST:
-                return self._other_event(session, message)
+                return self._handle_without_membership(session, message)
             case ClientActions.LEAVE_CHANNEL:
-                return self._leave_nothing(session, message)
+                return self._acknowledge_leave(session, message)
             case _ as unreachable:
                 assert_never(unreachable)
 
@@ -356,7 +356,7 @@ class Endpoint(TakesEvents):
                 return
         await lobby.handle_join(session, message, route)
 
-    async def _leave_nothing(self, session: Session, message: ClientMessage) -> None:
+    async def _acknowledge_leave(self, session: Session, message: ClientMessage) -> None:
         name, request_id = message.channel_name, message.request_id
         answer = replies.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), request_id)
         found = self._find_lobby(name)
@@ -365,7 +365,7 @@ class Endpoint(TakesEvents):
         else:
             found[0].answer(session, name, answer)
 
-    def _other_event(
+    def _handle_without_membership(
         self, session: Session, message: ClientMessage
     ) -> Coroutine[Any, Any, None] | None:
         if message.channel_name == GATEWAY:

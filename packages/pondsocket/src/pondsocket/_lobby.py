@@ -98,7 +98,7 @@ class Lobby(TakesEvents):
         self._outgoing: PatternMap[Outgoing] = PatternMap()
         self._leave: Registration[LeaveContext] | None = None
         self.has_outgoing = False
-        self.has_late_outgoing = False
+        self.has_async_outgoing = False
         self.is_attached = False
         # Weak: a channel exists as long as a member or other object refers to it. So there is one
         # object for a name at any time, no code has to decide when it ends, and a join that races
@@ -173,11 +173,11 @@ class Lobby(TakesEvents):
         def register(function: OutgoingHandler) -> OutgoingHandler:
             what = f"{self._what}, outgoing {event_pattern!r}"
             outgoing = Outgoing(what, function, [*middlewares, *more])
-            if outgoing.is_late and any(len(channel.roster) for channel in self._live()):
+            if outgoing.is_async and any(len(channel.roster) for channel in self._live()):
                 raise UsageError(f"{what}: register it before the first member joins.")
             self._outgoing.add(event_pattern, outgoing)
             self.has_outgoing = True
-            self.has_late_outgoing = self.has_late_outgoing or outgoing.is_late
+            self.has_async_outgoing = self.has_async_outgoing or outgoing.is_async
             return function
 
         return register if handler is None else register(handler)
@@ -300,7 +300,7 @@ class Lobby(TakesEvents):
         name = message.channel_name
         answer = replies.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), message.request_id)
         # Also if the connection has ended: what the client sent after a leave is not a member's.
-        member.session.left(name)
+        member.session.remove_membership(name)
         leave_work = member.leave(LeaveReason.EXPLICIT_LEAVE)
         member.send(answer)
         if leave_work is not None:

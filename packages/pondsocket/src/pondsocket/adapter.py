@@ -5,9 +5,9 @@ An adapter builds a `ConnectRequest` and awaits `PondSocket.connect`. It gets a 
 """
 
 from pondsocket._connection.session import Session
-from pondsocket._delivery.fanout import Outlet
 from pondsocket._delivery.frame import Batch, Frame
 from pondsocket._delivery.queue import BoundedQueue
+from pondsocket._delivery.sink import Outlet
 from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import running_asyncio
 from pondsocket._state.rates import TokenBucket

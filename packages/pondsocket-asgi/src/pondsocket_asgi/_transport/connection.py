@@ -75,10 +75,7 @@ class Connection(ABC):
         return all(map(self.offer, batch.frames))
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
-        """Return whether the queue is half full, or would be with `size` more bytes.
-
-        If so, it calls `callback` when it is down to a quarter.
-        """
+        """Ask for room, like `Outlet.wait_for_room`."""
         return self._writer.wait_for_room(callback, size)
 
     def end(

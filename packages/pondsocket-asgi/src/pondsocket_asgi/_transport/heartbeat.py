@@ -40,7 +40,7 @@ class QuietClock:
         self._writes = -1
 
     def seconds(self, now: float, writes: int) -> float:
-        """Return for how long. None at all if `writes`, the number so far, has changed."""
+        """Return for how many seconds. 0 if `writes`, the number of writes so far, has changed."""
         if writes != self._writes:
             self._writes = writes
             self._since = now

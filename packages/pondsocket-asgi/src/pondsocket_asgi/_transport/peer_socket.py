@@ -6,12 +6,7 @@ from pondsocket_asgi._scope import Receive, Scope, is_old_http
 
 
 class PeerSocket:
-    """The socket of one connection, by what the server tells of it.
-
-    Attributes:
-        is_shared: Whether it carries other requests too, behind some proxies those of other peers.
-            So it is with HTTP/2.
-    """
+    """The socket of one connection, as far as the server gives access to it."""
 
     __slots__ = ("_is_cut_off", "_receive", "_scope")
 
@@ -22,7 +17,7 @@ class PeerSocket:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other connections use it too."""
+        """Whether it carries other requests too: with HTTP/2, behind a proxy also other peers'."""
         return not is_old_http(self._scope)
 
     async def hurry(self) -> None:

@@ -145,7 +145,7 @@ class Writer:
 
     @property
     def is_in_send(self) -> bool:
-        """Whether a `send` has begun and not ended, also if the task has still to go on with it."""
+        """Whether a `send` has begun and not ended, also one that the task has yet to take over."""
         return self._pending_send is not None or self.is_writing
 
     def begin(self, work: Sending, frames: int, size: int) -> None:
@@ -167,7 +167,7 @@ class Writer:
         self.start_or_wake()
 
     def fail(self, error: BaseException) -> None:
-        """Note that a `send` raised. What is to end the process is raised again."""
+        """Note that a `send` raised. An exception that is to end the process is raised again."""
         if not isinstance(error, Exception) and not is_cancelled(error):
             raise error
         # The session is not closed here: the caller of `offer` is iterating over a roster, from
@@ -191,7 +191,7 @@ class Writer:
         return True
 
     def occupy(self) -> None:
-        """Let nothing be written at once until the task has had a turn."""
+        """Queue what is offered from now on, until the task has had a turn."""
         self._note(_WAIT)
         self.start_or_wake()
 
@@ -230,7 +230,7 @@ class Writer:
             self._wake_task()
 
     async def ended_within(self, seconds: float) -> bool:
-        """Wait for the end of the task for so many seconds. Return whether there is none."""
+        """Wait at most `seconds` for the task to end. True if it has ended, or never began."""
         if self._task is None:
             return True
         ended = self._task.ended

@@ -10,27 +10,27 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from pondsocket_common import Position
 
-from pondsocket._delivery.fanout import offer_each
 from pondsocket._delivery.frame import Batch, Frame
-from pondsocket._delivery.ordered import LateFrame
+from pondsocket._delivery.ordered import PendingFrame
+from pondsocket._delivery.sink import offer_each
 from pondsocket._history.channel_history import decoded
 from pondsocket._history.recovery import Recovery, RecoveryEvent, RecoveryState
-from pondsocket._history.slice import Kept
+from pondsocket._history.slice import KeptMessage
 
 from .owner import Intercept, Interception
 
-Item: TypeAlias = Kept | Frame | LateFrame
+Item: TypeAlias = KeptMessage | Frame | PendingFrame
 
 
 class Reader(Protocol):
-    """The member that catches up."""
+    """The member that reads the history."""
 
-    def offer_below(self, frame: Frame) -> bool:
-        """Offer a frame to the sink that the member has when it has caught up."""
+    def offer_live(self, frame: Frame) -> bool:
+        """Offer a frame to the sink that the member has when it is live."""
         ...
 
-    def offer_late(self, late: LateFrame) -> bool:
-        """Offer that sink a frame that is still to be made."""
+    def offer_pending(self, pending: PendingFrame) -> bool:
+        """Offer that sink a frame that an `async` outgoing handler still has to make."""
         ...
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
@@ -45,8 +45,13 @@ class Reader(Protocol):
         """Note that the catch-up has ended.
 
         Args:
-            ahead_at: The position up to which it has read messages that may leave only now.
+            ahead_at: The position up to which it has read, if it may have read messages that are
+                not emitted yet.
         """
+        ...
+
+    def end_ahead(self) -> None:
+        """Note that all messages that the member has read are emitted."""
         ...
 
 
@@ -58,14 +63,14 @@ class CatchUp(Generic[R]):
 
     Args:
         interception: Returns the outgoing handlers of an event; None if there are none.
-        is_late: Whether the history may have messages that have not left yet.
+        may_be_ahead: Whether the history may have messages that are not emitted yet.
     """
 
     __slots__ = (
         "_channel_name",
         "_epoch",
         "_interception",
-        "_is_late",
+        "_may_be_ahead",
         "_member",
         "_next",
         "_recovery",
@@ -76,17 +81,17 @@ class CatchUp(Generic[R]):
         member: R,
         channel_name: str,
         epoch: str,
-        recovery: Recovery[Frame | LateFrame],
+        recovery: Recovery[Frame | PendingFrame],
         interception: Callable[[str], Interception[R] | None],
         *,
-        is_late: bool = False,
+        may_be_ahead: bool = False,
     ) -> None:
         self._member = member
         self._channel_name = channel_name
         self._epoch = epoch
         self._recovery = recovery
         self._interception = interception
-        self._is_late = is_late
+        self._may_be_ahead = may_be_ahead
         # Taken from the history, but there was no room for it yet.
         self._next: Item | None = None
 
@@ -107,9 +112,9 @@ class CatchUp(Generic[R]):
         """Hold a frame that outgoing handlers intercept, unless it is read from the history."""
         if frame.position is not None and self._recovery.reads(frame.position):
             return True
-        if intercept.is_late:
-            late = intercept.make_late(self._member)
-            return self._recovery.hold(late, late.size)
+        if intercept.is_async:
+            pending = intercept.make_pending(self._member)
+            return self._recovery.hold(pending, pending.size)
         copy = intercept.make(self._member)
         return copy is None or self._recovery.hold(copy, copy.size)
 
@@ -131,35 +136,35 @@ class CatchUp(Generic[R]):
                 return
         if recovery.state is RecoveryState.LIVE:
             at = Position(self._epoch, recovery.offset)
-            member.end_catch_up(at if self._is_late else None)
+            member.end_catch_up(at if self._may_be_ahead else None)
         elif recovery.state is RecoveryState.OUTRUN:
             member.overflow()  # the history no longer keeps what it still has to read
 
     def _pass_on(self, item: Item) -> bool:
         member = self._member
         if isinstance(item, Frame):
-            return member.offer_below(item)
-        if not isinstance(item, Kept):
-            return member.offer_late(item)
+            return member.offer_live(item)
+        if not isinstance(item, KeptMessage):
+            return member.offer_pending(item)
         position = Position(self._epoch, item.offset)
         frame = Frame.broadcast(
             self._channel_name, item.event, item.request_id, item.payload, position
         )
         interception = self._interception(item.event)
         if interception is None:
-            return member.offer_below(frame)
+            return member.offer_live(frame)
         intercept = interception.bind(decoded(item.payload), frame)
-        if intercept.is_late:
-            return member.offer_late(intercept.make_late(member))
+        if intercept.is_async:
+            return member.offer_pending(intercept.make_pending(member))
         copy = intercept.make(member)
         # The handler may have ended the membership.
         is_over = self._recovery.state is RecoveryState.GONE
-        return copy is None or is_over or member.offer_below(copy)
+        return copy is None or is_over or member.offer_live(copy)
 
     def close(self) -> None:
         """End with the membership. Pass on only the frames that no history keeps."""
         held: list[Item] = [*self._recovery.leave()]
-        if self._next is not None and not isinstance(self._next, Kept):
+        if self._next is not None and not isinstance(self._next, KeptMessage):
             held.insert(0, self._next)
         self._member.end_catch_up()
         if not all(map(self._pass_on, held)):

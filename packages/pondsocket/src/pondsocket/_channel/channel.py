@@ -41,7 +41,7 @@ from pondsocket._state.payloads import as_payload
 from pondsocket._state.roster import Roster
 from pondsocket._state.user import LeaveReason
 
-from .departures import Departure, Departures
+from .delayed_leaves import DelayedLeaves, Leave
 from .late import LateBroadcast
 from .member import Member
 from .owner import ChannelOwner, Interception
@@ -55,8 +55,8 @@ class Channel:
 
     __slots__ = (
         "__weakref__",
-        "_departures",
-        "_ordered",
+        "_delayed_leaves",
+        "_ordered_deliveries",
         "_refs",
         "batching",
         "channel_history",
@@ -92,10 +92,10 @@ class Channel:
             name, owner, self.roster, self.batching, self.presence, self.channel_history
         )
         # Users whose last connection was lost a moment ago.
-        self._departures: Departures[Channel] = Departures(environment, timers, find_host)
+        self._delayed_leaves: DelayedLeaves[Channel] = DelayedLeaves(environment, timers, find_host)
         # By connection, while a member or a pending frame holds one: a client that leaves and joins
         # again at once must be told of the leave before it gets the acknowledgement.
-        self._ordered: WeakValueDictionary[str, OrderedDelivery] | None = None
+        self._ordered_deliveries: WeakValueDictionary[str, OrderedDelivery] | None = None
 
     def __repr__(self) -> str:
         return f"<Channel {self.name} users={self.roster.user_count}>"
@@ -156,9 +156,9 @@ class Channel:
     async def evict_user(self, user_id: str, reason: str = "") -> None:
         """End every membership of a user. The user's clients are told the reason."""
         await self.evict_members(self.roster.of_user(user_id), reason)
-        departure = self._departures.take(user_id)
-        if departure is not None:  # no client to tell, but others still see the user
-            leave_work = self._finish_leave(replace(departure, reason=LeaveReason.EVICTED))
+        leave = self._delayed_leaves.take(user_id)
+        if leave is not None:  # no client to tell, but others still see the user
+            leave_work = self._finish_leave(replace(leave, reason=LeaveReason.EVICTED))
             if leave_work is not None:
                 await leave_work()
 
@@ -225,15 +225,15 @@ class Channel:
         leave. The caller has flushed the batch, which is not for a new member.
         """
         before = replaced = self.roster.get(session.connection_id)
-        departures = self._departures
+        delayed_leaves = self._delayed_leaves
         if (
             replaced is None
-            and departures.held_back
-            and (departure := departures.take(session.user_id)) is not None
+            and delayed_leaves.by_user
+            and (leave := delayed_leaves.take(session.user_id)) is not None
         ):
-            replaced = departure.member
+            replaced = leave.member
         ref = None if replaced is None else replaced.ref
-        ordered = self._ordered_to(session)
+        ordered = self._ordered_delivery_to(session)
         member = Member(self, session, assigns, ordered, ref, wants_diffs=wants_diffs)
         member.is_returning = before is None and replaced is not None
         if self.channel_history is not None and before is None:
@@ -254,21 +254,22 @@ class Channel:
         self._refs.add(ref)
         return ref
 
-    def _ordered_to(self, session: Session) -> OrderedDelivery | None:
-        if not self.owner.has_late_outgoing:
+    def _ordered_delivery_to(self, session: Session) -> OrderedDelivery | None:
+        if not self.owner.has_async_outgoing:
             return None
-        if self._ordered is None:
-            self._ordered = WeakValueDictionary()
-        ordered = self._ordered.get(session.connection_id)
+        if self._ordered_deliveries is None:
+            self._ordered_deliveries = WeakValueDictionary()
+        ordered = self._ordered_deliveries.get(session.connection_id)
         if ordered is None:
-            ordered = self._ordered[session.connection_id] = OrderedDelivery(
+            ordered = self._ordered_deliveries[session.connection_id] = OrderedDelivery(
                 session, session.options.outbox_bytes
             )
         return ordered
 
     def answer(self, session: Session, frame: Frame) -> None:
         """Send a frame to a client that is not a member, after the frames of a past membership."""
-        ordered = None if self._ordered is None else self._ordered.get(session.connection_id)
+        deliveries = self._ordered_deliveries
+        ordered = None if deliveries is None else deliveries.get(session.connection_id)
         if ordered is None:
             session.send_frame(frame)
         else:
@@ -288,24 +289,24 @@ class Channel:
             self.presence.unwatch()
         # An ended connection keeps its record: its last events are still being handled.
         if member.session.is_open and member.session.memberships.get(self.name) is member:
-            member.session.left(self.name)
+            member.session.remove_membership(self.name)
         environment = self.owner.environment
         if environment.observer is not None:
             environment.observer.left(self.name, user, reason)
-        departure = Departure(member, user, reason)
+        leave = Leave(member, user, reason)
         is_last = not self.roster.has_user(member.user_id)
-        if is_last and self._departures.hold_back(departure, self._finish_leave):
+        if is_last and self._delayed_leaves.delay(leave, self._finish_leave):
             return None
-        return self._finish_leave(departure)
+        return self._finish_leave(leave)
 
-    def _finish_leave(self, departure: Departure[Channel]) -> Work | None:
-        member = departure.member
+    def _finish_leave(self, leave: Leave[Channel]) -> Work | None:
+        member = leave.member
         if member.ref is not None:
             self.presence.untrack(member.user_id, member.ref)
             self._refs.discard(member.ref)
         if self.roster.has_user(member.user_id):
             return None
-        return self.owner.left(self, departure.user, departure.reason)
+        return self.owner.left(self, leave.user, leave.reason)
 
     async def evict_members(self, members: Iterable[ChannelMember], reason: str) -> None:
         """End memberships, and tell their clients the reason."""

@@ -1,4 +1,7 @@
-"""What waits for a store that answers late: a broadcast for its position, a join for a slice."""
+"""What waits for a store that answers late: a broadcast for its position, a join for a slice.
+
+*Late* is said of stores alone. A frame that waits for an `async` outgoing handler is *pending*.
+"""
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final, NamedTuple
@@ -12,16 +15,16 @@ from pondsocket._history.slice import Audience, HistorySlice
 
 from .owner import Interception
 
-# An append that takes longer counts as failed: those behind it must not wait for ever. As long as a
-# join handler may take by default.
-PATIENCE_SECONDS: Final = 10.0
+# An append that takes longer counts as failed: the broadcasts behind it must not wait for ever. As
+# long as a join handler may take by default.
+APPEND_SECONDS: Final = 10.0
 
 
-class Decided(NamedTuple):
+class DecidedBroadcast(NamedTuple):
     """A broadcast that waits for its position.
 
     Args:
-        shown: The payload, if outgoing handlers are to see it.
+        shown: The payload, for outgoing handlers.
         but: The connection that does not get it.
     """
 
@@ -34,11 +37,11 @@ class Decided(NamedTuple):
     interception: Interception[Any] | None
 
 
-class Placed(NamedTuple):
+class PositionedBroadcast(NamedTuple):
     """A broadcast that has its position."""
 
     position: Position
-    decided: Decided
+    decided: DecidedBroadcast
 
 
 class LateBroadcast:
@@ -66,8 +69,8 @@ class LateBroadcast:
 
     async def _finish(self) -> None:
         try:
-            # Shielded: it may be kept already, and then the other members must get it.
-            with anyio.fail_after(PATIENCE_SECONDS, shield=True):
+            # Shielded: the history may keep it already, and then the members must get it.
+            with anyio.fail_after(APPEND_SECONDS, shield=True):
                 position = await self._pending
         except BaseException as error:
             self._fail()
@@ -77,7 +80,7 @@ class LateBroadcast:
         self._answer(position)
 
     def give_up(self) -> None:
-        """Do not wait for the position: no task can."""
+        """End without the position, because no task can wait for it. It is not sent."""
         if isinstance(self._pending, Coroutine):
             self._pending.close()  # or Python warns that it was never awaited
         self._fail()
@@ -89,17 +92,21 @@ async def read_late(
     since: Position | None,
     latest: int | None,
 ) -> HistorySlice:
-    """Await what a member may recover, and add what has left meanwhile.
+    """Await the messages that a member may recover, and add those that are emitted meanwhile.
 
     Args:
         pending: What `history.read(since, latest)` has returned.
+
+    Returns:
+        The slice, without a gap up to the latest message that was emitted.
     """
     while True:
         with history.recording() as recorded:
             found = await pending
         if found.extend(recorded):
             return found
-        again = history.read(since, latest)  # one between is missing: an append may have failed
+        # A message between is missing: its append failed here, or another node has appended it.
+        again = history.read(since, latest)
         if isinstance(again, HistorySlice):
             return again
         pending = again

@@ -12,16 +12,16 @@ from pondsocket_common import ClientActions, ClientMessage, Payload, Position, S
 from pondsocket._connection.membership import Membership
 from pondsocket._connection.session import Session
 from pondsocket._delivery.batching import ChannelBatching
-from pondsocket._delivery.fanout import Outlet
 from pondsocket._delivery.frame import Batch, Frame
-from pondsocket._delivery.ordered import LateFrame, OrderedDelivery
+from pondsocket._delivery.ordered import OrderedDelivery, PendingFrame
+from pondsocket._delivery.sink import Outlet
 from pondsocket._history.recovery import Recovery
 from pondsocket._history.slice import HistorySlice
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason, User
 
-from .ahead import Ahead
+from .ahead import AheadSink
 from .catch_up import CatchUp
 from .owner import Intercept, Interception, MemberOwner
 
@@ -36,7 +36,7 @@ _NO_PARAMS: Final[Payload] = {}
 class MemberState(Enum):
     """The state of a membership.
 
-    AHEAD: it has read messages of the history that have not left yet.
+    AHEAD: it has read messages of the history that are not emitted yet.
     """
 
     LIVE = auto()
@@ -51,7 +51,7 @@ class MemberEvent(Enum):
     FALL_BEHIND = auto()
     CATCH_UP = auto()
     GET_AHEAD = auto()
-    END_LEAD = auto()
+    END_AHEAD = auto()
     END = auto()
 
 
@@ -60,7 +60,7 @@ MEMBER_STATES: Final = {
     (MemberState.CATCHING_UP, MemberEvent.CATCH_UP): MemberState.LIVE,
     (MemberState.LIVE, MemberEvent.GET_AHEAD): MemberState.AHEAD,
     (MemberState.CATCHING_UP, MemberEvent.GET_AHEAD): MemberState.AHEAD,
-    (MemberState.AHEAD, MemberEvent.END_LEAD): MemberState.LIVE,
+    (MemberState.AHEAD, MemberEvent.END_AHEAD): MemberState.LIVE,
     (MemberState.LIVE, MemberEvent.END): MemberState.ENDED,
     (MemberState.CATCHING_UP, MemberEvent.END): MemberState.ENDED,
     (MemberState.AHEAD, MemberEvent.END): MemberState.ENDED,
@@ -92,19 +92,19 @@ class Member(Membership, Generic[C]):
 
     Attributes:
         offer, offer_batch: Those of the sink that it has now: see `_choose_sink`.
-        reading: That sink while it is catching up, or ahead.
+        history_sink: That sink while it is catching up or ahead, else None.
     """
 
     __slots__ = (
         "assigns",
         "channel",
         "connection_id",
+        "history_sink",
         "is_returning",
         "join_params",
         "offer",
         "offer_batch",
-        "ordered",
-        "reading",
+        "ordered_delivery",
         "ref",
         "session",
         "state",
@@ -117,7 +117,7 @@ class Member(Membership, Generic[C]):
         channel: C,
         session: Session,
         assigns: dict[str, Any],
-        ordered: OrderedDelivery | None,
+        ordered_delivery: OrderedDelivery | None,
         ref: str | None,
         *,
         wants_diffs: bool,
@@ -129,13 +129,13 @@ class Member(Membership, Generic[C]):
         self.assigns = assigns
         self.ref = ref  # what presence names it by; None until it is tracked
         self.wants_diffs = wants_diffs
-        self.ordered = ordered
+        self.ordered_delivery = ordered_delivery
         # Whether it replaces a membership whose connection ended a moment ago, and whose leave was
-        # held back.
+        # delayed.
         self.is_returning = False
         # What it joined with, if that may be needed to join again: see `Session.resume`.
         self.join_params = _NO_PARAMS
-        self.reading: CatchUp[Member[C]] | Ahead[Member[C]] | None = None
+        self.history_sink: CatchUp[Member[C]] | AheadSink[Member[C]] | None = None
         self.state = MemberState.LIVE
         self.offer: Callable[[Frame], bool]
         self.offer_batch: Callable[[Batch], bool]
@@ -154,60 +154,65 @@ class Member(Membership, Generic[C]):
 
     def _choose_sink(self) -> None:
         # Methods of the sink itself: one of the member would cost a call for each frame.
-        if self.reading is not None and self.is_current:
-            self.offer, self.offer_batch = self.reading.offer, self.reading.offer_batch
+        if self.history_sink is not None and self.is_current:
+            self.offer, self.offer_batch = self.history_sink.offer, self.history_sink.offer_batch
         else:
-            below = self._below
-            self.offer, self.offer_batch = below.offer, below.offer_batch
+            live = self._live_sink
+            self.offer, self.offer_batch = live.offer, live.offer_batch
 
     @property
-    def _below(self) -> OrderedDelivery | Outlet | Session:
-        """The sink of a member that has caught up."""
-        if self.ordered is not None:
-            return self.ordered
-        # Of a former member the session, which drops frames after the end of its connection.
+    def _live_sink(self) -> OrderedDelivery | Outlet | Session:
+        """The sink of a member that is live, and of a former member."""
+        if self.ordered_delivery is not None:
+            return self.ordered_delivery
+        # A former member's is the session, which drops frames after the end of its connection.
         return self.session.sink if self.is_current else self.session
 
-    def catch_up(self, log: HistorySlice, offset: int, *, is_late: bool = False) -> None:
+    def catch_up(self, log: HistorySlice, offset: int, *, may_be_ahead: bool = False) -> None:
         """Send what the history has after an offset, and only then new frames.
 
         Args:
-            is_late: Whether the history may have messages that have not left yet.
+            may_be_ahead: Whether the history may have messages that are not emitted yet.
         """
         if not self.is_current:
             return  # the acknowledgement was too much for a slow consumer, which is closed
         if offset < log.top:
             channel = self.channel
             channel.batching.pause()
-            recovery: Recovery[Frame | LateFrame] = Recovery(log, offset, self.user_id)
-            reading = CatchUp(
-                self, channel.name, log.epoch, recovery, channel.interception, is_late=is_late
+            recovery: Recovery[Frame | PendingFrame] = Recovery(log, offset, self.user_id)
+            catch_up = CatchUp(
+                self,
+                channel.name,
+                log.epoch,
+                recovery,
+                channel.interception,
+                may_be_ahead=may_be_ahead,
             )
-            self.reading = reading
+            self.history_sink = catch_up
             self._advance(MemberEvent.FALL_BEHIND)
-            reading.read_on()
-        elif is_late:
-            self.reading = Ahead(self, Position(log.epoch, offset))
+            catch_up.read_on()
+        elif may_be_ahead:
+            self.history_sink = AheadSink(self, Position(log.epoch, offset))
             self._advance(MemberEvent.GET_AHEAD)
 
     def end_catch_up(self, ahead_at: Position | None = None) -> None:
         """Note that the member has caught up, or that its membership has ended."""
-        if isinstance(self.reading, CatchUp):
-            self.reading = None if ahead_at is None else Ahead(self, ahead_at)
+        if isinstance(self.history_sink, CatchUp):
+            self.history_sink = None if ahead_at is None else AheadSink(self, ahead_at)
             self._advance(MemberEvent.CATCH_UP if ahead_at is None else MemberEvent.GET_AHEAD)
             self.channel.batching.unpause()
 
-    def end_lead(self) -> None:
-        """Note that the messages have left which the member had read before they did."""
-        self.reading = None
-        self._advance(MemberEvent.END_LEAD)
+    def end_ahead(self) -> None:
+        """Note that all messages that the member has read are emitted."""
+        self.history_sink = None
+        self._advance(MemberEvent.END_AHEAD)
 
     def end(self) -> None:
-        """End the membership. What it holds back and no history keeps is sent."""
+        """End the membership. Send the frames that wait in its catch-up and are in no history."""
         self._advance(MemberEvent.END)
-        if isinstance(self.reading, CatchUp):
-            self.reading.close()  # may end the connection, which is no member by now
-        self.reading = None
+        if isinstance(self.history_sink, CatchUp):
+            self.history_sink.close()  # may end the connection, which is no member by now
+        self.history_sink = None
 
     # --- sending ------------------------------------------------------------------------------
 
@@ -263,24 +268,25 @@ class Member(Membership, Generic[C]):
 
     def offer_copy(self, intercept: Intercept[Member[C]], frame: Frame) -> bool:
         """Accept this member's copy of a frame. False if it is a slow consumer."""
-        if self.reading is not None:
-            return self.reading.offer_copy(intercept, frame)
-        if intercept.is_late:
-            return self.offer_late(intercept.make_late(self))
+        if self.history_sink is not None:
+            return self.history_sink.offer_copy(intercept, frame)
+        if intercept.is_async:
+            return self.offer_pending(intercept.make_pending(self))
         copy = intercept.make(self)
         return copy is None or self.offer(copy)
 
-    def offer_below(self, frame: Frame) -> bool:
-        """Accept a frame of the catch-up, which goes before all that is held."""
-        return self._below.offer(frame)
+    def offer_live(self, frame: Frame) -> bool:
+        """Accept a frame that the catch-up passes on, before those that it still holds."""
+        return self._live_sink.offer(frame)
 
-    def offer_late(self, late: LateFrame) -> bool:
+    def offer_pending(self, pending: PendingFrame) -> bool:
         """Accept a frame that is still to be made. False if the member is a slow consumer."""
-        return self.ordered is None or self.ordered.offer_late(late)
+        return self.ordered_delivery is None or self.ordered_delivery.offer_pending(pending)
 
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """Ask for room, like `Outlet.wait_for_room`."""
-        if self.ordered is not None and self.ordered.wait_for_room(callback, size):
+        ordered = self.ordered_delivery
+        if ordered is not None and ordered.wait_for_room(callback, size):
             return True
         return self.session.wait_for_room(callback, size)
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 from pondsocket_common import ClientMessage, Payload
 
 from pondsocket._delivery.frame import Frame
-from pondsocket._delivery.ordered import LateFrame
+from pondsocket._delivery.ordered import PendingFrame
 from pondsocket._delivery.slow_consumers import SlowConsumers
 from pondsocket._environment import Environment
 from pondsocket._history.store import HistoryStore
@@ -22,13 +22,13 @@ M_contra = TypeVar("M_contra", contravariant=True)
 class Intercept(Protocol[M_contra]):
     """The outgoing handlers of one event, bound to one broadcast."""
 
-    is_late: bool
+    is_async: bool
 
     def make(self, member: M_contra) -> Frame | None:
         """Return this member's copy; None if it is withheld. For handlers that cannot wait."""
         ...
 
-    def make_late(self, member: M_contra) -> LateFrame:
+    def make_pending(self, member: M_contra) -> PendingFrame:
         """Return this member's copy, to be awaited. For handlers that wait."""
         ...
 
@@ -81,8 +81,8 @@ class ChannelOwner(MemberOwner[M_contra], Protocol[C_contra, M_contra]):
     """The lobby that a channel belongs to."""
 
     @property
-    def has_late_outgoing(self) -> bool:
-        """Whether an outgoing handler may wait, so that every member needs a `OrderedDelivery`."""
+    def has_async_outgoing(self) -> bool:
+        """Whether an outgoing handler may wait, so that every member needs an `OrderedDelivery`."""
         ...
 
     @property

@@ -20,12 +20,12 @@ from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.slow_consumers import mark
 from pondsocket._history.channel_history import ChannelHistory
 from pondsocket._history.emission import Emission
-from pondsocket._history.slice import Audience, Kept, Left
+from pondsocket._history.slice import Audience, EmittedMessage, KeptMessage
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._state.payloads import as_payload, check_event
 from pondsocket._state.roster import Roster
 
-from .late import Decided, LateBroadcast, Placed
+from .late import DecidedBroadcast, LateBroadcast, PositionedBroadcast
 from .member import Member, MemberChannel
 from .owner import ChannelOwner, Intercept, Interception
 
@@ -93,14 +93,14 @@ class Publishing(Generic[C]):
         # A name that was checked lately is not checked again.
         _check_event(event) if type(event) is str else check_event(event)
         shown = payload if type(payload) is dict else as_payload(payload)
-        # First of all: it may call the application, which may broadcast in this channel itself.
+        # First of all: encoding may call the application, which may broadcast in this channel.
         encoded = dump_json(shown)
         if self._presence.log:
             self._presence.flush()
         owner = self._owner
         interception = owner.interception(event) if owner.has_outgoing else None
-        # Before it has a position: a member may be too slow for what waits, and a hook that is told
-        # of that may broadcast in this channel, too.
+        # Before it has a position: a member may be too slow for the frames that wait, and the hook
+        # that is told of it may broadcast in this channel, too.
         is_for_all = interception is None and (audience is None or but is not None)
         self._batching.settle(is_for_all=is_for_all)
         request_id = fresh_id()
@@ -116,14 +116,14 @@ class Publishing(Generic[C]):
                 if interception is not None:  # the caller may change it before it is shown
                     shown = copy.deepcopy(shown)
                 connection = None if but is None else but.connection_id
-                decided = Decided(
+                decided = DecidedBroadcast(
                     event, request_id, shown, encoded, audience, connection, interception
                 )
                 return self._emit_in_order(found, decided, history)
             position = found
             if history.recordings is not None:
-                kept = Kept(position.offset, event, request_id, encoded)
-                history.record(Left(position.epoch, kept, audience))
+                kept = KeptMessage(position.offset, event, request_id, encoded)
+                history.record(EmittedMessage(position.epoch, kept, audience))
         frame = Frame.broadcast(self._name, event, request_id, encoded, position)
         self._emit(frame, shown, audience, but, interception)
         return None
@@ -168,17 +168,20 @@ class Publishing(Generic[C]):
     # --- while the store answers late ---------------------------------------------------------
 
     def _emit_in_order(
-        self, found: Position | Awaitable[Position], decided: Decided, history: ChannelHistory
+        self,
+        found: Position | Awaitable[Position],
+        decided: DecidedBroadcast,
+        history: ChannelHistory,
     ) -> LateBroadcast | None:
-        """Emit a broadcast when those before it have left."""
-        emission: Emission[Placed] | None = history.emission
+        """Emit a broadcast when those before it are emitted."""
+        emission: Emission[PositionedBroadcast] | None = history.emission
         if emission is None:
             emission = history.emission = Emission()
-        # In the step in which the append has begun: all that are under way count.
+        # In the same step as `append`: the tickets have the order in which the appends begin.
         ticket = emission.begin()
 
         def answer(position: Position) -> None:
-            emission.answer(ticket, position, Placed(position, decided))
+            emission.answer(ticket, position, PositionedBroadcast(position, decided))
             self._emit_ready(emission, history)
 
         def fail() -> None:
@@ -190,27 +193,29 @@ class Publishing(Generic[C]):
         answer(found)
         return None
 
-    def _emit_ready(self, emission: Emission[Placed], history: ChannelHistory) -> None:
+    def _emit_ready(self, emission: Emission[PositionedBroadcast], history: ChannelHistory) -> None:
         if self._is_emitting:
-            return  # what one emits calls the application, which broadcasts: it leaves afterwards
+            return  # called from within the loop below, by an outgoing handler that broadcasts
         self._is_emitting = True
         try:
-            while (placed := emission.take()) is not None:
-                self._emit_placed(placed, history)
+            while (broadcast := emission.take()) is not None:
+                self._emit_positioned(broadcast, history)
         finally:
             self._is_emitting = False
 
-    def _emit_placed(self, placed: Placed, history: ChannelHistory) -> None:
-        position, (event, request_id, shown, payload, audience, connection, interception) = placed
-        # What was sent while the append was under way goes before it.
+    def _emit_positioned(self, broadcast: PositionedBroadcast, history: ChannelHistory) -> None:
+        position, decided = broadcast
+        event, request_id, shown, payload, audience, connection, interception = decided
+        # Presence that changed while the append was under way goes before it.
         if self._presence.log:
             self._presence.flush()
-        # The members of now, not of when it was decided: they expect it at this position.
+        # It is for those who are members now, not when it was decided: they expect it at this
+        # position. So the sender is looked up again.
         but = None if connection is None else self._roster.get(connection)
         is_for_all = interception is None and (audience is None or but is not None)
         self._batching.settle(is_for_all=is_for_all)
         if history.recordings is not None:
-            kept = Kept(position.offset, event, request_id, payload)
-            history.record(Left(position.epoch, kept, audience))
+            kept = KeptMessage(position.offset, event, request_id, payload)
+            history.record(EmittedMessage(position.epoch, kept, audience))
         frame = Frame.broadcast(self._name, event, request_id, payload, position)
         self._emit(frame, shown, audience, but, interception)

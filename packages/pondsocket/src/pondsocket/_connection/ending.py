@@ -1,4 +1,4 @@
-"""The end of a connection: whether it has come, what the client is told, and what is left to do."""
+"""The state of a connection, and its end: what the client is told, and what is left to do."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ import anyio.abc
 from pondsocket_common import CloseCode, ServerMessage
 
 from pondsocket._delivery import replies
-from pondsocket._delivery.fanout import Outlet
 from pondsocket._delivery.frame import Frame
+from pondsocket._delivery.sink import Outlet
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._state.lifecycle import LIVES, Life, LifeEvent
@@ -85,7 +85,7 @@ class Ending(Generic[S]):
         return True
 
     def end(self, session: S, tasks: anyio.abc.TaskGroup | None) -> bool:
-        """End what there is: no message is read any more. False if it has ended already.
+        """End the connection: no message is read any more. False if it has ended already.
 
         Args:
             tasks: Runs leave handlers. None: the caller does, by `run_leave_work`.
@@ -98,7 +98,7 @@ class Ending(Generic[S]):
         for scope in self.scopes:
             scope.cancel()
         if self.outlet is not None:
-            # The peer reads no more if it is gone or slow.
+            # If the peer is gone or slow, it does not read what is queued.
             abort = not is_closed or self.code is CloseCode.SLOW_CONSUMER
             goodbye = self._goodbye
             frame = None if goodbye is None else Frame.of(goodbye, session.codec)

@@ -27,7 +27,7 @@ class Formats:
     Args:
         what: The endpoint, for error messages.
         codecs: Those besides the pond format.
-        subprotocols: Further subprotocols, which say nothing of the format.
+        subprotocols: Further subprotocols, which do not choose a format.
 
     Raises:
         UsageError: A codec or a subprotocol cannot work.
@@ -43,7 +43,11 @@ class Formats:
                 raise UsageError(f"{what}: two codecs are named {codec.name!r}.")
 
     def choose(self, request: ConnectRequest) -> Format | Refusal:
-        """Choose by the subprotocols that the client offers, else by `?codec=`, else pond."""
+        """Return the wire format of a client; a Refusal if it asks for one that is not spoken.
+
+        The subprotocols that it offers decide; if none of them is the name of a codec, `?codec=`
+        decides. By default it is the pond format.
+        """
         codecs = self._codecs
         for name in request.subprotocols:
             if name in codecs:

@@ -140,7 +140,7 @@ class Inbound(Generic[S]):
         if (sizes := limits.sizes(messages, body)) is None:
             return self._too_long()
         if len(body) > MIN_COUNTED_BYTES:
-            # Of an array of both kinds all counts as events, whatever comes first in it.
+            # If an array holds events and other messages, all of it counts as events.
             kind = next((each for each in messages if is_event(each)), messages[0])
             limits.charge(kind, extra_messages(body))
         # Pings wait for nothing, so they need no room.

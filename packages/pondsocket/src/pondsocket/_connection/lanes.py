@@ -34,8 +34,8 @@ Handle: TypeAlias = Callable[[S, ClientMessage], Coroutine[Any, Any, None] | Non
 PendingMessage: TypeAlias = tuple[
     Hashable, ClientMessage, int, Context | None, Coroutine[Any, Any, None] | None, object
 ]
-"""A message that is not finished: its lane, itself, its size, its context, and the rest of its
-work with what that waits for. Without a context its handling has not begun.
+"""A message that is not finished: its lane, the message, its size in bytes, its context, the rest
+of the work, and what that waits for. If the context is None, its handling has not begun.
 """
 
 
@@ -145,7 +145,7 @@ class Lanes(Generic[S]):
         """Handle a pending message, and those queued behind it meanwhile.
 
         Returns:
-            Whether any of them waited; then `on_wait` was called once.
+            Whether any of them waited. If so, `on_wait` was called once.
         """
         waited = False
         try:

@@ -61,6 +61,7 @@ class Opening:
         try:
             await reading.inbound.lanes.finish(*pending)
         finally:
-            if session.is_open:  # otherwise it may be undecided, and a later connection repeats it
+            # If the connection has ended, the join may be undecided: the next one repeats it.
+            if session.is_open:
                 self.names -= {pending[1].channel_name}
                 session.names_removed += 1

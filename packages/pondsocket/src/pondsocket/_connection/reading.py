@@ -74,14 +74,14 @@ class Reading(Generic[S]):
         return self._ending.advance(LifeEvent.OPEN)
 
     def end(self) -> None:
-        """End the connection, if that is not done yet: no task can be started any more."""
+        """End the connection, if it has not ended. From now on, no task can be started."""
         tasks, self._tasks = self._tasks, None
         if tasks is not None:
             scope = tasks.cancel_scope
-            if scope.cancelled_caught and scope.deadline < math.inf:  # see `_is_over`
+            if scope.cancelled_caught and scope.deadline < math.inf:  # see `_end_connection`
                 grace = self._session.environment.options.handler_grace
                 _log.warning("Handlers ran %s s past their connection and were cancelled.", grace)
-        self._is_over()
+        self._end_connection()
 
     def stop(self) -> None:
         """Stop reading, now that the connection is closed."""
@@ -147,7 +147,7 @@ class Reading(Generic[S]):
         """Read likewise, in a scope that is cancelled if the connection is closed."""
         self._reader = scope
         pull, inbound, ending = self._pull, self.inbound, self._ending
-        unturned = 0
+        since_turn = 0
         try:
             while ending.life in SERVED:
                 data = await pull()
@@ -165,14 +165,14 @@ class Reading(Generic[S]):
                     self._fail(error)
                     return
                 self._leading = False
-                unturned += 1
-                if unturned == _MESSAGES_PER_TURN:
-                    unturned = 0
+                since_turn += 1
+                if since_turn == _MESSAGES_PER_TURN:
+                    since_turn = 0
                     await anyio.lowlevel.checkpoint()
         finally:
             # Also if it is cancelled or `pull` fails, but not if another task reads by now.
             if self._reader is scope:
-                self._is_over()
+                self._end_connection()
 
     def _hand_over(self) -> None:
         self._leading = False
@@ -180,9 +180,9 @@ class Reading(Generic[S]):
         if self._ending.life in SERVED and self._tasks is not None:
             self._tasks.start_soon(self.read)
         else:
-            self._is_over()
+            self._end_connection()
 
-    def _is_over(self) -> None:
+    def _end_connection(self) -> None:
         tasks = self._tasks
         if not self._ending.end(self._session, tasks):
             return

@@ -1,4 +1,4 @@
-"""What a connection asks of the endpoint that has admitted it, and its own parts ask of it."""
+"""Interfaces: of a connection, as its parts use it; and of an endpoint, as a connection uses it."""
 
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -52,7 +52,7 @@ class Connection(Protocol):
 
 
 class Router(Protocol[S_contra]):
-    """Routes the messages of connections, and is told how these fare."""
+    """Routes the messages of connections, and is told when they open and end."""
 
     @property
     def overflow(self) -> Overflow:
@@ -61,7 +61,7 @@ class Router(Protocol[S_contra]):
 
     @property
     def find_lane(self) -> Callable[[S_contra, ClientMessage], Hashable] | None:
-        """Return the lane of a message. None: it is the message's channel, without exception.
+        """Returns the lane of a message. None: the lane of every message is its channel.
 
         Messages of a lane are handled in order, one at a time.
         """
@@ -69,10 +69,9 @@ class Router(Protocol[S_contra]):
 
     @property
     def handle(self) -> Callable[[S_contra, ClientMessage], Coroutine[Any, Any, None] | None]:
-        """Handle one message of a lane, as far as possible without waiting. Never raises.
+        """Handles one message of a lane, as far as possible without waiting. Never raises.
 
-        Returns:
-            The rest of the work, to be awaited by the same task; None if there is none.
+        It returns the rest of the work, to be awaited by the same task; None if there is none.
         """
         ...
 

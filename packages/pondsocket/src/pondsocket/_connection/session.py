@@ -13,8 +13,8 @@ import anyio
 from pondsocket_common import POND, ClientMessage, CloseCode, Codec, ServerMessage, fresh_id
 
 from pondsocket._delivery import replies
-from pondsocket._delivery.fanout import Outlet, offer_each
 from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._delivery.sink import Outlet, offer_each
 from pondsocket._environment import Environment
 from pondsocket._options import Options
 from pondsocket._runtime.tasks import Work
@@ -228,9 +228,9 @@ class Session:
 
     @property
     def sink(self) -> "Outlet | Session":
-        """The sink of its broadcasts while it is open: the outlet, if nothing is to be done here.
+        """The sink of its broadcasts while it is open: the outlet if possible, else the session.
 
-        That is so if frames are in its wire format already, and are not counted.
+        It is possible if frames come in its wire format and are not counted.
         """
         outlet = self._ending.outlet
         is_plain = self.codec is POND and self.environment.counting is None
@@ -286,7 +286,7 @@ class Session:
         """Note that the outlet, which has dropped frames, is empty again."""
         self._ending.router.overflow.caught_up(self)
 
-    def left(self, channel_name: str) -> None:
+    def remove_membership(self, channel_name: str) -> None:
         """Remove a membership that has ended."""
         del self.memberships[channel_name]
         self.names_removed += 1

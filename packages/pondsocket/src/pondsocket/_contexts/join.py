@@ -105,8 +105,8 @@ class JoinContext(ChannelContext):
         Args:
             assigns: Server-only data of this membership.
             response: A JSON value for the client, in the acknowledgement.
-            history: How many of the latest messages a client gets that recovers nothing; by default
-                none, or the latest value of a channel that keeps one (`History(size=1)`).
+            history: How many of the latest messages the client gets if it recovers nothing; by
+                default none, or the latest value of a channel that keeps one (`History(size=1)`).
 
         Raises:
             EncodingError: The response cannot be written as JSON; the client does not join.
@@ -160,7 +160,7 @@ class JoinContext(ChannelContext):
         # Everything that may raise comes before the decision: after that, the answer must follow.
         session, message, channel_history = self.session, self.message, channel.channel_history
         wants_diffs = message.presence is _DIFF
-        state = channel.presence.told() if wants_diffs else None
+        state = channel.presence.state_for_diffs() if wants_diffs else None
         start = None
         if found is not None and channel_history is not None:
             start = channel_history.find_start(
@@ -188,10 +188,10 @@ class JoinContext(ChannelContext):
         member.acknowledge(frame)
         if member.is_returning and not wants_diffs:
             # Its presence has not changed, so no change will bring it the list.
-            channel.presence.show_again(member, member.user_id)
+            channel.presence.send_list(member, member.user_id)
         if position is not None and found is not None and channel_history is not None:
-            is_late = channel_history.emission is not None
-            member.catch_up(found, position.offset, is_late=is_late)
+            may_be_ahead = channel_history.emission is not None
+            member.catch_up(found, position.offset, may_be_ahead=may_be_ahead)
         _log.info(
             "joined (channel=%r user=%r request=%r)",
             channel.name,

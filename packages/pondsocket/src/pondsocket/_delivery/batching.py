@@ -19,8 +19,9 @@ from typing import Any, Final, Protocol
 
 from pondsocket._runtime.loop import callback_context
 
-from .fanout import K, Sink, deliver, deliver_batches, deliver_copies
+from .fanout import K, deliver, deliver_batches, deliver_copies
 from .frame import Batch, Frame
+from .sink import Sink
 
 # A batch waits for one loop turn only; the bound is for handlers that broadcast in a long loop.
 _MAX_FRAMES: Final = 64

@@ -37,14 +37,14 @@ class Frame:
     Attributes:
         codec: The wire format.
         encoded: The message in this format, as UTF-8; None until `encode`.
-        size: In bytes; of a broadcast, which is encoded on demand, about.
+        size: In bytes. Of a broadcast it is an estimate, because that is encoded on demand.
         channel: The channel of `position`; also the channel that `droppable` refers to.
         position: The reader's position in the channel's history after this frame.
-        droppable: Whether a full outbox may drop it, first of all for a frame of the same channel.
+        droppable: Whether a full outbox may drop it.
         conflate_key: If not None, it may be dropped only if a later frame of the same channel has
             the same key.
         wire: The whole WebSocket frame, header and payload; None until `make_wire`.
-        websocket_form, stream_form: What the two transports share between their recipients.
+        websocket_form, stream_form: What a transport makes of it once for all its recipients.
     """
 
     # Attributes that are read for each recipient are not properties, which would cost a call
@@ -121,7 +121,8 @@ class Frame:
     def in_format(self, codec: Codec) -> Frame | None:
         """Return the same frame in another wire format. None if its codec fails, which is logged.
 
-        This runs inside the fan-out loop, so the members behind must get the frame all the same.
+        It does not raise, because it runs inside the fan-out loop: the other members must get the
+        frame.
         """
         if codec is self.codec:
             return self

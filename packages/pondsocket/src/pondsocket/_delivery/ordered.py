@@ -8,14 +8,14 @@ is not empty.
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol, TypeAlias
 
-from .fanout import offer_each
 from .frame import Batch, Frame
 from .queue import BoundedQueue
+from .sink import offer_each
 
 _MAX_FRAMES: Final = 1_024  # as many as an outbox holds by default
 
 
-class LateFrame:
+class PendingFrame:
     """A frame that an asynchronous outgoing handler still has to make, or withhold.
 
     Until then it has the size of the original broadcast, and may be dropped as that may be.
@@ -59,14 +59,14 @@ class OrderedSink(Protocol):
         ...
 
 
-_Item: TypeAlias = Frame | LateFrame
+_Item: TypeAlias = Frame | PendingFrame
 
 
 class OrderedDelivery:
     """The frames of one channel to one member, in order.
 
-    It is bounded, and droppable frames are dropped from it, as in an outbox. A frame that is being
-    made counts no more.
+    It is bounded, and droppable frames are dropped from it, as in an outbox. The frame that is
+    being made does not count against the bound.
     """
 
     __slots__ = ("__weakref__", "_is_running", "_queue", "_sink")
@@ -94,9 +94,9 @@ class OrderedDelivery:
         """Close the connection of a slow consumer."""
         self._sink.overflow()
 
-    def offer_late(self, late: LateFrame) -> bool:
+    def offer_pending(self, pending: PendingFrame) -> bool:
         """Queue a frame that is still to be made."""
-        if not self._queue.append(late):
+        if not self._queue.append(pending):
             return False
         if not self._is_running:
             self._is_running = True

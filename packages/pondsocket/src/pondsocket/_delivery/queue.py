@@ -1,9 +1,9 @@
 """The one bounded queue: frames that wait for one connection. Pure.
 
-A peer is not slow before its queue has been begun: a busy channel, or a handler that blocks, fills
-it in one turn of the event loop. So until then it may hold `_PATIENCE` times its bound. What it
-holds over its bound when it is begun is excused: on some servers every `send` waits, however fast
-the peer reads.
+Before the writer begins, a full queue does not mean that the peer is slow: a busy channel, or a
+handler that blocks, can fill it in one turn of the event loop. So until then the queue may hold
+`_PATIENCE` times its bound. What it holds over its bound when the writer begins is excused: it does
+not count against the bound. On some servers every `send` waits, however fast the peer reads.
 
 A full queue drops what may be dropped (`dropping`). If that frees too little, it refuses the frame,
 and the connection is a slow consumer.
@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 
 from .dropping import Droppable, leeway, make_room
 
-# How many times its bound a queue may hold before it is begun.
+# How many times its bound a queue may hold before its writer begins.
 _PATIENCE: Final = 16
 
 F = TypeVar("F", bound=Droppable)
@@ -33,10 +33,10 @@ class BoundedQueue(Generic[F]):
 
     Attributes:
         queued: The frames that are not taken.
-        frames: How many frames count.
-        bytes: The same in bytes.
-        is_writing: Whether it has been begun, so that its patience has ended. To be set to False
-            when there is nothing left to write.
+        frames: How many frames count against the bound.
+        bytes: The same, in bytes.
+        is_writing: Whether the writer has begun. The writer sets it to False when there is nothing
+            left to write.
         has_dropped: Whether frames were dropped since this was last set to False.
     """
 
@@ -135,7 +135,7 @@ class BoundedQueue(Generic[F]):
     def take(self) -> F:
         """Remove and return the oldest frame. What is left over the bound is excused.
 
-        Only the excess, because the next call excuses again: the queue gets no longer by that.
+        Only the excess is excused, so that the queue does not grow from one call to the next.
         """
         frame = self.queued.popleft()
         self.frames -= 1
@@ -150,7 +150,7 @@ class BoundedQueue(Generic[F]):
     def wait_for_room(self, callback: Callable[[], None], size: int) -> bool:
         """Return whether the queue is half full, or would be with `size` more bytes.
 
-        If so, it calls `callback` when it is down to a quarter.
+        If so, `callback` is called when it is down to a quarter.
         """
         frames, held = self.frames, self.bytes
         if not frames or (2 * frames < self._max_frames and 2 * (held + size) <= self._max_bytes):
@@ -159,7 +159,7 @@ class BoundedQueue(Generic[F]):
         return True
 
     def offer_room(self) -> None:
-        """Call those that wait for room, if there is enough. `wrote` does it by itself."""
+        """Call the callbacks of `wait_for_room`, if there is room. `wrote` calls this itself."""
         # At a quarter, so that a caller that waited has room for more than one frame.
         if not self.frames or (
             4 * self.frames < self._max_frames and 4 * self.bytes < self._max_bytes
@@ -167,5 +167,5 @@ class BoundedQueue(Generic[F]):
             waiting, self._waiting = self._waiting, []
             for callback in waiting:
                 callback()
-            # The first of them has most likely filled the queue again: next time it is the last.
+            # The first callback has most likely filled the queue again: next time it comes last.
             self._waiting = self._waiting[1:] + self._waiting[:1]

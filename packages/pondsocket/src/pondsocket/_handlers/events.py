@@ -175,8 +175,8 @@ class Events(Generic[S]):
                 sender.charge(message, error.count)
                 sender.send(replies.unfit(message, error))
                 return
-        except EncodingError as unsayable:  # a validator's message may hold any text
-            error = unsayable
+        except EncodingError as failure:  # a validator's message may hold any text
+            error = failure
         _log.error(
             "An event handler failed (channel=%r event=%r user=%r request=%r).",
             message.channel_name,

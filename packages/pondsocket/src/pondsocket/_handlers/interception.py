@@ -10,7 +10,7 @@ from pondsocket_common import Payload, dump_json
 from pondsocket._channel.channel import ChannelMember
 from pondsocket._contexts import OutgoingContext
 from pondsocket._delivery.frame import Frame
-from pondsocket._delivery.ordered import LateFrame
+from pondsocket._delivery.ordered import PendingFrame
 from pondsocket._errors import UsageError
 from pondsocket._runtime.functions import is_async
 from pondsocket._runtime.loop import failure_of
@@ -27,7 +27,10 @@ OutgoingMiddleware: TypeAlias = Callable[[OutgoingContext, Callable[[], Any]], o
 
 
 class Outgoing:
-    """One registered outgoing handler with its middleware; late if any of them is `async def`.
+    """One registered outgoing handler with its middleware.
+
+    Attributes:
+        is_async: Whether any of them is `async def`.
 
     Raises:
         UsageError: One of them has the wrong form.
@@ -37,14 +40,14 @@ class Outgoing:
         self, what: str, handler: OutgoingHandler, middlewares: Sequence[OutgoingMiddleware]
     ) -> None:
         check_callable(what, handler, arguments=1)
-        self.is_late = is_async(handler)
+        self.is_async = is_async(handler)
         self.run = handler
         for middleware in reversed(middlewares):
             check_callable(f"{what}, middleware", middleware, arguments=2)
             if is_async(middleware):
-                self.run = _around(middleware, self.run if self.is_late else _as_async(self.run))
-                self.is_late = True
-            elif self.is_late:
+                self.run = _around(middleware, self.run if self.is_async else _as_async(self.run))
+                self.is_async = True
+            elif self.is_async:
                 # Its `next()` would return a coroutine. If it is not awaited, the handler does
                 # not run, and what it should withhold is sent.
                 raise UsageError(
@@ -63,7 +66,7 @@ class BoundOutgoing:
     """An outgoing handler, bound to one broadcast."""
 
     def __init__(self, outgoing: Outgoing, payload: Payload, frame: Frame) -> None:
-        self.is_late = outgoing.is_late
+        self.is_async = outgoing.is_async
         self._outgoing = outgoing
         self._payload = payload
         self._frame = frame
@@ -82,11 +85,11 @@ class BoundOutgoing:
             self._withhold(member, error)
             return None
 
-    def make_late(self, member: ChannelMember) -> LateFrame:
+    def make_pending(self, member: ChannelMember) -> PendingFrame:
         """Return this member's copy, to be awaited."""
-        return LateFrame(partial(self._make_late, member), self._frame)
+        return PendingFrame(partial(self._make_pending, member), self._frame)
 
-    async def _make_late(self, member: ChannelMember) -> Frame | None:
+    async def _make_pending(self, member: ChannelMember) -> Frame | None:
         context = self._context(member)
         try:
             await cast(Awaitable[object], self._outgoing.run(context))

@@ -10,7 +10,7 @@ from pondsocket._errors import UsageError
 
 from .emission import Emission
 from .recovery import Splice, Verdict, splice
-from .slice import HistorySlice, Kept, Left
+from .slice import EmittedMessage, HistorySlice, KeptMessage
 from .store import ChannelLog, HistoryStore
 
 
@@ -22,7 +22,8 @@ class ChannelHistory:
 
     Attributes:
         emission: The broadcasts that wait for their positions; None until the store answers late.
-        recordings: What has left since each slice that is being read was asked for; None: none is.
+        recordings: For each slice that is being read, what was emitted since it was asked for; None
+            if no slice is being read.
     """
 
     __slots__ = ("_members", "_name", "_store", "clock", "emission", "log", "recordings")
@@ -35,7 +36,7 @@ class ChannelHistory:
         self.log: ChannelLog | None = None
         self._members = 0
         self.emission: Emission[Any] | None = None
-        self.recordings: list[list[Left]] | None = None
+        self.recordings: list[list[EmittedMessage]] | None = None
 
     def open(self) -> ChannelLog:
         """Return the log; start a new one if there is none."""
@@ -85,8 +86,8 @@ class ChannelHistory:
         """Find the position after which a member's frames begin.
 
         Args:
-            latest: How many messages a member gets that recovers nothing. None: as the history's
-                options say, that is 1 with `size=1` and else 0.
+            latest: How many messages a member gets if it recovers nothing. None: as the history's
+                options say, which is 1 with `size=1`, else 0.
         """
         latest = self._latest(latest)
         return splice(found, since, user_id, is_user_known=is_user_known, latest=latest)
@@ -97,9 +98,9 @@ class ChannelHistory:
     # --- while a store answers late ---------------------------------------------------------
 
     @contextmanager
-    def recording(self) -> Iterator[list[Left]]:
-        """Record the messages that leave while a slice is read."""
-        recorded: list[Left] = []
+    def recording(self) -> Iterator[list[EmittedMessage]]:
+        """Record the messages that are emitted while a slice is read."""
+        recorded: list[EmittedMessage] = []
         self.recordings = [*(self.recordings or ()), recorded]
         try:
             yield recorded
@@ -107,10 +108,10 @@ class ChannelHistory:
             # By identity: another may be equal.
             self.recordings = [each for each in self.recordings if each is not recorded] or None
 
-    def record(self, left: Left) -> None:
-        """Record a message that leaves now."""
+    def record(self, emitted: EmittedMessage) -> None:
+        """Record a message that is emitted now."""
         for recorded in self.recordings or ():
-            recorded.append(left)
+            recorded.append(emitted)
 
     # --- for the application ------------------------------------------------------------------
 
@@ -144,7 +145,7 @@ class ChannelHistory:
         kept = zip(found.after(offset), range(limit), strict=False)
         return [self._message(found.epoch, each) for each, _ in kept]
 
-    def _message(self, epoch: str, kept: Kept) -> ServerMessage:
+    def _message(self, epoch: str, kept: KeptMessage) -> ServerMessage:
         return ServerMessage(
             ServerActions.BROADCAST,
             kept.event,

@@ -1,9 +1,10 @@
-"""The order in which broadcasts leave whose positions come late, or out of turn. Pure.
+"""A reorder buffer: broadcasts are emitted in the order of their positions. Pure.
 
-They leave in the order of their positions. An answer that comes early is held until no append is
-under way that may bring a lower position. Those are the appends that were under way when it came:
-one that begins later gets a higher position. If the position before it has just left, there are
-none at all. So an append that fails holds the others no longer than it takes.
+A store that answers late may tell the positions in any order. A broadcast whose position is known
+is held while an append is under way that may get a lower position. That can only be one that was
+under way when this position came: an append that begins later gets a higher position. If the
+broadcast with the position just before it is emitted, there is no lower position left to come. So
+an append that fails holds the others no longer than it takes.
 """
 
 from collections import deque
@@ -22,11 +23,12 @@ MOST_UNDER_WAY: Final = 64
 class Emission(Generic[T]):
     """The broadcasts of one channel that wait for their positions, or for those before them."""
 
-    __slots__ = ("_epoch", "_held", "_left", "_next_ticket", "_ready", "_under_way")
+    __slots__ = ("_emitted", "_epoch", "_held", "_next_ticket", "_ready", "_under_way")
 
     def __init__(self) -> None:
         self._epoch: str | None = None
-        self._left = 0  # the offset of the latest that may leave; the first of an epoch is 1
+        # The offset of the latest that may be emitted; the first offset of an epoch is 1.
+        self._emitted = 0
         self._next_ticket = 0
         # The tickets of the appends that are under way, in the order in which they began.
         self._under_way: dict[int, None] = {}
@@ -35,7 +37,7 @@ class Emission(Generic[T]):
         self._ready: deque[T] = deque()
 
     def check_room(self) -> None:
-        """Refuse one append more if there are too many.
+        """Raise an error if too many broadcasts wait for one more to be appended.
 
         Raises:
             PondError: 503.
@@ -51,11 +53,11 @@ class Emission(Generic[T]):
         return ticket
 
     def answer(self, ticket: int, position: Position, item: T) -> None:
-        """Note an append's position, and what is to leave at it."""
+        """Note an append's position, and what is to be emitted at it."""
         del self._under_way[ticket]
-        if position.epoch != self._epoch:  # what is held is of an epoch that is over
+        if position.epoch != self._epoch:  # the epoch of all that is held has ended
             self._release(max(self._held, default=0))
-            self._epoch, self._left = position.epoch, 0
+            self._epoch, self._emitted = position.epoch, 0
         self._held[position.offset] = (self._next_ticket, item)
         self._settle()
 
@@ -65,7 +67,7 @@ class Emission(Generic[T]):
         self._settle()
 
     def take(self) -> T | None:
-        """Return the next that may leave; None if there is none."""
+        """Return the next item that may be emitted; None if there is none."""
         return self._ready.popleft() if self._ready else None
 
     def _settle(self) -> None:
@@ -73,12 +75,12 @@ class Emission(Generic[T]):
         certain = [offset for offset, (ticket, _) in self._held.items() if ticket <= oldest]
         if certain:
             self._release(max(certain))
-        while self._left + 1 in self._held:
-            self._release(self._left + 1)
+        while self._emitted + 1 in self._held:
+            self._release(self._emitted + 1)
 
     def _release(self, top: int) -> None:
-        """Let all leave that are held up to an offset."""
+        """Let all items up to an offset be emitted."""
         for offset in sorted(self._held):
             if offset <= top:
                 self._ready.append(self._held.pop(offset)[1])
-                self._left = offset
+                self._emitted = offset

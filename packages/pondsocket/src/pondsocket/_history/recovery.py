@@ -13,7 +13,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from pondsocket_common import Position
 
-from .slice import HistorySlice, Kept
+from .slice import HistorySlice, KeptMessage
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ def splice(
         since: The position of the last message that it has; None: it does not ask.
         is_user_known: Whether the application gave the user id. An id that the server made is new
             with every connection, so it does not tell whether an audience included this client.
-        latest: How many messages a member gets that recovers nothing.
+        latest: How many messages a member gets if it recovers nothing.
         is_bounded: Whether the bounds of one join hold.
     """
     verdict = Verdict.NOT_ASKED
@@ -96,7 +96,7 @@ def _judge(
     if not is_user_known and log.has_audience_after(since.offset):
         return Verdict.UNKNOWN_AUDIENCE
     if is_bounded:
-        count, size = log.weigh_after(since.offset, user_id)
+        count, size = log.count_after(since.offset, user_id)
         if count > MAX_MISSED or size > MAX_MISSED_BYTES:
             return Verdict.TOO_MUCH
     return Verdict.RECOVERED
@@ -195,7 +195,7 @@ class Recovery(Generic[T]):
         self._held_bytes += size
         return True
 
-    def take(self) -> Kept | T | None:
+    def take(self) -> KeptMessage | T | None:
         """Return the next item. None if there is none; `state` says why."""
         if self.state is not RecoveryState.BEHIND:
             return None

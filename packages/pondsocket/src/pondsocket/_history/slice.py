@@ -28,7 +28,7 @@ class Audience(NamedTuple):
         return (user_id in self.users) is not self.is_exclusion
 
 
-class Kept(NamedTuple):
+class KeptMessage(NamedTuple):
     """One message of a history.
 
     Args:
@@ -46,19 +46,19 @@ class Kept(NamedTuple):
         return len(self.payload) + len(self.request_id)
 
 
-class Left(NamedTuple):
-    """A message that has left: it was sent to the members."""
+class EmittedMessage(NamedTuple):
+    """A message that was sent to the members."""
 
     epoch: str
-    kept: Kept
+    kept: KeptMessage
     audience: Audience | None
 
 
 class HistorySlice:
-    """The messages of one epoch that are known, up to the latest: what a member recovers from.
+    """The messages of one epoch, or the latest of them. A member recovers from it.
 
     Args:
-        epoch: Its name; never used twice for one channel.
+        epoch: Its name, which is never used twice for one channel.
         top: The offset before the first message that is added.
     """
 
@@ -103,8 +103,8 @@ class HistorySlice:
             self._audiences[top] = audience
         return len(request_id) + len(payload)
 
-    def extend(self, later: Iterable[Left]) -> bool:
-        """Add messages that have left since the slice was read. False if one between is missing."""
+    def extend(self, later: Iterable[EmittedMessage]) -> bool:
+        """Add messages that were emitted since the slice was read. False if one is missing."""
         for epoch, kept, audience in later:
             if epoch != self.epoch or kept.offset > self.top + 1:
                 return False
@@ -112,22 +112,22 @@ class HistorySlice:
                 self.add(kept.event, kept.request_id, kept.payload, audience)
         return True
 
-    def next_after(self, offset: int, user_id: str | None = None) -> Kept | None:
+    def next_after(self, offset: int, user_id: str | None = None) -> KeptMessage | None:
         """Return the next message after an offset that was for this user, or (None) for any."""
         first = self.first
         for found in range(max(offset + 1, first), self.top + 1):
             if not self._audiences or self._is_for(found, user_id):
                 request_id, _, payload = self._records[found - first].partition(_BREAK)
-                return Kept(found, self._events[found - first], request_id.decode(), payload)
+                return KeptMessage(found, self._events[found - first], request_id.decode(), payload)
         return None
 
-    def after(self, offset: int, user_id: str | None = None) -> Iterator[Kept]:
+    def after(self, offset: int, user_id: str | None = None) -> Iterator[KeptMessage]:
         """Yield all messages of `next_after`, in order. Do not keep it while messages change."""
         while (kept := self.next_after(offset, user_id)) is not None:
             yield kept
             offset = kept.offset
 
-    def weigh_after(self, offset: int, user_id: str | None = None) -> tuple[int, int]:
+    def count_after(self, offset: int, user_id: str | None = None) -> tuple[int, int]:
         """Return how many messages `after` yields, and how many bytes they have."""
         if self._audiences:
             sizes = [kept.size for kept in self.after(offset, user_id)]
@@ -137,7 +137,7 @@ class HistorySlice:
         return len(sizes), sum(sizes)
 
     def size_at(self, offset: int) -> int:
-        """Return how many bytes the message at an offset counts as; see `Kept.size`."""
+        """Return how many bytes the message at an offset counts as; see `KeptMessage.size`."""
         return len(self._records[offset - self.first]) - len(_BREAK)
 
     def size_of(self, count: int) -> int:

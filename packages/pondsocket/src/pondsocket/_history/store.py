@@ -1,7 +1,8 @@
 """The interface of what keeps histories: the memory of this process, or a server of its own.
 
-`append` and `read` return at once what they know at once, and an awaitable where they have to ask.
-So memory costs no task and no wait. Answers may come late, and in another order than the calls.
+`append` and `read` return their result if it is known at once; else they return an awaitable. So a
+history in memory costs no task and no wait. Awaited results may come late, and in another order
+than the calls.
 """
 
 from collections.abc import Awaitable
@@ -26,9 +27,10 @@ class ChannelLog(Protocol):
     ) -> Position | Awaitable[Position]:
         """Keep a message. Return its position, which is above those of all earlier messages.
 
-        Earlier are those whose position was known before this call. Of calls that are under way at
-        the same time, any may come first. The first message of an epoch has the offset 1. An answer
-        that takes too long counts as a failure; the message may be kept then, but is not sent.
+        A message is earlier if its position was known before this call. Calls that are under way at
+        the same time may get their positions in any order. The first message of an epoch has the
+        offset 1. An answer that takes too long counts as a failure: the message is not sent, even
+        if it is kept.
 
         Args:
             payload: As JSON.
@@ -41,9 +43,10 @@ class ChannelLog(Protocol):
     ) -> HistorySlice | Awaitable[HistorySlice]:
         """Return the messages that come after a position, or at least the `latest` last ones.
 
-        More may be returned. If those after the position are not all kept any more, the slice
-        begins with a later one, or has another epoch. Its top is that of the history at a time
-        after the call. A slice that comes late is the caller's own, which adds to it.
+        The slice may hold more than that. If the messages after the position are not all kept any
+        more, it begins with a later one, or has another epoch. Its top is that of the history at
+        the time of the call, or later. The caller adds messages to a slice that comes late, so that
+        slice must not be shared.
         """
         ...
 
@@ -69,7 +72,7 @@ class HistoryStore(Protocol):
         ...
 
     def find(self, name: str, now: float) -> ChannelLog | None:
-        """Return the history of a channel; None if there is certainly none."""
+        """Return the history of a channel; None if it is known that there is none."""
         ...
 
     def tidy(self, now: float) -> None:

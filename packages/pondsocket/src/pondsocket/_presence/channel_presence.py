@@ -19,8 +19,8 @@ from pondsocket_common import (
 )
 
 from pondsocket._delivery.batching import ChannelBatching
-from pondsocket._delivery.fanout import Sink
 from pondsocket._delivery.frame import Frame
+from pondsocket._delivery.sink import Sink
 from pondsocket._environment import Environment
 from pondsocket._runtime.timers import Timers
 
@@ -89,15 +89,15 @@ class ChannelPresence:
             self.log.hide(ref)
         self._tell(change)
 
-    def show_again(self, watcher: Sink, user_id: str) -> None:
-        """Send the list to one member, which came back before the others were told that it left."""
+    def send_list(self, watcher: Sink, user_id: str) -> None:
+        """Send the list to one member, which came back before the others were told of its leave."""
         self._batching.flush()
         shown = self.state.of_user(user_id)
         if shown is not None:
             listed = tuple(self.state.listed().values())
             self._deliver(PresenceEventTypes.UPDATE, PresenceList(listed, shown), [watcher])
 
-    def told(self) -> PresenceDiff:
+    def state_for_diffs(self) -> PresenceDiff:
         """Return the state for a new member that wants diffs; its first diff continues from it."""
         log = self._new_log() if self.log is None else self.log
         return log.state()

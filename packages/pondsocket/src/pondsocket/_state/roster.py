@@ -33,8 +33,8 @@ class Roster(Generic[P]):
         # (`python -m tests.benchmarks`, "Memory of an idle member").
         self._by_user: dict[str, P | _Several[P]] = {}
 
-    def add(self, entry: P) -> P | None:
-        """Add an entry. Return the entry of the same connection that it replaces."""
+    def add(self, entry: P) -> None:
+        """Add an entry, in place of an entry of the same connection."""
         replaced = self._by_connection.get(entry.connection_id)
         if replaced is not None:
             self.remove(replaced)
@@ -46,7 +46,6 @@ class Roster(Generic[P]):
             others.append(entry)
         else:
             self._by_user[entry.user_id] = _Several((others, entry))
-        return replaced
 
     def remove(self, entry: P) -> bool:
         """Remove this entry. False if it is not there."""
@@ -79,10 +78,6 @@ class Roster(Generic[P]):
         """Return whether the user has an entry."""
         return user_id in self._by_user
 
-    def users(self) -> list[str]:
-        """Return the users, in the order of their first entry."""
-        return list(self._by_user)
-
     @property
     def user_count(self) -> int:
         """How many users there are."""
@@ -91,9 +86,6 @@ class Roster(Generic[P]):
     def everyone(self) -> Collection[P]:
         """Return a view of all entries, which shows each change."""
         return self._by_connection.values()
-
-    def __contains__(self, entry: P) -> bool:
-        return self._by_connection.get(entry.connection_id) is entry
 
     def __len__(self) -> int:
         return len(self._by_connection)

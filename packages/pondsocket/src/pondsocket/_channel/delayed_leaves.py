@@ -1,4 +1,4 @@
-"""Leaves that are held back for a moment, because the client may reconnect."""
+"""Leaves that are delayed for a moment, because the client may reconnect."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ C = TypeVar("C", bound=MemberChannel)
 
 
 @dataclass(frozen=True, slots=True)
-class Departure(Generic[C]):
-    """A membership that has ended, while others may not have been told."""
+class Leave(Generic[C]):
+    """A membership that has ended. The other members may not have been told yet."""
 
     member: Member[C]
     user: User
     reason: LeaveReason
 
 
-class Departures(Generic[C]):
-    """The held-back leaves of one channel.
+class DelayedLeaves(Generic[C]):
+    """The delayed leaves of one channel.
 
     Args:
         find_host: Returns a function that starts a task for the leave's work; None: there is none.
 
     Attributes:
-        held_back: The leaves, by user.
+        by_user: The leaves, by user id.
     """
 
-    __slots__ = ("_environment", "_find_host", "_timers", "held_back")
+    __slots__ = ("_environment", "_find_host", "_timers", "by_user")
 
     def __init__(
         self,
@@ -44,31 +44,29 @@ class Departures(Generic[C]):
         self._environment = environment
         self._timers = timers
         self._find_host = find_host
-        self.held_back: dict[str, Departure[C]] = {}
+        self.by_user: dict[str, Leave[C]] = {}
 
-    def hold_back(
-        self, departure: Departure[C], finish: Callable[[Departure[C]], Work | None]
-    ) -> bool:
-        """Hold a leave back if the client may reconnect. False if it is final.
+    def delay(self, leave: Leave[C], finish: Callable[[Leave[C]], Work | None]) -> bool:
+        """Delay a leave if the client may reconnect. False if it is final.
 
         Args:
-            finish: Called later, unless `take` is before: tells the others of the leave. Returns
-                what is left to do, to be awaited.
+            finish: Called after the delay, unless `take` comes first. It tells the others of the
+                leave, and returns what is left to do, to be awaited.
         """
         delay = self._environment.options.presence_leave_delay
-        member = departure.member
+        member = leave.member
         if (
             delay <= 0
-            or departure.reason is not LeaveReason.CONNECTION_CLOSED
+            or leave.reason is not LeaveReason.CONNECTION_CLOSED
             or not member.session.is_user_known
             or not member.session.may_return
         ):
             return False
 
         async def end() -> None:
-            if self.held_back.get(member.user_id) is departure:
-                del self.held_back[member.user_id]
-                leave_work = finish(departure)
+            if self.by_user.get(member.user_id) is leave:
+                del self.by_user[member.user_id]
+                leave_work = finish(leave)
                 if leave_work is not None:
                     # In a task of its own, so that it does not delay other timers.
                     host = self._find_host()
@@ -79,9 +77,9 @@ class Departures(Generic[C]):
 
         if not self._timers.after(delay, end):
             return False
-        self.held_back[member.user_id] = departure
+        self.by_user[member.user_id] = leave
         return True
 
-    def take(self, user_id: str) -> Departure[C] | None:
-        """Return a user's leave, which is held back no more. None if there is none."""
-        return self.held_back.pop(user_id, None)
+    def take(self, user_id: str) -> Leave[C] | None:
+        """Remove and return a user's delayed leave. None if there is none."""
+        return self.by_user.pop(user_id, None)
