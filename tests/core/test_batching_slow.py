@@ -3,8 +3,18 @@
 from typing import Any
 
 import pytest
-from pondsocket import History, Hooks, LeaveReason, PondSocket, User
+from pondsocket import (
+    History,
+    Hooks,
+    LeaveReason,
+    PondSocket,
+    PresenceMode,
+    ServerActions,
+    ServerMessage,
+    User,
+)
 from pondsocket.testing import MemoryPeer
+from pondsocket_common import PresenceDiff
 
 from tests.core.batching_programs import ManualLoop, batch_by_hand
 from tests.core.members import member, settled
@@ -112,3 +122,34 @@ async def test_positions_keep_their_order_where_a_hook_speaks(how: str, outgoing
         offsets = [message.position.offset for message in ann.drain() if message.position]
         assert offsets == sorted(offsets)
         assert len(offsets) == 3
+
+
+async def test_a_diff_that_is_made_meanwhile_goes_behind_the_one_before_it() -> None:
+    class EndHooks(GoodbyeHooks):
+        def left(self, channel_name: str, user: User, reason: LeaveReason) -> None: ...
+
+        def disconnected(self, user_id: str, *_: object) -> None:
+            assert self.pond is not None
+            self.pond.channel("/socket", ROOM).broadcast_nowait("left", {"n": user_id})
+
+    setup, loop = batching_setup(EndHooks())
+    other = "/room/2"
+    async with member(setup, "ann", other) as ann, member(setup, "bob", other) as bob:
+        await ann.join(ROOM, presence=PresenceMode.DIFF)
+        await bob.join(ROOM)
+        await track(setup, "bob")
+        for peer in (ann, bob):
+            peer.drain()
+        bob.capacity = 0
+        await setup.pond.channel("/socket", other).broadcast("tick")
+        answer = ServerMessage(ServerActions.SYSTEM, "answer", other, "1", {})
+        ann.session.memberships[other].send(answer)  # type: ignore[attr-defined]
+        await setup.pond.channel("/socket", ROOM).broadcast("tock")
+        loop.turn()
+        await settled()
+        listed: set[str] = set()
+        for message in ann.drain():
+            if isinstance(message.payload, PresenceDiff):
+                listed |= {entry.user for entry in message.payload.joins}
+                listed -= {entry.user for entry in message.payload.leaves}
+        assert not listed

@@ -281,6 +281,21 @@ async def test_an_evicted_user_is_told_on_every_connection_and_stays_connected()
         assert (await tab.join(ROOM)).event == "ACKNOWLEDGE"
 
 
+async def test_an_eviction_whose_reason_json_cannot_say_evicts_no_member() -> None:
+    setup, leaves = build(), LeaveLog()
+    setup.lobby.on_leave(leaves)
+    async with members(setup, "bob", "bob") as tabs:
+        channel = await channel_of(setup)
+        with pytest.raises(EncodingError):
+            await channel.evict_user("bob", "\ud800")
+        await settled()
+        assert not leaves.seen
+        assert [peer.drain() for peer in tabs] == [[], []]
+        for peer in tabs:
+            say(peer, "still here")
+        assert [(await peer.receive()).event for peer in tabs] == ["say", "say"]
+
+
 async def test_evicting_who_is_not_there_does_nothing() -> None:
     setup = build()
     async with member(setup, "ann") as ann:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +15,7 @@ from pondsocket import (
     EventContext,
     History,
     JoinContext,
+    LeaveContext,
     Options,
     OutgoingContext,
     PondError,
@@ -24,6 +25,7 @@ from pondsocket import (
     SystemEvents,
     conflate,
 )
+from pondsocket.adapter import Frame
 from pondsocket.testing import FakeClock, MemoryPeer, connect
 from pondsocket_common import (
     POND,
@@ -676,6 +678,121 @@ async def test_a_codec_that_fails_at_a_broadcast_costs_its_own_clients_that_even
     assert failures[0].getMessage().startswith("The codec 'array' failed")
 
 
+def failing_codec() -> Any:
+    """Let the array format's codec fail at all that the server sends, while the block runs."""
+
+    def fail(*_: object) -> bytes:
+        raise LookupError(SECRET)
+
+    return patch.object(ArrayCodec, "encode", fail)
+
+
+@pytest.mark.parametrize("encoded", [b"\xff", "text", None])
+@pytest.mark.parametrize("batches", [False, True])
+async def test_a_codec_that_gives_no_text_costs_its_own_clients_that_event(
+    encoded: object, batches: bool
+) -> None:
+    setup = setup_of()
+    loop = ManualLoop()
+    if batches:
+        setup.pond.enable_batching(lambda: loop)
+    async with pair(setup) as (_, bob), connect(setup.pond, "/socket?user=cat") as cat:
+        await cat.join(ROOM)
+        offer = bob.offer
+
+        def write(frame: Frame) -> bool:
+            assert isinstance(frame.text, str)  # as a transport reads it
+            return offer(frame)
+
+        with (
+            patch.object(bob, "offer", write),
+            patch.object(ArrayCodec, "encode", lambda *_: encoded),
+        ):
+            await say(setup, 1)
+            loop.turn()
+        await say(setup, 2)
+        loop.turn()
+        assert numbers_of(cat) == [1, 2]
+        assert numbers_of(bob) == [2]
+
+
+async def test_a_codec_that_fails_does_not_keep_others_from_being_told_of_a_restart() -> None:
+    setup = setup_of()
+    async with AsyncExitStack() as stack:
+        bobs = [
+            await stack.enter_async_context(connect(setup.pond, "/socket?user=bob", codec=ARRAY))
+            for _ in range(4)
+        ]
+        ann = await stack.enter_async_context(connect(setup.pond, "/socket?user=ann"))
+        ann.drain()
+        with failing_codec():
+            setup.pond.begin_drain(0.01)
+            assert (await ann.receive()).event == SystemEvents.GOODBYE
+            for peer in (*bobs, ann):
+                assert await peer.wait_closed() is CloseCode.RESTART
+
+
+async def test_a_codec_that_fails_at_a_heartbeat_does_not_disturb_the_clock() -> None:
+    async with pair(setup_of()) as (ann, bob):
+        with failing_codec():
+            for peer in (bob, ann):
+                peer.session.heartbeat()
+        assert events(ann) == [SystemEvents.PONG]
+        assert (bob.pending, bob.closed) == (0, None)
+
+
+async def test_a_codec_that_fails_does_not_keep_others_from_being_evicted() -> None:
+    setup, left = setup_of(), list[str]()
+
+    @setup.lobby.on_leave
+    async def leave(ctx: LeaveContext) -> None:
+        left.append(ctx.user.id)
+
+    async with (
+        connect(setup.pond, "/socket?user=ann", codec=ARRAY) as one,
+        connect(setup.pond, "/socket?user=ann") as other,
+    ):
+        for peer in (one, other):
+            await peer.join(ROOM)
+        other.drain()
+        with failing_codec():
+            await setup.pond.channel("/socket", ROOM).evict_user("ann")
+        assert events(other) == [SystemEvents.EVICTED]
+        assert left == ["ann"]
+
+
+async def test_a_codec_that_fails_at_the_greeting_closes_its_own_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    setup = setup_of()
+    with failing_codec():
+        async with connect(setup.pond, "/socket?user=bob", codec=ARRAY) as bob:
+            assert await bob.wait_closed() is CloseCode.INTERNAL
+    assert await setup.endpoint.connection_count() == 0
+    errors = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert errors[0].startswith("A connection failed")
+
+
+@pytest.mark.parametrize("how", ["leave", "disconnect"])
+async def test_a_codec_that_fails_keeps_no_connection_from_ending(how: str) -> None:
+    setup, left = setup_of(), list[str]()
+
+    @setup.lobby.on_leave
+    async def leave(ctx: LeaveContext) -> None:
+        left.append(ctx.user.id)
+
+    async with pair(setup) as (_, bob):
+        with failing_codec():
+            if how == "leave":
+                bob.send("LEAVE_CHANNEL", ROOM, "leave")
+            else:
+                await setup.pond.disconnect(user_id="bob")
+            code = await bob.wait_closed()
+        await settled()
+        assert code is (CloseCode.INTERNAL if how == "leave" else CloseCode.DISCONNECTED)
+        assert left == ["bob"]
+
+
 # --- how often something is encoded -----------------------------------------------------------
 
 
@@ -810,7 +927,7 @@ async def test_frames_and_bytes_are_counted_in_each_format() -> None:
         loop.turn()
         assert metrics.counts[Counter.FRAMES_OUT] == 6
         arrays = sum(len(frame.encode()) for frame in bob._frames)
-        ponds = sum(frame.size for frame in ann._frames)  # about, for a broadcast
+        ponds = sum(len(frame.encode()) for frame in ann._frames)
         assert metrics.counts[Counter.BYTES_OUT] == arrays + ponds
         assert numbers_of(ann) == numbers_of(bob) == [1, 2, 3]
         metrics.counts.clear()

@@ -1,12 +1,17 @@
 """What a join handler is given, and what it does."""
 
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
 import pytest
-from pondsocket import JoinContext, UsageError
+from pondsocket import CloseCode, History, JoinContext, PondSocket, UsageError
 from pondsocket.testing import connect
 from pondsocket_common import Acknowledged, Refused
 
+from tests.core.batching_programs import batch_by_hand
 from tests.core.members import events, member, say, settled
-from tests.core.ponds import ROOM, build
+from tests.core.ponds import ROOM, admit, assert_nothing_left, build
 
 
 def logged_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -139,3 +144,51 @@ async def test_a_decision_after_the_answer_comes_too_late(caplog: pytest.LogCapt
         await settled()
         assert events(ann) == ["CONNECTION"]
         assert await setup.lobby.list_channels() == []
+
+
+class Saying(Mapping[str, Any]):
+    """A response that calls the application when it is encoded."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+
+    def __getitem__(self, key: str) -> int:
+        return 1
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        self._call()
+        return iter(["one"])
+
+
+@pytest.mark.parametrize("history", [None, History()])
+@pytest.mark.parametrize("batches", [False, True])
+async def test_what_a_response_broadcasts_is_from_before_the_join(
+    history: History | None, batches: bool
+) -> None:
+    async def join(ctx: JoinContext) -> None:
+        await ctx.accept(response=Saying(partial(channel.broadcast_nowait, "said")))
+
+    pond = PondSocket()
+    pond.create_endpoint("/socket", admit).create_channel("/room/:id", join, history=history)
+    channel = pond.channel("/socket", ROOM)
+    loop = batch_by_hand(pond) if batches else None
+    async with connect(pond, "/socket?user=ann") as ann:
+        assert (await ann.join(ROOM)).payload.response == {"one": 1}  # type: ignore[union-attr]
+        if loop is not None:
+            loop.turn()
+        assert "said" not in events(ann)
+
+
+async def test_a_response_that_ends_the_connection_leaves_no_member() -> None:
+    async def join(ctx: JoinContext) -> None:
+        await ctx.accept(response=Saying(partial(ctx.session.close, CloseCode.DISCONNECTED)))
+
+    setup = build(join)
+    async with connect(setup.pond, "/socket?user=ann") as ann:
+        ann.send("JOIN_CHANNEL", ROOM, "join")
+        assert await ann.wait_closed() is CloseCode.DISCONNECTED
+        await settled()
+        await assert_nothing_left(setup)

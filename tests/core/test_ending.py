@@ -30,8 +30,8 @@ class Client:
         self.messages: list[ServerMessage] = []
         self.works: list[Work] = []
 
-    def send(self, message: ServerMessage) -> None:
-        self.messages.append(message)
+    def send_frame(self, frame: Frame) -> None:
+        self.messages.append(frame.message)
 
     def spawn(self, work: Work) -> None:
         self.works.append(work)

@@ -218,6 +218,18 @@ async def test_metrics_count_everything() -> None:
     assert numbers.depths[0] == 1
 
 
+async def test_metrics_count_the_bytes_that_are_written() -> None:
+    numbers = Numbers()
+    pond = watched(metrics=numbers)
+    async with connect(pond, "/socket?user=ann") as ann:
+        await ann.join(ROOM)
+        ann.drain()
+        before = numbers.counts[Counter.BYTES_OUT]
+        await pond.channel("/socket", ROOM).broadcast("said", {"text": "é"})
+        size = sum(len(frame.encode()) for frame in ann._frames)
+        assert numbers.counts[Counter.BYTES_OUT] - before == size
+
+
 async def test_slow_consumers_and_queue_depths_are_counted() -> None:
     numbers = Numbers()
     pond = watched(metrics=numbers)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from itertools import permutations
+from types import MappingProxyType
 from typing import Any, Final
 
 import anyio
@@ -295,6 +296,22 @@ async def test_outgoing_handlers_see_each_broadcast_once_as_it_was_sent(is_async
                 store.appends[place].answer()
             await settled()
             assert (heard(ann), heard(bob)) == ([10, 30, 20], [10, 30])
+
+
+async def test_outgoing_handlers_see_what_only_json_can_copy() -> None:
+    setup, store = build_late()
+    store.reads_at_once = True
+    seen: list[object] = []
+    setup.lobby.on_outgoing("said", lambda ctx: seen.append(ctx.get_payload()))
+    with anyio.fail_after(5):
+        async with member(setup, "ann") as ann, anyio.create_task_group() as tasks:
+            # As the presence of a user is.
+            payload = {"n": MappingProxyType({"m": 1})}
+            await begin(tasks, store, lambda: handle_of(setup).broadcast("said", payload))
+            store.answer_all()
+            await settled()
+            assert heard(ann) == [{"m": 1}]
+            assert seen == [{"n": {"m": 1}}]
 
 
 # --- who sends ------------------------------------------------------------------------------------

@@ -404,3 +404,36 @@ async def test_a_join_without_a_time_limit_may_read_as_long_as_it_takes() -> Non
         store.answer_all()
         await settled()
         assert heard(ann) == ["ACKNOWLEDGE"]
+
+
+async def test_a_join_that_is_accepted_by_a_returned_value_has_the_same_time_limit() -> None:
+    async def join(_ctx: JoinContext) -> dict[str, str]:
+        return {"motd": "hi"}
+
+    async with late_room(join) as (setup, store, ann):
+        answer = await ann.answer(ask(ann, START), wait=60)
+        assert isinstance(answer.payload, Refused)
+        assert answer.payload.code == 408
+        assert store.reads[0].is_cancelled
+        assert await setup.lobby.list_channels() == []
+
+
+async def test_what_is_said_before_a_join_reaches_a_member_that_joins_meanwhile() -> None:
+    async def join(ctx: JoinContext) -> None:
+        if ctx.user.id == "bob":
+            await ctx.broadcast_from("said", {"n": 1})
+            await ctx.decline()
+        else:
+            await ctx.accept()
+
+    setup, store = build_late(join)
+    store.reads_at_once = True
+    with anyio.fail_after(60):
+        async with setup.pond, reconnect(setup) as ann, reconnect(setup, "bob") as bob:
+            refused = ask(bob, None)
+            ann.drain()
+            await store.asked(appends=1)
+            assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
+            store.answer_all()
+            await bob.answer(refused)
+            assert heard(ann) == [1]

@@ -7,6 +7,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import (
     CloseCode,
+    EncodingError,
     EventContext,
     JoinContext,
     LeaveContext,
@@ -48,6 +49,19 @@ async def test_a_code_may_be_a_plain_number_but_not_any() -> None:
             ann.session.close(4999)  # type: ignore[arg-type]
         assert ann.session.is_open
         await setup.pond.disconnect(user_id="ann", code=4403)  # type: ignore[arg-type]
+        assert await ann.wait_closed() is CloseCode.DISCONNECTED
+
+
+async def test_a_close_whose_reason_json_cannot_say_changes_nothing() -> None:
+    setup = build()
+    async with member(setup, "ann") as ann:
+        with pytest.raises(EncodingError):
+            await setup.pond.disconnect(user_id="ann", reason="\ud800")
+        await settled()
+        assert ann.closed is None
+        say(ann, "still here")
+        assert (await ann.receive()).event == "say"
+        await setup.pond.disconnect(user_id="ann", reason="enough")
         assert await ann.wait_closed() is CloseCode.DISCONNECTED
 
 

@@ -20,9 +20,11 @@ from pondsocket import (
 )
 from pondsocket.testing import connect
 
-from tests.core.members import events, say, settled
-from tests.core.ponds import ROOM, accept_join, admit
+from tests.core.batching_programs import ManualLoop
+from tests.core.members import events, members, say, settled
+from tests.core.ponds import ROOM, PondSetup, accept_join, admit
 from tests.core.slow_consumers import (
+    CountingMetrics,
     build_with,
     counted,
     join_and_stall,
@@ -333,3 +335,28 @@ def test_what_is_no_policy_is_refused_at_once(policy: Any) -> None:
 def test_conflate_without_its_key_is_named_in_the_sentence() -> None:
     with pytest.raises(UsageError, match="not 'conflate without its key'"):
         Lobby("/a/:id", accept_join, slow_consumers=conflate)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batches", [False, True])
+async def test_a_metric_that_closes_a_member_costs_no_other_the_event(batches: bool) -> None:
+    class ClosingMetrics(CountingMetrics):
+        def count(self, counter: Counter, amount: int) -> None:
+            super().count(counter, amount)
+            if counter is Counter.DROPPED:
+                for session in setup.endpoint.sessions.of_user("ann"):
+                    session.close(CloseCode.INTERNAL, "drops too much")
+
+    pond = PondSocket(metrics=ClosingMetrics())
+    endpoint = pond.create_endpoint("/socket", admit)
+    lobby = endpoint.create_channel("/room/:id", accept_join, slow_consumers="drop_oldest")
+    setup = PondSetup(pond, endpoint, lobby)
+    loop = ManualLoop()
+    if batches:
+        pond.enable_batching(lambda: loop)
+    async with members(setup, "ann", "bob", "cat") as (ann, bob, cat):
+        ann.capacity = 1
+        for number in range(3):
+            await tell(setup, {"n": number})
+            loop.turn()
+        assert numbers(bob) == numbers(cat) == [0, 1, 2]
+        assert await ann.wait_closed() is CloseCode.INTERNAL

@@ -266,13 +266,15 @@ class Lobby(TakesEvents):
             except StopIteration as done:
                 returned = done.value
                 rest = None
+        first_wait: Callable[[], object] | None = on_wait
         if rest is not None:
             on_wait()
+            first_wait = None
             returned = await (
                 drive(rest, waited_for=waited_for) if type(rest) is CoroutineType else rest
             )
         if returned is not None and self._join.finish is not None:
-            await self._join.finish(context, returned)
+            await drive(self._join.finish(context, returned), first_wait)
 
     def _join_failed(self, context: JoinContext, error: BaseException) -> None:
         # After the decision a failure changes nothing: the answer has been sent.
@@ -299,10 +301,11 @@ class Lobby(TakesEvents):
         """End a membership, and acknowledge the leave."""
         name = message.channel_name
         answer = replies.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), message.request_id)
+        frame = Frame.of(answer, member.session.codec)  # first: a codec may fail
         # Also if the connection has ended: what the client sent after a leave is not a member's.
         member.session.remove_membership(name)
         leave_work = member.leave(LeaveReason.EXPLICIT_LEAVE)
-        member.send(answer)
+        member.send_frame(frame)
         if leave_work is not None:
             await leave_work()
 

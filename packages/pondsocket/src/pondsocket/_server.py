@@ -154,6 +154,9 @@ class PondSocket:
         Args:
             reason: The reason that the user's clients are told.
             code: With 4403, the default, clients do not reconnect by themselves.
+
+        Raises:
+            EncodingError: The reason cannot be written as JSON.
         """
         for endpoint in self._endpoints:
             endpoint.drop_user(str(user_id), reason, code)

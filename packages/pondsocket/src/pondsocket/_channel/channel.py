@@ -38,7 +38,7 @@ from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._runtime.timers import Spawn, Timers
 from pondsocket._state.payloads import as_payload
-from pondsocket._state.roster import Roster
+from pondsocket._state.roster import Copied, Roster
 from pondsocket._state.user import LeaveReason
 
 from .delayed_leaves import DelayedLeaves, Leave
@@ -84,7 +84,11 @@ class Channel:
         # With the roster, not with the channel, which would be a reference cycle.
         find_host = partial(_find_host, environment, self.roster)
         timers = Timers(find_host)
-        self.batching = ChannelBatching(self.roster.everyone(), environment.loop_turn)
+        everyone = self.roster.everyone()
+        if environment.observer is not None:
+            # An offer may call the application's metrics, which may close a member.
+            everyone = Copied(everyone)
+        self.batching = ChannelBatching(everyone, environment.loop_turn)
         self.presence = ChannelPresence(
             name, partial(_watchers, self.roster), timers, environment, self.batching
         )
@@ -314,9 +318,10 @@ class Channel:
         for member in members:
             if not member.is_current:
                 continue  # it has left already; its connection may have a new membership
-            message = replies.system(SystemEvents.EVICTED, self.name, Evicted(reason))
+            # Encoded before anything changes: the reason may be no text that JSON can hold.
+            frame = Frame.of(replies.system(SystemEvents.EVICTED, self.name, Evicted(reason)))
             leave_work = self.remove(member, LeaveReason.EVICTED)
-            member.send(message)
+            member.send_frame(frame)
             if leave_work is not None:
                 works.append(leave_work)
         await run_all(works)

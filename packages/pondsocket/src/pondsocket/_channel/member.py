@@ -7,7 +7,14 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from pondsocket_common import ClientActions, ClientMessage, Payload, Position, ServerMessage
+from pondsocket_common import (
+    POND,
+    ClientActions,
+    ClientMessage,
+    Payload,
+    Position,
+    ServerMessage,
+)
 
 from pondsocket._connection.membership import Membership
 from pondsocket._connection.session import Session
@@ -225,8 +232,11 @@ class Member(Membership, Generic[C]):
         # As `Frame.of` and `send_frame`, with no call where nothing waits: most handlers reply
         # (tests/benchmarks/microbench.py, "event, the handler replies; core").
         codec = self.session.codec
-        encoded = codec.encode(message)
-        frame = Frame(message, codec, len(encoded), encoded)
+        if codec is POND:
+            encoded = codec.encode(message)
+            frame = Frame(message, codec, len(encoded), encoded)
+        else:
+            frame = Frame.of(message, codec)
         channel = self.channel
         if channel.presence.log or channel.batching.loop_turn.waiting:
             self.send_frame(frame)

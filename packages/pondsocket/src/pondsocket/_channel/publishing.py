@@ -8,7 +8,6 @@ meanwhile, and `Emission` keeps the order of the positions.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Awaitable
 from functools import lru_cache
 from typing import Final, Generic, TypeVar
@@ -18,7 +17,7 @@ from pondsocket_common import Payload, Position, dump_json, fresh_id
 from pondsocket._delivery.batching import ChannelBatching
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.slow_consumers import mark
-from pondsocket._history.channel_history import ChannelHistory
+from pondsocket._history.channel_history import ChannelHistory, decoded
 from pondsocket._history.emission import Emission
 from pondsocket._history.slice import Audience, EmittedMessage, KeptMessage
 from pondsocket._presence.channel_presence import ChannelPresence
@@ -113,8 +112,8 @@ class Publishing(Generic[C]):
             log = history.open() if history.log is None else history.log
             found = log.append(event, request_id, encoded, history.clock(), audience)
             if emission is not None or not isinstance(found, Position):
-                if interception is not None:  # the caller may change it before it is shown
-                    shown = copy.deepcopy(shown)
+                if interception is not None:  # the caller may change its object before it is shown
+                    shown = decoded(encoded)
                 connection = None if but is None else but.connection_id
                 decided = DecidedBroadcast(
                     event, request_id, shown, encoded, audience, connection, interception

@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 
 import anyio
 import anyio.abc
-from pondsocket_common import CloseCode, ServerMessage
+from pondsocket_common import CloseCode
 
 from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
@@ -54,7 +54,7 @@ class Ending(Generic[S]):
         self.scopes: dict[anyio.CancelScope, str | None] = {}
         self.code = CloseCode.NORMAL
         self.reason = ""
-        self._goodbye: ServerMessage | None = None
+        self._goodbye: Frame | None = None  # in the pond format
         self._leave_work: Sequence[Work] = ()
         self._ended: anyio.Event | None = None  # made by the first `wait`
 
@@ -70,18 +70,24 @@ class Ending(Generic[S]):
         """Tell the client that the server restarts, and close the connection after `seconds`."""
         if self.advance(LifeEvent.RESTART):
             after_ms = math.ceil(seconds * 1_000)
-            session.send(replies.goodbye(CloseCode.RESTART, _RESTARTS, after_ms))
+            # Translated on its way, where a codec may fail: a drain tells one client after another.
+            session.send_frame(Frame.of(replies.goodbye(CloseCode.RESTART, _RESTARTS, after_ms)))
             session.spawn(partial(_close_after, session, seconds))
 
     def close(self, session: S, code: CloseCode, reason: str) -> bool:
-        """End the memberships, and keep what the client is told. False if it is closed already."""
-        is_announced = self.life is Life.RESTARTING and code is CloseCode.RESTART
-        if not self.advance(LifeEvent.CLOSE):
+        """End the memberships, and keep what the client is told. False if it is closed already.
+
+        Raises:
+            EncodingError: The reason cannot be written as JSON; nothing has changed.
+        """
+        if (self.life, LifeEvent.CLOSE) not in LIVES:
             return False
+        is_announced = self.life is Life.RESTARTING and code is CloseCode.RESTART
+        if code is not CloseCode.NORMAL and not is_announced:
+            self._goodbye = Frame.of(replies.goodbye(code, reason, after_ms=0))
+        self.advance(LifeEvent.CLOSE)
         self.code, self.reason = code, reason
         self._leave_work = self.router.ended(session)
-        if code is not CloseCode.NORMAL and not is_announced:
-            self._goodbye = replies.goodbye(code, reason, after_ms=0)
         return True
 
     def end(self, session: S, tasks: anyio.abc.TaskGroup | None) -> bool:
@@ -100,9 +106,8 @@ class Ending(Generic[S]):
         if self.outlet is not None:
             # If the peer is gone or slow, it does not read what is queued.
             abort = not is_closed or self.code is CloseCode.SLOW_CONSUMER
-            goodbye = self._goodbye
-            frame = None if goodbye is None else Frame.of(goodbye, session.codec)
-            self.outlet.end(self.code, self.reason, abort=abort, goodbye=frame)
+            goodbye = None if self._goodbye is None else self._goodbye.in_format(session.codec)
+            self.outlet.end(self.code, self.reason, abort=abort, goodbye=goodbye)
         if tasks is not None and self._leave_work:
             tasks.start_soon(self.run_leave_work)
         return True

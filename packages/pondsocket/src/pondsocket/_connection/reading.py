@@ -95,7 +95,7 @@ class Reading(Generic[S]):
         try:
             return self.inbound.post(body, self.start_pending)
         except BaseException as error:  # noqa: BLE001 - boundary: one connection
-            self._fail(error)
+            self.fail(error)
             return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, replies.INTERNAL)
 
     # --- tasks --------------------------------------------------------------------------------
@@ -128,9 +128,9 @@ class Reading(Generic[S]):
         try:
             await work(*arguments)
         except BaseException as error:  # noqa: BLE001 - boundary: one connection
-            self._fail(error)
+            self.fail(error)
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Close a connection that has failed. Raise what its task must get: see `failure_of`."""
         failure = failure_of(error)
         _log.error("A connection failed (user=%r).", self._session.user_id, exc_info=failure)
@@ -162,7 +162,7 @@ class Reading(Generic[S]):
                             return  # another task reads now
                         pending = None
                 except BaseException as error:  # noqa: BLE001 - boundary: one connection
-                    self._fail(error)
+                    self.fail(error)
                     return
                 self._leading = False
                 since_turn += 1

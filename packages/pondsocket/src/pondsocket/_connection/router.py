@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeVar
 
 from pondsocket_common import ClientMessage, CloseCode, Codec, ServerMessage
 
+from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Environment
 from pondsocket._runtime.tasks import Work
 
@@ -40,6 +41,10 @@ class Connection(Protocol):
 
     def send(self, message: ServerMessage) -> None:
         """Send a message to the peer."""
+        ...
+
+    def send_frame(self, frame: Frame) -> None:
+        """Send an encoded message, in any wire format."""
         ...
 
     def close(self, code: CloseCode, reason: str = "") -> None:

@@ -168,7 +168,10 @@ class Session:
 
     def _begin(self, reading: "Reading[Session]") -> None:
         if (opening := self._opening) is not None:
-            opening.begin(self, self._ending.router, reading)
+            try:
+                opening.begin(self, self._ending.router, reading)
+            except BaseException as error:  # noqa: BLE001 - boundary: an application's codec
+                reading.fail(error)
             if not opening.names:
                 self._opening = None
 
@@ -251,7 +254,7 @@ class Session:
             return False
         counting = self.environment.counting
         if counting is not None:
-            counting.sent(frame.size, outlet.pending)
+            counting.sent(len(frame.encode()), outlet.pending)  # `size` is not exact
         return True
 
     def offer_batch(self, batch: Batch) -> bool:
@@ -275,7 +278,8 @@ class Session:
 
     def heartbeat(self) -> None:
         """Send a heartbeat, so that no proxy takes the connection for dead."""
-        self.send(replies.heartbeat())
+        # Translated on its way, where a codec may fail: one task calls this for all connections.
+        self.send_frame(Frame.of(replies.heartbeat()))
 
     def dropped(self, frames: int) -> None:
         """Count frames that the outlet has dropped, as their lobby allows."""

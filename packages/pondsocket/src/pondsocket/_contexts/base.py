@@ -75,7 +75,8 @@ class ChannelContext(ABC):
         It is replayed to users that were away, but not to this user, unless the user has another
         connection in the channel as well.
         """
-        rest = self.channel.publish_from(event, payload, self.session, keep=history)
+        channel = self.channel  # kept: a later member must find this one, where the message leaves
+        rest = channel.publish_from(event, payload, self.session, keep=history)
         if rest is not None:  # the history answers late
             await rest
 

@@ -15,6 +15,8 @@ from pondsocket_common import (
     ServerActions,
     ServerMessage,
     SystemEvents,
+    dump_json,
+    load_json,
 )
 
 from pondsocket._channel.channel import Channel, ChannelMember
@@ -113,6 +115,10 @@ class JoinContext(ChannelContext):
             UsageError: `history` is negative, or the channel has no history.
         """
         channel = self.channel
+        if response is not None:
+            # Now: it may call the application, which may broadcast, or end this connection. Then
+            # that is known before the decision, and no member gets a message before its answer.
+            response = load_json(dump_json(response))
         found = None if self._is_gone() else self._read_history(channel, history)
         if not (found is None or isinstance(found, HistorySlice)):
             found = await found

@@ -89,8 +89,14 @@ class Frame:
         Raises:
             EncodingError: Its payload cannot be written as JSON.
         """
-        encoded = _encode_pond(message) if codec is POND else codec.encode(message)
-        return cls(message, codec, len(encoded), encoded)
+        if codec is POND:
+            encoded = _encode_pond(message)
+            return cls(message, codec, len(encoded), encoded)
+        encoded = codec.encode(message)
+        frame = cls(message, codec, len(encoded), encoded)
+        # Now: what a codec gives that is no text must not fail where it is written, between others.
+        frame._forms = {"text": encoded.decode()}
+        return frame
 
     @classmethod
     def broadcast(

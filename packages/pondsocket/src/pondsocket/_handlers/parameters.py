@@ -4,7 +4,7 @@ All of it happens at registration; `signatures` makes the calls.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import UnionType
@@ -81,7 +81,7 @@ class Kind(Generic[C]):
     sync_type: type[Any]
     params: Callable[[C], Mapping[str, str]]
     fields: Callable[[C], Mapping[str, Any]] | None
-    finish: Callable[[C, object], Awaitable[None]]
+    finish: Callable[[C, object], Coroutine[Any, Any, None]]
     place: Callable[[C], tuple[Environment, Hashable]]
     abandon: bool = False
     patient: bool = False

@@ -18,7 +18,7 @@ C_contra = TypeVar("C_contra", contravariant=True)
 Handler: TypeAlias = Callable[..., Any]
 """`async def handler(ctx, …)` or `def handler(ctx, …)`; see the page on typed handlers."""
 
-Finish: TypeAlias = Callable[[C, object], Awaitable[None]]
+Finish: TypeAlias = Callable[[C, object], Coroutine[Any, Any, None]]
 
 Next: TypeAlias = Callable[[], Awaitable[Any]]
 """Middleware calls it to continue."""

@@ -122,6 +122,10 @@ class ChannelPresence:
     def flush(self) -> None:
         """Send the diff now. Called before any other frame of the channel is sent."""
         if self.log:
+            # First: a member too slow for what waits leaves now, and that is in the diff, or in one
+            # that is sent before this one is made.
+            self._batching.flush()
+        if self.log:
             diff = self.log.take()
             if diff.joins or diff.updates or diff.leaves:
                 self._deliver(PresenceEventTypes.DIFF, diff, self._find_watchers(True))

@@ -22,6 +22,24 @@ class _Several(list[P]):
     __slots__ = ()
 
 
+class Copied(Collection[P]):
+    """A view of entries, whose loops run over a copy: the entries may change meanwhile."""
+
+    __slots__ = ("_view",)
+
+    def __init__(self, view: Collection[P]) -> None:
+        self._view = view
+
+    def __iter__(self) -> Iterator[P]:
+        return iter([*self._view])
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def __contains__(self, entry: object) -> bool:
+        return entry in self._view
+
+
 class Roster(Generic[P]):
     """Entries: one for each connection, and one or several for each user."""
 
