@@ -302,7 +302,7 @@ async def test_streams_of_a_room_get_cursors_for_their_own_path_and_key(
 ) -> None:
     pond = PondSocket()
 
-    @pond.endpoint("/of/:tenant/socket")
+    @pond.endpoint("/of/:tenant/socket", shared_channels=True)
     async def socket(ctx: ConnectionContext) -> None:
         ctx.accept()
 
@@ -328,3 +328,56 @@ async def test_streams_of_a_room_get_cursors_for_their_own_path_and_key(
         assert (await again.receive_event())["payload"]["resumed"] == ["/room/1"]
         assert (await again.receive_event())["payload"]["offset"] == 2
         await again.disconnect()
+
+
+@pytest.mark.parametrize("cursor_of", ["/of/ann/socket", "/of/bob/socket"])
+async def test_a_cursor_of_one_tenant_resumes_nothing_at_another(
+    cursor_of: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pond = PondSocket()
+
+    @pond.endpoint("/of/:tenant/socket")
+    async def socket(ctx: ConnectionContext) -> None:
+        ctx.accept(user_id="ann")  # also where a user belongs to both
+
+    @socket.channel("/room/:id", history=History())
+    async def room(ctx: JoinContext) -> None:
+        await ctx.accept()
+
+    driver = ASGITestDriver(PondASGIApp(pond, cursor_key=KEY))
+    stream = await driver.connect_sse(cursor_of)
+    await stream.receive_event()
+    await join(stream, "/room/1")
+    cursor = await left_at(stream)
+    for first, path in ((10, "/of/ann/socket"), (20, "/of/bob/socket")):
+        for number in range(first, first + 2):
+            await pond.channel(path, "/room/1").broadcast("said", {"n": number})
+    again = await driver.connect_sse("/of/ann/socket", headers=[("last-event-id", cursor)])
+    connected = (await again.receive_event())["payload"]
+    if cursor_of == "/of/ann/socket":
+        assert connected["resumed"] == ["/room/1"]
+        assert (await again.receive_event())["payload"]["recovered"] is True
+        assert await numbers(again, 2) == [10, 11]
+    else:
+        assert connected["resumed"] == []
+        assert "it is another path's" in caplog.text
+    await again.disconnect()
+
+
+async def test_the_mounts_of_one_pond_share_its_channels_and_cursors() -> None:
+    setup = build()
+    app = PondASGIApp(setup.pond, cursor_key=KEY)
+    first, second = (ASGITestDriver(app, root_path=mount) for mount in ("/acme", "/rival"))
+    stream = await first.connect_sse("/socket", query_string="user=ann")
+    await stream.receive_event()
+    await join(stream, "/room/1")
+    cursor = await left_at(stream)
+    await setup.say("/room/1", 1)
+    again = await second.connect_sse(
+        "/socket", query_string="user=ann", headers=[("last-event-id", cursor)]
+    )
+    assert (await again.receive_event())["payload"]["resumed"] == ["/room/1"]
+    assert (await again.receive_event())["payload"]["recovered"] is True
+    assert await numbers(again, 1) == [1]
+    await again.disconnect()

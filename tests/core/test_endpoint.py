@@ -270,9 +270,9 @@ async def pass_on(ctx: ConnectionContext, next: Next) -> None:  # noqa: A002
 # --- several endpoints ------------------------------------------------------------------------
 
 
-async def test_channels_belong_to_the_endpoint_and_its_paths_share_them() -> None:
+async def test_channels_belong_to_the_endpoint_and_its_paths_may_share_them() -> None:
     pond = PondSocket()
-    tenants = pond.create_endpoint("/t/:tenant", admit)
+    tenants = pond.create_endpoint("/t/:tenant", admit, shared_channels=True)
     other = pond.create_endpoint("/other", admit)
     lobbies = [endpoint.create_channel("/room/:id", accept_join) for endpoint in (tenants, other)]
     async with (

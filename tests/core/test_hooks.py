@@ -24,7 +24,7 @@ from pondsocket import (
 from pondsocket.testing import ConnectionRefusedByPond, FakeClock, connect
 
 from tests.core.members import settled
-from tests.core.ponds import ROOM, accept_join, admit
+from tests.core.ponds import ROOM, accept_join, admit, error_records
 
 
 class HookLog(Hooks):
@@ -296,3 +296,93 @@ async def test_an_outgoing_handler_that_fails_is_an_error_of_its_recipient(waits
     assert [line for line in hook_log.seen if line[0] == "error"] == [
         ("error", "broken", ROOM, "said", "ann")
     ]
+
+
+class WithPaths(HookLog):
+    """Hooks that ask for the path as well, where they may."""
+
+    def joined(self, channel_name: str, user: User, *, path: str = "") -> None:
+        self.seen.append(("joined", path, channel_name))
+
+    def left(self, channel_name: str, user: User, reason: LeaveReason, *, path: str = "") -> None:
+        self.seen.append(("left", path, channel_name))
+
+    def message(self, channel_name: str, event: str, user_id: str, path: str = "") -> None:
+        self.seen.append(("message", path, channel_name))
+
+    def error(
+        self,
+        error: BaseException,
+        channel_name: str,
+        event: str,
+        user_id: str,
+        *,
+        path: str = "",
+    ) -> None:
+        self.seen.append(("error", path, channel_name, event))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_hooks_that_ask_for_the_path_are_told_whose_channel_it_is(
+    caplog: pytest.LogCaptureFixture, *, shared: bool
+) -> None:
+    hook_log, pattern = WithPaths(), "/:tenant/socket"
+    pond = PondSocket(hooks=hook_log)
+
+    async def connecting(ctx: ConnectionContext) -> None:
+        await admit(ctx)
+        if ctx.user_id == "eve":
+            raise ValueError("connect failed")
+
+    async def fail(ctx: object) -> None:
+        raise ValueError("failed")
+
+    async def join(ctx: JoinContext) -> None:
+        if ctx.join_params:
+            raise ValueError("join failed")
+        await ctx.accept()
+
+    endpoint = pond.create_endpoint(pattern, connecting, shared_channels=shared)
+    endpoint.on_message("fail", fail)
+    room = endpoint.create_channel("/room/:id", join)
+    room.on_message("fail", fail)
+    room.on_leave(fail)
+    room.on_outgoing("news", lambda ctx: 1 / 0)
+    with pytest.raises(ConnectionRefusedByPond):
+        async with connect(pond, "/acme/socket?user=eve"):
+            pass
+    async with connect(pond, "/acme/socket?user=ann") as ann:
+        await ann.join(ROOM, {"fail": True})
+        await ann.join(ROOM)
+        await pond.channel(pattern if shared else "/acme/socket", ROOM).broadcast("news", {})
+        for name in (ROOM, "GATEWAY"):
+            await ann.answer(ann.send("BROADCAST", name, "fail"))
+    path = pattern if shared else "/acme/socket"
+    assert hook_log.seen == [
+        ("error", "/acme/socket", "GATEWAY", "CONNECT"),
+        ("connected", "ann", "/acme/socket"),
+        ("error", path, ROOM, "JOIN"),
+        ("joined", path, ROOM),
+        ("error", path, ROOM, "news"),
+        ("message", path, ROOM),
+        ("error", path, ROOM, "fail"),
+        ("message", "/acme/socket", "GATEWAY"),
+        ("error", "/acme/socket", "GATEWAY", "fail"),
+        ("left", path, ROOM),
+        ("disconnected", "ann", "/acme/socket", CloseCode.NORMAL, hook_log.seen[-2][-1]),
+        ("error", path, ROOM, "LEAVE"),
+    ]
+    for line in error_records(caplog):
+        assert "path='/" in line.getMessage()
+
+
+class HidesItsSignature(HookLog):
+    joined = print  # type: ignore[assignment]
+
+
+async def test_hooks_that_hide_their_signature_are_called_without_the_path(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with connect(watched(HidesItsSignature()), "/socket?user=ann") as ann:
+        await ann.join(ROOM)
+    assert capsys.readouterr().out.startswith(f"{ROOM} User(")

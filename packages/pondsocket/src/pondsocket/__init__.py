@@ -36,6 +36,7 @@ from pondsocket._handlers.dependencies import Depends
 from pondsocket._handlers.interception import OutgoingHandler, OutgoingMiddleware
 from pondsocket._handlers.registration import Handler, Middleware, Next
 from pondsocket._history.log import History
+from pondsocket._state.canonical import Canonical
 from pondsocket._state.patterns import Route
 from pondsocket._state.request import ConnectRequest
 from pondsocket._state.user import LeaveReason, User
@@ -50,6 +51,7 @@ from ._server import PondSocket
 __version__ = "0.1.0"
 
 __all__ = [
+    "Canonical",
     "Channel",
     "ChannelHandle",
     "ChannelReceiver",

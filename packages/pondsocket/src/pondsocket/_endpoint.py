@@ -33,7 +33,7 @@ from pondsocket._history.log import History
 from pondsocket._history.store import HistoryStore
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Phase
-from pondsocket._state.patterns import Pattern, PatternMap, Route
+from pondsocket._state.patterns import Paths, PatternMap, Route
 from pondsocket._state.request import ConnectRequest, Refusal
 from pondsocket._state.roster import Roster
 from pondsocket._state.user import LeaveReason
@@ -69,6 +69,8 @@ class Endpoint(TakesEvents):
         codecs: The wire formats that it speaks besides the pond format.
         subprotocols: Further WebSocket subprotocols; the first one that a client offers is chosen,
             unless it offers the name of a codec.
+        shared_channels: Whether all paths that match the pattern share their channels; else each
+            path has its own.
     """
 
     def __init__(
@@ -83,10 +85,14 @@ class Endpoint(TakesEvents):
         identity: Identify | None = None,
         codecs: Collection[Codec] = (),
         subprotocols: Collection[str] = (),
+        shared_channels: bool = False,
     ) -> None:
         if not path.startswith("/") and path != "*":
             raise UsageError(f"endpoint {path!r}: a path starts with '/'.")
-        self.path = path
+        self.paths = Paths(path, shared=shared_channels)
+        if self.paths.pattern.literal is None:
+            have = "all its paths share" if shared_channels else "each of its paths has its own"
+            _log.info("Endpoint %r: %s channels.", path, have)
         self.admission = ConnectionAdmission(path, handler, middlewares, environment, identity)
         self._environment = environment
         self._find_phase = find_phase
@@ -101,7 +107,10 @@ class Endpoint(TakesEvents):
         self._lobbies: PatternMap[Lobby] = PatternMap()
         self._history_stores: list[HistoryStore] = []  # of the lobbies that have a history
         self.events: Events[Session] = Events(
-            f"endpoint {path!r}", Pattern(path).names, ErrorTypes.ENDPOINT_ERROR, GatewayContext
+            f"endpoint {path!r}",
+            self.paths.pattern.names,
+            ErrorTypes.ENDPOINT_ERROR,
+            GatewayContext,
         )
         # One object for all sessions: each would keep a bound method of its own.
         self.handle: Handle[Session] = self._handle
@@ -110,6 +119,11 @@ class Endpoint(TakesEvents):
         self.sessions: Roster[Session] = Roster()
 
     # --- for applications ---------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """Its path or pattern, as registered."""
+        return self.paths.pattern.text
 
     def use(self, *middlewares: Middleware[ConnectionContext]) -> None:
         """Add middleware around the connection handler, inside the existing middleware.
@@ -161,7 +175,7 @@ class Endpoint(TakesEvents):
         Raises:
             UsageError: It is part of an endpoint already.
         """
-        lobby.attach(self._environment, self._expect_concurrent)
+        lobby.attach(self._environment, self._expect_concurrent, self.paths)
         self._lobbies.add(lobby.pattern, lobby)
         if lobby.history_store is not None:
             self._history_stores.append(lobby.history_store)
@@ -170,25 +184,46 @@ class Endpoint(TakesEvents):
         """Return how many connections are open."""
         return len(self.sessions)
 
-    async def close_connection(self, user_id: str) -> None:
-        """Close every connection of a user, with code 4403: clients do not reconnect."""
-        self.drop_user(user_id, "closed by the application", CloseCode.DISCONNECTED)
+    async def close_connection(self, user_id: str, *, path: str | None = None) -> None:
+        """Close every connection of a user, with code 4403: clients do not reconnect.
+
+        Args:
+            path: Only those to this path; None: to all paths of the endpoint.
+
+        Raises:
+            UsageError: It is no path of this endpoint.
+        """
+        if path is not None:
+            self.paths.resolve(path)
+        self.drop_user(user_id, "closed by the application", CloseCode.DISCONNECTED, path)
 
     # --- for the pond -------------------------------------------------------------------------
 
-    def drop_user(self, user_id: str, reason: str, code: CloseCode) -> None:
-        """Close every connection of a user."""
+    def drop_user(
+        self, user_id: str, reason: str, code: CloseCode, path: str | None = None
+    ) -> None:
+        """Close every connection of a user; with a path, only those to that path."""
         for session in self.sessions.of_user(user_id):
-            session.close(code, reason)
+            if path in (None, session.path, self.path):
+                session.close(code, reason)
 
     def serves(self, name: str) -> bool:
         """Return whether a lobby serves channels of this name."""
         return is_name(name) and is_channel_name(name) and self._find_lobby(name) is not None
 
-    def find_channel(self, name: str) -> Channel | None:
-        """Return the channel of a name; None if no lobby serves it."""
+    def find_channel(self, name: str, path: str = "") -> Channel | None:
+        """Return the channel of a name at one of the endpoint's paths; None if no lobby serves it.
+
+        Args:
+            path: Of no account if `paths.only` stands for all.
+        """
         found = self._find_lobby(name)
-        return None if found is None else found[0].open_channel(name, found[1].params)
+        return None if found is None else found[0].open_channel(name, found[1].params, path)
+
+    def explain(self, name: str) -> str:
+        """Return what the peer should know where no lobby serves a name; mostly nothing."""
+        sentences = (lobby.explain(route) for lobby, route in self._lobbies.matches(name))
+        return next(filter(None, sentences), "")
 
     def fits(self, route: Route) -> bool:
         """Return whether the parameters have the types that the connection handler asks for."""
@@ -336,15 +371,27 @@ class Endpoint(TakesEvents):
         found = self._lobbies.match(name)
         if found is None or not found[0].is_selective or found[0].fits(found[1]):
             return found
+        first = found[0]  # which has been asked, and may have logged why it does not fit
         return next(
-            ((lobby, route) for lobby, route in self._lobbies.matches(name) if lobby.fits(route)),
+            (
+                each
+                for each in self._lobbies.matches(name)
+                if each[0] is not first and each[0].fits(each[1])
+            ),
             None,
         )
 
     async def _join(self, session: Session, message: ClientMessage) -> None:
         found = self._find_lobby(message.channel_name)
+        held = session.memberships.get(message.channel_name)
+        if held is not None and not held.is_of(None if found is None else found[0]):
+            # A validator has changed its mind. One name must not be two memberships, and none must
+            # outlive a refusal.
+            leave_work = held.leave(LeaveReason.EVICTED)
+            if leave_work is not None:
+                await leave_work()
         if found is None:
-            session.send(replies.not_found(message))
+            session.send(replies.not_found(message, self.explain(message.channel_name)))
             return
         lobby, route = found
         limit = self._environment.options.max_channels
@@ -371,7 +418,7 @@ class Endpoint(TakesEvents):
         if message.channel_name == GATEWAY:
             return self.events.handle(session, message, session.params, self._environment)
         if (found := self._find_lobby(message.channel_name)) is None:
-            session.send(replies.not_found(message))
+            session.send(replies.not_found(message, self.explain(message.channel_name)))
         else:
             text = f"Join {message.channel_name} before sending events to it."
             answer = replies.fault(message, ErrorTypes.UNAUTHORIZED_BROADCAST, 403, text)

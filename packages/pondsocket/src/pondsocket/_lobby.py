@@ -35,7 +35,7 @@ from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission
-from pondsocket._state.patterns import Pattern, PatternMap, Route
+from pondsocket._state.patterns import Paths, Pattern, PatternMap, Route
 from pondsocket._state.user import LeaveReason, User
 
 from ._environment import Environment
@@ -44,6 +44,8 @@ from ._errors import InvalidPayload, PondError, UsageError
 _log: Final = logging.getLogger("pondsocket.lobby")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _PENDING: Final = Admission.PENDING
+
+_NOWHERE: Final = Paths("*", shared=True)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,10 +101,10 @@ class Lobby(TakesEvents):
         self._leave: Registration[LeaveContext] | None = None
         self.has_outgoing = False
         self.has_async_outgoing = False
-        self.is_attached = False
-        # Weak: a channel exists as long as a member or other object refers to it. So there is one
-        # object for a name at any time, no code has to decide when it ends, and a join that races
-        # the last leave cannot meet a channel that is about to be dropped.
+        self._paths = _NOWHERE  # those of its endpoint, once it is part of one
+        # By key, and weak: a channel exists as long as a member or other object refers to it. So
+        # there is one object for a channel at any time, no code has to decide when it ends, and a
+        # join that races the last leave cannot meet a channel that is about to be dropped.
         self._channels: WeakValueDictionary[str, Channel] = WeakValueDictionary()
 
     # --- for applications ---------------------------------------------------------------------
@@ -182,29 +184,61 @@ class Lobby(TakesEvents):
 
         return register if handler is None else register(handler)
 
-    async def get_channel(self, name: str) -> Channel | None:
-        """Return a channel by name; None if it has no members."""
-        channel = self._channels.get(name)
+    async def get_channel(self, name: str, *, path: str | None = None) -> Channel | None:
+        """Return a channel by name; None if it has no members.
+
+        Args:
+            path: The path that its clients connect to. To be given if the endpoint's pattern has
+                parameters, because each path has channels of its own.
+
+        Raises:
+            UsageError: The path is missing, or is none of the endpoint.
+        """
+        paths = self._paths
+        if path is None and paths.only is None:
+            raise UsageError(
+                f"{self._what}: each path of {paths.pattern.text!r} has channels of its own; write"
+                f" get_channel({name!r}, path=…)."
+            )
+        place = "" if path is None else paths.resolve(path)
+        channel = self._channels.get(paths.key(place, name))
         return channel if channel is not None and len(channel.roster) else None
 
-    async def list_channels(self) -> list[Channel]:
-        """Return the channels that have members."""
-        return [channel for channel in self._live() if len(channel.roster)]
+    async def list_channels(self, *, path: str | None = None) -> list[Channel]:
+        """Return the channels that have members: those of one path, or of all.
+
+        Raises:
+            UsageError: It is no path of the endpoint.
+        """
+        place = None if path is None else self._paths.resolve(path)
+        return [
+            channel
+            for channel in self._live()
+            if len(channel.roster) and place in (None, channel.path)
+        ]
 
     # --- for the endpoint ---------------------------------------------------------------------
 
-    def attach(self, environment: Environment, on_concurrent: Callable[[], object]) -> None:
+    @property
+    def is_attached(self) -> bool:
+        """Whether it is part of an endpoint."""
+        return self._paths is not _NOWHERE
+
+    def attach(
+        self, environment: Environment, on_concurrent: Callable[[], object], paths: Paths
+    ) -> None:
         """Become part of an endpoint.
 
         Args:
             on_concurrent: Called once a concurrent handler is registered.
+            paths: Those of the endpoint.
 
         Raises:
             UsageError: It is part of one already.
         """
         if self.is_attached:
             raise UsageError(f"{self._what} is part of an endpoint already; make another lobby.")
-        self.is_attached = True
+        self._paths = paths
         self.environment = environment
         self.events.watch(on_concurrent)
 
@@ -217,16 +251,24 @@ class Lobby(TakesEvents):
         """Return whether the parameters have the types that the join handler asks for."""
         return self._join.fits(route.params)
 
-    def open_channel(self, name: str, params: Mapping[str, str]) -> Channel:
-        """Return the channel of this name, new if there is none."""
-        channel = self._channels.get(name)
+    def explain(self, route: Route) -> str:
+        """Return what a client should know about parameters that do not fit; mostly nothing."""
+        return self._join.explain(route.params)
+
+    def open_channel(self, name: str, params: Mapping[str, str], path: str = "") -> Channel:
+        """Return the channel of this name at a path, new if there is none."""
+        paths = self._paths
+        only = paths.only
+        # As `key` and `of`, without their calls: microbench.py, "join and leave; core".
+        key = paths.key(path, name) if only is None else name
+        channel = self._channels.get(key)
         if channel is None:
-            channel = self._channels[name] = Channel(name, params, self)
+            channel = self._channels[key] = Channel(name, params, self, only or path, key)
         return channel
 
     def answer(self, session: Session, name: str, message: ServerMessage) -> None:
         """Send a message to a client that is not a member, after those of a past membership."""
-        channel = self._channels.get(name)
+        channel = self._channels.get(self._paths.key(session.path, name))
         if channel is None:
             session.send(message)
         else:
@@ -238,7 +280,8 @@ class Lobby(TakesEvents):
             return
         timeout = self.environment.options.join_timeout
         with self.environment.loop.new_scope() as limit:
-            find_channel = partial(self.open_channel, message.channel_name, route.params)
+            path = session.request.path
+            find_channel = partial(self.open_channel, message.channel_name, route.params, path)
             context = JoinContext(session, message, route, find_channel, limit)
             try:
                 await self._decide(context, partial(_limit, context, limit, timeout))
@@ -284,7 +327,8 @@ class Lobby(TakesEvents):
             _log.error("A join handler failed (%s).", _where(context), exc_info=error)
             if self.environment.observer is not None:
                 name, user_id = context.message.channel_name, context.session.user_id
-                self.environment.observer.error(error, name, "JOIN", user_id)
+                path = self._paths.of(context.session.path)
+                self.environment.observer.error(error, name, "JOIN", user_id, path)
         if not undecided:
             return
         if isinstance(error, PondError):
@@ -324,7 +368,7 @@ class Lobby(TakesEvents):
         self, registration: Registration[LeaveContext], context: LeaveContext
     ) -> None:
         timeout = self.environment.options.leave_timeout
-        name, user_id = context.channel.name, context.user.id
+        channel, user_id = context.channel, context.user.id
         # Shielded: it runs after the leave, often in a connection that is being cancelled.
         with anyio.CancelScope(shield=True) as limit:
             limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
@@ -332,12 +376,14 @@ class Lobby(TakesEvents):
                 await registration.call(context)
             except BaseException as error:  # noqa: BLE001 - boundary: a handler
                 failure = failure_of(error)
-                text = "A leave handler failed (channel=%r user=%r)."
-                _log.error(text, name, user_id, exc_info=failure)
-                if self.environment.observer is not None:
-                    self.environment.observer.error(failure, name, "LEAVE", user_id)
+                text = "A leave handler failed (channel=%r user=%r path=%r)."
+                _log.error(text, channel.name, user_id, channel.path, exc_info=failure)
+                observer = self.environment.observer
+                if observer is not None:
+                    observer.error(failure, channel.name, "LEAVE", user_id, channel.path)
         if limit.cancelled_caught:
-            _log.error("A leave handler took over %s s (channel=%r).", timeout, name)
+            text = "A leave handler took over %s s (channel=%r path=%r)."
+            _log.error(text, timeout, channel.name, channel.path)
 
     def _live(self) -> list[Channel]:
         return list(self._channels.values())
@@ -354,5 +400,5 @@ def _limit(context: JoinContext, scope: anyio.CancelScope, seconds: float | None
 def _where(context: JoinContext) -> str:
     return (
         f"channel={context.message.channel_name!r} user={context.session.user_id!r}"
-        f" request={context.request_id!r}"
+        f" request={context.request_id!r} path={context.session.path!r}"
     )

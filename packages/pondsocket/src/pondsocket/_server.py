@@ -77,6 +77,7 @@ class PondSocket:
         identity: Identify | None = None,
         codecs: Collection[Codec] = (),
         subprotocols: Collection[str] = (),
+        shared_channels: bool = False,
     ) -> Endpoint:
         """Admit connections to a path; the first registered path that matches wins.
 
@@ -89,6 +90,8 @@ class PondSocket:
             codecs: The wire formats that it speaks besides the pond format. A client chooses one by
                 offering its name as a subprotocol, or by `?codec=`.
             subprotocols: Further WebSocket subprotocols of this endpoint.
+            shared_channels: Whether all paths that match a pattern with parameters share their
+                channels. By default each path has channels of its own, as tenants should.
 
         Raises:
             UsageError: The path, the handler or an option cannot work.
@@ -103,6 +106,7 @@ class PondSocket:
             identity=identity,
             codecs=codecs,
             subprotocols=subprotocols,
+            shared_channels=shared_channels,
         )
         self._endpoints.add(path, endpoint)
         self._by_path.setdefault(path, endpoint)
@@ -117,6 +121,7 @@ class PondSocket:
         identity: Identify | None = None,
         codecs: Collection[Codec] = (),
         subprotocols: Collection[str] = (),
+        shared_channels: bool = False,
     ) -> Callable[[Handler], Endpoint]:
         """Use `create_endpoint` as a decorator: the decorated name is the endpoint."""
         return lambda handler: self.create_endpoint(
@@ -127,39 +132,62 @@ class PondSocket:
             identity=identity,
             codecs=codecs,
             subprotocols=subprotocols,
+            shared_channels=shared_channels,
         )
 
     def channel(self, endpoint_path: str, name: str) -> ChannelHandle:
         """Return a channel, to send to it from outside its handlers.
 
         Args:
-            endpoint_path: The endpoint's path, as it was registered.
+            endpoint_path: The path that the channel's members connect to; for an endpoint with
+                `shared_channels` its pattern.
 
         Raises:
-            UsageError: There is no such endpoint, or none of its lobbies serves the name.
+            UsageError: There is no such endpoint, or it is the pattern of several paths, or none of
+                the endpoint's lobbies serves the name.
         """
-        endpoint = self._by_path.get(endpoint_path)
+        endpoint, path = self._at(endpoint_path)
+        if not endpoint.serves(name):
+            raise UsageError(
+                f"No channel pattern of {endpoint_path!r} matches {name!r}.{endpoint.explain(name)}"
+            )
+        find = partial(_channel_of, endpoint, name, path)
+        return ChannelHandle(name, path, find, self._environment.loop)
+
+    def _at(self, path: str) -> tuple[Endpoint, str]:
+        """Return the endpoint that serves a path, and what stands for the path."""
+        endpoint = self._by_path.get(path)
+        if endpoint is None or endpoint.paths.pattern.literal == path:
+            # As clients find it: another pattern that matches may be registered before it.
+            endpoint = self.find_endpoint(path) or endpoint
         if endpoint is None:
             known = ", ".join(self._by_path) or "none"
-            raise UsageError(f"There is no endpoint {endpoint_path!r}; registered: {known}.")
-        if not endpoint.serves(name):
-            raise UsageError(f"No channel pattern of {endpoint_path!r} matches {name!r}.")
-        return ChannelHandle(name, partial(_channel_of, endpoint, name), self._environment.loop)
+            raise UsageError(f"There is no endpoint {path!r}; registered: {known}.")
+        return endpoint, endpoint.paths.resolve(path)
 
     async def disconnect(
-        self, *, user_id: str, reason: str = "", code: CloseCode = CloseCode.DISCONNECTED
+        self,
+        *,
+        user_id: str,
+        reason: str = "",
+        code: CloseCode = CloseCode.DISCONNECTED,
+        path: str | None = None,
     ) -> None:
         """Close every connection of a user, at every endpoint.
 
         Args:
             reason: The reason that the user's clients are told.
             code: With 4403, the default, clients do not reconnect by themselves.
+            path: Only the connections to this path, for instance those of one tenant; None: all
+                connections, to all paths of all endpoints.
 
         Raises:
             EncodingError: The reason cannot be written as JSON.
+            UsageError: No endpoint has this path, or it is the pattern of several paths.
         """
-        for endpoint in self._endpoints:
-            endpoint.drop_user(str(user_id), reason, code)
+        endpoints = self._endpoints if path is None else [self._at(path)[0]]
+        for endpoint in endpoints:
+            endpoint.drop_user(str(user_id), reason, code, path)
 
     @property
     def is_ready(self) -> bool:
@@ -287,14 +315,24 @@ class PondSocket:
         found = self._endpoints.match(path)
         if found is None or found[0].fits(found[1]):
             return found
-        return next((each for each in self._endpoints.matches(path) if each[0].fits(each[1])), None)
+        first = found[0]  # which has been asked, and may have logged why it does not fit
+        matches = self._endpoints.matches(path)
+        return next(
+            (each for each in matches if each[0] is not first and each[0].fits(each[1])), None
+        )
 
     async def connect(self, request: ConnectRequest) -> Session | Refusal:
         """Ask the endpoint of the request's path. Return a Session, or a Refusal."""
         self._environment.loop.enter()
         found = self._find(request.path)
         if found is None:
-            return Refusal(404, "NOT_FOUND", f"Endpoint not found: {request.path}")
+            sentences = (
+                endpoint.admission.explain(route.params)
+                for endpoint, route in self._endpoints.matches(request.path)
+            )
+            explanation = next(filter(None, sentences), "")
+            text = f"Endpoint not found: {request.path}"
+            return Refusal(404, "NOT_FOUND", f"{text}.{explanation}" if explanation else text)
         endpoint, route = found
         if self.is_ready:
             outcome = await endpoint.admit(request, route)
@@ -331,8 +369,8 @@ class PondSocket:
         return session if identity == session.identity and session.is_open else None
 
 
-def _channel_of(endpoint: Endpoint, name: str) -> Channel:
-    channel = endpoint.find_channel(name)
+def _channel_of(endpoint: Endpoint, name: str, path: str) -> Channel:
+    channel = endpoint.find_channel(name, path)
     if channel is None:
         raise UsageError(f"No channel pattern of {endpoint.path!r} matches {name!r}.")
     return channel

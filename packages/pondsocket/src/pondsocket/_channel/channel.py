@@ -51,7 +51,13 @@ _log: Final = logging.getLogger("pondsocket.channel")
 
 
 class Channel:
-    """A named group of members. It exists while an object refers to it."""
+    """A named group of members. It exists while an object refers to it.
+
+    Args:
+        path: The path of the endpoint that its members have connected to. If all paths of an
+            endpoint share their channels, its pattern.
+        key: What no other channel of its lobby is known by.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -63,21 +69,28 @@ class Channel:
         "name",
         "owner",
         "params",
+        "path",
         "presence",
         "publishing",
         "roster",
     )
 
     def __init__(
-        self, name: str, params: Mapping[str, str], owner: ChannelOwner[Channel, ChannelMember]
+        self,
+        name: str,
+        params: Mapping[str, str],
+        owner: ChannelOwner[Channel, ChannelMember],
+        path: str,
+        key: str,
     ) -> None:
         self.name = name
+        self.path = path
         self.params = params
         self.owner = owner
         self.roster: Roster[ChannelMember] = Roster()
         history_store, clock = owner.history_store, owner.environment.clock
         self.channel_history = (
-            None if history_store is None else ChannelHistory(name, history_store, clock)
+            None if history_store is None else ChannelHistory(name, key, history_store, clock)
         )
         self._refs: set[str] = set()
         environment = owner.environment
@@ -296,7 +309,7 @@ class Channel:
             member.session.remove_membership(self.name)
         environment = self.owner.environment
         if environment.observer is not None:
-            environment.observer.left(self.name, user, reason)
+            environment.observer.left(self.name, user, reason, self.path)
         leave = Leave(member, user, reason)
         is_last = not self.roster.has_user(member.user_id)
         if is_last and self._delayed_leaves.delay(leave, self._finish_leave):

@@ -15,14 +15,15 @@ from .channel import Channel
 
 
 class ChannelHandle:
-    """A channel by name, with or without members. Made by `PondSocket.channel`.
+    """A channel by path and name, with or without members. Made by `PondSocket.channel`.
 
     The `async` methods are for coroutines of the pond's event loop. Those that end in `_nowait`
     may be called from any thread, the loop's included; what one thread sends keeps its order.
     """
 
-    def __init__(self, name: str, find: Callable[[], Channel], loop: Loop) -> None:
+    def __init__(self, name: str, path: str, find: Callable[[], Channel], loop: Loop) -> None:
         self.name = name
+        self.path = path
         self._find = find
         self._loop = loop
 

@@ -80,6 +80,8 @@ class MemberChannel(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def path(self) -> str: ...
+    @property
     def presence(self) -> ChannelPresence: ...
     @property
     def batching(self) -> ChannelBatching: ...
@@ -221,6 +223,11 @@ class Member(Membership, Generic[C]):
             self.history_sink.close()  # may end the connection, which is no member by now
         self.history_sink = None
 
+    @property
+    def path(self) -> str:
+        """The path whose channel it is a member of."""
+        return self.channel.path
+
     # --- sending ------------------------------------------------------------------------------
 
     def send(self, message: ServerMessage) -> None:
@@ -259,6 +266,10 @@ class Member(Membership, Generic[C]):
     def is_concurrent(self, message: ClientMessage) -> bool:
         """Return whether an event waits for no other message, nor another message for it."""
         return self.channel.owner.events.is_concurrent(message.event, self.channel.params)
+
+    def is_of(self, owner: object) -> bool:
+        """Return whether the channel is one of this lobby."""
+        return self.channel.owner is owner
 
     def leave(self, reason: LeaveReason) -> Work | None:
         """End the membership. Return what is left to do, to be awaited; None if nothing."""

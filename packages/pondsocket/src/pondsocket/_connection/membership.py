@@ -32,5 +32,9 @@ class Membership(ABC):
         """Return whether an event waits for no other message, nor another message for it."""
 
     @abstractmethod
+    def is_of(self, owner: object) -> bool:
+        """Return whether the channel is one of this lobby."""
+
+    @abstractmethod
     def leave(self, reason: LeaveReason) -> Work | None:
         """End the membership. Return what is left to do, to be awaited; None if nothing."""

@@ -199,13 +199,14 @@ class JoinContext(ChannelContext):
             may_be_ahead = channel_history.emission is not None
             member.catch_up(found, position.offset, may_be_ahead=may_be_ahead)
         _log.info(
-            "joined (channel=%r user=%r request=%r)",
+            "joined (channel=%r user=%r request=%r path=%r)",
             channel.name,
             session.user_id,
             message.request_id,
+            channel.path,
         )
         if session.environment.observer is not None:
-            session.environment.observer.joined(channel.name, member.as_user())
+            session.environment.observer.joined(channel.name, member.as_user(), channel.path)
 
     async def decline(self, code: int = 403, message: str = "The join was declined.") -> None:
         """Refuse the join. The client is told the code and the message."""

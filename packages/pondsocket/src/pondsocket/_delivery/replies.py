@@ -114,10 +114,14 @@ def unfit(request: ClientMessage, error: InvalidPayload) -> ServerMessage:
     return _error(Fault(kind, 422, text, error.details, error_count=error.count), name, request_id)
 
 
-def not_found(request: ClientMessage) -> ServerMessage:
-    """Return the answer to a request for a channel name that no lobby serves."""
+def not_found(request: ClientMessage, explanation: str) -> ServerMessage:
+    """Return the answer to a request for a channel name that no lobby serves.
+
+    Args:
+        explanation: A sentence behind a space, or nothing.
+    """
     name = request.channel_name
-    payload = NotFound(name, 404, f"There is no channel {name} here.")
+    payload = NotFound(name, 404, f"There is no channel {name} here.{explanation}")
     return system(SystemEvents.NOT_FOUND, name, payload, request.request_id)
 
 

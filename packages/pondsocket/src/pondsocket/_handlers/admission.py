@@ -66,6 +66,10 @@ class ConnectionAdmission:
         """Return whether the parameters have the types that the connection handler asks for."""
         return self._connect.fits(params)
 
+    def explain(self, params: Mapping[str, str]) -> str:
+        """Return what a client should know about parameters that do not fit; mostly nothing."""
+        return self._connect.explain(params)
+
     async def decide(self, context: ConnectionContext) -> Refusal | None:
         """Call the connection handler. Return a Refusal, or None if it accepts the connection."""
         path = context.path
@@ -125,7 +129,7 @@ class ConnectionAdmission:
             _log.error("%s failed (path=%r).", what, path, exc_info=failure)
             observer = self._environment.observer
             if context is not None and observer is not None:
-                observer.error(failure, GATEWAY, "CONNECT", context.user_id)
+                observer.error(failure, GATEWAY, "CONNECT", context.user_id, path)
             return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, replies.INTERNAL)
 
 

@@ -22,7 +22,7 @@ from pondsocket._runtime.loop import failure_of
 from pondsocket._state.patterns import Pattern, PatternMap, Route
 
 from .kinds import EVENT
-from .registration import Handler, Middleware, Registration, find
+from .registration import Handler, Middleware, Registration, explain, find
 
 _log: Final = logging.getLogger("pondsocket.events")
 
@@ -35,6 +35,8 @@ class Sender(Protocol):
 
     @property
     def user_id(self) -> str: ...
+    @property
+    def path(self) -> str: ...
     def send(self, message: ServerMessage) -> None: ...
     def charge(self, request: ClientMessage, error_count: int) -> None: ...
 
@@ -122,11 +124,13 @@ class Events(Generic[S]):
             found = find(self._table, message.event, params)
         if found is None:
             text = f"There is no handler for the event {message.event} here."
+            text += explain(self._table, message.event, params)
             sender.send(replies.fault(message, ErrorTypes.HANDLER_NOT_FOUND, 404, text))
             return None
         registration, route = found
         if environment.observer is not None:
-            environment.observer.message(message.channel_name, message.event, sender.user_id)
+            name, event = message.channel_name, message.event
+            environment.observer.message(name, event, sender.user_id, sender.path)
         rest: Awaitable[object]
         try:
             context = self._make_context(sender, message, route)
@@ -178,16 +182,17 @@ class Events(Generic[S]):
         except EncodingError as failure:  # a validator's message may hold any text
             error = failure
         _log.error(
-            "An event handler failed (channel=%r event=%r user=%r request=%r).",
+            "An event handler failed (channel=%r event=%r user=%r request=%r path=%r).",
             message.channel_name,
             message.event,
             sender.user_id,
             message.request_id,
+            sender.path,
             exc_info=error,
         )
         if environment.observer is not None:
             name, event = message.channel_name, message.event
-            environment.observer.error(error, name, event, sender.user_id)
+            environment.observer.error(error, name, event, sender.user_id, sender.path)
         internal = ErrorTypes.INTERNAL_SERVER_ERROR
         sender.send(replies.fault(message, internal, 500, replies.INTERNAL))
 

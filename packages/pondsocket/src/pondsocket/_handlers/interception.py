@@ -119,15 +119,16 @@ class BoundOutgoing:
         channel, event = member.channel, self._frame.message.event
         _log.error(
             "An outgoing handler failed; the member does not get this event"
-            " (channel=%r event=%r user=%r).",
+            " (channel=%r event=%r user=%r path=%r).",
             channel.name,
             event,
             member.user_id,
+            channel.path,
             exc_info=failure,
         )
         observer = channel.owner.environment.observer
         if observer is not None:
-            observer.error(failure, channel.name, event, member.user_id)
+            observer.error(failure, channel.name, event, member.user_id, channel.path)
 
 
 def _around(middleware: OutgoingMiddleware, inner: OutgoingHandler) -> OutgoingHandler:

@@ -26,6 +26,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo, ModelPrivateAttr
 
 from pondsocket._runtime.functions import is_alias, name_of, options_of
+from pondsocket._state.canonical import Canonical
 
 from .defaults import EMPTY, fits, is_value
 from .dependencies import Dependency, Depends
@@ -108,7 +109,7 @@ def holds_mark(value: object) -> bool:
 
 def check_mark(name: str, hint: Any, mark: object, fail: Fail) -> None:
     """Refuse a mark that is not understood."""
-    if not (is_documentation(mark) or _is_pydantics(mark)):
+    if not (is_documentation(mark) or _is_pydantics(mark) or isinstance(mark, Canonical)):
         refuse(f"'{name}' is marked with", mark, name, hint, fail)
 
 
@@ -130,6 +131,9 @@ def check_within(name: str, hint: Any, fail: Fail) -> None:
         if isinstance(mark, Dependency):
             depends = f"Depends({name_of(mark.function)})"
             fail(f"'{name}' has `{depends}` inside of its type; write it {outside.format(depends)}")
+        if isinstance(mark, Canonical):
+            what = "`Canonical(…)` inside of its type, where it does nothing"
+            fail(f"'{name}' has {what}; write it {outside.format('Canonical(…)')}")
         if isinstance(mark, FieldInfo) and (alias_of(mark) or not mark.is_required()):
             what = "a `Field` with an alias or a default inside of its type"
             fail(f"'{name}' has {what}; write it {outside.format('Field(…)')}")

@@ -33,12 +33,14 @@ from pondsocket._runtime.functions import (
     is_callable_type,
     is_list_type,
     name_of,
+    peel,
 )
+from pondsocket._state.canonical import Canonical, NamedType, OtherText
 
 from .declarations import Declaration, declaration_of
 from .defaults import EMPTY, LEFT_TO_THE_CLASS, UNTYPED, is_value
 from .dependencies import Dependency
-from .marks import is_mark, refuse
+from .marks import is_mark, refuse, type_name
 
 C = TypeVar("C")
 
@@ -123,6 +125,34 @@ class Parameter:
         return value if self.adapter is None else validated(self.adapter, value, name)
 
 
+@dataclass(frozen=True, slots=True)
+class PathParameter:
+    """One parameter that stands in the pattern.
+
+    Args:
+        type: Its type; None: it stays a string.
+    """
+
+    name: str
+    type: NamedType | None
+
+    def read(self, params: Mapping[str, str]) -> Any:
+        """Return its value.
+
+        Raises:
+            InvalidPayload: It does not fit, or is written in another way.
+        """
+        text = params[self.name]
+        if self.type is None:
+            return text
+        try:
+            return self.type.read(text)
+        except ValidationError as error:
+            raise _unfit(error, (self.name,)) from None
+        except OtherText as error:
+            raise InvalidPayload((Detail((self.name,), str(error), "canonical"),)) from None
+
+
 @dataclass(eq=False, slots=True)
 class Callee:
     """A handler or a dependency, and where each of its parameters comes from.
@@ -136,7 +166,7 @@ class Callee:
     form: Form
     context: str | None = None
     is_context_first: bool = False
-    paths: list[Parameter] = field(default_factory=list)
+    paths: list[PathParameter] = field(default_factory=list)
     payload: TypeAdapter[Any] | None = None
     fields: list[Parameter] = field(default_factory=list)
     dependencies: list[tuple[str, "Callee", bool]] = field(default_factory=list)
@@ -259,8 +289,7 @@ class Inspector(Generic[C]):
         elif name in self._path_names:
             if declaration.alias is not None:
                 self._fail(function, f"'{name}' comes from the pattern; write no alias")
-            adapter = None if hint in (*UNTYPED, str) else self._adapter(function, name, hint)
-            callee.paths.append(Parameter(name, adapter))
+            callee.paths.append(PathParameter(name, self._named_type(function, name, hint)))
         else:
             self._add_field(callee, name, declaration)
         if parameter.kind is parameter.POSITIONAL_ONLY and callee.context != name:
@@ -316,6 +345,8 @@ class Inspector(Generic[C]):
         alias = declaration.alias
         if alias is not None and alias in self._path_names:
             self._fail(function, f"the pattern has '{alias}'; call '{name}' so")
+        if any(isinstance(mark, Canonical) for mark in peel(hint)[1]):
+            self._fail(function, f"'{name}' has `Canonical(…)`, but is no parameter of the pattern")
         if name == PAYLOAD:
             if alias is not None:
                 self._fail(function, f"'{name}' is the whole payload; write no alias")
@@ -344,6 +375,22 @@ class Inspector(Generic[C]):
             )
         )
 
+    def _named_type(self, function: object, name: str, hint: Any) -> NamedType | None:
+        if hint in (*UNTYPED, str):
+            return None
+        bare, marks = peel(hint)
+        mark = next((each for each in marks if isinstance(each, Canonical)), None)
+        try:
+            return NamedType(self._adapter(function, name, hint), mark)
+        except UsageError as error:
+            wanted = type_name(bare)
+            self._fail(
+                function,
+                f"'{name}: {wanted}' is a part of a name, but {error}: write `{name}: str`, or"
+                f" `{name}: Annotated[{wanted}, Canonical(function)]`, whose function returns the"
+                " one text of a value",
+            )
+
     def _adapter(self, function: object, name: str, hint: Any) -> TypeAdapter[Any]:
         try:
             if is_callable_type(hint):
@@ -369,13 +416,16 @@ def validated(adapter: TypeAdapter[Any], value: object, *loc: str) -> Any:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        count = error.error_count()
-        if count > _MAX_LISTED:
-            too_many = Detail(loc, f"{count} values do not fit", "too_many")
-            raise InvalidPayload([too_many], count) from None
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        details = [Detail((*loc, *each["loc"]), each["msg"], each["type"]) for each in faults]
-        raise InvalidPayload(details, count) from None
+        raise _unfit(error, loc) from None
+
+
+def _unfit(error: ValidationError, loc: tuple[str, ...]) -> InvalidPayload:
+    count = error.error_count()
+    if count > _MAX_LISTED:
+        return InvalidPayload([Detail(loc, f"{count} values do not fit", "too_many")], count)
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    details = [Detail((*loc, *each["loc"]), each["msg"], each["type"]) for each in faults]
+    return InvalidPayload(details, count)
 
 
 def _contexts_of(hint: Any) -> list[type[Any]]:

@@ -43,7 +43,16 @@ class Registration(Generic[C]):
         UsageError: One of them cannot work; the message says what to write.
     """
 
-    __slots__ = ("begin", "call", "concurrent", "finish", "fits", "is_selective", "may_wait")
+    __slots__ = (
+        "begin",
+        "call",
+        "concurrent",
+        "explain",
+        "finish",
+        "fits",
+        "is_selective",
+        "may_wait",
+    )
 
     def __init__(
         self,
@@ -58,6 +67,7 @@ class Registration(Generic[C]):
         check_callable(what, handler)
         typed = TypedHandler(what, handler, kind, path_names)
         self.fits = typed.fits
+        self.explain = typed.explain
         self.is_selective = typed.is_selective
         self.concurrent = concurrent
         self.call: Callable[[C], Coroutine[Any, Any, Any]] = typed
@@ -99,6 +109,17 @@ def find(
         if registration.fits(known):
             return registration, route
     return None
+
+
+def explain(
+    table: PatternMap[Registration[C]], name: str, params: Mapping[str, str] | None = None
+) -> str:
+    """Return what a client should know where `find` has found nothing; mostly nothing."""
+    sentences = (
+        registration.explain({**(params or {}), **route.params})
+        for registration, route in table.matches(name)
+    )
+    return next(filter(None, sentences), "")
 
 
 def check_callable(what: str, function: object, *, arguments: int | None = None) -> None:

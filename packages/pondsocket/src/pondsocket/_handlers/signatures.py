@@ -26,6 +26,7 @@ from pondsocket._errors import InvalidPayload, UsageError
 from pondsocket._runtime.functions import Form
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.plain_calls import PlainCalls
+from pondsocket._state.canonical import OtherText
 
 from .parameters import PAYLOAD, Callee, Inspector, Kind, validated
 
@@ -71,7 +72,10 @@ class TypedHandler(Generic[C]):
             is_plain and forms != is_plain and forms & {Form.GENERATOR, Form.ASYNC_GENERATOR}
         )
         self._selective = [
-            path for each in self._callees for path in each.paths if path.adapter is not None
+            (path.name, path.type)
+            for each in self._callees
+            for path in each.paths
+            if path.type is not None
         ]
 
     @property
@@ -81,17 +85,28 @@ class TypedHandler(Generic[C]):
 
     def fits(self, params: Mapping[str, str]) -> bool:
         """Return whether the pattern's parameters have the types that the handler asks for."""
-        for path in self._selective:
-            if path.adapter is not None:
-                try:
-                    path.adapter.validate_python(params[path.name])
-                except ValidationError:
-                    return False
-                except BaseException as error:  # noqa: BLE001 - boundary: a validator
-                    text = "A validator of '%s' failed (%s)."
-                    _log.error(text, path.name, self._what, exc_info=failure_of(error))
-                    return False
+        for name, kind in self._selective:
+            try:
+                kind.read(params[name])
+            except (ValidationError, OtherText):
+                return False
+            except BaseException as error:  # noqa: BLE001 - boundary: a validator
+                text = "A validator of '%s' failed (%s)."
+                _log.error(text, name, self._what, exc_info=failure_of(error))
+                return False
         return True
+
+    def explain(self, params: Mapping[str, str]) -> str:
+        """Return what a client should know about parameters that do not fit; mostly nothing."""
+        for name, kind in self._selective:
+            try:
+                kind.read(params[name])
+            except OtherText as error:
+                return f" Its {name} is written {error.canonical}." if error.is_sayable else ""
+            except BaseException as error:  # noqa: BLE001 - boundary: a validator; `fits` has logged it
+                failure_of(error)
+                return ""
+        return ""
 
     async def __call__(self, context: C) -> None:
         """Call the handler and finish with its return value.

@@ -18,6 +18,7 @@ class ChannelHistory:
     """The history of one channel.
 
     Args:
+        key: What the store knows the channel by.
         clock: Returns seconds, from any start.
 
     Attributes:
@@ -26,10 +27,13 @@ class ChannelHistory:
             if no slice is being read.
     """
 
-    __slots__ = ("_members", "_name", "_store", "clock", "emission", "log", "recordings")
+    __slots__ = ("_key", "_members", "_name", "_store", "clock", "emission", "log", "recordings")
 
-    def __init__(self, name: str, store: HistoryStore, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, key: str, store: HistoryStore, clock: Callable[[], float]
+    ) -> None:
         self._name = name
+        self._key = key
         self._store = store
         self.clock = clock
         # Only while there are members: a history without members may expire.
@@ -41,7 +45,7 @@ class ChannelHistory:
     def open(self) -> ChannelLog:
         """Return the log; start a new one if there is none."""
         log = self.log
-        return self._store.open(self._name, self.clock()) if log is None else log
+        return self._store.open(self._key, self.clock()) if log is None else log
 
     def enter(self) -> None:
         """Count one more member."""
@@ -127,7 +131,7 @@ class ChannelHistory:
             raise UsageError(f"history: limit is a number of messages, and not {limit}.")
         # `find`, not `open`: a client whose join is refused must not make a history.
         now = self.clock()
-        log = self._store.find(self._name, now) if self.log is None else self.log
+        log = self._store.find(self._key, now) if self.log is None else self.log
         return None if log is None else log.read(since, limit, now)
 
     def messages(

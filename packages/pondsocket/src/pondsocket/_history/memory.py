@@ -1,6 +1,6 @@
 """The histories of a lobby's channels in memory; they outlive the channels themselves.
 
-A channel ends with its last member; its history stays under its name. No timer ends a history. Each
+A channel ends with its last member; its history stays under its key. No timer ends a history. Each
 access checks the history's age, and now and then also that of some others; so does each connect,
 join and leave.
 """
@@ -21,7 +21,7 @@ _MOST: Final = 100_000
 
 
 class MemoryStore:
-    """The histories of a lobby, by the name of the channel. The caller passes the time.
+    """The histories of a lobby, by the key of the channel. The caller passes the time.
 
     Args:
         new_epoch: Makes an epoch that no history had before.
@@ -37,27 +37,27 @@ class MemoryStore:
         self._new_epoch = new_epoch
         self._most = most
         self._logs: dict[str, HistoryLog] = {}
-        # The names, in the order in which they will be checked.
+        # The keys, in the order in which they will be checked.
         self._round: deque[str] = deque()
         self._sweep_at = 0.0
 
-    def open(self, name: str, now: float) -> HistoryLog:
+    def open(self, key: str, now: float) -> HistoryLog:
         """Return the history of a channel; start a new one if there is none or it has expired."""
         self.tidy(now)
-        log = self._logs.get(name)
+        log = self._logs.get(key)
         if log is None:
-            log = self._logs[name] = HistoryLog(self.options, self._new_epoch(), now)
-            self._round.append(name)
+            log = self._logs[key] = HistoryLog(self.options, self._new_epoch(), now)
+            self._round.append(key)
             if len(self._logs) > self._most:
                 self._make_room()
         elif log.is_over(now):
-            log = self._logs[name] = HistoryLog(self.options, self._new_epoch(), now)
+            log = self._logs[key] = HistoryLog(self.options, self._new_epoch(), now)
         log.expire(now)
         return log
 
-    def find(self, name: str, now: float) -> HistoryLog | None:
+    def find(self, key: str, now: float) -> HistoryLog | None:
         """Return the history of a channel; None if there is none."""
-        log = self._logs.get(name)
+        log = self._logs.get(key)
         if log is None or log.is_over(now):
             return None
         log.expire(now)

@@ -60,18 +60,21 @@ class ChannelLog(Protocol):
 
 
 class HistoryStore(Protocol):
-    """The histories of a lobby, by the name of the channel."""
+    """The histories of a lobby, by the key of the channel.
+
+    The key is the channel's name, behind the path if each path has channels of its own.
+    """
 
     @property
     def options(self) -> History:
         """What each channel keeps."""
         ...
 
-    def open(self, name: str, now: float) -> ChannelLog:
+    def open(self, key: str, now: float, /) -> ChannelLog:
         """Return the history of a channel; start a new one if there is none or it has expired."""
         ...
 
-    def find(self, name: str, now: float) -> ChannelLog | None:
+    def find(self, key: str, now: float, /) -> ChannelLog | None:
         """Return the history of a channel; None if it is known that there is none."""
         ...
 

@@ -54,7 +54,7 @@ class Pattern:
                 position += 2
             elif char == ":":
                 name = self._parameter(position + 1)
-                regex.append("([^/]+)")
+                regex.append(f"(?P<{name}>[^/]+)")
                 position += 1 + len(name)
             elif char == "*":
                 if position != len(text) - 1:
@@ -103,9 +103,57 @@ class Pattern:
         found = self._regex.fullmatch(name)
         if found is None:
             return None
-        values = found.groups()
-        rest = values[-1] if len(values) > len(self._names) else None
-        return Route(self.text, dict(zip(self._names, values, strict=False)), rest)
+        # The group of a final `*` has no name.
+        rest = found[found.re.groups] if found.re.groups > len(self._names) else None
+        return Route(self.text, found.groupdict(), rest)
+
+
+class Paths:
+    """The paths of an endpoint, and which of their channels are the same.
+
+    Channels of one name at two paths are two channels, unless all paths share their channels.
+
+    Args:
+        text: The endpoint's pattern.
+
+    Attributes:
+        only: What stands for every path: the only path that there is, or the pattern of an endpoint
+            whose paths share their channels. None: each path has channels of its own.
+
+    Raises:
+        UsageError: It is not a valid pattern.
+    """
+
+    __slots__ = ("only", "pattern")
+
+    def __init__(self, text: str, *, shared: bool = False) -> None:
+        self.pattern = Pattern(text)
+        self.only = text if shared else self.pattern.literal
+
+    def of(self, path: str) -> str:
+        """Return what stands for the path that a client has connected to."""
+        return path if self.only is None else self.only
+
+    def key(self, path: str, name: str) -> str:
+        """Return what no other channel of the endpoint is known by."""
+        # The last control character separates the two: a path may have some, but a name has none.
+        return name if self.only is not None else f"{path}\x1f{name}"
+
+    def resolve(self, path: str) -> str:
+        """Return what stands for a path that the application names.
+
+        Raises:
+            UsageError: It is no path of this endpoint, or is the pattern of several.
+        """
+        text = self.pattern.text
+        if path == text and self.only is None:
+            raise UsageError(
+                f"{path!r} is a pattern, and each of its paths has channels of its own: write the"
+                " path that clients connect to, or register the endpoint with shared_channels=True."
+            )
+        if path != text and self.pattern.match(path) is None:
+            raise UsageError(f"{path!r} is no path of the endpoint {text!r}.")
+        return self.of(path)
 
 
 class PatternMap(Generic[V]):

@@ -3,6 +3,7 @@
 Both are unset by default and cost nothing then: there is no call.
 """
 
+import inspect
 import logging
 from enum import StrEnum
 from typing import Final, Protocol
@@ -18,8 +19,14 @@ from pondsocket._state.user import LeaveReason, User
 _log: Final = logging.getLogger("pondsocket.hooks")
 
 
+_OF_CHANNELS: Final = ("joined", "left", "message", "error")
+
+
 class Hooks:
     """Override the methods that you need; the others do nothing.
+
+    Those that are told of a channel may have one more parameter, `*, path: str = ""`: the path
+    whose channel it is, as in `Channel.path`.
 
     The methods are plain and run in the event loop: hand longer work to a queue of your own. If one
     raises, that is logged and changes nothing else.
@@ -93,6 +100,7 @@ class Observer:
                         " not awaited. Hand longer work to a queue of your own."
                     )
         self._hooks = hooks or Hooks()
+        self._asks_for_path = {name for name in _OF_CHANNELS if _has_path(self._hooks, name)}
         self._metrics = metrics
 
     @property
@@ -112,25 +120,27 @@ class Observer:
         self._count(Counter.DISCONNECTED)
         self._tell("disconnected", user_id, request, code, seconds)
 
-    def joined(self, channel_name: str, user: User) -> None:
+    def joined(self, channel_name: str, user: User, path: str) -> None:
         """Tell that a connection has become a member."""
         self._count(Counter.JOINED)
-        self._tell("joined", channel_name, user)
+        self._tell_of_channel("joined", path, channel_name, user)
 
-    def left(self, channel_name: str, user: User, reason: LeaveReason) -> None:
+    def left(self, channel_name: str, user: User, reason: LeaveReason, path: str) -> None:
         """Tell that a membership has ended."""
         self._count(Counter.LEFT)
-        self._tell("left", channel_name, user, reason)
+        self._tell_of_channel("left", path, channel_name, user, reason)
 
-    def message(self, channel_name: str, event: str, user_id: str) -> None:
+    def message(self, channel_name: str, event: str, user_id: str, path: str) -> None:
         """Tell that an event is about to be handled."""
         self._count(Counter.MESSAGE)
-        self._tell("message", channel_name, event, user_id)
+        self._tell_of_channel("message", path, channel_name, event, user_id)
 
-    def error(self, error: BaseException, channel_name: str, event: str, user_id: str) -> None:
+    def error(
+        self, error: BaseException, channel_name: str, event: str, user_id: str, path: str
+    ) -> None:
         """Tell that a handler has failed."""
         self._count(Counter.ERROR)
-        self._tell("error", error, channel_name, event, user_id)
+        self._tell_of_channel("error", path, error, channel_name, event, user_id)
 
     def slow_consumer(self) -> None:
         """Count a slow consumer that is closed."""
@@ -157,8 +167,22 @@ class Observer:
             except BaseException as error:  # noqa: BLE001 - boundary: the application's metrics
                 _log.error("Metrics failed (%s).", counter, exc_info=failure_of(error))
 
-    def _tell(self, name: str, *arguments: object) -> None:
+    def _tell_of_channel(self, name: str, path: str, *arguments: object) -> None:
+        if name in self._asks_for_path:
+            self._tell(name, *arguments, path=path)
+        else:
+            self._tell(name, *arguments)
+
+    def _tell(self, name: str, *arguments: object, **more: object) -> None:
         try:
-            getattr(self._hooks, name)(*arguments)
+            getattr(self._hooks, name)(*arguments, **more)
         except BaseException as error:  # noqa: BLE001 - boundary: the application's hook
             _log.error("A hook failed (%s).", name, exc_info=failure_of(error))
+
+
+def _has_path(hooks: Hooks, name: str) -> bool:
+    try:
+        # Of the class: an attribute of the object itself may be anything, and fail.
+        return "path" in inspect.signature(getattr(type(hooks), name)).parameters
+    except (TypeError, ValueError):
+        return False  # it hides its signature
