@@ -43,6 +43,7 @@ ELSEWHERE: Final = {
     "pondsocket._history.store": "interfaces alone; test_late_history has a store that is late",
     "pondsocket._runtime.loop": "test_base_exceptions, test_handle",
     "pondsocket._runtime.tasks": "test_timers, test_server",
+    "pondsocket._state.cookies": "test_answer_headers",
     "pondsocket._state.payloads": "test_mistakes: what is refused",
     "pondsocket._state.request": "test_admission",
     "pondsocket.adapter": "public names alone: test_architecture",

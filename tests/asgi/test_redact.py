@@ -62,6 +62,8 @@ def cleaned(message: object, *args: object) -> str:
         ("headers=%s", (((b"x-connection-id", ID.encode()), (b"a", b"b")),), None),
         ("< %s: %s", ("X-Connection-ID", ID), "< X-Connection-ID: ***"),
         ("< %s: %s", ("Cookie", "session=secret"), "< Cookie: ***"),
+        ("< %s: %s", ("Sec-WebSocket-Protocol", "bearer, secret"), "< Sec-WebSocket-Protocol: ***"),
+        ("scope=%s", ({"subprotocols": ["bearer", "secret"], "path": "/"},), None),
         ("< %s: %s", ("Accept", "text/html"), "< Accept: text/html"),
         (f"X-Connection-ID: {ID}", (), "X-Connection-ID: ***"),
         ('{"id":"ann","connectionId":"%s"}', (ID,), '{"id":"ann","connectionId":"***"}'),

@@ -3,8 +3,9 @@
 The real servers are asked in `tests/integration/test_deploys_inside.py`.
 """
 
+import sys
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
 import hypercorn  # noqa: F401 - a server that is not loaded is not looked for
@@ -145,3 +146,28 @@ async def test_hypercorns_end_is_told_once_and_before_it_begins() -> None:
         found.when_it_ends(lambda: told.append("we"))
     await send.__self__.context.terminated.set()
     assert told == ["we", "hypercorn"]
+
+
+COOKIES = ((b"set-cookie", b"a=1"), (b"x", b"1"), (b"set-cookie", b"b=2"))
+
+
+def test_most_servers_send_any_headers(caplog: pytest.LogCaptureFixture) -> None:
+    assert servers.accept_headers(COOKIES) == COOKIES
+    assert servers.refusal_headers_of_websocket(COOKIES) == COOKIES
+    assert caplog.records == []
+
+
+def test_what_granian_cannot_send_is_said_once_and_does_not_end_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "granian._granian", ModuleType("granian._granian"))
+    servers._warn_once.cache_clear()
+    for _ in range(2):
+        left = servers.refusal_headers_of_websocket(COOKIES)
+        assert sorted(left) == [(b"set-cookie", b"b=2"), (b"x", b"1")]
+        assert servers.accept_headers(()) == ()
+        servers.accept_headers(COOKIES)
+    assert [record.message.partition(" a")[0] for record in caplog.records] == [
+        "granian (2.8) cannot refuse",
+        "granian (2.8) drops the headers",
+    ]

@@ -1,16 +1,23 @@
 """The end of a connection, for each state in which it may come."""
 
+import asyncio
 from itertools import product
 from typing import Any, Final, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
+from pondsocket import EventContext
 from pondsocket._connection.ending import Ending
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import LIVES, SERVED, Life, LifeEvent
 from pondsocket.adapter import Frame
+from pondsocket.testing import MemoryPeer
 from pondsocket_common import POND, CloseCode, ServerMessage
+
+from tests.core.members import member
+from tests.core.ponds import ROOM, build
 
 # How a connection gets into each state.
 WAYS: Final = {
@@ -168,3 +175,32 @@ async def test_what_waits_for_the_end_goes_on_when_nothing_is_left() -> None:
         ending.finish()
     await ending.wait(loop)
     assert ending.outlet is None
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_handler_that_cancels_its_own_task_ends_its_connection_with_1011(
+    waits: bool, anyio_backend: str
+) -> None:
+    setup = build()
+
+    async def ask(ctx: EventContext) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        if waits:
+            await anyio.lowlevel.checkpoint()
+
+    async def talk() -> MemoryPeer:
+        async with member(setup, "ann") as ann:
+            ann.send("BROADCAST", ROOM, "ask")
+            await ann.wait_closed()
+        return ann
+
+    setup.lobby.on_message("ask", ask)
+    async with member(setup, "bob") as bob:
+        ann = await asyncio.ensure_future(talk())
+        assert ann.closed is CloseCode.INTERNAL
+        assert ann.unread[-1].event == "GOODBYE"
+        bob.send("BROADCAST", ROOM, "say")
+        await bob.receive_event("say")

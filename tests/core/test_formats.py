@@ -66,6 +66,35 @@ def test_a_client_gets_the_format_of_its_subprotocol_or_of_its_query_or_pond(
     assert choose(formats, *offered, query=query) == (codec, subprotocol)
 
 
+@pytest.mark.parametrize(
+    ("offered", "subprotocol"),
+    [
+        (("bearer", "a-token"), "bearer"),
+        # What follows is a token, even if it is the name of a format or listed.
+        (("bearer", "pond"), "bearer"),
+        (("bearer", "array"), "bearer"),
+        (("bearer", "v1"), "bearer"),
+        (("bearer", "bearer"), "bearer"),
+        (("bearer", "a-token", "array"), "array"),
+        (("pond", "bearer", "a-token"), "pond"),
+        (("v1", "bearer", "a-token"), "v1"),
+        (("bearer",), "bearer"),
+        (("base64url.bearer.a-token",), None),
+        (("Bearer", "a-token"), None),
+    ],
+)
+def test_a_token_is_never_sent_back(offered: tuple[str, ...], subprotocol: str | None) -> None:
+    chosen = choose(Formats("it", [ARRAY], ("v1", "bearer")), *offered)
+    assert isinstance(chosen, Format)
+    assert chosen.subprotocol == subprotocol
+
+
+@pytest.mark.parametrize("name", ["a b", "a,b", "a\r\nX: y", "é"])
+def test_a_subprotocol_that_no_client_can_offer_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="it: no client can offer the subprotocol"):
+        Formats("it", subprotocols=[name])
+
+
 @pytest.mark.parametrize("asked", ["unknown", "", "ARRAY", "array,pond", "v1"])
 def test_a_format_that_there_is_not_is_refused(asked: str) -> None:
     text = "?codec= is one of these: pond, array."

@@ -30,6 +30,17 @@ class Asked:
         self.dependency = dependency
 
 
+class Limited:
+    """`Depends` of a FastAPI that limits how often the function runs at once."""
+
+    __module__ = "fastapi.params"
+    dependency = staticmethod(current_user)
+    max_concurrency = 3
+
+
+Limited.__name__ = "Depends"
+
+
 class Taken:
     """One that is written in brackets."""
 
@@ -65,9 +76,9 @@ class OwnTuple(NamedTuple):
 DEPENDS: Final = "write `x: str = Depends(current_user)` with `from pondsocket import Depends`"
 
 DEFAULTS: Final = {
-    "depends": (fastapi.Depends(current_user), "`Depends(…)` of fastapi", DEPENDS),
-    "depends-on-the-type": (fastapi.Depends(), "`Depends(…)` of fastapi", "Depends(str)"),
-    "depends-on-an-object": (fastapi.Depends(OAuth2PasswordBearer("t")), "fastapi", "(function)"),
+    "depends-on-nothing": (fastapi.Depends(), "`Depends(…)` of fastapi", "Depends(str)"),
+    "depends-on-few": (Limited(), "`Depends(…)` of fastapi", "= Depends(current_user)`"),
+    "security-of-an-object": (fastapi.Security(OAuth2PasswordBearer("t")), "fastapi", "(function)"),
     "security": (fastapi.Security(current_user), "`Security(…)` of fastapi", "check the scopes"),
     "query": (fastapi.Query("a"), "`Query(…)` of fastapi", "handler reads the query"),
     "header": (fastapi.Header(), "`Header(…)` of fastapi", "`ctx.headers[…]`"),
@@ -86,7 +97,7 @@ DEFAULTS: Final = {
     "text-of-its-own-class": (OwnText("q"), "`OwnText(…)` of tests", "= Depends(function)`"),
     "tuple-of-its-own-class": (OwnTuple(get_db), "`OwnTuple(…)` of tests", "= Depends(function)`"),
     "in-a-list": ([Depends(current_user)], "has the default [", "= Depends(function)`"),
-    "in-a-dict": ({"a": [fastapi.Depends(get_db)]}, "has the default {", "= Depends(function)`"),
+    "in-a-dict": ({"a": [fastapi.Security(get_db)]}, "has the default {", "= Depends(function)`"),
     "ours-not-called": (Depends, "the function Depends", "call it: write `x: str = Depends("),
     "theirs-not-called": (fastapi.Depends, "the function Depends", "= Depends(function)`"),
     "function": (current_user, "the function current_user", DEPENDS),
@@ -122,7 +133,7 @@ def test_so_it_is_where_any_object_fits_the_type(hint: Any, default: Any) -> Non
 @pytest.mark.parametrize("name", ["id", "payload", "ctx2"])
 def test_so_it_is_where_the_default_is_never_asked_for(name: str) -> None:
     hint = {"id": str, "payload": dict[str, Any], "ctx2": EventContext}[name]
-    assert f"'{name}' has " in refusal(signature_of(name, hint, fastapi.Depends(current_user)))
+    assert f"'{name}' has " in refusal(signature_of(name, hint, fastapi.Security(current_user)))
 
 
 def test_a_coroutine_is_no_default() -> None:
@@ -160,7 +171,7 @@ def test_a_default_that_does_not_fit_its_own_type_is_refused(
 
 # --- marks ------------------------------------------------------------------------------------
 
-Foreign = TypeAliasType("Foreign", Annotated[str, fastapi.Depends(current_user)])
+Foreign = TypeAliasType("Foreign", Annotated[str, fastapi.Security(current_user)])
 
 
 class Mentions(BaseModel):
@@ -170,10 +181,9 @@ class Mentions(BaseModel):
 Ours = TypeAliasType("Ours", Annotated[str, Depends(current_user)])
 
 T = TypeVar("T")
-Generic = TypeAliasType("Generic", Annotated[list[T], fastapi.Depends(get_db)], type_params=(T,))
+Generic = TypeAliasType("Generic", Annotated[list[T], fastapi.Security(get_db)], type_params=(T,))
 
 MARKS: Final = {
-    "depends": (Annotated[str, fastapi.Depends(current_user)], DEPENDS),
     "security": (Annotated[str, fastapi.Security(current_user)], "check the scopes"),
     "query": (Annotated[str, fastapi.Query(max_length=3)], "handler reads the query"),
     "header": (Annotated[str, fastapi.Header()], "`ctx.headers[…]`"),
@@ -188,17 +198,17 @@ MARKS: Final = {
     "class": (Annotated[str, Database], "= Depends(Database)`"),
     "number": (Annotated[str, 5], "is marked with 5"),
     "own-field": (Annotated[str, OwnField()], "`OwnField(…)` of tests"),
-    "beside-words": (Annotated[str, "Who it is.", fastapi.Depends(current_user)], DEPENDS),
-    "nested": (Annotated[Annotated[str, fastapi.Depends(current_user)], "Who."], DEPENDS),
-    "in-a-list": (list[Annotated[str, fastapi.Depends(current_user)]], "`Depends(…)` of fastapi"),
+    "beside-words": (Annotated[str, "Who it is.", fastapi.Security(current_user)], DEPENDS),
+    "nested": (Annotated[Annotated[str, fastapi.Security(current_user)], "Who."], DEPENDS),
+    "in-a-list": (list[Annotated[str, fastapi.Security(current_user)]], "`Security(…)` of fastapi"),
     "in-a-dict": (dict[str, list[Annotated[str, Wired()]]], "`Wired(…)` of tests"),
-    "in-a-union": (Annotated[str, fastapi.Depends(current_user)] | None, "of fastapi"),
+    "in-a-union": (Annotated[str, fastapi.Security(current_user)] | None, "of fastapi"),
     "in-optional": (Optional[Annotated[str, fastapi.Header()]], "`ctx.headers[…]`"),  # noqa: UP045
     "alias": (Foreign, DEPENDS),
-    "alias-in-a-union": (Foreign | None, "`Depends(…)` of fastapi"),
-    "alias-in-a-list": (list[Foreign], "`Depends(…)` of fastapi"),
+    "alias-in-a-union": (Foreign | None, "`Security(…)` of fastapi"),
+    "alias-in-a-list": (list[Foreign], "`Security(…)` of fastapi"),
     "alias-marked": (Annotated[Foreign, "Who."], DEPENDS),
-    "new-type": (NewType("New", Annotated[str, fastapi.Depends(current_user)]), "of fastapi"),
+    "new-type": (NewType("New", Annotated[str, fastapi.Security(current_user)]), "of fastapi"),
     "ours-in-a-new-type": (
         NewType("OurNew", Annotated[str, Depends(current_user)]),
         "around the whole type",
@@ -227,7 +237,7 @@ MARKS: Final = {
     "field-in-a-list": (list[Annotated[int, Field(default=3)]], "around the whole type"),
     "two-of-ours": (Annotated[str, Depends(current_user), Depends(get_db)], "write one of them"),
     "theirs-beside-ours": (
-        Annotated[str, fastapi.Depends(get_db), Depends(current_user)],
+        Annotated[str, fastapi.Security(get_db), Depends(current_user)],
         "= Depends(get_db)`",
     ),
     "two-names": (Annotated[int, Field(validation_alias=AliasChoices("a", "b"))], "one name"),
@@ -268,7 +278,8 @@ def test_a_field_needs_a_type() -> None:
     [
         (Request, "'x: Request' is filled by starlette alone; `ctx: ConnectionContext`"),
         (fastapi.Request | None, "'x: Request' is filled by starlette alone"),
-        (HTTPConnection, "has `headers`, `cookies` and `query`"),
+        (HTTPConnection, "'x: HTTPConnection' is there for connection handlers alone"),
+        (HTTPConnection | None, "has `headers`, `cookies` and `query`"),
         (WebSocket, "write `ctx: EventContext`"),
         (Response, "return the reply, or raise PondError"),
         (BackgroundTasks, "start them in a task group of your own"),

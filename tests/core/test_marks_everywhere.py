@@ -31,11 +31,11 @@ from tests.core.typed_handlers import lobby, result
 
 
 class ByDefault(BaseModel):
-    user: str = fastapi.Depends(current_user)
+    user: str = fastapi.Security(current_user)
 
 
 class ByMark(BaseModel):
-    user: Annotated[str, fastapi.Depends(current_user)]
+    user: Annotated[str, fastapi.Security(current_user)]
 
 
 class ByOurs(BaseModel):
@@ -68,15 +68,15 @@ class Inside(BaseModel):
 
 @dataclass
 class AsDataclass:
-    user: str = fastapi.Depends(current_user)
+    user: str = fastapi.Security(current_user)
 
 
 class AsDict(TypedDict):
-    user: Annotated[str, fastapi.Depends(current_user)]
+    user: Annotated[str, fastapi.Security(current_user)]
 
 
 class AsTuple(NamedTuple):
-    user: str = fastapi.Depends(current_user)
+    user: str = fastapi.Security(current_user)
 
 
 @pytest.mark.parametrize(
@@ -109,21 +109,21 @@ def test_a_mark_that_a_model_may_hold_is_no_mark_for_a_signature() -> None:
 # --- wherever a signature is read -------------------------------------------------------------
 
 
-async def by_default(ctx: EventContext, user: str = fastapi.Depends(current_user)) -> str:
+async def by_default(ctx: EventContext, user: str = fastapi.Security(current_user)) -> str:
     return user
 
 
 class Constructed:
-    def __init__(self, user: str = fastapi.Depends(current_user)) -> None: ...
+    def __init__(self, user: str = fastapi.Security(current_user)) -> None: ...
 
 
 class Made:
-    def __new__(cls, user: Annotated[str, fastapi.Depends(current_user)]) -> "Made":
+    def __new__(cls, user: Annotated[str, fastapi.Security(current_user)]) -> "Made":
         return super().__new__(cls)
 
 
 class Called:
-    async def __call__(self, user: str = fastapi.Depends(current_user)) -> None: ...
+    async def __call__(self, user: str = fastapi.Security(current_user)) -> None: ...
 
     async def method(self, user: Annotated[str, Wired()]) -> None: ...
 
@@ -131,8 +131,10 @@ class Called:
 async def varied(ctx: EventContext, *users: Annotated[str, Wired()]) -> None: ...
 async def keyed(ctx: EventContext, **users: Annotated[str, Wired()]) -> None: ...
 async def ours_varied(ctx: EventContext, *users: Annotated[str, Depends(get_db)]) -> None: ...
-async def keyword(ctx: EventContext, *, user: str = fastapi.Depends(current_user)) -> None: ...
-async def by_string(ctx: EventContext, user: "Annotated[str, fastapi.Depends(get_db)]") -> None: ...
+async def keyword(ctx: EventContext, *, user: str = fastapi.Security(current_user)) -> None: ...
+async def by_string(
+    ctx: EventContext, user: "Annotated[str, fastapi.Security(get_db)]"
+) -> None: ...
 async def plain(ctx: EventContext, user: str) -> None: ...
 
 
@@ -177,7 +179,7 @@ async def test_the_signature_that_a_decorator_shows_is_the_one_that_counts() -> 
         Called(),
         Called().method,
         functools.partial(by_default),
-        functools.partial(plain, user=fastapi.Depends(current_user)),
+        functools.partial(plain, user=fastapi.Security(current_user)),
         functools.partial(plain, user=Depends(current_user)),
         functools.partial(plain, user=fastapi.Query()),
     ],
@@ -203,11 +205,11 @@ def test_every_kind_of_handler_is_looked_at() -> None:
     pond = PondSocket()
     endpoint = pond.create_endpoint("/socket", lambda ctx: ctx.accept())
 
-    async def connect(ctx: ConnectionContext, user: str = fastapi.Depends(get_db)) -> None: ...
+    async def connect(ctx: ConnectionContext, user: str = fastapi.Security(get_db)) -> None: ...
     async def join(ctx: JoinContext, user: Annotated[str, Wired()]) -> None: ...
-    async def leave(ctx: LeaveContext, user: str = fastapi.Depends(get_db)) -> None: ...
+    async def leave(ctx: LeaveContext, user: str = fastapi.Security(get_db)) -> None: ...
     async def around(ctx: EventContext, next: Next, db: str = Depends(get_db)) -> None: ...
-    def outgoing(ctx: OutgoingContext, db: str = fastapi.Depends(get_db)) -> None: ...
+    def outgoing(ctx: OutgoingContext, db: str = fastapi.Security(get_db)) -> None: ...
 
     with pytest.raises(UsageError, match="endpoint '/other', connect: 'user' has the default"):
         pond.create_endpoint("/other", connect)

@@ -265,7 +265,8 @@ async def talk(connect: Connector, server: Server, marker: str) -> list[str]:
         await call(server, b"GET", target, f"Cookie: session={marker}".encode())
         if path.startswith("/nowhere"):
             continue
-        ann = await connect.websocket(server.http_url + path, subprotocols=[Subprotocol("pond.v1")])
+        offer = [Subprotocol("pond.v1"), Subprotocol(marker)]
+        ann = await connect.websocket(server.http_url + path, subprotocols=offer)
         bob = await connect.sse(server.http_url + path)
         ids += [client.hello["payload"]["connectionId"] for client in (ann, bob)]
         await bob.post(PING)

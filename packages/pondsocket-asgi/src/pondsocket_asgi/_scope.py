@@ -5,7 +5,8 @@ leave the full path in `path`, some strip the mount from it, and `root_path` may
 app-wide `root_path` of the host that `path` does not have.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -24,6 +25,7 @@ Transport: TypeAlias = Literal["websocket", "sse"]
 FAST_LANE: Final = "pondsocket.fastlane"
 
 _NO_QUERY: Final = QueryParams()
+_SUBPROTOCOL: Final = b"sec-websocket-protocol"
 
 
 def connect_request(scope: Scope, transport: Transport) -> ConnectRequest | Refusal:
@@ -33,14 +35,28 @@ def connect_request(scope: Scope, transport: Transport) -> ConnectRequest | Refu
         query = QueryParams(_query_pairs(query_string)) if query_string else _NO_QUERY
     except UnicodeDecodeError:
         return Refusal(400, ErrorTypes.INVALID_MESSAGE, "The query is not valid UTF-8.")
+    raw, offered = _raw_headers(scope), _subprotocols(scope)
+    if offered and not any(name.lower() == _SUBPROTOCOL for name, _ in raw):
+        # uvicorn with wsproto takes it out of the headers.
+        raw = [*raw, (_SUBPROTOCOL, ", ".join(offered).encode("latin-1", "replace"))]
     return ConnectRequest(
         path=relative_path(scope),
-        headers=headers(scope),
+        headers=Headers.of_bytes(raw),
         query=query,
         address=address(scope),
         transport=transport,
-        subprotocols=tuple(scope.get("subprotocols") or ()),
+        subprotocols=offered,
+        scope=MappingProxyType(scope),
     )
+
+
+def _subprotocols(scope: Scope) -> tuple[str, ...]:
+    """Return the subprotocols that a WebSocket client offers."""
+    given = scope.get("subprotocols") or ()
+    given = (given,) if isinstance(given, str) else tuple(given)
+    if any("," in each for each in given):  # granian gives the header's text, as if it were one
+        return tuple(name.strip() for each in given for name in each.split(","))
+    return given
 
 
 def relative_path(scope: Scope) -> str:
@@ -69,9 +85,13 @@ def _is_below(path: str, prefix: str) -> bool:
 
 def headers(scope: Scope) -> Headers:
     """Return the request headers."""
+    return Headers.of_bytes(_raw_headers(scope))
+
+
+def _raw_headers(scope: Scope) -> Sequence[tuple[bytes, bytes]]:
     raw: Iterable[tuple[bytes, bytes]] = scope.get("headers") or ()
     # Some servers give an iterator, which can be read only once.
-    return Headers.of_bytes(raw if isinstance(raw, list | tuple) else list(raw))
+    return raw if isinstance(raw, list | tuple) else list(raw)
 
 
 def _query_pairs(query_string: bytes) -> Iterator[tuple[str, str]]:
@@ -136,6 +156,9 @@ def refusal_headers(refusal: Refusal, body: bytes) -> list[tuple[bytes, bytes]]:
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
     ]
-    if refusal.retry_after is not None:
-        named.append((b"retry-after", b"%d" % refusal.retry_after))
-    return named
+    return [*named, *encoded(refusal.response_headers())]
+
+
+def encoded(named: Iterable[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return headers of the application as ASGI takes them."""
+    return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in named)

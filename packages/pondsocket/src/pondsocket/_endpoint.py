@@ -237,14 +237,17 @@ class Endpoint(TakesEvents):
         if isinstance(chosen, Refusal):
             return chosen
         context = ConnectionContext(request, route, self._environment)
-        refusal = await self.admission.decide(context)
-        if refusal is not None:
-            return refusal
         identity: object = None
-        if request.transport == "sse":
-            identity = await self.admission.identify(request)
-            if isinstance(identity, Refusal):
-                return identity
+        try:
+            refusal = await self.admission.decide(context)
+            if refusal is not None:
+                return refusal
+            if request.transport == "sse":
+                identity = await self.admission.identify(request)
+                if isinstance(identity, Refusal):
+                    return identity.with_headers(context.answer_headers)
+        finally:
+            context.end()
         return Session(
             self,
             request,
@@ -256,6 +259,7 @@ class Endpoint(TakesEvents):
             greeting=context.replies,
             identity=identity,
             subprotocol=chosen.subprotocol,
+            answer_headers=context.answer_headers,
             codec=chosen.codec,
         )
 

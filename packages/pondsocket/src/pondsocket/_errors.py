@@ -8,8 +8,9 @@ PondSocketError           (pondsocket_common)
   PondError               no fault: the application refuses, with its own code and message
 """
 
-from collections.abc import Sequence
-from typing import Final
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
 
 from pondsocket_common import Detail, PondSocketError, dump_json
 
@@ -19,6 +20,20 @@ _MAX_TEXT_BYTES: Final = 512
 _MAX_KEY_BYTES: Final = 128
 _MAX_LEVELS: Final = 8
 _MAX_DETAILS_BYTES: Final = 4_096
+
+HeaderPairs: TypeAlias = tuple[tuple[str, str], ...]
+"""Headers of an answer, with lower-case names."""
+
+# RFC 9110, sections 5.1 and 5.5: a token; no control characters, and no blank at either end.
+_HEADER_NAME: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_HEADER_VALUE: Final = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
+# What the server and the adapter write themselves: a second one would break the answer.
+_OWN_HEADERS: Final = frozenset(
+    {"cache-control", "connection", "content-encoding", "content-length", "content-type"}
+    | {"keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+    | {"x-connection-id"}
+)
+_OWN_PREFIXES: Final = ("sec-websocket-", "access-control-")
 
 
 class UsageError(PondSocketError, RuntimeError):
@@ -74,17 +89,25 @@ def _shortened(text: str, max_bytes: int) -> str:
 class PondError(PondSocketError):
     """An error of the application's own. Raise it in a handler to answer the request with it.
 
+    A subclass calls `super().__init__`, or it is a failure like any other exception.
+
     Args:
         message: The text that the client gets. Other exceptions' texts stay on the server.
         code: A number of the application's choice; by convention an HTTP status, 400 to 599.
+        headers: Headers of the HTTP response, where the answer is one: a refused connection.
 
     Raises:
-        UsageError: The code is not an integer from 0 to 9,999.
+        UsageError: The code is not an integer from 0 to 9,999, or a header cannot be sent.
     """
 
-    def __init__(self, message: str, code: int = 400) -> None:
+    headers: HeaderPairs = ()
+
+    def __init__(
+        self, message: str, code: int = 400, *, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         check_code(code)
+        self.headers = checked_headers(headers)
         # What UTF-8 cannot encode, such as part of a file name, must not stop the answer.
         self.message = message.encode(errors="replace").decode()
         self.code = code
@@ -100,3 +123,37 @@ def check_code(code: object) -> None:
         raise UsageError(
             f"An error's code is a number, by convention an HTTP status, 400 to 599, not {code!r}."
         )
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> HeaderPairs:
+    """Return headers of an answer, with lower-case names.
+
+    Raises:
+        UsageError: One of them cannot be sent.
+    """
+    return tuple(checked_header(*each) for each in headers.items()) if headers else ()
+
+
+def checked_header(name: object, value: object) -> tuple[str, str]:
+    """Return one header of an answer, with a lower-case name.
+
+    Raises:
+        UsageError: It cannot be sent. The text does not show the value, which may be a secret.
+    """
+    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        raise UsageError(f"{repr(name)[:60]} is no name of a header; it must be a token.")
+    lower = name.lower()
+    if lower in _OWN_HEADERS or lower.startswith(_OWN_PREFIXES):
+        raise UsageError(f"The header {name!r} is set by the server; leave it out.")
+    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        raise UsageError(
+            f"The header {name!r} cannot be sent: its value must be a str of latin-1 characters,"
+            " without line breaks and other control characters, and without a blank at its ends."
+        )
+    return lower, value
+
+
+def merged(headers: HeaderPairs, more: HeaderPairs) -> HeaderPairs:
+    """Return both, where `more` replaces headers of the same name, but no cookies."""
+    replaced = {name for name, _ in more} - {"set-cookie"}
+    return (*[each for each in headers if each[0] not in replaced], *more)

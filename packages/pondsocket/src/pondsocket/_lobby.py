@@ -24,6 +24,7 @@ from pondsocket._contexts import EventContext, JoinContext, LeaveContext
 from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.slow_consumers import SlowConsumers, check_policy
+from pondsocket._handlers.answers import answer_of
 from pondsocket._handlers.events import Events, TakesEvents
 from pondsocket._handlers.interception import Outgoing, OutgoingHandler, OutgoingMiddleware
 from pondsocket._handlers.kinds import JOIN, LEAVE
@@ -39,7 +40,7 @@ from pondsocket._state.patterns import Paths, Pattern, PatternMap, Route
 from pondsocket._state.user import LeaveReason, User
 
 from ._environment import Environment
-from ._errors import InvalidPayload, PondError, UsageError
+from ._errors import PondError, UsageError
 
 _log: Final = logging.getLogger("pondsocket.lobby")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
@@ -322,20 +323,22 @@ class Lobby(TakesEvents):
     def _join_failed(self, context: JoinContext, error: BaseException) -> None:
         # After the decision a failure changes nothing: the answer has been sent.
         undecided = context.decision.state is _PENDING
-        expected = isinstance(error, PondError | InvalidPayload)
-        if not undecided or not expected:
-            _log.error("A join handler failed (%s).", _where(context), exc_info=error)
+        told, failure = answer_of(error)
+        if not undecided:
+            failure = error
+        if failure is not None:
+            _log.error("A join handler failed (%s).", _where(context), exc_info=failure)
             if self.environment.observer is not None:
                 name, user_id = context.message.channel_name, context.session.user_id
                 path = self._paths.of(context.session.path)
-                self.environment.observer.error(error, name, "JOIN", user_id, path)
+                self.environment.observer.error(failure, name, "JOIN", user_id, path)
         if not undecided:
             return
-        if isinstance(error, PondError):
-            context.refuse(error.code, error.message)
-        elif isinstance(error, InvalidPayload):
-            context.session.charge(context.message, error.count)
-            context.refuse_unfit(error)
+        if isinstance(told, PondError):
+            context.refuse(told.code, told.message)
+        elif told is not None:
+            context.session.charge(context.message, told.count)
+            context.refuse_unfit(told)
         else:
             context.refuse(500, replies.INTERNAL)
 

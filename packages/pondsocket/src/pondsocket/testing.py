@@ -7,9 +7,11 @@ async with connect(pond, "/socket?token=secret") as peer:
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
@@ -59,11 +61,17 @@ def _with_client_side(codec: Codec) -> ClientCodec:
 
 
 class ConnectionRefusedByPond(Exception):  # noqa: N818 - an answer, not a failure of the test
-    """The pond did not admit the connection."""
+    """The pond did not admit the connection.
+
+    Attributes:
+        refusal: The status, and what the client is told.
+        headers: The headers of the response that say why, and the application's own.
+    """
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(f"{refusal.status} {refusal.error}: {refusal.message}")
         self.refusal = refusal
+        self.headers = Headers(refusal.response_headers())
 
 
 class MemoryPeer:
@@ -75,12 +83,16 @@ class MemoryPeer:
         capacity: How many unread frames it may hold before it counts as a slow consumer. A lobby's
             `slow_consumers` applies as to a real connection.
 
+    Attributes:
+        headers: The headers that the application has set for the answer.
+
     Raises:
         UsageError: The session's codec is no `ClientCodec`.
     """
 
     def __init__(self, session: Session, *, capacity: int = 100_000) -> None:
         self.session = session
+        self.headers = Headers(session.answer_headers)
         self.capacity = capacity
         self._codec = _with_client_side(session.codec)
         self._frames: deque[Frame] = deque()
@@ -299,12 +311,16 @@ async def connect(
     transport: Transport = "websocket",
     capacity: int = 100_000,
     codec: ClientCodec | None = None,
+    subprotocols: Iterable[str] = (),
+    scope: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[MemoryPeer]:
     """Connect a client to a path with a query, such as `/socket?token=secret`.
 
     Args:
         codec: The wire format that the client asks for: a WebSocket by the subprotocol, an event
             stream by `?codec=`. None: it asks for none.
+        subprotocols: What a WebSocket client offers besides the codec.
+        scope: What a host would put into the ASGI scope, for `ctx.scope`.
 
     Raises:
         ConnectionRefusedByPond: The pond did not admit the connection.
@@ -312,14 +328,20 @@ async def connect(
     """
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
-    subprotocols: tuple[str, ...] = ()
+    offered = tuple(subprotocols)
     if codec is not None and transport == "websocket":
-        subprotocols = (codec.name,)
+        offered = (codec.name, *offered)
     elif codec is not None:
         pairs.append(("codec", codec.name))
     outcome = await pond.connect(
         ConnectRequest(
-            parts.path, Headers(headers), QueryParams(pairs), address, transport, subprotocols
+            parts.path,
+            Headers(headers),
+            QueryParams(pairs),
+            address,
+            transport,
+            offered,
+            MappingProxyType({**(scope or {})}),
         )
     )
     if isinstance(outcome, Refusal):

@@ -23,9 +23,10 @@ _SECRET_HEADERS: Final = {
     "cookie",
     "set-cookie",
     "authorization",
+    "sec-websocket-protocol",  # browsers bring tokens in it
 }
 # As hypercorn, granian and ASGI scopes name them; access logs write headers as `{name}i`.
-_SECRET_KEYS: Final = {"q", "qs", "query", "query_string", *_SECRET_HEADERS}
+_SECRET_KEYS: Final = {"q", "qs", "query", "query_string", "subprotocols", *_SECRET_HEADERS}
 _MAX_DEPTH: Final = 4
 
 

@@ -1,4 +1,4 @@
-"""What only a server's internals tell: whether it is ending, and whether it sends pings.
+"""What only a server's internals tell: is it ending, does it ping, which headers can it send.
 
 ASGI has neither. No other module of this package knows a server by name, but `fastlane`. What is
 not found is None or False, and everything works without it. Most of it is found in the call stack,
@@ -6,15 +6,20 @@ so these functions are called in the task in which the server runs the app. Test
 servers (`tests/integration/test_deploys_inside.py`) fail if one no longer has what this looks for.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pondsocket_asgi._scope import Message
 
 from .sockets import hurry_socket, reset_when_closed
 
+HeaderTuples: TypeAlias = tuple[tuple[bytes, bytes], ...]
+
+_log: Final = logging.getLogger("pondsocket.asgi.transport")
 # Seconds. Hypercorn cuts what is left after its graceful_timeout; the last closes need some time.
 _MARGIN: Final = 0.5
 _UVICORN_WEBSOCKETS: Final = "uvicorn.protocols.websockets."
@@ -63,6 +68,36 @@ def ping_seconds(receive: object = None) -> float | None:
         config = call.f_locals.get("config") if call is not None else None
         interval = getattr(config, "websocket_ping_interval", None)
     return float(interval) if isinstance(interval, int | float) and interval > 0 else None
+
+
+def accept_headers(named: HeaderTuples) -> HeaderTuples:
+    """Return the headers that the server can send when it accepts a WebSocket."""
+    if named and _is_granian():
+        _warn_once("granian (2.8) drops the headers and cookies of an accepted WebSocket.")
+    return named
+
+
+def refusal_headers_of_websocket(named: HeaderTuples) -> HeaderTuples:
+    """Return the headers that the server can send when it refuses a WebSocket.
+
+    At two of one name, such as two cookies, granian's worker process ends with all its clients.
+    """
+    if not _is_granian():
+        return named
+    last = dict(named)
+    if len(last) < len(named):
+        _warn_once("granian (2.8) cannot refuse a WebSocket with two cookies: the last one is set.")
+    return tuple(last.items())
+
+
+def _is_granian() -> bool:
+    """Return whether granian runs this process: nothing but its workers loads this module."""
+    return "granian._granian" in sys.modules
+
+
+@lru_cache(maxsize=8)
+def _warn_once(text: str) -> None:
+    _log.warning(text)
 
 
 def hurry_transport(receive: object) -> bool:

@@ -19,7 +19,7 @@ from pondsocket_common import (
 )
 
 from pondsocket_asgi._resume.positions import Positions
-from pondsocket_asgi._scope import Receive, Scope, Send
+from pondsocket_asgi._scope import Receive, Scope, Send, encoded
 
 from .connection import Connection
 from .heartbeat import Heartbeat
@@ -74,7 +74,7 @@ class SSEStream(Connection):
         super().__init__(scope, receive, send, session, heartbeat, quiet_seconds=quiet_seconds)
         self._positions = positions
         self._is_unnamed = is_unnamed
-        self._headers = headers
+        self._headers = [*headers, *encoded(session.answer_headers)]
         # A first comment: proxies hold back a response until its body begins.
         self._first = sse_comment()
         # Whether a frame is written in the form that is the same for most streams.

@@ -8,13 +8,20 @@ from pondsocket import Options
 from pondsocket.adapter import Batch, BoundedQueue, Frame, Refusal, Session
 from pondsocket_common import CloseCode
 
-from pondsocket_asgi._process.servers import is_restart, ping_seconds, says_restart
+from pondsocket_asgi._process.servers import (
+    accept_headers,
+    is_restart,
+    ping_seconds,
+    refusal_headers_of_websocket,
+    says_restart,
+)
 from pondsocket_asgi._scope import (
     FAST_LANE,
     Receive,
     Scope,
     Send,
     connect_request,
+    encoded,
     headers,
     refusal_headers,
     relative_path,
@@ -77,7 +84,8 @@ async def _refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
     try:
         if "websocket.http.response" in (scope.get("extensions") or {}):
             body = refusal.body()
-            await _start_response(refusal.status, refusal_headers(refusal, body), send)
+            named = refusal_headers_of_websocket(tuple(refusal_headers(refusal, body)))
+            await _start_response(refusal.status, list(named), send)
             await put(send, {"type": "websocket.http.response.body", "body": body})
         else:
             await put(send, _close_message(4000 + refusal.status, refusal.message))
@@ -109,7 +117,7 @@ class Lane(Protocol):
 class ASGIWebSocketTransport(Connection):
     """One accepted WebSocket as a session's outlet."""
 
-    __slots__ = ("_accepted", "_is_accepted", "_max_message_bytes", "_on_restart")
+    __slots__ = ("_accepted", "_headers", "_is_accepted", "_max_message_bytes", "_on_restart")
 
     def __init__(
         self,
@@ -124,6 +132,7 @@ class ASGIWebSocketTransport(Connection):
     ) -> None:
         super().__init__(scope, receive, send, session, heartbeat, quiet_seconds=quiet_seconds)
         self._on_restart = on_restart
+        self._headers = accept_headers(encoded(session.answer_headers))
         self._is_accepted = False
         self._accepted: anyio.Event | None = None
         self._max_message_bytes = session.options.max_message_bytes
@@ -160,8 +169,9 @@ class ASGIWebSocketTransport(Connection):
         accept: dict[str, object] = {
             "type": "websocket.accept",
             "subprotocol": self._session.subprotocol,
-            "headers": [],
+            "headers": list(self._headers),
         }
+        self._headers = ()
         try:
             await put(self._writer.send, accept)
         finally:

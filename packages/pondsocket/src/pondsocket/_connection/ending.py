@@ -14,7 +14,7 @@ from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.sink import Outlet
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Work, run_all
-from pondsocket._state.lifecycle import LIVES, Life, LifeEvent
+from pondsocket._state.lifecycle import LIVES, SERVED, Life, LifeEvent
 
 from .router import Connection, Router
 
@@ -89,6 +89,16 @@ class Ending(Generic[S]):
         self.code, self.reason = code, reason
         self._leave_work = self.router.ended(session)
         return True
+
+    def fail(self) -> None:
+        """Note that the connection, if it is not closed, is ended by this side, and not the client.
+
+        Its task was cancelled: by the server, or by a handler's mistake. With code 1000 the client
+        would stay away.
+        """
+        if self.life in SERVED:
+            self.code, self.reason = CloseCode.INTERNAL, "the server failed"
+            self._goodbye = Frame.of(replies.goodbye(self.code, self.reason, after_ms=0))
 
     def end(self, session: S, tasks: anyio.abc.TaskGroup | None) -> bool:
         """End the connection: no message is read any more. False if it has ended already.

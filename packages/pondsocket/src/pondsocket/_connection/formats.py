@@ -12,6 +12,8 @@ from pondsocket._state.request import ConnectRequest, Refusal
 
 # RFC 6455, section 4.1: a subprotocol is a token (RFC 9110, section 5.6.2).
 _TOKEN: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+# Browsers cannot set headers of a handshake: `new WebSocket(url, ["bearer", token])`.
+_BEARER: Final = "bearer"
 
 
 class Format(NamedTuple):
@@ -48,13 +50,11 @@ class Formats:
         The subprotocols that it offers decide; if none of them is the name of a codec, `?codec=`
         decides. By default it is the pond format.
         """
-        codecs = self._codecs
-        for name in request.subprotocols:
+        codecs, offered = self._codecs, self._without_token(request.subprotocols)
+        for name in offered:
             if name in codecs:
                 return Format(codecs[name], name)
-        subprotocol = next(
-            (name for name in request.subprotocols if name in self.subprotocols), None
-        )
+        subprotocol = next((name for name in offered if name in self.subprotocols), None)
         asked = request.query.get("codec")
         if asked is None:
             return Format(POND, subprotocol)
@@ -63,11 +63,21 @@ class Formats:
             return Refusal(400, "UNKNOWN_CODEC", f"?codec= is one of these: {spoken}.")
         return Format(codecs[asked], subprotocol)
 
+    def _without_token(self, offered: tuple[str, ...]) -> tuple[str, ...]:
+        """Drop the token that follows `bearer`: it says nothing, and must not be sent back."""
+        if _BEARER not in self.subprotocols or _BEARER not in offered:
+            return offered
+        token = offered.index(_BEARER) + 1
+        return offered[:token] + offered[token + 1 :]
+
 
 def _checked_subprotocols(what: str, subprotocols: object) -> tuple[str, ...]:
     if isinstance(subprotocols, tuple | list | set | frozenset):
         names = tuple(name for name in subprotocols if isinstance(name, str) and name)
         if len(names) == len(subprotocols):
+            for name in names:
+                if not _TOKEN.fullmatch(name):
+                    raise UsageError(f"{what}: no client can offer the subprotocol {name!r}.")
             return names
     raise UsageError(f"{what}: subprotocols is a tuple of names: {subprotocols!r}.")
 

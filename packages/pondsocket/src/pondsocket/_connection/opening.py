@@ -5,6 +5,8 @@ from typing import Protocol, TypeVar
 
 from pondsocket_common import ClientMessage, ServerMessage
 
+from pondsocket._errors import HeaderPairs
+
 from .lanes import PendingMessage
 from .reading import Reading
 from .router import Connection, Router
@@ -31,14 +33,19 @@ class Opening:
         greeting: What the connection handler has replied.
         names: The channels that a client that reconnects is to join, besides the memberships.
             After the end, these are also the memberships that there were at the end.
+        headers: The headers of the answer that admits the client.
     """
 
-    __slots__ = ("_greeting", "joins", "names")
+    __slots__ = ("_greeting", "headers", "joins", "names")
 
     def __init__(
-        self, greeting: Sequence[ServerMessage] = (), names: frozenset[str] = frozenset()
+        self,
+        greeting: Sequence[ServerMessage] = (),
+        names: frozenset[str] = frozenset(),
+        headers: HeaderPairs = (),
     ) -> None:
         self._greeting = greeting
+        self.headers = headers
         self.names = names
         # What a client that reconnects joins again; None: it does not resume.
         self.joins: Sequence[ClientMessage] | None = None

@@ -169,6 +169,10 @@ class Reading(Generic[S]):
                 if since_turn == _MESSAGES_PER_TURN:
                     since_turn = 0
                     await anyio.lowlevel.checkpoint()
+        except BaseException as error:
+            if not isinstance(error, Exception):  # which `pull` raises where the peer is gone
+                ending.fail()
+            raise
         finally:
             # Also if it is cancelled or `pull` fails, but not if another task reads by now.
             if self._reader is scope:

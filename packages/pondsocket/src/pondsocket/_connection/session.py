@@ -16,6 +16,7 @@ from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Batch, Frame
 from pondsocket._delivery.sink import Outlet, offer_each
 from pondsocket._environment import Environment
+from pondsocket._errors import HeaderPairs
 from pondsocket._options import Options
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import SERVED
@@ -67,6 +68,7 @@ class Session:
         greeting: Sequence[ServerMessage],
         identity: object = None,
         subprotocol: str | None = None,
+        answer_headers: HeaderPairs = (),
         codec: Codec = POND,
     ) -> None:
         self.codec = codec
@@ -81,7 +83,9 @@ class Session:
         self.environment = environment
         self.memberships: dict[str, Membership] = {}
         self.names_removed = 0  # how many names have been removed from `memberships` or `resuming`
-        self._opening: Opening | None = Opening(greeting)  # while anything is left of it
+        self._opening: Opening | None = Opening(
+            greeting, headers=answer_headers
+        )  # while any is left
         self._reading: Reading[Session] | None = None  # while it runs
         self._ending = Ending(router, environment.clock())
 
@@ -109,6 +113,11 @@ class Session:
     def resuming(self) -> frozenset[str]:
         """What a client that reconnects is to join, besides `memberships`; see `Opening`."""
         return _NO_NAMES if self._opening is None else self._opening.names
+
+    @property
+    def answer_headers(self) -> HeaderPairs:
+        """The headers of the answer that admits it. To be read before `run`."""
+        return () if self._opening is None else self._opening.headers
 
     @property
     def close_code(self) -> CloseCode:

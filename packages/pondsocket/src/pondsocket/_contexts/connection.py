@@ -16,7 +16,14 @@ from pondsocket_common import (
 
 from pondsocket._delivery import replies
 from pondsocket._environment import Environment
-from pondsocket._errors import UsageError
+from pondsocket._errors import (
+    HeaderPairs,
+    UsageError,
+    checked_header,
+    checked_headers,
+    merged,
+)
+from pondsocket._state.cookies import SameSite, set_cookie_value
 from pondsocket._state.lifecycle import AdmissionEvent
 from pondsocket._state.patterns import Route
 from pondsocket._state.payloads import as_payload, check_event
@@ -26,6 +33,9 @@ from .decision import Decision
 
 # A global of its own: before Python 3.12, reading a member of an enum costs 0.3 us.
 _ACCEPT: Final = AdmissionEvent.ACCEPT
+# Proxies refuse responses whose headers exceed a buffer of 4 or 8 KiB (nginx), with a 502 that says
+# nothing; and Python's WebSocket client takes no line beyond 8 KiB.
+_MAX_HEADER_BYTES: Final = 8_192
 
 
 class ConnectionContext:
@@ -36,7 +46,9 @@ class ConnectionContext:
         self.route = route
         self.environment = environment
         self.decision = Decision()
-        self.declined: tuple[int, str] | None = None
+        self.declined: tuple[int, str, HeaderPairs] | None = None
+        self.answer_headers: HeaderPairs = ()
+        self.is_over = False
         self.replies: list[ServerMessage] = []
         self.user_id = fresh_id()
         self.is_user_known = False
@@ -72,6 +84,82 @@ class ConnectionContext:
         """The peer's `host:port`; None if the server does not know it."""
         return self.request.address
 
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """The WebSocket subprotocols that the client offers, best first."""
+        return self.request.subprotocols
+
+    @property
+    def scope(self) -> Mapping[str, Any]:
+        """The ASGI scope, read-only: what a host and its middleware have found out.
+
+        Raises:
+            UsageError: The handler has returned, and the scope was let go.
+        """
+        self._check_in_time("its scope is let go; read what you need while the handler runs")
+        return self.request.scope
+
+    def end(self) -> None:
+        """Let the scope go, and take no more headers: the handler and its middleware are done."""
+        self.is_over = True
+        self.request.let_go()
+
+    def _check_in_time(self, advice: str) -> None:
+        if self.is_over:
+            raise UsageError(f"The connection was decided: {advice}.")
+
+    def set_header(self, name: str, value: str) -> None:
+        """Set a header of the answer, accepted or refused, in place of one of the same name.
+
+        Raises:
+            UsageError: The header cannot be sent, all headers together are over 8 KiB, or the
+                handler has returned.
+        """
+        self._check_in_time("the answer has been sent")
+        headers = merged(self.answer_headers, (checked_header(name, value),))
+        size = sum(len(name) + len(value) + len(": \r\n") for name, value in headers)
+        if size > _MAX_HEADER_BYTES:
+            raise UsageError(
+                f"The headers of an answer have {_MAX_HEADER_BYTES} bytes at most: {name!r} is one"
+                " too many. Proxies refuse longer ones; send it by `reply`."
+            )
+        self.answer_headers = headers
+
+    def set_cookie(
+        self,
+        name: str,
+        value: str = "",
+        *,
+        max_age: int | None = None,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = True,
+        samesite: SameSite | None = "lax",
+    ) -> None:
+        """Set a cookie with the answer, accepted or refused. `max_age=0` deletes it.
+
+        Args:
+            max_age: How many seconds a browser keeps it; None: until it is closed.
+            secure: Whether it is sent over TLS only.
+            httponly: Whether scripts of the page cannot read it.
+            samesite: Which other sites' requests it is sent with.
+
+        Raises:
+            UsageError: Browsers would not keep such a cookie; see `set_header` also.
+        """
+        text = set_cookie_value(
+            name,
+            value,
+            max_age=max_age,
+            path=path,
+            domain=domain,
+            secure=secure,
+            httponly=httponly,
+            samesite=samesite,
+        )
+        self.set_header("set-cookie", text)
+
     def accept(self, **assigns: Any) -> None:
         """Admit the connection; `assigns` are its server-only data.
 
@@ -88,16 +176,26 @@ class ConnectionContext:
             self.user_id = user_id
             self.is_user_known = given is not None
 
-    def decline(self, code: int = 403, message: str = "The connection was declined.") -> None:
+    def decline(
+        self,
+        code: int = 403,
+        message: str = "The connection was declined.",
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Refuse the connection: an HTTP status, or a WebSocket close code 4400 to 4599.
 
+        Args:
+            headers: Headers of the response, such as `WWW-Authenticate` or `Retry-After`.
+
         Raises:
-            UsageError: The code is not a number.
+            UsageError: The code is not a number, or a header cannot be sent.
         """
         if not isinstance(code, int):
             raise UsageError(f"decline(code, message): the code is a number, not {code!r}.")
+        named = checked_headers(headers)
         if self.decision.advance(AdmissionEvent.DECLINE):
-            self.declined = (code, message)
+            self.declined = (code, message, named)
 
     def reply(self, event: str, payload: object = None) -> None:
         """Send an event to this client as soon as it is connected.

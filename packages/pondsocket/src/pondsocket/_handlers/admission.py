@@ -11,13 +11,14 @@ from pondsocket_common import GATEWAY, ErrorTypes
 from pondsocket._contexts import ConnectionContext
 from pondsocket._delivery import replies
 from pondsocket._environment import Environment
-from pondsocket._errors import InvalidPayload, PondError
+from pondsocket._errors import PondError
 from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.lifecycle import Admission
 from pondsocket._state.patterns import Pattern
 from pondsocket._state.request import ConnectRequest, Refusal, refuse_connection
 
+from .answers import answer_of
 from .kinds import CONNECTION
 from .registration import Handler, Middleware, Registration, check_callable
 
@@ -78,12 +79,12 @@ class ConnectionAdmission:
         run = self._run_with_limit if self._connect.may_wait else self._run_without_limit
         refusal = await run("A connection handler", path, self._connect.call(context), context)
         if context.declined is not None:
-            return refuse_connection(*context.declined)
-        if refusal is None and context.decision.state is not _ACCEPTED:
+            refusal = refuse_connection(*context.declined)
+        elif refusal is None and context.decision.state is not _ACCEPTED:
             _log.error("A connection handler neither accepted nor declined (path=%r).", path)
             text = "The handler neither accepted nor declined the connection."
-            return refuse_connection(401, text)
-        return refusal
+            refusal = refuse_connection(401, text)
+        return None if refusal is None else refusal.with_headers(context.answer_headers)
 
     async def identify(self, request: ConnectRequest) -> object:
         """Return who makes a request for an event stream; a Refusal if `identity` fails."""
@@ -120,16 +121,16 @@ class ConnectionAdmission:
             # What a connection handler's middleware returns has no meaning.
             return result if context is None else None
         except BaseException as error:  # noqa: BLE001 - boundary: a function
-            failure = failure_of(error)
-            if context is not None:
-                if isinstance(failure, PondError):
-                    return refuse_connection(failure.code, failure.message)
-                if isinstance(failure, InvalidPayload):
-                    return refuse_connection(422, str(failure))
-            _log.error("%s failed (path=%r).", what, path, exc_info=failure)
-            observer = self._environment.observer
-            if context is not None and observer is not None:
-                observer.error(failure, GATEWAY, "CONNECT", context.user_id, path)
+            told, failure = answer_of(failure_of(error))
+            if failure is not None:
+                _log.error("%s failed (path=%r).", what, path, exc_info=failure)
+                observer = self._environment.observer
+                if context is not None and observer is not None:
+                    observer.error(failure, GATEWAY, "CONNECT", context.user_id, path)
+            if isinstance(told, PondError):
+                return refuse_connection(told.code, told.message, told.headers)
+            if told is not None:
+                return refuse_connection(422, str(told))
             return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, replies.INTERNAL)
 
 

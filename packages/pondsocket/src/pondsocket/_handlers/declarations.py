@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pondsocket._runtime.functions import peel
 
 from .defaults import EMPTY, fits, is_left_to_the_class, is_value
-from .dependencies import Dependency
+from .dependencies import Dependency, dependency_of
 from .marks import (
     Fail,
     alias_of,
@@ -47,14 +47,18 @@ def declaration_of(name: str, hint: Any, default: Any, fail: Fail) -> Declaratio
     bare, marks = peel(hint)
     if isinstance(bare, str | ForwardRef):
         fail(f"the type of '{name}' is a string that cannot be read; write it without quotes")
+    dependencies: list[Dependency] = []
     for mark in marks:
-        if not isinstance(mark, Dependency):
+        dependency = dependency_of(mark, bare)
+        if dependency is None:
             check_mark(name, bare, mark, fail)
-    dependencies = [each for each in (default, *marks) if isinstance(each, Dependency)]
-    if dependencies:
-        if len(dependencies) > 1 or (default is not EMPTY and default is not dependencies[0]):
+        else:
+            dependencies.append(dependency)
+    of_default = dependency_of(default, bare)
+    if dependencies or of_default is not None:
+        if len(dependencies) + (default is not EMPTY) > 1:
             fail(f"'{name}' has `Depends(…)` and one more default; write one of them")
-        return Declaration(bare, dependencies[0])
+        return Declaration(bare, of_default or dependencies[0])
     if isinstance(default, FieldInfo):
         if type(default) is not FieldInfo:
             refuse(f"'{name}' has the default", default, name, bare, fail)

@@ -2,9 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
+from inspect import isabstract, isclass
 from typing import Any, TypeVar, overload
 
 from pondsocket._errors import UsageError
+
+from .defaults import UNTYPED
 
 T = TypeVar("T")
 
@@ -50,3 +53,23 @@ def Depends(  # noqa: N802
     if not callable(dependency):
         raise UsageError(f"Depends(…) takes a function or a class, not {dependency!r}.")
     return Dependency(dependency, use_cache)
+
+
+def dependency_of(mark: object, hint: Any) -> Dependency | None:
+    """Return what the mark depends on, also of FastAPI's own `Depends`; None: it is another mark.
+
+    Theirs is known by name, without an import. `Security` asks for scopes, and is not understood;
+    neither is what later versions may add.
+    """
+    if isinstance(mark, Dependency):
+        return mark
+    kind = type(mark)
+    if (kind.__module__, kind.__name__) != ("fastapi.params", "Depends"):
+        return None
+    function = getattr(mark, "dependency", None)
+    if function is None and isclass(hint) and hint not in UNTYPED:
+        # As FastAPI: the type is called.
+        function = None if hint.__module__ == "builtins" or isabstract(hint) else hint
+    if not callable(function) or getattr(mark, "max_concurrency", None) is not None:
+        return None
+    return Dependency(function, bool(getattr(mark, "use_cache", True)))

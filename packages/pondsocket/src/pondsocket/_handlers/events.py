@@ -16,11 +16,12 @@ from pondsocket_common import (
 from pondsocket._contexts import EventContext
 from pondsocket._delivery import replies
 from pondsocket._environment import Environment
-from pondsocket._errors import InvalidPayload, PondError, UsageError
+from pondsocket._errors import PondError, UsageError
 from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.patterns import Pattern, PatternMap, Route
 
+from .answers import answer_of
 from .kinds import EVENT
 from .registration import Handler, Middleware, Registration, explain, find
 
@@ -171,30 +172,31 @@ class Events(Generic[S]):
         environment: Environment,
     ) -> None:
         """Send the answer to an event whose handler has failed."""
+        told, failure = answer_of(error)
         try:
-            if isinstance(error, PondError):
-                sender.send(replies.fault(message, self._failure, error.code, error.message))
-                return
-            if isinstance(error, InvalidPayload):
-                sender.charge(message, error.count)
-                sender.send(replies.unfit(message, error))
-                return
-        except EncodingError as failure:  # a validator's message may hold any text
-            error = failure
-        _log.error(
-            "An event handler failed (channel=%r event=%r user=%r request=%r path=%r).",
-            message.channel_name,
-            message.event,
-            sender.user_id,
-            message.request_id,
-            sender.path,
-            exc_info=error,
-        )
-        if environment.observer is not None:
-            name, event = message.channel_name, message.event
-            environment.observer.error(error, name, event, sender.user_id, sender.path)
-        internal = ErrorTypes.INTERNAL_SERVER_ERROR
-        sender.send(replies.fault(message, internal, 500, replies.INTERNAL))
+            if isinstance(told, PondError):
+                sender.send(replies.fault(message, self._failure, told.code, told.message))
+            elif told is not None:
+                sender.charge(message, told.count)
+                sender.send(replies.unfit(message, told))
+        except EncodingError as error:  # a validator's message may hold any text
+            told, failure = None, error
+        if failure is not None:
+            _log.error(
+                "An event handler failed (channel=%r event=%r user=%r request=%r path=%r).",
+                message.channel_name,
+                message.event,
+                sender.user_id,
+                message.request_id,
+                sender.path,
+                exc_info=failure,
+            )
+            if environment.observer is not None:
+                name, event = message.channel_name, message.event
+                environment.observer.error(failure, name, event, sender.user_id, sender.path)
+        if told is None:
+            internal = ErrorTypes.INTERNAL_SERVER_ERROR
+            sender.send(replies.fault(message, internal, 500, replies.INTERNAL))
 
 
 class TakesEvents:

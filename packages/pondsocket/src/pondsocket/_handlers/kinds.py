@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from pydantic import BaseModel
 
@@ -57,6 +58,25 @@ def _connection_params(ctx: ConnectionContext) -> Mapping[str, str]:
     return ctx.params
 
 
+def _scope_of(ctx: ConnectionContext) -> dict[str, Any]:
+    """Return a copy of the scope, to which its reader may add. Without ASGI, make one."""
+    request = ctx.request
+    made = {
+        "type": "websocket" if request.transport == "websocket" else "http",
+        "path": request.path,
+        "root_path": "",
+        "query_string": urlencode(
+            [(name, value) for name in request.query for value in request.query.getall(name)]
+        ).encode(),
+        "headers": [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name in request.headers
+            for value in request.headers.getall(name)
+        ],
+    }
+    return dict(ctx.scope) if "type" in ctx.scope else {**made, **ctx.scope}
+
+
 def _event_params(ctx: EventContext) -> Mapping[str, str]:
     return {**ctx.outer_params, **ctx.route.params}
 
@@ -72,6 +92,7 @@ CONNECTION: Final = Kind[ConnectionContext](
     finish=_fail_or_ignore,
     place=lambda ctx: (ctx.environment, ctx),
     abandon=True,
+    scope=_scope_of,
 )
 JOIN: Final = Kind[JoinContext](
     name="join",

@@ -98,6 +98,16 @@ def is_mark(value: object) -> bool:
     )
 
 
+def is_connection_class(hint: object) -> bool:
+    """Return whether it is Starlette's `HTTPConnection`, which is made of the ASGI scope alone.
+
+    FastAPI's security classes ask for one. A `Request` or `WebSocket` could also receive and send.
+    """
+    if not inspect.isclass(hint):
+        return False
+    return (hint.__module__, hint.__name__) == ("starlette.requests", "HTTPConnection")
+
+
 def holds_mark(value: object) -> bool:
     """Return whether it is certainly a mark, or a list or dict that holds one."""
     if isinstance(value, dict):

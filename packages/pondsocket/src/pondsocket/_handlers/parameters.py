@@ -40,7 +40,7 @@ from pondsocket._state.canonical import Canonical, NamedType, OtherText
 from .declarations import Declaration, declaration_of
 from .defaults import EMPTY, LEFT_TO_THE_CLASS, UNTYPED, is_value
 from .dependencies import Dependency
-from .marks import is_mark, refuse, type_name
+from .marks import is_connection_class, is_mark, refuse, type_name
 
 C = TypeVar("C")
 
@@ -75,6 +75,7 @@ class Kind(Generic[C]):
             used.
         abandon: Whether a thread may be left behind when a time limit ends the handler.
         patient: Whether it waits for a thread where others are refused: it has no client to tell.
+        scope: Returns the ASGI scope of the client's request at a call; None: it is over.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Kind(Generic[C]):
     place: Callable[[C], tuple[Environment, Hashable]]
     abandon: bool = False
     patient: bool = False
+    scope: Callable[[C], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,7 @@ class Callee:
     Args:
         context: The name of the parameter that is the context; None: it has no such parameter.
         is_context_first: Whether the context is passed by position.
+        requests: What is made of the ASGI scope: the parameter, and its class.
     """
 
     function: Callable[..., Any]
@@ -170,12 +173,13 @@ class Callee:
     payload: TypeAdapter[Any] | None = None
     fields: list[Parameter] = field(default_factory=list)
     dependencies: list[tuple[str, "Callee", bool]] = field(default_factory=list)
+    requests: list[tuple[str, Callable[[dict[str, Any]], Any]]] = field(default_factory=list)
 
     @property
     def takes_context_alone(self) -> bool:
         """Whether the context is all that is passed to it."""
         return self.is_context_first and not (
-            self.paths or self.payload or self.fields or self.dependencies
+            self.paths or self.payload or self.fields or self.dependencies or self.requests
         )
 
 
@@ -269,6 +273,9 @@ class Inspector(Generic[C]):
         is_first: bool,
     ) -> None:
         name, function = parameter.name, callee.function
+        if is_connection_class(hint) and parameter.default is EMPTY:
+            self._add_request(callee, name, hint)
+            return
         declaration = declaration_of(name, hint, parameter.default, partial(self._fail, function))
         hint = declaration.hint
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -294,6 +301,15 @@ class Inspector(Generic[C]):
             self._add_field(callee, name, declaration)
         if parameter.kind is parameter.POSITIONAL_ONLY and callee.context != name:
             self._fail(function, "parameters are passed by name; write it without '/'")
+
+    def _add_request(self, callee: Callee, name: str, hint: type[Any]) -> None:
+        if self._kind.scope is None:
+            self._fail(
+                callee.function,
+                f"'{name}: {hint.__name__}' is there for connection handlers alone, as the request"
+                " is over by then; keep what you need: `ctx.accept(…)`, `ctx.get_assign(…)`",
+            )
+        callee.requests.append((name, hint))
 
     def _is_context(self, callee: Callee, name: str, hint: Any, *, guess: bool) -> bool:
         contexts = _contexts_of(hint)

@@ -180,6 +180,9 @@ class TypedHandler(Generic[C]):
         read: dict[Callee, Arguments] = {}
         for callee in self._callees:
             arguments = read[callee] = {path.name: path.read(params) for path in callee.paths}
+            for name, make in callee.requests:
+                if self._kind.scope is not None:
+                    arguments[name] = make(self._kind.scope(context))
             if callee.payload is not None:
                 arguments[PAYLOAD] = validated(callee.payload, dict(values))
             for each in callee.fields:

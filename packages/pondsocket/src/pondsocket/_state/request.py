@@ -1,11 +1,25 @@
 """A client's request to connect, and its refusal."""
 
-from dataclasses import dataclass, field
-from typing import Literal, Self, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final, Literal, Self, TypeAlias
 
 from pondsocket_common import ErrorTypes, Headers, QueryParams, dump_json, parse_cookies
 
+from pondsocket._errors import HeaderPairs, merged
+
 Transport: TypeAlias = Literal["websocket", "sse"]
+
+NO_SCOPE: Final[Mapping[str, Any]] = MappingProxyType({})
+"""The scope of a request that did not come by ASGI, or was decided."""
+
+# RFC 9110, section 15.5.2: a 401 names a challenge. Of the registered schemes, browsers ask the
+# user for a password at `Basic` and do nothing at `Bearer`.
+_CHALLENGE: Final = ("www-authenticate", "Bearer")
+# Where nothing is said, in seconds: long enough to let a full or failing server recover, and short
+# enough that the user still waits.
+_RETRY_AFTER: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +30,8 @@ class ConnectRequest:
         path: Percent-decoded once, relative to where the application is mounted.
         address: The peer's `host:port`; None if the server does not know it.
         subprotocols: The subprotocols that a WebSocket client offers, best first.
+        scope: The ASGI scope, read-only, until the connection handler has decided; then, and
+            without ASGI, empty.
     """
 
     path: str
@@ -24,6 +40,7 @@ class ConnectRequest:
     address: str | None
     transport: Transport
     subprotocols: tuple[str, ...] = ()
+    scope: Mapping[str, Any] = field(default_factory=lambda: NO_SCOPE, repr=False, compare=False)
     _cookies: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -32,6 +49,10 @@ class ConnectRequest:
         if self._cookies is None:
             object.__setattr__(self, "_cookies", parse_cookies(self.headers))
         return self._cookies or {}
+
+    def let_go(self) -> None:
+        """Let the scope go: a connection lives long, and holds what a host put into it."""
+        object.__setattr__(self, "scope", NO_SCOPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +64,14 @@ class Refusal:
         error: The machine-readable name.
         message: The sentence for the peer.
         retry_after: After how many seconds a retry may succeed.
+        headers: Headers of the application's own.
     """
 
     status: int
     error: str
     message: str
     retry_after: int | None = None
+    headers: HeaderPairs = ()
 
     def __post_init__(self) -> None:
         # Replace what UTF-8 cannot encode, such as a lone surrogate from a path.
@@ -60,12 +83,29 @@ class Refusal:
         """Return the refusal of a server that is closing."""
         return cls(503, "UNAVAILABLE", "The server is closing.", retry_after=1)
 
+    def with_headers(self, headers: HeaderPairs) -> Self:
+        """Return it with more headers, which replace none of its own."""
+        return replace(self, headers=merged(headers, self.headers)) if headers else self
+
+    def response_headers(self) -> HeaderPairs:
+        """Return the headers that say why, and when to come back."""
+        named = {name for name, _ in self.headers}
+        more: list[tuple[str, str]] = []
+        if self.status == 401 and "www-authenticate" not in named:
+            more.append(_CHALLENGE)
+        seconds = self.retry_after
+        if seconds is None and self.status in (429, 503):
+            seconds = _RETRY_AFTER
+        if seconds is not None and "retry-after" not in named:
+            more.append(("retry-after", str(seconds)))
+        return (*more, *self.headers)
+
     def body(self) -> bytes:
         """Return the JSON body of the HTTP response."""
         return dump_json({"error": self.error, "code": self.status, "message": self.message})
 
 
-def refuse_connection(code: int, message: str) -> Refusal:
+def refuse_connection(code: int, message: str, headers: HeaderPairs = ()) -> Refusal:
     """Return a refusal with the status that a decline code means.
 
     400 to 599 is the status itself; 4400 to 4599, the corresponding WebSocket close codes, is the
@@ -74,4 +114,4 @@ def refuse_connection(code: int, message: str) -> Refusal:
     status = code - 4000 if 4400 <= code <= 4599 else code
     if not 400 <= status <= 599:
         status = 403
-    return Refusal(status, ErrorTypes.UNAUTHORIZED_CONNECTION, message)
+    return Refusal(status, ErrorTypes.UNAUTHORIZED_CONNECTION, message, headers=headers)
