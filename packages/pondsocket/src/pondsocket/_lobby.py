@@ -279,6 +279,9 @@ class Lobby(TakesEvents):
         """Call the join handler, and answer the request, once."""
         if not session.is_open:
             return
+        if self.history_store is not None and (wait := self._take_new_history(session, message)):
+            self.answer(session, message.channel_name, replies.too_many_new(message, wait))
+            return
         timeout = self.environment.options.join_timeout
         with self.environment.loop.new_scope() as limit:
             path = session.request.path
@@ -298,6 +301,14 @@ class Lobby(TakesEvents):
                 _log.error("A join handler neither accepted nor declined (%s).", _where(context))
                 context.refuse(401, "The handler neither accepted nor declined the join.")
         await context.run_leave_work()
+
+    def _take_new_history(self, session: Session, message: ClientMessage) -> float:
+        """Count the history that a join may begin. 0.0, or the seconds until it may."""
+        # Also if the handler will refuse the join: it may ask a database whether the name is good.
+        store, name = self.history_store, message.channel_name
+        if store is None or store.find(name, self.environment.clock()) is not None:
+            return 0.0
+        return session.take_new_history()
 
     async def _decide(self, context: JoinContext, on_wait: Callable[[], None]) -> None:
         """Call the join handler; call `on_wait` if it waits, at its first wait."""

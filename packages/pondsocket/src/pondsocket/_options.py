@@ -16,6 +16,7 @@ _POSITIVE: Final = {
     "write_timeout",
     "post_timeout",
     "tcp_user_timeout",
+    "max_new_histories",
     "max_threads",
     "max_connection_threads",
     "max_kept_threads",
@@ -38,6 +39,8 @@ class Options:
         handler_grace: How long event handlers go on after their connection has ended.
         max_connections: Open connections of one endpoint; one more is refused with 503.
         max_channels: Channels of one connection; a join of one more is refused with 429.
+        max_new_histories: Histories that joins of one connection may begin within a minute, in
+            channels whose names have none; one more such join is refused with 429.
         max_name_chars: The longest channel or event name accepted from a client.
         max_message_bytes: The longest message accepted from a client.
         max_post_bytes: The longest body of an SSE POST, which may hold 64 messages.
@@ -54,6 +57,7 @@ class Options:
         outbox_frames: How many frames may wait to be written to one connection.
         outbox_bytes: The same, in bytes.
         write_timeout: How long one write to a connection may hang until it counts as slow.
+        max_presence_bytes: How long a presence object may be, as JSON.
         presence_tick: How long presence changes are collected for one diff.
         presence_leave_delay: How long the leave of a user whose last connection was lost is held
             back, so that the others do not see a reconnect. Only for users whose id the application
@@ -80,6 +84,8 @@ class Options:
     max_connections: int | None = 50_000
     # A client with many channels open shows a dozen; a dashboard may show a hundred.
     max_channels: int | None = 128
+    # As many as that: after a restart of the server a client joins all its channels anew.
+    max_new_histories: int | None = 128
     # The protocol's own bound on every name.
     max_name_chars: int | None = 255
     # 64 KiB: asyncio's default high-water mark; a chat message is a hundredth of it.
@@ -107,6 +113,9 @@ class Options:
     outbox_bytes: int = 1_048_576
     # Longer than any stall of a mobile network that a user would wait for.
     write_timeout: float = 10.0
+    # A name, a status, a picture's address and a few words. It is sent to all members, and whole
+    # lists send it again at every change of any other.
+    max_presence_bytes: int | None = 4_096
     # Shorter than a user notices, longer than a burst of joins takes.
     presence_tick: float = 0.1
     # Off: while a leave is held back, the presence list is wrong.

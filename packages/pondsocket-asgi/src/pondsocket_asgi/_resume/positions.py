@@ -143,5 +143,7 @@ class Positions:
             return
         self._entered[name] = member
         mode = PresenceMode.DIFF if member.wants_diffs else None
-        if not cursor.enter(name, position, member.join_params, mode):
+        params = member.join_params
+        cursor.leave(name)
+        if params is None or not cursor.enter(name, position, params, mode):
             _log.info("A channel's parameters are too long to be resumed (channel=%r).", name)

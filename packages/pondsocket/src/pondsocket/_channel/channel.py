@@ -6,7 +6,6 @@ a user has left; both through `ChannelOwner`.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -20,7 +19,6 @@ from pondsocket_common import (
     Position,
     ServerMessage,
     SystemEvents,
-    dump_json,
     fresh_ref,
 )
 
@@ -37,7 +35,6 @@ from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._runtime.timers import Spawn, Timers
-from pondsocket._state.payloads import as_payload
 from pondsocket._state.roster import Copied, Roster
 from pondsocket._state.user import LeaveReason
 
@@ -181,7 +178,7 @@ class Channel:
 
     async def get_presence(self) -> dict[str, Payload]:
         """Return the presence of each user, by user id. The objects are copies."""
-        return copy.deepcopy(self.presence.state.listed())
+        return self.presence.copy()
 
     async def get_assigns(self) -> dict[str, dict[str, Any]]:
         """Return the assigns of each user, by user id; of several connections, the latest's."""
@@ -319,7 +316,7 @@ class Channel:
     def _finish_leave(self, leave: Leave[Channel]) -> Work | None:
         member = leave.member
         if member.ref is not None:
-            self.presence.untrack(member.user_id, member.ref)
+            member.session.charge_bytes(self.presence.untrack(member.user_id, member.ref))
             self._refs.discard(member.ref)
         if self.roster.has_user(member.user_id):
             return None
@@ -339,30 +336,35 @@ class Channel:
                 works.append(leave_work)
         await run_all(works)
 
-    def track_member(self, member: ChannelMember, shown: object) -> None:
+    def track_member(self, member: ChannelMember, shown: object) -> int:
         """Set the presence of a member.
+
+        Returns:
+            How many bytes the whole list has that was sent to the members; 0: none was sent.
 
         Raises:
             UsageError: It is not an object, or the member has left.
             EncodingError: It cannot be written as JSON.
+            PondError: 413: it is too long, or the list would be.
         """
         self.batching.flush()  # the member may be too slow for it, which ends the membership
         if not member.is_current:
             if member.session.is_open:
                 raise UsageError(f"User {member.user_id} has left {self.name}: nothing to track.")
-            return  # the connection ended while its handler ran, which is not an error
-        payload = copy.deepcopy(dict(as_payload(shown)))  # it is sent again, later
-        dump_json(payload)  # before it is kept, so that one bad object cannot spoil every list
+            return 0  # the connection ended while its handler ran, which is not an error
+        # Before it is kept, so that one bad object cannot spoil every list.
+        encoded = self.presence.encode(shown, member.ref)
         if member.ref is None:
             member.ref = self._new_ref()
-        self.presence.track(member.user_id, member.ref, payload)
+        return self.presence.track(member.user_id, member.ref, encoded)
 
-    def untrack_member(self, member: ChannelMember) -> None:
-        """Remove the presence of a member. Does nothing if it is no longer a member."""
+    def untrack_member(self, member: ChannelMember) -> int:
+        """Remove the presence of a member, if it still is one. Return as `track_member`."""
         self.batching.flush()
         # A newer membership may have its ref, and another presence.
         if member.is_current and member.ref is not None:
-            self.presence.untrack(member.user_id, member.ref)
+            return self.presence.untrack(member.user_id, member.ref)
+        return 0
 
     def members_of(self, user_ids: Iterable[str]) -> list[ChannelMember]:
         """Return the memberships of these users.

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import anyio
+
 from pondsocket._environment import Environment
 from pondsocket._runtime.tasks import Work
 from pondsocket._runtime.timers import Spawn, Timers
@@ -33,7 +35,7 @@ class DelayedLeaves(Generic[C]):
         by_user: The leaves, by user id.
     """
 
-    __slots__ = ("_environment", "_find_host", "_timers", "by_user")
+    __slots__ = ("_due", "_environment", "_find_host", "_timers", "by_user")
 
     def __init__(
         self,
@@ -45,6 +47,9 @@ class DelayedLeaves(Generic[C]):
         self._timers = timers
         self._find_host = find_host
         self.by_user: dict[str, Leave[C]] = {}
+        # When the latest leave is due of each user that has a timer. A user has one timer, however
+        # often it comes and goes meanwhile, and a timer keeps no membership.
+        self._due: dict[str, float] = {}
 
     def delay(self, leave: Leave[C], finish: Callable[[Leave[C]], Work | None]) -> bool:
         """Delay a leave if the client may reconnect. False if it is final.
@@ -63,22 +68,38 @@ class DelayedLeaves(Generic[C]):
         ):
             return False
 
-        async def end() -> None:
-            if self.by_user.get(member.user_id) is leave:
-                del self.by_user[member.user_id]
-                leave_work = finish(leave)
-                if leave_work is not None:
-                    # In a task of its own, so that it does not delay other timers.
-                    host = self._find_host()
-                    if host is None:
-                        await leave_work()
-                    else:
-                        host(leave_work)
-
-        if not self._timers.after(delay, end):
+        user_id = member.user_id
+        has_timer = user_id in self._due
+        self._due[user_id] = anyio.current_time() + delay
+        if not has_timer and not self._start_timer(user_id, delay, finish):
             return False
-        self.by_user[member.user_id] = leave
+        self.by_user[user_id] = leave
         return True
+
+    def _start_timer(
+        self, user_id: str, delay: float, finish: Callable[[Leave[C]], Work | None]
+    ) -> bool:
+        async def end() -> None:
+            wait = self._due[user_id] - anyio.current_time()
+            is_waiting = user_id in self.by_user
+            # Left again since the timer began. If nothing can wait any more, it is told now.
+            if is_waiting and wait > 0 and self._start_timer(user_id, wait, finish):
+                return
+            self._due.pop(user_id, None)
+            leave = self.by_user.pop(user_id, None)
+            leave_work = None if leave is None else finish(leave)
+            if leave_work is not None:
+                # In a task of its own, so that it does not delay other timers.
+                host = self._find_host()
+                if host is None:
+                    await leave_work()
+                else:
+                    host(leave_work)
+
+        if self._timers.after(delay, end):
+            return True
+        self._due.pop(user_id, None)
+        return False
 
     def take(self, user_id: str) -> Leave[C] | None:
         """Remove and return a user's delayed leave. None if there is none."""

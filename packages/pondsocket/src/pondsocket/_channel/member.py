@@ -14,6 +14,7 @@ from pondsocket_common import (
     Payload,
     Position,
     ServerMessage,
+    dump_json,
 )
 
 from pondsocket._connection.membership import Membership
@@ -38,6 +39,9 @@ _BROADCAST: Final = ClientActions.BROADCAST
 # One object for all members that joined without parameters, or whose parameters need not be kept
 # to join again. It is never changed.
 _NO_PARAMS: Final[Payload] = {}
+# Twice what the cursor of an event stream takes. Longer ones would only be kept: 64 KiB of them, as
+# objects, take megabytes, in each of 128 channels.
+_MOST_PARAM_BYTES: Final = 1_024
 
 
 class MemberState(Enum):
@@ -142,8 +146,9 @@ class Member(Membership, Generic[C]):
         # Whether it replaces a membership whose connection ended a moment ago, and whose leave was
         # delayed.
         self.is_returning = False
-        # What it joined with, if that may be needed to join again: see `Session.resume`.
-        self.join_params = _NO_PARAMS
+        # What it joined with, if that may be needed to join again: see `Session.resume`. None: it
+        # is too long for that.
+        self.join_params: Payload | None = _NO_PARAMS
         self.history_sink: CatchUp[Member[C]] | AheadSink[Member[C]] | None = None
         self.state = MemberState.LIVE
         self.offer: Callable[[Frame], bool]
@@ -227,6 +232,11 @@ class Member(Membership, Generic[C]):
     def path(self) -> str:
         """The path whose channel it is a member of."""
         return self.channel.path
+
+    def keep_params(self, params: Payload) -> None:
+        """Keep what it joined with, if an event stream may join again with it."""
+        if params and self.session.request.transport == "sse":
+            self.join_params = params if len(dump_json(params)) <= _MOST_PARAM_BYTES else None
 
     # --- sending ------------------------------------------------------------------------------
 

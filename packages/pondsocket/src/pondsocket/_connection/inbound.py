@@ -164,6 +164,14 @@ class Inbound(Generic[S]):
         """Charge the client's rate limits for a message with this many errors."""
         self._limits.charge(request, error_count // ERRORS_PER_MESSAGE)
 
+    def charge_bytes(self, size: int) -> None:
+        """Charge the client's rate limits for a long frame that it has caused."""
+        self._limits.charge_bytes(size)
+
+    def take_new_history(self) -> float:
+        """Count a history that a join may begin; see `MessageLimits.take_new_history`."""
+        return self._limits.take_new_history()
+
     def _too_long(self) -> Refusal:
         self._count_refusal()
         text = (

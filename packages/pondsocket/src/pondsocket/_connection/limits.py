@@ -16,6 +16,9 @@ from pondsocket._environment import Environment
 from pondsocket._state.rates import RefusalCount, TokenBucket
 
 _REFUSALS_WINDOW: Final = 10.0
+_HISTORIES_WINDOW: Final = 60.0
+# Where there is no `max_message_bytes`: its default.
+_MESSAGE_BYTES: Final = 65_536
 
 # This many objects and lists cost as much as several small messages: Python makes each of them, and
 # its garbage collector scans them (python -m tests.fuzz.cost, "nests of 64").
@@ -30,6 +33,7 @@ class MessageLimits:
     """The limits on one connection's messages."""
 
     __slots__ = (
+        "_new_histories",
         "_options",
         "_refusals",
         "clock",
@@ -50,6 +54,7 @@ class MessageLimits:
         self.events = _bucket(options.event_rate, options.event_burst, now)
         self.controls = _bucket(options.control_rate, options.control_burst, now)
         self._refusals: RefusalCount | None = None  # made with the first
+        self._new_histories: TokenBucket | None = None  # likewise
 
     def exceeds_length(self, body: bytes) -> bool:
         """Return whether a body that is not an array is longer than a message may be."""
@@ -124,6 +129,26 @@ class MessageLimits:
         bucket = self.events if is_event(request) else self.controls
         if bucket is not None:
             bucket.charge(messages)
+
+    def charge_bytes(self, size: int) -> None:
+        """Charge a frame that a client has caused, as the messages that it could have sent itself.
+
+        Of both kinds: joins and leaves cause such frames as well as events.
+        """
+        more = size // (self._options.max_message_bytes or _MESSAGE_BYTES)
+        if more:
+            for bucket in (self.events, self.controls):
+                if bucket is not None:
+                    bucket.charge(more)
+
+    def take_new_history(self) -> float:
+        """Count a history that a join may begin. 0.0, or the seconds until it may."""
+        limit = self._options.max_new_histories
+        if limit is None:
+            return 0.0
+        if self._new_histories is None:
+            self._new_histories = TokenBucket(limit / _HISTORIES_WINDOW, limit, self.clock())
+        return self._new_histories.take(self.clock())
 
     def count_refusal(self) -> bool:
         """Count a refusal; True if the connection has had too many of them."""

@@ -16,7 +16,7 @@ class Membership(ABC):
 
     __slots__ = ()
 
-    join_params: Payload
+    join_params: Payload | None
     wants_diffs: bool
     offer: Callable[[Frame], bool]
 

@@ -309,6 +309,15 @@ class Session:
         if self._reading is not None:
             self._reading.inbound.charge(request, error_count)
 
+    def charge_bytes(self, size: int) -> None:
+        """Charge the client's rate limits for a long frame that it has caused."""
+        if self._reading is not None:
+            self._reading.inbound.charge_bytes(size)
+
+    def take_new_history(self) -> float:
+        """Count a history that a join may begin. 0.0, or the seconds until it may."""
+        return 0.0 if self._reading is None else self._reading.inbound.take_new_history()
+
     def spawn(self, work: Work) -> None:
         """Run `work` in a task that is cancelled when the connection ends."""
         if self.is_open and self._reading is not None:

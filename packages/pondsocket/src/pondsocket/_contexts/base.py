@@ -92,9 +92,11 @@ class ChannelContext(ABC):
         Raises:
             UsageError: The presence is not an object, or one of the users is not a member.
             EncodingError: The presence cannot be written as JSON.
+            PondError: 413: it is longer than `Options.max_presence_bytes`, or the list that members
+                are sent would be longer than `Options.outbox_bytes`.
         """
         for member in self._addressed(user_ids):
-            member.channel.track_member(member, presence)
+            self.session.charge_bytes(member.channel.track_member(member, presence))
 
     async def set_assign(self, key: str, value: object) -> None:
         """Set one assign of this membership."""

@@ -74,7 +74,7 @@ class EventContext(ChannelContext):
     async def untrack(self, *user_ids: str) -> None:
         """Remove the presence of this connection, or of the users named."""
         for member in self._addressed(user_ids):
-            member.channel.untrack_member(member)
+            self.session.charge_bytes(member.channel.untrack_member(member))
 
     async def evict(self, reason: str = "", *user_ids: str) -> None:
         """End this membership, or those of the users named. Their clients are told the reason.

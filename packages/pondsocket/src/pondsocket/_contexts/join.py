@@ -113,6 +113,7 @@ class JoinContext(ChannelContext):
         Raises:
             EncodingError: The response cannot be written as JSON; the client does not join.
             UsageError: `history` is negative, or the channel has no history.
+            PondError: 413: the client wants whole presence lists, and the list is too long.
         """
         channel = self.channel
         if response is not None:
@@ -166,7 +167,10 @@ class JoinContext(ChannelContext):
         # Everything that may raise comes before the decision: after that, the answer must follow.
         session, message, channel_history = self.session, self.message, channel.channel_history
         wants_diffs = message.presence is _DIFF
-        state = channel.presence.state_for_diffs() if wants_diffs else None
+        presence = channel.presence
+        state = presence.state_for_diffs() if wants_diffs else None
+        if state is None and presence.state.byte_count > session.options.outbox_bytes:
+            raise presence.list_fault()
         start = None
         if found is not None and channel_history is not None:
             start = channel_history.find_start(
@@ -190,8 +194,10 @@ class JoinContext(ChannelContext):
         self._settle()
         member = self._member = channel.admit(session, assigns, wants_diffs=wants_diffs)
         if position is not None:
-            member.join_params = self.join_params
+            member.keep_params(self.join_params)
         member.acknowledge(frame)
+        if state is not None:
+            session.charge_bytes(frame.size)
         if member.is_returning and not wants_diffs:
             # Its presence has not changed, so no change will bring it the list.
             channel.presence.send_list(member, member.user_id)

@@ -155,6 +155,12 @@ def too_many_channels(request: ClientMessage, limit: int) -> ServerMessage:
     return refused(request, 429, f"A connection may be in {limit} channels.", _BUSY_RETRY_MS)
 
 
+def too_many_new(request: ClientMessage, wait: float) -> ServerMessage:
+    """Return the answer to a join that would begin a history, where a client has begun too many."""
+    text = "You have opened too many new channels within a minute."
+    return refused(request, 429, text, math.ceil(wait * 1_000))
+
+
 def _over_limit(request: ClientMessage, message: str, retry_after_ms: int) -> ServerMessage:
     if request.action is ClientActions.JOIN_CHANNEL:
         return refused(request, 429, message, retry_after_ms)

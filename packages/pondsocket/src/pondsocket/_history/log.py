@@ -10,6 +10,7 @@ from pondsocket_common import Position
 
 from pondsocket._errors import UsageError
 
+from .budget import HistoryBudget
 from .slice import Audience, HistorySlice
 
 _tuple: Final = tuple.__new__
@@ -20,12 +21,15 @@ class History:
     """What each channel of a lobby keeps for members that were away.
 
     Raises:
-        UsageError: A value is not a number above 0, or `position_ttl` is less than `ttl`.
+        UsageError: A value is not a number above 0, `position_ttl` is less than `ttl`, or
+            `max_total_bytes` less than `max_bytes`.
 
     Args:
         size: How many messages a channel keeps; 1 makes it a channel of a latest value.
         ttl: How long it keeps a message, in seconds.
         max_bytes: How many bytes of messages it keeps; a single larger message is not kept.
+        max_total_bytes: How many bytes all channels of the lobby keep together. Beyond that, those
+            without members lose their messages first, beginning with the one that was left first.
         position_ttl: How long the position outlives the last message and the last member, in
             seconds. A client that comes back within it and has missed nothing is told so.
     """
@@ -36,6 +40,9 @@ class History:
     ttl: float = 300.0
     # As much as one join may recover.
     max_bytes: int = 1_048_576
+    # An eighth of a small container: 64 channels at their fullest, 2,000 with 100 messages of 200
+    # bytes. Clients that name channels and send to them can fill all of it within seconds.
+    max_total_bytes: int = 67_108_864
     # For a laptop that was closed overnight.
     position_ttl: float = 86_400.0
 
@@ -52,10 +59,21 @@ class History:
                 f"History.position_ttl ({self.position_ttl}) is less than ttl ({self.ttl}):"
                 " without its position nothing of a history can be recovered."
             )
+        if self.max_total_bytes < self.max_bytes:
+            raise UsageError(
+                f"History.max_total_bytes ({self.max_total_bytes}), which is for all channels, is"
+                f" less than max_bytes ({self.max_bytes}), which is for each."
+            )
 
 
 # What a user id in an audience takes: a pointer, and a short str that may be kept alive only by it.
 _BYTES_PER_USER: Final = 64
+# A longer name of an event, which clients may choose, counts by its length as well.
+_SHORT_NAME: Final = 64
+# What a message takes besides its text: 65 in the columns, and a short name of an event.
+_BYTES_PER_MESSAGE: Final = 128
+# The budget is told when a history has grown by this much, or by an eighth.
+_LEAST_GROWTH: Final = 1_024
 
 
 class HistoryLog(HistorySlice):
@@ -66,24 +84,40 @@ class HistoryLog(HistorySlice):
 
     Args:
         now: The time, in seconds from any start.
+        budget: The bound that it shares with others; None: it has one of its own.
+
+    Attributes:
+        weight: What the budget counts for it: its bytes and those of its columns, as of its last
+            growth by an eighth.
     """
 
     __slots__ = (
+        "_budget",
         "_cut_at",
+        "_grown_at",
         "_left_at",
-        "_max_bytes",
         "_members",
         "_options",
         "_said_at",
         "_times",
         "byte_count",
+        "weight",
     )
 
-    def __init__(self, options: History, epoch: str, now: float) -> None:
+    def __init__(
+        self,
+        options: History,
+        epoch: str,
+        now: float,
+        budget: "HistoryBudget[HistoryLog] | None" = None,
+    ) -> None:
         super().__init__(epoch)
         self.byte_count = 0  # of what is kept
+        self.weight = 0
+        self._budget = HistoryBudget(options.max_total_bytes) if budget is None else budget
         self._options = options
-        self._max_bytes = options.max_bytes
+        # At more bytes than these there may be too many, here or in all.
+        self._grown_at = 0
         # At this offset there is an eighth too many.
         self._cut_at = 1 + options.size + options.size // 8
         self._times = array("d")
@@ -106,8 +140,10 @@ class HistoryLog(HistorySlice):
         self._times.append(now)
         if audience is not None:
             self.byte_count += _BYTES_PER_USER * len(audience.users)
+        if len(event) > _SHORT_NAME:
+            self.byte_count += len(event)
         top = self.top
-        if top >= self._cut_at or self.byte_count > self._max_bytes:
+        if top >= self._cut_at or self.byte_count > self._grown_at:
             self.expire(now)
         # As `Position(…)`, at half the cost.
         return _tuple(Position, (self.epoch, top))
@@ -127,11 +163,32 @@ class HistoryLog(HistorySlice):
             self._cut(surplus)
         if self.byte_count > options.max_bytes:
             self._cut_bytes(self.byte_count - options.max_bytes)
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Tell the budget what is kept now."""
+        count = self.byte_count
+        self._grown_at = min(self._options.max_bytes, count + max(_LEAST_GROWTH, count >> 3))
+        before, self.weight = self.weight, count + _BYTES_PER_MESSAGE * len(self._times)
+        if self.weight != before:
+            self._budget.note(self, self.weight - before)
+
+    def cut_to(self, weight: int) -> None:
+        """Drop the oldest messages, so that it weighs no more than this. The position stays."""
+        surplus = self.byte_count + _BYTES_PER_MESSAGE * len(self._times) - weight
+        count, offset = 0, self.first
+        while surplus > 0 and offset + count <= self.top:
+            at = offset + count
+            surplus -= self.size_at(at) + self._name_bytes(at) + _BYTES_PER_MESSAGE
+            count += 1
+        if count:
+            self._cut(count)
+        self._weigh()
 
     def _cut_bytes(self, surplus: int) -> None:
         count, offset = 0, self.first
         while surplus > 0:
-            surplus -= self.size_at(offset + count) + self._audience_bytes(offset + count)
+            surplus -= self.size_at(offset + count) + self._name_bytes(offset + count)
             count += 1
         self._cut(count)
 
@@ -140,26 +197,42 @@ class HistoryLog(HistorySlice):
         self._said_at = self._times[-1]
         self._cut_at += count
         self.byte_count -= self.size_of(count)
-        if self._audiences:
+        lengths = [*map(len, self._events[:count])]
+        if max(lengths) > _SHORT_NAME:
+            self.byte_count -= sum([length for length in lengths if length > _SHORT_NAME])
+        audiences = self._audiences
+        if audiences:
             for offset in range(first, first + count):
-                self.byte_count -= self._audience_bytes(offset)
-                self._audiences.pop(offset, None)
+                audience = audiences.pop(offset, None)
+                if audience is not None:
+                    self.byte_count -= _BYTES_PER_USER * len(audience.users)
         del self._records[:count], self._events[:count], self._times[:count]
 
-    def _audience_bytes(self, offset: int) -> int:
+    def _name_bytes(self, offset: int) -> int:
+        """Return what the names of a message count as: of its audience, and long ones of events."""
+        length = len(self._events[offset - self.first])
+        size = length if length > _SHORT_NAME else 0
         audience = None if self._audiences is None else self._audiences.get(offset)
-        return 0 if audience is None else _BYTES_PER_USER * len(audience.users)
+        if audience is not None:
+            size += _BYTES_PER_USER * len(audience.users)
+        return size
 
     # --- its end ------------------------------------------------------------------------------
 
     def enter(self) -> None:
         """Count one more member; a history with members does not end."""
         self._members += 1
+        if self._members == 1 and self.weight:
+            self._budget.move(self)
 
     def leave(self, now: float) -> None:
         """Count one member less."""
         self._members -= 1
         self._left_at = now
+        if not self._members:
+            if self.weight:
+                self._budget.move(self)
+            self._weigh()
 
     @property
     def is_in_use(self) -> bool:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from .budget import HistoryBudget
 from .log import History, HistoryLog
 
 # Each history is checked about once a minute; 500 at a time take about 0.2 ms.
@@ -28,7 +29,7 @@ class MemoryStore:
         most: How many are kept; beyond that, only those whose channels have members.
     """
 
-    __slots__ = ("_logs", "_most", "_new_epoch", "_round", "_sweep_at", "options")
+    __slots__ = ("_budget", "_logs", "_most", "_new_epoch", "_round", "_sweep_at", "options")
 
     def __init__(
         self, options: History, new_epoch: Callable[[], str], *, most: int = _MOST
@@ -37,6 +38,7 @@ class MemoryStore:
         self._new_epoch = new_epoch
         self._most = most
         self._logs: dict[str, HistoryLog] = {}
+        self._budget: HistoryBudget[HistoryLog] = HistoryBudget(options.max_total_bytes)
         # The keys, in the order in which they will be checked.
         self._round: deque[str] = deque()
         self._sweep_at = 0.0
@@ -46,14 +48,25 @@ class MemoryStore:
         self.tidy(now)
         log = self._logs.get(key)
         if log is None:
-            log = self._logs[key] = HistoryLog(self.options, self._new_epoch(), now)
+            log = self._new_log(key, now)
             self._round.append(key)
             if len(self._logs) > self._most:
                 self._make_room()
         elif log.is_over(now):
-            log = self._logs[key] = HistoryLog(self.options, self._new_epoch(), now)
+            log.cut_to(0)
+            log = self._new_log(key, now)
         log.expire(now)
         return log
+
+    def _new_log(self, key: str, now: float) -> HistoryLog:
+        log = HistoryLog(self.options, self._new_epoch(), now, self._budget)
+        self._logs[key] = log
+        return log
+
+    @property
+    def byte_count(self) -> int:
+        """How many bytes all of them take, for `History.max_total_bytes`."""
+        return self._budget.taken
 
     def find(self, key: str, now: float) -> HistoryLog | None:
         """Return the history of a channel; None if there is none."""
@@ -75,7 +88,7 @@ class MemoryStore:
         for _ in range(min(count, _MOST_PER_SWEEP, len(self._round))):
             log = self._logs[self._round[0]]
             if log.is_over(now):
-                del self._logs[self._round.popleft()]
+                self._drop_first()
             else:
                 log.expire(now)
                 self._round.rotate(-1)
@@ -84,9 +97,12 @@ class MemoryStore:
         # Not the newest, which is last: the caller is about to use it.
         for _ in range(min(_LEAST_PER_SWEEP, len(self._round) - 1)):
             if not self._logs[self._round[0]].is_in_use:
-                del self._logs[self._round.popleft()]
+                self._drop_first()
                 return
             self._round.rotate(-1)
+
+    def _drop_first(self) -> None:
+        self._logs.pop(self._round.popleft()).cut_to(0)
 
     def __len__(self) -> int:
         return len(self._logs)

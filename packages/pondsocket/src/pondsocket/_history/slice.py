@@ -7,9 +7,12 @@ the memory (tests/benchmarks/history.py).
 """
 
 from collections.abc import Iterable, Iterator
-from sys import intern
+from functools import lru_cache
 from typing import Final, NamedTuple
 
+# One string for each of the latest names of events: each request brings an equal one. Not
+# `sys.intern`: clients may choose names, and some CPythons keep for ever what is interned.
+_shared: Final = lru_cache(maxsize=1_024)(str.__str__)
 # Between the request id and the payload of a message. JSON text holds no line break.
 _BREAK: Final = b"\n"
 
@@ -92,11 +95,7 @@ class HistorySlice:
         # Runs once for every broadcast: see tests/benchmarks/history.py before adding to it.
         self.top = top = self.top + 1
         self._records.append(b"%b\n%b" % (request_id.encode(), payload))
-        try:
-            event = intern(event)  # each request brings an equal string; this keeps one of them
-        except TypeError:
-            event = str.__str__(event)  # of a StrEnum
-        self._events.append(event)
+        self._events.append(_shared(event))  # a plain string also of a StrEnum
         if audience is not None:
             if self._audiences is None:
                 self._audiences = {}

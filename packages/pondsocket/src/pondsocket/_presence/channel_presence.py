@@ -2,9 +2,13 @@
 
 By default a member gets the whole list at every change, as published clients expect. A member that
 joined with `presence: "diff"` gets the state with its acknowledgement, and then one diff per tick.
+
+A list is encoded anew for each change, and sent to each member. So an object has a bound, a list
+may not grow beyond what an outbox holds, and the client that causes it is charged for its size.
 """
 
 from collections.abc import Callable, Iterable
+from typing import cast
 
 from pondsocket_common import (
     Payload,
@@ -15,14 +19,18 @@ from pondsocket_common import (
     ServerActions,
     ServerMessage,
     ServerPayload,
+    dump_json,
     fresh_ref,
+    load_json,
 )
 
 from pondsocket._delivery.batching import ChannelBatching
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.sink import Sink
 from pondsocket._environment import Environment
+from pondsocket._errors import PondError
 from pondsocket._runtime.timers import Timers
+from pondsocket._state.payloads import as_payload
 
 from .diffs import PresenceLog
 from .state import Presence, PresenceChange
@@ -43,6 +51,8 @@ class ChannelPresence:
     __slots__ = (
         "_batching",
         "_find_watchers",
+        "_most_bytes",
+        "_most_object_bytes",
         "_name",
         "_tick",
         "_ticking",
@@ -65,29 +75,72 @@ class ChannelPresence:
         self._find_watchers = find_watchers
         self._timers = timers
         self._batching = batching
-        self._tick = environment.options.presence_tick
+        options = environment.options
+        self._most_object_bytes = options.max_presence_bytes
+        self._most_bytes = options.outbox_bytes  # a longer list would fit no outbox
+        self._tick = options.presence_tick
         self._ticking = False
         # How many members want diffs; the log is kept only while there are any.
         self._watching = 0
         self.log: PresenceLog | None = None
 
-    def track(self, user_id: str, ref: str, shown: Payload) -> None:
-        """Set the presence of a membership, and tell the members."""
+    def encode(self, shown: object, ref: str | None) -> bytes:
+        """Check and encode an object of the membership `ref`; None: it has no object yet.
+
+        Raises:
+            UsageError: It is not an object.
+            EncodingError: It cannot be written as JSON.
+            PondError: 413: it is too long, or the list would be.
+        """
+        encoded = dump_json(as_payload(shown))
+        limit = self._most_object_bytes
+        if limit is not None and len(encoded) > limit:
+            text = f"A presence may be {limit} bytes long, as JSON; this one is {len(encoded)}."
+            raise PondError(text, 413)
+        growth = self.state.growth(ref or "", _size(encoded))
+        is_too_long = growth > 0 and self.state.byte_count + growth > self._most_bytes
+        if is_too_long and self._find_watchers(False):
+            raise self.list_fault()
+        return encoded
+
+    def list_fault(self) -> PondError:
+        """Return the error where the list is, or would be, too long to be sent whole."""
+        return PondError(
+            f"The presence of {self._name} may not be longer than {self._most_bytes} bytes where"
+            ' members get whole lists; with `presence: "diff"` they get what changes.',
+            413,
+        )
+
+    def track(self, user_id: str, ref: str, encoded: bytes) -> int:
+        """Set the presence of a membership, and tell the members.
+
+        Args:
+            encoded: From `encode`. It is decoded: so the caller's object may change, and decoding
+                costs a half to a tenth of a deep copy.
+
+        Returns:
+            How many bytes the whole list has that was sent; 0: none was sent.
+        """
         self._batching.flush()
-        change = self.state.track(user_id, ref, shown)
+        shown = cast(Payload, load_json(encoded))
+        change = self.state.track(user_id, ref, shown, _size(encoded))
         if self.log is not None:
             self.log.show(PresenceEntry(user_id, ref, shown))
-        self._tell(change)
+        return self._tell(change)
 
-    def untrack(self, user_id: str, ref: str) -> None:
-        """Remove the presence of a membership, and tell the members."""
+    def untrack(self, user_id: str, ref: str) -> int:
+        """Remove the presence of a membership, and tell the members. Return as `track`."""
         self._batching.flush()
         if not self.state.is_tracked(user_id, ref):
-            return
+            return 0
         change = self.state.untrack(user_id, ref)
         if self.log is not None:
             self.log.hide(ref)
-        self._tell(change)
+        return self._tell(change)
+
+    def copy(self) -> dict[str, Payload]:
+        """Return a copy of the presence of each user, by user id."""
+        return cast(dict[str, Payload], load_json(dump_json(self.state.listed())))
 
     def send_list(self, watcher: Sink, user_id: str) -> None:
         """Send the list to one member, which came back before the others were told of its leave."""
@@ -130,16 +183,19 @@ class ChannelPresence:
             if diff.joins or diff.updates or diff.leaves:
                 self._deliver(PresenceEventTypes.DIFF, diff, self._find_watchers(True))
 
-    def _tell(self, change: PresenceChange | None) -> None:
+    def _tell(self, change: PresenceChange | None) -> int:
+        size = 0
         if change is not None:
             watchers = self._find_watchers(False)
             if watchers:
                 listed = tuple(self.state.listed().values())
-                self._deliver(change.kind, PresenceList(listed, change.changed), watchers)
+                shown = PresenceList(listed, change.changed)
+                size = self._deliver(change.kind, shown, watchers)
         if self.log and not self._ticking:
             self._ticking = self._timers.after(self._tick, self._tick_over)
             if not self._ticking:
                 self.flush()
+        return size
 
     async def _tick_over(self) -> None:
         self._ticking = False
@@ -147,8 +203,15 @@ class ChannelPresence:
 
     def _deliver(
         self, kind: PresenceEventTypes, payload: ServerPayload, watchers: Iterable[Sink]
-    ) -> None:
+    ) -> int:
         # It answers no request, and every change sends it to all members: a short id will do.
         request_id = fresh_ref()
         message = ServerMessage(ServerActions.PRESENCE, kind, self._name, request_id, payload)
-        self._batching.deliver(Frame.of(message), watchers)
+        frame = Frame.of(message)
+        self._batching.deliver(frame, watchers)
+        return frame.size
+
+
+def _size(encoded: bytes) -> int:
+    """Return how many bytes of a list an object takes: itself and a comma."""
+    return len(encoded) + 1

@@ -20,20 +20,34 @@ class Presence:
     A user may have several connections; the object set last is listed. So the first connection that
     is tracked makes a JOIN, a change of the listed object an UPDATE, and the last one that ends a
     LEAVE.
+
+    Attributes:
+        byte_count: The sizes of all objects together.
     """
 
-    __slots__ = ("_users",)
+    __slots__ = ("_sizes", "_users", "byte_count")
 
     def __init__(self) -> None:
         # user -> membership -> object; the last object of the inner dict is listed.
         self._users: dict[str, dict[str, Payload]] = {}
+        self._sizes: dict[str, int] = {}  # by membership
+        self.byte_count = 0
 
-    def track(self, user_id: str, ref: str, shown: Payload) -> PresenceChange | None:
+    def growth(self, ref: str, size: int) -> int:
+        """Return how much larger `byte_count` gets by an object of this size."""
+        return size - self._sizes.get(ref, 0)
+
+    def track(self, user_id: str, ref: str, shown: Payload, size: int = 0) -> PresenceChange | None:
         """Set the object of a membership, in place of its former one.
+
+        Args:
+            size: How many bytes it counts as.
 
         Returns:
             How the list changed; None if the listed object is the same as before.
         """
+        self.byte_count += self.growth(ref, size)
+        self._sizes[ref] = size
         entries = self._users.get(user_id)
         if entries is None:
             self._users[user_id] = {ref: shown}
@@ -48,6 +62,7 @@ class Presence:
         entries = self._users.get(user_id, {})
         if ref not in entries:
             return None
+        self.byte_count -= self._sizes.pop(ref)
         was_listed = next(reversed(entries)) == ref
         removed = entries.pop(ref)
         if not entries:
