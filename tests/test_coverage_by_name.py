@@ -48,7 +48,7 @@ ELSEWHERE: Final = {
     "pondsocket._state.request": "test_admission",
     "pondsocket.adapter": "public names alone: test_architecture",
     "pondsocket_asgi._fastlane.bounded_protocol": "test_fastlane_bounds",
-    "pondsocket_asgi._fastlane.received": "test_fastlane",
+    "pondsocket_asgi._fastlane.received": "test_fastlane_reads",
     "pondsocket_asgi._http.body": "test_routes_limits, test_routes_requests",
     "pondsocket_asgi._transport.peer_socket": "test_connection: how a peer that hangs is ended",
     "pondsocket_asgi._transport.shared": "test_heartbeat",

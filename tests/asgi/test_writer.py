@@ -53,12 +53,12 @@ async def test_before_its_writer_has_had_a_turn_an_outbox_holds_sixteen_times_as
 
 
 async def test_the_same_in_bytes(kind: Kind) -> None:
-    setup = PondSetup(outbox_bytes=1_000)
+    setup = PondSetup(outbox_bytes=2_600)
     async with members(setup, kind, "ann", "bob") as (ann, bob):
         await turns()
         for connection in (ann, bob):
             connection.stall()
-        await setup.tell(*range(25), size=400)  # about 550 bytes each
+        await setup.tell(*range(25), size=400)  # about 1,460 bytes of memory each
         assert await setup.users() == 2
         for connection in (ann, bob):
             connection.resume()

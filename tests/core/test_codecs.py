@@ -106,7 +106,7 @@ async def pair(
 
 def wire(peer: MemoryPeer) -> list[Any]:
     """Return the unread messages as they are on the wire, parsed."""
-    return [json.loads(frame.encode()) for frame in peer._frames]
+    return [json.loads(frame.encoded) for frame in peer._frames]
 
 
 async def ask(peer: MemoryPeer, event: str, name: str = ROOM, **payload: Any) -> ServerMessage:
@@ -926,8 +926,8 @@ async def test_frames_and_bytes_are_counted_in_each_format() -> None:
         await say(setup, 1, 2, 3)
         loop.turn()
         assert metrics.counts[Counter.FRAMES_OUT] == 6
-        arrays = sum(len(frame.encode()) for frame in bob._frames)
-        ponds = sum(len(frame.encode()) for frame in ann._frames)
+        arrays = sum(len(frame.encoded) for frame in bob._frames)
+        ponds = sum(len(frame.encoded) for frame in ann._frames)
         assert metrics.counts[Counter.BYTES_OUT] == arrays + ponds
         assert numbers_of(ann) == numbers_of(bob) == [1, 2, 3]
         metrics.counts.clear()

@@ -33,10 +33,10 @@ def test_each_form_is_made_once() -> None:
 def test_the_forms_say_the_same() -> None:
     made = frame()
 
-    assert made.text.encode() == made.encode()
-    assert made.size == len(made.encode())
-    assert made.sse == b"event: say\ndata: " + made.encode() + b"\n\n"
-    assert made.sse_unnamed == b"data: " + made.encode() + b"\n\n"
+    assert made.text.encode() == made.encoded
+    assert made.size == len(made.encoded)
+    assert made.sse == b"event: say\ndata: " + made.encoded + b"\n\n"
+    assert made.sse_unnamed == b"data: " + made.encoded + b"\n\n"
 
 
 def test_what_json_cannot_say_is_an_encoding_error() -> None:
@@ -59,7 +59,7 @@ def test_a_frame_is_made_once_for_each_format() -> None:
     assert made.in_format(POND) is made
     assert made.in_format(ARRAY) is made.in_format(ARRAY)
     assert translated(made).in_format(ARRAY) is made.in_format(ARRAY)
-    assert ARRAY.decode_server(translated(made).encode()) == decode_server(made.encode())
+    assert ARRAY.decode_server(translated(made).encoded) == decode_server(made.encoded)
 
 
 def test_a_frame_in_another_format_has_the_same_marks_and_a_size_of_its_own() -> None:
@@ -69,9 +69,9 @@ def test_a_frame_in_another_format_has_the_same_marks_and_a_size_of_its_own() ->
     other = translated(made)
     assert (other.channel, other.position) == ("/r", Position("e", 1))
     assert (other.droppable, other.conflate_key) == (True, ("say", 1))
-    assert other.size == len(other.encode()) < made.size
+    assert other.size == len(other.encoded) < made.size
     assert other.wire is None
-    assert other.make_wire().endswith(other.encode())
+    assert other.make_wire().endswith(other.encoded)
 
 
 def test_a_batch_is_made_once_for_each_format() -> None:
@@ -93,5 +93,5 @@ def test_what_one_format_takes_is_not_encoded_in_others() -> None:
     made = Frame.of(ServerMessage(ServerActions.SYSTEM, "PONG", "GATEWAY", "1", Pong()), ARRAY)
 
     assert made.codec is ARRAY
-    assert made.encode() == b'[1,"1","GATEWAY","PONG",{}]'
-    assert decode_server(translated(made, POND).encode()) == made.message
+    assert made.encoded == b'[1,"1","GATEWAY","PONG",{}]'
+    assert decode_server(translated(made, POND).encoded) == made.message

@@ -226,7 +226,7 @@ async def test_metrics_count_the_bytes_that_are_written() -> None:
         ann.drain()
         before = numbers.counts[Counter.BYTES_OUT]
         await pond.channel("/socket", ROOM).broadcast("said", {"text": "é"})
-        size = sum(len(frame.encode()) for frame in ann._frames)
+        size = sum(len(frame.encoded) for frame in ann._frames)
         assert numbers.counts[Counter.BYTES_OUT] - before == size
 
 

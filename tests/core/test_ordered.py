@@ -29,7 +29,7 @@ class Wire:
         self.missed: list[int | str] = []
 
     def offer(self, frame: Frame) -> bool:
-        self.sent.append(frame.encode())
+        self.sent.append(frame.encoded)
         return True
 
     def send_frame(self, frame: Frame) -> None:

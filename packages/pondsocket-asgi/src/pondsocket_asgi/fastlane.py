@@ -38,26 +38,17 @@ from websockets.protocol import State
 
 from pondsocket_asgi._fastlane.bounded_protocol import TOO_MANY, BoundedProtocol
 from pondsocket_asgi._fastlane.frame_boundaries import FrameBoundaries
-from pondsocket_asgi._fastlane.received import Received
+from pondsocket_asgi._fastlane.received import MOST_HELD, Received, apply_mask
 
 from ._scope import FAST_LANE
 
 if TYPE_CHECKING:
     from pondsocket.adapter import Session
 
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # where websockets was built without a compiler
-    from websockets.utils import apply_mask
-
 __all__ = ["Lane", "Protocol"]
 
-# Characters of texts, and bytes of binary messages, that wait for the app before reading is paused.
-# One more read of the socket may add 256 KiB at most, on both event loops.
-_MOST_HELD: Final = 256 * 1024
-
 _TEXT: Final = 0x81
-_BINARY: Final = 0x82
+_CLOSE: Final = 0x88
 _HEAD_OF_REQUEST: Final = b"\r\n\r\n"
 # The largest size that fits in a frame's second byte.
 _SHORT: Final = 125
@@ -127,7 +118,9 @@ class Protocol(BoundedProtocol):
         """Update what is allowed. Called after everything that may have changed it."""
         # True between the answer to the handshake and the first close frame of either side.
         lives = self.conn.state is State.OPEN and not self.transport.is_closing()
-        self._is_direct = lives and self._is_certain and not self._has_stopped
+        self._is_direct = (
+            lives and self._is_certain and not self._has_stopped and not self._received.rest
+        )
         self._lane.is_open = lives and self._is_clear and self.writable.is_set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -178,11 +171,13 @@ class Protocol(BoundedProtocol):
 
     def shutdown(self) -> None:
         """Close the connection, because the server ends."""
+        self._take_all()
         super().shutdown()
         self._settle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release the transport and the parser: the connection has ended."""
+        self._take_all()
         super().connection_lost(exc)
         self._settle()
         # An app may keep the lane, which would keep the transport.
@@ -216,6 +211,8 @@ class Protocol(BoundedProtocol):
         try:
             await super().send(message)
         finally:
+            if self.close_sent and self._received.rest:
+                self._find_close()
             self._settle()
             self.shorten_close_timeout()
 
@@ -239,10 +236,9 @@ class Protocol(BoundedProtocol):
         if (
             self.read_paused
             and 2 * len(messages) < self._most_messages
-            and 2 * received.held < _MOST_HELD
+            and 2 * received.held < MOST_HELD
         ):
-            self.read_paused = False
-            self.transport.resume_reading()
+            self._read_on()
         return message
 
     def send_receive_event_to_app(self) -> None:
@@ -284,6 +280,9 @@ class Protocol(BoundedProtocol):
                     return
             self._take(data)
             return
+        if self._received.rest:
+            self._received.rest += data
+            return
         if not self.handshake_complete:
             # uvicorn passes on the request alone, and the peer may send no frame before the answer.
             # Otherwise it is not known here where frames begin.
@@ -304,10 +303,13 @@ class Protocol(BoundedProtocol):
         """Queue whole, plain messages; pass the rest to the base class, one frame at a time."""
         position, end = 0, len(data)
         while position < end and self._is_direct:
+            if self.is_full():
+                self.keep(data[position:])
+                break
             if self._boundaries is None:
-                position = self._take_plain(data, position, end)
-                if position == end:
-                    break
+                position = self._received.take_frames(data, position, self._largest)
+                if position == end or self.is_full():
+                    continue
                 self._boundaries = FrameBoundaries()
             start, position = position, self._boundaries.on(data, position)
             if self._boundaries.has_ended:
@@ -315,39 +317,61 @@ class Protocol(BoundedProtocol):
             self.parse(data[start:position])
         self._bound()
 
-    def _take_plain(self, data: bytes, position: int, end: int) -> int:
-        """Queue whole, plain messages. Return where the first other frame begins."""
-        received, largest = self._received, self._largest
-        while position + 6 <= end:
-            opcode, size, body = data[position], data[position + 1] - 128, position + 6
-            if size == 126:
-                size, body = int.from_bytes(data[position + 2 : position + 4]), position + 8
-            elif size == 127:
-                size, body = int.from_bytes(data[position + 2 : position + 10]), position + 14
-            stop = body + size
-            if size < 0 or size > largest or stop > end:
-                break
-            if opcode == _TEXT:
-                try:
-                    text = apply_mask(data[body:stop], data[body - 4 : body]).decode()
-                except UnicodeDecodeError:
-                    break
-                received.put({"type": "websocket.receive", "text": text}, size)
-            elif opcode == _BINARY:
-                payload = apply_mask(data[body:stop], data[body - 4 : body])
-                received.put({"type": "websocket.receive", "bytes": payload}, size)
-            else:
-                break
-            position = stop
-        return position
+    # --- what is read, and there is no room for -------------------------------------------------
+
+    def is_full(self) -> bool:
+        """Return whether so much waits for the app that what was read is to be kept unparsed."""
+        return self._received.is_full and not self.close_sent
+
+    def keep(self, data: bytes) -> None:
+        """Keep bytes that were read, until there is room."""
+        self._received.rest = data
+        self._is_direct = False
+
+    def _read_on(self) -> None:
+        """Parse what was kept; if there is room for all of it, read on."""
+        if self._received.rest:
+            rest = self._received.take_rest()
+            self._settle()
+            self.data_received(rest)
+        if not self._received.rest and not self._has_enough():
+            self.read_paused = False
+            self.resume_reading()
+
+    def _take_all(self) -> None:
+        """Parse all that was kept: the connection ends, and the app is told so after it."""
+        if self._received.rest:
+            rest = self._received.take_rest()
+            position = 0
+            if self._is_certain and self._boundaries is None:
+                position = self._received.take_frames(rest, 0, self._largest, is_last=True)
+            if position < len(rest):
+                self.parse(rest[position:])
+
+    def _find_close(self) -> None:
+        """Parse what was kept from the peer's close frame on: the app takes nothing any more."""
+        rest = self._received.take_rest()
+        start = position = 0
+        if self._is_certain:
+            boundaries = FrameBoundaries()
+            while position < len(rest) and rest[position] != _CLOSE:
+                start, position = position, boundaries.on(rest, position)
+            if position < len(rest) or not boundaries.is_inside_frame:
+                start = position
+        self.data_received(rest[start:])
+
+    def _has_enough(self) -> bool:
+        """Return whether so much waits for the app that no more is to be read."""
+        received = self._received
+        return len(received.messages) >= self._most_messages or received.held >= MOST_HELD
 
     def _bound(self) -> None:
         """Pause reading if too much waits for the app."""
-        received = self._received
         if (
             not self.read_paused
-            and (len(received.messages) >= self._most_messages or received.held >= _MOST_HELD)
+            and (self._received.rest or self._has_enough())
             and not self._has_stopped
+            and not self.close_sent
         ):
             self.read_paused = True
             self.transport.pause_reading()

@@ -178,7 +178,7 @@ class MemoryPeer:
 
     def _decode(self, frame: Frame) -> ServerMessage:
         decode = _decode_own if self._codec is POND else self._codec.decode_server
-        return _decoded(decode, frame.encode())
+        return _decoded(decode, frame.encoded)
 
     def _take(self, place: int = 0) -> ServerMessage:
         frame = self._frames[place]

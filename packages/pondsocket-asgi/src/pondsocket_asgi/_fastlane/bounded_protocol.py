@@ -1,7 +1,8 @@
 """Bounds for uvicorn's WebSockets on what no app sees: small frames, and bytes after the close.
 
-uvicorn parses and answers any number of pings, and joins any number of fragments. For ten seconds
-after its close frame it parses all that a client still sends.
+uvicorn parses and answers any number of pings, also of a client that reads none of the answers, and
+joins any number of fragments. For ten seconds after its close frame it parses all that a client
+still sends.
 """
 
 from typing import Any, Final
@@ -41,16 +42,44 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
         for start in range(0, len(data), _SLICE):
             if self._has_stopped or self.transport.is_closing():
                 return
+            if self.is_full():
+                self.keep(data[start:])
+                return
             self.parse(data[start : start + _SLICE])
 
     def parse(self, data: bytes) -> None:
         """Parse bytes, and handle the frames that end with them."""
         super().data_received(data)
 
+    def is_full(self) -> bool:
+        """Return whether so much waits for the app that what was read is to be kept unparsed."""
+        return False
+
+    def keep(self, data: bytes) -> None:
+        """Keep bytes that were read, until there is room. Called if `is_full`."""
+
     def handle_ping(self) -> None:
         """Answer a ping, if it is within the bounds."""
-        if self._accepts_control():
+        if self._accepts_control() and not self.transport.is_closing():
             super().handle_ping()
+            if not self.writable.is_set() and not self._has_stopped:
+                # No answer waits for the client to read, so only the next read may be bounded.
+                self._made_counter().awaits_client = True
+                self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read on, if that was to wait until the client has read what it was sent."""
+        super().resume_writing()
+        if self._small is not None and self._small.awaits_client:
+            self._small.awaits_client = False
+            if not self.read_paused:
+                self.resume_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, unless there is another reason not to."""
+        awaits_client = self._small is not None and self._small.awaits_client
+        if not self._has_stopped and not awaits_client:
+            self.transport.resume_reading()
 
     def handle_pong(self, event: Frame) -> None:
         """Take a pong, if it is within the bounds."""

@@ -24,6 +24,11 @@ class FrameBoundaries:
         """Whether the other parser, given all bytes so far, is between two messages."""
         return not (self._head or self._due or self._is_inside)
 
+    @property
+    def is_inside_frame(self) -> bool:
+        """Whether only a part of the last frame was passed."""
+        return bool(self._head or self._due)
+
     def on(self, data: bytes, position: int) -> int:
         """Go on to the end of the frame. Return its position, or the end of the data if before."""
         if not self._due:

@@ -1,22 +1,45 @@
 """Messages that the fast lane has received and the app has not."""
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from uvicorn._types import ASGIReceiveEvent
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # where websockets was built without a compiler
+    from websockets.utils import apply_mask
 
 if TYPE_CHECKING:
     import asyncio
 
+__all__ = ["MOST_HELD", "MOST_MESSAGES", "Received", "apply_mask"]
+
+# Characters of texts, and bytes of binary messages, that wait for the app before reading is paused.
+# One more read of the socket may add 256 KiB at most, on both event loops.
+MOST_HELD: Final = 256 * 1024
+# How many messages wait for the app at most. Such a read may have 37,000 texts of one character,
+# which take 9 MB as messages; what is beyond this is kept as it was read.
+MOST_MESSAGES: Final = 1_024
+
+_TEXT: Final = 0x81
+_BINARY: Final = 0x82
+
 
 class Received:
-    """The messages that wait for the app, and the future of a `receive` that waits for one."""
+    """The messages that wait for the app, and the future of a `receive` that waits for one.
 
-    __slots__ = ("held", "messages", "waiter")
+    Attributes:
+        rest: What was read and not parsed yet, because so much waits for the app. Where it is known
+            at all where frames begin, it begins with one.
+    """
+
+    __slots__ = ("held", "messages", "rest", "waiter")
 
     def __init__(self) -> None:
         self.messages: deque[tuple[ASGIReceiveEvent, int]] = deque()
         self.held = 0
+        self.rest = b""
         self.waiter: asyncio.Future[None] | None = None
 
     def put(self, message: ASGIReceiveEvent, size: int) -> None:
@@ -35,3 +58,51 @@ class Received:
         if message["type"] == "websocket.receive":
             size = len(message.get("text") or message.get("bytes") or "")
         self.put(message, size)
+
+    def take_rest(self) -> bytes:
+        """Return `rest`, and empty it."""
+        rest, self.rest = self.rest, b""
+        return rest
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is to be parsed."""
+        return self.held >= MOST_HELD or len(self.messages) >= MOST_MESSAGES
+
+    def take_frames(
+        self, data: bytes, position: int, largest: int, *, is_last: bool = False
+    ) -> int:
+        """Queue whole, plain messages.
+
+        Args:
+            position: Where to begin.
+            largest: How long a message may be.
+            is_last: Queue all of them, even if there is no room.
+
+        Returns:
+            Where the first other frame begins, or the first one that there is no room for.
+        """
+        end, room = len(data), MOST_MESSAGES - len(self.messages)
+        while position + 6 <= end and (is_last or (room > 0 and self.held < MOST_HELD)):
+            room -= 1
+            opcode, size, body = data[position], data[position + 1] - 128, position + 6
+            if size == 126:
+                size, body = int.from_bytes(data[position + 2 : position + 4]), position + 8
+            elif size == 127:
+                size, body = int.from_bytes(data[position + 2 : position + 10]), position + 14
+            stop = body + size
+            if size < 0 or size > largest or stop > end:
+                break
+            if opcode == _TEXT:
+                try:
+                    text = apply_mask(data[body:stop], data[body - 4 : body]).decode()
+                except UnicodeDecodeError:
+                    break
+                self.put({"type": "websocket.receive", "text": text}, size)
+            elif opcode == _BINARY:
+                payload = apply_mask(data[body:stop], data[body - 4 : body])
+                self.put({"type": "websocket.receive", "bytes": payload}, size)
+            else:
+                break
+            position = stop
+        return position

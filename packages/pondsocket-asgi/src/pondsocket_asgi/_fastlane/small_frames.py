@@ -22,13 +22,17 @@ class SmallFrames:
 
     Args:
         now: The time, in seconds.
+
+    Attributes:
+        awaits_client: Whether no more is read until the client has read the answers to its pings.
     """
 
-    __slots__ = ("_bucket", "_fragments")
+    __slots__ = ("_bucket", "_fragments", "awaits_client")
 
     def __init__(self, now: float) -> None:
         self._bucket = TokenBucket(RATE, BURST, now)
         self._fragments = 0
+        self.awaits_client = False
 
     def take_control(self, now: float) -> bool:
         """Count a ping or a pong; False if it is one too many."""

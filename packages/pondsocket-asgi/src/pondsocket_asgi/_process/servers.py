@@ -22,6 +22,8 @@ HeaderTuples: TypeAlias = tuple[tuple[bytes, bytes], ...]
 _log: Final = logging.getLogger("pondsocket.asgi.transport")
 # Seconds. Hypercorn cuts what is left after its graceful_timeout; the last closes need some time.
 _MARGIN: Final = 0.5
+# As hypercorn's own mark, in bytes: from there on its `send` is to wait.
+_MOST_UNREAD: Final = 32 * 1024
 _UVICORN_WEBSOCKETS: Final = "uvicorn.protocols.websockets."
 # Methods of asyncio.Transport; uvloop's transport is no subclass of it.
 _ASKED_OF_TRANSPORTS: Final = ("get_extra_info", "abort")
@@ -126,6 +128,24 @@ def abort_transport(receive: object) -> bool:
     return True
 
 
+def unsent_bytes(receive: object) -> int:
+    """Return how many bytes wait in the transport that `receive` reads from; 0 if unknown."""
+    # Once a second for every WebSocket, so without the checks of `_transport`.
+    try:
+        size: int = receive.__self__.transport.get_write_buffer_size()  # type: ignore[attr-defined]
+    except AttributeError:
+        return 0
+    return size
+
+
+def pause_transport(receive: object) -> None:
+    """Have the transport that `receive` reads from read nothing more, if it is found."""
+    try:
+        receive.__self__.transport.pause_reading()  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):
+        return  # not found, or closed: then it reads nothing
+
+
 def _transport(receive: object) -> Any:
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
     is_known = all(callable(getattr(transport, name, None)) for name in _ASKED_OF_TRANSPORTS)
@@ -171,6 +191,45 @@ class HypercornWorker:
         if isinstance(original, _Notice):
             return
         self._terminated.set = _Notice(notice, original)
+
+
+class HypercornStream:
+    """A stream of HTTP/2 under hypercorn, which keeps what its client does not read.
+
+    Its `send` never waits for the client (0.18.0: `StreamBuffer.pop` lets it go on also where the
+    client takes nothing). That cannot be mended in `send`: hypercorn itself calls it while it
+    reads, for the answers to pings, and would wait there for what it does not read meanwhile.
+    """
+
+    def __init__(self, buffers: dict[int, Any], stream_id: int) -> None:
+        self._buffers = buffers
+        self._stream_id = stream_id
+
+    @classmethod
+    def find(cls) -> "HypercornStream | None":
+        """Find the stream of the calling task; as `HypercornWorker.find`."""
+        call = _hypercorn()
+        stream = None if call is None else getattr(call.f_locals.get("send"), "__self__", None)
+        protocol = getattr(getattr(stream, "send", None), "__self__", None)
+        buffers = getattr(protocol, "stream_buffers", None)
+        stream_id = getattr(stream, "stream_id", None)
+        if not isinstance(buffers, dict) or not isinstance(stream_id, int):
+            return None
+        buffer = buffers.get(stream_id)
+        if not isinstance(getattr(buffer, "buffer", None), bytearray):
+            return None
+        return cls(buffers, stream_id) if callable(getattr(buffer, "drain", None)) else None
+
+    @property
+    def held(self) -> int:
+        """How many bytes the client has not taken."""
+        buffer = self._buffers.get(self._stream_id)
+        return 0 if buffer is None else len(buffer.buffer)
+
+    async def drain(self) -> None:
+        """Wait for the client, if it is far behind."""
+        if self.held >= _MOST_UNREAD:
+            await self._buffers[self._stream_id].drain()
 
 
 class _Notice:

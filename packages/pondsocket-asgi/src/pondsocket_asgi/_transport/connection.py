@@ -13,6 +13,7 @@ from pondsocket_common import CloseCode
 from pondsocket_asgi._scope import Receive, Scope, Send
 
 from .heartbeat import Heartbeat, QuietClock
+from .http2 import waiting_send
 from .peer_socket import PeerSocket
 from .writer import Closing, Writer, WriterTask
 
@@ -53,7 +54,7 @@ class Connection(ABC):
         self._receive = receive
         self._session = session
         self._heartbeat = heartbeat
-        self._writer = Writer(send, session)
+        self._writer = Writer(waiting_send(scope, send), session)
         self._peer_socket = PeerSocket(scope, receive)
         self._quiet_clock = QuietClock(quiet_seconds)
         self._context = copy_context()
@@ -133,8 +134,14 @@ class Connection(ABC):
         writer, clock, session = self._writer, self._quiet_clock, self._session
         quiet = clock.seconds(now, writer.writes)
         if writer.is_writing:
+            # What was queued before it hung, or first for others, is not compact.
+            writer.compact()
             if quiet >= session.options.write_timeout and session.is_open:
                 session.overflow()
+        elif clock.growth(self._unsent()) > session.options.outbox_bytes:
+            # The server answers the peer's pings by itself, and the peer does not read the answers.
+            self._peer_socket.stop_reading()
+            session.overflow()
         elif clock.is_heartbeat_due(quiet, interval):
             clock.restart(now)
             self._keep_alive()
@@ -158,6 +165,10 @@ class Connection(ABC):
         writer.cancel()
 
     # --- what is particular to a transport ----------------------------------------------------
+
+    def _unsent(self) -> int:
+        """Return how many bytes the server holds that the peer has not taken; 0 if unknown."""
+        return 0
 
     @abstractmethod
     async def pull(self) -> str | bytes | None:

@@ -171,18 +171,19 @@ class SSEStream(Connection):
         queued = queue.queued
         while queued:
             blocks = [self._take_first()]
-            size = frames = 0
+            size = held = frames = 0
             while queued and size < _CHUNK_BYTES:
                 frame = queued.popleft()
                 blocks.append(frame.sse_unnamed if self._is_unnamed else frame.sse)
                 if frame.position is not None:
                     self._positions.note(frame)
                 size += frame.size
+                held += frame.held
                 frames += 1
             blocks.append(self._positions.block())
             self._writer.writes += 1
             await self._put_body(b"".join(blocks), more=True)
-            queue.wrote(frames, size)
+            queue.wrote(frames, held)
 
     def _keep_alive(self) -> None:
         self.offer(_COMMENT)

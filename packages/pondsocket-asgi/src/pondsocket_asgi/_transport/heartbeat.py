@@ -26,25 +26,38 @@ class Beating(Protocol):
 
 
 class QuietClock:
-    """How long one connection has written nothing.
+    """How long one connection has written nothing, and what the server answered meanwhile.
 
     Args:
         limit: After how many seconds a heartbeat is due; None: never.
     """
 
-    __slots__ = ("_limit", "_since", "_writes")
+    __slots__ = ("_least_unsent", "_limit", "_since", "_writes")
 
     def __init__(self, limit: float | None) -> None:
         self._limit = limit
         self._since = 0.0
         self._writes = -1
+        self._least_unsent: int | None = None
 
     def seconds(self, now: float, writes: int) -> float:
         """Return for how many seconds. 0 if `writes`, the number of writes so far, has changed."""
         if writes != self._writes:
             self._writes = writes
             self._since = now
+            self._least_unsent = None
         return now - self._since
+
+    def growth(self, unsent: int) -> int:
+        """Return by how much what the peer has not taken has grown, without a write of ours.
+
+        Args:
+            unsent: How many bytes that is now.
+        """
+        least = self._least_unsent
+        if least is None or unsent < least:
+            self._least_unsent = least = unsent
+        return unsent - least
 
     def is_heartbeat_due(self, quiet: float, interval: float) -> bool:
         """Return whether to write a heartbeat after `quiet` seconds."""

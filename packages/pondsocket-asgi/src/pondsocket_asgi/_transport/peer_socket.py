@@ -1,6 +1,6 @@
 """The socket of a peer that reads no more: how its connection is ended all the same."""
 
-from pondsocket_asgi._process.servers import abort_transport, hurry_transport
+from pondsocket_asgi._process.servers import abort_transport, hurry_transport, pause_transport
 from pondsocket_asgi._process.sockets import hurry_connection, reset_connection
 from pondsocket_asgi._scope import Receive, Scope, is_old_http
 
@@ -19,6 +19,10 @@ class PeerSocket:
     def is_shared(self) -> bool:
         """Whether it carries other requests too: with HTTP/2, behind a proxy also other peers'."""
         return not is_old_http(self._scope)
+
+    def stop_reading(self) -> None:
+        """Read nothing more of what the peer sends, which the server would answer by itself."""
+        pause_transport(self._receive)
 
     async def hurry(self) -> None:
         """Have the system give up a peer that takes nothing of what was written."""

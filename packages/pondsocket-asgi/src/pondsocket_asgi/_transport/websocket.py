@@ -14,6 +14,7 @@ from pondsocket_asgi._process.servers import (
     ping_seconds,
     refusal_headers_of_websocket,
     says_restart,
+    unsent_bytes,
 )
 from pondsocket_asgi._scope import (
     FAST_LANE,
@@ -189,8 +190,7 @@ class ASGIWebSocketTransport(Connection):
         writer.writes += 1
         message = frame.websocket_form
         if message is None:
-            text = (frame.encoded or frame.encode()).decode()
-            message = frame.websocket_form = {"type": "websocket.send", "text": text}
+            message = frame.websocket_form = {"type": "websocket.send", "text": frame.text}
         # As `Writer.begin`, without the call.
         work = writer.send(message)
         try:
@@ -211,12 +211,15 @@ class ASGIWebSocketTransport(Connection):
                 frame = queued.popleft()
                 writer.writes += 1
                 await send({"type": "websocket.send", "text": frame.text})
-                queue.wrote(1, frame.size)
+                queue.wrote(1, frame.held)
         except Exception as error:
             raise PeerGone from error
 
     def _keep_alive(self) -> None:
         self._session.heartbeat()
+
+    def _unsent(self) -> int:
+        return unsent_bytes(self._receive)
 
     async def write_closing(self, closing: Closing, /) -> None:
         """Write the goodbye, then the close frame."""
@@ -238,6 +241,9 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
         super().__init__(scope, *arguments, **options)
         self._lane: Lane = scope["extensions"][FAST_LANE]
         self._lane.session = self._session
+
+    def _unsent(self) -> int:
+        return 0  # the fast lane reads no pings while their answers wait
 
     def offer(self, frame: Frame) -> bool:
         """Write or queue a frame. False if the queue is full or the connection is ending."""

@@ -201,6 +201,11 @@ class Writer:
             return True  # and never calls back: nothing is sent any more
         return self._queue is not None and self._queue.wait_for_room(callback, size)
 
+    def compact(self) -> None:
+        """Have what is queued hold no more than is needed: a write hangs."""
+        if self._queue is not None:
+            self._queue.compact()
+
     def _made_queue(self) -> BoundedQueue[Frame]:
         if self._queue is None:
             session = self._session

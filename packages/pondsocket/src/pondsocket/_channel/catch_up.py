@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from pondsocket_common import Position
 
-from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._delivery.frame import Batch, Frame, bytes_held
 from pondsocket._delivery.ordered import PendingFrame
 from pondsocket._delivery.sink import offer_each
 from pondsocket._history.channel_history import decoded
@@ -58,6 +58,10 @@ class Reader(Protocol):
 R = TypeVar("R", bound=Reader)
 
 
+def _bytes_held(item: Item) -> int:
+    return bytes_held(len(item.payload)) if isinstance(item, KeptMessage) else item.held
+
+
 class CatchUp(Generic[R]):
     """The sink of a member that is catching up.
 
@@ -102,7 +106,7 @@ class CatchUp(Generic[R]):
         """
         if frame.position is not None and self._recovery.reads(frame.position):
             return True
-        return self._recovery.hold(frame, frame.size)
+        return self._hold(frame)
 
     def offer_batch(self, batch: Batch) -> bool:
         """Hold several frames; see `offer`."""
@@ -113,10 +117,13 @@ class CatchUp(Generic[R]):
         if frame.position is not None and self._recovery.reads(frame.position):
             return True
         if intercept.is_async:
-            pending = intercept.make_pending(self._member)
-            return self._recovery.hold(pending, pending.size)
+            return self._hold(intercept.make_pending(self._member))
         copy = intercept.make(self._member)
-        return copy is None or self._recovery.hold(copy, copy.size)
+        return copy is None or self._hold(copy)
+
+    def _hold(self, frame: Frame | PendingFrame) -> bool:
+        frame.compact()
+        return self._recovery.hold(frame, frame.weigh())
 
     def read_on(self) -> None:
         """Pass on as much as there is room for. After the last frame, the catch-up ends."""
@@ -128,7 +135,7 @@ class CatchUp(Generic[R]):
                 break
             # The last item does not ask for room, as a live member's frames do not. Otherwise a
             # latest value could wait here, and be cut from the history by the next value.
-            if not recovery.is_at_top and member.wait_for_room(self.read_on, item.size):
+            if not recovery.is_at_top and member.wait_for_room(self.read_on, _bytes_held(item)):
                 self._next = item
                 recovery.advance(RecoveryEvent.FULL)
             elif not self._pass_on(item):

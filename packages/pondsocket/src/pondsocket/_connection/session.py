@@ -263,7 +263,7 @@ class Session:
             return False
         counting = self.environment.counting
         if counting is not None:
-            counting.sent(len(frame.encode()), outlet.pending)  # `size` is not exact
+            counting.sent(len(frame.encoded), outlet.pending)  # `size` is not exact
         return True
 
     def offer_batch(self, batch: Batch) -> bool:

@@ -22,7 +22,9 @@ class Droppable(Protocol):
     """What dropping has to know of a frame."""
 
     @property
-    def size(self) -> int: ...
+    def held(self) -> int: ...
+    def weigh(self) -> int: ...
+    def compact(self) -> None: ...
     @property
     def channel(self) -> str | None: ...
     @property
@@ -82,7 +84,7 @@ def _drop_oldest(
         ):
             places.append(place)
             freed_frames += 1
-            freed_bytes += frame.size
+            freed_bytes += frame.held
     if len(places) == 1:
         del queued[places[0]]
     elif places:
@@ -111,7 +113,7 @@ def _drop_superseded(queued: deque[F], freed: Freed, newcomer: F, channel: str |
                 key = (frame.channel, key)
             if key in seen:
                 freed_frames += 1
-                freed_bytes += frame.size
+                freed_bytes += frame.held
                 continue
             seen.add(key)
         kept.appendleft(frame)

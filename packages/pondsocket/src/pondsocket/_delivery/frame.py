@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Final
+from collections.abc import Hashable, Sequence
+from typing import Final, Self
 
 from pondsocket_common import (
     POND,
     Codec,
+    Payload,
     Position,
     ServerActions,
     ServerMessage,
@@ -27,6 +28,26 @@ _encode_pond: Final = POND.encode
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _BROADCAST: Final = ServerActions.BROADCAST
 _tuple: Final = tuple.__new__
+# What a frame takes besides its text: its own object, the message and its names, and the ASGI
+# message that is made of it (`python -m tests.core.waiting_frames`).
+_OBJECTS_BYTES: Final = 768
+_NO_PAYLOAD: Final[Payload] = {}
+
+
+def bytes_held(payload_size: int) -> int:
+    """Return how many bytes of memory a broadcast takes while it waits, about.
+
+    Args:
+        payload_size: Of its payload as JSON, in bytes.
+    """
+    # Twice: the payload, and the one form that most recipients of a channel share.
+    return 2 * payload_size + _OBJECTS_BYTES
+
+
+class _CompactMessage(ServerMessage):
+    """The message of a frame that is compact."""
+
+    __slots__ = ()
 
 
 class Frame:
@@ -36,26 +57,29 @@ class Frame:
 
     Attributes:
         codec: The wire format.
-        encoded: The message in this format, as UTF-8; None until `encode`.
-        size: In bytes. Of a broadcast it is an estimate, because that is encoded on demand.
+        size: In bytes, as it is sent; of a broadcast, which is encoded on demand, an estimate.
+        held: How many bytes of memory it takes while it waits, about. 0 before `weigh`.
         channel: The channel of `position`; also the channel that `droppable` refers to.
         position: The reader's position in the channel's history after this frame.
-        droppable: Whether a full outbox may drop it.
+        droppable: Whether a full outbox may drop it, first of all for a frame of the same channel.
         conflate_key: If not None, it may be dropped only if a later frame of the same channel has
             the same key.
         wire: The whole WebSocket frame, header and payload; None until `make_wire`.
-        websocket_form, stream_form: What a transport makes of it once for all its recipients.
+        websocket_form, stream_form: What the two transports share between their recipients.
     """
 
     # Attributes that are read for each recipient are not properties, which would cost a call
     # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and adapter").
     __slots__ = (
-        "_forms",
+        "_encoded",
+        "_rare",
+        "_sse",
+        "_text",
         "channel",
         "codec",
         "conflate_key",
         "droppable",
-        "encoded",
+        "held",
         "message",
         "position",
         "size",
@@ -70,6 +94,7 @@ class Frame:
         self.message = message
         self.codec = codec
         self.size = size
+        self.held = 0
         self.channel: str | None = None
         self.droppable = False
         self.conflate_key: Hashable = None
@@ -77,13 +102,13 @@ class Frame:
         self.wire: bytes | None = None
         self.websocket_form: object = None
         self.stream_form: object = None
-        self.encoded = encoded
-        # The forms that few frames need, by the names of their properties; and the same frame in
-        # other formats, by their codecs.
-        self._forms: dict[object, Any] | None = None
+        self._encoded = encoded
+        self._text: str | None = None
+        self._sse: bytes | None = None
+        self._rare: _RareForms | None = None
 
     @classmethod
-    def of(cls, message: ServerMessage, codec: Codec = POND) -> Frame:
+    def of(cls, message: ServerMessage, codec: Codec = POND) -> Self:
         """Encode a message now.
 
         Raises:
@@ -95,7 +120,7 @@ class Frame:
         encoded = codec.encode(message)
         frame = cls(message, codec, len(encoded), encoded)
         # Now: what a codec gives that is no text must not fail where it is written, between others.
-        frame._forms = {"text": encoded.decode()}
+        frame._text = encoded.decode()
         return frame
 
     @classmethod
@@ -127,28 +152,33 @@ class Frame:
     def in_format(self, codec: Codec) -> Frame | None:
         """Return the same frame in another wire format. None if its codec fails, which is logged.
 
-        It does not raise, because it runs inside the fan-out loop: the other members must get the
-        frame.
+        This runs inside the fan-out loop, so the members behind must get the frame all the same.
         """
         if codec is self.codec:
             return self
-        forms = self._forms
-        if forms is None:
-            forms = self._forms = {}
-        if codec not in forms:
-            forms[codec] = self._encode_in(codec)
-        found: Frame | None = forms[codec]
-        return found
+        if self.message.payload is _NO_PAYLOAD:
+            raise RuntimeError("This frame is for one connection: see SharedFrame.")
+        others = self._made_rare().formats
+        if codec not in others:
+            others[codec] = self._encode_in(codec)
+        return others[codec]
 
     def _encode_in(self, codec: Codec) -> Frame | None:
         try:
-            return Frame.of(self.message, codec).copy_marks(self)
+            # Not the message of this frame, which may be compact already.
+            message = _tuple(ServerMessage, self.message)
+            return Frame.of(message, codec).copy_marks(self)
         except BaseException as error:  # noqa: BLE001 - boundary: an application's codec
             failure = failure_of(error)
             text = "The codec %r failed: its members do not get an event (channel=%r event=%r)."
             name, event = self.message.channel_name, self.message.event
             _log.error(text, codec.name, name, event, exc_info=failure)
             return None
+
+    def _made_rare(self) -> _RareForms:
+        if self._rare is None:
+            self._rare = _RareForms()
+        return self._rare
 
     def copy_marks(self, original: Frame) -> Frame:
         """Copy the position and the drop policy of another frame. Return this frame."""
@@ -158,43 +188,99 @@ class Frame:
         self.position = original.position
         return self
 
-    def encode(self) -> bytes:
-        """Build and return `encoded`."""
-        encoded = self.encoded
-        if encoded is None:
-            encoded = self.encoded = self.codec.encode(self.message)
-        return encoded
+    def weigh(self) -> int:
+        """Set `held`, and return it."""
+        if not self.held:
+            payload = self.message.payload
+            if isinstance(payload, bytes):
+                self.held = bytes_held(len(payload))
+            else:
+                self.held = self.size + _OBJECTS_BYTES
+        return self.held
+
+    def compact(self) -> None:
+        """Hold no more than is needed: the frame is going to wait behind others. Idempotent.
+
+        Of a frame made by `of` it keeps the text alone: the objects of a payload may take many
+        times the memory.
+        """
+        message = self.message
+        if type(message) is _CompactMessage:
+            return
+        # Copied, because a bytes object of orjson's takes a block of 4 KiB, however short it is.
+        # A frame that is written at once needs no copy.
+        action, event, name, request_id, payload, position = message
+        kept: object = _NO_PAYLOAD
+        if isinstance(payload, bytes) and self.codec is POND:
+            kept = b"%b" % payload
+        elif self._encoded is not None:
+            self._encoded = b"%b" % self._encoded
+        else:
+            kept = payload
+        # As `_CompactMessage(…)`, at half the cost.
+        self.message = _tuple(_CompactMessage, (action, event, name, request_id, kept, position))
+
+    @property
+    def encoded(self) -> bytes:
+        """The message in this format, as UTF-8."""
+        if self._encoded is None:
+            self._encoded = self.codec.encode(self.message)
+        return self._encoded
+
+    def _encode(self) -> bytes:
+        """Return `encoded`. If it is not kept yet, it is not: the caller keeps a form of it."""
+        encoded = self._encoded
+        return self.codec.encode(self.message) if encoded is None else encoded
 
     def make_wire(self) -> bytes:
         """Build and return `wire`."""
-        self.wire = wire = websocket_frame(self.encoded or self.encode())
+        self.wire = wire = websocket_frame(self._encode())
         return wire
 
     @property
     def text(self) -> str:
         """The payload of a WebSocket text frame."""
-        found: str = self._form("text", bytes.decode)
-        return found
+        if self._text is None:
+            encoded = self._encoded  # as `_encode`, without a second call
+            self._text = (self.codec.encode(self.message) if encoded is None else encoded).decode()
+        return self._text
 
     @property
     def sse(self) -> bytes:
         """The block of an event stream, with the event's name."""
-        found: bytes = self._form("sse", sse_frame, self.message.event)
-        return found
+        if self._sse is None:
+            self._sse = sse_frame(self._encode(), self.message.event)
+        return self._sse
 
     @property
     def sse_unnamed(self) -> bytes:
         """The block without the event's name, for readers of unnamed events only."""
-        found: bytes = self._form("sse_unnamed", sse_frame)
-        return found
+        rare = self._made_rare()
+        if rare.sse_unnamed is None:
+            rare.sse_unnamed = sse_frame(self._encode())
+        return rare.sse_unnamed
 
-    def _form(self, name: str, make: Callable[..., object], *arguments: object) -> Any:
-        forms = self._forms
-        if forms is None:
-            forms = self._forms = {}
-        if name not in forms:
-            forms[name] = make(self.encode(), *arguments)
-        return forms[name]
+
+class SharedFrame(Frame):
+    """A frame made by `of` for several connections, which may have different wire formats."""
+
+    __slots__ = ()
+
+    def compact(self) -> None:
+        """Keep the payload too; see `Frame.compact`."""
+        if type(self.message) is not _CompactMessage:
+            self._encoded = b"%b" % self.encoded
+            self.message = _tuple(_CompactMessage, self.message)
+
+
+class _RareForms:
+    """The forms that most frames are never sent in."""
+
+    __slots__ = ("formats", "sse_unnamed")
+
+    def __init__(self) -> None:
+        self.formats: dict[Codec, Frame | None] = {}
+        self.sse_unnamed: bytes | None = None
 
 
 class Batch:

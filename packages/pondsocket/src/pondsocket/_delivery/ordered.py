@@ -18,17 +18,26 @@ _MAX_FRAMES: Final = 1_024  # as many as an outbox holds by default
 class PendingFrame:
     """A frame that an asynchronous outgoing handler still has to make, or withhold.
 
-    Until then it has the size of the original broadcast, and may be dropped as that may be.
+    Until then it counts as much as the original broadcast, and may be dropped as that may be.
     """
 
-    __slots__ = ("channel", "conflate_key", "droppable", "make", "size")
+    __slots__ = ("channel", "conflate_key", "droppable", "held", "make")
 
     def __init__(self, make: Callable[[], Awaitable[Frame | None]], original: Frame) -> None:
         self.make = make
-        self.size = original.size
+        # Of the original it keeps the payload twice: as JSON, and as the handler gets it.
+        self.held = original.weigh()
+        original.compact()
         self.channel = original.channel
         self.droppable = original.droppable
         self.conflate_key = original.conflate_key
+
+    def weigh(self) -> int:
+        """Return `held`."""
+        return self.held
+
+    def compact(self) -> None:
+        """Do nothing: the original is compact."""
 
 
 class OrderedSink(Protocol):

@@ -69,11 +69,17 @@ class BoundedQueue(Generic[F]):
 
     def append(self, frame: F) -> bool:
         """Queue a frame. False if the queue is full and has no frames that may be dropped."""
-        size = self.bytes + frame.size
+        held = frame.held
+        if not held:
+            held = frame.weigh()
+            # Before that, the writer most likely takes it within this turn of the event loop.
+            if self.is_writing:
+                frame.compact()
+        size = self.bytes + held
         if self.frames and (size > self._max_bytes or self.frames >= self._max_frames):
             if not self._has_room_for(frame):
                 return False
-            size = self.bytes + frame.size
+            size = self.bytes + held
         self.frames += 1
         self.bytes = size
         self.queued.append(frame)
@@ -88,7 +94,7 @@ class BoundedQueue(Generic[F]):
             max_frames *= _PATIENCE
             max_bytes *= _PATIENCE
         frames = self.frames + 1 - max_frames
-        size = self.bytes + frame.size - max_bytes
+        size = self.bytes + frame.held - max_bytes
         if frames <= leeway(frame, max_frames) and size <= leeway(frame, max_bytes):
             return True
         freed = make_room(self.queued, frame, frames, size)
@@ -100,10 +106,15 @@ class BoundedQueue(Generic[F]):
         # A frame that is larger than the whole bound passes alone: it would never fit.
         return not self.frames or (freed.frames >= frames and freed.bytes >= size)
 
+    def compact(self) -> None:
+        """Have what is queued hold no more than is needed: the writer hangs."""
+        for frame in self.queued:
+            frame.compact()
+
     def clear(self) -> None:
         """Remove all frames that are not taken: they will not be written."""
         self.frames -= len(self.queued)
-        self.bytes -= sum([frame.size for frame in self.queued])
+        self.bytes -= sum([frame.held for frame in self.queued])
         self.queued.clear()
 
     # --- emptied by a writer ------------------------------------------------------------------
@@ -139,7 +150,7 @@ class BoundedQueue(Generic[F]):
         """
         frame = self.queued.popleft()
         self.frames -= 1
-        self.bytes -= frame.size
+        self.bytes -= frame.held
         self._excused_frames = max(0, self.frames - self._max_frames)
         self._excused_bytes = max(0, self.bytes - self._max_bytes)
         self.is_writing = True

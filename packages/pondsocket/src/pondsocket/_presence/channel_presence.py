@@ -25,7 +25,7 @@ from pondsocket_common import (
 )
 
 from pondsocket._delivery.batching import ChannelBatching
-from pondsocket._delivery.frame import Frame
+from pondsocket._delivery.frame import SharedFrame
 from pondsocket._delivery.sink import Sink
 from pondsocket._environment import Environment
 from pondsocket._errors import PondError
@@ -207,7 +207,7 @@ class ChannelPresence:
         # It answers no request, and every change sends it to all members: a short id will do.
         request_id = fresh_ref()
         message = ServerMessage(ServerActions.PRESENCE, kind, self._name, request_id, payload)
-        frame = Frame.of(message)
+        frame = SharedFrame.of(message)
         self._batching.deliver(frame, watchers)
         return frame.size
 
