@@ -21,7 +21,7 @@ FOUND: dict[str, Any] = {
 }
 
 
-def driver_of(handler: Callable[[ConnectionContext], None], **endpoint: Any) -> ASGITestDriver:
+def driver_of(handler: Callable[[ConnectionContext], object], **endpoint: Any) -> ASGITestDriver:
     pond = PondSocket()
     pond.create_endpoint("/socket", handler, **endpoint)
     app = PondASGIApp(pond)

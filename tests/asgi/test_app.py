@@ -1,16 +1,19 @@
 """Which scope goes where."""
 
+import inspect
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 from anyio.from_thread import start_blocking_portal
-from pondsocket import ConnectionContext, History, JoinContext, Options, PondSocket
+from pondsocket import ConnectionContext, History, JoinContext, Options, PondSocket, UsageError
 from pondsocket._history.memory import MemoryStore
 from pondsocket.testing import FakeClock
 from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi.testing import ASGITestDriver
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from tests.asgi.asgi_connections import ASGIConnection, PondSetup
 from tests.asgi.conftest import Pond
@@ -85,3 +88,19 @@ async def test_old_histories_end_while_a_single_connection_is_quiet(drain_on_sig
         while len(lobby.history_store):
             await anyio.lowlevel.checkpoint()
     await quiet.disconnect()
+
+
+async def test_what_is_no_pond_is_not_served() -> None:
+    pond = Pond()
+    for wrong in (pond.endpoint, pond.lobby, pond.app, None):
+        with pytest.raises(UsageError, match="PondASGIApp serves a PondSocket"):
+            PondASGIApp(wrong)  # type: ignore[arg-type]
+
+
+async def test_a_pond_in_place_of_its_app_says_what_to_write() -> None:
+    pond = Pond().pond
+    hosts: list[Any] = [pond, Starlette(routes=[Mount("/ws", app=pond)])]
+    for host, path in zip(hosts, ("/socket", "/ws/socket"), strict=True):
+        with pytest.raises(UsageError, match=r"write `app = PondASGIApp\(pond\)`"):
+            await ASGITestDriver(host).connect_websocket(path)
+    assert inspect.iscoroutinefunction(pond.__call__)  # how uvicorn and hypercorn know ASGI 3

@@ -1,8 +1,9 @@
 """What an application may send, and the error where JSON cannot represent it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +25,7 @@ from pondsocket_common import (
     is_name,
     message_bytes,
 )
+from pondsocket_common._codec import json_values
 from pydantic import BaseModel, Field, field_serializer
 
 from tests.common.decoders import broadcast, client_text
@@ -96,8 +98,77 @@ def test_a_payload_that_holds_itself_is_an_encoding_error() -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_numbers_that_json_lacks_are_never_passed_on(number: float) -> None:
-    assert dump_json({"n": number}) == b'{"n":null}'
+def test_numbers_that_json_lacks_are_an_encoding_error(number: float) -> None:
+    with pytest.raises(EncodingError, match=r"^a\.n\[1\] is NaN or infinite"):
+        dump_json({"none": None, "a": {"n": [1, number]}})
+    assert dump_json({"none": None, "text": "null"}) == b'{"none":null,"text":"null"}'
+
+
+class Measured(BaseModel):
+    known: float = 0.0
+    unknown: Any = None
+
+
+class Grade(Enum):
+    NONE = math.nan
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        (Measured(known=math.nan), "known"),
+        (Measured(unknown={"rows": [math.inf]}), r"unknown\.rows\[0\]"),
+        ({"m": [Measured(known=math.nan)]}, "known"),
+        ({"p": Point(math.inf, 1)}, r"p\.x"),  # type: ignore[arg-type]
+        ({"g": Grade.NONE}, "g"),
+        (MappingProxyType({"m": MappingProxyType({"n": math.nan})}), r"m\.n"),
+        ({"t": (1, (math.nan,))}, r"t\[1\]\[0\]"),
+        (math.nan, "The value"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_such_a_number_is_found_wherever_it_is(value: Any, where: str) -> None:
+    with pytest.raises(EncodingError, match=f"^{where} is NaN or infinite"):
+        dump_json(value)
+    assert b"null" in dump_json({"models": [Measured()]})
+
+
+def test_what_a_client_may_have_sent_is_not_searched_in_python(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def search(value: object) -> None:
+        raise AssertionError(value)
+
+    monkeypatch.setattr(json_values, "_non_finite", search)
+    rows: list[object] = [[None, {}, [], 1.5, "nan"]] * 9
+    for value in (
+        {"rows": rows},
+        {"model": Measured(unknown=rows)},
+        {"grade": Point(1, 2), "n": None},
+    ):
+        assert b"null" in dump_json(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ({"a": [{"b": {1}}]}, r"set \(at a\[0\]\.b\)\.$"),
+        ({"a": Point({1: 2}, 0)}, r"key must be str \(at a\.x\)\.$"),  # type: ignore[arg-type]
+        ({"a": {"b": 2**70}}, r"64-bit range \(at a\.b\)\.$"),
+        (["\ud800"], r"surrogates not allowed \(at \[0\]\)\.$"),
+        (
+            {"a": Measured(unknown=object())},
+            "^Measured cannot be written as JSON: .*'object'>",
+        ),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_what_json_lacks_is_named_by_its_place_in_one_error(value: Any, where: str) -> None:
+    for encode in (dump_json, lambda value: encode_server(broadcast(value))):
+        with pytest.raises(EncodingError, match=where) as caught:
+            encode(value)
+        chain = [caught.value.__cause__, caught.value.__context__]
+        assert chain in ([None, None], [caught.value.__cause__] * 2), chain
 
 
 def test_message_bytes_counts_the_whole_message() -> None:

@@ -108,7 +108,7 @@ class SlowConnect:
         decide: What it decides.
     """
 
-    def __init__(self, decide: Callable[[ConnectionContext], None]) -> None:
+    def __init__(self, decide: Callable[[ConnectionContext], object]) -> None:
         self._decide = decide
         self.asked = anyio.Event()
         self.opened = anyio.Event()

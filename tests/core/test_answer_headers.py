@@ -13,7 +13,7 @@ from pondsocket_common import Headers
 
 from tests.core.ponds import admit, admitted, build, request
 
-Act = Callable[[ConnectionContext], None]
+Act = Callable[[ConnectionContext], object]
 
 
 async def answer_of(act: Act, *middlewares: Any, url: str = "/socket", **given: Any) -> Headers:

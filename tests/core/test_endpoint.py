@@ -293,8 +293,8 @@ async def test_channels_belong_to_the_endpoint_and_its_paths_may_share_them() ->
 
 async def test_the_first_registered_channel_pattern_wins() -> None:
     setup = build()
+    setup.endpoint.create_channel("/:top/vip", accept_join)
     star = setup.endpoint.create_channel("*", accept_join)
-    setup.endpoint.create_channel("/room/vip", accept_join)
     async with connect(setup.pond, "/socket") as ann:
         await ann.join("/room/vip")
         await ann.join("/files/a/b")

@@ -40,8 +40,8 @@ async def test_an_event_goes_to_the_first_registered_pattern_that_matches() -> N
 
     setup = build()
     setup.lobby.on_message("item-:id", first)
-    setup.lobby.on_message("item-7", second)
     setup.lobby.on_message("user::*", first)
+    setup.lobby.on_message(":any", second)
     async with member(setup, "ann") as ann:
         say(ann, "", event="item-7")
         say(ann, "", event="user:created")

@@ -169,7 +169,7 @@ async def test_the_first_included_lobby_that_matches_wins() -> None:
     pond = PondSocket()
     endpoint = pond.create_endpoint("/socket", admit)
     endpoint.include(Lobby("/:any", first))
-    endpoint.include(Lobby("/room", second))
+    endpoint.include(Lobby("/*", second))
     async with connect(pond, "/socket") as ann:
         assert (await ann.join("/room")).payload == Acknowledged(response="first")
 

@@ -174,7 +174,7 @@ async def test_a_path_without_an_endpoint_is_404() -> None:
 async def test_the_first_registered_endpoint_wins() -> None:
     pond = PondSocket()
     first = pond.create_endpoint("/:any", admit)
-    second = pond.create_endpoint("/socket", admit)
+    second = pond.create_endpoint("/s*", admit)
     async with connect(pond, "/socket") as ann:
         await ann.receive()
         assert await first.connection_count() == 1

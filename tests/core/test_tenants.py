@@ -247,7 +247,7 @@ async def test_a_path_is_found_as_clients_find_it() -> None:
     pond = PondSocket()
     first = pond.create_endpoint("/:any/socket", admit)
     first.create_channel("/of/first", accept_join)
-    second = pond.create_endpoint("/second/socket", admit)
+    second = pond.create_endpoint("/second/:kind", admit)
     second.create_channel("/of/second", accept_join)
     third = pond.create_endpoint("/a::b", admit)
     third.create_channel("/of/third", accept_join)
@@ -302,7 +302,7 @@ def test_no_two_places_have_one_key(one: tuple[str, str], two: tuple[str, str]) 
 
 async def test_a_name_that_two_patterns_match_is_one_room_of_the_first() -> None:
     setup = build()
-    setup.endpoint.create_channel("/room/vip", accept_join)
+    setup.endpoint.create_channel("/:kind/vip", accept_join)
     rest = setup.endpoint.create_channel("/*", accept_join)
     async with connect(setup.pond, f"{ACME}?user=ann") as ann:
         for name in ("/room/vip", "/room/1/2", "/room"):

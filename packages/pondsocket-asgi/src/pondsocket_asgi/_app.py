@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pondsocket import PondSocket
+from pondsocket import PondSocket, UsageError
 from pondsocket.adapter import running_asyncio
 
 from pondsocket_asgi._http.routes import serve_http
@@ -30,7 +30,8 @@ class PondASGIApp:
             need the same secrets. By default each process makes its own.
 
     Raises:
-        UsageError: A cursor key is shorter than 16 bytes.
+        UsageError: A cursor key is shorter than 16 bytes, or `pond` is something else, such as an
+            endpoint.
     """
 
     def __init__(
@@ -40,6 +41,10 @@ class PondASGIApp:
         drain_on_signals: bool = True,
         cursor_key: str | bytes | Sequence[str | bytes] = (),
     ) -> None:
+        if not isinstance(pond, PondSocket):
+            raise UsageError(
+                f"PondASGIApp serves a PondSocket with all its endpoints, not {pond!r}."
+            )
         self.pond = pond
         self._drain_on_signals = drain_on_signals
         # Set at the first connection: only then is every server listening.

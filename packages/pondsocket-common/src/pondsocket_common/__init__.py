@@ -2,7 +2,7 @@
 
 from pondsocket_common._codec.codec import ClientCodec, Codec
 from pondsocket_common._codec.json_limits import Excess, find_excess
-from pondsocket_common._codec.json_values import dump_json, load_json
+from pondsocket_common._codec.json_values import dump_json, dump_model, load_json
 from pondsocket_common._codec.names import is_channel_name, is_name
 from pondsocket_common._codec.payload_names import PayloadNames, payload_type
 from pondsocket_common._codec.pond import (
@@ -120,6 +120,7 @@ __all__ = [
     "decode_client_batch",
     "decode_server",
     "dump_json",
+    "dump_model",
     "encode_client",
     "encode_server",
     "find_excess",

@@ -33,10 +33,10 @@ from pondsocket._history.log import History
 from pondsocket._history.store import HistoryStore
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Phase
-from pondsocket._state.patterns import Paths, PatternMap, Route
+from pondsocket._state.patterns import Paths, PatternMap, Route, check_text
 from pondsocket._state.request import ConnectRequest, Refusal
 from pondsocket._state.roster import Roster
-from pondsocket._state.user import LeaveReason
+from pondsocket._state.user import LeaveReason, UserId, as_user_id
 
 from ._environment import Environment
 from ._errors import UsageError
@@ -89,6 +89,10 @@ class Endpoint(TakesEvents):
     ) -> None:
         if not path.startswith("/") and path != "*":
             raise UsageError(f"endpoint {path!r}: a path starts with '/'.")
+        if path != "/" and path.endswith("/"):
+            raise UsageError(
+                f"endpoint {path!r}: write {path.rstrip('/')!r}, which answers with a '/' as well."
+            )
         self.paths = Paths(path, shared=shared_channels)
         if self.paths.pattern.literal is None:
             have = "all its paths share" if shared_channels else "each of its paths has its own"
@@ -165,6 +169,7 @@ class Endpoint(TakesEvents):
         history: History | None = None,
     ) -> Callable[[Handler], Lobby]:
         """Use `create_channel` as a decorator: the decorated name is the lobby."""
+        check_text('@endpoint.channel("/name")', pattern)
         return lambda handler: self.create_channel(
             pattern, handler, *middlewares, slow_consumers=slow_consumers, history=history
         )
@@ -173,29 +178,35 @@ class Endpoint(TakesEvents):
         """Serve the channels of a lobby that was made elsewhere.
 
         Raises:
-            UsageError: It is part of an endpoint already.
+            UsageError: It is part of an endpoint already, or no channel would ever reach it.
         """
+        if not lobby.is_attached:  # else that is the error to be told
+            self._lobbies.check_reachable(f"channel {lobby.pattern!r}", lobby.pattern)
         lobby.attach(self._environment, self._expect_concurrent, self.paths)
-        self._lobbies.add(lobby.pattern, lobby)
+        self._lobbies.add(lobby.pattern, lobby, is_final=not lobby.is_selective)
         if lobby.history_store is not None:
             self._history_stores.append(lobby.history_store)
 
     async def connection_count(self) -> int:
         """Return how many connections are open."""
+        self._environment.loop.check("connection_count")
         return len(self.sessions)
 
-    async def close_connection(self, user_id: str, *, path: str | None = None) -> None:
+    async def close_connection(self, user_id: UserId, *, path: str | None = None) -> None:
         """Close every connection of a user, with code 4403: clients do not reconnect.
 
         Args:
             path: Only those to this path; None: to all paths of the endpoint.
 
         Raises:
-            UsageError: It is no path of this endpoint.
+            UsageError: It is no path of this endpoint, or the id is neither a text nor an int.
         """
+        self._environment.loop.check("close_connection")
         if path is not None:
             self.paths.resolve(path)
-        self.drop_user(user_id, "closed by the application", CloseCode.DISCONNECTED, path)
+        self.drop_user(
+            as_user_id(user_id), "closed by the application", CloseCode.DISCONNECTED, path
+        )
 
     # --- for the pond -------------------------------------------------------------------------
 

@@ -97,7 +97,8 @@ class PondError(PondSocketError):
         headers: Headers of the HTTP response, where the answer is one: a refused connection.
 
     Raises:
-        UsageError: The code is not an integer from 0 to 9,999, or a header cannot be sent.
+        UsageError: The code is not an integer from 0 to 9,999, the message is not a text, or a
+            header cannot be sent.
     """
 
     headers: HeaderPairs = ()
@@ -108,8 +109,7 @@ class PondError(PondSocketError):
         super().__init__(message)
         check_code(code)
         self.headers = checked_headers(headers)
-        # What UTF-8 cannot encode, such as part of a file name, must not stop the answer.
-        self.message = message.encode(errors="replace").decode()
+        self.message = readable_text("PondError(message, code): the message", message)
         self.code = code
 
 
@@ -157,3 +157,19 @@ def merged(headers: HeaderPairs, more: HeaderPairs) -> HeaderPairs:
     """Return both, where `more` replaces headers of the same name, but no cookies."""
     replaced = {name for name, _ in more} - {"set-cookie"}
     return (*[each for each in headers if each[0] not in replaced], *more)
+
+
+def readable_text(what: str, text: object) -> str:
+    """Return a text that a client is told, without what UTF-8 cannot encode.
+
+    That may be part of a file name, and must not stop the answer.
+
+    Args:
+        what: What the text is, for the error.
+
+    Raises:
+        UsageError: It is not a text.
+    """
+    if not isinstance(text, str):
+        raise UsageError(f"{what} is a text, not {text!r}; `reply` or `broadcast` send objects.")
+    return text.encode(errors="replace").decode()

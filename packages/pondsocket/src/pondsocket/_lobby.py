@@ -28,7 +28,7 @@ from pondsocket._handlers.answers import answer_of
 from pondsocket._handlers.events import Events, TakesEvents
 from pondsocket._handlers.interception import Outgoing, OutgoingHandler, OutgoingMiddleware
 from pondsocket._handlers.kinds import JOIN, LEAVE
-from pondsocket._handlers.registration import Handler, Middleware, Registration
+from pondsocket._handlers.registration import NOT_GIVEN, Handler, Middleware, Registration
 from pondsocket._history.log import History
 from pondsocket._history.memory import MemoryStore
 from pondsocket._history.store import HistoryStore
@@ -36,7 +36,7 @@ from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission
-from pondsocket._state.patterns import Paths, Pattern, PatternMap, Route
+from pondsocket._state.patterns import Paths, Pattern, PatternMap, Route, check_text
 from pondsocket._state.user import LeaveReason, User
 
 from ._environment import Environment
@@ -76,8 +76,13 @@ class Lobby(TakesEvents):
         slow_consumers: SlowConsumers = "close",
         history: History | None = None,
     ) -> None:
+        check_text('@endpoint.channel("/name")', pattern)
         if not pattern.startswith("/") and pattern != "*":
             raise UsageError(f"channel {pattern!r}: the names of channels start with '/'.")
+        if pattern.endswith("/") or "//" in pattern:
+            raise UsageError(
+                f"channel {pattern!r}: no channel's name has an empty segment or a '/' at its end."
+            )
         self.pattern = pattern
         self.environment = Environment()
         self._what = f"channel {pattern!r}"
@@ -123,7 +128,7 @@ class Lobby(TakesEvents):
     ) -> Callable[[F], F]: ...
     def on_leave(
         self,
-        handler: Any = None,
+        handler: Any = NOT_GIVEN,
         *more: Middleware[LeaveContext],
         middlewares: Sequence[Middleware[LeaveContext]] = (),
     ) -> Any:
@@ -143,7 +148,7 @@ class Lobby(TakesEvents):
             self._leave = Registration(what, function, chain, LEAVE, self._names)
             return function
 
-        return register if handler is None else register(handler)
+        return register if handler is NOT_GIVEN else register(handler)
 
     @overload
     def on_outgoing(
@@ -160,7 +165,7 @@ class Lobby(TakesEvents):
     def on_outgoing(
         self,
         event_pattern: str,
-        handler: Any = None,
+        handler: Any = NOT_GIVEN,
         *more: OutgoingMiddleware,
         middlewares: Sequence[OutgoingMiddleware] = (),
     ) -> Any:
@@ -175,15 +180,17 @@ class Lobby(TakesEvents):
 
         def register(function: OutgoingHandler) -> OutgoingHandler:
             what = f"{self._what}, outgoing {event_pattern!r}"
+            self._outgoing.check_reachable(what, event_pattern)
             outgoing = Outgoing(what, function, [*middlewares, *more])
             if outgoing.is_async and any(len(channel.roster) for channel in self._live()):
                 raise UsageError(f"{what}: register it before the first member joins.")
-            self._outgoing.add(event_pattern, outgoing)
+            self._outgoing.add(event_pattern, outgoing, is_final=True)
             self.has_outgoing = True
             self.has_async_outgoing = self.has_async_outgoing or outgoing.is_async
             return function
 
-        return register if handler is None else register(handler)
+        check_text('@lobby.on_outgoing("event")', event_pattern)
+        return register if handler is NOT_GIVEN else register(handler)
 
     async def get_channel(self, name: str, *, path: str | None = None) -> Channel | None:
         """Return a channel by name; None if it has no members.
@@ -195,6 +202,7 @@ class Lobby(TakesEvents):
         Raises:
             UsageError: The path is missing, or is none of the endpoint.
         """
+        self.environment.loop.check("get_channel")
         paths = self._paths
         if path is None and paths.only is None:
             raise UsageError(
@@ -211,6 +219,7 @@ class Lobby(TakesEvents):
         Raises:
             UsageError: It is no path of the endpoint.
         """
+        self.environment.loop.check("list_channels")
         place = None if path is None else self._paths.resolve(path)
         return [
             channel
@@ -298,7 +307,11 @@ class Lobby(TakesEvents):
                 _log.warning("A join handler took over %s s (%s).", timeout, _where(context))
                 context.refuse(408, "The join took too long to decide.")
             else:
-                _log.error("A join handler neither accepted nor declined (%s).", _where(context))
+                _log.error(
+                    "A join handler neither accepted nor declined (%s). Without `await`,"
+                    " `ctx.accept()` and `ctx.decline()` do nothing.",
+                    _where(context),
+                )
                 context.refuse(401, "The handler neither accepted nor declined the join.")
         await context.run_leave_work()
 

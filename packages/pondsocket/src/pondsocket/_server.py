@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 import anyio
 import anyio.abc
@@ -20,13 +20,14 @@ from pondsocket._delivery.batching import EventLoop
 from pondsocket._handlers.admission import Identify
 from pondsocket._handlers.registration import Handler, Middleware
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
-from pondsocket._state.patterns import PatternMap, Route
+from pondsocket._state.patterns import PatternMap, Route, check_text
 from pondsocket._state.request import ConnectRequest, Refusal
+from pondsocket._state.user import UserId, as_user_id
 from pondsocket._telemetry.hooks import Hooks, Metrics, Observer
 
 from ._endpoint import Endpoint
 from ._environment import Environment
-from ._errors import UsageError
+from ._errors import UsageError, readable_text
 from ._options import Options
 
 # One core can serve so many clients a second that connect and join again (about 1 ms each), and
@@ -96,6 +97,8 @@ class PondSocket:
         Raises:
             UsageError: The path, the handler or an option cannot work.
         """
+        check_text('@pond.endpoint("/path")', path)
+        self._endpoints.check_reachable(f"endpoint {path!r}", path)
         endpoint = Endpoint(
             path,
             handler,
@@ -108,7 +111,7 @@ class PondSocket:
             subprotocols=subprotocols,
             shared_channels=shared_channels,
         )
-        self._endpoints.add(path, endpoint)
+        self._endpoints.add(path, endpoint, is_final=not endpoint.admission.is_selective)
         self._by_path.setdefault(path, endpoint)
         return endpoint
 
@@ -124,6 +127,7 @@ class PondSocket:
         shared_channels: bool = False,
     ) -> Callable[[Handler], Endpoint]:
         """Use `create_endpoint` as a decorator: the decorated name is the endpoint."""
+        check_text('@pond.endpoint("/path")', path)
         return lambda handler: self.create_endpoint(
             path,
             handler,
@@ -168,7 +172,7 @@ class PondSocket:
     async def disconnect(
         self,
         *,
-        user_id: str,
+        user_id: UserId,
         reason: str = "",
         code: CloseCode = CloseCode.DISCONNECTED,
         path: str | None = None,
@@ -182,12 +186,15 @@ class PondSocket:
                 connections, to all paths of all endpoints.
 
         Raises:
-            EncodingError: The reason cannot be written as JSON.
-            UsageError: No endpoint has this path, or it is the pattern of several paths.
+            UsageError: No endpoint has this path, it is the pattern of several paths, or the id is
+                neither a valid text nor an int.
         """
+        self._environment.loop.check("disconnect")
+        known, told = as_user_id(user_id), readable_text("disconnect: the reason", reason)
+        close_code = CloseCode(code)
         endpoints = self._endpoints if path is None else [self._at(path)[0]]
         for endpoint in endpoints:
-            endpoint.drop_user(str(user_id), reason, code, path)
+            endpoint.drop_user(known, told, close_code, path)
 
     @property
     def is_ready(self) -> bool:
@@ -211,6 +218,7 @@ class PondSocket:
         Args:
             seconds: The longest window, instead of `Options.drain_seconds`.
         """
+        self._environment.loop.check("drain")
         if not self._advance(PhaseEvent.DRAIN):
             return
         sessions = self._sessions()
@@ -230,6 +238,7 @@ class PondSocket:
 
     async def close(self) -> None:
         """Close every connection, with code 1001: clients reconnect. New ones are refused."""
+        self._environment.loop.check("close")
         self._advance(PhaseEvent.CLOSE)
         sessions = self._sessions()
         for session in sessions:
@@ -287,6 +296,17 @@ class PondSocket:
         """Run `async with pond`, in the form that Starlette, FastAPI and Litestar take."""
         async with self:
             yield
+
+    async def __call__(self, *_: object) -> NoReturn:
+        """Refuse to be run as a server's application, or mounted as one.
+
+        Raises:
+            UsageError: It says what to write.
+        """
+        raise UsageError(
+            "A PondSocket is not an application by itself: write `app = PondASGIApp(pond)`, from"
+            " the package pondsocket_asgi, and serve or mount that."
+        )
 
     # --- for adapters -------------------------------------------------------------------------
 

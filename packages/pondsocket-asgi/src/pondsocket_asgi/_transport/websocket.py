@@ -8,6 +8,7 @@ from pondsocket import Options
 from pondsocket.adapter import Batch, BoundedQueue, Frame, Refusal, Session
 from pondsocket_common import CloseCode
 
+from pondsocket_asgi._process.refusals import note_refusal
 from pondsocket_asgi._process.servers import (
     accept_headers,
     is_restart,
@@ -46,6 +47,7 @@ async def open_websocket(
         return None
     outcome = await _admit(shared, scope)
     if isinstance(outcome, Refusal):
+        note_refusal()
         await _refuse(outcome, scope, send)
         return None
     lane = (scope.get("extensions") or {}).get(FAST_LANE)

@@ -19,6 +19,7 @@ from pondsocket_common._enums import (
 )
 from pondsocket_common._errors import InvalidMessage
 from pondsocket_common._messages import (
+    Acknowledged,
     ClientMessage,
     Ping,
     Position,
@@ -27,7 +28,14 @@ from pondsocket_common._messages import (
 )
 
 from .json_limits import find_excess
-from .json_values import dump_json, dump_model, load_json
+from .json_values import (
+    NULL,
+    dump_json,
+    encoding_error,
+    json_form,
+    load_json,
+    refuse_non_finite,
+)
 from .names import MAX_NAME_CHARS, channel_name_fault, is_channel_name, is_name, readable
 from .payload_names import PayloadNames, payload_type
 
@@ -73,11 +81,25 @@ def encode_server(message: ServerMessage) -> bytes:
     }
     if position is not None:
         envelope["epoch"], envelope["offset"] = position
+    error: TypeError
     # As `dump_json`, without the call: microbench.py, "encode a broadcast as text".
     try:
-        return orjson.dumps(envelope, dump_model)
-    except TypeError:
-        return dump_json(envelope)  # raises an EncodingError with the cause
+        text = _dumps(envelope, json_form)
+    except TypeError as failure:
+        error = failure
+    else:
+        if text.rfind(NULL) >= 0:
+            _refuse_non_finite(message.payload)
+        return text
+    raise encoding_error(payload, error)
+
+
+def _refuse_non_finite(payload: object) -> None:
+    if isinstance(payload, Acknowledged):
+        refuse_non_finite(payload.response)
+    elif not isinstance(payload, ServerPayload):
+        refuse_non_finite(payload)
+    # What else the application gives for the server's own has been checked: presence, for instance.
 
 
 def _around(message: ServerMessage, body: bytes) -> bytes:

@@ -28,7 +28,7 @@ from pondsocket._delivery.batching import ChannelBatching
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.ordered import OrderedDelivery
 from pondsocket._environment import Environment
-from pondsocket._errors import UsageError
+from pondsocket._errors import UsageError, readable_text
 from pondsocket._history.channel_history import ChannelHistory
 from pondsocket._history.slice import Audience, HistorySlice
 from pondsocket._presence.channel_presence import ChannelPresence
@@ -36,7 +36,7 @@ from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._runtime.timers import Spawn, Timers
 from pondsocket._state.roster import Copied, Roster
-from pondsocket._state.user import LeaveReason
+from pondsocket._state.user import LeaveReason, UserId, as_user_id, as_user_ids
 
 from .delayed_leaves import DelayedLeaves, Leave
 from .late import LateBroadcast
@@ -132,18 +132,20 @@ class Channel:
             await rest
 
     async def broadcast_to(
-        self, event: str, payload: object, *user_ids: str, history: bool = True
+        self, event: str, payload: object, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users; see `broadcast`."""
-        rest = self.publishing.publish(event, payload, Audience(user_ids), keep=history)
+        rest = self.publishing.publish(
+            event, payload, Audience(as_user_ids(user_ids)), keep=history
+        )
         if rest is not None:
             await rest
 
     async def broadcast_from(
-        self, event: str, payload: object, user_id: str, *, history: bool = True
+        self, event: str, payload: object, user_id: UserId, *, history: bool = True
     ) -> None:
         """Send an event to every member but this user; see `broadcast`."""
-        audience = Audience((user_id,), is_exclusion=True)
+        audience = Audience((as_user_id(user_id),), is_exclusion=True)
         rest = self.publishing.publish(event, payload, audience, keep=history)
         if rest is not None:
             await rest
@@ -159,6 +161,7 @@ class Channel:
         Raises:
             UsageError: The lobby keeps no history, or the limit is negative.
         """
+        self.owner.environment.loop.check("history")
         if self.channel_history is None:
             raise UsageError(f"{self.name} has no history: give its lobby history=History().")
         found = self.channel_history.find(since, limit)
@@ -167,10 +170,11 @@ class Channel:
         known = found if isinstance(found, HistorySlice) else await found
         return self.channel_history.messages(known, since, limit)
 
-    async def evict_user(self, user_id: str, reason: str = "") -> None:
+    async def evict_user(self, user_id: UserId, reason: str = "") -> None:
         """End every membership of a user. The user's clients are told the reason."""
-        await self.evict_members(self.roster.of_user(user_id), reason)
-        leave = self._delayed_leaves.take(user_id)
+        known = as_user_id(user_id)
+        await self.evict_members(self.roster.of_user(known), reason)
+        leave = self._delayed_leaves.take(known)
         if leave is not None:  # no client to tell, but others still see the user
             leave_work = self._finish_leave(replace(leave, reason=LeaveReason.EVICTED))
             if leave_work is not None:
@@ -178,19 +182,23 @@ class Channel:
 
     async def get_presence(self) -> dict[str, Payload]:
         """Return the presence of each user, by user id. The objects are copies."""
+        self.owner.environment.loop.check("get_presence")
         return self.presence.copy()
 
     async def get_assigns(self) -> dict[str, dict[str, Any]]:
         """Return the assigns of each user, by user id; of several connections, the latest's."""
+        self.owner.environment.loop.check("get_assigns")
         return {member.user_id: member.all_assigns() for member in self.roster}
 
     async def user_count(self) -> int:
         """Return how many users are in the channel."""
+        self.owner.environment.loop.check("user_count")
         return self.roster.user_count
 
-    async def has_user(self, user_id: str) -> bool:
+    async def has_user(self, user_id: UserId) -> bool:
         """Return whether a user is in the channel."""
-        return self.roster.has_user(user_id)
+        self.owner.environment.loop.check("has_user")
+        return self.roster.has_user(as_user_id(user_id))
 
     # --- for contexts and lobbies -------------------------------------------------------------
 
@@ -323,13 +331,19 @@ class Channel:
         return self.owner.left(self, leave.user, leave.reason)
 
     async def evict_members(self, members: Iterable[ChannelMember], reason: str) -> None:
-        """End memberships, and tell their clients the reason."""
+        """End memberships, and tell their clients the reason.
+
+        Raises:
+            UsageError: The reason is not a text; then none ends.
+        """
+        self.owner.environment.loop.check("evict")
+        evicted = Evicted(readable_text("evict: the reason", reason))
         works: list[Work] = []
         for member in members:
             if not member.is_current:
                 continue  # it has left already; its connection may have a new membership
             # Encoded before anything changes: the reason may be no text that JSON can hold.
-            frame = Frame.of(replies.system(SystemEvents.EVICTED, self.name, Evicted(reason)))
+            frame = Frame.of(replies.system(SystemEvents.EVICTED, self.name, evicted))
             leave_work = self.remove(member, LeaveReason.EVICTED)
             member.send_frame(frame)
             if leave_work is not None:
@@ -347,6 +361,7 @@ class Channel:
             EncodingError: It cannot be written as JSON.
             PondError: 413: it is too long, or the list would be.
         """
+        self.owner.environment.loop.check("track")
         self.batching.flush()  # the member may be too slow for it, which ends the membership
         if not member.is_current:
             if member.session.is_open:
@@ -360,20 +375,21 @@ class Channel:
 
     def untrack_member(self, member: ChannelMember) -> int:
         """Remove the presence of a member, if it still is one. Return as `track_member`."""
+        self.owner.environment.loop.check("untrack")
         self.batching.flush()
         # A newer membership may have its ref, and another presence.
         if member.is_current and member.ref is not None:
             return self.presence.untrack(member.user_id, member.ref)
         return 0
 
-    def members_of(self, user_ids: Iterable[str]) -> list[ChannelMember]:
+    def members_of(self, user_ids: Iterable[UserId]) -> list[ChannelMember]:
         """Return the memberships of these users.
 
         Raises:
-            UsageError: One of them is not a member.
+            UsageError: One of them is not a member, or not an id.
         """
         members: list[ChannelMember] = []
-        for user_id in dict.fromkeys(user_ids):
+        for user_id in dict.fromkeys(as_user_ids(user_ids)):
             found = self.roster.of_user(user_id)
             if not found:
                 raise UsageError(f"User {user_id} is not a member of {self.name}.")

@@ -10,6 +10,7 @@ from pondsocket_common import Payload, Position, ServerMessage, dump_json
 from pondsocket._history.slice import Audience
 from pondsocket._runtime.loop import Loop
 from pondsocket._state.payloads import as_payload, check_event
+from pondsocket._state.user import UserId, as_user_id, as_user_ids
 
 from .channel import Channel
 
@@ -17,8 +18,9 @@ from .channel import Channel
 class ChannelHandle:
     """A channel by path and name, with or without members. Made by `PondSocket.channel`.
 
-    The `async` methods are for coroutines of the pond's event loop. Those that end in `_nowait`
-    may be called from any thread, the loop's included; what one thread sends keeps its order.
+    The `async` methods are for coroutines of the pond's event loop; elsewhere they raise a
+    `UsageError`. Those that end in `_nowait` may be called from any thread, the loop's included;
+    what one thread sends keeps its order.
     """
 
     def __init__(self, name: str, path: str, find: Callable[[], Channel], loop: Loop) -> None:
@@ -29,61 +31,65 @@ class ChannelHandle:
 
     async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Send an event to every member; see `Channel.broadcast`."""
-        await self._find().broadcast(event, payload, history=history)
+        await self._here("broadcast").broadcast(event, payload, history=history)
 
     async def broadcast_to(
-        self, event: str, payload: object, *user_ids: str, history: bool = True
+        self, event: str, payload: object, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users."""
-        await self._find().broadcast_to(event, payload, *user_ids, history=history)
+        await self._here("broadcast_to").broadcast_to(event, payload, *user_ids, history=history)
 
     async def broadcast_from(
-        self, event: str, payload: object, user_id: str, *, history: bool = True
+        self, event: str, payload: object, user_id: UserId, *, history: bool = True
     ) -> None:
         """Send an event to every member but this user."""
-        await self._find().broadcast_from(event, payload, user_id, history=history)
+        await self._here("broadcast_from").broadcast_from(event, payload, user_id, history=history)
 
     async def history(
         self, since: Position | None = None, *, limit: int = 100
     ) -> list[ServerMessage] | None:
         """Return messages of the channel's history; see `Channel.history`."""
-        return await self._find().history(since, limit=limit)
+        return await self._here("history").history(since, limit=limit)
 
-    async def evict_user(self, user_id: str, reason: str = "") -> None:
+    async def evict_user(self, user_id: UserId, reason: str = "") -> None:
         """End every membership of a user. The user's clients are told the reason."""
-        await self._find().evict_user(user_id, reason)
+        await self._here("evict_user").evict_user(user_id, reason)
 
     async def get_presence(self) -> dict[str, Payload]:
         """Return the presence of each user, by user id."""
-        return await self._find().get_presence()
+        return await self._here("get_presence").get_presence()
 
     async def get_assigns(self) -> dict[str, dict[str, Any]]:
         """Return the assigns of each user, by user id."""
-        return await self._find().get_assigns()
+        return await self._here("get_assigns").get_assigns()
 
     async def user_count(self) -> int:
         """Return how many users are in the channel."""
-        return await self._find().user_count()
+        return await self._here("user_count").user_count()
 
-    async def has_user(self, user_id: str) -> bool:
+    async def has_user(self, user_id: UserId) -> bool:
         """Return whether a user is in the channel."""
-        return await self._find().has_user(user_id)
+        return await self._here("has_user").has_user(user_id)
+
+    def _here(self, name: str) -> Channel:
+        self._loop.check(name)
+        return self._find()
 
     def broadcast_nowait(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Call `broadcast` from any thread. Errors in the arguments are raised here."""
         self._publish(event, payload, None, history)
 
     def broadcast_to_nowait(
-        self, event: str, payload: object, *user_ids: str, history: bool = True
+        self, event: str, payload: object, *user_ids: UserId, history: bool = True
     ) -> None:
         """Call `broadcast_to` from any thread. Errors in the arguments are raised here."""
-        self._publish(event, payload, Audience(user_ids), history)
+        self._publish(event, payload, Audience(as_user_ids(user_ids)), history)
 
     def broadcast_from_nowait(
-        self, event: str, payload: object, user_id: str, *, history: bool = True
+        self, event: str, payload: object, user_id: UserId, *, history: bool = True
     ) -> None:
         """Call `broadcast_from` from any thread. Errors in the arguments are raised here."""
-        self._publish(event, payload, Audience((user_id,), is_exclusion=True), history)
+        self._publish(event, payload, Audience((as_user_id(user_id),), is_exclusion=True), history)
 
     def _publish(self, event: str, payload: object, audience: Audience | None, keep: bool) -> None:
         def publish(shown: Payload) -> None:
@@ -96,7 +102,7 @@ class ChannelHandle:
             publish(as_payload(payload))
             return
         check_event(event)
-        # A copy: the caller may change its object before the loop encodes it.
-        shown = copy.deepcopy(as_payload(payload))
+        shown = as_payload(payload)
         dump_json(shown)
-        self._loop.call_soon(partial(publish, shown))
+        # A copy: the caller may change its object before the loop encodes it.
+        self._loop.call_soon(partial(publish, copy.deepcopy(shown)))

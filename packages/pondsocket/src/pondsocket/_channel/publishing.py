@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from functools import lru_cache
+from threading import get_ident
 from typing import Final, Generic, TypeVar
 
 from pondsocket_common import Payload, Position, dump_json, fresh_id
@@ -89,6 +90,9 @@ class Publishing(Generic[C]):
         Raises:
             PondError: 503: the history answers so late that too many broadcasts wait for it.
         """
+        loop = self._owner.environment.loop
+        if get_ident() not in loop.threads:  # as `Loop.check`, without the call
+            loop.refuse("broadcast")
         # A name that was checked lately is not checked again.
         _check_event(event) if type(event) is str else check_event(event)
         shown = payload if type(payload) is dict else as_payload(payload)

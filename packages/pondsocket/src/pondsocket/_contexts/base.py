@@ -11,7 +11,7 @@ from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._errors import UsageError
 from pondsocket._state.patterns import Route
-from pondsocket._state.user import User
+from pondsocket._state.user import User, UserId
 
 
 class ChannelContext(ABC):
@@ -55,6 +55,7 @@ class ChannelContext(ABC):
             UsageError: The event's name is reserved or not valid, or the payload is not an object.
             EncodingError: The payload cannot be written as JSON.
         """
+        self.session.environment.loop.check("reply")
         self.member.send(replies.reply(self.message, event, payload))
 
     async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
@@ -62,7 +63,7 @@ class ChannelContext(ABC):
         await self.channel.broadcast(event, payload, history=history)
 
     async def broadcast_to(
-        self, event: str, payload: object, *user_ids: str, history: bool = True
+        self, event: str, payload: object, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users."""
         await self.channel.broadcast_to(event, payload, *user_ids, history=history)
@@ -86,7 +87,7 @@ class ChannelContext(ABC):
         """Return messages of the channel's history; see `Channel.history`."""
         return await self.channel.history(since, limit=limit)
 
-    async def track(self, presence: object, *user_ids: str) -> None:
+    async def track(self, presence: object, *user_ids: UserId) -> None:
         """Set the presence of this connection, or of all connections of the users named.
 
         Raises:
@@ -122,5 +123,5 @@ class ChannelContext(ABC):
     def _own_assigns(self) -> dict[str, Any]:
         return self.member.assigns
 
-    def _addressed(self, user_ids: tuple[str, ...]) -> list[ChannelMember]:
+    def _addressed(self, user_ids: tuple[UserId, ...]) -> list[ChannelMember]:
         return self.channel.members_of(user_ids) if user_ids else [self.member]

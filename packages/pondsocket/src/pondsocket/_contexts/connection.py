@@ -1,6 +1,6 @@
 """The context of a connection handler."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from typing import Any, Final
 
 from pondsocket_common import (
@@ -11,7 +11,6 @@ from pondsocket_common import (
     ServerMessage,
     dump_json,
     fresh_id,
-    is_name,
 )
 
 from pondsocket._delivery import replies
@@ -22,14 +21,16 @@ from pondsocket._errors import (
     checked_header,
     checked_headers,
     merged,
+    readable_text,
 )
 from pondsocket._state.cookies import SameSite, set_cookie_value
 from pondsocket._state.lifecycle import AdmissionEvent
 from pondsocket._state.patterns import Route
 from pondsocket._state.payloads import as_payload, check_event
 from pondsocket._state.request import ConnectRequest
+from pondsocket._state.user import as_user_id
 
-from .decision import Decision
+from .decision import DONE, Decision
 
 # A global of its own: before Python 3.12, reading a member of an enum costs 0.3 us.
 _ACCEPT: Final = AdmissionEvent.ACCEPT
@@ -39,7 +40,10 @@ _MAX_HEADER_BYTES: Final = 8_192
 
 
 class ConnectionContext:
-    """A client asks to connect. Decide with `accept` or `decline`; neither waits."""
+    """A client asks to connect. Decide with `accept` or `decline`.
+
+    Neither these nor `reply` and `set_assign` wait; `await` before them does no harm.
+    """
 
     def __init__(self, request: ConnectRequest, route: Route, environment: Environment) -> None:
         self.request = request
@@ -160,7 +164,7 @@ class ConnectionContext:
         )
         self.set_header("set-cookie", text)
 
-    def accept(self, **assigns: Any) -> None:
+    def accept(self, **assigns: Any) -> Awaitable[None]:
         """Admit the connection; `assigns` are its server-only data.
 
         An assign `user_id` becomes the user's public id, as text. It must come from checked
@@ -170,11 +174,12 @@ class ConnectionContext:
             UsageError: The `user_id` is neither a valid text nor an int.
         """
         given = assigns.get("user_id")
-        user_id = self.user_id if given is None else _user_id(given)
+        user_id = self.user_id if given is None else as_user_id(given)
         if self.decision.advance(_ACCEPT):
             self.set_assigns(**assigns)
             self.user_id = user_id
             self.is_user_known = given is not None
+        return DONE
 
     def decline(
         self,
@@ -182,22 +187,26 @@ class ConnectionContext:
         message: str = "The connection was declined.",
         *,
         headers: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> Awaitable[None]:
         """Refuse the connection: an HTTP status, or a WebSocket close code 4400 to 4599.
 
         Args:
             headers: Headers of the response, such as `WWW-Authenticate` or `Retry-After`.
 
         Raises:
-            UsageError: The code is not a number, or a header cannot be sent.
+            UsageError: The code is not a number, the message is an object or a list, or a header
+                cannot be sent.
         """
         if not isinstance(code, int):
             raise UsageError(f"decline(code, message): the code is a number, not {code!r}.")
+        if isinstance(message, Collection):  # others, an exception for instance, have a text
+            message = readable_text("decline(code, message): the message", message)
         named = checked_headers(headers)
         if self.decision.advance(AdmissionEvent.DECLINE):
             self.declined = (code, message, named)
+        return DONE
 
-    def reply(self, event: str, payload: object = None) -> None:
+    def reply(self, event: str, payload: object = None) -> Awaitable[None]:
         """Send an event to this client as soon as it is connected.
 
         Raises:
@@ -208,25 +217,18 @@ class ConnectionContext:
         # Encoded now, for the error; and the handler may change its object.
         encoded = EncodedPayload(dump_json(as_payload(payload)))
         self.replies.append(replies.system(event, GATEWAY, encoded))
+        return DONE
 
-    def set_assign(self, key: str, value: object) -> None:
+    def set_assign(self, key: str, value: object) -> Awaitable[None]:
         """Set one assign of the connection."""
         self.assigns[key] = value
+        return DONE
 
-    def set_assigns(self, **assigns: Any) -> None:
+    def set_assigns(self, **assigns: Any) -> Awaitable[None]:
         """Set several assigns of the connection."""
         self.assigns.update(assigns)
+        return DONE
 
     def get_assign(self, key: str, default: Any = None) -> Any:
         """Return an assign of the connection, or else `default`."""
         return self.assigns.get(key, default)
-
-
-def _user_id(given: object) -> str:
-    if isinstance(given, int) and not isinstance(given, bool):
-        return str(given)
-    if isinstance(given, str) and is_name(given):
-        return given
-    raise UsageError(
-        f"user_id is a str of 1 to 255 characters, none a control one, or an int, not {given!r}."
-    )

@@ -1,13 +1,28 @@
 """A decision that is made once."""
 
 import logging
-from typing import Final
+from collections.abc import Generator
+from typing import Any, Final
 
 from pondsocket._state.lifecycle import ADMISSIONS, Admission, AdmissionEvent
 
 _log: Final = logging.getLogger("pondsocket.contexts")
 # A global of its own: before Python 3.12, reading a member of an enum costs 0.3 us.
 _PENDING: Final = Admission.PENDING
+
+
+class _Done:
+    """What a call that does not wait returns, so that `await` before it does no harm."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait for nothing."""
+        return
+        yield
+
+
+DONE: Final = _Done()
 
 
 class Decision:

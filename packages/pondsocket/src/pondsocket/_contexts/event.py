@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from threading import get_ident
 from typing import Final
 
 from pondsocket_common import ClientMessage, Payload
@@ -10,7 +11,7 @@ from pondsocket._channel.channel import ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._state.patterns import Route
-from pondsocket._state.user import User
+from pondsocket._state.user import User, UserId
 
 from .base import ChannelContext
 
@@ -56,6 +57,9 @@ class EventContext(ChannelContext):
     async def reply(self, event: str, payload: object = None) -> None:
         """Send a reply to the client that asked, and to no other; see `ChannelContext.reply`."""
         # Repeated here to save a call, as most handlers reply (the same file, "replies").
+        loop = self.session.environment.loop
+        if get_ident() not in loop.threads:  # as `Loop.check`, without the call
+            loop.refuse("reply")
         message = replies.reply(self.message, event, payload)
         if self._replied:
             _log.error(
@@ -67,16 +71,16 @@ class EventContext(ChannelContext):
         self._sender.send(message)  # raises if it cannot be encoded
         self._replied = True
 
-    async def update_presence(self, presence: object, *user_ids: str) -> None:
+    async def update_presence(self, presence: object, *user_ids: UserId) -> None:
         """Set another presence; the same as `track`."""
         await self.track(presence, *user_ids)
 
-    async def untrack(self, *user_ids: str) -> None:
+    async def untrack(self, *user_ids: UserId) -> None:
         """Remove the presence of this connection, or of the users named."""
         for member in self._addressed(user_ids):
             self.session.charge_bytes(member.channel.untrack_member(member))
 
-    async def evict(self, reason: str = "", *user_ids: str) -> None:
+    async def evict(self, reason: str = "", *user_ids: UserId) -> None:
         """End this membership, or those of the users named. Their clients are told the reason.
 
         Raises:

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from threading import get_ident
 from typing import Any, Final
 
 import anyio
@@ -25,7 +26,7 @@ from pondsocket._channel.member import Member
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
-from pondsocket._errors import InvalidPayload, UsageError, check_code
+from pondsocket._errors import InvalidPayload, UsageError, check_code, readable_text
 from pondsocket._history.slice import HistorySlice
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission, AdmissionEvent
@@ -115,6 +116,9 @@ class JoinContext(ChannelContext):
             UsageError: `history` is negative, or the channel has no history.
             PondError: 413: the client wants whole presence lists, and the list is too long.
         """
+        loop = self.session.environment.loop
+        if get_ident() not in loop.threads:  # as `Loop.check`, without the call
+            loop.refuse("accept")
         channel = self.channel
         if response is not None:
             # Now: it may call the application, which may broadcast, or end this connection. Then
@@ -215,13 +219,19 @@ class JoinContext(ChannelContext):
             session.environment.observer.joined(channel.name, member.as_user(), channel.path)
 
     async def decline(self, code: int = 403, message: str = "The join was declined.") -> None:
-        """Refuse the join. The client is told the code and the message."""
+        """Refuse the join. The client is told the code and the message.
+
+        Raises:
+            UsageError: The code is not an integer from 0 to 9,999, or the message is not a text.
+        """
+        self.session.environment.loop.check("decline")
         self.refuse(code, message)
         await self.run_leave_work()
 
     def refuse(self, code: int, message: str) -> None:
         """Refuse the join without waiting; `run_leave_work` does the rest."""
         check_code(code)
+        readable_text("decline(code, message): the message", message)
         self._refuse(replies.refused(self.message, code, message))
 
     def refuse_unfit(self, error: InvalidPayload) -> None:

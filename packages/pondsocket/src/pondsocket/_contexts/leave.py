@@ -1,7 +1,7 @@
 """The context of a leave handler."""
 
 from pondsocket._channel.channel import Channel
-from pondsocket._state.user import LeaveReason, User
+from pondsocket._state.user import LeaveReason, User, UserId
 
 
 class LeaveContext:
@@ -32,7 +32,7 @@ class LeaveContext:
         await self.channel.broadcast(event, payload, history=history)
 
     async def broadcast_to(
-        self, event: str, payload: object, *user_ids: str, history: bool = True
+        self, event: str, payload: object, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users."""
         await self.channel.broadcast_to(event, payload, *user_ids, history=history)

@@ -13,7 +13,7 @@ from pondsocket_common import Payload, Position, ServerMessage
 
 from pondsocket._channel.channel import Channel
 from pondsocket._state.patterns import Route
-from pondsocket._state.user import LeaveReason, User
+from pondsocket._state.user import LeaveReason, User, UserId
 
 from .base import ChannelContext
 from .event import EventContext
@@ -61,7 +61,7 @@ class _SyncChannelContext(Generic[X]):
         _wait(self._context.broadcast, event, payload, history=history)
 
     def broadcast_to(
-        self, event: str, payload: object, *user_ids: str, history: bool = True
+        self, event: str, payload: object, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users."""
         _wait(self._context.broadcast_to, event, payload, *user_ids, history=history)
@@ -76,7 +76,7 @@ class _SyncChannelContext(Generic[X]):
         """Return messages of the channel's history; see `Channel.history`."""
         return _wait(self._context.history, since, limit=limit)
 
-    def track(self, presence: object, *user_ids: str) -> None:
+    def track(self, presence: object, *user_ids: UserId) -> None:
         """Set the presence of this connection, or of all connections of the users named."""
         _wait(self._context.track, presence, *user_ids)
 
@@ -149,15 +149,15 @@ class SyncEventContext(_SyncChannelContext[EventContext]):
         """Return the payload that the client sent."""
         return self._context.get_payload()
 
-    def update_presence(self, presence: object, *user_ids: str) -> None:
+    def update_presence(self, presence: object, *user_ids: UserId) -> None:
         """Set another presence; the same as `track`."""
         _wait(self._context.update_presence, presence, *user_ids)
 
-    def untrack(self, *user_ids: str) -> None:
+    def untrack(self, *user_ids: UserId) -> None:
         """Remove the presence of this connection, or of the users named."""
         _wait(self._context.untrack, *user_ids)
 
-    def evict(self, reason: str = "", *user_ids: str) -> None:
+    def evict(self, reason: str = "", *user_ids: UserId) -> None:
         """End this membership, or those of the users named. Their clients are told the reason."""
         _wait(self._context.evict, reason, *user_ids)
 
@@ -188,7 +188,7 @@ class SyncLeaveContext:
         _wait(self._context.broadcast, event, payload, history=history)
 
     def broadcast_to(
-        self, event: str, payload: object, *user_ids: str, history: bool = True
+        self, event: str, payload: object, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users."""
         _wait(self._context.broadcast_to, event, payload, *user_ids, history=history)

@@ -63,6 +63,11 @@ class ConnectionAdmission:
         what = f"endpoint {self._path!r}"
         return Registration(what, self._handler, middlewares, CONNECTION, self._names)
 
+    @property
+    def is_selective(self) -> bool:
+        """Whether the handler asks for types that a path may not have."""
+        return self._connect.is_selective
+
     def fits(self, params: Mapping[str, str]) -> bool:
         """Return whether the parameters have the types that the connection handler asks for."""
         return self._connect.fits(params)

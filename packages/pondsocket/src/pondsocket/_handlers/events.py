@@ -19,11 +19,11 @@ from pondsocket._environment import Environment
 from pondsocket._errors import PondError, UsageError
 from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
-from pondsocket._state.patterns import Pattern, PatternMap, Route
+from pondsocket._state.patterns import Pattern, PatternMap, Route, check_text
 
 from .answers import answer_of
 from .kinds import EVENT
-from .registration import Handler, Middleware, Registration, explain, find
+from .registration import NOT_GIVEN, Handler, Middleware, Registration, explain, find
 
 _log: Final = logging.getLogger("pondsocket.events")
 
@@ -85,12 +85,13 @@ class Events(Generic[S]):
             UsageError: The pattern or the handler cannot work.
         """
         what = f"{self._what}, event {pattern!r}"
+        self._table.check_reachable(what, pattern)
         own = Pattern(pattern)
         if own.literal in RESERVED_EVENTS:
             raise UsageError(f"{what}: that is a name of the protocol's own; choose another.")
         names = self._outer_names | own.names
         registration = Registration(what, handler, middlewares, EVENT, names, concurrent=concurrent)
-        self._table.add(pattern, registration)
+        self._table.add(pattern, registration, is_final=not registration.is_selective)
         if concurrent:
             self.any_concurrent = True
             self._on_concurrent()
@@ -224,7 +225,7 @@ class TakesEvents:
     def on_message(
         self,
         event_pattern: str,
-        handler: Any = None,
+        handler: Any = NOT_GIVEN,
         *more: Middleware[EventContext],
         middlewares: Sequence[Middleware[EventContext]] = (),
         concurrent: bool = False,
@@ -246,4 +247,5 @@ class TakesEvents:
             self.events.add(event_pattern, function, chain, concurrent=concurrent)
             return function
 
-        return register if handler is None else register(handler)
+        check_text('@….on_message("event")', event_pattern)
+        return register if handler is NOT_GIVEN else register(handler)

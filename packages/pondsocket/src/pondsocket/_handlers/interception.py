@@ -15,7 +15,7 @@ from pondsocket._errors import UsageError
 from pondsocket._runtime.functions import is_async
 from pondsocket._runtime.loop import failure_of
 
-from .registration import check_callable
+from .registration import NextStep, check_callable
 
 _log: Final = logging.getLogger("pondsocket.outgoing")
 
@@ -132,7 +132,7 @@ class BoundOutgoing:
 
 
 def _around(middleware: OutgoingMiddleware, inner: OutgoingHandler) -> OutgoingHandler:
-    return lambda ctx: middleware(ctx, lambda: inner(ctx))
+    return lambda ctx: middleware(ctx, NextStep(inner, ctx, middleware))
 
 
 def _as_async(handler: OutgoingHandler) -> OutgoingHandler:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from pondsocket_common import dump_model
 from pydantic import BaseModel
 
 from pondsocket._contexts import (
@@ -16,6 +17,7 @@ from pondsocket._contexts import (
     SyncJoinContext,
     SyncLeaveContext,
 )
+from pondsocket._contexts.decision import DONE
 from pondsocket._errors import PondError
 from pondsocket._state.lifecycle import Admission
 
@@ -28,7 +30,7 @@ async def _reply(ctx: EventContext, returned: object) -> None:
     if isinstance(returned, PondError):
         raise returned
     if isinstance(returned, BaseModel):
-        returned = returned.model_dump(mode="json", by_alias=True)  # of a RootModel: any type
+        returned = dump_model(returned)  # of a RootModel: any type
     if not isinstance(returned, Mapping):
         returned = {"result": returned}
     await ctx.reply(ctx.event_name, returned)
@@ -47,6 +49,8 @@ async def _accept(ctx: JoinContext, returned: object) -> None:
 
 
 async def _fail_or_ignore(ctx: object, returned: object) -> None:
+    if returned is DONE:  # of `lambda ctx: ctx.accept()`
+        return
     if isinstance(returned, PondError):
         raise returned
     _log.warning(

@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from inspect import CORO_CREATED, getcoroutinestate
+from types import CoroutineType
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from pondsocket._errors import UsageError
 from pondsocket._runtime.functions import is_async, may_wait, name_of
@@ -22,6 +24,9 @@ Finish: TypeAlias = Callable[[C, object], Coroutine[Any, Any, None]]
 
 Next: TypeAlias = Callable[[], Awaitable[Any]]
 """Middleware calls it to continue."""
+
+NOT_GIVEN: Final = object()
+"""In place of a handler where a decorator is asked for. None may be a handler that got lost."""
 
 
 class Middleware(Protocol[C_contra]):
@@ -88,9 +93,52 @@ def _around(
     middleware: Middleware[C], inner: Callable[[C], Coroutine[Any, Any, Any]]
 ) -> Callable[[C], Coroutine[Any, Any, Any]]:
     async def call(ctx: C) -> object:
-        return await middleware(ctx, lambda: inner(ctx))
+        following = NextStep(inner, ctx, middleware)
+        returned = await middleware(ctx, following)
+        begun = following.begun
+        if begun is not None and getcoroutinestate(begun) == CORO_CREATED:
+            begun.close()  # or Python warns that it was never awaited
+            raise UsageError(
+                f"{name_of(middleware)} has called `next()` without `await`, so the handler did not"
+                " run; write `await next()`."
+            )
+        return returned
 
     return call
+
+
+class NextStep(Generic[C]):
+    """The `next` of one call of middleware: it calls what is inside, once.
+
+    Attributes:
+        begun: The coroutine that it has returned; None before that, or if it returned none.
+    """
+
+    __slots__ = ("_context", "_inner", "_is_called", "_middleware", "begun")
+
+    def __init__(self, inner: Callable[[C], Any], context: C, middleware: object) -> None:
+        self._inner = inner
+        self._context = context
+        self._middleware = middleware
+        self._is_called = False
+        self.begun: Coroutine[Any, Any, Any] | None = None
+
+    def __call__(self) -> Any:
+        """Call what is inside.
+
+        Raises:
+            UsageError: This is the second call.
+        """
+        if self._is_called:
+            raise UsageError(
+                f"{name_of(self._middleware)} has called `next()` twice; the handler runs once, so"
+                " keep what the first call returned."
+            )
+        self._is_called = True
+        result = self._inner(self._context)
+        if type(result) is CoroutineType:
+            self.begun = result
+        return result
 
 
 def find(

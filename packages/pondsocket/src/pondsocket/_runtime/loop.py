@@ -75,15 +75,33 @@ def callback_context() -> Context:
 
 
 class Loop:
-    """The event loop that a pond runs in, as of its latest connection."""
+    """The event loop that a pond runs in, as of its latest connection.
 
-    __slots__ = ("_context", "_native", "_soon", "_thread", "new_event", "new_group", "new_scope")
+    Attributes:
+        threads: The numbers of the threads in which it has run: several, where tests or servers
+            run one event loop after another, or beside another.
+    """
+
+    __slots__ = (
+        "_context",
+        "_native",
+        "_soon",
+        "_starting",
+        "_thread",
+        "new_event",
+        "new_group",
+        "new_scope",
+        "threads",
+    )
 
     def __init__(self) -> None:
         self._context: Context | None = None
         # Not its number, which a later thread is given again once this one has ended.
         self._thread: threading.Thread | None = None
         self._native: object = None
+        self.threads: set[int] = set()
+        # Held while it begins, and while a thread calls what it would call if it had begun.
+        self._starting = threading.RLock()
         self._soon: Callable[[Callable[[], object]], object] | None = None
         # anyio's own functions ask at each call which library runs, which takes longer than all the
         # rest. Here it is asked once. A scope: 10.2 -> 2.8 us; "connect; core" of
@@ -103,10 +121,12 @@ class Loop:
         # The loop's own thread-safe call, asyncio's or trio's, without an import of either library.
         native: Any = anyio.lowlevel.current_token().native_token
         soon = getattr(native, "call_soon_threadsafe", None)
-        self._soon = native.run_sync_soon if soon is None else soon
-        self._context = None if soon is None else callback_context()
-        self._thread = thread
-        self._native = native
+        with self._starting:
+            self._soon = native.run_sync_soon if soon is None else soon
+            self._context = None if soon is None else callback_context()
+            self._thread = thread
+            self._native = native
+            self.threads.add(threading.get_ident())
         self.new_scope = type(anyio.CancelScope())
         self.new_group = type(anyio.create_task_group())
         self.new_event = type(anyio.Event())
@@ -116,16 +136,56 @@ class Loop:
         """Whether this thread is the loop's."""
         return self._thread is threading.current_thread()
 
+    def check(self, name: str) -> None:
+        """Refuse to run an `async` method of the pond in another event loop, of another thread.
+
+        What it sends would be written there, to sockets that this loop reads and writes.
+
+        Args:
+            name: The method's, for the error.
+
+        Raises:
+            UsageError: It would.
+        """
+        if threading.get_ident() not in self.threads:
+            self.refuse(name)
+
+    def refuse(self, name: str) -> None:
+        """Refuse a method as `check` does. Does nothing if the loop has not begun, or has ended.
+
+        Raises:
+            UsageError: The loop is there, and in another thread.
+        """
+        try:
+            if self._soon is None:
+                return
+            self._soon(bool)  # which does nothing
+        except RuntimeError:
+            return
+        instead = (
+            f"`{name}_nowait(…)`, which any thread may call"
+            if name.startswith("broadcast")
+            else f"`asyncio.run_coroutine_threadsafe({name}(…), loop)` with the pond's loop"
+        )
+        raise UsageError(
+            f"`{name}` is for the event loop in which the pond serves, and this thread has another"
+            f" one; write {instead}."
+        )
+
     def call_soon(self, function: Callable[[], object]) -> None:
         """Call a function in the loop soon, from any thread. Calls of one thread keep their order.
 
-        Before the first connection there is no loop, and nothing is called.
+        Before the first connection there is no loop, and so no code that it could meet: it is
+        called at once, in this thread.
 
         Raises:
             UsageError: The loop has ended.
         """
         if self._soon is None:
-            return
+            with self._starting:
+                if self._soon is None:
+                    function()
+                    return
 
         def call() -> None:
             try:

@@ -11,9 +11,26 @@ from typing import Final, Generic, TypeVar
 
 from pondsocket._errors import UsageError
 
+from .overlap import covers
+
 V = TypeVar("V")
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# How other frameworks write parameters: `{id}`, `{id:int}`, `/<id>`, `/<int:id>`.
+_FOREIGN: Final = re.compile(r"\{([A-Za-z_]\w*)(?::\w+)?\}|(?<=/)<(?:\w+:)?([A-Za-z_]\w*)>")
+
+
+def check_text(example: str, pattern: object) -> None:
+    """Refuse what is no text where a pattern belongs: a decorator without parentheses.
+
+    Args:
+        example: What to write.
+
+    Raises:
+        UsageError: It is no text.
+    """
+    if not isinstance(pattern, str):
+        raise UsageError(f"Write `{example}`: a pattern is a text, not {pattern!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +58,11 @@ class Pattern:
     __slots__ = ("_names", "_regex", "_route", "literal", "text")
 
     def __init__(self, text: str) -> None:
+        foreign = _FOREIGN.search(text)
+        if foreign is not None:
+            raise UsageError(
+                f"{text!r}: write ':{foreign[1] or foreign[2]}' for the parameter {foreign[0]!r}."
+            )
         self.text = text
         self._names: list[str] = []
         regex: list[str] = []
@@ -159,7 +181,7 @@ class Paths:
 class PatternMap(Generic[V]):
     """Values by pattern."""
 
-    __slots__ = ("_entries", "_open", "exact")
+    __slots__ = ("_entries", "_final", "_open", "exact")
 
     def __init__(self) -> None:
         self._entries: list[tuple[Pattern, V]] = []
@@ -167,15 +189,38 @@ class PatternMap(Generic[V]):
         # matches it. What is registered later cannot change that.
         self.exact: dict[str, tuple[V, Route]] = {}
         self._open: list[tuple[Pattern, V]] = []
+        # The patterns whose values take every name that matches.
+        self._final: list[str] = []
 
-    def add(self, text: str, value: V) -> None:
+    def check_reachable(self, what: str, text: str) -> None:
+        """Refuse a pattern of which every name goes to what was registered before.
+
+        Raises:
+            UsageError: It is one, or not a valid pattern.
+        """
+        Pattern(text)
+        for before in self._final:
+            if before == text:
+                raise UsageError(f"{what}: this is registered already, and the first one is used.")
+            if covers(before, text):
+                raise UsageError(
+                    f"{what}: it is never reached, as {before!r}, registered before, matches all of"
+                    " its names; register this one first."
+                )
+
+    def add(self, text: str, value: V, *, is_final: bool = False) -> None:
         """Register `value` under a pattern.
+
+        Args:
+            is_final: Whether it takes every name that matches: no type of a parameter refuses one.
 
         Raises:
             UsageError: It is not a valid pattern.
         """
         pattern = Pattern(text)
         self._entries.append((pattern, value))
+        if is_final:
+            self._final.append(text)
         literal = pattern.literal
         if literal is None:
             self._open.append((pattern, value))

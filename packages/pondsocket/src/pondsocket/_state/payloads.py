@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pondsocket_common import RESERVED_EVENTS, Payload, is_name
+from pondsocket_common import RESERVED_EVENTS, Payload, dump_model, is_name
 from pydantic import BaseModel
 
 from pondsocket._errors import UsageError
@@ -25,13 +25,14 @@ def as_payload(payload: object) -> Payload:
 
     Raises:
         UsageError: It is neither None, nor a mapping, nor a pydantic model of an object.
+        EncodingError: A value in the model cannot be written as JSON.
     """
     if payload is None:
         return {}
     if isinstance(payload, dict):
         return payload
     if isinstance(payload, BaseModel):
-        dumped: object = payload.model_dump(mode="json", by_alias=True)
+        dumped = dump_model(payload)
         if isinstance(dumped, dict):  # a RootModel may be another JSON value
             return dumped
     if isinstance(payload, Mapping):

@@ -1,11 +1,37 @@
-"""A member's user, and why a membership ended."""
+"""A member's user: the id, what handlers see of it, and why its membership ended."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
-from pondsocket_common import Payload
+from pondsocket_common import Payload, is_name
+
+from pondsocket._errors import UsageError
+
+UserId: TypeAlias = str | int
+"""A user's public id as an application gives it: an int, as databases have, stands for its text."""
+
+
+def as_user_id(given: object) -> str:
+    """Return a user's id as text; every call that takes one asks here.
+
+    Raises:
+        UsageError: It is neither a valid name nor an int.
+    """
+    if isinstance(given, int) and not isinstance(given, bool):
+        return str(int(given))
+    if isinstance(given, str) and is_name(given):
+        return str.__str__(given)  # of a StrEnum
+    raise UsageError(
+        "A user's id is a str of 1 to 255 characters, none a control one, or an int, not"
+        f" {given!r}; give several as `*user_ids`, and another type as `str(...)`."
+    )
+
+
+def as_user_ids(given: Iterable[object]) -> tuple[str, ...]:
+    """Return the ids of several users as text; see `as_user_id`."""
+    return tuple(map(as_user_id, given))
 
 
 class LeaveReason(StrEnum):
