@@ -272,6 +272,12 @@ class Transport:
     def get_extra_info(self, name: str) -> None:
         self.asked.append(name)
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
     def abort(self) -> None:
         self.asked.append("abort")
         self._connection.fail()
@@ -281,13 +287,12 @@ async def test_the_servers_own_transport_is_asked_before_all_sockets_are_looked_
     kind: Kind, resets: list[str], hurries: list[str]
 ) -> None:
     """The addresses of a scope may be what a client made a proxy say."""
-    setup = PondSetup(write_timeout=10)
-    async with members(setup, kind, "ann") as (ann,):
-        ann.transport = transport = Transport(ann)
-        ann.stall()
-        await setup.tell(1)
+    ann = ASGIConnection(PondSetup(write_timeout=10), kind)
+    ann.transport = transport = Transport(ann)
+    async with anyio.create_task_group() as tasks:
+        await hang(tasks, ann)
         await ann.ended.wait()
-        assert transport.asked == ["socket", "socket", "abort"]
+    assert transport.asked == ["socket", "socket", "abort"]
     assert resets == hurries == []
 
 

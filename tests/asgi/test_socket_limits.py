@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 from pondsocket_asgi import _app
-from pondsocket_asgi._process.servers import abort_transport, hurry_transport
+from pondsocket_asgi._process.servers import (
+    abort_transport,
+    find_transport,
+    hurry_transport,
+    is_behind,
+)
 from pondsocket_asgi._process.sockets import hurry_connection, limit_unacknowledged
 
 from tests.asgi.conftest import MakePond
@@ -126,6 +131,12 @@ class Transport:
     def get_extra_info(self, name: str) -> socket.socket | None:
         return self._socket if name == "socket" else None
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self._socket is None
+
     def abort(self) -> None:
         if self._socket is not None:
             self._socket.close()
@@ -133,11 +144,11 @@ class Transport:
 
 def test_the_servers_own_transport_is_used_where_it_is_known(connect: Connect) -> None:
     pair = connect()
-    receive = Protocol(Transport(pair.accepted)).receive
-    assert hurry_transport(receive)
+    transport = find_transport(Protocol(Transport(pair.accepted)).receive)
+    hurry_transport(transport)
     assert user_timeout(pair.accepted) == 5_000
     fill(pair.accepted)
-    assert abort_transport(receive)
+    abort_transport(transport)
     with pytest.raises(ConnectionResetError):
         read_to_the_end(pair.client)
 
@@ -148,19 +159,24 @@ class Torn(Transport):
     def get_extra_info(self, name: str) -> socket.socket | None:
         raise AttributeError(name)
 
+    def get_write_buffer_size(self) -> int:
+        raise AttributeError
+
 
 def test_a_transport_that_has_ended_is_no_reason_to_look_elsewhere(connect: Connect) -> None:
     """A socket with the same addresses in another namespace is another connection."""
     pair = connect()
     pair.accepted.close()
     for ended in (Transport(pair.accepted), Transport(None), Torn(None)):
-        assert hurry_transport(Protocol(ended).receive)
-        assert abort_transport(Protocol(ended).receive)
+        transport = find_transport(Protocol(ended).receive)
+        assert transport is ended
+        hurry_transport(transport)
+        assert not is_behind(transport)
+        abort_transport(transport)
 
 
 def test_a_server_whose_transport_is_not_known_is_left_alone() -> None:
     async def function() -> None: ...
 
     for receive in (function, Protocol(None).receive, Protocol(object()).receive):
-        assert not hurry_transport(receive)
-        assert not abort_transport(receive)
+        assert find_transport(receive) is None

@@ -42,6 +42,9 @@ class Transport:
     def get_write_buffer_size(self) -> int:
         return self.unsent
 
+    def is_closing(self) -> bool:
+        return False
+
     def pause_reading(self) -> None:
         self.is_paused = True
 

@@ -79,6 +79,7 @@ class FakeTransport(asyncio.Transport):
         self.takes_all = True
         self.is_paused = False
         self.pauses = 0
+        self.is_aborted = False
         self.closed = asyncio.Event()
         self._news = asyncio.Event()
         self._closing = False
@@ -97,6 +98,8 @@ class FakeTransport(asyncio.Transport):
         was_full, self.unsent = self.unsent > HIGH, 0
         if was_full:
             self.protocol.resume_writing()
+        if self._closing:
+            self._end()
 
     def pause_reading(self) -> None:
         self.is_paused = True
@@ -109,18 +112,33 @@ class FakeTransport(asyncio.Transport):
         return self._closing
 
     def close(self) -> None:
+        """End it as soon as the peer has read all, as real ones do."""
         if not self._closing:
             self._closing = True
-            self.closed.set()
-            asyncio.get_running_loop().call_soon(self._lose, None)
+            if not self.unsent:
+                self._end()
 
     def abort(self) -> None:
+        self._closing = True
+        self.unsent = 0
+        if not self.closed.is_set():
+            self.is_aborted = True
+            self._end()
+
+    def end_of_file(self) -> None:
+        """Have the peer end its side."""
+        self.protocol.eof_received()
         self.close()
 
     def lose(self, reason: Exception) -> None:
         """End the connection at once."""
         self._closing = True
+        self.closed.set()
         self._lose(reason)
+
+    def _end(self) -> None:
+        self.closed.set()
+        asyncio.get_running_loop().call_soon(self._lose, None)
 
     def _lose(self, reason: Exception | None) -> None:
         # As real ones do: they hold no protocol whose connection is lost.

@@ -157,6 +157,10 @@ class RawClient(asyncio.Protocol):
         """Read no more."""
         self._line.pause_reading()
 
+    def finish_writing(self) -> None:
+        """End this side alone, as a program does that has said all."""
+        self._line.write_eof()
+
     def resume(self, most_bytes: int | None = None) -> None:
         """Read again, but no more than this, give or take a buffer."""
         self._thirst = most_bytes
@@ -187,6 +191,10 @@ class RawClient(asyncio.Protocol):
         else:
             head = bytes((opcode, 0x80 | 126)) + size.to_bytes(2)
         self._line.write(head + bytes(4) + body)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Send what no library sends, such as a part of a frame."""
+        self._line.write(data)
 
     @property
     def _socket(self) -> socket.socket:
@@ -345,14 +353,22 @@ def socket_states(server: Server, address: tuple[str, int]) -> list[str]:
     for the peer. Hexadecimal, from the kernel's `tcp_states.h`: 01 is established; and 06, which
     holds nothing but the pair of addresses for a minute after a proper end, is left out.
     """
+    return [state for state, _ in _rows(server, address) if state != _TIME_WAIT]
+
+
+def unacknowledged_bytes(server: Server, address: tuple[str, int]) -> int:
+    """Return how much of what the server has written the peer's kernel has not taken."""
+    return sum(int(queues.partition(":")[0], 16) for _, queues in _rows(server, address))
+
+
+def _rows(server: Server, address: tuple[str, int]) -> list[tuple[str, str]]:
+    """Return the state and the queues of the server's side of a connection."""
     own, peer = _hexadecimal((server.host, server.port)), _hexadecimal(address)
     with open("/proc/net/tcp") as table:  # noqa: PTH123 - a file of the kernel's
         next(table)
-        rows = [line.split()[1:4] for line in table]
+        rows = [line.split()[1:5] for line in table]
     return [
-        state
-        for local, remote, state in rows
-        if (local, remote) == (own, peer) and state != _TIME_WAIT
+        (state, queues) for local, remote, state, queues in rows if (local, remote) == (own, peer)
     ]
 
 

@@ -1,5 +1,6 @@
 """The ASGI app: which function serves which scope."""
 
+import logging
 from collections.abc import Sequence
 
 from pondsocket import PondSocket, UsageError
@@ -15,6 +16,8 @@ from pondsocket_asgi._transport.websocket import open_websocket
 from ._lifespan import serve_lifespan
 from ._origins import OriginCheck
 from ._scope import Receive, Scope, Send
+
+logger = logging.getLogger("pondsocket.asgi.transport")
 
 
 class PondASGIApp:
@@ -57,8 +60,7 @@ class PondASGIApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket, one HTTP request or one lifespan."""
         if self._unset_timeout is not None and scope["type"] != "lifespan":
-            seconds, self._unset_timeout = self._unset_timeout, None
-            await limit_unacknowledged(seconds)
+            await self._set_timeout(self._unset_timeout)
         kind = scope["type"]
         # A GET may become a connection. No `with` and no wrapping coroutine: either would keep more
         # objects alive for as long as the connection lasts: `python -m tests.benchmarks`, "Memory
@@ -82,6 +84,17 @@ class PondASGIApp:
         finally:
             if is_held:
                 hook.leave()
+
+    async def _set_timeout(self, seconds: float) -> None:
+        self._unset_timeout = None  # connections that come meanwhile do not wait for it
+        try:
+            await limit_unacknowledged(seconds)
+        except (OSError, RuntimeError) as error:
+            self._unset_timeout = seconds
+            text = (
+                "Options.tcp_user_timeout has no effect yet (%r): the next connection tries again."
+            )
+            logger.warning(text, error)
 
     def _each_second(self) -> None:
         self.pond.tidy()

@@ -12,8 +12,9 @@ from which this inherits. Three paths that run many times a second are replaced:
 * the queue of messages to the app: a deque in place of an asyncio.Queue, and reading is paused when
   much is waiting, not at each message.
 
-Pings, pongs and small fragments still go through uvicorn, which takes any number of them. Here they
-are also counted (`_fastlane.bounded_protocol`).
+Pings, pongs and small fragments still go through uvicorn, which takes any number of them, and waits
+for ever for a peer to take what was written before a close. Here both have bounds
+(`_fastlane.bounded_protocol`).
 
 `python -m tests.benchmarks` has it as `ours-lane`: "Fan-out", "Echo", "members all sending".
 
@@ -55,14 +56,14 @@ _SHORT: Final = 125
 
 # What this overrides or uses of the base class, and of the class of websockets below it.
 _METHODS: Final = frozenset(
-    {"connection_made", "connection_lost", "pause_writing", "resume_writing", "shutdown"}
+    {"connection_made", "connection_lost", "eof_received", "pause_writing", "resume_writing"}
     | {"data_received", "handle_connect", "handle_close", "handle_parser_exception", "receive"}
     | {"handle_bytes", "handle_cont", "handle_ping", "handle_pong", "handle_text"}
-    | {"keepalive_timeout", "run_asgi", "send", "send_receive_event_to_app"}
+    | {"keepalive_timeout", "run_asgi", "send", "send_receive_event_to_app", "shutdown"}
 )
 _ATTRIBUTES: Final = frozenset(
-    {"close_sent", "close_timer", "conn", "handshake_complete", "handshake_initiated", "loop"}
-    | {"queue", "read_paused", "transport", "writable"}
+    {"close_sent", "close_timeout", "conn", "disconnected", "handshake_complete"}
+    | {"handshake_initiated", "loop", "queue", "read_paused", "transport", "writable"}
 )
 # A method that the base class only inherits from this one does not count.
 _NO_USE: Final = asyncio.Protocol
@@ -122,6 +123,8 @@ class Protocol(BoundedProtocol):
             lives and self._is_certain and not self._has_stopped and not self._received.rest
         )
         self._lane.is_open = lives and self._is_clear and self.writable.is_set()
+        if not lives:
+            self.limit_close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set up the lane, now that the transport is there."""
@@ -143,6 +146,8 @@ class Protocol(BoundedProtocol):
                 isinstance(extension, PerMessageDeflate) for extension in self.conn.extensions
             )
             self._is_plain = not self.conn.debug and not self.conn.extensions
+        else:
+            self._settle()
 
     def pause_writing(self) -> None:
         """Close the lane: the peer is behind."""
@@ -214,7 +219,6 @@ class Protocol(BoundedProtocol):
             if self.close_sent and self._received.rest:
                 self._find_close()
             self._settle()
-            self.shorten_close_timeout()
 
     # --- in -------------------------------------------------------------------------------------
 

@@ -37,9 +37,9 @@ from pondsocket._state.patterns import Paths, PatternMap, Route, check_text
 from pondsocket._state.request import ConnectRequest, Refusal
 from pondsocket._state.roster import Roster
 from pondsocket._state.user import LeaveReason, UserId, as_user_id
+from pondsocket._telemetry import safe_log
 
 from ._environment import Environment
-from ._errors import UsageError
 from ._lobby import Lobby
 from ._options import check_origins
 
@@ -87,12 +87,6 @@ class Endpoint(TakesEvents):
         subprotocols: Collection[str] = (),
         shared_channels: bool = False,
     ) -> None:
-        if not path.startswith("/") and path != "*":
-            raise UsageError(f"endpoint {path!r}: a path starts with '/'.")
-        if path != "/" and path.endswith("/"):
-            raise UsageError(
-                f"endpoint {path!r}: write {path.rstrip('/')!r}, which answers with a '/' as well."
-            )
         self.paths = Paths(path, shared=shared_channels)
         if self.paths.pattern.literal is None:
             have = "all its paths share" if shared_channels else "each of its paths has its own"
@@ -311,12 +305,9 @@ class Endpoint(TakesEvents):
             return
         self.sessions.add(session)
         self.tidy()
-        _log.info(
-            "connected (path=%r user=%r transport=%r)",
-            session.path,
-            session.user_id,
-            session.request.transport,
-        )
+        text = "connected (path=%r user=%r transport=%r)"
+        path, transport = session.path, session.request.transport
+        safe_log.write(_log, logging.INFO, text, path, session.user_id, transport)
         if self._environment.observer is not None:
             self._environment.observer.connected(session.user_id, session.request)
         phase = self._find_phase()
@@ -330,17 +321,26 @@ class Endpoint(TakesEvents):
             session.close(CloseCode.NO_CAPACITY, "there are too many connections")
 
     def ended(self, session: Session) -> list[Work]:
-        """End the session's memberships. Return what is left to do, to be awaited."""
+        """End the session's memberships. Return what is left to do, to be awaited.
+
+        It is called once, so a part that fails does not keep the others from being done.
+        """
         was_open = self.sessions.remove(session)
         self.tidy()
         self.overflow.caught_up(session)
         works: list[Work] = []
         for member in list(session.memberships.values()):
-            leave_work = member.leave(LeaveReason.CONNECTION_CLOSED)
+            try:
+                leave_work = member.leave(LeaveReason.CONNECTION_CLOSED)
+            except Exception as error:  # noqa: BLE001 - boundary: one channel
+                text = "A leave failed (user=%r)."
+                safe_log.write(_log, logging.ERROR, text, session.user_id, failure=error)
+                continue
             if leave_work is not None:
                 works.append(leave_work)
         if was_open:
-            _log.info("disconnected (path=%r user=%r)", session.path, session.user_id)
+            text = "disconnected (path=%r user=%r)"
+            safe_log.write(_log, logging.INFO, text, session.path, session.user_id)
             if self._environment.observer is not None:
                 seconds = self._environment.clock() - session.opened_at
                 self._environment.observer.disconnected(
@@ -353,7 +353,11 @@ class Endpoint(TakesEvents):
         if self._history_stores:
             now = self._environment.clock()
             for store in self._history_stores:
-                store.tidy(now)
+                try:
+                    store.tidy(now)
+                except Exception as error:  # noqa: BLE001 - boundary: one history
+                    text = "A history was not tidied."
+                    safe_log.write(_log, logging.ERROR, text, failure=error)
 
     def _expect_concurrent(self) -> None:
         self.find_lane = self._find_lane

@@ -1,5 +1,6 @@
 """The application object: its endpoints, its start and its end."""
 
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -23,6 +24,7 @@ from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
 from pondsocket._state.patterns import PatternMap, Route, check_text
 from pondsocket._state.request import ConnectRequest, Refusal
 from pondsocket._state.user import UserId, as_user_id
+from pondsocket._telemetry import safe_log
 from pondsocket._telemetry.hooks import Hooks, Metrics, Observer
 
 from ._endpoint import Endpoint
@@ -30,6 +32,7 @@ from ._environment import Environment
 from ._errors import UsageError, readable_text
 from ._options import Options
 
+_log: Final = logging.getLogger("pondsocket.server")
 # One core can serve so many clients a second that connect and join again (about 1 ms each), and
 # still do its other work.
 _ENDS_PER_SECOND: Final = 100
@@ -225,7 +228,8 @@ class PondSocket:
         window = min(self._longest_window(seconds), len(sessions) / _ENDS_PER_SECOND)
         random.shuffle(sessions)
         for place, session in enumerate(sessions):
-            session.close_for_restart(window * (place + random.random()) / len(sessions))  # noqa: S311
+            after = window * (place + random.random()) / len(sessions)  # noqa: S311
+            _try(session, partial(session.close_for_restart, after))
 
     async def drain(self, seconds: float | None = None) -> None:
         """Call `begin_drain`, and wait until the last connection has ended."""
@@ -242,7 +246,7 @@ class PondSocket:
         self._advance(PhaseEvent.CLOSE)
         sessions = self._sessions()
         for session in sessions:
-            session.close(CloseCode.GOING_AWAY, "the server is closing")
+            _try(session, partial(session.close, CloseCode.GOING_AWAY, "the server is closing"))
         await self._wait_ended(sessions, 0)
 
     def _sessions(self) -> list[Session]:
@@ -387,6 +391,15 @@ class PondSocket:
         if isinstance(identity, Refusal):
             return identity
         return session if identity == session.identity and session.is_open else None
+
+
+def _try(session: Session, end: Callable[[], None]) -> None:
+    """End one of many connections. The others are to end, too, if that fails."""
+    try:
+        end()
+    except Exception as error:  # noqa: BLE001 - boundary: one connection
+        text = "The end of a connection failed (user=%r)."
+        safe_log.write(_log, logging.ERROR, text, session.user_id, failure=error)
 
 
 def _channel_of(endpoint: Endpoint, name: str, path: str) -> Channel:

@@ -1,14 +1,18 @@
-"""Bounds for uvicorn's WebSockets on what no app sees: small frames, and bytes after the close.
+"""Bounds for uvicorn's WebSockets on what no app sees: small frames, and the end of a connection.
 
 uvicorn parses and answers any number of pings, also of a client that reads none of the answers, and
 joins any number of fragments. For ten seconds after its close frame it parses all that a client
-still sends.
+still sends. When it closes a transport, that waits until the peer has taken what was written, which
+a frozen peer never does; and while it waits, the app is not told that the peer is gone.
 """
 
+import asyncio
 from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+
+from pondsocket_asgi._process.servers import abort_transport
 
 from .small_frames import SmallFrames
 
@@ -31,6 +35,7 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
         self._small: SmallFrames | None = None  # made for the first small frame
         self._has_stopped = False
         self._bytes_left_after_close = _AFTER_CLOSE
+        self._limit: asyncio.TimerHandle | None = None  # for the close, once it has begun
 
     def data_received(self, data: bytes) -> None:
         """Parse what the socket gave, as long as it is within the bounds."""
@@ -38,7 +43,7 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
             self._bytes_left_after_close -= len(data)
             if self._bytes_left_after_close < 0:
                 self._stop_reading()
-                self.shorten_close_timeout()
+                self.limit_close()
         for start in range(0, len(data), _SLICE):
             if self._has_stopped or self.transport.is_closing():
                 return
@@ -126,7 +131,7 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
         if not self.handshake_complete:
             self.transport.abort()
         elif self.close_sent:
-            self.shorten_close_timeout()
+            self.limit_close()
         elif not self.ask_app_to_close():
             self.conn.fail(_POLICY_VIOLATION, TOO_MANY)
             self.handle_parser_exception()
@@ -143,9 +148,47 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
         # Only while this is True would `receive` and `send` of uvicorn resume reading.
         self.read_paused = False
 
-    def shorten_close_timeout(self) -> None:
-        """End the connection soon, if its close frame is written and nothing is read any more."""
-        if self._has_stopped and self.close_sent:
-            if self.close_timer is not None:
-                self.close_timer.cancel()
-            self.close_timer = self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
+    # --- the end of the connection --------------------------------------------------------------
+
+    def keepalive_timeout(self) -> None:
+        """End the connection of a peer that has not answered a ping in time."""
+        super().keepalive_timeout()
+        if self.transport.is_closing():
+            self._end()
+
+    def eof_received(self) -> None:
+        """Note that the peer sends nothing more: the transport closes itself after this."""
+        super().eof_received()
+        self._end_within(self.close_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Release the transport: the connection has ended."""
+        super().connection_lost(exc)
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+    def limit_close(self) -> None:
+        """See to it that a connection ends soon whose close has begun."""
+        if self.close_sent or self.transport.is_closing():
+            # Of a client whose bytes are not read any more no answer can come.
+            self._end_within(_CLOSE_SECONDS if self._has_stopped else self.close_timeout)
+
+    def _end_within(self, seconds: float) -> None:
+        due = self.loop.time() + seconds
+        if self.disconnected or (self._limit is not None and self._limit.when() <= due):
+            return
+        if self._limit is not None:
+            self._limit.cancel()
+        self._limit = self.loop.call_later(seconds, self._end)
+
+    def _end(self) -> None:
+        """End the connection in the next loop turn. What the peer has not taken is dropped."""
+        if not self.transport.is_closing():
+            self.transport.close()
+        # Where all is written, the close takes one turn, and the peer gets what was written.
+        self.loop.call_soon(self._cut_off)
+
+    def _cut_off(self) -> None:
+        if not self.disconnected:
+            abort_transport(self.transport)

@@ -26,7 +26,7 @@ _MARGIN: Final = 0.5
 _MOST_UNREAD: Final = 32 * 1024
 _UVICORN_WEBSOCKETS: Final = "uvicorn.protocols.websockets."
 # Methods of asyncio.Transport; uvloop's transport is no subclass of it.
-_ASKED_OF_TRANSPORTS: Final = ("get_extra_info", "abort")
+_ASKED_OF_TRANSPORTS: Final = ("abort", "get_extra_info", "get_write_buffer_size", "is_closing")
 
 
 def is_ending(handler: object) -> bool:
@@ -102,35 +102,34 @@ def _warn_once(text: str) -> None:
     _log.warning(text)
 
 
-def hurry_transport(receive: object) -> bool:
-    """Do what `hurry_connection` does, to the connection that `receive` reads from.
+def find_transport(receive: object) -> Any:
+    """Return the transport of the connection that `receive` reads from. None if it is not found.
 
-    uvicorn's `receive` is a method of an object that has the transport. False only if the transport
-    is not found; then the caller looks the connection up by its addresses.
+    uvicorn's `receive` is a method of an object that has the transport. Where there is none, the
+    caller looks the connection up by its addresses.
     """
-    transport = _transport(receive)
-    if transport is None:
-        return False
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    is_known = all(callable(getattr(transport, name, None)) for name in _ASKED_OF_TRANSPORTS)
+    return transport if is_known else None
+
+
+def hurry_transport(transport: Any) -> None:
+    """Do what `hurry_connection` does, to the connection of this transport."""
     if (sock := _socket_of(transport)) is not None:
         hurry_socket(sock)
-    return True
 
 
-def abort_transport(receive: object) -> bool:
+def abort_transport(transport: Any) -> None:
     """Do what `reset_connection` does, likewise. Must be called in the event loop."""
-    transport = _transport(receive)
-    if transport is None:
-        return False
     if (sock := _socket_of(transport)) is not None:
         # Without a reset, the system keeps what was written until the peer reads it: for ever.
         reset_when_closed(sock)
     transport.abort()
-    return True
 
 
 def unsent_bytes(receive: object) -> int:
     """Return how many bytes wait in the transport that `receive` reads from; 0 if unknown."""
-    # Once a second for every WebSocket, so without the checks of `_transport`.
+    # Once a second for every WebSocket, so without the checks of `find_transport`.
     try:
         size: int = receive.__self__.transport.get_write_buffer_size()  # type: ignore[attr-defined]
     except AttributeError:
@@ -138,18 +137,20 @@ def unsent_bytes(receive: object) -> int:
     return size
 
 
-def pause_transport(receive: object) -> None:
-    """Have the transport that `receive` reads from read nothing more, if it is found."""
+def pause_transport(transport: Any) -> None:
+    """Have a transport read nothing more."""
     try:
-        receive.__self__.transport.pause_reading()  # type: ignore[attr-defined]
+        transport.pause_reading()
     except (AttributeError, RuntimeError):
-        return  # not found, or closed: then it reads nothing
+        return  # it cannot, or is closed: then it reads nothing
 
 
-def _transport(receive: object) -> Any:
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)
-    is_known = all(callable(getattr(transport, name, None)) for name in _ASKED_OF_TRANSPORTS)
-    return transport if is_known else None
+def is_behind(transport: Any) -> bool:
+    """Return whether a transport still holds bytes that its peer has no room for."""
+    try:
+        return bool(transport.get_write_buffer_size())
+    except AttributeError:  # as below
+        return False
 
 
 def _socket_of(transport: Any) -> Any:

@@ -49,6 +49,7 @@ class SignalHook:
         self._held: int | None = None
         self._draining = False
         self._is_handing_back = False
+        self._is_short = False  # of a descriptor, at the last attempt to hold the signals
         self._limit: float | None = None
 
     @property
@@ -90,13 +91,17 @@ class SignalHook:
         if pond not in self._ponds:
             self._ponds.add(pond)
         self._connections += 1
-        if self._connections == 1 and not self._replaced:
-            self._install()
-        if (worker := HypercornWorker.find()) is not None:
-            self._limit = worker.drain_limit
-            worker.when_it_ends(self.drain)
-        if self.ask_server():
-            self._drain(pond)
+        try:
+            if not self._replaced and (self._connections == 1 or self._is_short):
+                self._hold()
+            if (worker := HypercornWorker.find()) is not None:
+                self._limit = worker.drain_limit
+                worker.when_it_ends(self.drain)
+            if self.ask_server():
+                self._drain(pond)
+        except BaseException:
+            self.leave()
+            raise
         return True
 
     def leave(self) -> None:
@@ -106,10 +111,26 @@ class SignalHook:
             return
         if self._held is not None:
             self._hand_back()
-        else:
-            self._draining = False
+            return
+        self._draining = self._is_short = False
+        try:
             self._release()()
+        finally:
             self._loop = None  # the next connection may run in another one
+
+    def _hold(self) -> None:
+        """Hold the signals, if there is a descriptor for that. Else a later connection tries it."""
+        was_short, self._is_short = self._is_short, False
+        try:
+            self._install()
+        except OSError as error:
+            self._is_short = True
+            self._release()()
+            if not was_short:  # once, or each connection would write it
+                logger.warning(
+                    "Signals are not held for now, and would end the server without a drain: %s.",
+                    error,
+                )
 
     # --- the signals --------------------------------------------------------------------------
 
@@ -230,8 +251,9 @@ class _MainLoop:
     def __init__(self, native: Any) -> None:
         self._soon: Final = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
         self._create_task: Final[Any] = getattr(native, "create_task", None)
+        self._call_later: Final[Any] = getattr(native, "call_later", None)
         self._task: object = None
-        self._timers: list[threading.Timer] = []
+        self._timers: list[Any] = []
 
     def soon(self, function: Callable[[], object]) -> bool:
         """Call a function in the loop. False if the loop has ended, and its connections with it."""
@@ -258,9 +280,15 @@ class _MainLoop:
     def later(self, seconds: float, function: Callable[[], object]) -> None:
         """Call a function in the loop after a while."""
         # A thread: no task may outlive the connections, and trio has no timers without tasks.
-        timer = threading.Timer(seconds, self.soon, (function,))
+        timer: Any = threading.Timer(seconds, self.soon, (function,))
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:  # no thread is left
+            if self._call_later is None:
+                self.soon(function)  # at once, or the signal would be lost, and the process stay
+                return
+            timer = self._call_later(seconds, function)
         self._timers.append(timer)
 
     def forget_later(self) -> None:

@@ -9,6 +9,7 @@ look through this process's own descriptors, which only Linux lists in a reliabl
   sockets, from which every connection inherits it; therefore it is opt-in.
 """
 
+import errno
 import logging
 import os
 import socket
@@ -35,6 +36,11 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 # A peer that reads at all acknowledges something within this time, over any network.
 HURRY_SECONDS: Final = 5
 _FAMILIES: Final = {socket.AF_INET, socket.AF_INET6}
+# To look through the descriptors takes two. Where none is left, the connections that are to be
+# reset may be what holds them all.
+_ALL_IN_USE: Final = {errno.EMFILE, errno.ENFILE}
+_ATTEMPTS: Final = 3
+_ATTEMPT_SECONDS: Final = 1.0
 
 
 class Address(NamedTuple):
@@ -76,6 +82,9 @@ async def limit_unacknowledged(seconds: float) -> bool:
 
     It is set on the listening sockets of this process, and on the connections that they have
     accepted. One that waits to be accepted at that moment gets no limit. A stricter limit stays.
+
+    Raises:
+        OSError, RuntimeError: No descriptor or no thread is left for it now.
     """
     if sys.platform == "linux":
         milliseconds = max(1, round(seconds * 1000))
@@ -189,7 +198,9 @@ def own_sockets() -> Iterator[socket.socket]:
             if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                 continue
             copied = os.dup(int(name))
-        except OSError:
+        except OSError as error:
+            if error.errno in _ALL_IN_USE:
+                raise
             continue  # closed since the directory was listed
         try:
             sock = socket.socket(fileno=copied)
@@ -259,14 +270,20 @@ class _Desk:
         async with self._lock:
             if scan.found is None:
                 self._next = _Scan()
-                try:
-                    scan.found = await anyio.to_thread.run_sync(
-                        self._work, frozenset(scan.wanted), limiter=self._thread
-                    )
-                except OSError as error:
-                    _tell_once(repr(error))
-                    scan.found = frozenset()
+                scan.found = await self._scan(frozenset(scan.wanted))
         return line in scan.found
+
+    async def _scan(self, wanted: Lines) -> Lines:
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await anyio.sleep(_ATTEMPT_SECONDS)
+            try:
+                return await anyio.to_thread.run_sync(self._work, wanted, limiter=self._thread)
+            except (OSError, RuntimeError) as error:  # RuntimeError: no thread is left
+                _tell_once(repr(error))
+                if isinstance(error, OSError) and error.errno not in _ALL_IN_USE:
+                    break
+        return frozenset()
 
 
 _resets: RunVar[_Desk] = RunVar("_resets")

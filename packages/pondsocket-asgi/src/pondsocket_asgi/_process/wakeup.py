@@ -19,13 +19,21 @@ class Wakeup:
         self._held = held
         # Not a pair of sockets, which takes six times as long to make.
         self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
-        self._old: Final = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        try:
+            os.set_blocking(self._reader, False)
+            os.set_blocking(self._writer, False)
+            self._old: Final = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        except BaseException:
+            self._close()
+            raise
 
     @classmethod
     def replace(cls, loop: Any, held: Container[int]) -> Self | None:
-        """Take the place of the loop's descriptor. None if the loop reads no signals from one."""
+        """Take the place of the loop's descriptor. None if the loop reads no signals from one.
+
+        Raises:
+            OSError: There is no descriptor left.
+        """
         # For trio, and asyncio on Windows, it only wakes the loop; Python's handlers do the rest.
         if os.name != "posix" or not hasattr(loop, "add_reader"):
             return None
@@ -34,7 +42,12 @@ class Wakeup:
             wakeup.restore()
             wakeup._close()
             return None
-        loop.add_reader(wakeup._reader, wakeup._forward)
+        try:
+            loop.add_reader(wakeup._reader, wakeup._forward)
+        except BaseException:
+            wakeup.restore()
+            wakeup._close()
+            raise
         return wakeup
 
     def restore(self) -> None:

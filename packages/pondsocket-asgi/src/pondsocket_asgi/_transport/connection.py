@@ -101,11 +101,12 @@ class Connection(ABC):
         """Run the session over this outlet until both have ended."""
         async with self._session.environment.loop.new_group() as tasks:
             self._tasks = tasks
-            self._heartbeat.add(self, tasks)
             try:
+                self._heartbeat.add(self, tasks)
                 self._writer.open(self, self._start_writer)
                 await self._session.run(self, self.pull, self._context)
                 await self._wait_for_writer(WRITE_OUT_SECONDS)
+                self._peer_socket.hurry_if_behind()
             finally:
                 self._heartbeat.remove(self)
                 self._writer.detach()
@@ -130,7 +131,8 @@ class Connection(ABC):
         self._writer.lose()
 
     def beat(self, now: float, interval: float) -> None:
-        """Check whether a write hangs, or a heartbeat is due. Called by `Heartbeat`."""
+        """Check whether a write or a close hangs, or a heartbeat is due. Called by `Heartbeat`."""
+        self._peer_socket.end_close()
         writer, clock, session = self._writer, self._quiet_clock, self._session
         quiet = clock.seconds(now, writer.writes)
         if writer.is_writing:

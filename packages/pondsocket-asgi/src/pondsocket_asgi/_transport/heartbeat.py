@@ -5,12 +5,15 @@ writers only count their writes, and this task looks at the counts. No task may 
 connections, so the task runs in the task group of one of them, and moves to another when that ends.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
 import anyio
 import anyio.abc
 from pondsocket import Options
+
+logger = logging.getLogger("pondsocket.asgi.transport")
 
 BEAT_SECONDS: Final = 1.0
 # So that limits of less than a few seconds, as in tests, are kept with some precision.
@@ -97,8 +100,8 @@ class Heartbeat:
             self._start(beating)
 
     def remove(self, beating: Beating) -> None:
-        """Remove an object."""
-        del self._beating[beating]
+        """Remove an object, if it was added."""
+        self._beating.pop(beating, None)
         if self._host is beating:
             self._host = None
             if self._scope is not None:
@@ -108,9 +111,9 @@ class Heartbeat:
                 self._start(next(iter(self._beating)))
 
     def _start(self, host: Beating) -> None:
-        self._host = host
-        self._scope = anyio.CancelScope()
-        self._beating[host].start_soon(self._run, self._scope)
+        scope = anyio.CancelScope()
+        self._beating[host].start_soon(self._run, scope)
+        self._host, self._scope = host, scope
 
     async def _run(self, scope: anyio.CancelScope) -> None:
         with scope:
@@ -121,6 +124,12 @@ class Heartbeat:
                 now = anyio.current_time()
                 self._due = now + self._interval
                 for beating in list(self._beating):
-                    beating.beat(now, self._interval)
+                    try:
+                        beating.beat(now, self._interval)
+                    except Exception:  # boundary: one connection; this task serves all of them
+                        logger.exception("The check of a connection failed.")
                 if self._also is not None:
-                    self._also()
+                    try:
+                        self._also()
+                    except Exception:  # boundary: what the app does each second
+                        logger.exception("A check of the connections failed.")

@@ -116,6 +116,8 @@ class Lanes(Generic[S]):
                 rest = None
         except BaseException:
             del lanes[lane]
+            self.messages -= 1
+            self.bytes -= size
             raise
         # A message may be queued behind it already: a handler may post to its own session.
         if rest is not None or lanes[lane] is not None:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from pondsocket_common import CloseCode
 
 from pondsocket._environment import Environment
+from pondsocket._telemetry import safe_log
 
 _log: Final = logging.getLogger("pondsocket.endpoint")
 
@@ -37,7 +38,8 @@ class Overflow:
         """
         if session in self._closing:
             return
-        _log.warning("A slow consumer is closed (user=%r).", session.user_id)
+        text = "A slow consumer is closed (user=%r)."
+        safe_log.write(_log, logging.WARNING, text, session.user_id)
         if self._environment.observer is not None:
             self._environment.observer.slow_consumer()
         self._closing[session] = None
@@ -57,11 +59,13 @@ class Overflow:
         if self._environment.observer is not None:
             self._environment.observer.dropped(frames)
         if session not in self._dropped:
-            _log.warning("A slow consumer misses events from now on (user=%r).", session.user_id)
+            text = "A slow consumer misses events from now on (user=%r)."
+            safe_log.write(_log, logging.WARNING, text, session.user_id)
         self._dropped[session] = self._dropped.get(session, 0) + frames
 
     def caught_up(self, session: SlowConsumer) -> None:
         """Log how many events a session missed. It has read all that waited, or has ended."""
         frames = self._dropped.pop(session, 0)
         if frames:
-            _log.warning("A slow consumer missed %d events (user=%r).", frames, session.user_id)
+            text = "A slow consumer missed %d events (user=%r)."
+            safe_log.write(_log, logging.WARNING, text, frames, session.user_id)

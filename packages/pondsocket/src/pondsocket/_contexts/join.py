@@ -32,6 +32,7 @@ from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission, AdmissionEvent
 from pondsocket._state.patterns import Route
 from pondsocket._state.user import LeaveReason, User
+from pondsocket._telemetry import safe_log
 
 from .base import ChannelContext
 from .decision import Decision
@@ -208,13 +209,9 @@ class JoinContext(ChannelContext):
         if position is not None and found is not None and channel_history is not None:
             may_be_ahead = channel_history.emission is not None
             member.catch_up(found, position.offset, may_be_ahead=may_be_ahead)
-        _log.info(
-            "joined (channel=%r user=%r request=%r path=%r)",
-            channel.name,
-            session.user_id,
-            message.request_id,
-            channel.path,
-        )
+        text = "joined (channel=%r user=%r request=%r path=%r)"
+        arguments = channel.name, session.user_id, message.request_id, channel.path
+        safe_log.write(_log, logging.INFO, text, *arguments)
         if session.environment.observer is not None:
             session.environment.observer.joined(channel.name, member.as_user(), channel.path)
 

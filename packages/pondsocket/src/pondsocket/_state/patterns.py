@@ -143,12 +143,18 @@ class Paths:
             whose paths share their channels. None: each path has channels of its own.
 
     Raises:
-        UsageError: It is not a valid pattern.
+        UsageError: It is not a valid pattern of paths.
     """
 
     __slots__ = ("only", "pattern")
 
     def __init__(self, text: str, *, shared: bool = False) -> None:
+        if not text.startswith("/") and text != "*":
+            raise UsageError(f"endpoint {text!r}: a path starts with '/'.")
+        if text != "/" and text.endswith("/"):
+            raise UsageError(
+                f"endpoint {text!r}: write {text.rstrip('/')!r}, which answers with a '/' as well."
+            )
         self.pattern = Pattern(text)
         self.only = text if shared else self.pattern.literal
 
