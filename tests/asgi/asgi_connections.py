@@ -282,9 +282,17 @@ def count_hurries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @asynccontextmanager
-async def members(setup: PondSetup, kind: Kind, *users: str) -> AsyncIterator[list[ASGIConnection]]:
+async def members(
+    setup: PondSetup,
+    kind: Kind,
+    *users: str,
+    make_transport: Callable[[ASGIConnection], object] | None = None,
+) -> AsyncIterator[list[ASGIConnection]]:
     """Yield connections that have joined; those that are left at the end are closed."""
     connections = [ASGIConnection(setup, kind, user) for user in users]
+    if make_transport is not None:
+        for connection in connections:
+            connection.transport = make_transport(connection)
     async with anyio.create_task_group() as tasks:
         for connection in connections:
             tasks.start_soon(connection.run)

@@ -123,8 +123,9 @@ async def test_no_heartbeat_is_queued_behind_a_write_that_hangs(kind: Kind) -> N
 
 async def test_a_peer_that_reads_no_answers_to_its_pings_is_a_slow_consumer() -> None:
     setup = PondSetup(outbox_bytes=OUTBOX)
-    async with members(setup, "websocket", "ann") as (ann,):
-        ann.transport = transport = Transport(ann)
+    async with members(setup, "websocket", "ann", make_transport=Transport) as (ann,):
+        transport = ann.transport
+        assert isinstance(transport, Transport)
         await anyio.sleep(2.5)
         for _ in range(3):
             transport.unsent += OUTBOX // 2
@@ -136,8 +137,9 @@ async def test_a_peer_that_reads_no_answers_to_its_pings_is_a_slow_consumer() ->
 
 async def test_a_large_write_of_ours_may_take_its_time() -> None:
     setup = PondSetup(outbox_bytes=OUTBOX)
-    async with members(setup, "websocket", "ann") as (ann,):
-        ann.transport = transport = Transport(ann)
+    async with members(setup, "websocket", "ann", make_transport=Transport) as (ann,):
+        transport = ann.transport
+        assert isinstance(transport, Transport)
         await anyio.sleep(2.5)
         await setup.tell(1)
         await turns()
