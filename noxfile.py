@@ -25,7 +25,8 @@ if find_spec("pondsocket_asgi") is None:
 
 ROOT = Path(__file__).resolve().parent
 NPM = ROOT / "tests" / "interop" / "npm"
-PYPI_CLIENT = "pondsocket-client==0.0.6"
+# The client, and readers of event streams.
+PYPI_CLIENTS = ("pondsocket-client==0.0.6", "httpx==0.28.1", "httpx-sse==0.4.3", "httpx2==2.16.2")
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "none"
@@ -145,13 +146,13 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Run the clients published on npm and PyPI against this server."""
+    """Run clients and readers of streams that npm and PyPI publish against this server."""
     uv = os.environ["UV"]
     # A separate environment: the client depends on an older package of the same name.
     client = ROOT / ".cache" / "pypi-client"
     session.run(uv, "venv", "-q", "--allow-existing", "--python", sys.executable, str(client))
     client_python = client / "bin" / "python"
-    session.run(uv, "pip", "install", "-q", "--python", str(client_python), PYPI_CLIENT)
+    session.run(uv, "pip", "install", "-q", "--python", str(client_python), *PYPI_CLIENTS)
     with session.chdir(NPM):
         session.run(
             "npm",

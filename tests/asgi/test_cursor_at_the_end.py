@@ -118,16 +118,17 @@ def test_a_stream_on_which_nothing_moves_says_its_cursor_again_before_it_is_too_
     positions = Positions(session, keys)
     frame: Any = SimpleNamespace(channel=NAME, position=Position("e1", 7))
     positions.note(frame)
-    first = positions.block()
-    assert first.startswith(b"id: ")
-    said = 0
+    cursor = positions.event_id()
+    assert cursor is not None
+    said, start = 0, clock()
     for _ in range(3 * MAX_AGE_SECONDS // 900):
         clock.advance(900.0)
-        block = positions.block()
-        if block:
+        assert positions.is_due is (clock() % 3_600 == start % 3_600)
+        again = positions.event_id()
+        assert not positions.is_due
+        if again is not None:
             said += 1
-            first = block
-        cursor = first.decode().removeprefix("id: ").rstrip()
-        (entry,) = signer.read(cursor, clock() + MAX_AGE_SECONDS - 3_600)  # type: ignore[misc]
+            cursor = again
+        (entry,) = signer.read(cursor.decode(), clock() + MAX_AGE_SECONDS - 3_600)  # type: ignore[misc]
         assert entry.position == Position("e1", 7)
     assert said == 3 * 24

@@ -83,6 +83,12 @@ async def test_what_comes_while_a_chunk_is_written_follows_in_the_next() -> None
         assert ann.numbers() == [1, 2, 3, 4]
 
 
+def retries(connection: ASGIConnection) -> list[int]:
+    """Return the times after which the reader was told to reconnect, in milliseconds."""
+    lines = b"".join(connection.bodies()).decode().split("\n")
+    return [int(line.removeprefix("retry: ")) for line in lines if line.startswith("retry: ")]
+
+
 @pytest.mark.parametrize("end", ["drain", "disconnect", "close", "delete"])
 async def test_only_a_restart_says_when_to_come_back(end: str) -> None:
     setup = PondSetup()
@@ -100,17 +106,16 @@ async def test_only_a_restart_says_when_to_come_back(end: str) -> None:
                 session.close(CloseCode.NORMAL)
         await ann.ended.wait()
         assert ann.is_closed
-        last = ann.bodies()[-1]
-        lines = [line for line in last.decode().splitlines() if line.startswith("retry: ")]
+        first, *later = retries(ann)
+        assert 1_000 <= first <= 4_000
         if end != "drain":
-            assert not lines
+            assert not later
             return
-        (line,) = lines
-        assert 1_000 <= int(line.removeprefix("retry: ")) <= 4_000
-        assert last.endswith(b"\n\n")
-        # Told once, before: nothing but the time is said at the end.
+        (after,) = later
+        # Its handlers may run for 5 s after the window, which is 10 ms for one connection.
+        assert 6_010 <= after <= 9_010
         assert ann.goodbyes() == [1012]
-        assert b"GOODBYE" not in last
+        assert ann.bodies()[-1] == b""  # it was told before
 
 
 async def test_a_client_that_comes_into_a_drain_is_told_both_at_the_end() -> None:
@@ -130,7 +135,8 @@ async def test_a_client_that_comes_into_a_drain_is_told_both_at_the_end() -> Non
         await ann.ended.wait()
     assert ann.goodbyes() == [1012]
     assert ann.is_closed
-    assert b"retry: " in ann.bodies()[-1]
+    assert ann.bodies()[-1].startswith(b"retry: ")
+    assert len(retries(ann)) == 2
 
 
 async def test_the_times_to_come_back_differ() -> None:
@@ -140,8 +146,8 @@ async def test_the_times_to_come_back_differ() -> None:
         await setup.pond.drain()
         for connection in connections:
             await connection.ended.wait()
-        retries = {connection.bodies()[-1] for connection in connections}
-        assert len(retries) > 6
+        for place in (0, 1):  # after a cut, and after the drain
+            assert len({retries(connection)[place] for connection in connections}) > 6
 
 
 async def test_a_goodbye_is_the_last_event_and_the_end_of_the_stream() -> None:

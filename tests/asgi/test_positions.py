@@ -126,19 +126,22 @@ async def test_the_cursor_may_come_in_the_query() -> None:
     await stream.disconnect()
 
 
-async def test_the_id_stands_in_a_block_of_its_own_behind_what_was_written_at_once() -> None:
+async def test_the_id_stands_at_the_end_of_the_last_block_that_was_written_at_once() -> None:
     setup = build()
     stream, _ = await connected(setup.driver())
     await join(stream, "/room/1")
     await setup.say("/room/1", 1, 2)
     chunk = await stream.receive_frame_bytes()
-    *events, last = chunk.split(b"\n\n")[:-1]
-    assert [event.startswith(b"event: said\ndata: ") for event in events] == [True, True]
-    assert last.startswith(b"id: ")
-    assert b"\n" not in last
+    blocks = [block.split(b"\n") for block in chunk.split(b"\n\n")[:-1]]
+    assert [[line.partition(b":")[0] for line in block] for block in blocks] == [
+        [b"event", b"data"],
+        [b"event", b"data", b"id"],
+    ]
+    cursor = blocks[-1][-1].removeprefix(b"id: ").decode()
+    before = stream.last_event_id
+    assert before != cursor
     decoder = SSEDecoder()
-    assert [event.id for event in decoder.feed(chunk)] == ["", ""]
-    assert decoder.last_event_id == last[4:].decode()
+    assert [event.id for event in decoder.feed(chunk)] == ["", cursor]
     await stream.disconnect()
 
 

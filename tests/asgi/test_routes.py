@@ -71,7 +71,7 @@ async def test_idle_stream_carries_comments(make_pond: MakePond) -> None:
     stream = await pond.driver.connect_sse("/socket")
     await stream.receive_event()
     for _ in range(3):
-        assert await stream.receive_frame_bytes() == b": \n\n"
+        assert await stream.receive_frame_bytes() == b":\n"
     await stream.disconnect()
 
 
@@ -84,7 +84,7 @@ async def test_stalled_stream_gets_no_pile_of_comments(make_pond: MakePond) -> N
     with pytest.raises(TimeoutError):
         await stream.receive_frame_bytes(wait=0.05)
     stream.resume_reading()
-    assert await stream.receive_frame_bytes() == b": \n\n"
+    assert await stream.receive_frame_bytes() == b":\n"
     assert len(stream.outbox) <= 1
     await stream.disconnect()
 

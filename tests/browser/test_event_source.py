@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.browser.chat_window import BACK_SECONDS, OpenWindow
 from tests.browser.network_outages import cut_off, talk
 from tests.browser.proxies import Network, Proxy
-from tests.servers import ROOT
+from tests.servers import ROOT, Serve
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
@@ -51,6 +51,15 @@ LISTEN: Final = """async (channel) => {
   return status;
 }"""
 
+# Only listens, and notes whatever a browser tells a page of a stream.
+WATCH: Final = """async () => {
+  const seen = window.seen = {events: [], errors: []};
+  const source = window.source = new EventSource("/socket?sse=unnamed");
+  source.onmessage = (event) => seen.events.push(JSON.parse(event.data).event);
+  source.onerror = (event) => seen.errors.push(event.data ?? source.readyState);
+}"""
+CONNECTING: Final = 0
+
 
 @pytest.mark.parametrize("network", ["cut", "deaf"])
 def test_it_misses_nothing_and_needs_no_code_for_it(
@@ -75,3 +84,18 @@ def test_it_misses_nothing_and_needs_no_code_for_it(
     assert [connected.get("resumed") for connected in heard["connected"]] == [None, [channel]]
     assert [answer.get("recovered") for answer in heard["answers"]] == [None, True]
     assert heard["cursors"][-1]
+
+
+def test_one_that_is_opened_during_a_restart_comes_back_by_itself(
+    open_window: OpenWindow, serve: Serve
+) -> None:
+    server = serve("tests.browser.restarting_app:app")
+    page = open_window(base=server.http_url).page
+    page.goto(server.http_url)
+    page.evaluate(WATCH)
+    page.wait_for_function("window.seen.events.length > 3", timeout=BACK_SECONDS * 1_000)
+    seen = page.evaluate("window.seen")
+    # The application's own events are none of the browser's.
+    assert seen["events"] == ["GOODBYE", "CONNECTION", "error", "open"]
+    assert seen["errors"] == [CONNECTING]
+    assert page.evaluate("window.source.readyState") == 1

@@ -1,6 +1,7 @@
 """Server-Sent Events: the golden vectors, and any stream cut anywhere."""
 
 import base64
+import json
 from itertools import pairwise
 
 import pytest
@@ -14,12 +15,15 @@ from pondsocket_common import (
     sse_comment,
     sse_frame,
     sse_retry,
+    sse_with_id,
 )
 
 from tests.common import strategies as some
 from tests.common.strategies import more, repeatable
 from tests.common.vectors import Row, named, rows
 
+# Names that readers of event streams keep for themselves.
+KEPT = ("error", "open", "message")
 stream_rows = rows("sse-streams.json")
 
 
@@ -58,10 +62,15 @@ def test_frame_is_written_as_in_its_vector(row: Row) -> None:
         frame = sse_comment(row["comment"])
     elif "retry" in row:
         frame = sse_retry(row["retry"])
+    elif "id" in row:
+        frame = sse_with_id(row["blocks"].encode(), row["id"].encode())
+        assert [event.id for event in SSEDecoder().feed(frame)][-1] == row["id"]
     else:
         frame = sse_frame(row["json"].encode(), row["event"])
-        event = SSEEvent(row["event"] or "message", row["json"])
-        assert SSEDecoder().feed(frame) == [event]
+        (event,) = SSEDecoder().feed(frame)
+        has_name = frame.startswith(b"event: ")
+        assert event.event == (row["event"] if has_name else "message")
+        assert json.loads(event.data) == json.loads(row["json"])
     assert frame.decode() == row["frame"]
 
 
@@ -76,11 +85,47 @@ def test_comment_without_words_keeps_the_stream_alive_and_says_nothing() -> None
 def test_every_frame_survives_its_encoding(
     said: list[tuple[str | None, object]], data: st.DataObject
 ) -> None:
-    events = [SSEEvent(event or "message", dump_json(value).decode()) for event, value in said]
     frames = [sse_frame(dump_json(value), event) for event, value in said]
     stream = sse_comment().join(frames)
     places = data.draw(st.lists(st.integers(0, 2000), max_size=6))
-    assert read(cut(stream, places), SSEDecoder()) == events
+    events = read(cut(stream, places), SSEDecoder())
+    assert [json.loads(event.data) for event in events] == [
+        json.loads(dump_json(value)) for _, value in said
+    ]
+    for (name, _), event in zip(said, events, strict=True):
+        is_named = name not in KEPT and (name or "").splitlines() == [name]
+        assert event.event == (name if is_named else "message")
+    # A reader that cuts lines as Unicode does sees the same.
+    text = stream.decode()
+    assert [*filter(None, text.splitlines())] == [*filter(None, text.split("\n"))]
+
+
+# What ends a line somewhere: in Unicode, in Python's `splitlines`, in the standard.
+LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+@pytest.mark.parametrize("character", LINE_ENDS, ids=ascii)
+@pytest.mark.parametrize("place", ["{}x", "x{}", "x{}data: 7{}{}y"])
+def test_no_character_of_a_payload_ends_a_line(character: str, place: str) -> None:
+    value = {"text": place.replace("{}", character), character: 1}
+    frame = sse_frame(dump_json(value), "said").decode()
+    assert [json.loads(event.data) for event in SSEDecoder().feed(frame.encode())] == [value]
+    assert frame.splitlines() == frame.split("\n")[:-1]
+
+
+@pytest.mark.parametrize("character", "\u2028\u2029", ids=ascii)
+@pytest.mark.parametrize("place", ["{}x", "x{}", "x{}data: 7{}{}y"])
+def test_a_client_that_names_an_event_writes_no_line_of_its_own(character: str, place: str) -> None:
+    frame = sse_frame(b"{}", place.replace("{}", character))
+    assert frame == b"data: {}\n\n"
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_a_codec_that_writes_line_breaks_loses_nothing(line_end: bytes) -> None:
+    text = b"{" + line_end + b'  "n": 1' + line_end + b"}"
+    (event,) = SSEDecoder().feed(sse_frame(text, "said"))
+    assert json.loads(event.data) == {"n": 1}
+    assert event.event == "said"
 
 
 words = b"data event id retry : 7 \r \n \r\n \n\n \0 \xef\xbb\xbf \xff \xe2\x80 \xf0\x9f\x90\xb8"

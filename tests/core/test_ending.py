@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import EventContext
 from pondsocket._connection.ending import Ending
+from pondsocket._environment import Environment
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import LIVES, SERVED, Life, LifeEvent
@@ -34,6 +35,7 @@ class Client:
 
     def __init__(self) -> None:
         self.codec = POND
+        self.environment = Environment()
         self.messages: list[ServerMessage] = []
         self.works: list[Work] = []
 

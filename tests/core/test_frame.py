@@ -74,6 +74,15 @@ def test_a_frame_in_another_format_has_the_same_marks_and_a_size_of_its_own() ->
     assert other.make_wire().endswith(other.encoded)
 
 
+def test_the_time_to_come_back_stands_in_the_block_of_each_format() -> None:
+    made = Frame.of(ServerMessage(ServerActions.SYSTEM, "GOODBYE", "GATEWAY", "1", {}))
+    assert made.with_retry(1_500) is made
+    for each in (made, translated(made)):
+        assert each.sse == b"retry: 1500\nevent: GOODBYE\ndata: " + each.encoded + b"\n\n"
+        assert each.sse_unnamed == b"retry: 1500\ndata: " + each.encoded + b"\n\n"
+        assert each.text.encode() == each.encoded
+
+
 def test_a_batch_is_made_once_for_each_format() -> None:
     frames = [broadcast(number) for number in range(3)]
     batch = Batch(frames)

@@ -98,7 +98,8 @@ class Connector:
         request = line.build_request("GET", url, headers=headers)
         request.extensions["timeout"] = {"connect": WAIT_SECONDS, "pool": WAIT_SECONDS}
         response = await line.send(request, stream=True)
-        if response.status_code != 200:
+        # A server that drains answers 200 with a goodbye alone.
+        if response.status_code != 200 or "x-connection-id" not in response.headers:
             body = await response.aread()
             await line.aclose()
             raise Refused(response.status_code, dict(response.headers), body)

@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from pondsocket_common import SSEDecoder
 
 from tests.integration.clients import until
 from tests.integration.connector import Connector, Refused
@@ -86,9 +87,15 @@ async def test_newcomers_are_refused_during_the_drain_and_a_second_signal_change
     crowd.signal(signal.SIGTERM)
     departures = await crowd.depart()
     crowd.signal(signal.SIGTERM)
-    refused = await refusals(connect, f"{server.http_url}/socket")
-    assert [refusal.status for refusal in refused] == [503, 503]
-    assert all(int(refusal.headers["retry-after"]) >= 1 for refusal in refused)
+    websocket, stream = await refusals(connect, f"{server.http_url}/socket")
+    assert websocket.status == 503
+    assert int(websocket.headers["retry-after"]) >= 1
+    # At any other status a browser would give up for good.
+    assert stream.status == 200
+    (event,) = SSEDecoder().feed(stream.body)
+    assert event.event == "GOODBYE"
+    assert event.retry is not None
+    assert event.retry >= 6_000
     check(departures)
     await crowd.exit(1 + exit_seconds())
 

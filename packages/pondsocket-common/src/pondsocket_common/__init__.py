@@ -16,7 +16,14 @@ from pondsocket_common._codec.pond import (
     encode_server,
     message_bytes,
 )
-from pondsocket_common._framing.sse import SSEDecoder, SSEEvent, sse_comment, sse_frame, sse_retry
+from pondsocket_common._framing.sse import (
+    SSEDecoder,
+    SSEEvent,
+    sse_comment,
+    sse_frame,
+    sse_retry,
+    sse_with_id,
+)
 from pondsocket_common._framing.websocket import websocket_frame
 from pondsocket_common._http.headers import (
     CONNECTION_ID_HEADER,
@@ -138,5 +145,6 @@ __all__ = [
     "sse_comment",
     "sse_frame",
     "sse_retry",
+    "sse_with_id",
     "websocket_frame",
 ]

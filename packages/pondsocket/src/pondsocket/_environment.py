@@ -8,6 +8,7 @@ from pondsocket._delivery.batching import LoopTurn
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Background
 from pondsocket._runtime.threads import Threads
+from pondsocket._state.lifecycle import Restart
 from pondsocket._telemetry.hooks import Observer
 
 from ._options import Options
@@ -32,10 +33,12 @@ class Environment:
     loop: Loop = field(default_factory=Loop)
     loop_turn: LoopTurn = field(default_factory=LoopTurn)
     threads: Threads = field(init=False)
+    restart: Restart = field(init=False)
     counting: Observer | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threads", Threads(self.options, self.loop))
+        object.__setattr__(self, "restart", Restart(self.options.handler_grace))
         observer = self.observer
         counts = observer is not None and observer.counts_frames
         object.__setattr__(self, "counting", observer if counts else None)

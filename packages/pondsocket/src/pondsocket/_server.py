@@ -15,9 +15,12 @@ from pondsocket_common import CloseCode, Codec
 
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.handle import ChannelHandle
+from pondsocket._connection.ending import restart_frame
+from pondsocket._connection.formats import Format
 from pondsocket._connection.session import Session
 from pondsocket._contexts import ConnectionContext
 from pondsocket._delivery.batching import EventLoop
+from pondsocket._delivery.frame import Frame
 from pondsocket._handlers.admission import Identify
 from pondsocket._handlers.registration import Handler, Middleware
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
@@ -226,6 +229,7 @@ class PondSocket:
             return
         sessions = self._sessions()
         window = min(self._longest_window(seconds), len(sessions) / _ENDS_PER_SECOND)
+        self._environment.restart.window = window
         random.shuffle(sessions)
         for place, session in enumerate(sessions):
             after = window * (place + random.random()) / len(sessions)  # noqa: S311
@@ -363,6 +367,15 @@ class PondSocket:
             if self.is_ready or isinstance(outcome, Refusal):
                 return outcome
         return Refusal.draining()
+
+    def goodbye(self, request: ConnectRequest) -> Frame:
+        """Return what a client is told whose event stream is refused because the pond drains."""
+        frame = restart_frame(self._environment.restart, after_ms=0)
+        endpoint = self.find_endpoint(request.path)
+        chosen = None if endpoint is None else endpoint.formats.choose(request)
+        if isinstance(chosen, Format):
+            return frame.in_format(chosen.codec) or frame
+        return frame
 
     def find_stream(self, connection_id: str, request: ConnectRequest) -> Session | None:
         """Return the event stream with this secret id and exact path, for any identity."""

@@ -22,7 +22,7 @@ from pondsocket_asgi._scope import (
     relative_path,
     stripped_upgrade,
 )
-from pondsocket_asgi._transport.event_stream import SSEStream
+from pondsocket_asgi._transport.event_stream import SSEStream, stream_headers
 from pondsocket_asgi._transport.shared import Shared
 from pondsocket_asgi._transport.writer import PeerGone, logger, put
 
@@ -84,7 +84,10 @@ class _Exchange:
         elif not accepts_event_stream(self._headers):
             await self._refuse_page()
         elif isinstance(outcome := await self._pond.connect(request), Refusal):
-            await self._refuse(outcome)
+            if self._pond.is_draining and outcome == Refusal.draining():
+                await self._say_goodbye(request)
+            else:
+                await self._refuse(outcome)
         else:
             positions = Positions(outcome, self._shared.cursor_keys)
             positions.resume(request)
@@ -95,9 +98,16 @@ class _Exchange:
                 outcome,
                 self._shared.heartbeat,
                 positions,
-                is_unnamed=request.query.get("sse") == "unnamed",
+                is_unnamed=_is_unnamed(request),
                 headers=self._always,
             ).run()
+
+    async def _say_goodbye(self, request: ConnectRequest) -> None:
+        # HTML Living Standard, section 9.2.3: an EventSource gives up for good at any answer but
+        # 200. After this stream it comes back, to the next process.
+        goodbye = self._pond.goodbye(request)
+        body = goodbye.sse_unnamed if _is_unnamed(request) else goodbye.sse
+        await self._respond(200, body, stream_headers())
 
     async def _refuse_page(self) -> None:
         if not stripped_upgrade(self._headers):
@@ -193,6 +203,10 @@ def _lock_of(connection_id: str) -> anyio.Lock:
     return _locks.get(connection_id) or _locks.setdefault(
         connection_id, anyio.Lock(fast_acquire=True)
     )
+
+
+def _is_unnamed(request: ConnectRequest) -> bool:
+    return request.query.get("sse") == "unnamed"
 
 
 def _invalid(status: int, message: str) -> Refusal:

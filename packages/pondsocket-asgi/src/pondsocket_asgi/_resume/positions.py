@@ -52,7 +52,7 @@ class Positions:
         self._entered: dict[str, object] = {}
 
     def mark(self, frame: Frame) -> bytes | None:
-        """Note a frame and return a mark. Streams with the same mark get the same `block` after it.
+        """Note a frame, and return the mark that streams share which get the same `event_id`.
 
         Nearly all streams of a channel are in this channel alone, or in no other with a history.
         Then the text to write is made once for all of them. None if this stream needs its own.
@@ -99,8 +99,21 @@ class Positions:
         if frame.position is not None and frame.channel is not None:
             self._noted[frame.channel] = frame.position
 
-    def block(self) -> bytes:
-        """Return what sets the reader's last event id, to be written with the frames noted."""
+    @property
+    def is_due(self) -> bool:
+        """Whether there may be an `event_id` although no frame is noted."""
+        cursor = self.cursor
+        return cursor is not None and (
+            cursor.is_changed
+            or self._names_removed != self._session.names_removed
+            or (len(cursor) > 0 and time.time() >= self._said_at + _SAY_AGAIN_SECONDS)
+        )
+
+    def event_id(self) -> bytes | None:
+        """Return the reader's last event id from now on, to be written behind the frames noted.
+
+        None if it does not change. An empty one clears it.
+        """
         if self._marked is not None and self._alone is not None and self.cursor is not None:
             self.cursor.move(self._alone[0], self._marked.offset)
             self._marked, self.cursor.is_changed = None, False
@@ -110,7 +123,7 @@ class Positions:
             for name, position in noted.items():
                 self._move(cursor, name, position)
         elif self.cursor is None:
-            return b""
+            return None
         else:
             cursor = self.cursor
         session = self._session
@@ -122,15 +135,14 @@ class Positions:
                     self._entered.pop(name, None)
         now = time.time()
         if not cursor.is_changed and (not len(cursor) or now < self._said_at + _SAY_AGAIN_SECONDS):
-            return b""
+            return None
         cursor.is_changed = False
         self._said_at = now
         self._alone = None
         if len(cursor) == 1:
             (name,) = cursor.names()
             self._alone = (name, self._entered.get(name), cursor.around(name))
-        # A block without data dispatches no event. An empty id clears the last one.
-        return b"id: %b\n\n" % (cursor.say(now) if len(cursor) else b"")
+        return cursor.say(now) if len(cursor) else b""
 
     def _move(self, cursor: StreamCursor, name: str, position: Position) -> None:
         member = self._session.memberships.get(name)

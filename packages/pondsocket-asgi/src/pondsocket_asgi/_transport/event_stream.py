@@ -10,12 +10,12 @@ from pondsocket_common import (
     EVENT_STREAM,
     GATEWAY,
     POND,
-    CloseCode,
     ServerActions,
     ServerMessage,
     SystemEvents,
     sse_comment,
     sse_retry,
+    sse_with_id,
 )
 
 from pondsocket_asgi._resume.positions import Positions
@@ -28,7 +28,7 @@ from .writer import Closing, put
 
 # How much is written at once. 64 KiB: asyncio's default high-water mark, above which servers wait.
 _CHUNK_BYTES: Final = 65_536
-# After a restart, browsers reconnect after a random time between these two.
+# After a cut, browsers reconnect after a random time between these two; a GOODBYE may say another.
 _RETRY_MS: Final = (1_000, 4_000)
 
 
@@ -45,6 +45,16 @@ _COMMENT: Final = _Comment(
     POND,
     len(sse_comment()),
 )
+
+
+def stream_headers(*more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a response that is an event stream."""
+    return [
+        (b"content-type", EVENT_STREAM.encode()),
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"x-accel-buffering", b"no"),
+        *more,
+    ]
 
 
 class SSEStream(Connection):
@@ -75,8 +85,8 @@ class SSEStream(Connection):
         self._positions = positions
         self._is_unnamed = is_unnamed
         self._headers = [*headers, *encoded(session.answer_headers)]
-        # A first comment: proxies hold back a response until its body begins.
-        self._first = sse_comment()
+        # In front of the first message: a comment, as some proxies wait for a line, and a time.
+        self._first = sse_comment() + sse_retry(random.randint(*_RETRY_MS))  # noqa: S311
         # Whether a frame is written in the form that is the same for most streams.
         self._is_plain = False
 
@@ -88,13 +98,8 @@ class SSEStream(Connection):
 
     async def write_opening(self) -> None:
         """Begin the response."""
-        named = [
-            (b"content-type", EVENT_STREAM.encode()),
-            (b"cache-control", b"no-cache, no-transform"),
-            (b"x-accel-buffering", b"no"),
-            (CONNECTION_ID_HEADER.encode(), self._session.connection_id.encode()),
-            *self._headers,
-        ]
+        connection_id = (CONNECTION_ID_HEADER.encode(), self._session.connection_id.encode())
+        named = stream_headers(connection_id, *self._headers)
         await put(
             self._writer.send,
             {"type": "http.response.start", "status": 200, "headers": named},
@@ -115,11 +120,13 @@ class SSEStream(Connection):
         # The message, and the mark that all streams have which share it.
         form: Any = frame.stream_form
         if form is None or form[0] != mark:
-            block = b""
+            block = frame.sse
             if frame.position is not None:
                 self._positions.note(frame)
-                block = self._positions.block()
-            form = (mark, self._message(frame.sse + block))
+                event_id = self._positions.event_id()
+                if event_id is not None:
+                    block = sse_with_id(block, event_id)
+            form = (mark, self._message(block))
             frame.stream_form = form
         writer.writes += 1
         # As `Writer.begin`, without the call.
@@ -154,8 +161,10 @@ class SSEStream(Connection):
         return True
 
     def _sending(self, blocks: bytes) -> Sending:
-        body = self._take_first() + blocks + self._positions.block()
-        return cast(Sending, self._writer.send(self._message(body)))
+        event_id = self._positions.event_id()
+        if event_id is not None:
+            blocks = sse_with_id(blocks, event_id)
+        return cast(Sending, self._writer.send(self._message(self._take_first() + blocks)))
 
     @staticmethod
     def _message(body: bytes) -> dict[str, object]:
@@ -180,21 +189,31 @@ class SSEStream(Connection):
                 size += frame.size
                 held += frame.held
                 frames += 1
-            blocks.append(self._positions.block())
+            body = b"".join(blocks)
+            # `_keep_alive` queues a comment only in front of all else, so it ends with one alone.
+            if body.endswith(b"\n\n"):
+                event_id = self._positions.event_id()
+                if event_id is not None:
+                    body = sse_with_id(body, event_id)
             self._writer.writes += 1
-            await self._put_body(b"".join(blocks), more=True)
+            await self._put_body(body, more=True)
             queue.wrote(frames, held)
 
     def _keep_alive(self) -> None:
-        self.offer(_COMMENT)
+        writer = self._writer
+        if self._positions.is_due:
+            self._session.heartbeat()  # a block with data, at whose end the cursor may stand
+        elif writer.is_free:
+            sending = writer.send(self._message(_COMMENT.sse))
+            writer.begin(cast(Sending, sending), 1, _COMMENT.size)
+        elif not writer.pending:
+            writer.enqueue(_COMMENT)
 
     async def write_closing(self, closing: Closing, /) -> None:
         """Write the goodbye, then the end of the response."""
         body = b""
         if closing.goodbye is not None:
             body = closing.goodbye.sse_unnamed if self._is_unnamed else closing.goodbye.sse
-        if closing.code is CloseCode.RESTART:
-            body += sse_retry(random.randint(*_RETRY_MS))  # noqa: S311
         await self._put_body(body, more=False)
 
     async def _put_body(self, body: bytes, *, more: bool) -> None:

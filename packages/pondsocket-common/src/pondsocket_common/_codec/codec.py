@@ -8,7 +8,8 @@ from pondsocket_common._messages import ClientMessage, Ping, ServerMessage
 class Codec(Protocol):
     """One wire format: a client's text to messages, and the server's messages to text.
 
-    A text is UTF-8 and has no line break, so that an event stream can carry it. Payloads of the
+    A text is UTF-8 and has no line break, so that an event stream can carry it, where U+0085,
+    U+2028 and U+2029 become escapes of JSON. Payloads of the
     application are JSON objects in every format; `PayloadNames` names the fields of all others.
     """
 

@@ -2,25 +2,57 @@
 
 import codecs
 from dataclasses import dataclass
+from typing import Final
 
 from pondsocket_common._errors import InvalidMessage
 
+# Browsers run a page's `onerror` and `onopen` for events of these names. An event without a name is
+# a `message`.
+_KEPT_BY_READERS: Final = frozenset({"error", "open", "message"})
+# What many readers take for the end of a line, after Unicode: those that use `str.splitlines`.
+# JSON has these in strings only, where they may be escaped.
+_LINE_ENDS: Final = {
+    "\u0085".encode(): rb"\u0085",
+    "\u2028".encode(): rb"\u2028",
+    "\u2029".encode(): rb"\u2029",
+}
+
 
 def sse_frame(data: bytes, event: str | None = None) -> bytes:
-    """Build one block. Neither part may hold a line break; JSON and valid names hold none."""
-    if event is None:
+    """Build one block. It has no `event:` line if readers would take the name for another thing.
+
+    Args:
+        data: JSON; a line break in it is kept.
+        event: A valid name.
+    """
+    if not data.isascii():
+        for character, escape in _LINE_ENDS.items():
+            data = data.replace(character, escape)
+    if b"\n" in data or b"\r" in data:
+        data = b"\ndata: ".join(data.splitlines())  # what a reader joins again
+    # A client may choose the name, and with a line end in it would write lines of its own.
+    if event is None or event in _KEPT_BY_READERS or event.splitlines() != [event]:
         return b"data: %b\n\n" % data
     return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
 
 
 def sse_comment(text: str = "") -> bytes:
-    """Build a comment, which readers ignore. It keeps proxies from closing an idle stream."""
-    return b": %b\n\n" % text.encode()
+    """Build a comment line, which ends no block. It keeps proxies from closing an idle stream."""
+    return b": %b\n" % text.encode() if text else b":\n"
 
 
 def sse_retry(milliseconds: int) -> bytes:
-    """Build a block that tells the reader how long to wait before it reconnects."""
-    return b"retry: %d\n\n" % milliseconds
+    """Build the line of a block that tells the reader how long to wait before it reconnects."""
+    return b"retry: %d\n" % milliseconds
+
+
+def sse_with_id(blocks: bytes, event_id: bytes) -> bytes:
+    """Put an `id:` at the end of the last block: readers then resume behind all of it.
+
+    In front of its data it would be wrong: some readers take an id as they read it, and resume
+    behind a message that was cut.
+    """
+    return b"%bid: %b\n\n" % (blocks[:-1], event_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.sink import Outlet
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Work, run_all
-from pondsocket._state.lifecycle import LIVES, SERVED, Life, LifeEvent
+from pondsocket._state.lifecycle import LIVES, SERVED, Life, LifeEvent, Restart
 
 from .router import Connection, Router
 
@@ -71,7 +71,7 @@ class Ending(Generic[S]):
         if self.advance(LifeEvent.RESTART):
             after_ms = math.ceil(seconds * 1_000)
             # Translated on its way, where a codec may fail: a drain tells one client after another.
-            session.send_frame(Frame.of(replies.goodbye(CloseCode.RESTART, _RESTARTS, after_ms)))
+            session.send_frame(restart_frame(session.environment.restart, after_ms))
             session.spawn(partial(_close_after, session, seconds))
 
     def close(self, session: S, code: CloseCode, reason: str) -> bool:
@@ -85,6 +85,8 @@ class Ending(Generic[S]):
         is_announced = self.life is Life.RESTARTING and code is CloseCode.RESTART
         if code is not CloseCode.NORMAL and not is_announced:
             self._goodbye = Frame.of(replies.goodbye(code, reason, after_ms=0))
+            if code is CloseCode.RESTART:
+                self._goodbye.with_retry(session.environment.restart.retry_ms())
         self.advance(LifeEvent.CLOSE)
         self.code, self.reason = code, reason
         self._leave_work = self.router.ended(session)
@@ -141,6 +143,12 @@ class Ending(Generic[S]):
             if self._ended is None:
                 self._ended = loop.new_event()
             await self._ended.wait()
+
+
+def restart_frame(restart: Restart, after_ms: int) -> Frame:
+    """Return the goodbye of a server that restarts. Streams are told when to come back, too."""
+    goodbye = replies.goodbye(CloseCode.RESTART, _RESTARTS, after_ms)
+    return Frame.of(goodbye).with_retry(restart.retry_ms())
 
 
 async def _close_after(session: Connection, seconds: float) -> None:

@@ -14,6 +14,7 @@ from pondsocket_common import (
     ServerActions,
     ServerMessage,
     sse_frame,
+    sse_retry,
     websocket_frame,
 )
 
@@ -167,13 +168,16 @@ class Frame:
         try:
             # Not the message of this frame, which may be compact already.
             message = _tuple(ServerMessage, self.message)
-            return Frame.of(message, codec).copy_marks(self)
+            frame = Frame.of(message, codec).copy_marks(self)
         except BaseException as error:  # noqa: BLE001 - boundary: an application's codec
             failure = failure_of(error)
             text = "The codec %r failed: its members do not get an event (channel=%r event=%r)."
             name, event = self.message.channel_name, self.message.event
             _log.error(text, codec.name, name, event, exc_info=failure)
             return None
+        if self._rare is not None and self._rare.retry:
+            frame._made_rare().retry = self._rare.retry
+        return frame
 
     def _made_rare(self) -> _RareForms:
         if self._rare is None:
@@ -186,6 +190,11 @@ class Frame:
         self.droppable = original.droppable
         self.conflate_key = original.conflate_key
         self.position = original.position
+        return self
+
+    def with_retry(self, milliseconds: int) -> Self:
+        """Have its block tell the reader how long to wait before it reconnects. Return it."""
+        self._made_rare().retry = sse_retry(milliseconds)
         return self
 
     def weigh(self) -> int:
@@ -249,7 +258,8 @@ class Frame:
     def sse(self) -> bytes:
         """The block of an event stream, with the event's name."""
         if self._sse is None:
-            self._sse = sse_frame(self._encode(), self.message.event)
+            block = sse_frame(self._encode(), self.message.event)
+            self._sse = block if self._rare is None else self._rare.retry + block
         return self._sse
 
     @property
@@ -257,7 +267,7 @@ class Frame:
         """The block without the event's name, for readers of unnamed events only."""
         rare = self._made_rare()
         if rare.sse_unnamed is None:
-            rare.sse_unnamed = sse_frame(self._encode())
+            rare.sse_unnamed = rare.retry + sse_frame(self._encode())
         return rare.sse_unnamed
 
 
@@ -274,12 +284,13 @@ class SharedFrame(Frame):
 
 
 class _RareForms:
-    """The forms that most frames are never sent in."""
+    """The forms that most frames are never sent in, and the line that its blocks begin with."""
 
-    __slots__ = ("formats", "sse_unnamed")
+    __slots__ = ("formats", "retry", "sse_unnamed")
 
     def __init__(self) -> None:
         self.formats: dict[Codec, Frame | None] = {}
+        self.retry = b""
         self.sse_unnamed: bytes | None = None
 
 

@@ -1,9 +1,12 @@
 """Three state machines: of a request to connect or join, of a connection, and of a pond.
 
 Each is an Enum of states, one of events, and a table. A pair that is not in the table changes
-nothing. So a second decision, a late answer or a double close is harmless.
+nothing. So a second decision, a late answer or a double close is harmless. `Restart` is what the
+drain of a pond tells its clients.
 """
 
+import math
+import random
 from enum import Enum, auto
 from typing import Final
 
@@ -96,3 +99,27 @@ PHASES: Final = {
     (Phase.DRAINING, PhaseEvent.ENTER): Phase.OPEN,
     (Phase.CLOSED, PhaseEvent.ENTER): Phase.OPEN,
 }
+
+# The clients of a restarted server come back over so many milliseconds, and not all at once.
+_SPREAD_MS: Final = (1_000, 4_000)
+
+
+class Restart:
+    """When the clients of a pond that drains may come back.
+
+    Attributes:
+        window: Over how many seconds the drain closes connections; 0 before a drain.
+    """
+
+    __slots__ = ("_grace", "window")
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self.window = 0.0
+
+    def retry_ms(self) -> int:
+        """Return after how many milliseconds a client that was closed finds the next process.
+
+        Handlers may run for `grace` seconds after the last close, and until then this one answers.
+        """
+        return math.ceil((self.window + self._grace) * 1_000) + random.randint(*_SPREAD_MS)  # noqa: S311
