@@ -41,7 +41,6 @@ ELSEWHERE: Final = {
     "pondsocket._history.log": "test_history: the log is the history of one channel",
     "pondsocket._history.memory": "test_history, test_channel_history",
     "pondsocket._history.store": "interfaces alone; test_late_history has a store that is late",
-    "pondsocket._runtime.tasks": "test_timers, test_server",
     "pondsocket._state.cookies": "test_answer_headers",
     "pondsocket._state.payloads": "test_mistakes: what is refused",
     "pondsocket._state.request": "test_admission",

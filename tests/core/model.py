@@ -352,8 +352,6 @@ class Model:
                 for member in self._addressed(job, room, step):
                     if member in room.members:
                         room.show(member, mark)
-                    elif connection.is_open:
-                        raise Raised
             case "untrack":
                 for member in self._addressed(job, room, step):
                     room.hide(member)

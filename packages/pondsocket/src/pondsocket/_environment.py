@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from pondsocket._delivery.batching import LoopTurn
 from pondsocket._runtime.loop import Loop
@@ -23,6 +24,7 @@ class Environment:
         observer: Hooks and metrics; None if both are unset.
 
     Attributes:
+        overrides: What a test puts in the place of dependencies.
         counting: The observer, if it counts frames; else None.
     """
 
@@ -32,6 +34,7 @@ class Environment:
     background: Background = field(default_factory=Background)
     loop: Loop = field(default_factory=Loop)
     loop_turn: LoopTurn = field(default_factory=LoopTurn)
+    overrides: dict[Callable[..., Any], Callable[..., Any]] = field(default_factory=dict)
     threads: Threads = field(init=False)
     restart: Restart = field(init=False)
     counting: Observer | None = field(init=False)

@@ -7,15 +7,14 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 import anyio
-import anyio.abc
 from pondsocket_common import CloseCode, Codec
 
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.handle import ChannelHandle
-from pondsocket._connection.ending import restart_frame
+from pondsocket._connection.ending import restart_frame, try_to_end
 from pondsocket._connection.formats import Format
 from pondsocket._connection.session import Session
 from pondsocket._contexts import ConnectionContext
@@ -23,11 +22,11 @@ from pondsocket._delivery.batching import EventLoop
 from pondsocket._delivery.frame import Frame
 from pondsocket._handlers.admission import Identify
 from pondsocket._handlers.registration import Handler, Middleware
+from pondsocket._runtime.tasks import new_tasks, waiting_tasks
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
 from pondsocket._state.patterns import PatternMap, Route, check_text
 from pondsocket._state.request import ConnectRequest, Refusal
 from pondsocket._state.user import UserId, as_user_id
-from pondsocket._telemetry import safe_log
 from pondsocket._telemetry.hooks import Hooks, Metrics, Observer
 
 from ._endpoint import Endpoint
@@ -72,8 +71,8 @@ class PondSocket:
         self._by_path: dict[str, Endpoint] = {}
         self._phase = Phase.OPEN
         self._entries: list[int] = []  # by task
-        self._tasks: anyio.abc.TaskGroup | None = None
         self._tasks_owner = 0
+        self._with_waiting_handler: list[Session] = []  # a handler of theirs waits for the others
 
     def create_endpoint(
         self,
@@ -175,6 +174,14 @@ class PondSocket:
             raise UsageError(f"There is no endpoint {path!r}; registered: {known}.")
         return endpoint, endpoint.paths.resolve(path)
 
+    @property
+    def dependency_overrides(self) -> dict[Callable[..., Any], Callable[..., Any]]:
+        """Other functions in the place of dependencies, for tests: `[get_db] = fake`.
+
+        What is set or removed here holds from the next message on.
+        """
+        return self._environment.overrides
+
     async def disconnect(
         self,
         *,
@@ -233,10 +240,13 @@ class PondSocket:
         random.shuffle(sessions)
         for place, session in enumerate(sessions):
             after = window * (place + random.random()) / len(sessions)  # noqa: S311
-            _try(session, partial(session.close_for_restart, after))
+            try_to_end(session, partial(session.close_for_restart, after))
 
     async def drain(self, seconds: float | None = None) -> None:
-        """Call `begin_drain`, and wait until the last connection has ended."""
+        """Call `begin_drain`, and wait until the last connection has ended.
+
+        In a handler, it does not wait for the handler's own connection.
+        """
         sessions = self._sessions()
         self.begin_drain(seconds)
         await self._wait_ended(sessions, self._longest_window(seconds))
@@ -245,12 +255,17 @@ class PondSocket:
         return self.options.drain_seconds if seconds is None else max(0.0, seconds)
 
     async def close(self) -> None:
-        """Close every connection, with code 1001: clients reconnect. New ones are refused."""
+        """Close every connection, with code 1001: clients reconnect. New ones are refused.
+
+        It returns when they have ended. In a handler, it does not wait for the handler's own.
+        """
         self._environment.loop.check("close")
         self._advance(PhaseEvent.CLOSE)
         sessions = self._sessions()
         for session in sessions:
-            _try(session, partial(session.close, CloseCode.GOING_AWAY, "the server is closing"))
+            try_to_end(
+                session, partial(session.close, CloseCode.GOING_AWAY, "the server is closing")
+            )
         await self._wait_ended(sessions, 0)
 
     def _sessions(self) -> list[Session]:
@@ -264,19 +279,31 @@ class PondSocket:
         return True
 
     async def _wait_ended(self, sessions: Sequence[Session], seconds: float) -> None:
-        # The caller may be a handler, whose own connection is waited for: hence the limit.
-        with anyio.move_on_after(seconds + self.options.handler_grace + 1):
-            for session in sessions:
-                await session.wait_ended()
+        if not sessions:
+            return
+        # The caller may be a handler: its connection ends after it. Nor does it wait for other
+        # handlers that wait here, as these may wait for it.
+        tasks = waiting_tasks()
+        own = [session for session in sessions if session.is_run_by(tasks)]
+        self._with_waiting_handler.extend(own)
+        try:
+            # Handlers may outlive their grace: plain functions cannot be cancelled.
+            with anyio.move_on_after(seconds + self.options.handler_grace + 1):
+                for session in sessions:
+                    if session not in self._with_waiting_handler:
+                        await session.wait_ended()
+        finally:
+            for session in own:
+                self._with_waiting_handler.remove(session)
 
     async def __aenter__(self) -> Self:
         self._advance(PhaseEvent.ENTER)
         self._environment.loop.enter()
         self._entries.append(anyio.get_current_task().id)
-        if self._tasks is None:
-            self._tasks = anyio.create_task_group()
+        background = self._environment.background
+        if background.tasks is None:
+            background.tasks = await new_tasks().__aenter__()
             self._tasks_owner = self._entries[-1]
-            self._environment.background.tasks = await self._tasks.__aenter__()
         return self
 
     async def __aexit__(
@@ -286,17 +313,27 @@ class PondSocket:
         traceback: TracebackType | None,
     ) -> None:
         # Both the host's lifespan and the adapter's may enter it: the last exit closes it.
-        here = anyio.get_current_task().id
-        self._entries.remove(here)
+        background = self._environment.background
+        tasks, here = background.tasks, anyio.get_current_task().id
+        is_movable = tasks is not None and tasks.is_movable
+        if here in self._entries:
+            self._entries.remove(here)
+        elif self._entries and is_movable:
+            self._entries.pop()
+        else:
+            raise UsageError("This task has not begun `async with pond`, and may not end it.")
         try:
             if not self._entries:
                 await self.close()
         finally:
-            # A task group must end in the task that began it, at the last of that task's exits.
-            tasks = self._tasks
-            if tasks is not None and self._tasks_owner == here and here not in self._entries:
-                self._tasks = self._environment.background.tasks = None
-                tasks.cancel_scope.cancel()
+            # A nursery of trio must end in the task that began it, at the last of its exits.
+            if is_movable:
+                is_over = not self._entries
+            else:
+                is_over = here == self._tasks_owner and here not in self._entries
+            if tasks is not None and is_over:
+                background.tasks = None
+                tasks.cancel()
                 await tasks.__aexit__(None, None, None)
 
     @asynccontextmanager
@@ -404,15 +441,6 @@ class PondSocket:
         if isinstance(identity, Refusal):
             return identity
         return session if identity == session.identity and session.is_open else None
-
-
-def _try(session: Session, end: Callable[[], None]) -> None:
-    """End one of many connections. The others are to end, too, if that fails."""
-    try:
-        end()
-    except Exception as error:  # noqa: BLE001 - boundary: one connection
-        text = "The end of a connection failed (user=%r)."
-        safe_log.write(_log, logging.ERROR, text, session.user_id, failure=error)
 
 
 def _channel_of(endpoint: Endpoint, name: str, path: str) -> Channel:

@@ -1,7 +1,8 @@
 """The state of a connection, and its end: what the client is told, and what is left to do."""
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -15,9 +16,11 @@ from pondsocket._delivery.sink import Outlet
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._state.lifecycle import LIVES, SERVED, Life, LifeEvent, Restart
+from pondsocket._telemetry import safe_log
 
 from .router import Connection, Router
 
+_log: Final = logging.getLogger("pondsocket.session")
 _RESTARTS: Final = "the server restarts"
 
 S = TypeVar("S", bound=Connection)
@@ -154,3 +157,12 @@ def restart_frame(restart: Restart, after_ms: int) -> Frame:
 async def _close_after(session: Connection, seconds: float) -> None:
     await anyio.sleep(seconds)
     session.close(CloseCode.RESTART, _RESTARTS)
+
+
+def try_to_end(session: Connection, end: Callable[[], None]) -> None:
+    """End one of many connections. The others are to end, too, if that fails."""
+    try:
+        end()
+    except Exception as error:  # noqa: BLE001 - boundary: one connection
+        text = "The end of a connection failed (user=%r)."
+        safe_log.write(_log, logging.ERROR, text, session.user_id, failure=error)

@@ -54,6 +54,7 @@ class Reading(Generic[S]):
         "_reader",
         "_session",
         "_tasks",
+        "host",
         "inbound",
     )
 
@@ -63,6 +64,7 @@ class Reading(Generic[S]):
         self._pull = pull
         self._context = copy_context() if context is None else context
         self._tasks: anyio.abc.TaskGroup | None = None
+        self.host: object = None  # the task that runs the connection, once it does
         # The scope of the task that reads, and whether that task is at a handler.
         self._reader: anyio.CancelScope | None = None
         self._leading = False
@@ -71,6 +73,7 @@ class Reading(Generic[S]):
     def begin(self, tasks: anyio.abc.TaskGroup) -> bool:
         """Open the connection, whose tasks run in this group. False if it is closed already."""
         self._tasks = tasks
+        self.host = self._session.environment.loop.current_task()
         return self._ending.advance(LifeEvent.OPEN)
 
     def end(self) -> None:

@@ -5,7 +5,7 @@ ends, memberships end in the same step, and handlers that still run get a grace 
 returns, and nothing of the connection is left.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Final
 
@@ -223,6 +223,10 @@ class Session:
     async def wait_ended(self) -> None:
         """Wait until nothing of the connection is left."""
         await self._ending.wait(self.environment.loop)
+
+    def is_run_by(self, tasks: Collection[int]) -> bool:
+        """Return whether one of these tasks, given by id, runs it."""
+        return self._reading is not None and id(self._reading.host) in tasks
 
     # --- the handlers' side -------------------------------------------------------------------
 

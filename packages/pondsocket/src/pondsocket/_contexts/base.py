@@ -15,7 +15,11 @@ from pondsocket._state.user import User, UserId
 
 
 class ChannelContext(ABC):
-    """A channel, and the connection that has sent a message to it."""
+    """A channel, and the connection that has sent a message to it.
+
+    It may outlive the membership, in a slow handler or in a task. Its methods then raise nothing
+    on that account: for a member that is gone they do nothing, and the others still get broadcasts.
+    """
 
     _member: ChannelMember | None
 

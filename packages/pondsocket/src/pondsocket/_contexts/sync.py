@@ -5,13 +5,13 @@ its result.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 import anyio.from_thread
 from pondsocket_common import Payload, Position, ServerMessage
 
 from pondsocket._channel.channel import Channel
+from pondsocket._errors import UsageError
 from pondsocket._state.patterns import Route
 from pondsocket._state.user import LeaveReason, User, UserId
 
@@ -25,7 +25,23 @@ R = TypeVar("R")
 
 
 def _wait(method: Callable[..., Coroutine[Any, Any, R]], *args: Any, **kwargs: Any) -> R:
-    return anyio.from_thread.run(partial(method, *args, **kwargs))
+    has_begun = False
+
+    async def call() -> R:
+        nonlocal has_begun
+        has_begun = True
+        return await method(*args, **kwargs)
+
+    try:
+        return anyio.from_thread.run(call)
+    except RuntimeError as error:
+        if has_begun:
+            raise
+        raise UsageError(
+            f"`ctx.{method.__name__}(…)` of a plain function blocks, and works only in the thread"
+            " that the function runs in. For a coroutine, or what returns one, write the handler"
+            " and its decorators as `async def`; a thread of your own takes `pond.channel(…)`."
+        ) from error
 
 
 class _SyncChannelContext(Generic[X]):

@@ -36,6 +36,7 @@ from pondsocket._runtime.functions import (
     peel,
 )
 from pondsocket._state.canonical import Canonical, NamedType, OtherText
+from pondsocket._state.payloads import unfit_payload, validated
 
 from .declarations import Declaration, declaration_of
 from .defaults import EMPTY, LEFT_TO_THE_CLASS, UNTYPED, is_value
@@ -55,8 +56,6 @@ _CONTEXTS: Final = (
     SyncLeaveContext,
 )
 PAYLOAD: Final = "payload"
-# pydantic lists all faults or none, at 0.5 us each: so many cost what 64 KiB of good message do.
-_MAX_LISTED: Final = 256
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class PathParameter:
         try:
             return self.type.read(text)
         except ValidationError as error:
-            raise _unfit(error, (self.name,)) from None
+            raise unfit_payload(error, (self.name,)) from None
         except OtherText as error:
             raise InvalidPayload((Detail((self.name,), str(error), "canonical"),)) from None
 
@@ -189,10 +188,18 @@ class Inspector(Generic[C]):
     Args:
         what: What is being registered, for error messages.
         path_names: The parameters of its patterns.
+        overrides: Functions to be called in the place of dependencies.
     """
 
-    def __init__(self, what: str, kind: Kind[C], path_names: frozenset[str]) -> None:
+    def __init__(
+        self,
+        what: str,
+        kind: Kind[C],
+        path_names: frozenset[str],
+        overrides: Mapping[Callable[..., Any], Callable[..., Any]],
+    ) -> None:
         self._what = what
+        self._overrides = overrides
         self._kind = kind
         self._path_names = path_names
         self._seen: dict[tuple[int, object], Callee] = {}
@@ -214,9 +221,13 @@ class Inspector(Generic[C]):
     def _dependency(self, asked_by: Callee, dependency: Dependency) -> Callee:
         function = dependency.function
         try:
+            function = self._overrides.get(function, function)
             key: tuple[int, object] = (hash(function), function)
         except TypeError:
             key = (id(function), None)
+        if not callable(function):
+            what = name_of(dependency.function)
+            self._fail(asked_by.function, f"in the place of {what}, {function!r} is no function")
         callee = self._seen.get(key)
         if callee is None:
             callee = self._seen[key] = Callee(function, form_of(function))
@@ -421,27 +432,6 @@ class Inspector(Generic[C]):
 
     def _fail(self, function: object, reason: str) -> NoReturn:
         raise UsageError(f"{self._what}, {name_of(function)}: {reason}.")
-
-
-def validated(adapter: TypeAdapter[Any], value: object, *loc: str) -> Any:
-    """Return the value, converted to its type.
-
-    Raises:
-        InvalidPayload: It does not fit.
-    """
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        raise _unfit(error, loc) from None
-
-
-def _unfit(error: ValidationError, loc: tuple[str, ...]) -> InvalidPayload:
-    count = error.error_count()
-    if count > _MAX_LISTED:
-        return InvalidPayload([Detail(loc, f"{count} values do not fit", "too_many")], count)
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    details = [Detail((*loc, *each["loc"]), each["msg"], each["type"]) for each in faults]
-    return InvalidPayload(details, count)
 
 
 def _contexts_of(hint: Any) -> list[type[Any]]:

@@ -6,7 +6,7 @@ A handler that asks for its context alone is called directly.
 """
 
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -27,8 +27,9 @@ from pondsocket._runtime.functions import Form
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.plain_calls import PlainCalls
 from pondsocket._state.canonical import OtherText
+from pondsocket._state.payloads import validated
 
-from .parameters import PAYLOAD, Callee, Inspector, Kind, validated
+from .parameters import PAYLOAD, Callee, Inspector, Kind
 
 C = TypeVar("C")
 
@@ -38,6 +39,7 @@ Step: TypeAlias = tuple[Form, Callable[[], Any]]
 """A call to be made. For a generator it returns the context manager to be entered."""
 
 _log: Final = logging.getLogger("pondsocket.handlers")
+_NO_OVERRIDES: Final[Mapping[Callable[..., Any], Callable[..., Any]]] = {}
 
 
 class TypedHandler(Generic[C]):
@@ -46,22 +48,32 @@ class TypedHandler(Generic[C]):
     Args:
         what: What is being registered, for error messages.
         path_names: The parameters of its patterns.
+        overrides: Functions to be called in the place of dependencies.
 
     Raises:
         UsageError: Its signature cannot work; the message says what to write.
     """
 
     def __init__(
-        self, what: str, handler: Callable[..., Any], kind: Kind[C], path_names: frozenset[str]
+        self,
+        what: str,
+        handler: Callable[..., Any],
+        kind: Kind[C],
+        path_names: frozenset[str],
+        overrides: Mapping[Callable[..., Any], Callable[..., Any]] = _NO_OVERRIDES,
     ) -> None:
         self._what = what
         self._kind = kind
         self._handler = handler
-        inspector = Inspector(what, kind, path_names)
+        self._path_names = path_names
+        self._overrides = overrides
+        self._overridden: TypedHandler[C] | None = None
+        inspector = Inspector(what, kind, path_names, overrides)
         self._callee = callee = inspector.handler(handler)
         # Each dependency before the functions that depend on it, the handler last.
         self._callees = inspector.callees
         self.is_plain = callee.form is Form.ASYNC and callee.takes_context_alone
+        self._has_dependencies = bool(callee.dependencies)
         forms = {each.form for each in self._callees}
         is_plain = {form for form in forms if not form.in_loop}
         self._stays_in_loop = not is_plain
@@ -116,10 +128,28 @@ class TypedHandler(Generic[C]):
         """
         if self.is_plain:
             returned = await self._handler(context)
+        elif self._has_dependencies:
+            returned = await self._with_overrides(context)._call(context)
         else:
             returned = await self._call(context)
         if returned is not None:
             await self._kind.finish(context, returned)
+
+    def _with_overrides(self, context: C) -> "TypedHandler[C]":
+        """Return the handler as it is with the overrides that the pond has now.
+
+        Raises:
+            UsageError: A function in the place of a dependency has a signature that cannot work.
+        """
+        overrides = self._kind.place(context)[0].overrides
+        if not overrides:
+            return self
+        made = self._overridden
+        if made is None or made._overrides != overrides:
+            made = self._overridden = TypedHandler(
+                self._what, self._handler, self._kind, self._path_names, dict(overrides)
+            )
+        return made
 
     async def _call(self, context: C) -> object:
         read = self._read(context)
@@ -133,7 +163,7 @@ class TypedHandler(Generic[C]):
                 return await self._run(context, read, PlainCalls(kept.call))
         plain = PlainCalls(partial(threads.run, owner, abandon=abandon))
         if self._is_one_call:
-            return await plain.call(partial(self._run_plain, context, read))
+            return await self._run_plain(context, read, plain)
         return await self._run(context, read, plain)
 
     async def _run(
@@ -150,19 +180,46 @@ class TypedHandler(Generic[C]):
                     return done.value
         raise self._swallowed()
 
-    def _run_plain(self, context: C, read: dict[Callee, Arguments]) -> object:
-        """Take one step after another, all of which are plain."""
+    async def _run_plain(
+        self, context: C, read: dict[Callee, Arguments], plain: PlainCalls
+    ) -> object:
+        """Take all steps in one thread, as all are plain."""
+        steps = self._steps(self._callee, context, read, {})
+        rest = _Rest()
+        try:
+            result = await plain.call(partial(self._go_on, steps, None, rest))
+            while rest.coroutine is not None:
+                # Here, where it is cancelled when its time is over: a thread cannot be cancelled.
+                value = await rest.take()
+                result = await plain.call(partial(self._go_on, steps, value, rest))
+            return result
+        finally:
+            rest.drop()
+
+    def _go_on(self, steps: Generator[Step, Any, Any], value: Any, rest: "_Rest") -> object:
+        """Take one step after another. Return the result, or leave in `rest` what comes before."""
+        has_entered = False
         with ExitStack() as stack:
-            steps = self._steps(self._callee, context, read, {})
-            form, call = next(steps)
             while True:
-                result = call()
-                if form is Form.GENERATOR:
-                    result = stack.enter_context(result)
                 try:
-                    form, call = steps.send(result)
+                    form, call = steps.send(value)
                 except StopIteration as done:
                     return done.value
+                value = call()
+                if form is Form.GENERATOR:
+                    value = stack.enter_context(value)
+                    has_entered = True
+                elif isinstance(value, Coroutine):
+                    if not has_entered:
+                        rest.give(value)
+                        return None
+                    # What the generator holds would then wait for the next free thread.
+                    value.close()
+                    raise UsageError(
+                        f"{self._what}: a plain function has returned a coroutine, beside a"
+                        " generator dependency: write it, or the decorator around it, as"
+                        " `async def`."
+                    )
         raise self._swallowed()
 
     def _swallowed(self) -> UsageError:
@@ -249,11 +306,55 @@ async def _take(
     if form is Form.ASYNC or plain is None:
         return await call()
     if form is Form.PLAIN:
-        return await plain.call(call)
+        rest = _Rest()
+        try:
+            result = await plain.call(partial(rest.call, call))
+            return result if rest.coroutine is None else await rest.take()
+        finally:
+            rest.drop()
     manager = _Entered(call())
     # Before it is entered: a cancellation may leave the thread behind in the middle of that.
     stack.push_async_exit(partial(_leave, plain, manager))
     return await plain.call(manager.enter)
+
+
+class _Rest:
+    """The coroutine that a plain function has returned: a lambda, or a wrapper of `async def`.
+
+    It is not passed as the result: trio lets no function in a thread return one, and a thread that
+    was left behind has no caller.
+    """
+
+    __slots__ = ("_is_over", "coroutine")
+
+    def __init__(self) -> None:
+        self.coroutine: Coroutine[Any, Any, Any] | None = None
+        self._is_over = False
+
+    def call(self, function: Callable[[], Any]) -> object:
+        """Call a plain function, in the thread. Keep its result if that is a coroutine."""
+        result = function()
+        if not isinstance(result, Coroutine):
+            return result
+        self.give(result)
+        return None
+
+    def give(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Keep it, for the caller; close it if there is none any more."""
+        self.coroutine = coroutine
+        if self._is_over:
+            coroutine.close()
+
+    async def take(self) -> object:
+        """Await it."""
+        coroutine, self.coroutine = self.coroutine, None
+        return None if coroutine is None else await coroutine
+
+    def drop(self) -> None:
+        """Close it, if it was not awaited."""
+        self._is_over = True
+        if self.coroutine is not None:
+            self.coroutine.close()
 
 
 class _Entered:

@@ -64,8 +64,8 @@ def name_of(function: object) -> str:
 
 
 def _is(test: Callable[[Any], bool], function: object) -> bool:
-    while isinstance(function, partial):
-        function = function.func
+    while isinstance(function, partial | staticmethod):
+        function = function.func if isinstance(function, partial) else function.__func__
     if inspect.isclass(function):
         return False  # a call makes an object, whatever that can do
     return test(function) or test(
@@ -74,7 +74,11 @@ def _is(test: Callable[[Any], bool], function: object) -> bool:
 
 
 def form_of(function: object) -> Form:
-    """Return how a function is called."""
+    """Return how a function is called.
+
+    What is PLAIN may still return a coroutine: a lambda, or a plain wrapper around an `async def`.
+    Only a call can tell: other wrappers run it to its end themselves.
+    """
     if _is(inspect.iscoroutinefunction, function):
         return Form.ASYNC
     if _is(inspect.isasyncgenfunction, function):

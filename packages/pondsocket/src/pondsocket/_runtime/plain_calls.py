@@ -5,9 +5,14 @@ from contextvars import Context, ContextVar, Token, copy_context
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
+import anyio
+
 T = TypeVar("T")
 
 _GONE: Final = object()
+
+plain_callers: Final[ContextVar[list[int]]] = ContextVar("pondsocket_plain_callers")
+"""In a plain function and what it calls: the id of the task that waits for it, while it does."""
 
 Changes: TypeAlias = list[tuple[ContextVar[Any], Any]]
 """Context variables and their new values."""
@@ -37,23 +42,28 @@ class PlainCalls:
         """Call a plain function in a thread."""
         given = _changes(self._seen, copy_context())
         made: Changes = []
+        callers = [anyio.get_current_task().id]
         try:
-            result: T = await self._run(partial(self._call, function, given, made))
+            result: T = await self._run(partial(self._call, function, given, made, callers))
         finally:
             _apply(made, self._taken)
             self._seen = copy_context()
         return result
 
-    def _call(self, function: Callable[[], T], given: Changes, made: Changes) -> T:
+    def _call(
+        self, function: Callable[[], T], given: Changes, made: Changes, callers: list[int]
+    ) -> T:
         context = self._context
         if context is None:  # the first call: the thread's own context is a copy of the task's
             context = self._context = self._seen.copy()
             given = [*_changes(self._seen, copy_context()), *given]
         context.run(_apply, given, self._given)
+        context.run(plain_callers.set, callers)
         before = context.copy()
         try:
             return context.run(function)
         finally:
+            callers.clear()  # a task that the function has started may outlive it
             made += _changes(before, context)
 
 

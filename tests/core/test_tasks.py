@@ -1,0 +1,162 @@
+"""Blocks that end in another task than they began in, as fixtures of pytest-asyncio do."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, TypeVar
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pondsocket import EventContext, PondSocket, UsageError
+from pondsocket._runtime.tasks import new_tasks
+from pondsocket.testing import MemoryPeer, connect
+from pondsocket_common import CloseCode
+
+from tests.core.ponds import ROOM, build
+
+T = TypeVar("T")
+Run = Callable[[Awaitable[T]], T]
+
+
+@pytest.fixture
+def run() -> Iterator[Run[Any]]:
+    """Run each thing in a task of its own, all in one loop of asyncio."""
+    with asyncio.Runner() as runner:
+
+        async def in_task(what: Awaitable[T]) -> T:
+            async with asyncio.timeout(5):
+                return await what
+
+        yield lambda what: runner.run(in_task(what))
+
+
+def client() -> AbstractAsyncContextManager[MemoryPeer]:
+    return connect(build().pond, "/socket?user=ann")
+
+
+async def join(peer: MemoryPeer) -> None:
+    assert (await peer.join(ROOM)).event == "ACKNOWLEDGE"
+
+
+async def use_pond(pond: PondSocket | None) -> None:
+    assert pond is None or pond.is_ready
+    await anyio.lowlevel.checkpoint()
+
+
+FIXTURES: Final[dict[str, tuple[Callable[[], AbstractAsyncContextManager[Any]], Any]]] = {
+    "connect": (client, join),
+    "async with pond": (lambda: build().pond, use_pond),
+    "lifespan": (lambda: build().pond.lifespan(), use_pond),
+}
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_a_block_may_end_in_another_task(name: str, run: Run[Any]) -> None:
+    make, use = FIXTURES[name]
+    block = make()
+    value = run(block.__aenter__())
+    run(use(value))
+    run(block.__aexit__(None, None, None))
+
+
+def test_clients_may_end_in_the_order_in_which_they_began(run: Run[Any]) -> None:
+    pond = build().pond
+    blocks = [connect(pond, f"/socket?user=user{number}") for number in range(3)]
+    for peer in [run(block.__aenter__()) for block in blocks]:
+        run(join(peer))
+    for block in blocks:
+        run(block.__aexit__(None, None, None))
+    assert run(pond.channel("/socket", ROOM).user_count()) == 0
+
+
+def test_a_pond_may_end_before_its_clients(run: Run[Any]) -> None:
+    pond = build().pond
+    block = connect(pond, "/socket?user=ann")
+    run(pond.__aenter__())
+    peer = run(block.__aenter__())
+    run(pond.__aexit__(None, None, None))
+    assert peer.closed is CloseCode.GOING_AWAY
+    run(block.__aexit__(None, None, None))
+
+
+def test_two_lifespans_in_several_tasks_close_the_pond_with_the_last(run: Run[Any]) -> None:
+    pond = build().pond
+    run(pond.__aenter__())
+    run(pond.__aenter__())
+    run(pond.__aexit__(None, None, None))
+    assert pond.is_ready
+    run(pond.__aexit__(None, None, None))
+    assert not pond.is_ready
+    with pytest.raises(UsageError, match="has not begun"):
+        run(pond.__aexit__(None, None, None))
+
+
+def test_handlers_that_still_run_are_cancelled_if_the_block_fails(run: Run[Any]) -> None:
+    ended: list[bool] = []
+
+    async def hang(ctx: EventContext) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    setup = build()
+    setup.lobby.on_message("hang", hang)
+    block = connect(setup.pond, "/socket?user=ann")
+    peer = run(block.__aenter__())
+    run(join(peer))
+    peer.send("BROADCAST", ROOM, "hang")
+    run(anyio.wait_all_tasks_blocked())
+    error = AssertionError("the test failed")
+    assert not run(block.__aexit__(AssertionError, error, None))  # not swallowed
+    assert ended == [True]
+
+
+async def test_what_tasks_raise_is_raised_at_the_end_of_the_block() -> None:
+    async def fail() -> None:
+        raise LookupError
+
+    with pytest.raises(ExceptionGroup) as raised:
+        async with new_tasks() as tasks:
+            tasks.start_soon(fail)
+    assert [type(each) for each in raised.value.exceptions] == [LookupError]
+
+
+async def test_a_cancelled_block_waits_until_its_tasks_have_ended() -> None:
+    ended: list[bool] = []
+
+    async def clean_up() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.wait_all_tasks_blocked()
+            ended.append(True)
+
+    with anyio.move_on_after(0.01):
+        async with new_tasks() as tasks:
+            tasks.start_soon(clean_up)
+    assert ended == [True]
+
+
+async def test_a_task_that_did_not_begin_a_block_is_told_where_it_may_not_end_it(
+    anyio_backend: str,
+) -> None:
+    pond = build().pond
+    raised: list[UsageError] = []
+
+    async def end() -> None:
+        try:
+            await pond.__aexit__(None, None, None)
+        except UsageError as error:
+            raised.append(error)
+
+    await pond.__aenter__()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(end)
+    if anyio_backend == "trio":
+        assert "may not end it" in str(raised[0])
+        await pond.__aexit__(None, None, None)
+    assert not pond.is_ready
+    assert len(raised) == (anyio_backend == "trio")
