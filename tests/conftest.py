@@ -1,5 +1,6 @@
 """Fixtures for every test: the event loops to run on, and real servers."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import ExitStack
 from unittest.mock import patch
@@ -51,3 +52,12 @@ def serve() -> Iterator[Serve]:
             return servers.enter_context(Server(app, *arguments, server=server, env=env))
 
         yield start
+
+
+def pytest_collection_finish() -> None:
+    """Leave out what was collected, and lives to the end, where a test collects garbage.
+
+    Thousands of tests with their parameters made each collection take 0.2 s.
+    """
+    gc.collect()
+    gc.freeze()

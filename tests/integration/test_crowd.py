@@ -16,7 +16,7 @@ from tests.integration.connector import Connector
 from tests.integration.killed_clients import COUNT
 from tests.servers import ROOT, Serve, Server
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 
 CROWD: Final = 1000
 # Each presence frame goes to every member: if all tracked presence, that were a million frames.

@@ -6,7 +6,7 @@ from pondsocket_common import fresh_id
 from tests.integration.clients import Client, Message, Transport, frame, until
 from tests.integration.engine_clients import OTHER, EngineClients, told
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
 
 async def join_for_diffs(client: Client, room: str, params: Message | None = None) -> Message:
