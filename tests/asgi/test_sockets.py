@@ -5,7 +5,9 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -216,3 +218,21 @@ def test_a_look_at_the_descriptors_copies_no_file(tmp_path: Path) -> None:
             assert listener.getsockname() in numbers
     assert copied
     assert all((mode & 0o170000) == 0o140000 for mode in copied)
+
+
+class ClosedSocket:
+    """A socket of uvloop's that has been closed."""
+
+    def _fail(self, *_: object) -> int:
+        raise ValueError("negative file descriptor")
+
+    getsockopt = setsockopt = _fail
+
+
+@pytest.mark.parametrize("act", [sockets.reset_when_closed, sockets.hurry_socket])
+def test_a_socket_that_is_closed_already_is_left_alone(
+    act: Callable[[Any], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, logger="pondsocket.asgi"):
+        act(ClosedSocket())
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]

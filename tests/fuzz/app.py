@@ -30,7 +30,14 @@ from tests.state_route import count_objects, send_json
 # chance: once glibc has freed a block of 16 MiB (what uvicorn lets a bomb be inflated to), it keeps
 # up to twice as much free at the heap's end (mallopt(3), M_MMAP_THRESHOLD).
 _give_back = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)
-NO_RATES = Options(event_rate=None, control_rate=None, max_refusals=None, max_channels=None)
+NO_RATES = Options(
+    event_rate=None,
+    control_rate=None,
+    max_refusals=None,
+    max_channels=None,
+    max_new_histories=None,
+    max_presence_bytes=65_536,
+)
 
 
 class Typed(BaseModel):

@@ -140,7 +140,7 @@ class FuzzedServer:
         grown = now["rss"] - self._before["rss"]
         print(f"memory: {self._before['rss']} KiB, grown by {grown} KiB")
         assert grown < RSS_TOLERANCE_KIB, f"grown by {grown} KiB from {self._before['rss']}"
-        assert now["errors"] == []
+        assert now["errors"] == [], now["errors"]
 
     def _more_than_before(self, now: dict[str, Any]) -> dict[str, Any]:
         more: dict[str, Any] = {}

@@ -141,7 +141,7 @@ def reset_when_closed(sock: socket.socket) -> None:
     """Have the close of this socket, by any code, reset its connection."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # uvloop's sockets raise ValueError once they are closed
         logger.debug("A connection had ended before its reset: %r", error)
 
 
@@ -180,7 +180,7 @@ def _set_limit(sock: socket.socket, milliseconds: int) -> None:
             now = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
             if not 0 < now <= milliseconds:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             logger.debug("A socket of another protocol than TCP, or one closed since: %r", error)
 
 
