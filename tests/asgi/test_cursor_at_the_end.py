@@ -81,7 +81,7 @@ async def test_a_client_that_comes_back_and_is_closed_at_once_keeps_its_cursor()
     cursor = last_id(ann)
     (entry,) = read(setup, cursor)
 
-    opened, app = setup.endpoint.opened, setup.app
+    opened, app = setup.endpoint.routing.opened, setup.app
 
     def drain_first(*arguments: Any, **named: Any) -> None:
         setup.pond.begin_drain()  # after it was admitted, before it is served
@@ -91,7 +91,7 @@ async def test_a_client_that_comes_back_and_is_closed_at_once_keeps_its_cursor()
         named = [*scope["headers"], (b"last-event-id", cursor.encode())]
         await app({**scope, "headers": named}, receive, send)
 
-    setup.endpoint.opened = drain_first  # type: ignore[method-assign]
+    setup.endpoint.routing.opened = drain_first  # type: ignore[method-assign]
     setup.app = with_cursor  # type: ignore[assignment]
     again = ASGIConnection(setup, "sse")
     async with anyio.create_task_group() as tasks:

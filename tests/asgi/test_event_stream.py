@@ -124,13 +124,13 @@ async def test_a_client_that_comes_into_a_drain_is_told_both_at_the_end() -> Non
         pass
     ann = ASGIConnection(setup, "sse")
     async with anyio.create_task_group() as tasks:
-        opened = setup.endpoint.opened
+        opened = setup.endpoint.routing.opened
 
         def drain_first(*arguments: Any, **named: Any) -> None:
             setup.pond.begin_drain()  # after it was admitted, before it is served
             opened(*arguments, **named)
 
-        setup.endpoint.opened = drain_first  # type: ignore[method-assign]
+        setup.endpoint.routing.opened = drain_first  # type: ignore[method-assign]
         tasks.start_soon(ann.run)
         await ann.ended.wait()
     assert ann.goodbyes() == [1012]

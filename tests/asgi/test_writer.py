@@ -79,12 +79,12 @@ async def test_the_oldest_are_dropped_while_the_writer_hangs(kind: Kind) -> None
         for number in range(1, 20):
             await setup.tell(number)
             await turns()
-        assert setup.endpoint.overflow._dropped
+        assert setup.endpoint.routing.overflow._dropped
         ann.resume()
         await turns(100)
         assert ann.numbers() == [0, 17, 18, 19]
         assert bob.numbers() == list(range(20))
-        assert not setup.endpoint.overflow._dropped
+        assert not setup.endpoint.routing.overflow._dropped
         await setup.tell(20)
         await turns()
         assert ann.numbers()[-1] == 20
@@ -184,7 +184,7 @@ async def test_dropping_does_not_save_a_peer_that_takes_nothing_at_all(
         assert ann.ended.is_set()
         assert resets == ["ann"]
         assert number < 30
-        assert not setup.endpoint.overflow._dropped
+        assert not setup.endpoint.routing.overflow._dropped
 
 
 async def test_an_outbox_is_bounded_whatever_is_pushed(kind: Kind) -> None:

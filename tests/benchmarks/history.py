@@ -97,7 +97,7 @@ async def measure_broadcasts(rounds: int = 20, each: int = 2_000) -> tuple[float
     endpoint.create_channel("/kept/:id", _unused, history=History())
     payload = {"text": "x" * 88}
     best = [math.inf, math.inf]
-    channels = [endpoint.find_channel(name) for name in ("/plain/1", "/kept/1")]
+    channels = [endpoint.routing.find_channel(name) for name in ("/plain/1", "/kept/1")]
     for _ in range(rounds):
         for place, channel in enumerate(channels):
             assert channel is not None

@@ -89,6 +89,12 @@ def request(path: str = "/socket", query: Sequence[tuple[str, str]] = ()) -> Con
     return ConnectRequest(path, Headers([]), QueryParams(query), "127.0.0.1:5000", "websocket")
 
 
+async def find_session(
+    pond: PondSocket, connection_id: str, request: ConnectRequest
+) -> Session | Refusal | None:
+    return await pond.endpoints.find_session(connection_id, request)
+
+
 def error_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """Return what was logged as an error."""
     return [record for record in caplog.records if record.levelno >= logging.ERROR]

@@ -40,7 +40,7 @@ def counted(setup: PondSetup) -> Counts[Counter]:
 
 
 def overflow_of(setup: PondSetup) -> Overflow:
-    return setup.endpoint.overflow
+    return setup.endpoint.routing.overflow
 
 
 async def join_and_stall(

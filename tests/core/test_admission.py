@@ -20,7 +20,7 @@ from pondsocket.testing import ConnectionRefusedByPond, connect
 from pondsocket_common import Headers, QueryParams
 
 from tests.core.members import settled
-from tests.core.ponds import admit
+from tests.core.ponds import admit, find_session
 
 STREAM = ConnectRequest("/socket", Headers([]), QueryParams([]), "127.0.0.1:5000", "sse")
 
@@ -53,9 +53,9 @@ async def test_only_the_client_that_opened_a_stream_finds_it(identity: Any) -> N
     async with connect(pond, "/socket?user=ann", transport="sse") as ann:
         connection_id = ann.session.connection_id
         assert ann.session.identity == "ann"
-        assert await pond.find_session(connection_id, asked_by("ann")) is ann.session
+        assert await find_session(pond, connection_id, asked_by("ann")) is ann.session
         for other in (asked_by("bob"), asked_by(None)):
-            assert await pond.find_session(connection_id, other) is None
+            assert await find_session(pond, connection_id, other) is None
 
 
 async def test_none_is_an_identity_too() -> None:
@@ -63,8 +63,8 @@ async def test_none_is_an_identity_too() -> None:
     pond.create_endpoint("/socket", admit, identity=by_query)
     async with connect(pond, "/socket", transport="sse") as ann:
         connection_id = ann.session.connection_id
-        assert await pond.find_session(connection_id, asked_by(None)) is ann.session
-        assert await pond.find_session(connection_id, asked_by("bob")) is None
+        assert await find_session(pond, connection_id, asked_by(None)) is ann.session
+        assert await find_session(pond, connection_id, asked_by("bob")) is None
 
 
 async def test_without_the_option_the_secret_alone_is_asked_for() -> None:
@@ -72,7 +72,7 @@ async def test_without_the_option_the_secret_alone_is_asked_for() -> None:
     pond.create_endpoint("/socket", admit)
     async with connect(pond, "/socket?user=ann", transport="sse") as ann:
         assert ann.session.identity is None
-        found = await pond.find_session(ann.session.connection_id, asked_by("bob"))
+        found = await find_session(pond, ann.session.connection_id, asked_by("bob"))
         assert found is ann.session
 
 
@@ -82,9 +82,9 @@ async def test_a_stream_is_found_at_its_own_path_alone() -> None:
     pond.create_endpoint("/socket", admit)
     async with connect(pond, "/t/a", transport="sse") as ann:
         connection_id = ann.session.connection_id
-        assert await pond.find_session(connection_id, asked_by(None, path="/t/a")) is ann.session
+        assert await find_session(pond, connection_id, asked_by(None, path="/t/a")) is ann.session
         for path in ("/t/b", "/socket", "/nowhere", "/t/a/"):
-            assert await pond.find_session(connection_id, asked_by(None, path=path)) is None
+            assert await find_session(pond, connection_id, asked_by(None, path=path)) is None
 
 
 async def test_no_identity_is_asked_for_a_stream_that_is_not_there() -> None:
@@ -96,9 +96,9 @@ async def test_no_identity_is_asked_for_a_stream_that_is_not_there() -> None:
 
     pond = PondSocket()
     pond.create_endpoint("/socket", admit, identity=identity)
-    assert await pond.find_session("no such id", asked_by("ann")) is None
+    assert await find_session(pond, "no such id", asked_by("ann")) is None
     async with connect(pond, "/socket") as ann:
-        assert await pond.find_session(ann.session.connection_id, asked_by("ann")) is None
+        assert await find_session(pond, ann.session.connection_id, asked_by("ann")) is None
     assert asked == []
 
 
@@ -106,7 +106,7 @@ async def test_the_public_id_finds_nothing() -> None:
     pond = PondSocket()
     pond.create_endpoint("/socket", admit, identity=by_query)
     async with connect(pond, "/socket?user=ann", transport="sse"):
-        assert await pond.find_session("ann", asked_by("ann")) is None
+        assert await find_session(pond, "ann", asked_by("ann")) is None
 
 
 async def test_a_stream_that_ends_while_the_identity_is_looked_up_is_not_found() -> None:
@@ -129,7 +129,7 @@ async def test_a_stream_that_ends_while_the_identity_is_looked_up_is_not_found()
         found: list[Session | Refusal | None] = []
 
         async def find() -> None:
-            found.append(await pond.find_session(ann.session.connection_id, asked_by("ann")))
+            found.append(await find_session(pond, ann.session.connection_id, asked_by("ann")))
 
         tasks.start_soon(find)
         await looking.wait()
@@ -176,7 +176,7 @@ async def test_an_identity_that_fails_later_is_an_answer_too() -> None:
     pond = PondSocket()
     pond.create_endpoint("/socket", admit, identity=identity)
     async with connect(pond, "/socket", transport="sse") as ann:
-        found = await pond.find_session(ann.session.connection_id, asked_by("ann"))
+        found = await find_session(pond, ann.session.connection_id, asked_by("ann"))
         assert isinstance(found, Refusal)
         assert found.status == 500
         assert ann.session.is_open

@@ -223,7 +223,7 @@ async def test_who_goes_meanwhile_still_gets_it(how: str) -> None:
 async def test_who_is_closed_gets_it_first_where_frames_are_counted_too(how: str) -> None:
     pond = PondSocket(metrics=CountingMetrics())
     lobby = pond.create_endpoint("/socket", admit).create_channel("/room/:id", accept_join)
-    (endpoint,) = pond._endpoints
+    (endpoint,) = pond.endpoints
     setup = PondSetup(pond, endpoint, lobby)
     batch_by_hand(pond)
     async with member(setup, "ann") as ann:

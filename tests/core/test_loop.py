@@ -247,7 +247,7 @@ async def test_before_there_is_a_loop_the_history_bounds_what_is_kept() -> None:
 
 async def test_a_history_that_answers_late_says_so_before_there_is_a_loop() -> None:
     setup, room = with_news()
-    lobby = setup.endpoint._lobbies.match("/news")
+    lobby = setup.endpoint.routing.lobbies.match("/news")
     assert lobby is not None
     lobby[0].history_store = LateStore(History(size=9))
     error = in_thread(lambda: room.broadcast_nowait("news", {"n": 1}))

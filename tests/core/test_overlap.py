@@ -159,7 +159,7 @@ def test_what_narrows_its_pattern_leaves_the_other_names_to_the_next() -> None:
     endpoint.create_channel("/room/:id", accept_join)
     with pytest.raises(UsageError, match="registered already"):
         endpoint.create_channel("/room/:id", accept_join)
-    assert endpoint.serves("/room/x")
+    assert endpoint.routing.serves("/room/x")
 
 
 def test_a_lobby_that_is_refused_may_be_included_elsewhere() -> None:
@@ -168,7 +168,7 @@ def test_a_lobby_that_is_refused_may_be_included_elsewhere() -> None:
         setup.endpoint.include(lobby)
     other = setup.pond.create_endpoint("/other", admit)
     other.include(lobby)
-    assert other.serves("/room/vip")
+    assert other.routing.serves("/room/vip")
 
 
 # --- what is written in another way -----------------------------------------------------------

@@ -188,7 +188,7 @@ def test_what_fails_to_register_leaves_nothing() -> None:
         setup.lobby.on_message("ask", lambda ctx, unknown: None)
     with pytest.raises(UsageError):
         setup.endpoint.create_channel("/bad/:id", lambda ctx, unknown: None)
-    assert not setup.endpoint.serves("/bad/1")
+    assert not setup.endpoint.routing.serves("/bad/1")
 
 
 async def test_a_function_may_be_registered_twice() -> None:

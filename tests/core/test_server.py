@@ -19,6 +19,7 @@ from tests.core.ponds import (
     assert_nothing_left,
     build,
     connecting,
+    find_session,
     request,
     running,
     served,
@@ -189,12 +190,12 @@ async def test_a_session_is_found_by_its_secret_id_at_its_own_path_alone() -> No
     async with connect(pond, "/t/a?user=ann", transport="sse") as ann:
         await ann.receive()
         connection_id, request = ann.session.connection_id, ann.session.request
-        assert await pond.find_session(connection_id, request) is ann.session
+        assert await find_session(pond, connection_id, request) is ann.session
         for path in ("/t/b", "/nowhere"):
-            assert await pond.find_session(connection_id, replace(request, path=path)) is None
-        assert await pond.find_session("ann", request) is None
-    assert await pond.find_session(connection_id, request) is None
+            assert await find_session(pond, connection_id, replace(request, path=path)) is None
+        assert await find_session(pond, "ann", request) is None
+    assert await find_session(pond, connection_id, request) is None
     async with connect(pond, "/t/a?user=ann") as ann:
         await ann.receive()
         connection_id = ann.session.connection_id
-        assert await pond.find_session(connection_id, ann.session.request) is None
+        assert await find_session(pond, connection_id, ann.session.request) is None

@@ -22,7 +22,7 @@ from pondsocket_common import Acknowledged, Detail, NotFound, Refused
 from pydantic import BeforeValidator, Field
 
 from tests.core.members import member
-from tests.core.ponds import ROOM, admit, build
+from tests.core.ponds import ROOM, admit, build, find_session
 from tests.core.typed_handlers import Point, Say, fault, result
 
 # --- parameters -------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ async def test_a_path_that_does_not_fit_the_first_endpoint_goes_to_the_second() 
         async with connect(pond, path, transport="sse") as peer:
             await peer.receive_event("CONNECTION")
             assert peer.session.user_id == user
-            found = await pond.find_session(peer.session.connection_id, peer.session.request)
+            found = await find_session(pond, peer.session.connection_id, peer.session.request)
             assert found is peer.session
 
 

@@ -32,10 +32,10 @@ from pondsocket._contexts import (
     SyncLeaveContext,
 )
 from pondsocket._delivery.slow_consumers import Conflate, SlowConsumers, conflate
-from pondsocket._handlers.dependencies import Depends
 from pondsocket._handlers.interception import OutgoingHandler, OutgoingMiddleware
 from pondsocket._handlers.registration import Handler, Middleware, Next
 from pondsocket._history.log import History
+from pondsocket._signatures.dependencies import Depends
 from pondsocket._state.canonical import Canonical
 from pondsocket._state.patterns import Route
 from pondsocket._state.request import ConnectRequest

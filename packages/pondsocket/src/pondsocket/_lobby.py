@@ -1,11 +1,10 @@
 """A lobby: the handlers of one channel pattern, and its live channels."""
 
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import CoroutineType
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import anyio
@@ -20,24 +19,24 @@ from pondsocket_common import (
 
 from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._connection.session import Session
-from pondsocket._contexts import EventContext, JoinContext, LeaveContext
+from pondsocket._contexts import EventContext, JoinContext
 from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.slow_consumers import SlowConsumers, check_policy
 from pondsocket._handlers.answers import answer_of
 from pondsocket._handlers.events import Events, TakesEvents
-from pondsocket._handlers.interception import Outgoing, OutgoingHandler, OutgoingMiddleware
-from pondsocket._handlers.kinds import JOIN, LEAVE
-from pondsocket._handlers.registration import NOT_GIVEN, Handler, Middleware, Registration
+from pondsocket._handlers.interception import InterceptsOutgoing
+from pondsocket._handlers.kinds import JOIN
+from pondsocket._handlers.leaving import HandlesLeaves
+from pondsocket._handlers.registration import Handler, Middleware, Registration
 from pondsocket._history.log import History
 from pondsocket._history.memory import MemoryStore
 from pondsocket._history.store import HistoryStore
 from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
-from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission
-from pondsocket._state.patterns import Paths, Pattern, PatternMap, Route, check_text
-from pondsocket._state.user import LeaveReason, User
+from pondsocket._state.patterns import Paths, Pattern, Route, check_text
+from pondsocket._state.user import LeaveReason
 
 from ._environment import Environment
 from ._errors import PondError, UsageError
@@ -48,10 +47,8 @@ _PENDING: Final = Admission.PENDING
 
 _NOWHERE: Final = Paths("*", shared=True)
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-class Lobby(TakesEvents):
+class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
     """The handlers of one channel pattern, and its live channels.
 
     Made by `Endpoint.create_channel` or its decorator `channel`; or made in another module, and
@@ -103,10 +100,8 @@ class Lobby(TakesEvents):
         self.events: Events[ChannelMember] = Events(
             self._what, self._names, ErrorTypes.CHANNEL_ERROR, EventContext
         )
-        self._outgoing: PatternMap[Outgoing] = PatternMap()
-        self._leave: Registration[LeaveContext] | None = None
-        self.has_outgoing = False
-        self.has_async_outgoing = False
+        InterceptsOutgoing.__init__(self)
+        HandlesLeaves.__init__(self)
         self._paths = _NOWHERE  # those of its endpoint, once it is part of one
         # By key, and weak: a channel exists as long as a member or other object refers to it. So
         # there is one object for a channel at any time, no code has to decide when it ends, and a
@@ -114,83 +109,6 @@ class Lobby(TakesEvents):
         self._channels: WeakValueDictionary[str, Channel] = WeakValueDictionary()
 
     # --- for applications ---------------------------------------------------------------------
-
-    @overload
-    def on_leave(
-        self,
-        handler: F,
-        *more: Middleware[LeaveContext],
-        middlewares: Sequence[Middleware[LeaveContext]] = (),
-    ) -> F: ...
-    @overload
-    def on_leave(
-        self, *, middlewares: Sequence[Middleware[LeaveContext]] = ()
-    ) -> Callable[[F], F]: ...
-    def on_leave(
-        self,
-        handler: Any = NOT_GIVEN,
-        *more: Middleware[LeaveContext],
-        middlewares: Sequence[Middleware[LeaveContext]] = (),
-    ) -> Any:
-        """Register a handler to call when the last connection of a user has left a channel.
-
-        Use it as a call, as a bare decorator, or with `middlewares` alone as a decorator.
-
-        Raises:
-            UsageError: The handler cannot work, or there is one already.
-        """
-
-        def register(function: F) -> F:
-            if self._leave is not None:
-                raise UsageError(f"{self._what} has a leave handler already.")
-            what = f"{self._what}, leave"
-            chain = [*middlewares, *more]
-            self._leave = Registration(what, function, chain, LEAVE, self._names)
-            return function
-
-        return register if handler is NOT_GIVEN else register(handler)
-
-    @overload
-    def on_outgoing(
-        self,
-        event_pattern: str,
-        handler: F,
-        *more: OutgoingMiddleware,
-        middlewares: Sequence[OutgoingMiddleware] = (),
-    ) -> F: ...
-    @overload
-    def on_outgoing(
-        self, event_pattern: str, *, middlewares: Sequence[OutgoingMiddleware] = ()
-    ) -> Callable[[F], F]: ...
-    def on_outgoing(
-        self,
-        event_pattern: str,
-        handler: Any = NOT_GIVEN,
-        *more: OutgoingMiddleware,
-        middlewares: Sequence[OutgoingMiddleware] = (),
-    ) -> Any:
-        """Register a handler that may change or withhold a broadcast for each member.
-
-        Use it as a call or, without a handler, as a decorator. A `def` handler runs inside the
-        fan-out loop. An `async def` handler may wait, and delays its channel for that member alone.
-
-        Raises:
-            UsageError: The pattern or the handler cannot work, or members have joined already.
-        """
-
-        def register(function: OutgoingHandler) -> OutgoingHandler:
-            what = f"{self._what}, outgoing {event_pattern!r}"
-            self._outgoing.check_reachable(what, event_pattern)
-            outgoing = Outgoing(what, function, [*middlewares, *more])
-            if outgoing.is_async and any(len(channel.roster) for channel in self._live()):
-                raise UsageError(f"{what}: register it before the first member joins.")
-            self._outgoing.add(event_pattern, outgoing, is_final=True)
-            self.has_outgoing = True
-            self.has_async_outgoing = self.has_async_outgoing or outgoing.is_async
-            return function
-
-        check_text('@lobby.on_outgoing("event")', event_pattern)
-        return register if handler is NOT_GIVEN else register(handler)
 
     async def get_channel(self, name: str, *, path: str | None = None) -> Channel | None:
         """Return a channel by name; None if it has no members.
@@ -380,37 +298,8 @@ class Lobby(TakesEvents):
         if leave_work is not None:
             await leave_work()
 
-    def interception(self, event: str) -> Outgoing | None:
-        """Return the outgoing handlers of an event; None if there are none."""
-        found = self._outgoing.match(event)
-        return None if found is None else found[0]
-
-    def left(self, channel: Channel, user: User, reason: LeaveReason) -> Work | None:
-        """Return what is left to do after a user's last connection has left; None if nothing."""
-        if self._leave is None:
-            return None
-        return partial(self._run_leave, self._leave, LeaveContext(channel, user, reason))
-
-    async def _run_leave(
-        self, registration: Registration[LeaveContext], context: LeaveContext
-    ) -> None:
-        timeout = self.environment.options.leave_timeout
-        channel, user_id = context.channel, context.user.id
-        # Shielded: it runs after the leave, often in a connection that is being cancelled.
-        with anyio.CancelScope(shield=True) as limit:
-            limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
-            try:
-                await registration.call(context)
-            except BaseException as error:  # noqa: BLE001 - boundary: a handler
-                failure = failure_of(error)
-                text = "A leave handler failed (channel=%r user=%r path=%r)."
-                _log.error(text, channel.name, user_id, channel.path, exc_info=failure)
-                observer = self.environment.observer
-                if observer is not None:
-                    observer.error(failure, channel.name, "LEAVE", user_id, channel.path)
-        if limit.cancelled_caught:
-            text = "A leave handler took over %s s (channel=%r path=%r)."
-            _log.error(text, timeout, channel.name, channel.path)
+    def _has_members(self) -> bool:
+        return any(len(channel.roster) for channel in self._live())
 
     def _live(self) -> list[Channel]:
         return list(self._channels.values())

@@ -12,7 +12,6 @@ from typing import Any, Final, NoReturn, Self
 import anyio
 from pondsocket_common import CloseCode, Codec
 
-from pondsocket._channel.channel import Channel
 from pondsocket._channel.handle import ChannelHandle
 from pondsocket._connection.ending import restart_frame, try_to_end
 from pondsocket._connection.formats import Format
@@ -24,12 +23,13 @@ from pondsocket._handlers.admission import Identify
 from pondsocket._handlers.registration import Handler, Middleware
 from pondsocket._runtime.tasks import new_tasks, waiting_tasks
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
-from pondsocket._state.patterns import PatternMap, Route, check_text
+from pondsocket._state.patterns import check_text
 from pondsocket._state.request import ConnectRequest, Refusal
 from pondsocket._state.user import UserId, as_user_id
 from pondsocket._telemetry.hooks import Hooks, Metrics, Observer
 
 from ._endpoint import Endpoint
+from ._endpoints import Endpoints
 from ._environment import Environment
 from ._errors import UsageError, readable_text
 from ._options import Options
@@ -67,8 +67,7 @@ class PondSocket:
         observed = hooks is not None or metrics is not None
         observer = Observer(hooks, metrics) if observed else None
         self._environment = Environment(self.options, clock, observer)
-        self._endpoints: PatternMap[Endpoint] = PatternMap()
-        self._by_path: dict[str, Endpoint] = {}
+        self.endpoints = Endpoints(self._environment)
         self._phase = Phase.OPEN
         self._entries: list[int] = []  # by task
         self._tasks_owner = 0
@@ -103,7 +102,7 @@ class PondSocket:
             UsageError: The path, the handler or an option cannot work.
         """
         check_text('@pond.endpoint("/path")', path)
-        self._endpoints.check_reachable(f"endpoint {path!r}", path)
+        self.endpoints.check_reachable(path)
         endpoint = Endpoint(
             path,
             handler,
@@ -116,8 +115,7 @@ class PondSocket:
             subprotocols=subprotocols,
             shared_channels=shared_channels,
         )
-        self._endpoints.add(path, endpoint, is_final=not endpoint.admission.is_selective)
-        self._by_path.setdefault(path, endpoint)
+        self.endpoints.add(endpoint)
         return endpoint
 
     def endpoint(
@@ -155,24 +153,7 @@ class PondSocket:
             UsageError: There is no such endpoint, or it is the pattern of several paths, or none of
                 the endpoint's lobbies serves the name.
         """
-        endpoint, path = self._at(endpoint_path)
-        if not endpoint.serves(name):
-            raise UsageError(
-                f"No channel pattern of {endpoint_path!r} matches {name!r}.{endpoint.explain(name)}"
-            )
-        find = partial(_channel_of, endpoint, name, path)
-        return ChannelHandle(name, path, find, self._environment.loop)
-
-    def _at(self, path: str) -> tuple[Endpoint, str]:
-        """Return the endpoint that serves a path, and what stands for the path."""
-        endpoint = self._by_path.get(path)
-        if endpoint is None or endpoint.paths.pattern.literal == path:
-            # As clients find it: another pattern that matches may be registered before it.
-            endpoint = self.find_endpoint(path) or endpoint
-        if endpoint is None:
-            known = ", ".join(self._by_path) or "none"
-            raise UsageError(f"There is no endpoint {path!r}; registered: {known}.")
-        return endpoint, endpoint.paths.resolve(path)
+        return self.endpoints.channel(endpoint_path, name)
 
     @property
     def dependency_overrides(self) -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -205,7 +186,7 @@ class PondSocket:
         self._environment.loop.check("disconnect")
         known, told = as_user_id(user_id), readable_text("disconnect: the reason", reason)
         close_code = CloseCode(code)
-        endpoints = self._endpoints if path is None else [self._at(path)[0]]
+        endpoints = self.endpoints if path is None else [self.endpoints.at(path)[0]]
         for endpoint in endpoints:
             endpoint.drop_user(known, told, close_code, path)
 
@@ -234,7 +215,7 @@ class PondSocket:
         self._environment.loop.check("drain")
         if not self._advance(PhaseEvent.DRAIN):
             return
-        sessions = self._sessions()
+        sessions = self.endpoints.sessions()
         window = min(self._longest_window(seconds), len(sessions) / _ENDS_PER_SECOND)
         self._environment.restart.window = window
         random.shuffle(sessions)
@@ -247,7 +228,7 @@ class PondSocket:
 
         In a handler, it does not wait for the handler's own connection.
         """
-        sessions = self._sessions()
+        sessions = self.endpoints.sessions()
         self.begin_drain(seconds)
         await self._wait_ended(sessions, self._longest_window(seconds))
 
@@ -261,15 +242,12 @@ class PondSocket:
         """
         self._environment.loop.check("close")
         self._advance(PhaseEvent.CLOSE)
-        sessions = self._sessions()
+        sessions = self.endpoints.sessions()
         for session in sessions:
             try_to_end(
                 session, partial(session.close, CloseCode.GOING_AWAY, "the server is closing")
             )
         await self._wait_ended(sessions, 0)
-
-    def _sessions(self) -> list[Session]:
-        return [session for endpoint in self._endpoints for session in endpoint.sessions]
 
     def _advance(self, event: PhaseEvent) -> bool:
         following = PHASES.get((self._phase, event))
@@ -360,8 +338,8 @@ class PondSocket:
 
         Connects, joins, events and disconnects do it as well, but some ponds are idle for long.
         """
-        for endpoint in self._endpoints:
-            endpoint.tidy()
+        for endpoint in self.endpoints:
+            endpoint.routing.tidy()
 
     def enable_batching(self, find_loop: Callable[[], EventLoop | None]) -> None:
         """Batch broadcasts: what one turn of an event loop has written leaves together.
@@ -373,31 +351,14 @@ class PondSocket:
 
     def find_endpoint(self, path: str) -> Endpoint | None:
         """Return the endpoint that serves a path; None if there is none."""
-        found = self._find(path)
-        return None if found is None else found[0]
-
-    def _find(self, path: str) -> tuple[Endpoint, Route] | None:
-        found = self._endpoints.match(path)
-        if found is None or found[0].fits(found[1]):
-            return found
-        first = found[0]  # which has been asked, and may have logged why it does not fit
-        matches = self._endpoints.matches(path)
-        return next(
-            (each for each in matches if each[0] is not first and each[0].fits(each[1])), None
-        )
+        return self.endpoints.find(path)
 
     async def connect(self, request: ConnectRequest) -> Session | Refusal:
         """Ask the endpoint of the request's path. Return a Session, or a Refusal."""
         self._environment.loop.enter()
-        found = self._find(request.path)
+        found = self.endpoints.match(request.path)
         if found is None:
-            sentences = (
-                endpoint.admission.explain(route.params)
-                for endpoint, route in self._endpoints.matches(request.path)
-            )
-            explanation = next(filter(None, sentences), "")
-            text = f"Endpoint not found: {request.path}"
-            return Refusal(404, "NOT_FOUND", f"{text}.{explanation}" if explanation else text)
+            return self.endpoints.not_found(request.path)
         endpoint, route = found
         if self.is_ready:
             outcome = await endpoint.admit(request, route)
@@ -413,38 +374,3 @@ class PondSocket:
         if isinstance(chosen, Format):
             return frame.in_format(chosen.codec) or frame
         return frame
-
-    def find_stream(self, connection_id: str, request: ConnectRequest) -> Session | None:
-        """Return the event stream with this secret id and exact path, for any identity."""
-        endpoint = self.find_endpoint(request.path)
-        session = endpoint.sessions.get(connection_id) if endpoint is not None else None
-        if session is None or session.path != request.path or session.request.transport != "sse":
-            return None
-        return session
-
-    async def find_session(
-        self, connection_id: str, request: ConnectRequest
-    ) -> Session | Refusal | None:
-        """Return the open event stream with this secret id, if the request may use it.
-
-        The request must have the exact path at which the stream was opened, and its identity.
-
-        Returns:
-            None if there is no such stream, without the reason; a Refusal if the request's
-            identity could not be determined.
-        """
-        session = self.find_stream(connection_id, request)
-        endpoint = self.find_endpoint(request.path)
-        if endpoint is None or session is None:
-            return None
-        identity = await endpoint.admission.identify(request)
-        if isinstance(identity, Refusal):
-            return identity
-        return session if identity == session.identity and session.is_open else None
-
-
-def _channel_of(endpoint: Endpoint, name: str, path: str) -> Channel:
-    channel = endpoint.find_channel(name, path)
-    if channel is None:
-        raise UsageError(f"No channel pattern of {endpoint.path!r} matches {name!r}.")
-    return channel

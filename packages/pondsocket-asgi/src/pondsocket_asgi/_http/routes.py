@@ -130,7 +130,7 @@ class _Exchange:
             await self._refuse_body(self._or_draining(named))
             return
         connection_id, request = named
-        if self._pond.find_stream(connection_id, request) is None:
+        if self._pond.endpoints.find_stream(connection_id, request) is None:
             await self._refuse_body(self._or_draining(_NOT_FOUND))
             return
         body = await self._read_message()
@@ -179,7 +179,7 @@ class _Exchange:
     async def _find(self, connection_id: str, request: ConnectRequest) -> Session | Refusal:
         # The same answer for an unknown id, another path, transport or identity: it must not reveal
         # which.
-        return await self._pond.find_session(connection_id, request) or _NOT_FOUND
+        return await self._pond.endpoints.find_session(connection_id, request) or _NOT_FOUND
 
     async def _refuse_body(self, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
         """Refuse a request whose body, if it has one, was not read to its end."""

@@ -1,1 +1,1 @@
-"""What applications register: handlers, their parameters and their middleware."""
+"""What applications register: handlers and their middleware."""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 
 from pondsocket_common import Payload, dump_json
 
@@ -14,10 +14,13 @@ from pondsocket._delivery.ordered import PendingFrame
 from pondsocket._errors import UsageError
 from pondsocket._runtime.functions import is_async
 from pondsocket._runtime.loop import failure_of
+from pondsocket._state.patterns import PatternMap, check_text
 
-from .registration import NextStep, check_callable
+from .registration import NOT_GIVEN, NextStep, check_callable
 
 _log: Final = logging.getLogger("pondsocket.outgoing")
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 OutgoingHandler: TypeAlias = Callable[[OutgoingContext], object]
 """`def handler(ctx)`, run inside the fan-out loop, or `async def handler(ctx)`."""
@@ -129,6 +132,68 @@ class BoundOutgoing:
         observer = channel.owner.environment.observer
         if observer is not None:
             observer.error(failure, channel.name, event, member.user_id, channel.path)
+
+
+class InterceptsOutgoing:
+    """The outgoing handlers of a lobby. A base class of `Lobby`."""
+
+    _what: str
+
+    def __init__(self) -> None:
+        self._outgoing: PatternMap[Outgoing] = PatternMap()
+        self.has_outgoing = False
+        self.has_async_outgoing = False
+
+    @overload
+    def on_outgoing(
+        self,
+        event_pattern: str,
+        handler: F,
+        *more: OutgoingMiddleware,
+        middlewares: Sequence[OutgoingMiddleware] = (),
+    ) -> F: ...
+    @overload
+    def on_outgoing(
+        self, event_pattern: str, *, middlewares: Sequence[OutgoingMiddleware] = ()
+    ) -> Callable[[F], F]: ...
+    def on_outgoing(
+        self,
+        event_pattern: str,
+        handler: Any = NOT_GIVEN,
+        *more: OutgoingMiddleware,
+        middlewares: Sequence[OutgoingMiddleware] = (),
+    ) -> Any:
+        """Register a handler that may change or withhold a broadcast for each member.
+
+        Use it as a call or, without a handler, as a decorator. A `def` handler runs inside the
+        fan-out loop. An `async def` handler may wait, and delays its channel for that member alone.
+
+        Raises:
+            UsageError: The pattern or the handler cannot work, or members have joined already.
+        """
+
+        def register(function: OutgoingHandler) -> OutgoingHandler:
+            what = f"{self._what}, outgoing {event_pattern!r}"
+            self._outgoing.check_reachable(what, event_pattern)
+            outgoing = Outgoing(what, function, [*middlewares, *more])
+            if outgoing.is_async and self._has_members():
+                raise UsageError(f"{what}: register it before the first member joins.")
+            self._outgoing.add(event_pattern, outgoing, is_final=True)
+            self.has_outgoing = True
+            self.has_async_outgoing = self.has_async_outgoing or outgoing.is_async
+            return function
+
+        check_text('@lobby.on_outgoing("event")', event_pattern)
+        return register if handler is NOT_GIVEN else register(handler)
+
+    def interception(self, event: str) -> Outgoing | None:
+        """Return the outgoing handlers of an event; None if there are none."""
+        found = self._outgoing.match(event)
+        return None if found is None else found[0]
+
+    def _has_members(self) -> bool:
+        """Return whether a channel of the lobby has members."""
+        raise NotImplementedError
 
 
 def _around(middleware: OutgoingMiddleware, inner: OutgoingHandler) -> OutgoingHandler:

@@ -19,9 +19,8 @@ from pondsocket._contexts import (
 )
 from pondsocket._contexts.decision import DONE
 from pondsocket._errors import PondError
+from pondsocket._signatures.parameters import Kind
 from pondsocket._state.lifecycle import Admission
-
-from .parameters import Kind
 
 _log: Final = logging.getLogger("pondsocket.handlers")
 

@@ -8,11 +8,10 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from pondsocket._errors import UsageError
 from pondsocket._runtime.functions import is_async, may_wait, name_of
+from pondsocket._signatures.marks import is_mark
+from pondsocket._signatures.parameters import Kind
+from pondsocket._signatures.typed_handler import TypedHandler
 from pondsocket._state.patterns import PatternMap, Route
-
-from .marks import is_mark
-from .parameters import Kind
-from .signatures import TypedHandler
 
 C = TypeVar("C")
 C_contra = TypeVar("C_contra", contravariant=True)

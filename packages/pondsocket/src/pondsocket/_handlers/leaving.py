@@ -1,0 +1,95 @@
+"""The leave handler of a lobby: called when a user's last connection has left a channel."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar, overload
+
+import anyio
+
+from pondsocket._channel.channel import Channel
+from pondsocket._contexts import LeaveContext
+from pondsocket._errors import UsageError
+from pondsocket._runtime.loop import failure_of
+from pondsocket._runtime.tasks import Work
+from pondsocket._state.user import LeaveReason, User
+
+from .kinds import LEAVE
+from .registration import NOT_GIVEN, Middleware, Registration
+
+_log: Final = logging.getLogger("pondsocket.lobby")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class HandlesLeaves:
+    """The leave handler of a lobby. A base class of `Lobby`."""
+
+    _what: str
+    _names: frozenset[str]
+
+    def __init__(self) -> None:
+        self._leave: Registration[LeaveContext] | None = None
+
+    @overload
+    def on_leave(
+        self,
+        handler: F,
+        *more: Middleware[LeaveContext],
+        middlewares: Sequence[Middleware[LeaveContext]] = (),
+    ) -> F: ...
+    @overload
+    def on_leave(
+        self, *, middlewares: Sequence[Middleware[LeaveContext]] = ()
+    ) -> Callable[[F], F]: ...
+    def on_leave(
+        self,
+        handler: Any = NOT_GIVEN,
+        *more: Middleware[LeaveContext],
+        middlewares: Sequence[Middleware[LeaveContext]] = (),
+    ) -> Any:
+        """Register a handler to call when the last connection of a user has left a channel.
+
+        Use it as a call, as a bare decorator, or with `middlewares` alone as a decorator.
+
+        Raises:
+            UsageError: The handler cannot work, or there is one already.
+        """
+
+        def register(function: F) -> F:
+            if self._leave is not None:
+                raise UsageError(f"{self._what} has a leave handler already.")
+            what = f"{self._what}, leave"
+            chain = [*middlewares, *more]
+            self._leave = Registration(what, function, chain, LEAVE, self._names)
+            return function
+
+        return register if handler is NOT_GIVEN else register(handler)
+
+    def left(self, channel: Channel, user: User, reason: LeaveReason) -> Work | None:
+        """Return what is left to do after a user's last connection has left; None if nothing."""
+        if self._leave is None:
+            return None
+        return partial(_call_leave, self._leave, LeaveContext(channel, user, reason))
+
+
+async def _call_leave(registration: Registration[LeaveContext], context: LeaveContext) -> None:
+    channel, user_id = context.channel, context.user.id
+    environment = channel.owner.environment
+    timeout = environment.options.leave_timeout
+    # Shielded: it runs after the leave, often in a connection that is being cancelled.
+    with anyio.CancelScope(shield=True) as limit:
+        limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
+        try:
+            await registration.call(context)
+        except BaseException as error:  # noqa: BLE001 - boundary: a handler
+            failure = failure_of(error)
+            text = "A leave handler failed (channel=%r user=%r path=%r)."
+            _log.error(text, channel.name, user_id, channel.path, exc_info=failure)
+            observer = environment.observer
+            if observer is not None:
+                observer.error(failure, channel.name, "LEAVE", user_id, channel.path)
+    if limit.cancelled_caught:
+        text = "A leave handler took over %s s (channel=%r path=%r)."
+        _log.error(text, timeout, channel.name, channel.path)

@@ -1,0 +1,284 @@
+"""Routing: where the messages of an endpoint's connections go, and which connections are open."""
+
+import logging
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from typing import Any, Final, assert_never
+
+from pondsocket_common import (
+    GATEWAY,
+    ClientActions,
+    ClientMessage,
+    CloseCode,
+    ErrorTypes,
+    Left,
+    ServerMessage,
+    SystemEvents,
+    is_channel_name,
+    is_name,
+)
+
+from pondsocket._channel.channel import Channel
+from pondsocket._connection.lanes import Handle
+from pondsocket._connection.overflow import Overflow
+from pondsocket._connection.session import Session
+from pondsocket._contexts import GatewayContext
+from pondsocket._delivery import replies
+from pondsocket._handlers.events import Events
+from pondsocket._history.store import HistoryStore
+from pondsocket._runtime.tasks import Work
+from pondsocket._state.lifecycle import Phase
+from pondsocket._state.patterns import Paths, PatternMap, Route
+from pondsocket._state.roster import Roster
+from pondsocket._state.user import LeaveReason
+from pondsocket._telemetry import safe_log
+
+from ._environment import Environment
+from ._lobby import Lobby
+
+_log: Final = logging.getLogger("pondsocket.endpoint")
+# By names of their own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_BROADCAST: Final = ClientActions.BROADCAST
+_OPEN: Final = Phase.OPEN
+
+
+class Routing:
+    """The open connections of an endpoint, its lobbies, and which messages go where.
+
+    Args:
+        paths: Those of the endpoint.
+        find_phase: Returns the pond's phase: a connection that opens later is closed at once.
+    """
+
+    def __init__(
+        self, paths: Paths, environment: Environment, find_phase: Callable[[], Phase]
+    ) -> None:
+        self._paths = paths
+        self._environment = environment
+        self._find_phase = find_phase
+        self._is_full_logged = False
+        self.overflow = Overflow(environment)
+        self.lobbies: PatternMap[Lobby] = PatternMap()
+        self._history_stores: list[HistoryStore] = []  # of the lobbies that have a history
+        self.events: Events[Session] = Events(
+            f"endpoint {paths.pattern.text!r}",
+            paths.pattern.names,
+            ErrorTypes.ENDPOINT_ERROR,
+            GatewayContext,
+        )
+        # One object for all sessions: each would keep a bound method of its own.
+        self.handle: Handle[Session] = self._handle
+        self.find_lane: Callable[[Session, ClientMessage], Hashable] | None = None
+        self.events.watch(self._expect_concurrent)
+        self.sessions: Roster[Session] = Roster()
+
+    # --- for the endpoint ---------------------------------------------------------------------
+
+    def include(self, lobby: Lobby) -> None:
+        """Serve the channels of a lobby; see `Endpoint.include`.
+
+        Raises:
+            UsageError: It is part of an endpoint already, or no channel would ever reach it.
+        """
+        if not lobby.is_attached:  # else that is the error to be told
+            self.lobbies.check_reachable(f"channel {lobby.pattern!r}", lobby.pattern)
+        lobby.attach(self._environment, self._expect_concurrent, self._paths)
+        self.lobbies.add(lobby.pattern, lobby, is_final=not lobby.is_selective)
+        if lobby.history_store is not None:
+            self._history_stores.append(lobby.history_store)
+
+    def serves(self, name: str) -> bool:
+        """Return whether a lobby serves channels of this name."""
+        return is_name(name) and is_channel_name(name) and self._find_lobby(name) is not None
+
+    def find_channel(self, name: str, path: str = "") -> Channel | None:
+        """Return the channel of a name at one of the endpoint's paths; None if no lobby serves it.
+
+        Args:
+            path: Of no account if `paths.only` stands for all.
+        """
+        found = self._find_lobby(name)
+        return None if found is None else found[0].open_channel(name, found[1].params, path)
+
+    def explain(self, name: str) -> str:
+        """Return what the peer should know where no lobby serves a name; mostly nothing."""
+        sentences = (lobby.explain(route) for lobby, route in self.lobbies.matches(name))
+        return next(filter(None, sentences), "")
+
+    def is_full(self, extra: int = 0) -> bool:
+        """Return whether no more connections are admitted, with `extra` more than the limit."""
+        limit = self._environment.options.max_connections
+        if limit is None or len(self.sessions) < limit + extra:
+            self._is_full_logged = False
+            return False
+        if not self._is_full_logged:  # once, or many refused clients would fill the log
+            self._is_full_logged = True
+            _log.warning(
+                "%s is full: see Options.max_connections (%s).", self._paths.pattern.text, limit
+            )
+        return True
+
+    # --- for sessions (Router) ----------------------------------------------------------------
+
+    def can_resume(self, channel_name: str, others: int) -> bool:
+        """Return whether a reconnecting client may resume a channel, besides `others` channels."""
+        limit = self._environment.options.max_channels
+        found = self._find_lobby(channel_name)
+        return (
+            found is not None and found[0].history is not None and (limit is None or others < limit)
+        )
+
+    def opened(
+        self,
+        session: Session,
+        greeting: Sequence[ServerMessage],
+        resumed: tuple[str, ...] | None,
+        others: tuple[str, ...] | None,
+    ) -> None:
+        """Greet a client and register its session; close the session if it came too late."""
+        supports = ("history",) if self._history_stores else None
+        user_id, connection_id = session.user_id, session.connection_id
+        session.send(replies.connected(user_id, connection_id, resumed, others, supports))
+        for message in greeting:
+            session.send(message)
+        if not session.is_open:  # the greeting was too much for it
+            return
+        self.sessions.add(session)
+        self.tidy()
+        text = "connected (path=%r user=%r transport=%r)"
+        path, transport = session.path, session.request.transport
+        safe_log.write(_log, logging.INFO, text, path, session.user_id, transport)
+        if self._environment.observer is not None:
+            self._environment.observer.connected(session.user_id, session.request)
+        phase = self._find_phase()
+        if phase is _OPEN and not self.is_full(1):
+            return
+        if phase is Phase.CLOSED:  # after its admission, so `close` has not closed it
+            session.close(CloseCode.GOING_AWAY, "the server is closing")
+        elif phase is Phase.DRAINING:
+            session.close(CloseCode.RESTART, "the server restarts")
+        else:  # full after its admission: several clients were admitted before one was counted
+            session.close(CloseCode.NO_CAPACITY, "there are too many connections")
+
+    def ended(self, session: Session) -> list[Work]:
+        """End the session's memberships. Return what is left to do, to be awaited.
+
+        It is called once, so a part that fails does not keep the others from being done.
+        """
+        was_open = self.sessions.remove(session)
+        self.tidy()
+        self.overflow.caught_up(session)
+        works: list[Work] = []
+        for member in list(session.memberships.values()):
+            try:
+                leave_work = member.leave(LeaveReason.CONNECTION_CLOSED)
+            except Exception as error:  # noqa: BLE001 - boundary: one channel
+                text = "A leave failed (user=%r)."
+                safe_log.write(_log, logging.ERROR, text, session.user_id, failure=error)
+                continue
+            if leave_work is not None:
+                works.append(leave_work)
+        if was_open:
+            text = "disconnected (path=%r user=%r)"
+            safe_log.write(_log, logging.INFO, text, session.path, session.user_id)
+            if self._environment.observer is not None:
+                seconds = self._environment.clock() - session.opened_at
+                self._environment.observer.disconnected(
+                    session.user_id, session.request, session.close_code, seconds
+                )
+        return works
+
+    def tidy(self) -> None:
+        """Drop history entries that are too old, also of channels that are not used any more."""
+        if self._history_stores:
+            now = self._environment.clock()
+            for store in self._history_stores:
+                try:
+                    store.tidy(now)
+                except Exception as error:  # noqa: BLE001 - boundary: one history
+                    text = "A history was not tidied."
+                    safe_log.write(_log, logging.ERROR, text, failure=error)
+
+    def _expect_concurrent(self) -> None:
+        self.find_lane = self._find_lane
+
+    def _find_lane(self, session: Session, message: ClientMessage) -> Hashable:
+        """Return the lane of a message: its channel, or its own lane for a concurrent handler."""
+        name = message.channel_name
+        if message.action is not _BROADCAST:
+            return name
+        if name == GATEWAY:
+            is_concurrent = self.events.is_concurrent(message.event, session.params)
+        else:
+            member = session.memberships.get(name)
+            is_concurrent = member is not None and member.is_concurrent(message)
+        return object() if is_concurrent else name
+
+    def _handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
+        """Handle one message as far as possible without waiting. Return the rest, if any."""
+        match message.action:
+            case ClientActions.JOIN_CHANNEL:
+                return self._join(session, message)
+            case ClientActions.BROADCAST:
+                return self._handle_without_membership(session, message)
+            case ClientActions.LEAVE_CHANNEL:
+                return self._acknowledge_leave(session, message)
+            case _ as unreachable:
+                assert_never(unreachable)
+
+    def _find_lobby(self, name: str) -> tuple[Lobby, Route] | None:
+        found = self.lobbies.match(name)
+        if found is None or not found[0].is_selective or found[0].fits(found[1]):
+            return found
+        first = found[0]  # which has been asked, and may have logged why it does not fit
+        return next(
+            (
+                each
+                for each in self.lobbies.matches(name)
+                if each[0] is not first and each[0].fits(each[1])
+            ),
+            None,
+        )
+
+    async def _join(self, session: Session, message: ClientMessage) -> None:
+        found = self._find_lobby(message.channel_name)
+        held = session.memberships.get(message.channel_name)
+        if held is not None and not held.is_of(None if found is None else found[0]):
+            # A validator has changed its mind. One name must not be two memberships, and none must
+            # outlive a refusal.
+            leave_work = held.leave(LeaveReason.EVICTED)
+            if leave_work is not None:
+                await leave_work()
+        if found is None:
+            session.send(replies.not_found(message, self.explain(message.channel_name)))
+            return
+        lobby, route = found
+        limit = self._environment.options.max_channels
+        if limit is not None and len(session.memberships) + len(session.scopes) >= limit:
+            channels = {*session.memberships, *session.scopes.values()}
+            if len(channels - {message.channel_name, None}) >= limit:
+                answer = replies.too_many_channels(message, limit)
+                lobby.answer(session, message.channel_name, answer)
+                return
+        await lobby.handle_join(session, message, route)
+
+    async def _acknowledge_leave(self, session: Session, message: ClientMessage) -> None:
+        name, request_id = message.channel_name, message.request_id
+        answer = replies.system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), request_id)
+        found = self._find_lobby(name)
+        if found is None:
+            session.send(answer)
+        else:
+            found[0].answer(session, name, answer)
+
+    def _handle_without_membership(
+        self, session: Session, message: ClientMessage
+    ) -> Coroutine[Any, Any, None] | None:
+        if message.channel_name == GATEWAY:
+            return self.events.handle(session, message, session.params, self._environment)
+        if (found := self._find_lobby(message.channel_name)) is None:
+            session.send(replies.not_found(message, self.explain(message.channel_name)))
+        else:
+            text = f"Join {message.channel_name} before sending events to it."
+            answer = replies.fault(message, ErrorTypes.UNAUTHORIZED_BROADCAST, 403, text)
+            found[0].answer(session, message.channel_name, answer)
+        return None
