@@ -214,6 +214,52 @@ async def test_more_bytes_than_the_pending_limit_are_answered_429() -> None:
         assert len(latch.done) == 16
 
 
+NESTS: list[object] = [
+    [[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]
+] * 1_500  # 60 KB, and some 3 MB of lists
+
+
+async def test_lists_in_lists_count_as_the_memory_that_they_take_while_they_wait() -> None:
+    setup, latch = build(), Latch()  # 1 MiB
+    setup.lobby.on_message("slow", latch)
+    async with member(setup, "ann") as ann:
+        for number in range(5):
+            payload = {"text": str(number), "nests": NESTS}
+            ann.send("BROADCAST", ROOM, "slow", payload)
+        await settled()
+        assert events(ann) == ["RATE_LIMITED"] * 2
+        latch.opened.set()
+        await settled()
+        assert latch.done == ["0", "1", "2"]
+
+
+async def test_lists_in_lists_are_handled_where_nothing_else_waits() -> None:
+    setup, latch = build(options=Options(max_pending_bytes=70_000)), Latch()
+    setup.lobby.on_message("slow", latch)
+    async with member(setup, "ann") as ann:
+        for text in ("alone", "behind"):
+            ann.send("BROADCAST", ROOM, "slow", {"text": text, "nests": NESTS})
+        await settled()
+        assert events(ann) == ["RATE_LIMITED"]
+        latch.opened.set()
+        await settled()
+        assert latch.done == ["alone"]
+
+
+async def test_rows_of_usual_values_wait_as_their_text() -> None:
+    setup, latch = build(), Latch()  # 1 MiB
+    setup.lobby.on_message("slow", latch)
+    rows = [{"id": 17_000_000 + n, "name": "Ann from Ljubljana", "ok": True} for n in range(1_100)]
+    async with member(setup, "ann") as ann:
+        for number in range(16):
+            ann.send("BROADCAST", ROOM, "slow", {"text": str(number), "rows": rows})
+        await settled()
+        assert events(ann) == []
+        latch.opened.set()
+        await settled()
+        assert len(latch.done) == 16
+
+
 VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="clean")
 
 

@@ -177,6 +177,25 @@ async def test_what_waits_is_counted_by_what_it_takes_in_an_array_as_well() -> N
         assert ann.session.post(post_body(client_message(4, event="say"))) is None
 
 
+async def test_lists_in_lists_of_an_array_count_as_the_memory_that_they_take() -> None:
+    async def endless(ctx: EventContext) -> None:
+        await anyio.sleep_forever()
+
+    setup = build(options=Options(max_pending_bytes=100_000, handler_grace=0))
+    setup.lobby.on_message("endless", endless)
+    async with connect(setup.pond, "/socket", transport="sse") as ann:
+        await ann.join(ROOM)
+        nests: dict[str, object] = {
+            "nests": [[[[[[[[]]]]]]]] * 1_500
+        }  # 24 KB of text, some 1 MB of lists
+        heavy = [client_message(n, event="endless", payload=nests) for n in (1, 2)]
+        assert ann.session.post(post_body(*heavy)) is None
+        await settled()
+        refusal = ann.session.post(post_body(heavy[0]))
+        assert refusal is not None
+        assert refusal.status == 429
+
+
 # --- connections ------------------------------------------------------------------------------
 
 

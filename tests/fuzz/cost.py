@@ -10,8 +10,11 @@ fails where that is over 15 %.
   times a second as the limit allows. Where the server does not, within ten seconds, the CPU time of
   these seconds is what it takes.
 
-Handlers do nothing, and nothing is broadcast. On a machine that is slower than the reference,
-shares are divided by how much slower it reads a short message.
+Before that it prints how much memory clients can take that ping, track, make names or connect
+again and again (`cost_memory`), and fails where that is more than the row allows.
+
+In the rows of CPU time handlers do nothing, and nothing is broadcast. On a machine that is slower
+than the reference, shares are divided by how much slower it reads a short message.
 """
 
 import argparse
@@ -27,6 +30,8 @@ from tests.benchmarks._machine import machine
 from tests.benchmarks._meter import group_seconds
 from tests.fuzz.cost_clients import Poster, WebSocketFlooder
 from tests.fuzz.cost_inputs import INPUTS, SMALL, Input, Transport
+from tests.fuzz.cost_memory import measure_memory
+from tests.fuzz.cost_memory_rows import DEEDS
 from tests.fuzz.cost_verdict import (
     MOST_PERCENT,
     NO_FLOOD,
@@ -52,21 +57,23 @@ SERVERS: Final[dict[str, tuple[Transport, tuple[str, ...]]]] = {
 }
 FLOOD_SECONDS: Final = 10.0
 # Where nothing is judged.
-GLANCE_SECONDS: Final = 1.0
+GLANCE_SECONDS: Final = 0.3
 # Twice what may be used in the ten seconds: then a flood that nothing has ended is seen enough.
 ENOUGH_CPU_SECONDS: Final = 3.0
 # Inputs by which it is guessed how many may be sampled, in how much CPU time.
 PILOT: Final = 5
-SAMPLE_CPU_SECONDS: Final = 0.25
+SAMPLE_CPU_SECONDS: Final = 0.15
 # An input that takes more than so much of its limit is measured as a refused one, too.
 HEAVY: Final = 8
 REFUSED_SAMPLE: Final = 20
 # A sample is given up after so long.
 SAMPLE_SECONDS: Final = 10.0
 ROUNDS: Final = 2
+# What costs less than this is not measured again.
+CHEAP_PERCENT: Final = MOST_PERCENT / 5
 # A server that used less CPU time than this in so many seconds has done what it was asked.
 IDLE: Final = 0.0005
-IDLE_SECONDS: Final = 0.03
+IDLE_SECONDS: Final = 0.015
 SETTLE_SECONDS: Final = 10.0
 
 Client: TypeAlias = WebSocketFlooder | Poster
@@ -109,7 +116,9 @@ class FuzzedServer:
         affordable = int(SAMPLE_CPU_SECONDS * 1e6 / max(1.0, pilot.microseconds))
         sample = min(row.sample, max(PILOT, affordable))
         for count, pause in ((sample, False), (PILOT, True)):
-            units = [self._sampled(row, count, pause=pause) for _ in range(ROUNDS)]
+            units = [self._sampled(row, count, pause=pause)]
+            if units[0].microseconds * row.per_second > CHEAP_PERCENT * 1e4:
+                units += [self._sampled(row, count, pause=pause) for _ in range(ROUNDS - 1)]
             if not any(unit.ends for unit in units):
                 return _least(units)
         # Each ends its connection: what the connection itself costs is taken off.
@@ -231,9 +240,10 @@ def _sock(figure: Figure, good: float) -> str:
     )
 
 
-def measure(rows: Sequence[Input], names: Sequence[str], seconds: float) -> int:
-    """Print the table; gives the exit status."""
-    print(machine("orjson", "uvicorn", "websockets"))
+def measure(
+    rows: Sequence[Input], names: Sequence[str], seconds: float
+) -> list[tuple[str, Figure]]:
+    """Print the table of CPU time; gives what was measured."""
     speeds = [loads_microseconds()]
     figures: list[tuple[str, Figure]] = []
     for name in names:
@@ -252,9 +262,7 @@ def measure(rows: Sequence[Input], names: Sequence[str], seconds: float) -> int:
                 figures.append((name, figure))
                 print(_sock(figure, good), flush=True)
             print(f"  {together([figure for where, figure in figures if where == name])}")
-    status, text = verdict(figures)
-    print(f"\n{text}")
-    return status
+    return figures
 
 
 def main() -> int:
@@ -270,12 +278,22 @@ def main() -> int:
         for row in INPUTS
         if options.only is None or any(text in row.name for text in options.only)
     ]
+    deeds = [
+        deed
+        for deed in DEEDS
+        if options.only is None or any(text in deed.name for text in options.only)
+    ]
     if options.list:
-        print("\n".join(row.name for row in rows))
+        print("\n".join([*(row.name for row in rows), *(deed.name for deed in deeds)]))
         return 0
-    if not rows:
+    if not rows and not deeds:
         parser.error("no row holds any of these; --list prints them")
-    return measure(rows, options.servers, options.seconds)
+    print(machine("orjson", "uvicorn", "websockets"))
+    taken = measure_memory(deeds, {name: SERVERS[name] for name in options.servers})
+    figures = measure(rows, options.servers, options.seconds) if rows else []
+    status, text = verdict(figures, taken)
+    print(f"\n{text}")
+    return status
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Final
 import orjson
 
 from tests.fuzz.cost_inputs import DEFAULTS, EVENTS, Input
+from tests.fuzz.cost_memory_rows import Deed
 
 # One client may take as much of a core, in per cent.
 MOST_PERCENT: Final = 15.0
@@ -153,18 +154,65 @@ def together(figures: Sequence[Figure]) -> str:
     return f"{percent:.1f} % of a core for the most expensive of each limit: {', '.join(parts)}"
 
 
-def verdict(figures: Sequence[tuple[str, Figure]]) -> tuple[int, str]:
+@dataclass(frozen=True)
+class Taken:
+    """What one row of memory has taken of one server, in bytes.
+
+    Args:
+        deed: The row.
+        server: Its name in the table.
+        peak: By how much resident memory was larger meanwhile than before, at most.
+        held: By how much more was in use while the clients stayed.
+        left: By how much more was in use after they had gone.
+    """
+
+    deed: Deed
+    server: str
+    peak: int
+    held: int
+    left: int
+
+    @property
+    def faults(self) -> list[str]:
+        """Each figure that is above its limit, in words."""
+        pairs = [
+            ("at its peak", self.peak, self.deed.peak),
+            ("held", self.held, self.deed.held),
+            ("left", self.left, self.deed.left),
+        ]
+        return [
+            f"{self.deed.name}, {self.server}: {taken / 1024:,.0f} KiB {when}, of at most"
+            f" {most / 1024:,.0f} ({self.deed.why})"
+            for when, taken, most in pairs
+            if taken > most
+        ]
+
+    def line(self) -> str:
+        """The row of the table."""
+        deed = self.deed
+        pairs = [(self.peak, deed.peak), (self.held, deed.held), (self.left, deed.left)]
+        cells = [f"{taken / 1024:7,.0f} /{most / 1024:7,.0f}" for taken, most in pairs]
+        return f"{deed.name:32} {' '.join(cells)}  {deed.why}{' FAIL' if self.faults else ''}"
+
+
+def verdict(figures: Sequence[tuple[str, Figure]], taken: Sequence[Taken] = ()) -> tuple[int, str]:
     """The exit status and the last lines of the output.
 
     Args:
         figures: Each with the name of its server.
+        taken: What the rows of memory have taken.
     """
     faults = [
         f"{figure.row.name}, {server}: {figure.percent:.0f} % of a core"
         for server, figure in figures
         if figure.is_too_expensive
     ]
-    if not faults:
-        return 0, f"ok: no client takes more than {MOST_PERCENT:g} % of a core."
-    lines = [f"FAILED: one client may take {MOST_PERCENT:g} % of a core.", *faults]
+    memory_faults = [fault for each in taken for fault in each.faults]
+    if not faults and not memory_faults:
+        return 0, f"ok: no client takes more than {MOST_PERCENT:g} % of a core, or memory for ever."
+    lines = ["FAILED"]
+    if faults:
+        lines += [f"one client may take {MOST_PERCENT:g} % of a core:", *faults]
+    if memory_faults:
+        lines += ["memory beyond its bound:", *memory_faults]
     return 1, "\n  ".join(lines)

@@ -81,6 +81,11 @@ class RawSocket:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
 
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for what must not wait."""
+        return self._socket
+
     def __enter__(self) -> Self:
         return self
 
@@ -278,9 +283,10 @@ class RawWebSocket(RawSocket):
 class RawEventStream(RawSocket):
     """An open event stream. `connection_id` is its secret."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(port)
-        self.send(request("GET", "/socket", {"Accept": "text/event-stream"}))
+        accept = {"Accept": "text/event-stream"}
+        self.send(request("GET", "/socket", accept | dict(headers or {})))
         self.answer = self.head()
         if self.answer.status != 200:
             raise AssertionError(f"refused: {self.answer}")

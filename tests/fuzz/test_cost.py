@@ -1,6 +1,7 @@
 """What is made of the figures of `python -m tests.fuzz.cost`, and its table: without a server."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -20,11 +21,15 @@ from tests.fuzz.cost_inputs import (
     Input,
     filled,
 )
+from tests.fuzz.cost_memory import MemoryServer
+from tests.fuzz.cost_memory_clients import Crowd
+from tests.fuzz.cost_memory_rows import DEEDS, Deed
 from tests.fuzz.cost_verdict import (
     NO_FLOOD,
     REFERENCE_MICROSECONDS,
     Figure,
     Flood,
+    Taken,
     Unit,
     loads_microseconds,
     slowness,
@@ -153,6 +158,121 @@ def test_the_most_expensive_inputs_of_each_limit_are_summed_up() -> None:
     assert together(figures) == (
         "18.0 % of a core for the most expensive of each limit: a row 6.0, a join 12.0"
     )
+
+
+# --- the verdict on memory ----------------------------------------------------------------------
+
+DEED = Deed(
+    name="a deed", do=lambda _: None, peak=4_096, held=2_048, left=1_024, why="a bound of its own"
+)
+
+
+def taken(deed: Deed = DEED, peak: int = 0, held: int = 0, left: int = 0) -> Taken:
+    """What a row has taken."""
+    return Taken(deed, "SSE", peak, held, left)
+
+
+@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
+@pytest.mark.parametrize("figure_name", ["peak", "held", "left"])
+def test_each_limit_of_memory_can_fail(deed: Deed, figure_name: str) -> None:
+    most = getattr(deed, figure_name)
+    at_most = taken(deed, **{figure_name: most})
+    assert verdict([], [at_most])[0] == 0
+    assert "FAIL" not in at_most.line()
+
+    above = taken(deed, **{figure_name: most + 1})
+    status, text = verdict([], [at_most, above])
+    assert status == 1
+    assert text.count(f"{deed.name}, SSE") == 1
+    assert deed.why in text
+    assert above.line().endswith("FAIL")
+
+
+def test_a_fault_of_memory_says_when_how_much_and_why() -> None:
+    above = taken(peak=4_096, held=2_048, left=10 * 1_024)
+    assert above.faults == ["a deed, SSE: 10 KiB left, of at most 1 (a bound of its own)"]
+
+
+def test_both_kinds_of_faults_are_named() -> None:
+    status, text = verdict([("plain", figure(3_000))], [taken(held=3_000)])
+    assert status == 1
+    assert "a row, plain: 18 % of a core" in text
+    assert "a deed, SSE: 3 KiB held" in text
+
+
+def test_nothing_of_memory_is_beyond_its_bound() -> None:
+    assert verdict([("plain", figure(100))], [taken()])[0] == 0
+
+
+def test_each_deed_has_a_name_of_its_own_and_limits() -> None:
+    assert len({deed.name for deed in DEEDS}) == len(DEEDS)
+    for deed in DEEDS:
+        assert deed.peak > 0, deed.name
+        assert deed.held > 0, deed.name
+        # What may be left for ever is less than what clients may hold, or a bound of its own.
+        assert 0 < deed.left <= deed.held, deed.name
+
+
+# --- measuring memory ---------------------------------------------------------------------------
+
+
+class Server:
+    """Stands in for the server: its process is this one."""
+
+    pid = os.getpid()
+    port = 0
+
+
+class Measured(MemoryServer):
+    """Says what it is told to: before, during and after."""
+
+    def __init__(self, held: list[int]) -> None:
+        self._server = Server()  # type: ignore[assignment]
+        self._transport = "websocket"
+        self._turn = 0
+        self._readings = held
+        self.ends = 0
+
+    def _held(self) -> int:
+        return self._readings.pop(0)
+
+    def _settle(self) -> None:
+        pass
+
+    def _wait_for_end(self) -> None:
+        self.ends += 1
+
+
+def test_what_is_held_and_left_is_what_was_not_there_before() -> None:
+    found = Measured([1_000, 6_000, 1_500]).measure(DEED, "SSE")
+    assert (found.held, found.left) == (5_000, 500)
+    assert found.faults == ["a deed, SSE: 5 KiB held, of at most 2 (a bound of its own)"]
+
+
+def test_the_peak_is_seen_though_it_is_over() -> None:
+    def take_much(_: Crowd) -> None:
+        bytes(64 * 1024 * 1024)  # and lets go of it
+        bytearray(b"x") * (64 * 1024 * 1024)
+
+    found = Measured([0, 0, 0]).measure(replace(DEED, do=take_much, is_fresh=True), "SSE")
+    assert found.peak > 50 * 1024 * 1024
+
+
+@pytest.mark.parametrize(("is_fresh", "times"), [(True, 1), (False, 2)])
+def test_a_row_is_done_once_before_unless_it_must_be_fresh(is_fresh: bool, times: int) -> None:
+    turns: list[int] = []
+    deed = replace(DEED, do=lambda crowd: turns.append(crowd.turn), is_fresh=is_fresh)
+    server = Measured([0, 0, 0])
+    server.measure(deed, "SSE")
+    assert turns == list(range(1, times + 1))
+    assert server.ends == 2  # before the first reading, and before the last
+
+
+def test_names_of_a_crowd_are_never_given_twice() -> None:
+    crowds = [Crowd(0, "websocket", turn) for turn in (1, 2)]
+    names = [name for crowd in crowds for n in (0, 1) for name in crowd.names("room", 3, n)]
+    assert len(set(names)) == 12
+    assert {len(name) for name in names} == {250}
 
 
 # --- the table ----------------------------------------------------------------------------------

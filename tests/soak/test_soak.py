@@ -1,5 +1,8 @@
 """Five hundred members for a minute, most of them unruly: the others must not notice.
 
+Beside them are clients that do one thing for all the time: they ping, show themselves, or make new
+names.
+
 Longer with `SOAK_SECONDS`, otherwise with `SOAK_SEED` (`nox -s soak`).
 """
 
@@ -14,7 +17,7 @@ from typing import Final
 
 import pytest
 
-from tests.integration.clients import TRANSPORTS, Client, Message, SSEClient
+from tests.integration.clients import TRANSPORTS, Client, Message, SSEClient, WebSocketClient
 from tests.integration.connector import Connector
 from tests.integration.server_state import resident_bytes, see_nothing_left, watch
 from tests.servers import Serve, Server
@@ -27,6 +30,18 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(SECONDS + 240)]
 ROOMS: Final = 20
 HEALTHY: Final = 8
 UNRULY: Final = 17
+# Of each kind that does one thing.
+SINGLE_MINDED: Final = 8
+# So many pings at once, as frames and as messages.
+PINGS: Final = 20
+PING_PAUSE_SECONDS: Final = 0.5
+SHOWN_BYTES: Final = 3_000
+SHOW_PAUSE_SECONDS: Final = 0.3
+# Two clients show themselves to each other.
+SHOWS: Final = SINGLE_MINDED // 2
+# More new histories a minute than one connection may begin: then it comes again.
+NAME_PAUSE_SECONDS: Final = 0.2
+KEPT_BYTES: Final = 4_000
 MEMBERS: Final = ROOMS * (HEALTHY + UNRULY)
 # So much is said in this room that a client that stops reading fills what the system holds, some
 # 4 MB, in ten seconds, and then its outbox.
@@ -142,6 +157,57 @@ class Soak:
                 await self._drop(client)
                 self._connect.forget(client)
 
+    @property
+    def single_minded(self) -> list[tuple[str, Callable[[Client, int], Awaitable[object]], float]]:
+        """What some clients do and nothing else, and how long they wait in between."""
+        return [
+            ("ping", self.ping, PING_PAUSE_SECONDS),
+            ("track", self.track, SHOW_PAUSE_SECONDS),
+            ("new name", self.make_a_name, NAME_PAUSE_SECONDS),
+        ]
+
+    async def go_on(
+        self, way: str, do: Callable[[Client, int], Awaitable[object]], pause: float, until: float
+    ) -> None:
+        """Do one thing again and again; come again where the server ends the connection."""
+        while time.monotonic() < until:
+            client = await self.connect()
+            try:
+                for turn in count():
+                    if client.closed or time.monotonic() >= until:
+                        break
+                    await do(client, turn)
+                    self.done[way] = self.done.get(way, 0) + 1
+                    await asyncio.sleep(self.random.expovariate(1 / pause))
+                    client.unread.clear()
+            finally:
+                await self._drop(client)
+                self._connect.forget(client)
+
+    async def ping(self, client: Client, _turn: int) -> None:
+        """Send pings, and care for no answer."""
+        if isinstance(client, WebSocketClient):
+            for _ in range(PINGS):
+                await client.connection.ping()
+        for _ in range(PINGS // 4):
+            await client.send_raw(b'{"action": "ping"}')
+
+    async def track(self, client: Client, turn: int) -> None:
+        """Show something else each time, and at first come into the channel."""
+        number = int(client.hello["payload"]["id"].removeprefix("u"))
+        name = f"/show/{number % SHOWS}"
+        if turn == 0:
+            await client.send("JOIN_CHANNEL", name, "join")
+        shown = {"turn": turn, "text": "s" * (turn * 100 % SHOWN_BYTES)}
+        await client.send("BROADCAST", name, "show", shown)
+
+    async def make_a_name(self, client: Client, turn: int) -> None:
+        """Join a channel that never was, say something there, and leave it."""
+        name = f"/kept/{client.hello['payload']['id']}-{turn}"
+        await client.send("JOIN_CHANNEL", name, "join")
+        await client.send("BROADCAST", name, "say", {"n": turn, "size": KEPT_BYTES})
+        await client.send("LEAVE_CHANNEL", name, "leave")
+
     async def _drop(self, client: Client) -> None:
         try:
             await (client.close() if client.closed else client.abort(reset=True))
@@ -170,7 +236,7 @@ async def test_healthy_members_miss_nothing_whatever_the_others_do(
     # Else it hangs up on a client that is about to POST; browsers try again, httpx does not.
     keep_alive = ("--timeout-keep-alive", "75")
     server = serve(
-        "tests.integration.stall_app:app",
+        "tests.soak.soak_app:app",
         *("--log-level", "warning", *keep_alive),
         env={"POND_OPTIONS": OPTIONS},
     )
@@ -196,6 +262,9 @@ async def test_healthy_members_miss_nothing_whatever_the_others_do(
             healthy.create_task(_drop_what_came(room))
             for _ in range(UNRULY):
                 unruly.create_task(soak.misbehave(room, until))
+        for way, do, pause in soak.single_minded:
+            for _ in range(SINGLE_MINDED):
+                unruly.create_task(soak.go_on(way, do, pause, until))
         await asyncio.sleep(SECONDS)
         for room in soak.rooms:
             room.is_over = True
@@ -219,6 +288,8 @@ async def test_healthy_members_miss_nothing_whatever_the_others_do(
     assert heard > SECONDS * ROOMS * HEALTHY
     assert slow >= 1, "no client was slow enough: this showed nothing"
     assert min(soak.done.get(way, 0) for way in ("stall", "reset", "close", "leave")) > 0
+    for way, _, _ in soak.single_minded:
+        assert soak.done.get(way, 0) > SECONDS / 4, f"hardly any {way}"
     assert grown < MEMORY_TOLERANCE
     assert "Traceback" not in server.log()
 
@@ -240,4 +311,8 @@ async def _come_and_go(soak: Soak) -> None:
         room.speaker = clients[0]
     answer: Message = await clients[0].call("/room/0", "ask", {"n": 0})
     assert answer["payload"] == {"n": 0}
+    for way, do, _ in soak.single_minded:
+        for turn in range(3):
+            await do(clients[turn % 2], turn)
+            soak.done[way] = 0
     await asyncio.gather(*[client.close() for client in clients])

@@ -108,7 +108,7 @@ class Options:
     max_connection_threads: int = 8
     # Such threads mostly wait: one costs some 100 KiB of memory then, and no processor time.
     max_kept_threads: int = 256
-    # One second of a busy channel; a thousand stalled peers then hold 1 GiB at the worst.
+    # One second of a busy channel; a thousand stalled peers then hold 2 GiB at the worst.
     outbox_frames: int = 1_024
     outbox_bytes: int = 1_048_576
     # Longer than any stall of a mobile network that a user would wait for.

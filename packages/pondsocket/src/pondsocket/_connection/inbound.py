@@ -21,7 +21,14 @@ from pondsocket._state.request import Refusal
 from pondsocket._state.user import LeaveReason
 
 from .lanes import Lanes, PendingMessage
-from .limits import ERRORS_PER_MESSAGE, MIN_COUNTED_BYTES, MessageLimits, extra_messages, is_event
+from .limits import (
+    ERRORS_PER_MESSAGE,
+    MIN_COUNTED_BYTES,
+    MessageLimits,
+    extra_messages,
+    is_event,
+    pending_bytes,
+)
 from .router import Connection, Router
 
 _BROADCAST: Final = ClientActions.BROADCAST
@@ -80,7 +87,11 @@ class Inbound(Generic[S]):
             self._session.send(replies.pong(message))
             return None
         lanes = self.lanes
-        if lanes.messages >= lanes.max_messages or lanes.bytes + size > lanes.max_bytes:
+        waiting = lanes.messages
+        # Only beside others: most messages are handled at once, and need not be searched.
+        if waiting and size > MIN_COUNTED_BYTES:
+            size = pending_bytes(data, size)
+        if waiting >= lanes.max_messages or lanes.bytes + size > lanes.max_bytes:
             self._refuse(replies.busy(message), message)
             self._count_refusal()
             return None
@@ -143,6 +154,9 @@ class Inbound(Generic[S]):
             # If an array holds events and other messages, all of it counts as events.
             kind = next((each for each in messages if is_event(each)), messages[0])
             limits.charge(kind, extra_messages(body))
+            if self.lanes.messages:
+                counted = pending_bytes(body, len(body))
+                sizes = [size * counted // len(body) for size in sizes]
         # Pings wait for nothing, so they need no room.
         waiting = [
             (each, size)

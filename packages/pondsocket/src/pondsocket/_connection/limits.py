@@ -27,6 +27,12 @@ CONTAINERS_PER_MESSAGE: Final = 2_048
 ERRORS_PER_MESSAGE: Final = 256
 # Each object or list takes two characters or more, so a shorter text cannot hold that many.
 MIN_COUNTED_BYTES: Final = 2 * CONTAINERS_PER_MESSAGE
+# In memory, an object or list in a list takes this many bytes, and a short value this many
+# (python -m tests.fuzz.cost, "events that wait, of lists").
+_CONTAINER_BYTES: Final = 96
+_VALUE_BYTES: Final = 48
+# Usual messages take three to eight times the memory of their text while they wait.
+_USUAL_GROWTH: Final = 8
 
 
 class MessageLimits:
@@ -165,6 +171,23 @@ def extra_messages(data: str | bytes) -> int:
     if isinstance(data, str):
         return (data.count("[") + data.count("{")) // CONTAINERS_PER_MESSAGE
     return (data.count(b"[") + data.count(b"{")) // CONTAINERS_PER_MESSAGE
+
+
+def pending_bytes(data: str | bytes, size: int) -> int:
+    """Return how many bytes a text counts as that is to wait beside others.
+
+    It waits as Python objects. Where they take more than `_USUAL_GROWTH` times the memory of the
+    text, as do lists in lists, a text counts as more than it has.
+
+    Args:
+        size: How many bytes it has; it never counts as less.
+    """
+    if isinstance(data, str):
+        containers, values = data.count("[") + data.count("{"), data.count(",")
+    else:
+        containers, values = data.count(b"[") + data.count(b"{"), data.count(b",")
+    memory = containers * _CONTAINER_BYTES + values * _VALUE_BYTES
+    return max(size, memory // _USUAL_GROWTH)
 
 
 def is_event(message: ClientMessage | Ping) -> bool:
