@@ -13,6 +13,7 @@ from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi._transport.websocket import ASGIWebSocketTransport
 
 from tests.asgi.conftest import Pond, Session, join
+from tests.live_objects import live_objects
 
 
 @pytest.mark.timeout(120)  # some 5 s of work; more where others work too
@@ -83,5 +84,4 @@ async def test_an_ended_websocket_is_gone_without_a_collection() -> None:
 
 def ours() -> list[object]:
     """Return what a connection is made of."""
-    kinds = CoreSession | ConnectRequest | ASGIWebSocketTransport
-    return [thing for thing in gc.get_objects() if isinstance(thing, kinds)]
+    return live_objects(CoreSession, ConnectRequest, ASGIWebSocketTransport)

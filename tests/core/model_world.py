@@ -43,6 +43,7 @@ from tests.core.model_script import (
     user_of,
 )
 from tests.core.ponds import admitted, build
+from tests.live_objects import live_objects
 
 _ACTIONS = {
     Join: ClientActions.JOIN_CHANNEL,
@@ -243,7 +244,7 @@ class World:
 
 def remaining() -> set[int]:
     """Which parts of ponds there are in memory."""
-    return {id(each) for each in gc.get_objects() if isinstance(each, Session | Member | Channel)}
+    return {id(each) for each in live_objects(Session, Member, Channel)}
 
 
 @asynccontextmanager

@@ -14,13 +14,14 @@ from pondsocket.testing import MemoryPeer
 
 from tests.core.members import say, settled
 from tests.core.ponds import ROOM, admitted, build
+from tests.live_objects import live_objects
 
 CONNECTIONS = 1_000
 
 
 def remaining(*kinds: type) -> list[object]:
     gc.collect()
-    return [thing for thing in gc.get_objects() if isinstance(thing, kinds)]
+    return live_objects(*kinds)
 
 
 @pytest.mark.parametrize("seed", [1])

@@ -22,6 +22,7 @@ from pondsocket_common import Goodbye
 
 from tests.core.members import LeaveLog, events, member, say, settled
 from tests.core.ponds import ROOM, admitted, assert_nothing_left, build
+from tests.live_objects import live_objects
 
 
 @pytest.mark.parametrize("code", [code for code in CloseCode if code is not CloseCode.NORMAL])
@@ -334,7 +335,7 @@ async def test_an_ended_session_is_garbage() -> None:
     del ann
     gc.collect()
 
-    sessions = [thing for thing in gc.get_objects() if isinstance(thing, Session)]
+    sessions = live_objects(Session)
     assert connection_id not in {session.connection_id for session in sessions}
 
 
@@ -369,11 +370,7 @@ async def test_a_session_goes_with_its_connection_without_a_collection(ending: s
     try:
         connection_id = await live()
         await settled()
-        left = [
-            thing
-            for thing in gc.get_objects()
-            if isinstance(thing, Session) and thing.connection_id == connection_id
-        ]
+        left = [each for each in live_objects(Session) if each.connection_id == connection_id]
         assert left == []
     finally:
         gc.enable()
