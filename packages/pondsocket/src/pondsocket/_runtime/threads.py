@@ -22,6 +22,7 @@ import anyio.to_thread
 from pondsocket._errors import PondError
 from pondsocket._options import Options
 
+from .django_connections import close_connections, close_old_connections
 from .fair_limiter import FairLimiter
 from .loop import Loop
 
@@ -168,9 +169,11 @@ class _Place:
             if self._is_left:
                 raise RuntimeError("The message does not wait for this call any more.")
             self._runs = True
+        close_old_connections()
         try:
             return _call(function)
         finally:
+            close_old_connections()
             with self._lock:
                 self._runs = False
                 is_left = self._is_left
@@ -199,8 +202,11 @@ class KeptThread:
 
     def serve(self) -> None:
         """Make the calls. This is what the thread runs."""
-        while (call := self._calls.get()) is not None:
-            call()
+        try:
+            while (call := self._calls.get()) is not None:
+                call()
+        finally:
+            close_connections()
 
     def let_go(self) -> None:
         """End the thread after the calls that are queued."""
