@@ -45,7 +45,10 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error
 
 
 class Connector:
-    """Connects clients, and drops those that the test left open, since the server may be gone."""
+    """Connects clients, and drops those that the test left open, since the server may be gone.
+
+    The cookies that servers set by answers to `http` are sent with everything, as by a browser.
+    """
 
     def __init__(self) -> None:
         self._clients: list[Client] = []
@@ -73,6 +76,7 @@ class Connector:
             connection = await connect_websocket(
                 "ws" + url.removeprefix("http"),
                 subprotocols=subprotocols,
+                additional_headers=self._cookies(url),
                 compression=None,
                 proxy=None,
                 max_size=None,
@@ -92,7 +96,7 @@ class Connector:
         """Connect over server-sent events, or again, as browsers do: with a header."""
         # Its own, since a common one looks through all its connections at every request.
         line = self._http()
-        headers = {"accept": EVENT_STREAM}
+        headers = {"accept": EVENT_STREAM, **self._cookies(url)}
         if last_event_id:
             headers["last-event-id"] = last_event_id
         request = line.build_request("GET", url, headers=headers)
@@ -104,6 +108,10 @@ class Connector:
             await line.aclose()
             raise Refused(response.status_code, dict(response.headers), body)
         return await self._started(SSEClient(self.http, line, response))
+
+    def _cookies(self, url: str) -> dict[str, str]:
+        cookie = self.http.build_request("GET", url).headers.get("cookie")
+        return {} if cookie is None else {"cookie": cookie}
 
     async def _started(self, client: ClientT) -> ClientT:
         self._clients.append(client)
