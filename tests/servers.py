@@ -1,4 +1,4 @@
-"""Real ASGI servers in processes of their own, for tests and benchmarks."""
+"""Real servers in processes of their own, for tests and benchmarks."""
 
 import os
 import random
@@ -25,7 +25,7 @@ STOP_SECONDS: Final = 5.0
 # port must not find a client's socket on it.
 PORTS: Final = range(20_000, 32_000)
 
-ServerName: TypeAlias = Literal["uvicorn", "hypercorn", "granian", "gunicorn"]
+ServerName: TypeAlias = Literal["uvicorn", "hypercorn", "granian", "gunicorn", "sanic"]
 
 # What is always said, and how each of them is told where to listen.
 ALWAYS: Final[dict[ServerName, tuple[str, ...]]] = {
@@ -33,12 +33,14 @@ ALWAYS: Final[dict[ServerName, tuple[str, ...]]] = {
     "hypercorn": (),
     "granian": ("--interface", "asgi"),
     "gunicorn": ("--worker-class", "uvicorn_worker.UvicornWorker", "--no-control-socket"),
+    "sanic": ("--no-motd",),
 }
 BIND: Final[dict[ServerName, tuple[str, ...]]] = {
     "uvicorn": ("--host", "{host}", "--port", "{port}"),
     "hypercorn": ("--bind", "{host}:{port}"),
     "granian": ("--host", "{host}", "--port", "{port}"),
     "gunicorn": ("--bind", "{host}:{port}"),
+    "sanic": ("--host", "{host}", "--port", "{port}"),
 }
 
 # What the deployment page tells people to write: `tests/integration/test_deployment.py` and the
@@ -111,7 +113,7 @@ SINGLES: Final = tuple(setup for setup in SERVERS if not setup.name.endswith("-2
 
 
 class Server:
-    """An ASGI server on a loopback port.
+    """A server on a loopback port.
 
     Args:
         app: `module:attribute`, importable from `folder`.

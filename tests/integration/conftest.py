@@ -10,7 +10,7 @@ from pondsocket_common import fresh_id
 from tests.integration.clients import TRANSPORTS, Client, Transport
 from tests.integration.connector import Connector
 from tests.integration.engine_clients import OTHER, EngineClients
-from tests.servers import FAST_LANE, SERVERS, Server, Setup
+from tests.servers import FAST_LANE, SERVERS, Server, ServerName, Setup
 
 Shared: TypeAlias = Callable[..., Server]
 
@@ -41,10 +41,11 @@ def shared() -> Iterator[Shared]:
     running: dict[tuple[str, ...], Server] = {}
     with ExitStack() as servers:
 
-        def start(*command: str) -> Server:
-            if command not in running:
-                running[command] = servers.enter_context(Server(*command))
-            return running[command]
+        def start(*command: str, server: ServerName = "uvicorn") -> Server:
+            key = (server, *command)
+            if key not in running:
+                running[key] = servers.enter_context(Server(*command, server=server))
+            return running[key]
 
         yield start
 

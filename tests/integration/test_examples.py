@@ -32,6 +32,8 @@ APPS: Final = {
     "starlette_app": "/ws",
     "litestar_app": "/ws",
     "django_app": "/ws",
+    "sanic_app": "/ws",
+    "sanic_server": "/ws",
 }
 HOSTED: Final = [name for name, mount in APPS.items() if mount]
 
@@ -39,7 +41,7 @@ HOSTED: Final = [name for name, mount in APPS.items() if mount]
 def command(name: str) -> list[str]:
     """Return what the file says how to run it."""
     text = (ROOT / "examples" / f"{name}.py").read_text()
-    found = re.search(r"`uvicorn ([^`]+)`", text)
+    found = re.search(r"`(?:uvicorn|sanic) ([^`]+)`", text)
     assert found, f"{name}.py does not say how to run it"
     return found[1].split()
 
@@ -47,7 +49,7 @@ def command(name: str) -> list[str]:
 @pytest.fixture
 def example(request: pytest.FixtureRequest, shared: Shared) -> Example:
     name: str = request.param
-    server = shared(*command(name))
+    server = shared(*command(name), server="sanic" if name == "sanic_server" else "uvicorn")
     return Example(server, APPS[name], address(server, APPS[name]))
 
 
