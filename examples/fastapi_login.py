@@ -48,7 +48,7 @@ passwords = {"ann": hashed("correct horse"), "bob": hashed("battery staple")}
 sessions: dict[str, str] = {}
 
 
-def current_user(connection: HTTPConnection) -> str:
+async def current_user(connection: HTTPConnection) -> str:
     """Return who is logged in: in FastAPI's routes, and where a connection is opened."""
     user = sessions.get(connection.session.get("id", ""))
     if user is None:
