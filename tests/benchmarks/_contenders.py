@@ -215,6 +215,9 @@ def _ours() -> Iterator[Contender]:
         yield ours(f"ours-{server}", server, command=command, carriers=(server, "uvloop"))
     yield ours("ours-gc", "GC tuned", "pond_tuned:app", kinds=_SOCKETS)
     yield lane("ours-lane-gc", "fast lane, GC tuned", "pond_tuned:app")
+    session = "pond_session:app"
+    yield ours("ours-session", "behind SessionMiddleware", session)
+    yield lane("ours-lane-session", "fast lane, behind SessionMiddleware", session)
     yield ours("ours-limited", "rate limit on", "pond_variants:limited", kinds=_SOCKETS)
     yield ours("ours-history", "history", "pond_variants:remembering")
     seen = "pond_presence:app"

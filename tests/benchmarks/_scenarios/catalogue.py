@@ -19,7 +19,8 @@ from tests.benchmarks._scenarios.scenario import Scenario
 from tests.benchmarks._scenarios.streams import streams_of
 
 # PondSocket with an option on; only some scenarios measure these.
-_VARIANTS: Final = {"ours-gc", "ours-lane-gc", "ours-limited", "ours-history"}
+_HOSTED: Final = {"ours-session", "ours-lane-session"}
+_VARIANTS: Final = {"ours-gc", "ours-lane-gc", "ours-limited", "ours-history", *_HOSTED}
 _OTHER_SERVERS: Final = ("-hypercorn", "-granian")
 _GROWING: Final = ("bare", "ours", "ours-lane")
 _QUICK: Final = ("bare", "ours", "ours-lane")
@@ -43,9 +44,11 @@ def whole() -> tuple[Scenario, ...]:
     sockets = _keys(Kind.WEBSOCKET, _is_plain)
     first = _keys(Kind.WEBSOCKET, _is_on_first_server)
     tuned = _keys(Kind.WEBSOCKET, lambda own: _is_plain(own) or own.key.endswith("-gc"))
-    streams = _keys(Kind.SSE, lambda own: _is_plain(own) or own.key == "ours-history")
+    hosted = _keys(Kind.WEBSOCKET, lambda own: _is_plain(own) or own.key in _HOSTED)
+    also = {"ours-history", "ours-session"}
+    streams = _keys(Kind.SSE, lambda own: _is_plain(own) or own.key in also)
     return (
-        fan_out_to(1_000, sockets),
+        fan_out_to(1_000, hosted),
         *(open_loop(rate, 100, first) for rate in (250, 1_000, 5_000)),
         keeps_up(100, first),
         echo_of(100, sockets),
