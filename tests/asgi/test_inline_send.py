@@ -10,19 +10,17 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from fastapi import FastAPI
-from litestar import Litestar, asgi
-from litestar.types import Receive as LitestarReceive
-from litestar.types import Scope as LitestarScope
-from litestar.types import Send as LitestarSend
+from pondsocket import ConnectionContext, PondSocket
+from pondsocket_asgi import PondASGIApp
+from pondsocket_asgi._sending.server_send import ServerSend, server_send
 from pondsocket_asgi._transport.connection import Connection
-from pondsocket_asgi._transport.inline_send import can_send_inline
 from pondsocket_asgi.testing import ASGITestDriver
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount
 
+from tests.asgi import known_middlewares
 from tests.asgi.asgi_connections import (
     KINDS,
     ASGIConnection,
@@ -33,6 +31,7 @@ from tests.asgi.asgi_connections import (
     turns,
 )
 from tests.asgi.conftest import Pond, join, say
+from tests.asgi.known_middlewares import AROUND, MANY, SOCKETS_ALONE, in_fastapi, in_starlette
 from tests.frames import frame_of
 
 pytestmark = pytest.mark.usefixtures("resets")
@@ -236,6 +235,10 @@ async def test_the_writer_runs_in_the_connections_context_and_not_in_that_of_who
 # --- whose sends may be stepped ---------------------------------------------------------------
 
 
+def can_send_inline(send: Any) -> bool:
+    return server_send(send, "websocket").is_inline
+
+
 async def test_a_wrapper_that_bears_anothers_name_is_not_taken_for_it() -> None:
     setup = PondSetup()
     send = ASGIConnection(setup, "websocket")._send_here
@@ -252,7 +255,7 @@ async def test_a_wrapper_that_bears_anothers_name_is_not_taken_for_it() -> None:
     assert not can_send_inline(wrapped)
     assert not can_send_inline(plain)
     assert not can_send_inline(functools.partial(send))
-    assert not can_send_inline(object())  # type: ignore[arg-type]
+    assert not can_send_inline(object())
 
 
 def test_without_a_loop_of_asyncio_none_may() -> None:
@@ -290,20 +293,6 @@ def timed(app: ASGIApp) -> ASGIApp:
     return wrapped
 
 
-def mounted(host: Any, app: ASGIApp) -> ASGIApp:
-    application = host()
-    application.mount("/rt", app)
-    return application  # type: ignore[no-any-return]
-
-
-def in_litestar(app: ASGIApp) -> ASGIApp:
-    @asgi("/rt", is_mount=True, copy_scope=True)
-    async def serve(scope: LitestarScope, receive: LitestarReceive, send: LitestarSend) -> None:
-        await app(scope, receive, send)
-
-    return Litestar(route_handlers=[serve], openapi_config=None, logging_config=None)
-
-
 async def leave_alone(request: Any, call_next: Any) -> Any:
     return await call_next(request)
 
@@ -315,11 +304,17 @@ def behind_base_middleware(app: ASGIApp) -> ASGIApp:
     )
 
 
+BOTH: dict[Kind, bool] = {"websocket": True, "sse": True}
 HOSTS: dict[str, tuple[Callable[[ASGIApp], ASGIApp], str, dict[Kind, bool]]] = {
-    "none": (lambda app: app, "", {"websocket": True, "sse": True}),
-    "starlette": (functools.partial(mounted, Starlette), "/rt", {"websocket": True, "sse": True}),
-    "fastapi": (functools.partial(mounted, FastAPI), "/rt", {"websocket": True, "sse": True}),
-    "litestar": (in_litestar, "/rt", {"websocket": True, "sse": True}),
+    "none": (lambda app: app, "", BOTH),
+    **{
+        name: (around, "/rt" if name.startswith(known_middlewares.HOSTS) else "", BOTH)
+        for name, around in AROUND.items()
+    },
+    **{
+        name: (around, "/rt", {"websocket": True, "sse": False})
+        for name, around in SOCKETS_ALONE.items()
+    },
     "base": (behind_base_middleware, "/rt", {"websocket": True, "sse": False}),
     "limited": (limited, "", {"websocket": False, "sse": False}),
     "timed": (timed, "", {"websocket": False, "sse": False}),
@@ -352,6 +347,72 @@ async def test_hosts_and_their_middlewares_are_served(host: str, kind: Kind) -> 
         for session in sessions:
             numbers = [(await session.receive_event_named("tick"))["payload"]["n"] for _ in "123"]
             assert numbers == [0, 1, 2]
+
+
+@pytest.mark.parametrize("in_host", [in_starlette, in_fastapi])
+async def test_a_session_and_headers_of_middlewares_arrive(in_host: Any) -> None:
+    async def sign_in(ctx: ConnectionContext) -> None:
+        ctx.scope["session"]["user"] = ctx.scope["user"].display_name
+        ctx.accept()
+
+    pond = PondSocket()
+    origins = ["https://a.example"]
+    endpoint = pond.create_endpoint("/socket", sign_in, allowed_origins=origins)
+    driver = ASGITestDriver(in_host(*MANY)(PondASGIApp(pond)))
+    headers = [("origin", "https://a.example"), ("accept-encoding", "gzip")]
+    stream = await driver.connect_sse("/rt/socket", headers=headers)
+    (session,) = endpoint.sessions
+    assert isinstance(session.sink, Connection)
+    assert session.sink._writer.can_send_inline
+    assert stream.headers["set-cookie"].startswith("session=ey")
+    assert set(stream.headers.getall("access-control-allow-origin")) == set(origins)
+    assert stream.headers["x-request-id"]
+    assert "content-encoding" not in stream.headers
+    cookie = stream.headers["set-cookie"].partition(";")[0]
+    await stream.disconnect()
+    socket = await driver.connect_websocket("/rt/socket", headers=[("cookie", cookie)])
+    (session,) = endpoint.sessions
+    assert isinstance(session.sink, Connection)
+    assert session.sink._writer.can_send_inline
+    await socket.disconnect()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("opens_inline", [False, True])
+async def test_start_and_end_alone_pass_through_what_wraps_the_servers_send(
+    kind: Kind, opens_inline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup, seen = PondSetup(), list[str]()
+
+    def find_send(scope: Any, send: Any) -> ServerSend:
+        async def whole(message: Any) -> None:
+            seen.append(message["type"])
+            if not opens_inline:
+                await anyio.lowlevel.checkpoint()
+            await send(message)
+
+        return ServerSend(send, whole, True, opens_inline)
+
+    monkeypatch.setattr(setup.app._shared, "find_send", find_send)
+    async with members(setup, kind, "ann") as (ann,):
+        await turns()
+        await setup.tell(1, 2)
+        assert ann.numbers() == [1, 2]  # by the caller
+        ann.stall()
+        await setup.tell(3, 4)
+        ann.resume()
+        await turns()  # by the writer
+        await setup.pond.disconnect(user_id="ann")
+        await ann.ended.wait()
+        assert ann.numbers() == [1, 2, 3, 4]
+        assert ann.is_closed
+    assert (
+        seen
+        == {
+            "websocket": ["websocket.accept", "websocket.close"],
+            "sse": ["http.response.start", "http.response.body"],
+        }[kind]
+    )
 
 
 def test_a_callback_of_a_plain_loop_may_find_a_peer_that_waits(

@@ -94,7 +94,7 @@ class _Exchange:
             await SSEStream(
                 self._scope,
                 self._receive,
-                self._send,
+                self._shared.find_send(self._scope, self._send),
                 outcome,
                 self._shared.heartbeat,
                 positions,

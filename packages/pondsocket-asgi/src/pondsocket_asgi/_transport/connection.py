@@ -10,10 +10,10 @@ import anyio.abc
 from pondsocket.adapter import Batch, BoundedQueue, Frame, Session
 from pondsocket_common import CloseCode
 
-from pondsocket_asgi._scope import Receive, Scope, Send
+from pondsocket_asgi._scope import Receive, Scope
+from pondsocket_asgi._sending.server_send import ServerSend
 
 from .heartbeat import Heartbeat, QuietClock
-from .http2 import waiting_send
 from .peer_socket import PeerSocket
 from .writer import Closing, Writer, WriterTask
 
@@ -45,7 +45,7 @@ class Connection(ABC):
         self,
         scope: Scope,
         receive: Receive,
-        send: Send,
+        send: ServerSend,
         session: Session,
         heartbeat: Heartbeat,
         *,
@@ -54,7 +54,7 @@ class Connection(ABC):
         self._receive = receive
         self._session = session
         self._heartbeat = heartbeat
-        self._writer = Writer(waiting_send(scope, send), session)
+        self._writer = Writer(send, session)
         self._peer_socket = PeerSocket(scope, receive)
         self._quiet_clock = QuietClock(quiet_seconds)
         self._context = copy_context()

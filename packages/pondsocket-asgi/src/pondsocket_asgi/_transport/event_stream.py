@@ -19,7 +19,8 @@ from pondsocket_common import (
 )
 
 from pondsocket_asgi._resume.positions import Positions
-from pondsocket_asgi._scope import Receive, Scope, Send, encoded
+from pondsocket_asgi._scope import Receive, Scope, encoded
+from pondsocket_asgi._sending.server_send import ServerSend
 
 from .connection import Connection
 from .heartbeat import Heartbeat
@@ -72,7 +73,7 @@ class SSEStream(Connection):
         self,
         scope: Scope,
         receive: Receive,
-        send: Send,
+        send: ServerSend,
         session: Session,
         heartbeat: Heartbeat,
         positions: Positions,
@@ -101,7 +102,7 @@ class SSEStream(Connection):
         connection_id = (CONNECTION_ID_HEADER.encode(), self._session.connection_id.encode())
         named = stream_headers(connection_id, *self._headers)
         await put(
-            self._writer.send,
+            self._writer.whole_send,
             {"type": "http.response.start", "status": 200, "headers": named},
         )
 
@@ -196,7 +197,7 @@ class SSEStream(Connection):
                 if event_id is not None:
                     body = sse_with_id(body, event_id)
             self._writer.writes += 1
-            await self._put_body(body, more=True)
+            await put(self._writer.send, self._message(body))
             queue.wrote(frames, held)
 
     def _keep_alive(self) -> None:
@@ -214,8 +215,5 @@ class SSEStream(Connection):
         body = b""
         if closing.goodbye is not None:
             body = closing.goodbye.sse_unnamed if self._is_unnamed else closing.goodbye.sse
-        await self._put_body(body, more=False)
-
-    async def _put_body(self, body: bytes, *, more: bool) -> None:
-        message = {"type": "http.response.body", "body": body, "more_body": more}
-        await put(self._writer.send, message)
+        end = {"type": "http.response.body", "body": body, "more_body": False}
+        await put(self._writer.whole_send, end)

@@ -9,8 +9,11 @@ from pondsocket.adapter import running_asyncio
 
 from pondsocket_asgi._origins import OriginCheck
 from pondsocket_asgi._resume.cursor import CursorKeys
+from pondsocket_asgi._scope import Scope, Send
+from pondsocket_asgi._sending.server_send import ServerSend, server_send
 
 from .heartbeat import Heartbeat
+from .http2 import waiting_send
 
 
 class Shared:
@@ -37,6 +40,13 @@ class Shared:
         # A cache of the last asyncio loop and its clock: a RunVar finds out each time which library
         # runs (`python -m tests.benchmarks`, "Connect and join").
         self._latest: tuple[object, Heartbeat] | None = None
+
+    def find_send(self, scope: Scope, send: Send) -> ServerSend:
+        """Find how the messages of the connection that is being opened reach the server.
+
+        Must be called in the task in which the server runs the app.
+        """
+        return server_send(waiting_send(scope, send), scope["type"])
 
     @property
     def heartbeat(self) -> Heartbeat:

@@ -28,6 +28,7 @@ from pondsocket_asgi._scope import (
     refusal_headers,
     relative_path,
 )
+from pondsocket_asgi._sending.server_send import ServerSend
 
 from .connection import Connection
 from .heartbeat import Heartbeat
@@ -55,7 +56,7 @@ async def open_websocket(
     return transport(
         scope,
         receive,
-        send,
+        shared.find_send(scope, send),
         outcome,
         shared.heartbeat,
         quiet_seconds=_quiet_seconds(shared.pond.options, receive),
@@ -126,7 +127,7 @@ class ASGIWebSocketTransport(Connection):
         self,
         scope: Scope,
         receive: Receive,
-        send: Send,
+        send: ServerSend,
         session: Session,
         heartbeat: Heartbeat,
         *,
@@ -176,7 +177,7 @@ class ASGIWebSocketTransport(Connection):
         }
         self._headers = ()
         try:
-            await put(self._writer.send, accept)
+            await put(self._writer.whole_send, accept)
         finally:
             self._is_accepted = True
             if self._accepted is not None:
@@ -227,7 +228,7 @@ class ASGIWebSocketTransport(Connection):
         """Write the goodbye, then the close frame."""
         if closing.goodbye is not None:
             await put(self._writer.send, {"type": "websocket.send", "text": closing.goodbye.text})
-        await put(self._writer.send, _close_message(closing.code, closing.reason))
+        await put(self._writer.whole_send, _close_message(closing.code, closing.reason))
 
 
 class FastWebSocketTransport(ASGIWebSocketTransport):

@@ -1,6 +1,6 @@
 """The writer of one connection: its bounded queue, the task that empties it, and the server's send.
 
-Any code may write a frame, and never waits. If the server allows it (`inline_send`) and nothing is
+Any code may write a frame, and never waits. If the server allows it (`server_send`) and nothing is
 queued, the caller drives the server's `send` itself, and no task runs. Otherwise one task writes
 what is queued, and sleeps while there is nothing. Frames count against the bound until they are
 written, so a `send` that is stuck fills this queue and delays no other connection.
@@ -15,8 +15,9 @@ from pondsocket.adapter import BoundedQueue, Frame, Session, drive
 from pondsocket_common import CloseCode
 
 from pondsocket_asgi._scope import Message, Send
+from pondsocket_asgi._sending.server_send import ServerSend
 
-from .inline_send import PendingSend, Sending, can_send_inline, is_cancelled, is_stray
+from .inline_send import PendingSend, Sending, is_cancelled, is_stray
 from .writer_states import WriterEvent, WriterState, advance
 
 logger = logging.getLogger("pondsocket.asgi.transport")
@@ -84,7 +85,8 @@ class Writer:
     """Writes the frames of one connection.
 
     Attributes:
-        send: The server's `send`.
+        send: The server's `send`, for what is between the start and the end.
+        whole_send: The same with all that wraps it: for the start and the end.
         can_send_inline: Whether a caller may drive `send` to its first wait.
         is_free: Whether a caller may do so now, which is one of the states. A plain attribute,
             because it is read for each recipient of a broadcast; `_note` alone sets it.
@@ -94,6 +96,7 @@ class Writer:
     __slots__ = (
         "_closing",
         "_failure",
+        "_opens_inline",
         "_pending_send",
         "_queue",
         "_session",
@@ -104,12 +107,15 @@ class Writer:
         "can_send_inline",
         "is_free",
         "send",
+        "whole_send",
         "writes",
     )
 
-    def __init__(self, send: Send, session: Session) -> None:
-        self.send = send
-        self.can_send_inline = can_send_inline(send)
+    def __init__(self, send: ServerSend, session: Session) -> None:
+        self.send = send.send
+        self.whole_send = send.whole
+        self.can_send_inline = send.is_inline
+        self._opens_inline = send.opens_inline
         self.is_free = False
         self.writes = 0
         self._session = session
@@ -258,7 +264,7 @@ class Writer:
             start_task: Starts a task that calls `run`. Kept until `detach`.
         """
         self._start_task = start_task
-        if not self.can_send_inline:
+        if not self._opens_inline:
             self.start_or_wake()
             return
         self.begin(transport.write_opening(), 0, 0)
@@ -303,7 +309,7 @@ class Writer:
             task.ended.set()
 
     async def _write(self, queue: BoundedQueue[Frame], transport: Transport) -> None:
-        if not self.can_send_inline:
+        if not self._opens_inline:
             queue.begin_writing()
             self.writes += 1
             await transport.write_opening()

@@ -1,0 +1,1 @@
+"""Which `send` the messages of a connection take."""
