@@ -52,6 +52,9 @@ async def test_broadcasts_behind_known_middlewares_take_the_lane_and_have_no_tas
     state = await lane_state(server, 2)
     assert 3 in state["lane"]  # what one turn told, in one write
     assert state["tasks"] == 0
+    log = server.log()
+    assert log.count("WebSockets take the fast lane") == 1
+    assert "replaces `send`" not in log
 
 
 async def test_a_session_arrives_with_the_stream_and_is_read_by_the_socket(
@@ -71,7 +74,7 @@ async def test_a_session_arrives_with_the_stream_and_is_read_by_the_socket(
         assert json.loads(await client.recv())["payload"] == {"n": 2}
 
 
-async def test_a_middleware_of_the_apps_own_turns_it_off(
+async def test_a_middleware_of_the_apps_own_turns_it_off_and_the_log_says_so_once(
     serve: Serve, loop: str, connect: Connector
 ) -> None:
     server = serve(HOSTED, "--loop", loop, *FAST_LANE)
@@ -84,3 +87,9 @@ async def test_a_middleware_of_the_apps_own_turns_it_off(
     state = await lane_state(server, 4)
     assert max(state["lane"]) == 1  # by way of uvicorn's `send`
     assert state["tasks"] == 4
+    lines = [line for line in server.log().splitlines() if "replaces `send`" in line]
+    assert ["the fast lane is off" in line for line in lines] == [True, False]
+    for line in lines:
+        assert line.startswith(
+            "INFO:pondsocket.asgi.transport:tests.integration.hosted_lane_app.Timing replaces"
+        )

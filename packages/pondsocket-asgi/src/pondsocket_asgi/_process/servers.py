@@ -13,6 +13,8 @@ from functools import lru_cache
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
+from pondsocket.adapter import running_asyncio
+
 from pondsocket_asgi._scope import Message
 
 from .sockets import hurry_socket, reset_when_closed
@@ -24,6 +26,7 @@ _log: Final = logging.getLogger("pondsocket.asgi.transport")
 _MARGIN: Final = 0.5
 # As hypercorn's own mark, in bytes: from there on its `send` is to wait.
 _MOST_UNREAD: Final = 32 * 1024
+_RUNNING: Final = ("uvicorn.protocols.", "pondsocket_asgi.fastlane")
 _UVICORN_WEBSOCKETS: Final = "uvicorn.protocols.websockets."
 # Methods of asyncio.Transport; uvloop's transport is no subclass of it.
 _ASKED_OF_TRANSPORTS: Final = ("abort", "get_extra_info", "get_write_buffer_size", "is_closing")
@@ -43,6 +46,20 @@ def is_ending(handler: object) -> bool:
         return bool(listeners) and not any(listener.is_serving() for listener in listeners)
     except (AttributeError, TypeError):
         return False
+
+
+def runs_uvicorn() -> bool:
+    """Return whether uvicorn has called an app in this event loop. It looks at all tasks."""
+    # Not in the call stack: a middleware may have called the app in another task.
+    if "uvicorn.protocols" not in sys.modules or running_asyncio() is None:
+        return False
+    for task in sys.modules["asyncio"].all_tasks():
+        frame: FrameType | None = getattr(task.get_coro(), "cr_frame", None)
+        if frame is not None and frame.f_code.co_name == "run_asgi":
+            name = frame.f_globals.get("__name__")
+            if isinstance(name, str) and name.startswith(_RUNNING):
+                return True
+    return False
 
 
 def says_restart(receive: object = None) -> bool:

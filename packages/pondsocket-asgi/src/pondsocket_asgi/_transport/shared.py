@@ -10,6 +10,7 @@ from pondsocket.adapter import running_asyncio
 from pondsocket_asgi._origins import OriginCheck
 from pondsocket_asgi._resume.cursor import CursorKeys
 from pondsocket_asgi._scope import Scope, Send
+from pondsocket_asgi._sending.sending_log import SendingLog
 from pondsocket_asgi._sending.server_send import ServerSend, server_send
 
 from .heartbeat import Heartbeat
@@ -34,6 +35,7 @@ class Shared:
         self.origins = origins
         self.cursor_keys = cursor_keys
         self._also = also
+        self._sending_log = SendingLog()
         # Bound once: every connection keeps it.
         self.begin_drain: Final = pond.begin_drain
         self._heartbeat: RunVar[Heartbeat] = RunVar("_heartbeat")
@@ -46,7 +48,9 @@ class Shared:
 
         Must be called in the task in which the server runs the app.
         """
-        return server_send(waiting_send(scope, send), scope["type"])
+        found = server_send(waiting_send(scope, send), scope["type"])
+        self._sending_log.note(scope, found)
+        return found
 
     @property
     def heartbeat(self) -> Heartbeat:
