@@ -42,6 +42,7 @@ ELSEWHERE: Final = {
     "pondsocket._history.memory": "test_history, test_channel_history",
     "pondsocket._history.store": "interfaces alone; test_late_history has a store that is late",
     "pondsocket._routing": "test_endpoint, test_gateway",
+    "pondsocket._signatures.adapters": "test_signatures_wrong, test_responses: types it refuses",
     "pondsocket._signatures.defaults": "test_marks, test_declarations: by whole signatures",
     "pondsocket._signatures.parameters": "test_signatures, test_signatures_wrong",
     "pondsocket._signatures.typed_handler": "test_signatures, test_dependencies",

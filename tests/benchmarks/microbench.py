@@ -11,10 +11,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from itertools import cycle
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 import uvloop
+from pondsocket import EventContext, Handler, Lobby
 from pondsocket._state.rates import TokenBucket
 from pondsocket.adapter import BoundedQueue, Frame
 from pondsocket_common import (
@@ -25,12 +26,14 @@ from pondsocket_common import (
     decode_client,
     encode_client,
 )
+from pydantic import BaseModel
 
 from tests.benchmarks._machine import machine
 from tests.benchmarks._memory import (
     PAYLOAD,
     ROOM,
     Peer,
+    Room,
     RoomOf,
     admitted,
     in_app,
@@ -96,6 +99,46 @@ def requests(room_of: RoomOf, *texts: str) -> Prepare:
             yield play
 
     return prepare
+
+
+class Public(BaseModel):
+    """What a handler returns: a model of three fields."""
+
+    id: int
+    name: str
+    tags: list[str]
+
+
+PUBLIC: Final = Public(id=7, name="x" * 60, tags=["a", "b"])
+
+
+async def model_as_it_is(ctx: EventContext) -> Any:
+    """Return a model."""
+    return PUBLIC
+
+
+async def model_as_declared(ctx: EventContext) -> Public:
+    """Return the same, and say so."""
+    return PUBLIC
+
+
+async def a_dict(ctx: EventContext) -> dict[str, Any]:
+    """Return a dict."""
+    return PAYLOAD
+
+
+def returned(handler: Handler) -> Prepare:
+    """Prepare a case in which the core sends what an event's handler returns."""
+
+    @asynccontextmanager
+    async def room_of(members: int) -> AsyncIterator[Room]:
+        async with in_core(members) as room:
+            owner = room.channel.owner
+            assert isinstance(owner, Lobby)
+            owner.on_message("return", handler)
+            yield room
+
+    return requests(room_of, text_of(ClientActions.BROADCAST, "return"))
 
 
 def broadcasts(room_of: RoomOf) -> Prepare:
@@ -186,6 +229,11 @@ CASES: Final = (
     Case("event, the handler does nothing; core and adapter", 2_000, requests(in_app, NOTHING)),
     Case("event, the handler replies; core", 2_000, requests(in_core, ECHO)),
     Case("event, the handler replies; core and adapter", 900, requests(in_app, ECHO)),
+    Case("event, the handler returns a dict; core", 2_000, returned(a_dict)),
+    Case("event, the handler returns a model, `-> Any`; core", 2_000, returned(model_as_it_is)),
+    Case(
+        "event, the handler returns a model, `-> Public`; core", 2_000, returned(model_as_declared)
+    ),
     Case("broadcast to 1,000, per member; core", 20, broadcasts(in_core)),
     Case("broadcast to 1,000, per member; core and adapter", 10, broadcasts(in_app)),
     Case("a broadcast to a full outbox, drop_oldest", 10_000, full(0)),

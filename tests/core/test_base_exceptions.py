@@ -33,7 +33,7 @@ from pondsocket_common import (
     Refused,
     encode_client,
 )
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, model_serializer
 
 from tests.core.members import member, settled
 from tests.core.ponds import ROOM, PondSetup, build
@@ -110,12 +110,32 @@ def event_handlers(make: Callable[[], BaseException]) -> dict[str, Any]:
         def model_dump(self) -> Any:
             raise make()
 
-    async def in_encoding() -> Sent:
+    async def in_encoding() -> Any:
         return Sent()
+
+    class Written(BaseModel):
+        @model_serializer
+        def write(self) -> dict[str, Any]:
+            raise make()
+
+    async def in_serializer() -> Written:
+        return Written()
+
+    class Read:
+        @property
+        def name(self) -> str:
+            raise make()
+
+    class Named(BaseModel):
+        name: str
+
+    async def in_attribute() -> Named:
+        return Read()  # type: ignore[return-value]
 
     cases = (
         at_once, later, plain, by_dependency, by_async_dependency, in_a_thread, in_clean_up,
-        in_clean_up_of_both, in_async_clean_up, in_validator, in_encoding,
+        in_clean_up_of_both, in_async_clean_up, in_validator, in_encoding, in_serializer,
+        in_attribute,
     )  # fmt: skip
     return {case.__name__: case for case in cases}
 

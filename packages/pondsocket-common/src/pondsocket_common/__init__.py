@@ -2,7 +2,7 @@
 
 from pondsocket_common._codec.codec import ClientCodec, Codec
 from pondsocket_common._codec.json_limits import Excess, find_excess
-from pondsocket_common._codec.json_values import dump_json, dump_model, load_json
+from pondsocket_common._codec.json_values import dump_json, dump_model, dump_typed, load_json
 from pondsocket_common._codec.names import is_channel_name, is_name
 from pondsocket_common._codec.payload_names import PayloadNames, payload_type
 from pondsocket_common._codec.pond import (
@@ -128,6 +128,7 @@ __all__ = [
     "decode_server",
     "dump_json",
     "dump_model",
+    "dump_typed",
     "encode_client",
     "encode_server",
     "find_excess",

@@ -7,14 +7,16 @@ cost nothing.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import orjson
-from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError
+from pydantic import BaseModel, TypeAdapter
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from pondsocket_common._errors import EncodingError, InvalidMessage
 
@@ -25,6 +27,9 @@ Path: TypeAlias = tuple[str | int, ...]
 _MAX_LEVELS: Final = 16
 
 _NEVER_FLOATS: Final = (str, int, type(None))
+
+# What pydantic shows of the values that have not their type; it may be secret.
+_VALUES: Final = re.compile(r"input_value=.*, (?=input_type=)| with value `.*`(?= - )")
 
 NULL: Final = b"null"
 """What a JSON text holds if the value may have held NaN or infinity.
@@ -62,20 +67,86 @@ def dump_model(model: BaseModel) -> object:
     """
     try:
         dumped: object = model.model_dump(mode="json", by_alias=True)
+    except ValueError as exc:  # pydantic's own, or bytes that are no text
+        raise _unwritable(type(model), exc, partial(model.model_dump, by_alias=True)) from exc
+    try:
         if orjson.dumps(dumped).rfind(NULL) < 0:
             return dumped
-        given: object = model.model_dump(by_alias=True)
-    except PydanticSerializationError as exc:
-        raise EncodingError(f"{type(model).__name__} cannot be written as JSON: {exc}") from exc
     except TypeError:
         return dumped  # a lone surrogate, for instance: the message fails as well, and is told
+    return _finite(dumped, partial(model.model_dump, by_alias=True))
+
+
+def dump_typed(value: object, adapter: TypeAdapter[Any]) -> object:
+    """Return a value, which the adapter has validated, as a JSON value: its declared fields alone.
+
+    What other fields the object has, for instance as one of a subclass, is left out.
+
+    Raises:
+        EncodingError: JSON has no form for a value in it, one has not its declared type, or one is
+            NaN or infinity.
+    """
+    dump = adapter.serializer.to_python
+    try:
+        # "error": or pydantic writes an object in the place of another with all that it has.
+        dumped: object = dump(value, mode="json", by_alias=True, warnings="error")
+    except ValueError as exc:
+        said = _unwritable(type(value), exc, partial(dump, value, by_alias=True))
+        raise said from said.__cause__
+    try:
+        if orjson.dumps(dumped).rfind(NULL) < 0:
+            return dumped
+    except TypeError:
+        return dumped  # as in `dump_model`
+    return _finite(dumped, partial(dump, value, by_alias=True))
+
+
+def _finite(dumped: object, dump: Callable[[], object]) -> object:
+    """Return `dumped`, which has a null, unless NaN or infinity was there."""
     refuse_non_finite(dumped)
     # pydantic makes None of such a number in a field whose type it does not know.
+    try:
+        given = dump()
+    except PydanticSerializationError as exc:
+        raise EncodingError(f"The payload cannot be written as JSON: {exc}") from exc
     if _may_hold_non_finite(given):
         for path in _non_finite(given):
             if _at(dumped, path) is None:
                 raise _non_finite_error(path)
     return dumped
+
+
+def _unwritable(kind: type[Any], error: ValueError, dump: Callable[..., object]) -> EncodingError:
+    """Return the error that says where in a value the one is that pydantic cannot write."""
+    path = _path_to_unwritable(dump)
+    where = f" (at {_written((kind.__name__, *path))})" if path else ""
+    text = _VALUES.sub("", str(error))
+    said = EncodingError(f"{kind.__name__} cannot be written as JSON: {text}{where}")
+    said.__cause__ = error if text == str(error) else None  # or the log would show the values
+    return said
+
+
+def _path_to_unwritable(dump: Callable[..., object]) -> Path:
+    try:
+        value = dump(warnings=False)
+    except PydanticSerializationError:
+        return ()  # of a serializer of the application, which the error names
+    path: list[str | int] = []
+    while len(path) < _MAX_LEVELS:
+        found = next((each for each in _children(value) if not _is_writable(each[1])), None)
+        if found is None:
+            break
+        path.append(found[0])
+        value = found[1]
+    return tuple(path)
+
+
+def _is_writable(value: object) -> bool:
+    try:
+        to_jsonable_python(value)
+    except ValueError:
+        return False
+    return True
 
 
 def json_form(value: object) -> object:

@@ -19,7 +19,11 @@ _log: Final = logging.getLogger("pondsocket.contexts")
 
 
 class EventContext(ChannelContext):
-    """An event that a member has sent; or, for an endpoint's own event, a client."""
+    """An event that a member has sent; or, for an endpoint's own event, a client.
+
+    Attributes:
+        replied: Whether it has its reply.
+    """
 
     def __init__(self, member: ChannelMember, message: ClientMessage, route: Route) -> None:
         # Does not call the base's: this runs for every event
@@ -29,7 +33,7 @@ class EventContext(ChannelContext):
         self.route = route
         self._member = member
         self._sender: ChannelMember | Session = member
-        self._replied = False
+        self.replied = False
 
     @property
     def outer_params(self) -> Mapping[str, str]:
@@ -61,7 +65,7 @@ class EventContext(ChannelContext):
         if get_ident() not in loop.threads:  # as `Loop.check`, without the call
             loop.refuse("reply")
         message = replies.reply(self.message, event, payload)
-        if self._replied:
+        if self.replied:
             _log.error(
                 "A handler replied twice to the event %r; the first reply stands.",
                 self.event_name,
@@ -69,7 +73,7 @@ class EventContext(ChannelContext):
             )
             return
         self._sender.send(message)  # raises if it cannot be encoded
-        self._replied = True
+        self.replied = True
 
     async def update_presence(self, presence: object, *user_ids: UserId) -> None:
         """Set another presence; the same as `track`."""

@@ -105,6 +105,8 @@ JOIN: Final = Kind[JoinContext](
     params=lambda ctx: ctx.route.params,
     fields=lambda ctx: ctx.join_params,
     finish=_accept,
+    is_answered=lambda ctx: ctx.decision.state is not Admission.PENDING,
+    has_response=True,
     place=lambda ctx: (ctx.session.environment, ctx.session),
     abandon=True,
 )
@@ -116,6 +118,8 @@ EVENT: Final = Kind[EventContext](
     params=_event_params,
     fields=lambda ctx: ctx.get_payload(),
     finish=_reply,
+    is_answered=lambda ctx: ctx.replied,
+    has_response=True,
     place=lambda ctx: (ctx.session.environment, ctx.session),
 )
 LEAVE: Final = Kind[LeaveContext](

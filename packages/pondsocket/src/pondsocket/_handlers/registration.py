@@ -82,9 +82,9 @@ class Registration(Generic[C]):
             self.call = _around(middleware, self.call)
         # `call` in two steps, if that saves a coroutine around the handler's own: the result of
         # `begin`, if it is not None, is for `finish`.
-        is_bare = typed.is_plain and not middlewares
+        is_bare = typed.is_plain and not middlewares and typed.response.shape is None
         self.begin: Callable[[C], Awaitable[Any]] = handler if is_bare else self.call
-        self.finish: Finish[C] | None = kind.finish if is_bare else None
+        self.finish: Finish[C] | None = typed.finish if is_bare else None
         self.may_wait = not is_bare or may_wait(handler)
 
 

@@ -43,8 +43,7 @@ def is_async(function: object) -> bool:
 
 def may_wait(function: object) -> bool:
     """Return whether a coroutine function may wait. False if it certainly never does."""
-    while isinstance(function, partial | MethodType):
-        function = function.func if isinstance(function, partial) else function.__func__
+    function = _without_arguments(function)
     if not isinstance(function, FunctionType):
         return True
     code = function.__code__
@@ -54,6 +53,13 @@ def may_wait(function: object) -> bool:
     return not is_coroutine or any(
         step.opname.startswith("YIELD") for step in dis.get_instructions(code)
     )
+
+
+def _without_arguments(function: Any) -> Any:
+    """Return the function inside `partial` objects and bound methods."""
+    while isinstance(function, partial | MethodType):
+        function = function.func if isinstance(function, partial) else function.__func__
+    return function
 
 
 def name_of(function: object) -> str:
@@ -87,7 +93,9 @@ def form_of(function: object) -> Form:
 
 
 def hints_of(function: object, signature: inspect.Signature) -> dict[str, Any]:
-    """Return the types of a function's parameters, with strings resolved.
+    """Return the types of a function's parameters, and as "return" that of its result.
+
+    Strings in them are resolved.
 
     Raises:
         NameError: A string contains an unknown name.
@@ -98,9 +106,12 @@ def hints_of(function: object, signature: inspect.Signature) -> dict[str, Any]:
     except TypeError:
         resolved = {}  # an extension that has no annotations
     written = getattr(source, "__annotations__", {})
+    annotations = {name: each.annotation for name, each in signature.parameters.items()}
+    # The signature of a class shows what its `__init__` returns.
+    is_class = inspect.isclass(_without_arguments(function))
+    annotations["return"] = signature.empty if is_class else signature.return_annotation
     hints: dict[str, Any] = {}
-    for name, parameter in signature.parameters.items():
-        hint = parameter.annotation
+    for name, hint in annotations.items():
         # A decorator may show another signature than that of the function that it wraps.
         if name in resolved and (isinstance(hint, ForwardRef) or written.get(name) == hint):
             hint = resolved[name]
@@ -110,9 +121,7 @@ def hints_of(function: object, signature: inspect.Signature) -> dict[str, Any]:
 
 def _annotated(function: Any) -> Any:
     """Return the object that has the annotations of a function's parameters."""
-    while isinstance(function, partial | MethodType):
-        function = function.func if isinstance(function, partial) else function.__func__
-    function = inspect.unwrap(function)
+    function = inspect.unwrap(_without_arguments(function))
     if inspect.isclass(function):
         if function.__init__ is not object.__init__:
             return function.__init__

@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Any, Final, Generic, NoReturn, TypeVar, Union, get_args, get_origin
 
 from pondsocket_common import Detail
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pondsocket._contexts import (
     ConnectionContext,
@@ -38,10 +38,12 @@ from pondsocket._runtime.functions import (
 from pondsocket._state.canonical import Canonical, NamedType, OtherText
 from pondsocket._state.payloads import unfit_payload, validated
 
+from .adapters import UnknownType, adapter_of
 from .declarations import Declaration, declaration_of
 from .defaults import EMPTY, LEFT_TO_THE_CLASS, UNTYPED, is_value
 from .dependencies import Dependency
 from .marks import is_connection_class, is_mark, refuse, type_name
+from .responses import ANY_RESPONSE, Response, response_of
 
 C = TypeVar("C")
 
@@ -70,6 +72,8 @@ class Kind(Generic[C]):
         params: Returns the pattern's parameters at a call.
         fields: Returns the payload at a call; None: there is none.
         finish: Handles a value that the handler has returned.
+        is_answered: Returns at a call whether no answer is expected (any more).
+        has_response: Whether the return type says what clients are sent.
         place: Returns the pond's environment, and the owner whose share of the worker threads is
             used.
         abandon: Whether a thread may be left behind when a time limit ends the handler.
@@ -85,6 +89,8 @@ class Kind(Generic[C]):
     fields: Callable[[C], Mapping[str, Any]] | None
     finish: Callable[[C, object], Coroutine[Any, Any, None]]
     place: Callable[[C], tuple[Environment, Hashable]]
+    is_answered: Callable[[C], bool] = lambda _: True
+    has_response: bool = False
     abandon: bool = False
     patient: bool = False
     scope: Callable[[C], dict[str, Any]] | None = None
@@ -205,6 +211,7 @@ class Inspector(Generic[C]):
         self._seen: dict[tuple[int, object], Callee] = {}
         self._unfinished: list[Callee] = []
         self.callees: list[Callee] = []
+        self.response: Response = ANY_RESPONSE  # of the handler, once its signature is read
 
     def handler(self, function: Callable[..., Any]) -> Callee:
         """Read the signatures of a handler and of its dependencies.
@@ -271,6 +278,9 @@ class Inspector(Generic[C]):
                 is_handler=is_handler,
                 is_first=position == 0,
             )
+        if is_handler and self._kind.has_response:
+            where = f"{self._what}, {name_of(function)}"
+            self.response = response_of(hints["return"], callee.form, where, fail)
         self._unfinished.pop()
         self.callees.append(callee)
 
@@ -420,14 +430,12 @@ class Inspector(Generic[C]):
 
     def _adapter(self, function: object, name: str, hint: Any) -> TypeAdapter[Any]:
         try:
-            if is_callable_type(hint):
-                raise TypeError("It is a function.")
-            return TypeAdapter(hint)
-        except (PydanticUserError, TypeError) as error:
+            return adapter_of(hint)
+        except UnknownType as error:
             self._fail(
                 function,
-                f"'{name}' cannot be read from JSON ({str(error).partition('.')[0]}); if it is a"
-                " dependency, write `= Depends(…)`",
+                f"'{name}' cannot be read from JSON ({error}); if it is a dependency, write"
+                " `= Depends(…)`",
             )
 
     def _fail(self, function: object, reason: str) -> NoReturn:

@@ -30,6 +30,7 @@ from pondsocket._state.canonical import OtherText
 from pondsocket._state.payloads import validated
 
 from .parameters import PAYLOAD, Callee, Inspector, Kind
+from .responses import NoResponse
 
 C = TypeVar("C")
 
@@ -73,7 +74,8 @@ class TypedHandler(Generic[C]):
         # Each dependency before the functions that depend on it, the handler last.
         self._callees = inspector.callees
         self.is_plain = callee.form is Form.ASYNC and callee.takes_context_alone
-        self._has_dependencies = bool(callee.dependencies)
+        self.response = response = inspector.response
+        self.finish = response.drop if isinstance(response, NoResponse) else kind.finish
         forms = {each.form for each in self._callees}
         is_plain = {form for form in forms if not form.in_loop}
         self._stays_in_loop = not is_plain
@@ -126,14 +128,19 @@ class TypedHandler(Generic[C]):
         Raises:
             InvalidPayload: The payload does not fit.
         """
+        response = self.response
         if self.is_plain:
             returned = await self._handler(context)
-        elif self._has_dependencies:
+            if response.shape is not None:
+                returned = response.shape(returned)
+        elif self._callee.dependencies:
             returned = await self._with_overrides(context)._call(context)
         else:
             returned = await self._call(context)
         if returned is not None:
-            await self._kind.finish(context, returned)
+            await self.finish(context, returned)
+        elif response.missing and not self._kind.is_answered(context):
+            raise UsageError(response.missing)
 
     def _with_overrides(self, context: C) -> "TypedHandler[C]":
         """Return the handler as it is with the overrides that the pond has now.
@@ -263,7 +270,9 @@ class TypedHandler(Generic[C]):
     ) -> Generator[Step, Any, Any]:
         """Yield the calls to make, dependencies first. Each result is sent in.
 
-        Each function gets its own parameters, and no others.
+        Each function gets its own parameters, and no others. What the handler returns is made a
+        JSON value while its dependencies are there, and in the thread of a plain one: reading an
+        attribute of it may ask a database.
 
         Returns:
             The result of the function itself.
@@ -285,7 +294,13 @@ class TypedHandler(Generic[C]):
             function = contextmanager(function)
         elif callee.form is Form.ASYNC_GENERATOR:
             function = asynccontextmanager(function)
-        return (yield callee.form, partial(function, *by_position, **arguments))
+        returned = yield callee.form, partial(function, *by_position, **arguments)
+        shape = self.response.shape
+        if shape is None or callee is not self._callee:
+            return returned
+        if callee.form is Form.PLAIN:
+            return (yield callee.form, partial(shape, returned))
+        return shape(returned)
 
     def _shown(self, callee: Callee, context: C, arguments: Arguments) -> tuple[Any, ...]:
         """Add the context. Return it if it is to be passed by position."""
