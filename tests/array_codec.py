@@ -2,7 +2,8 @@
 
 A client sends `[kind, request id, channel, event, payload, since?, presence?]`, where kind is 1 for
 a join, 2 for a leave and 3 for an event, `since` is `[epoch, offset]` or null, and `presence` is
-"diff". A ping is `[0]` or `[0, request id]`. A POST may hold an array of these. The server sends
+"diff". An event's sixth item, if there is one, says whether it is to be confirmed. A ping is `[0]`
+or `[0, request id]`. A POST may hold an array of these. The server sends
 `[kind, request id, channel, event, payload, epoch?, offset?]`; its kind is a place in `KINDS`.
 """
 
@@ -84,8 +85,8 @@ class ArrayCodec:
     # --- the client's side --------------------------------------------------------------------
 
     def encode_client(self, message: ClientMessage) -> bytes:
-        action, event, channel_name, request_id, payload, since, presence = message
-        more = [since and [*since], presence]
+        action, event, channel_name, request_id, payload, since, presence, confirm = message
+        more = [confirm or None] if action == "BROADCAST" else [since and [*since], presence]
         while more and more[-1] is None:
             more.pop()
         return dump_json([NUMBERS[action], request_id, channel_name, event, payload, *more])
@@ -130,6 +131,10 @@ def _client_message(value: object) -> ClientMessage | Ping:
         _refuse(given, "channel", "names no channel.")
     if is_event and event in RESERVED_EVENTS:
         _refuse(given, "event", "is a name of the server's own.")
+    if is_event and len(value) == 6:
+        if type(since) is not bool:
+            _refuse(given, "confirm", "must be true or false.")
+        return ClientMessage(action, event, channel_name, request_id, payload, confirm=since)
     if action is not ClientActions.JOIN_CHANNEL:
         if len(value) > 5:
             _refuse(given, None, "Only a join has more than five.")

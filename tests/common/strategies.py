@@ -77,6 +77,7 @@ def _messages(
         "payload": payloads,
         "since": st.none(),
         "presence": st.none(),
+        "confirm": st.just(False),
     }
     return st.builds(ClientMessage, **(fields | more))
 
@@ -91,6 +92,7 @@ broadcasts = _messages(
     ClientActions.BROADCAST,
     event=names.filter(lambda name: name not in RESERVED_EVENTS),
     channel_name=channel_names | st.just(GATEWAY),
+    confirm=st.booleans(),
 )
 client_messages = joins | leaves | broadcasts
 pings = st.builds(Ping, request_id=st.none() | names)

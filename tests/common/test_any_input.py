@@ -63,6 +63,7 @@ near_messages = st.fixed_dictionaries(
         ) | wild_values,
         "since": st.fixed_dictionaries({"epoch": wild_values, "offset": wild_values}) | wild_values,
         "presence": wild_values,
+        "confirm": wild_values,
         "epoch": wild_values,
         "offset": wild_values,
     },

@@ -81,6 +81,7 @@ def client_message(row: Row) -> ClientMessage | Ping:
         message["payload"],
         Position(**message["since"]) if "since" in message else None,
         PresenceMode(message["presence"]) if "presence" in message else None,
+        message.get("confirm", False),
     )
 
 

@@ -36,7 +36,16 @@ EVENTS: Final = [
     "EXIT_ACKNOWLEDGE", "UNAUTHORIZED", "NOT_FOUND", "EVICTED", "GOODBYE", "PONG", "message",
     "JOIN", "DIFF", "__init__", "goodbye", "e" * 255, "žába", "a b", "*", ":name",
 ]  # fmt: skip
-FIELDS: Final = ("action", "event", "channelName", "requestId", "payload", "since", "presence")
+FIELDS: Final = (
+    "action",
+    "event",
+    "channelName",
+    "requestId",
+    "payload",
+    "since",
+    "presence",
+    "confirm",
+)
 KEYS: Final = (*FIELDS, "epoch", "offset", "__proto__", "", "text", "\\u0061ction")
 
 

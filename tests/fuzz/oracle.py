@@ -239,7 +239,7 @@ def _is_broken(value: Json) -> bool:
     if not is_channel(name) and (name, action) != ("GATEWAY", "BROADCAST"):
         return True
     if action == "BROADCAST":
-        return event in RESERVED
+        return event in RESERVED or not isinstance(value.get("confirm", True), bool)
     return action == "JOIN_CHANNEL" and not _are_extensions(value)
 
 

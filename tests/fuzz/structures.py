@@ -28,7 +28,9 @@ _off_by_one = st.builds(
     ),
     st.just({})
     | st.dictionaries(
-        st.sampled_from(["action", "event", "channelName", "requestId", "payload", "since"]),
+        st.sampled_from(
+            ["action", "event", "channelName", "requestId", "payload", "since", "confirm"]
+        ),
         wild_values,
         max_size=1,
     ),

@@ -42,6 +42,14 @@ class Said(BaseModel):
     length: int
 
 
+class Public(BaseModel):
+    user: str
+
+
+class Account(Public):
+    password: str
+
+
 def in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
@@ -83,6 +91,10 @@ def sit(ctx: SyncJoinContext, number: int) -> dict[str, object]:
 async def say(ctx: EventContext, payload: Say) -> Said:
     await ctx.broadcast("said", payload)
     return Said(length=len(payload.text))
+
+
+async def profile(user: str) -> Public:
+    return Account(user=user, password="hunter2")
 
 
 async def tell(ctx: EventContext, users: list[str], text: str) -> None:
@@ -173,11 +185,11 @@ def build(options: Options, path: str) -> tuple[PondSocket, Endpoint]:
     room = endpoint.create_channel("/room/:room_id", enter)
     room.on_leave(left)
     room.on_outgoing("news", witness)
-    for event in (say, tell, deny, wait, parade, count, presence, meet):
+    for event in (say, profile, tell, deny, wait, parade, count, presence, meet):
         room.on_message(event.__name__, event)
     room.on_message("aside", wait, concurrent=True)
     endpoint.include(Lobby("/desk/:number", sit))
-    for request in (add, refuse, shout, open_latch):
+    for request in (add, refuse, shout, open_latch, profile):
         endpoint.on_message(request.__name__, request)
     return made, endpoint
 

@@ -45,6 +45,21 @@ async def test_what_an_event_handler_returns_is_the_reply_under_the_events_name(
     assert await ann.answer(request_id) == frame("SYSTEM", event, room, request_id, reply)
 
 
+async def test_a_return_type_says_which_fields_are_sent(ann: Client, room: str) -> None:
+    for name in (room, "GATEWAY"):
+        answer = await ann.call(name, "profile", {"user": "ann"})
+        assert answer["payload"] == {"user": "ann"}
+
+
+async def test_an_event_is_confirmed_behind_what_its_handler_has_sent(
+    ann: Client, room: str
+) -> None:
+    payload = {"users": ["ann"], "text": "hi"}
+    request_id = await ann.send("BROADCAST", room, "tell", payload, confirm=True)
+    assert (await ann.receive())["event"] == "said"
+    assert await ann.receive() == frame("SYSTEM", "tell", room, request_id, {})
+
+
 async def test_a_broadcast_of_a_model_comes_before_the_reply_and_to_others(
     ann: Client, bob: Client, room: str
 ) -> None:

@@ -12,6 +12,7 @@ from pondsocket import (
     LeaveContext,
     Lobby,
     OutgoingContext,
+    PondError,
     PondSocket,
     SyncEventContext,
 )
@@ -86,6 +87,26 @@ def said(ctx: OutgoingContext) -> None: ...
 @socket.on_message("add")
 async def add(a: int, b: int) -> int:
     return a + b
+
+
+@room.on_message("read", confirm=True)
+async def read(ctx: EventContext) -> None: ...
+
+
+@socket.on_message("find", confirm=True)
+def find(text: str) -> dict[str, int] | PondError:
+    return PondError("There is none.", 404)
+
+
+async def test_a_handler_is_typed_as_it_is_written() -> None:
+    assert_type(await ask(None, "x"), int)  # type: ignore[arg-type]
+    assert_type(find("x"), dict[str, int] | PondError)
+    async with connect(pond, "/socket") as ann:
+        answer = await ann.answer(ann.send("BROADCAST", "GATEWAY", "find", {"text": "x"}))
+        assert answer.event == "ENDPOINT_ERROR"
+        await ann.join("/room/1")
+        assert_type(ann.send("BROADCAST", "/room/1", "read", confirm=True), str)
+        assert (await ann.receive_event("read")).payload == {}
 
 
 async def test_decorated_names_are_what_the_page_says() -> None:

@@ -26,7 +26,13 @@ class Position(NamedTuple):
 
 
 class ClientMessage(NamedTuple):
-    """One request of a client."""
+    """One request of a client.
+
+    Args:
+        since: Where a join resumes the channel's history.
+        presence: How a join asks for presence.
+        confirm: Whether an event is answered in any case, with `{}` if the handler has no reply.
+    """
 
     action: ClientActions
     event: str
@@ -35,6 +41,7 @@ class ClientMessage(NamedTuple):
     payload: Payload
     since: Position | None = None
     presence: PresenceMode | None = None
+    confirm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,8 +206,13 @@ class MemoryPeer:
         request_id: str | None = None,
         presence: PresenceMode | None = None,
         since: Position | None = None,
+        confirm: bool = False,
     ) -> str:
-        """Send a message. Return its request id."""
+        """Send a message. Return its request id.
+
+        Args:
+            confirm: Ask that an event is answered even if its handler has no reply.
+        """
         request_id = request_id or fresh_id()
         message = ClientMessage(
             ClientActions(action),
@@ -217,6 +222,7 @@ class MemoryPeer:
             payload or {},
             since=since,
             presence=presence,
+            confirm=confirm,
         )
         self.send_raw(self._codec.encode_client(message))
         return request_id

@@ -80,12 +80,19 @@ class Session(ABC):
         event: str,
         payload: Mapping[str, Any] | None = None,
         request_id: str | None = None,
+        confirm: bool = False,
     ) -> str:
-        """Send a message of the protocol and return its request id."""
+        """Send a message of the protocol and return its request id.
+
+        Args:
+            confirm: Ask that an event is answered even if its handler has no reply.
+        """
         request_id = request_id or fresh_id()
         # Not checked: a test may send an action that there is not.
         known = cast(ClientActions, action)
-        message = ClientMessage(known, event, channel_name, request_id, payload or {})
+        message = ClientMessage(
+            known, event, channel_name, request_id, payload or {}, confirm=confirm
+        )
         await self.send_text(self._codec.encode_client(message).decode())
         return request_id
 

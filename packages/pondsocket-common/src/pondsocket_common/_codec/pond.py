@@ -125,6 +125,8 @@ def encode_client(message: ClientMessage) -> bytes:
         envelope["since"] = message.since._asdict()
     if message.presence is not None:
         envelope["presence"] = message.presence
+    if message.confirm:
+        envelope["confirm"] = True
     return dump_json(envelope)
 
 
@@ -161,7 +163,6 @@ def decode_client(data: str | bytes, *, refuses_events: bool = False) -> ClientM
         known = _ACTIONS.get(action) if type(action) is str else None
     if (
         known is not None
-        and len(value) == 5  # no other field, whose depth would have to be measured
         and channel_name
         and request_id
         and names[0] == "/"
@@ -171,11 +172,20 @@ def decode_client(data: str | bytes, *, refuses_events: bool = False) -> ClientM
         and event not in RESERVED_EVENTS
         and type(payload) is dict
     ):
+        if len(value) == 5:
+            confirm = False
+        else:
+            confirm = value.get("confirm")
+            if len(value) != 6 or type(confirm) is not bool or known is not _BROADCAST:
+                # Another field, whose depth has to be measured.
+                return _checked_message(value, data, refuses_events)
         refused = refuses_events and known is _BROADCAST
         if not (_is_flat(payload) or refused) and (excess := find_excess(data)) is not None:
             _refuse(value, None, excess.reason)
         # As `ClientMessage(…)`, at half the cost.
-        return _tuple(ClientMessage, (known, event, channel_name, request_id, payload, None, None))
+        return _tuple(
+            ClientMessage, (known, event, channel_name, request_id, payload, None, None, confirm)
+        )
     return _checked_message(value, data, refuses_events)
 
 
@@ -224,10 +234,11 @@ def _checked_message(
 
 
 def _may_exceed(value: object, message: ClientMessage | Ping) -> bool:
-    # Joins and leaves, as nearly all clients send them, are not searched either.
+    # Joins and leaves, as nearly all clients send them, are not searched either, nor events with
+    # `confirm`.
     return not (
         type(message) is ClientMessage
-        and len(cast(dict[str, Any], value)) == 5
+        and len(cast(dict[str, Any], value)) == 5 + message.confirm
         and _is_flat(message.payload)
     )
 
@@ -269,6 +280,10 @@ def _client_message(value: object) -> ClientMessage | Ping:
     if known is ClientActions.BROADCAST:
         if event in RESERVED_EVENTS:
             _refuse(envelope, "event", f"{event} is a name of the server's own.")
+        if "confirm" in envelope:
+            return ClientMessage(
+                known, event, channel_name, request_id, payload, confirm=_confirm(envelope)
+            )
     elif known is ClientActions.JOIN_CHANNEL:
         return ClientMessage(
             known, event, channel_name, request_id, payload, _since(envelope), _presence(envelope)
@@ -315,6 +330,13 @@ def _presence(envelope: dict[str, Any]) -> PresenceMode | None:
     if presence == PresenceMode.DIFF:
         return PresenceMode.DIFF
     _refuse(envelope, "presence", 'must be "diff" or absent.')
+
+
+def _confirm(envelope: dict[str, Any]) -> bool:
+    confirm = envelope["confirm"]
+    if type(confirm) is bool:
+        return confirm
+    _refuse(envelope, "confirm", "must be true or false.")
 
 
 # --- inbound, from a server -------------------------------------------------------------------

@@ -78,6 +78,7 @@ class Events(Generic[S]):
         middlewares: Sequence[Middleware[EventContext]],
         *,
         concurrent: bool,
+        confirm: bool,
     ) -> None:
         """Register a handler.
 
@@ -90,7 +91,9 @@ class Events(Generic[S]):
         if own.literal in RESERVED_EVENTS:
             raise UsageError(f"{what}: that is a name of the protocol's own; choose another.")
         names = self._outer_names | own.names
-        registration = Registration(what, handler, middlewares, EVENT, names, concurrent=concurrent)
+        registration = Registration(
+            what, handler, middlewares, EVENT, names, concurrent=concurrent, confirm=confirm
+        )
         self._table.add(pattern, registration, is_final=not registration.is_selective)
         if concurrent:
             self.any_concurrent = True
@@ -133,7 +136,7 @@ class Events(Generic[S]):
         if environment.observer is not None:
             name, event = message.channel_name, message.event
             environment.observer.message(name, event, sender.user_id, sender.path)
-        rest: Awaitable[object]
+        rest: Awaitable[object] | None
         try:
             context = self._make_context(sender, message, route)
             rest = registration.begin(context)
@@ -142,9 +145,12 @@ class Events(Generic[S]):
                 # need: microbench.py, "event, the handler does nothing; core", 6 us.
                 rest = drive(rest, waited_for=rest.send(None))
         except StopIteration as done:
-            if done.value is None or registration.finish is None:
+            if done.value is not None and registration.finish is not None:
+                rest = registration.finish(context, done.value)
+            elif message.confirm or registration.confirm:
+                rest = None
+            else:
                 return None
-            rest = registration.finish(context, done.value)
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
             self._answer(message, failure_of(error), sender, environment)
             return None
@@ -152,16 +158,18 @@ class Events(Generic[S]):
 
     async def _finish(
         self,
-        rest: Awaitable[object],
+        rest: Awaitable[object] | None,
         registration: Registration[EventContext],
         context: EventContext,
         sender: Sender,
         environment: Environment,
     ) -> None:
         try:
-            returned = await rest
+            returned = None if rest is None else await rest
             if returned is not None and registration.finish is not None:
                 await registration.finish(context, returned)
+            if (context.message.confirm or registration.confirm) and not context.replied:
+                await context.reply(context.event_name)
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
             self._answer(context.message, failure_of(error), sender, environment)
 
@@ -213,6 +221,7 @@ class TakesEvents:
         *more: Middleware[EventContext],
         middlewares: Sequence[Middleware[EventContext]] = (),
         concurrent: bool = False,
+        confirm: bool = False,
     ) -> F: ...
     @overload
     def on_message(
@@ -221,6 +230,7 @@ class TakesEvents:
         *,
         middlewares: Sequence[Middleware[EventContext]] = (),
         concurrent: bool = False,
+        confirm: bool = False,
     ) -> Callable[[F], F]: ...
     def on_message(
         self,
@@ -229,6 +239,7 @@ class TakesEvents:
         *more: Middleware[EventContext],
         middlewares: Sequence[Middleware[EventContext]] = (),
         concurrent: bool = False,
+        confirm: bool = False,
     ) -> Any:
         """Register a handler of events that clients send; the first pattern that matches wins.
 
@@ -237,6 +248,8 @@ class TakesEvents:
         Args:
             concurrent: Whether matching events are handled at once: events of one client then wait
                 neither for each other nor for other messages of the client to the channel.
+            confirm: Whether every event is answered: with `{}` if the handler has no reply. A
+                client may also ask for it, event by event.
 
         Raises:
             UsageError: The pattern or the handler cannot work.
@@ -244,7 +257,7 @@ class TakesEvents:
 
         def register(function: F) -> F:
             chain = [*middlewares, *more]
-            self.events.add(event_pattern, function, chain, concurrent=concurrent)
+            self.events.add(event_pattern, function, chain, concurrent=concurrent, confirm=confirm)
             return function
 
         check_text('@….on_message("event")', event_pattern)

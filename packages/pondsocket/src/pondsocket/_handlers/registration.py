@@ -42,6 +42,7 @@ class Registration(Generic[C]):
     Args:
         what: What is being registered, for error messages.
         path_names: The parameters of the patterns it is registered under.
+        confirm: Whether its requests are answered in any case.
 
     Raises:
         UsageError: One of them cannot work; the message says what to write.
@@ -51,6 +52,7 @@ class Registration(Generic[C]):
         "begin",
         "call",
         "concurrent",
+        "confirm",
         "explain",
         "finish",
         "fits",
@@ -67,6 +69,7 @@ class Registration(Generic[C]):
         path_names: frozenset[str] = frozenset(),
         *,
         concurrent: bool = False,
+        confirm: bool = False,
     ) -> None:
         check_callable(what, handler)
         typed = TypedHandler(what, handler, kind, path_names)
@@ -74,6 +77,7 @@ class Registration(Generic[C]):
         self.explain = typed.explain
         self.is_selective = typed.is_selective
         self.concurrent = concurrent
+        self.confirm = confirm
         self.call: Callable[[C], Coroutine[Any, Any, Any]] = typed
         for middleware in reversed(middlewares):
             check_callable(f"{what}, middleware", middleware, arguments=2)
