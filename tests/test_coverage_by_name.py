@@ -24,7 +24,6 @@ ELSEWHERE: Final = {
     "pondsocket._connection.membership": "interfaces alone, without code",
     "pondsocket._connection.opening": "test_cursor, test_session: greetings and resumed streams",
     "pondsocket._connection.reading": "test_lanes_of_a_session, test_session_closed",
-    "pondsocket._connection.router": "interfaces alone, without code",
     "pondsocket._contexts.connection": "test_contexts, test_admission",
     "pondsocket._contexts.decision": "test_joins, test_admission: a second decision",
     "pondsocket._contexts.event": "test_contexts",

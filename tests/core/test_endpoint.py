@@ -1,5 +1,7 @@
 """Who may connect, and where messages go that are no member's."""
 
+import logging
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -14,6 +16,7 @@ from pondsocket import (
     PondError,
     PondSocket,
     ServerActions,
+    UsageError,
 )
 from pondsocket.adapter import Refusal
 from pondsocket.testing import ConnectionRefusedByPond, connect
@@ -382,3 +385,17 @@ async def test_connect_gives_a_refusal_and_never_raises() -> None:
     outcome = await build(connect=broken).pond.connect(request())
     assert isinstance(outcome, Refusal)
     assert outcome.status == 500
+
+
+async def test_an_endpoint_without_a_handler_admits_every_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    pond = PondSocket()
+    endpoint = pond.create_endpoint("/socket")
+    assert endpoint.path == "/socket"
+    assert "Endpoint '/socket' has no handler: it admits every client." in caplog.text
+    async with connect(pond, "/socket") as ann, connect(pond, "/socket") as bob:
+        assert ann.session.user_id != bob.session.user_id
+    with pytest.raises(UsageError, match="a function"):
+        pond.create_endpoint("/none", None)  # type: ignore[arg-type]

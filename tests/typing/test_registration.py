@@ -14,7 +14,11 @@ from pondsocket import (
     OutgoingContext,
     PondError,
     PondSocket,
+    Router,
     SyncEventContext,
+    on_join,
+    on_leave,
+    on_message,
 )
 from pondsocket.testing import connect
 
@@ -117,3 +121,34 @@ async def test_decorated_names_are_what_the_page_says() -> None:
     async with connect(pond, "/socket") as ann:
         answer = await ann.answer(ann.send("BROADCAST", "GATEWAY", "add", {"a": 1, "b": 2}))
     assert answer.payload == {"result": 3}
+
+
+router = Router()
+
+
+@router.channel("/shop")
+async def shop(ctx: JoinContext) -> None: ...
+
+
+@router.on_message("add")
+async def routed(a: int, b: int) -> int:
+    return a + b
+
+
+class Board:
+    @on_join
+    async def join(self, ctx: JoinContext) -> None: ...
+
+    @on_message("add")
+    async def add(self, a: int, b: int) -> int:
+        return a + b
+
+    @on_leave()
+    def leave(self) -> None: ...
+
+
+async def test_decorators_of_routers_and_methods_keep_types() -> None:
+    assert_type(shop, Lobby)
+    assert_type(await routed(1, 2), int)
+    assert_type(await Board().add(1, 2), int)
+    assert_type(Board().leave(), None)

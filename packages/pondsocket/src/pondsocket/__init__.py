@@ -33,6 +33,7 @@ from pondsocket._contexts import (
 )
 from pondsocket._delivery.slow_consumers import Conflate, SlowConsumers, conflate
 from pondsocket._handlers.interception import OutgoingHandler, OutgoingMiddleware
+from pondsocket._handlers.methods import channel, on_join, on_leave, on_message, on_outgoing
 from pondsocket._handlers.registration import Handler, Middleware, Next
 from pondsocket._history.log import History
 from pondsocket._signatures.dependencies import Depends
@@ -46,6 +47,7 @@ from ._endpoint import Endpoint
 from ._errors import InvalidPayload, PondError, UsageError
 from ._lobby import Lobby
 from ._options import Options
+from ._router import Router
 from ._server import PondSocket
 
 __version__ = "0.1.0"
@@ -92,6 +94,7 @@ __all__ = [
     "PresenceMode",
     "QueryParams",
     "Route",
+    "Router",
     "ServerActions",
     "ServerMessage",
     "SlowConsumers",
@@ -102,5 +105,10 @@ __all__ = [
     "UsageError",
     "User",
     "__version__",
+    "channel",
     "conflate",
+    "on_join",
+    "on_leave",
+    "on_message",
+    "on_outgoing",
 ]

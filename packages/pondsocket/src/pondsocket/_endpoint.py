@@ -12,11 +12,13 @@ from pondsocket_common import (
 
 from pondsocket._connection.formats import Formats
 from pondsocket._connection.session import Session
-from pondsocket._contexts import ConnectionContext, JoinContext
+from pondsocket._contexts import ConnectionContext, EventContext, GatewayContext, JoinContext
 from pondsocket._delivery.slow_consumers import SlowConsumers
 from pondsocket._handlers.admission import ConnectionAdmission, Identify
 from pondsocket._handlers.events import TakesEvents
-from pondsocket._handlers.registration import Handler, Middleware
+from pondsocket._handlers.layers import uses_of
+from pondsocket._handlers.parts import include
+from pondsocket._handlers.registration import Handler, Middleware, check_middleware
 from pondsocket._history.log import History
 from pondsocket._state.lifecycle import Phase
 from pondsocket._state.patterns import Paths, Route, check_text
@@ -95,13 +97,24 @@ class Endpoint(TakesEvents):
         """Its path or pattern, as registered."""
         return self.paths.pattern.text
 
-    def use(self, *middlewares: Middleware[ConnectionContext]) -> None:
+    def use(self, *middlewares: Middleware[Any]) -> None:
         """Add middleware around the connection handler, inside the existing middleware.
 
+        The context in the middleware's signature may name other handlers instead: `EventContext`
+        all events, of the endpoint and of its channels; `GatewayContext` those of the endpoint
+        alone; `JoinContext` all joins; a union several of them. It is called before the middleware
+        of lobbies and handlers, and counts for handlers that are registered later, too.
+
         Raises:
-            UsageError: One of them has the wrong form.
+            UsageError: One of them has the wrong form, or asks for another context.
         """
-        self.admission.use(middlewares)
+        what = self.events.what
+        for middleware in middlewares:
+            check_middleware(what, middleware)
+        others = (GatewayContext, EventContext, JoinContext)
+        uses = uses_of(what, middlewares, ConnectionContext, *others)
+        self.admission.use([use.middleware for use in uses if use.is_for(ConnectionContext)])
+        self.events.layer.add(uses)
 
     def create_channel(
         self,
@@ -140,13 +153,18 @@ class Endpoint(TakesEvents):
             pattern, handler, *middlewares, slow_consumers=slow_consumers, history=history
         )
 
-    def include(self, lobby: Lobby) -> None:
-        """Serve the channels of a lobby that was made elsewhere.
+    def include(self, part: object) -> None:
+        """Serve what was made elsewhere: a `Router`, an instance of a class, or a `Lobby`.
+
+        Of a router, each endpoint that includes it has lobbies of its own.
 
         Raises:
-            UsageError: It is part of an endpoint already, or no channel would ever reach it.
+            UsageError: It is something else, is included already, or would never be reached.
         """
-        self.routing.include(lobby)
+        if isinstance(part, Lobby):
+            self.routing.include(part)
+        else:
+            include(self.routing, part)
 
     async def connection_count(self) -> int:
         """Return how many connections are open."""

@@ -45,3 +45,8 @@ class Environment:
         observer = self.observer
         counts = observer is not None and observer.counts_frames
         object.__setattr__(self, "counting", observer if counts else None)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the pond is closed."""
+        return self.restart.is_closed

@@ -1,7 +1,7 @@
 """A lobby: the handlers of one channel pattern, and its live channels."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import CoroutineType
 from typing import Any, Final
@@ -27,8 +27,10 @@ from pondsocket._handlers.answers import answer_of
 from pondsocket._handlers.events import Events, TakesEvents
 from pondsocket._handlers.interception import InterceptsOutgoing
 from pondsocket._handlers.kinds import JOIN
+from pondsocket._handlers.layers import Layer, uses_of
 from pondsocket._handlers.leaving import HandlesLeaves
-from pondsocket._handlers.registration import Handler, Middleware, Registration
+from pondsocket._handlers.parts import include
+from pondsocket._handlers.registration import Handler, Middleware, Registration, check_middleware
 from pondsocket._history.log import History
 from pondsocket._history.memory import MemoryStore
 from pondsocket._history.store import HistoryStore
@@ -82,24 +84,25 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
             )
         self.pattern = pattern
         self.environment = Environment()
-        self._what = f"channel {pattern!r}"
-        check_policy(self._what, slow_consumers)
+        what = f"channel {pattern!r}"
+        check_policy(what, slow_consumers)
         self.slow_consumers = slow_consumers
         if history is not None and not isinstance(history, History):
-            raise UsageError(f"{self._what}: history is a `History(…)`: {history!r}.")
+            raise UsageError(f"{what}: history is a `History(…)`: {history!r}.")
         if history is not None and slow_consumers != "close":
             raise UsageError(
-                f"{self._what}: with a history nothing is dropped, so slow_consumers is 'close'."
+                f"{what}: with a history nothing is dropped, so slow_consumers is 'close'."
             )
         self.history = history
         self.history_store: HistoryStore | None = None
         if history is not None:
             self.history_store = MemoryStore(history, fresh_epoch)
-        self._names = Pattern(pattern).names
-        self._join = Registration(self._what, handler, middlewares, JOIN, self._names)
+        names = Pattern(pattern).names
         self.events: Events[ChannelMember] = Events(
-            self._what, self._names, ErrorTypes.CHANNEL_ERROR, EventContext
+            what, names, ErrorTypes.CHANNEL_ERROR, EventContext
         )
+        layers = (self.events.layer,)
+        self._join = Registration(what, handler, middlewares, JOIN, names, layers=layers)
         InterceptsOutgoing.__init__(self)
         HandlesLeaves.__init__(self)
         self._paths = _NOWHERE  # those of its endpoint, once it is part of one
@@ -124,8 +127,8 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
         paths = self._paths
         if path is None and paths.only is None:
             raise UsageError(
-                f"{self._what}: each path of {paths.pattern.text!r} has channels of its own; write"
-                f" get_channel({name!r}, path=…)."
+                f"{self.events.what}: each path of {paths.pattern.text!r} has channels of its own;"
+                f" write get_channel({name!r}, path=…)."
             )
         place = "" if path is None else paths.resolve(path)
         channel = self._channels.get(paths.key(place, name))
@@ -145,7 +148,35 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
             if len(channel.roster) and place in (None, channel.path)
         ]
 
+    def use(self, *middlewares: Middleware[Any]) -> None:
+        """Add middleware around all event handlers of the lobby, also around later ones.
+
+        Middleware whose `ctx` is a `JoinContext` goes around the join handler instead. It is called
+        before the handlers' own middleware, the one that was added first outermost.
+
+        Raises:
+            UsageError: One of them has the wrong form, or asks for another context.
+        """
+        what = self.events.what
+        for middleware in middlewares:
+            check_middleware(what, middleware)
+        self.events.layer.add(uses_of(what, middlewares, EventContext, JoinContext))
+
+    def include(self, part: object) -> None:
+        """Add the event handlers of a `Router`, or the handlers of an instance of a class.
+
+        Raises:
+            UsageError: It is something else, has channels, or is included already.
+        """
+        include(self, part)
+        self._repeat(lambda copy: copy.include(part))
+
     # --- for the endpoint ---------------------------------------------------------------------
+
+    @property
+    def served(self) -> "Lobby":
+        """The lobby whose channels members join: itself, unless it is a router's."""
+        return self
 
     @property
     def is_attached(self) -> bool:
@@ -153,22 +184,48 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
         return self._paths is not _NOWHERE
 
     def attach(
-        self, environment: Environment, on_concurrent: Callable[[], object], paths: Paths
+        self,
+        environment: Environment,
+        on_concurrent: Callable[[], object],
+        paths: Paths,
+        layers: Sequence[Layer] = (),
     ) -> None:
         """Become part of an endpoint.
 
         Args:
             on_concurrent: Called once a concurrent handler is registered.
             paths: Those of the endpoint.
+            layers: The middleware of the endpoint and of its routers, the outermost first.
 
         Raises:
             UsageError: It is part of one already.
         """
         if self.is_attached:
-            raise UsageError(f"{self._what} is part of an endpoint already; make another lobby.")
+            what = self.events.what
+            raise UsageError(f"{what} is part of an endpoint already; make another lobby.")
         self._paths = paths
         self.environment = environment
         self.events.watch(on_concurrent)
+        self.events.surround(layers)
+        self._join.surround(layers)
+
+    def open_lobby(
+        self,
+        pattern: str,
+        handler: Handler,  # noqa: ARG002
+        middlewares: Sequence[Middleware[JoinContext]],  # noqa: ARG002
+        options: Mapping[str, Any],  # noqa: ARG002
+        layers: Sequence[Layer],  # noqa: ARG002
+    ) -> "Lobby":
+        """Refuse to have channels inside of channels.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            f"{self.events.what}: what is included has channels of its own, {pattern!r}; include it"
+            " in the endpoint."
+        )
 
     @property
     def is_selective(self) -> bool:

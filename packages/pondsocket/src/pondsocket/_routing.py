@@ -1,7 +1,7 @@
 """Routing: where the messages of an endpoint's connections go, and which connections are open."""
 
 import logging
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from typing import Any, Final, assert_never
 
 from pondsocket_common import (
@@ -21,9 +21,11 @@ from pondsocket._channel.channel import Channel
 from pondsocket._connection.lanes import Handle
 from pondsocket._connection.overflow import Overflow
 from pondsocket._connection.session import Session
-from pondsocket._contexts import GatewayContext
+from pondsocket._contexts import GatewayContext, JoinContext
 from pondsocket._delivery import replies
 from pondsocket._handlers.events import Events
+from pondsocket._handlers.layers import Layer
+from pondsocket._handlers.registration import Handler, Middleware
 from pondsocket._history.store import HistoryStore
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Phase
@@ -73,18 +75,35 @@ class Routing:
 
     # --- for the endpoint ---------------------------------------------------------------------
 
-    def include(self, lobby: Lobby) -> None:
+    def include(self, lobby: Lobby, layers: Sequence[Layer] = ()) -> None:
         """Serve the channels of a lobby; see `Endpoint.include`.
+
+        Args:
+            layers: The middleware of the routers that it comes from, the outermost first.
 
         Raises:
             UsageError: It is part of an endpoint already, or no channel would ever reach it.
         """
         if not lobby.is_attached:  # else that is the error to be told
             self.lobbies.check_reachable(f"channel {lobby.pattern!r}", lobby.pattern)
-        lobby.attach(self._environment, self._expect_concurrent, self._paths)
+        outer = (self.events.layer, *layers)
+        lobby.attach(self._environment, self._expect_concurrent, self._paths, outer)
         self.lobbies.add(lobby.pattern, lobby, is_final=not lobby.is_selective)
         if lobby.history_store is not None:
             self._history_stores.append(lobby.history_store)
+
+    def open_lobby(
+        self,
+        pattern: str,
+        handler: Handler,
+        middlewares: Sequence[Middleware[JoinContext]],
+        options: Mapping[str, Any],
+        layers: Sequence[Layer],
+    ) -> Lobby:
+        """Serve the channels of a pattern that comes from a router or a class."""
+        lobby = Lobby(pattern, handler, *middlewares, **options)
+        self.include(lobby, layers)
+        return lobby
 
     def serves(self, name: str) -> bool:
         """Return whether a lobby serves channels of this name."""

@@ -19,8 +19,8 @@ from pondsocket._connection.session import Session
 from pondsocket._contexts import ConnectionContext
 from pondsocket._delivery.batching import EventLoop
 from pondsocket._delivery.frame import Frame
-from pondsocket._handlers.admission import Identify
-from pondsocket._handlers.registration import Handler, Middleware
+from pondsocket._handlers.admission import Identify, admit_everyone
+from pondsocket._handlers.registration import NOT_GIVEN, Handler, Middleware
 from pondsocket._runtime.tasks import new_tasks, waiting_tasks
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
 from pondsocket._state.patterns import check_text
@@ -76,7 +76,7 @@ class PondSocket:
     def create_endpoint(
         self,
         path: str,
-        handler: Handler,
+        handler: Handler = NOT_GIVEN,
         *middlewares: Middleware[ConnectionContext],
         allowed_origins: Collection[str] | None = None,
         identity: Identify | None = None,
@@ -87,6 +87,8 @@ class PondSocket:
         """Admit connections to a path; the first registered path that matches wins.
 
         Args:
+            handler: Decides who may connect. Without one, every client may whose web page may:
+                allowed origins and limits apply as ever.
             allowed_origins: Which web pages may connect besides those of the host itself; by
                 default those that `Options` names.
             identity: Returns who makes a request, for instance the user of a session cookie. If
@@ -103,6 +105,9 @@ class PondSocket:
         """
         check_text('@pond.endpoint("/path")', path)
         self.endpoints.check_reachable(path)
+        if handler is NOT_GIVEN:
+            handler = admit_everyone
+            _log.info("Endpoint %r has no handler: it admits every client.", path)
         endpoint = Endpoint(
             path,
             handler,
@@ -254,6 +259,7 @@ class PondSocket:
         if following is None:
             return False
         self._phase = following
+        self._environment.restart.is_closed = following is Phase.CLOSED
         return True
 
     async def _wait_ended(self, sessions: Sequence[Session], seconds: float) -> None:

@@ -31,6 +31,11 @@ Identify: TypeAlias = Callable[[ConnectRequest], object]
 """Returns who makes a request, as any value that can be compared; `def` or `async def`."""
 
 
+async def admit_everyone(ctx: ConnectionContext) -> None:
+    """Accept a connection: what an endpoint without a handler does."""
+    ctx.accept()
+
+
 class ConnectionAdmission:
     """Calls the connection handler of one endpoint, and identifies who makes a request."""
 

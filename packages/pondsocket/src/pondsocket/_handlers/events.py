@@ -23,6 +23,7 @@ from pondsocket._state.patterns import Pattern, PatternMap, Route, check_text
 
 from .answers import answer_of
 from .kinds import EVENT
+from .layers import Layer
 from .registration import NOT_GIVEN, Handler, Middleware, Registration, explain, find
 
 _log: Final = logging.getLogger("pondsocket.events")
@@ -52,7 +53,11 @@ class Events(Generic[S]):
         what: What has the handlers, for error messages.
         outer_names: The parameters of the channel's or endpoint's pattern.
         failure: The error type of a `PondError` that a handler raises.
-        make_context: Makes the context of a handler, of the event's sender.
+        make_context: The class of a handler's context, which is made of the event's sender.
+
+    Attributes:
+        layer: The middleware around all handlers.
+        included: What was included: routers, and instances of classes.
     """
 
     def __init__(
@@ -62,14 +67,17 @@ class Events(Generic[S]):
         failure: ErrorTypes,
         make_context: Callable[[S, ClientMessage, Route], EventContext],
     ) -> None:
-        self._what = what
+        self.what = what
         self._make_context = make_context
-        self._outer_names = outer_names
+        self.outer_names = outer_names
         self._failure = failure
         self._table: PatternMap[Registration[EventContext]] = PatternMap()
         self._exact = self._table.exact
         self.any_concurrent = False
         self._on_concurrent: Callable[[], object] = bool
+        self.layer = Layer()  # around all of them
+        self._outer_layers: tuple[Layer, ...] = ()
+        self.included: list[object] = []
 
     def add(
         self,
@@ -79,25 +87,42 @@ class Events(Generic[S]):
         *,
         concurrent: bool,
         confirm: bool,
+        layers: Sequence[Layer] = (),
     ) -> None:
         """Register a handler.
+
+        Args:
+            layers: The routers that it comes from, the outermost first.
 
         Raises:
             UsageError: The pattern or the handler cannot work.
         """
-        what = f"{self._what}, event {pattern!r}"
+        what = f"{self.what}, event {pattern!r}"
         self._table.check_reachable(what, pattern)
         own = Pattern(pattern)
         if own.literal in RESERVED_EVENTS:
             raise UsageError(f"{what}: that is a name of the protocol's own; choose another.")
-        names = self._outer_names | own.names
         registration = Registration(
-            what, handler, middlewares, EVENT, names, concurrent=concurrent, confirm=confirm
+            what,
+            handler,
+            middlewares,
+            EVENT,
+            self.outer_names | own.names,
+            concurrent=concurrent,
+            confirm=confirm,
+            layers=(*self._outer_layers, self.layer, *layers),
+            context=self._make_context,
         )
         self._table.add(pattern, registration, is_final=not registration.is_selective)
         if concurrent:
             self.any_concurrent = True
             self._on_concurrent()
+
+    def surround(self, layers: Sequence[Layer]) -> None:
+        """Put the middleware of more groups around all of them, also around later ones."""
+        self._outer_layers = (*layers, *self._outer_layers)
+        for registration in self._table:
+            registration.surround(layers)
 
     def watch(self, on_concurrent: Callable[[], object]) -> None:
         """Call `on_concurrent` when a concurrent handler is added; at once if there is one."""
@@ -258,7 +283,15 @@ class TakesEvents:
         def register(function: F) -> F:
             chain = [*middlewares, *more]
             self.events.add(event_pattern, function, chain, concurrent=concurrent, confirm=confirm)
+            self._repeat(
+                lambda copy: copy.on_message(
+                    event_pattern, function, *chain, concurrent=concurrent, confirm=confirm
+                )
+            )
             return function
 
         check_text('@….on_message("event")', event_pattern)
         return register if handler is NOT_GIVEN else register(handler)
+
+    def _repeat(self, step: Callable[[Any], object]) -> None:
+        """Do the same with each copy of a router's lobby; see `RouterLobby`."""

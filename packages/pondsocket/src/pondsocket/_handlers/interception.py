@@ -16,7 +16,8 @@ from pondsocket._runtime.functions import is_async
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.patterns import PatternMap, check_text
 
-from .registration import NOT_GIVEN, NextStep, check_callable
+from .events import Events
+from .registration import NOT_GIVEN, NextStep, check_callable, check_is_bound
 
 _log: Final = logging.getLogger("pondsocket.outgoing")
 
@@ -42,6 +43,7 @@ class Outgoing:
     def __init__(
         self, what: str, handler: OutgoingHandler, middlewares: Sequence[OutgoingMiddleware]
     ) -> None:
+        check_is_bound(what, handler)
         check_callable(what, handler, arguments=1)
         self.is_async = is_async(handler)
         self.run = handler
@@ -137,7 +139,7 @@ class BoundOutgoing:
 class InterceptsOutgoing:
     """The outgoing handlers of a lobby. A base class of `Lobby`."""
 
-    _what: str
+    events: Events[Any]
 
     def __init__(self) -> None:
         self._outgoing: PatternMap[Outgoing] = PatternMap()
@@ -173,18 +175,32 @@ class InterceptsOutgoing:
         """
 
         def register(function: OutgoingHandler) -> OutgoingHandler:
-            what = f"{self._what}, outgoing {event_pattern!r}"
-            self._outgoing.check_reachable(what, event_pattern)
-            outgoing = Outgoing(what, function, [*middlewares, *more])
-            if outgoing.is_async and self._has_members():
-                raise UsageError(f"{what}: register it before the first member joins.")
-            self._outgoing.add(event_pattern, outgoing, is_final=True)
-            self.has_outgoing = True
-            self.has_async_outgoing = self.has_async_outgoing or outgoing.is_async
+            chain = [*middlewares, *more]
+            self.add_outgoing(event_pattern, function, chain)
+            self._repeat(lambda copy: copy.on_outgoing(event_pattern, function, *chain))
             return function
 
         check_text('@lobby.on_outgoing("event")', event_pattern)
         return register if handler is NOT_GIVEN else register(handler)
+
+    def add_outgoing(
+        self,
+        event_pattern: str,
+        handler: OutgoingHandler,
+        middlewares: Sequence[OutgoingMiddleware],
+    ) -> None:
+        """Register an outgoing handler; see `on_outgoing`."""
+        what = f"{self.events.what}, outgoing {event_pattern!r}"
+        self._outgoing.check_reachable(what, event_pattern)
+        outgoing = Outgoing(what, handler, middlewares)
+        if outgoing.is_async and self._has_members():
+            raise UsageError(f"{what}: register it before the first member joins.")
+        self._outgoing.add(event_pattern, outgoing, is_final=True)
+        self.has_outgoing = True
+        self.has_async_outgoing = self.has_async_outgoing or outgoing.is_async
+
+    def _repeat(self, step: Callable[[Any], object]) -> None:
+        """Do the same with each copy of a router's lobby; see `RouterLobby`."""
 
     def interception(self, event: str) -> Outgoing | None:
         """Return the outgoing handlers of an event; None if there are none."""

@@ -15,8 +15,9 @@ from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason, User
 
+from .events import Events
 from .kinds import LEAVE
-from .registration import NOT_GIVEN, Middleware, Registration
+from .registration import NOT_GIVEN, Handler, Middleware, Registration
 
 _log: Final = logging.getLogger("pondsocket.lobby")
 
@@ -26,8 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class HandlesLeaves:
     """The leave handler of a lobby. A base class of `Lobby`."""
 
-    _what: str
-    _names: frozenset[str]
+    events: Events[Any]
 
     def __init__(self) -> None:
         self._leave: Registration[LeaveContext] | None = None
@@ -58,14 +58,23 @@ class HandlesLeaves:
         """
 
         def register(function: F) -> F:
-            if self._leave is not None:
-                raise UsageError(f"{self._what} has a leave handler already.")
-            what = f"{self._what}, leave"
             chain = [*middlewares, *more]
-            self._leave = Registration(what, function, chain, LEAVE, self._names)
+            self.add_leave(function, chain)
+            self._repeat(lambda copy: copy.on_leave(function, *chain))
             return function
 
         return register if handler is NOT_GIVEN else register(handler)
+
+    def add_leave(self, handler: Handler, middlewares: Sequence[Middleware[LeaveContext]]) -> None:
+        """Register the leave handler; see `on_leave`."""
+        what = self.events.what
+        if self._leave is not None:
+            raise UsageError(f"{what} has a leave handler already.")
+        names = self.events.outer_names
+        self._leave = Registration(f"{what}, leave", handler, middlewares, LEAVE, names)
+
+    def _repeat(self, step: Callable[[Any], object]) -> None:
+        """Do the same with each copy of a router's lobby; see `RouterLobby`."""
 
     def left(self, channel: Channel, user: User, reason: LeaveReason) -> Work | None:
         """Return what is left to do after a user's last connection has left; None if nothing."""

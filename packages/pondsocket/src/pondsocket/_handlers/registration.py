@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from inspect import CORO_CREATED, getcoroutinestate
-from types import CoroutineType
+from types import CoroutineType, FunctionType
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from pondsocket._errors import UsageError
@@ -12,6 +12,8 @@ from pondsocket._signatures.marks import is_mark
 from pondsocket._signatures.parameters import Kind
 from pondsocket._signatures.typed_handler import TypedHandler
 from pondsocket._state.patterns import PatternMap, Route
+
+from .layers import Layer, check_context
 
 C = TypeVar("C")
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -24,7 +26,7 @@ Finish: TypeAlias = Callable[[C, object], Coroutine[Any, Any, None]]
 Next: TypeAlias = Callable[[], Awaitable[Any]]
 """Middleware calls it to continue."""
 
-NOT_GIVEN: Final = object()
+NOT_GIVEN: Final[Any] = object()
 """In place of a handler where a decorator is asked for. None may be a handler that got lost."""
 
 
@@ -43,12 +45,19 @@ class Registration(Generic[C]):
         what: What is being registered, for error messages.
         path_names: The parameters of the patterns it is registered under.
         confirm: Whether its requests are answered in any case.
+        layers: The groups that it is part of, whose middleware goes around its own.
+        context: The class of what it is given; None: the kind's.
 
     Raises:
         UsageError: One of them cannot work; the message says what to write.
     """
 
     __slots__ = (
+        "__weakref__",
+        "_context",
+        "_kind",
+        "_layers",
+        "_typed",
         "begin",
         "call",
         "concurrent",
@@ -56,8 +65,10 @@ class Registration(Generic[C]):
         "explain",
         "finish",
         "fits",
+        "handler",
         "is_selective",
         "may_wait",
+        "middlewares",
     )
 
     def __init__(
@@ -70,26 +81,51 @@ class Registration(Generic[C]):
         *,
         concurrent: bool = False,
         confirm: bool = False,
+        layers: Sequence[Layer] = (),
+        context: object = None,
     ) -> None:
         check_callable(what, handler)
-        typed = TypedHandler(what, handler, kind, path_names)
+        check_is_bound(what, handler)
+        self._typed = typed = TypedHandler(what, handler, kind, path_names)
+        self._kind = kind
+        self._context = kind.context if context is None else context
+        self._layers: tuple[Layer, ...] = ()
         self.fits = typed.fits
         self.explain = typed.explain
         self.is_selective = typed.is_selective
         self.concurrent = concurrent
         self.confirm = confirm
-        self.call: Callable[[C], Coroutine[Any, Any, Any]] = typed
-        for middleware in reversed(middlewares):
-            check_callable(f"{what}, middleware", middleware, arguments=2)
-            if not is_async(middleware):
-                raise UsageError(f"{what}: write `async def {name_of(middleware)}(ctx, next)`.")
-            self.call = _around(middleware, self.call)
+        self.handler = handler
+        for middleware in middlewares:
+            check_middleware(what, middleware)
+            check_context(what, middleware, kind.context)
+        self.middlewares = tuple(middlewares)
+        self.call: Callable[[C], Coroutine[Any, Any, Any]]
         # `call` in two steps, if that saves a coroutine around the handler's own: the result of
         # `begin`, if it is not None, is for `finish`.
-        is_bare = typed.is_plain and not middlewares and typed.response.shape is None
-        self.begin: Callable[[C], Awaitable[Any]] = handler if is_bare else self.call
-        self.finish: Finish[C] | None = typed.finish if is_bare else None
-        self.may_wait = not is_bare or may_wait(handler)
+        self.begin: Callable[[C], Awaitable[Any]]
+        self.finish: Finish[C] | None
+        self.may_wait: bool
+        self.surround(layers)
+
+    def surround(self, layers: Sequence[Layer]) -> None:
+        """Make it part of more groups, around those that it is part of."""
+        self._layers = (*layers, *self._layers)
+        for layer in layers:
+            layer.watch(self)
+        self.compose()
+
+    def compose(self) -> None:
+        """Put the middleware around the handler."""
+        outer = [each for layer in self._layers for each in layer.around(self._context)]
+        chain = [*outer, *self.middlewares]
+        self.call = self._typed
+        for middleware in reversed(chain):
+            self.call = _around(middleware, self.call)
+        is_bare = self._typed.is_plain and not chain and self._typed.response.shape is None
+        self.begin = self.handler if is_bare else self.call
+        self.finish = self._typed.finish if is_bare else None
+        self.may_wait = not is_bare or may_wait(self.handler)
 
 
 def _around(
@@ -171,6 +207,36 @@ def explain(
         for registration, route in table.matches(name)
     )
     return next(filter(None, sentences), "")
+
+
+def check_middleware(what: str, middleware: object) -> None:
+    """Refuse what is no middleware.
+
+    Raises:
+        UsageError: The message says what to write.
+    """
+    check_callable(f"{what}, middleware", middleware, arguments=2)
+    if not is_async(middleware):
+        raise UsageError(f"{what}: write `async def {name_of(middleware)}(ctx, next)`.")
+
+
+def check_is_bound(what: str, function: object) -> None:
+    """Refuse a method that has no instance: of a class, or decorated inside of its class.
+
+    Raises:
+        UsageError: The message says what to write.
+    """
+    if not isinstance(function, FunctionType):
+        return
+    inside, _, name = function.__qualname__.rpartition(".")
+    first = next(iter(inspect.signature(function).parameters), None)
+    if inside and not inside.endswith("<locals>") and first == "self":
+        of = inside.rpartition(".")[2]
+        raise UsageError(
+            f"{what}: {name} is a method of {of} and has no instance here: write"
+            f" `@on_message(…)` of pondsocket inside the class, and `include({of}(…))`; or register"
+            f" `{of}(…).{name}`."
+        )
 
 
 def check_callable(what: str, function: object, *, arguments: int | None = None) -> None:

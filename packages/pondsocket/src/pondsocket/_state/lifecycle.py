@@ -109,13 +109,15 @@ class Restart:
 
     Attributes:
         window: Over how many seconds the drain closes connections; 0 before a drain.
+        is_closed: Whether the pond is closed.
     """
 
-    __slots__ = ("_grace", "window")
+    __slots__ = ("_grace", "is_closed", "window")
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
         self.window = 0.0
+        self.is_closed = False
 
     def retry_ms(self) -> int:
         """Return after how many milliseconds a client that was closed finds the next process.
