@@ -41,6 +41,7 @@ from pondsocket._state.canonical import Canonical
 from pondsocket._state.patterns import Route
 from pondsocket._state.request import ConnectRequest
 from pondsocket._state.user import LeaveReason, User
+from pondsocket._telemetry.failures import ErrorContext
 from pondsocket._telemetry.hooks import Counter, Hooks, Metrics
 
 from ._endpoint import Endpoint
@@ -67,6 +68,7 @@ __all__ = [
     "Detail",
     "EncodingError",
     "Endpoint",
+    "ErrorContext",
     "ErrorTypes",
     "EventContext",
     "Handler",

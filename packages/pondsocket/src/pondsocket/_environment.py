@@ -10,6 +10,7 @@ from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Background
 from pondsocket._runtime.threads import Threads
 from pondsocket._state.lifecycle import Restart
+from pondsocket._telemetry.failures import Failures
 from pondsocket._telemetry.hooks import Observer
 
 from ._options import Options
@@ -24,6 +25,7 @@ class Environment:
         observer: Hooks and metrics; None if both are unset.
 
     Attributes:
+        failures: Tells hooks and error handlers what handlers have raised.
         overrides: What a test puts in the place of dependencies.
         counting: The observer, if it counts frames; else None.
     """
@@ -37,11 +39,14 @@ class Environment:
     overrides: dict[Callable[..., Any], Callable[..., Any]] = field(default_factory=dict)
     threads: Threads = field(init=False)
     restart: Restart = field(init=False)
+    failures: Failures = field(init=False)
     counting: Observer | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threads", Threads(self.options, self.loop))
         object.__setattr__(self, "restart", Restart(self.options.handler_grace))
+        failures = Failures(self.observer, self.background, self.loop, self.threads)
+        object.__setattr__(self, "failures", failures)
         observer = self.observer
         counts = observer is not None and observer.counts_frames
         object.__setattr__(self, "counting", observer if counts else None)

@@ -39,6 +39,7 @@ from pondsocket._runtime.loop import failure_of
 from pondsocket._state.lifecycle import Admission
 from pondsocket._state.patterns import Paths, Pattern, Route, check_text
 from pondsocket._state.user import LeaveReason
+from pondsocket._telemetry.failures import ErrorContext
 
 from ._environment import Environment
 from ._errors import PondError, UsageError
@@ -327,10 +328,9 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
             failure = error
         if failure is not None:
             _log.error("A join handler failed (%s).", _where(context), exc_info=failure)
-            if self.environment.observer is not None:
-                name, user_id = context.message.channel_name, context.session.user_id
-                path = self._paths.of(context.session.path)
-                self.environment.observer.error(failure, name, "JOIN", user_id, path)
+            name, user_id = context.message.channel_name, context.session.user_id
+            failed = context, name, "JOIN", user_id, self._paths.of(context.session.path)
+            self.environment.failures.report(ErrorContext(failure, "join", *failed))
         if not undecided:
             return
         if isinstance(told, PondError):

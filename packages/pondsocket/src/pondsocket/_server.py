@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self, TypeVar, overload
 
 import anyio
 from pondsocket_common import CloseCode, Codec
@@ -20,7 +20,13 @@ from pondsocket._contexts import ConnectionContext
 from pondsocket._delivery.batching import EventLoop
 from pondsocket._delivery.frame import Frame
 from pondsocket._handlers.admission import Identify, admit_everyone
-from pondsocket._handlers.registration import NOT_GIVEN, Handler, Middleware
+from pondsocket._handlers.registration import (
+    NOT_GIVEN,
+    Handler,
+    Middleware,
+    check_callable,
+    check_is_bound,
+)
 from pondsocket._runtime.tasks import new_tasks, waiting_tasks
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
 from pondsocket._state.patterns import check_text
@@ -40,6 +46,8 @@ _log: Final = logging.getLogger("pondsocket.server")
 _ENDS_PER_SECOND: Final = 100
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _OPEN: Final = Phase.OPEN
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class PondSocket:
@@ -168,6 +176,27 @@ class PondSocket:
         """
         return self._environment.overrides
 
+    @overload
+    def on_error(self, handler: F) -> F: ...
+    @overload
+    def on_error(self) -> Callable[[F], F]: ...
+    def on_error(self, handler: Any = NOT_GIVEN) -> Any:
+        """Call a function for each failure of a handler, for instance to report it.
+
+        Use it as a call, or as a decorator. The function is called with an `ErrorContext`, in a
+        task of its own; a plain one in a worker thread. It changes neither the answer nor the log,
+        and delays neither. A `PondError` that answers a client is no failure. There may be several.
+
+        Raises:
+            UsageError: It cannot be called with one argument.
+        """
+        if handler is NOT_GIVEN:
+            return self.on_error
+        check_is_bound("on_error", handler)
+        check_callable("on_error", handler, arguments=1)
+        self._environment.failures.add(handler)
+        return handler
+
     async def disconnect(
         self,
         *,
@@ -253,6 +282,7 @@ class PondSocket:
                 session, partial(session.close, CloseCode.GOING_AWAY, "the server is closing")
             )
         await self._wait_ended(sessions, 0)
+        await self._environment.failures.wait_told(self.options.handler_grace)
 
     def _advance(self, event: PhaseEvent) -> bool:
         following = PHASES.get((self._phase, event))

@@ -14,13 +14,14 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import anyio
 import anyio.abc
 import anyio.lowlevel
-from pondsocket_common import CloseCode, ErrorTypes
+from pondsocket_common import GATEWAY, CloseCode, ErrorTypes
 
 from pondsocket._delivery import replies
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import SERVED, LifeEvent
 from pondsocket._state.request import Refusal
+from pondsocket._telemetry.failures import ErrorContext
 
 from .ending import Ending
 from .inbound import Inbound
@@ -136,8 +137,11 @@ class Reading(Generic[S]):
     def fail(self, error: BaseException) -> None:
         """Close a connection that has failed. Raise what its task must get: see `failure_of`."""
         failure = failure_of(error)
-        _log.error("A connection failed (user=%r).", self._session.user_id, exc_info=failure)
-        self._session.close(CloseCode.INTERNAL, "the server failed")
+        session = self._session
+        _log.error("A connection failed (user=%r).", session.user_id, exc_info=failure)
+        failed = GATEWAY, "TASK", session.user_id, session.path
+        session.environment.failures.report(ErrorContext(failure, "task", None, *failed))
+        session.close(CloseCode.INTERNAL, "the server failed")
 
     # --- reading ------------------------------------------------------------------------------
 

@@ -25,6 +25,11 @@ class Connection(Protocol):
         ...
 
     @property
+    def path(self) -> str:
+        """The path that it has connected to."""
+        ...
+
+    @property
     def environment(self) -> Environment:
         """What the parts of the pond share."""
         ...

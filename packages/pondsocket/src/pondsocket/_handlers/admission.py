@@ -17,6 +17,7 @@ from pondsocket._runtime.loop import failure_of
 from pondsocket._state.lifecycle import Admission
 from pondsocket._state.patterns import Pattern
 from pondsocket._state.request import ConnectRequest, Refusal, refuse_connection
+from pondsocket._telemetry.failures import ErrorContext
 
 from .answers import answer_of
 from .kinds import CONNECTION
@@ -134,9 +135,9 @@ class ConnectionAdmission:
             told, failure = answer_of(failure_of(error))
             if failure is not None:
                 _log.error("%s failed (path=%r).", what, path, exc_info=failure)
-                observer = self._environment.observer
-                if context is not None and observer is not None:
-                    observer.error(failure, GATEWAY, "CONNECT", context.user_id, path)
+                if context is not None:
+                    failed = context, GATEWAY, "CONNECT", context.user_id, path
+                    self._environment.failures.report(ErrorContext(failure, "connect", *failed))
             if isinstance(told, PondError):
                 return refuse_connection(told.code, told.message, told.headers)
             if told is not None:

@@ -20,6 +20,7 @@ from pondsocket._errors import PondError, UsageError
 from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.patterns import Pattern, PatternMap, Route, check_text
+from pondsocket._telemetry.failures import ErrorContext
 
 from .answers import answer_of
 from .kinds import EVENT
@@ -162,24 +163,25 @@ class Events(Generic[S]):
             name, event = message.channel_name, message.event
             environment.observer.message(name, event, sender.user_id, sender.path)
         rest: Awaitable[object] | None
+        context: EventContext | None = None
         try:
-            context = self._make_context(sender, message, route)
-            rest = registration.begin(context)
+            made = context = self._make_context(sender, message, route)
+            rest = registration.begin(made)
             if type(rest) is CoroutineType:
                 # Driven here, without another coroutine around it, which most handlers never
                 # need: microbench.py, "event, the handler does nothing; core", 6 us.
                 rest = drive(rest, waited_for=rest.send(None))
         except StopIteration as done:
             if done.value is not None and registration.finish is not None:
-                rest = registration.finish(context, done.value)
+                rest = registration.finish(made, done.value)
             elif message.confirm or registration.confirm:
                 rest = None
             else:
                 return None
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
-            self._answer(message, failure_of(error), sender, environment)
+            self._answer(message, failure_of(error), context, sender, environment)
             return None
-        return self._finish(rest, registration, context, sender, environment)
+        return self._finish(rest, registration, made, sender, environment)
 
     async def _finish(
         self,
@@ -196,12 +198,13 @@ class Events(Generic[S]):
             if (context.message.confirm or registration.confirm) and not context.replied:
                 await context.reply(context.event_name)
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
-            self._answer(context.message, failure_of(error), sender, environment)
+            self._answer(context.message, failure_of(error), context, sender, environment)
 
     def _answer(
         self,
         message: ClientMessage,
         error: BaseException,
+        context: EventContext | None,
         sender: Sender,
         environment: Environment,
     ) -> None:
@@ -225,9 +228,8 @@ class Events(Generic[S]):
                 sender.path,
                 exc_info=failure,
             )
-            if environment.observer is not None:
-                name, event = message.channel_name, message.event
-                environment.observer.error(failure, name, event, sender.user_id, sender.path)
+            where = message.channel_name, message.event, sender.user_id, sender.path
+            environment.failures.report(ErrorContext(failure, "event", context, *where))
         if told is None:
             internal = ErrorTypes.INTERNAL_SERVER_ERROR
             sender.send(replies.fault(message, internal, 500, replies.INTERNAL))

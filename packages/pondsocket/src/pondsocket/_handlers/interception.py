@@ -15,6 +15,7 @@ from pondsocket._errors import UsageError
 from pondsocket._runtime.functions import is_async
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.patterns import PatternMap, check_text
+from pondsocket._telemetry.failures import ErrorContext
 
 from .events import Events
 from .registration import NOT_GIVEN, NextStep, check_callable, check_is_bound
@@ -87,7 +88,7 @@ class BoundOutgoing:
                 raise UsageError("It must be awaited, so write it as `async def`.")
             return self._copy(context)
         except BaseException as error:  # noqa: BLE001 - boundary: an outgoing handler
-            self._withhold(member, error)
+            self._withhold(member, context, error)
             return None
 
     def make_pending(self, member: ChannelMember) -> PendingFrame:
@@ -100,7 +101,7 @@ class BoundOutgoing:
             await cast(Awaitable[object], self._outgoing.run(context))
             return self._copy(context)
         except BaseException as error:  # noqa: BLE001 - boundary: an outgoing handler
-            self._withhold(member, error)
+            self._withhold(member, context, error)
             return None
 
     def _context(self, member: ChannelMember) -> OutgoingContext:
@@ -118,7 +119,9 @@ class BoundOutgoing:
         copy = Frame.broadcast(name, event, request_id, payload, position)
         return copy.copy_marks(self._frame)
 
-    def _withhold(self, member: ChannelMember, error: BaseException) -> None:
+    def _withhold(
+        self, member: ChannelMember, context: OutgoingContext, error: BaseException
+    ) -> None:
         # Outgoing handlers are often filters. Sending what one failed to filter would be a leak.
         failure = failure_of(error)
         channel, event = member.channel, self._frame.message.event
@@ -131,9 +134,8 @@ class BoundOutgoing:
             channel.path,
             exc_info=failure,
         )
-        observer = channel.owner.environment.observer
-        if observer is not None:
-            observer.error(failure, channel.name, event, member.user_id, channel.path)
+        failed = context, channel.name, event, member.user_id, channel.path
+        channel.owner.environment.failures.report(ErrorContext(failure, "outgoing", *failed))
 
 
 class InterceptsOutgoing:

@@ -14,6 +14,7 @@ from pondsocket._errors import UsageError
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason, User
+from pondsocket._telemetry.failures import ErrorContext
 
 from .events import Events
 from .kinds import LEAVE
@@ -96,9 +97,8 @@ async def _call_leave(registration: Registration[LeaveContext], context: LeaveCo
             failure = failure_of(error)
             text = "A leave handler failed (channel=%r user=%r path=%r)."
             _log.error(text, channel.name, user_id, channel.path, exc_info=failure)
-            observer = environment.observer
-            if observer is not None:
-                observer.error(failure, channel.name, "LEAVE", user_id, channel.path)
+            failed = context, channel.name, "LEAVE", user_id, channel.path
+            environment.failures.report(ErrorContext(failure, "leave", *failed))
     if limit.cancelled_caught:
         text = "A leave handler took over %s s (channel=%r path=%r)."
         _log.error(text, timeout, channel.name, channel.path)

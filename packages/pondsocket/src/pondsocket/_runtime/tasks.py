@@ -1,8 +1,10 @@
 """Work to be awaited, and groups of tasks that another task may end."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from contextvars import Context
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -186,6 +188,27 @@ class _Nursery(Tasks):
 
 @dataclass
 class Background:
-    """The tasks of `async with pond`, while it is open."""
+    """The tasks of `async with pond`, while it is open, and tasks that no block owns."""
 
     tasks: Tasks | None = None
+    # asyncio itself keeps no strong reference to them.
+    _detached: set[object] = field(default_factory=set)
+
+    def start_detached(
+        self, function: Callable[[], Coroutine[Any, Any, Any]], context: Context
+    ) -> None:
+        """Start a task that lives as long as the event loop, if need be. It must not raise.
+
+        For what no block of the application is around: it may have mounted the pond without a
+        lifespan. The loop cancels it at its end.
+
+        Args:
+            context: The variables that it sees.
+        """
+        loop = running_asyncio()
+        if loop is None:
+            sys.modules["trio"].lowlevel.spawn_system_task(function, context=context)
+        else:
+            task = loop.create_task(function(), context=context)
+            self._detached.add(task)
+            task.add_done_callback(self._detached.discard)

@@ -53,7 +53,7 @@ class Hooks:
         """React to the failure of a handler. The client is not told the error itself.
 
         Args:
-            event: The event's name; JOIN for a join.
+            event: The event's name; CONNECT, JOIN, LEAVE or TASK where there is none.
         """
 
 
