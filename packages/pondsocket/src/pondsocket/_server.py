@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar, overload
@@ -27,6 +27,7 @@ from pondsocket._handlers.registration import (
     check_callable,
     check_is_bound,
 )
+from pondsocket._runtime.lifespan import Lifespan
 from pondsocket._runtime.tasks import new_tasks, waiting_tasks
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
 from pondsocket._state.patterns import check_text
@@ -60,6 +61,8 @@ class PondSocket:
         options: Its limits.
         hooks: Called when something happens, for instance when a client connects.
         metrics: Counts what happens.
+        lifespan: Makes an async context manager, of the pond: what the application opens before
+            its first client, and closes after the last one. What it yields is `state`.
         clock: Seconds, from any start; for rates and durations. Tests pass their own.
     """
 
@@ -69,6 +72,7 @@ class PondSocket:
         options: Options | None = None,
         hooks: Hooks | None = None,
         metrics: Metrics | None = None,
+        lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.options = options or Options()
@@ -79,6 +83,7 @@ class PondSocket:
         self._phase = Phase.OPEN
         self._entries: list[int] = []  # by task
         self._tasks_owner = 0
+        self._lifespan = None if lifespan is None else Lifespan(lifespan, self)
         self._with_waiting_handler: list[Session] = []  # a handler of theirs waits for the others
 
     def create_endpoint(
@@ -175,6 +180,11 @@ class PondSocket:
         What is set or removed here holds from the next message on.
         """
         return self._environment.overrides
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the lifespan has yielded; empty while it is not open, or if there is none."""
+        return {} if self._lifespan is None else self._lifespan.state
 
     @overload
     def on_error(self, handler: F) -> F: ...
@@ -283,6 +293,8 @@ class PondSocket:
             )
         await self._wait_ended(sessions, 0)
         await self._environment.failures.wait_told(self.options.handler_grace)
+        if self._lifespan is not None:
+            await self._lifespan.close(sessions, self.options.handler_grace + 1)
 
     def _advance(self, event: PhaseEvent) -> bool:
         following = PHASES.get((self._phase, event))
@@ -318,6 +330,12 @@ class PondSocket:
         if background.tasks is None:
             background.tasks = await new_tasks().__aenter__()
             self._tasks_owner = self._entries[-1]
+        if self._lifespan is not None:
+            try:
+                await self._lifespan.open(background.tasks.start_soon)
+            except BaseException as error:
+                await self.__aexit__(type(error), error, error.__traceback__)
+                raise
         return self
 
     async def __aexit__(
@@ -396,6 +414,14 @@ class PondSocket:
         if found is None:
             return self.endpoints.not_found(request.path)
         endpoint, route = found
+        lifespan = self._lifespan
+        if (
+            lifespan is not None
+            and not lifespan.is_open
+            and self.is_ready
+            and not await lifespan.open_for_client(self._environment.background, request.path)
+        ):
+            return Refusal(503, "UNAVAILABLE", "The server is not ready.", retry_after=5)
         if self.is_ready:
             outcome = await endpoint.admit(request, route)
             if self.is_ready or isinstance(outcome, Refusal):
