@@ -167,11 +167,15 @@ async def test_an_object_may_be_middleware() -> None:
 
 
 def test_without_middleware_a_handler_is_called_directly() -> None:
+    async def relay(ctx: EventContext) -> Any:
+        return ctx.get_payload()
+
     _, _, lobby = build()
-    (registration,) = lobby.events._table
-    assert registration.begin is done
+    lobby.on_message("relay", relay)
+    *_, registration = lobby.events._table
+    assert registration.begin is relay
     lobby.use(noting([], "1"))
-    assert registration.begin is not done
+    assert registration.begin is not relay
     assert registration.finish is None
 
 
