@@ -51,8 +51,10 @@ __all__ = ["Lane", "Protocol"]
 _TEXT: Final = 0x81
 _CLOSE: Final = 0x88
 _HEAD_OF_REQUEST: Final = b"\r\n\r\n"
-# The largest size that fits in a frame's second byte.
+# The largest size that fits in a frame's second byte, and the largest in the two bytes behind it.
 _SHORT: Final = 125
+_MEDIUM: Final = 65_535
+_IS_MEDIUM: Final = 254  # 126, and 128, the mask's bit
 
 # What this overrides or uses of the base class, and of the class of websockets below it.
 _METHODS: Final = frozenset(
@@ -104,8 +106,9 @@ class Protocol(BoundedProtocol):
         self.queue = self._received = Received()  # type: ignore[assignment]
         self._most_messages = max(1, config.ws_max_queue)
         self._largest = config.ws_max_size
-        # The size of a read that is one short text, with its two bytes and the mask.
-        self._longest_short = min(_SHORT, self._largest) + 6
+        # The size of a read that is one text, with its header: two or four bytes, and the mask.
+        largest = min(_MEDIUM, self._largest)
+        self._longest_single = largest + (6 if largest <= _SHORT else 8)
         self._boundaries: FrameBoundaries | None = None
         self._lane = Lane(_nowhere)
         self._is_certain = False
@@ -257,16 +260,21 @@ class Protocol(BoundedProtocol):
         """Process the bytes of one read of the socket."""
         if self._is_direct:
             size = len(data)
-            # One short text and nothing else is what nearly all clients send
+            # One text and nothing else is what nearly all clients send
             # (`python -m tests.benchmarks`, "Echo").
             if (
-                6 <= size <= self._longest_short
+                6 <= size <= self._longest_single
                 and data[0] == _TEXT
-                and data[1] == size + 122  # 128, the mask's bit, + the size - 6 bytes of header
+                and (
+                    data[1] == size + 122  # 128, the mask's bit, + the size - 6 bytes of header
+                    if size <= _SHORT + 6
+                    else data[1] == _IS_MEDIUM and (data[2] << 8 | data[3]) == size - 8
+                )
                 and self._boundaries is None
             ):
+                body = 6 if size <= _SHORT + 6 else 8
                 try:
-                    text = apply_mask(data[6:], data[2:6]).decode()
+                    text = apply_mask(data[body:], data[body - 4 : body]).decode()
                 except UnicodeDecodeError:
                     pass  # the base class closes the connection and logs it
                 else:
