@@ -15,6 +15,7 @@ from pondsocket_common import (
     Position,
     ServerMessage,
     dump_json,
+    encode_server,
 )
 
 from pondsocket._connection.membership import Membership
@@ -250,7 +251,7 @@ class Member(Membership, Generic[C]):
         # (tests/benchmarks/microbench.py, "event, the handler replies; core").
         codec = self.session.codec
         if codec is POND:
-            encoded = codec.encode(message)
+            encoded = encode_server(message)
             frame = Frame(message, codec, len(encoded), encoded)
         else:
             frame = Frame.of(message, codec)

@@ -111,9 +111,20 @@ class Lanes(Generic[S]):
         context = copy_context()
         waited_for: object = None
         try:
-            rest = context.run(self._handle, message)
-            if rest is not None and (waited_for := _begin(rest, context)) is _DONE:
-                rest = None
+            # As `_handle`, without the call: microbench.py, "event, the handler replies; core".
+            member = None
+            if message.action is not _JOIN:
+                member = self._session.memberships.get(message.channel_name)
+            if member is None:
+                rest = context.run(self._handle_other, self._session, message)
+            else:
+                rest = context.run(member.handle, message)
+            if rest is not None:
+                # As `_begin`, likewise.
+                try:
+                    waited_for = context.run(rest.send, None)
+                except StopIteration:
+                    rest = None
         except BaseException:
             del lanes[lane]
             self.messages -= 1

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from threading import get_ident
 from typing import Final
 
-from pondsocket_common import ClientMessage, Payload
+from pondsocket_common import (
+    RESERVED_EVENTS,
+    ClientMessage,
+    Payload,
+    ServerActions,
+    ServerMessage,
+)
 
 from pondsocket._channel.channel import ChannelMember
 from pondsocket._connection.session import Session
@@ -16,6 +22,9 @@ from pondsocket._state.user import User, UserId
 from .base import ChannelContext
 
 _log: Final = logging.getLogger("pondsocket.contexts")
+# By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_SYSTEM: Final = ServerActions.SYSTEM
+_tuple: Final = tuple.__new__
 
 
 class EventContext(ChannelContext):
@@ -64,7 +73,13 @@ class EventContext(ChannelContext):
         loop = self.session.environment.loop
         if get_ident() not in loop.threads:  # as `Loop.check`, without the call
             loop.refuse("reply")
-        message = replies.reply(self.message, event, payload)
+        request = self.message
+        if event is request.event and type(payload) is dict and event not in RESERVED_EVENTS:
+            # As `replies.reply`, without the call.
+            name, request_id = request.channel_name, request.request_id
+            message = _tuple(ServerMessage, (_SYSTEM, event, name, request_id, payload, None))
+        else:
+            message = replies.reply(request, event, payload)
         if self.replied:
             _log.error(
                 "A handler replied twice to the event %r; the first reply stands.",
