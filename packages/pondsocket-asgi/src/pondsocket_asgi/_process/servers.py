@@ -126,8 +126,17 @@ def find_transport(receive: object) -> Any:
     caller looks the connection up by its addresses.
     """
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
-    is_known = all(callable(getattr(transport, name, None)) for name in _ASKED_OF_TRANSPORTS)
-    return transport if is_known else None
+    return transport if _is_transport(type(transport)) or _can_be_asked(transport) else None
+
+
+@lru_cache(maxsize=8)
+def _is_transport(kind: type) -> bool:
+    # Once for each class: `python -m tests.benchmarks`, "Connect and join".
+    return _can_be_asked(kind)
+
+
+def _can_be_asked(transport: object) -> bool:
+    return all(callable(getattr(transport, name, None)) for name in _ASKED_OF_TRANSPORTS)
 
 
 def hurry_transport(transport: Any) -> None:
@@ -270,13 +279,18 @@ def _uvicorn(receive: object) -> Any:
     # objects, which live as long as the calls: 1 KiB a connection (`python -m tests.benchmarks`,
     # "Memory of an idle member").
     owner = getattr(receive, "__self__", None)
-    # One of uvicorn's classes or a subclass, as the fast lane's.
-    for each in type(owner).__mro__:
-        if each.__module__.startswith(_UVICORN_WEBSOCKETS):
-            return owner
+    if _is_of_uvicorn(type(owner)):
+        return owner
     for frame in _frames(_UVICORN_WEBSOCKETS, "run_asgi"):
         return frame.f_locals.get("self")
     return None
+
+
+@lru_cache(maxsize=8)
+def _is_of_uvicorn(kind: type) -> bool:
+    """Return whether this is one of uvicorn's classes or a subclass, as the fast lane's."""
+    # Once for each class, as `_is_transport`.
+    return any(each.__module__.startswith(_UVICORN_WEBSOCKETS) for each in kind.__mro__)
 
 
 def _hypercorn() -> FrameType | None:
