@@ -23,6 +23,9 @@ class Format(NamedTuple):
     subprotocol: str | None
 
 
+_PLAIN: Final = Format(POND, None)
+
+
 class Formats:
     """The wire formats of an endpoint; the pond format is always one of them.
 
@@ -50,6 +53,8 @@ class Formats:
         The subprotocols that it offers decide; if none of them is the name of a codec, `?codec=`
         decides. By default it is the pond format.
         """
+        if not request.subprotocols and not request.query:  # as of most clients
+            return _PLAIN
         codecs, offered = self._codecs, self._without_token(request.subprotocols)
         for name in offered:
             if name in codecs:

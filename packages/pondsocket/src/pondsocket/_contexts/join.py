@@ -125,10 +125,14 @@ class JoinContext(ChannelContext):
             # Now: it may call the application, which may broadcast, or end this connection. Then
             # that is known before the decision, and no member gets a message before its answer.
             response = load_json(dump_json(response))
-        found = None if self._is_gone() else self._read_history(channel, history)
-        if not (found is None or isinstance(found, HistorySlice)):
-            found = await found
-        if self._is_gone():
+        found = None
+        is_gone = self._is_gone()
+        # Without a history, nothing happens in between: `tests.benchmarks`, "Connect and join".
+        if not is_gone and (channel.channel_history is not None or history is not None):
+            read = self._read_history(channel, history)
+            found = read if read is None or isinstance(read, HistorySlice) else await read
+            is_gone = self._is_gone()
+        if is_gone:
             # The client has disconnected, so the rest of the handler is of no use.
             self._limit.cancel()
             await anyio.lowlevel.checkpoint()
