@@ -43,6 +43,29 @@ async def test_lanes_forget_what_is_done() -> None:
     assert not lanes.has_room(1, 11)
 
 
+def test_a_message_that_is_being_handled_takes_room() -> None:
+    rooms: list[tuple[bool, bool, bool]] = []
+
+    def handle(_session: Nowhere, _message: ClientMessage) -> None:
+        rooms.append((lanes.has_room(1, 4), lanes.has_room(2, 4), lanes.has_room(1, 5)))
+
+    lanes = Lanes(handle, NOWHERE, 2, 10)
+    assert lanes.begin("/a", message("/a"), 6) is None
+    assert rooms == [(True, False, False)]
+    assert lanes.has_room(2, 10)
+
+
+def test_a_message_whose_handling_fails_takes_no_room() -> None:
+    def handle(_session: Nowhere, _message: ClientMessage) -> None:
+        raise ZeroDivisionError
+
+    lanes = Lanes(handle, NOWHERE, 1, 10)
+    with pytest.raises(ZeroDivisionError):
+        lanes.begin("/a", message("/a"), 6)
+    assert lanes.idle
+    assert lanes.has_room(1, 10)
+
+
 async def test_a_lane_works_through_its_queue_in_order() -> None:
     handled: list[str] = []
 
