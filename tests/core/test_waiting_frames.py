@@ -88,7 +88,7 @@ def test_a_frame_counts_the_same_whatever_is_made_of_it() -> None:
 def test_a_broadcast_keeps_the_forms_that_were_asked_for_alone() -> None:
     frame = broadcast()
     assert all([frame.text, frame.sse, frame.make_wire()])
-    assert frame._encoded is None
+    assert frame.utf8 is None
 
 
 def test_short_frames_fill_an_outbox_by_their_objects() -> None:

@@ -136,7 +136,8 @@ class ASGIWebSocketTransport(Connection):
     ) -> None:
         super().__init__(scope, receive, send, session, heartbeat, quiet_seconds=quiet_seconds)
         self._on_restart = on_restart
-        self._headers = accept_headers(encoded(session.answer_headers))
+        named = session.answer_headers
+        self._headers = accept_headers(encoded(named)) if named else ()
         self._is_accepted = False
         self._accepted: anyio.Event | None = None
         self._max_message_bytes = session.options.max_message_bytes
@@ -193,7 +194,9 @@ class ASGIWebSocketTransport(Connection):
         writer.writes += 1
         message = frame.websocket_form
         if message is None:
-            message = frame.websocket_form = {"type": "websocket.send", "text": frame.text}
+            encoded = frame.utf8
+            text = frame.text if encoded is None else encoded.decode()
+            message = frame.websocket_form = {"type": "websocket.send", "text": text}
         # As `Writer.begin`, without the call.
         work = writer.send(message)
         try:

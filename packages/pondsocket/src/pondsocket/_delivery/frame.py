@@ -65,6 +65,7 @@ class Frame:
         droppable: Whether a full outbox may drop it, first of all for a frame of the same channel.
         conflate_key: If not None, it may be dropped only if a later frame of the same channel has
             the same key.
+        utf8: `encoded`; None while nothing has asked for it.
         wire: The whole WebSocket frame, header and payload; None until `make_wire`.
         websocket_form, stream_form: What the two transports share between their recipients.
     """
@@ -72,7 +73,6 @@ class Frame:
     # Attributes that are read for each recipient are not properties, which would cost a call
     # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and adapter").
     __slots__ = (
-        "_encoded",
         "_rare",
         "_sse",
         "_text",
@@ -85,6 +85,7 @@ class Frame:
         "position",
         "size",
         "stream_form",
+        "utf8",
         "websocket_form",
         "wire",
     )
@@ -103,7 +104,7 @@ class Frame:
         self.wire: bytes | None = None
         self.websocket_form: object = None
         self.stream_form: object = None
-        self._encoded = encoded
+        self.utf8 = encoded
         self._text: str | None = None
         self._sse: bytes | None = None
         self._rare: _RareForms | None = None
@@ -222,8 +223,8 @@ class Frame:
         kept: object = _NO_PAYLOAD
         if isinstance(payload, bytes) and self.codec is POND:
             kept = b"%b" % payload
-        elif self._encoded is not None:
-            self._encoded = b"%b" % self._encoded
+        elif self.utf8 is not None:
+            self.utf8 = b"%b" % self.utf8
         else:
             kept = payload
         # As `_CompactMessage(…)`, at half the cost.
@@ -232,18 +233,18 @@ class Frame:
     @property
     def encoded(self) -> bytes:
         """The message in this format, as UTF-8."""
-        if self._encoded is None:
-            self._encoded = self.codec.encode(self.message)
-        return self._encoded
+        if self.utf8 is None:
+            self.utf8 = self.codec.encode(self.message)
+        return self.utf8
 
     def _encode(self) -> bytes:
         """Return `encoded`. If it is not kept yet, it is not: the caller keeps a form of it."""
-        encoded = self._encoded
+        encoded = self.utf8
         return self.codec.encode(self.message) if encoded is None else encoded
 
     def make_wire(self) -> bytes:
         """Build and return `wire`."""
-        encoded = self._encoded  # as `_encode`, without the call: `tests.benchmarks`, "Echo"
+        encoded = self.utf8  # as `_encode`, without the call: `tests.benchmarks`, "Echo"
         self.wire = wire = websocket_frame(
             self.codec.encode(self.message) if encoded is None else encoded
         )
@@ -253,7 +254,7 @@ class Frame:
     def text(self) -> str:
         """The payload of a WebSocket text frame."""
         if self._text is None:
-            encoded = self._encoded  # as `_encode`, without a second call
+            encoded = self.utf8  # as `_encode`, without a second call
             self._text = (self.codec.encode(self.message) if encoded is None else encoded).decode()
         return self._text
 
@@ -282,7 +283,7 @@ class SharedFrame(Frame):
     def compact(self) -> None:
         """Keep the payload too; see `Frame.compact`."""
         if type(self.message) is not _CompactMessage:
-            self._encoded = b"%b" % self.encoded
+            self.utf8 = b"%b" % self.encoded
             self.message = _tuple(_CompactMessage, self.message)
 
 
