@@ -52,7 +52,9 @@ def connect_request(scope: Scope, transport: Transport) -> ConnectRequest | Refu
 
 def _subprotocols(scope: Scope) -> tuple[str, ...]:
     """Return the subprotocols that a WebSocket client offers."""
-    given = scope.get("subprotocols") or ()
+    given = scope.get("subprotocols")
+    if not given:
+        return ()
     given = (given,) if isinstance(given, str) else tuple(given)
     if any("," in each for each in given):  # granian gives the header's text, as if it were one
         return tuple(name.strip() for each in given for name in each.split(","))

@@ -163,9 +163,10 @@ class Routing:
             return
         self.sessions.add(session)
         self.tidy()
-        text = "connected (path=%r user=%r transport=%r)"
-        path, transport = session.path, session.request.transport
-        safe_log.write(_log, logging.INFO, text, path, session.user_id, transport)
+        if _log.isEnabledFor(logging.INFO):
+            text = "connected (path=%r user=%r transport=%r)"
+            path, transport = session.path, session.request.transport
+            safe_log.write(_log, logging.INFO, text, path, session.user_id, transport)
         if self._environment.observer is not None:
             self._environment.observer.connected(session.user_id, session.request)
         phase = self._find_phase()

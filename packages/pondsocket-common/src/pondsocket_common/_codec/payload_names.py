@@ -94,7 +94,7 @@ class PayloadNames:
 
     def encode(self, payload: ServerPayload) -> dict[str, object]:
         """Return a payload by its names on the wire. A field that is None is left out."""
-        names = self._learn(type(payload))
+        names = self._names.get(type(payload)) or self._learn(type(payload))
         # In C as far as possible: two of these are written for each client that joins
         # (`python -m tests.benchmarks`, "Connect and join").
         pairs = zip(names.wires, names.values(payload), strict=True)

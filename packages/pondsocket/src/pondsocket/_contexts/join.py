@@ -213,9 +213,10 @@ class JoinContext(ChannelContext):
         if position is not None and found is not None and channel_history is not None:
             may_be_ahead = channel_history.emission is not None
             member.catch_up(found, position.offset, may_be_ahead=may_be_ahead)
-        text = "joined (channel=%r user=%r request=%r path=%r)"
-        arguments = channel.name, session.user_id, message.request_id, channel.path
-        safe_log.write(_log, logging.INFO, text, *arguments)
+        if _log.isEnabledFor(logging.INFO):
+            text = "joined (channel=%r user=%r request=%r path=%r)"
+            arguments = channel.name, session.user_id, message.request_id, channel.path
+            safe_log.write(_log, logging.INFO, text, *arguments)
         if session.environment.observer is not None:
             session.environment.observer.joined(channel.name, member.as_user(), channel.path)
 

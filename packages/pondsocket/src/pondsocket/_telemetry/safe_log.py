@@ -19,8 +19,6 @@ def write(
     Args:
         failure: Logged with its traceback.
     """
-    if not log.isEnabledFor(level):
-        return  # `python -m tests.benchmarks`, "Connect and join": twice for each client
     try:
         log.log(level, text, *arguments, exc_info=failure)
     except Exception:  # noqa: BLE001 - boundary: the application's log handlers
