@@ -125,8 +125,9 @@ def find_transport(receive: object) -> Any:
     uvicorn's `receive` is a method of an object that has the transport. Where there is none, the
     caller looks the connection up by its addresses.
     """
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)
-    return transport if _is_transport(type(transport)) or _can_be_asked(transport) else None
+    transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
+    kind: Any = type(transport)  # a type is hashable, which mypy does not know
+    return transport if _is_transport(kind) or _can_be_asked(transport) else None
 
 
 @lru_cache(maxsize=8)
@@ -278,8 +279,9 @@ def _uvicorn(receive: object) -> Any:
     # `receive` is its method, unless a middleware wraps it. Looking at the call stack makes frame
     # objects, which live as long as the calls: 1 KiB a connection (`python -m tests.benchmarks`,
     # "Memory of an idle member").
-    owner = getattr(receive, "__self__", None)
-    if _is_of_uvicorn(type(owner)):
+    owner: Any = getattr(receive, "__self__", None)
+    kind: Any = type(owner)
+    if _is_of_uvicorn(kind):
         return owner
     for frame in _frames(_UVICORN_WEBSOCKETS, "run_asgi"):
         return frame.f_locals.get("self")
