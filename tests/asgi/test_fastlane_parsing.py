@@ -213,6 +213,25 @@ async def test_a_limit_may_be_less_than_what_a_short_frame_holds(kind: Kind) -> 
     await turns()
 
 
+@pytest.mark.parametrize("size", [0, 1, 124, 125, 126, 127, 128, LARGEST - 1, LARGEST, LARGEST + 1])
+async def test_one_text_in_a_read_is_what_uvicorn_makes_of_it(size: int) -> None:
+    text, broken = masked(TEXT, b"x" * size), masked(TEXT, b"\xff" * size)
+    for stream in ([text], [text[:-1], text[-1:] + text], [text + text[:1], text[1:]], [broken]):
+        assert await told(Protocol, stream) == await by_bytes(b"".join(stream))
+
+
+@pytest.mark.parametrize("kind", BOTH)
+async def test_a_text_may_be_longer_than_two_bytes_can_say(kind: Kind) -> None:
+    connection = await UvicornConnection(kind).open()
+    texts = ["x" * 65_535, "y" * 65_536]
+    for text in texts:
+        connection.feed(masked(TEXT, text.encode()))
+        await turns()
+    assert connection.texts == texts
+    connection.transport.close()
+    await turns()
+
+
 @pytest.mark.parametrize("count", [2, 5_000])
 async def test_many_frames_of_one_segment_come_in_order(count: int) -> None:
     connection = await UvicornConnection(Protocol).open()
