@@ -40,13 +40,12 @@ S = TypeVar("S", bound=Connection)
 class Inbound(Generic[S]):
     """Accepts or refuses the messages of one connection."""
 
-    __slots__ = ("_decode", "_limits", "_router", "_session", "lanes")
+    __slots__ = ("_codec", "_limits", "_router", "_session", "lanes")
 
     def __init__(self, session: S, router: Router[S], environment: Environment) -> None:
         options = environment.options
         self._session = session
-        # Read for every message: a method would be bound anew.
-        self._decode = session.codec.decode
+        self._codec = session.codec
         self._router = router
         self._limits = MessageLimits(environment)
         limits = options.max_pending_messages, options.max_pending_bytes
@@ -66,9 +65,9 @@ class Inbound(Generic[S]):
         now, events = limits.clock(), limits.events
         try:
             if events is not None and events.tokens < 1 and events.is_empty(now):
-                message = self._decode(data, refuses_events=True)
+                message = self._codec.decode(data, refuses_events=True)
             else:
-                message = self._decode(data)
+                message = self._codec.decode(data)
             if limits.max_name_chars is not None:
                 limits.check_names(message)
         except InvalidMessage as fault:
@@ -141,7 +140,7 @@ class Inbound(Generic[S]):
             return self._too_long()
         now = limits.clock()  # the same time for both checks, as in `take`
         try:
-            messages = limits.read_batch(self._session.codec, body, now)
+            messages = limits.read_batch(self._codec, body, now)
         except InvalidMessage as fault:
             self._refuse_invalid(fault)
             return Refusal(400, ErrorTypes.INVALID_MESSAGE, str(fault))
