@@ -219,4 +219,4 @@ def test_nothing_is_used_if_one_of_several_is_wrong() -> None:
         with pytest.raises(UsageError):
             group.use(noting([], "1"), typed([], LeaveContext))
     (registration,) = lobby.events._table
-    assert registration.begin is done
+    assert not registration._layers[0].around(registration._context)
