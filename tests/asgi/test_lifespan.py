@@ -14,10 +14,10 @@ from tests.asgi.conftest import Pond, join
 
 async def join_within_a_lifespan(pond: Pond) -> None:
     lifespan = await pond.driver.open_lifespan()
-    await lifespan.startup()
+    assert await lifespan.startup() == {"type": "lifespan.startup.complete"}
     session = await pond.join_websocket()
     await session.disconnect()
-    await lifespan.shutdown()
+    assert await lifespan.shutdown() == {"type": "lifespan.shutdown.complete"}
 
 
 async def test_connections_work_within_a_lifespan(pond: Pond) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import anyio
 import pytest
-from pondsocket_asgi.testing import ASGITestDriver
+from pondsocket_asgi.testing import ASGITestDriver, SSESession, WebSocketSession
 
-from tests.asgi.conftest import Pond
+from tests.asgi.conftest import Pond, join, say
 from tests.virtual_time import jumping_loops
 
 # On a busy machine, too, an answer comes before its limit.
@@ -82,6 +82,51 @@ async def test_outbox_holds_what_was_sent_and_not_received(pond: Pond) -> None:
     assert [message["type"] for message in session.outbox] == ["websocket.send"]
     assert (await session.receive_message())["type"] == "websocket.send"
     assert session.outbox == []
+    await session.disconnect()
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+async def test_the_next_of_the_outbox_is_awaited_or_read(pond: Pond, transport: str) -> None:
+    session: WebSocketSession | SSESession
+    if transport == "websocket":
+        session, kind = await pond.driver.connect_websocket("/socket"), "websocket.send"
+    else:
+        session, kind = await pond.driver.connect_sse("/socket"), "http.response.body"
+    first = await session.outbox.get()
+    assert first["type"] == kind
+    await join(session)
+    await say(session, "hi")
+    await anyio.wait_all_tasks_blocked()
+    waiting = list(session.outbox)
+    assert len(session.outbox) == len(waiting) >= 1
+    assert session.outbox[0] == waiting[0]
+    assert await session.outbox.get(wait=0.1) == waiting[0]
+    assert session.outbox == waiting[1:]
+    while session.outbox:
+        await session.outbox.get()
+    with pytest.raises(TimeoutError, match=r"No message within 0\.01 s"):
+        await session.outbox.get(wait=0.01)
+    await session.disconnect()
+    with pytest.raises(ConnectionError):
+        await session.outbox.get()
+
+
+async def test_a_message_that_is_still_to_come_is_awaited(pond: Pond) -> None:
+    session = await pond.driver.connect_websocket("/socket")
+    await session.outbox.get()
+    await join(session)
+    came: list[object] = []
+
+    async def wait() -> None:
+        came.append(await session.outbox.get())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert not came
+        await say(session, "hi")
+    (message,) = came
+    assert '"hi"' in str(message)
     await session.disconnect()
 
 

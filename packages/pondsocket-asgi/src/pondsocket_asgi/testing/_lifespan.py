@@ -11,7 +11,7 @@ class LifespanSession:
     """One lifespan of the app."""
 
     def __init__(self, app: ASGIApp, scope: Scope) -> None:
-        self._answers: dict[str, str] = {}
+        self._answers: dict[str, dict[str, Any]] = {}
         self._running = RunningApp(app, scope, self._sent)
 
     def open(self) -> None:
@@ -19,26 +19,27 @@ class LifespanSession:
         self._running.start()
 
     def _sent(self, message: dict[str, Any]) -> None:
-        self._answers[message["type"]] = message.get("message", "")
+        self._answers[message["type"]] = message
 
-    async def startup(self) -> None:
-        """Start the app.
+    async def startup(self) -> dict[str, Any]:
+        """Start the app. Return its answer, `lifespan.startup.complete`.
 
         Raises:
             RuntimeError: The app answered that its startup failed.
         """
-        await self._go_through("startup")
+        return await self._go_through("startup")
 
-    async def shutdown(self) -> None:
-        """Shut the app down and wait for its end.
+    async def shutdown(self) -> dict[str, Any]:
+        """Shut the app down and wait for its end. Return its answer, `lifespan.shutdown.complete`.
 
         Raises:
             RuntimeError: The app answered that its shutdown failed.
         """
-        await self._go_through("shutdown")
+        answer = await self._go_through("shutdown")
         await self._running.finish()
+        return answer
 
-    async def _go_through(self, phase: str) -> None:
+    async def _go_through(self, phase: str) -> dict[str, Any]:
         complete, failed = f"lifespan.{phase}.complete", f"lifespan.{phase}.failed"
         self._running.feed({"type": f"lifespan.{phase}"})
         await self._running.answered(
@@ -46,4 +47,6 @@ class LifespanSession:
         )
         if failed in self._answers:
             await self._running.finish()
-            raise RuntimeError(f"The app's {phase} failed: {self._answers[failed]}")
+            reason = self._answers[failed].get("message", "")
+            raise RuntimeError(f"The app's {phase} failed: {reason}")
+        return self._answers[complete]

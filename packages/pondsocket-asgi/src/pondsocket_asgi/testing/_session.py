@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from pondsocket_common import (
@@ -27,6 +27,22 @@ def response_headers(message: Mapping[str, Any]) -> Headers:
     return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs)
 
 
+class Outbox(list[dict[str, Any]]):
+    """The messages that were not yet received, oldest first.
+
+    Args:
+        receive: Waits for the next message, and takes it.
+    """
+
+    def __init__(self, receive: Callable[..., Awaitable[dict[str, Any]]]) -> None:
+        super().__init__()
+        self._receive = receive
+
+    async def get(self, *, wait: float = 1.0) -> dict[str, Any]:
+        """Wait for the next message, and take it; see `Session.receive_message`."""
+        return await self._receive(wait=wait)
+
+
 class Session(ABC):
     """The base class of both transports' sessions.
 
@@ -42,8 +58,9 @@ class Session(ABC):
         accepted: Whether the connection was opened.
         closed: Whether the app has closed it, or the test has left.
         connection_id: The secret of this connection; empty until it is known.
-        outbox: The ASGI messages that the app has sent and the test has not yet received. The
-            accept, response headers and an HTTP refusal do not pass through it.
+        outbox: The ASGI messages that the app has sent and the test has not yet received: a list,
+            whose `await outbox.get()` waits for the next. The accept, response headers and an HTTP
+            refusal do not pass through it.
     """
 
     def __init__(self, app: ASGIApp, scope: Scope, codec: ClientCodec) -> None:
@@ -54,7 +71,7 @@ class Session(ABC):
         self.accepted = False
         self.closed = False
         self.connection_id = ""
-        self.outbox: list[dict[str, Any]] = []
+        self.outbox = Outbox(self.receive_message)
         self._running = RunningApp(app, scope, self._sent)
 
     @abstractmethod
