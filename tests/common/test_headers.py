@@ -18,7 +18,7 @@ def test_query_gives_the_first_value_and_all_of_them() -> None:
     query = QueryParams([("a", "1"), ("b", "2"), ("a", "3")])
     assert query["a"] == "1"
     assert query.get("a") == "1"
-    assert query.getall("a") == ["1", "3"]
+    assert query.getall("a") == query.get_all("a") == ["1", "3"]
     assert dict(query) == {"a": "1", "b": "2"}
     assert list(query) == ["a", "b"]
     assert len(query) == 2
@@ -26,7 +26,7 @@ def test_query_gives_the_first_value_and_all_of_them() -> None:
 
 def test_a_name_that_is_not_there() -> None:
     query = QueryParams([("a", "1")])
-    assert query.getall("b") == []
+    assert query.getall("b") == query.get_all("b") == []
     assert query.get("b") is None
     assert query.get("b", "none") == "none"
     assert "b" not in query

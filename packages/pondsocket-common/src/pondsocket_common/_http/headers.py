@@ -29,6 +29,10 @@ class QueryParams(Mapping[str, str]):
         """Return every value of `name`, in the order of the request; empty if there is none."""
         return list(self._values.get(self._key(name), ()))
 
+    def get_all(self, name: str) -> list[str]:
+        """Return every value of `name`; the same as `getall`."""
+        return self.getall(name)
+
     def __getitem__(self, name: str) -> str:
         return self._values[self._key(name)][0]
 
