@@ -100,20 +100,24 @@ def test_a_scope_with_nothing_optional_is_read() -> None:
     request = connect_request({"type": "http", "path": "/socket"}, "sse")
     assert isinstance(request, ConnectRequest)
     assert (request.path, request.address, request.transport) == ("/socket", None, "sse")
+    assert request.port is None
 
 
 @pytest.mark.parametrize(
     ("client", "expected"),
     [
-        (("127.0.0.1", 5000), "127.0.0.1:5000"),
-        (["127.0.0.1", "5000"], "127.0.0.1:5000"),
-        (("::1", 5000), "[::1]:5000"),
-        (("", 0), None),
-        (("", None), None),
-        (None, None),
+        (("127.0.0.1", 5000), ("127.0.0.1", 5000)),
+        (["127.0.0.1", "5000"], ("127.0.0.1", 5000)),
+        (("::1", 5000), ("::1", 5000)),
+        (("10.0.0.7", 0), ("10.0.0.7", None)),
+        (("10.0.0.7", None), ("10.0.0.7", None)),
+        (("10.0.0.7", "?"), ("10.0.0.7", None)),
+        (("", 0), (None, None)),
+        (("", None), (None, None)),
+        (None, (None, None)),
     ],
 )
-def test_address_is_host_and_port(client: object, expected: str | None) -> None:
+def test_address_is_the_host_and_the_port_apart(client: object, expected: object) -> None:
     assert address(scope(client=client)) == expected
 
 

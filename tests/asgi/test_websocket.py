@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pondsocket_asgi.testing import ASGITestDriver
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from tests.asgi.conftest import HTTP_RESPONSE, MakePond, Pond, say
 
@@ -28,7 +29,23 @@ async def test_handler_sees_headers_query_and_address(pond: Pond) -> None:
     (ctx,) = pond.contexts
     assert ctx.headers["x-who"] == "anné"
     assert (ctx.query["k"], ctx.query.getall("k")) == ("1", ["1", "2"])
-    assert ctx.address == "10.0.0.7:4711"
+    assert (ctx.route.query["k"], ctx.route.query.get_all("k")) == ("1", ["1", "2"])
+    assert (ctx.address, ctx.port) == ("10.0.0.7", 4711)
+    await session.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("trusted", "seen"), [("10.0.0.7", ("192.0.2.1", None)), ("10.0.0.8", ("10.0.0.7", 4711))]
+)
+async def test_behind_a_trusted_proxy_the_address_is_the_clients_and_the_port_unknown(
+    pond: Pond, trusted: str, seen: tuple[str, int | None]
+) -> None:
+    driver = ASGITestDriver(ProxyHeadersMiddleware(pond.app, trusted_hosts=trusted))
+    session = await driver.connect_websocket(
+        "/socket", headers={"X-Forwarded-For": "192.0.2.1"}, client=("10.0.0.7", 4711)
+    )
+    (ctx,) = pond.contexts
+    assert (ctx.address, ctx.port) == seen
     await session.disconnect()
 
 

@@ -86,7 +86,7 @@ def timed(options: Options) -> tuple[PondSetup, FakeClock]:
 
 
 def request(path: str = "/socket", query: Sequence[tuple[str, str]] = ()) -> ConnectRequest:
-    return ConnectRequest(path, Headers([]), QueryParams(query), "127.0.0.1:5000", "websocket")
+    return ConnectRequest(path, Headers([]), QueryParams(query), "127.0.0.1", "websocket")
 
 
 async def find_session(

@@ -185,7 +185,7 @@ async def test_a_connection_context_shows_the_request() -> None:
     seen: list[object] = []
 
     async def look(ctx: ConnectionContext) -> None:
-        seen.extend([ctx.path, ctx.params, ctx.address, ctx.cookies, ctx.user_id])
+        seen.extend([ctx.path, ctx.params, ctx.address, ctx.port, ctx.cookies, ctx.user_id])
         seen.extend([ctx.headers["X-Thing"], ctx.query["a"], ctx.query.getall("a")])
         ctx.set_assign("one", 1)
         ctx.set_assigns(two=2)
@@ -199,13 +199,14 @@ async def test_a_connection_context_shows_the_request() -> None:
         pond,
         "/t/acme/socket?a=1&a=2",
         headers=[("x-thing", "yes"), ("cookie", "sid=7")],
-        address="1.2.3.4:5",
+        address="1.2.3.4",
+        port=5,
     ) as ann:
         assert ann.session.path == "/t/acme/socket"
         user_id = ann.session.user_id
 
     assert seen == [
-        *("/t/acme/socket", {"tenant": "acme"}, "1.2.3.4:5", {"sid": "7"}, user_id),
+        *("/t/acme/socket", {"tenant": "acme"}, "1.2.3.4", 5, {"sid": "7"}, user_id),
         *("yes", "1", ["1", "2"]),
         *(1, 2, None),
         {"one": 1, "two": 2},

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pondsocket import UsageError
+from pondsocket import QueryParams, Route, UsageError
 from pondsocket._state.patterns import Pattern, PatternMap
 
 
@@ -30,6 +30,42 @@ def test_pattern_matches(pattern: str, name: str, params: dict[str, str], rest: 
 
     assert route is not None
     assert (route.pattern, route.params, route.rest) == (pattern, params, rest)
+
+
+def test_a_route_gives_its_parameters_its_rest_and_no_query() -> None:
+    route = Pattern("/files/:user/*").match("/files/ann/a/b")
+    assert route is not None
+    assert route.param("user") == "ann"
+    assert (route.wildcard, route.rest) == ("a/b", "a/b")
+    assert dict(route.query) == {}
+    assert Route("/files").wildcard is None
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        (Route("/files/:user", {"user": "ann"}), "no parameter 'id'; it has 'user'."),
+        (Route("/files"), "'/files' has no parameter 'id'; it has none."),
+    ],
+)
+def test_a_parameter_that_is_not_there_is_an_error_that_names_those_that_are(
+    route: Route, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        route.param("id")
+
+
+def test_a_route_takes_the_query_of_a_request() -> None:
+    route = Route("/:tenant/socket", {"tenant": "acme"}, "rest")
+    asked = route.with_query(QueryParams([("a", "1"), ("a", "2")]))
+    assert (asked.query["a"], asked.query.getall("a")) == ("1", ["1", "2"])
+    assert (asked.pattern, asked.param("tenant"), asked.wildcard) == (
+        "/:tenant/socket",
+        "acme",
+        "rest",
+    )
+    assert isinstance(asked, Route)
+    assert route.with_query(QueryParams()) == route
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ async def test_query_headers_address_and_transport_reach_the_handler() -> None:
     seen: list[object] = []
 
     async def look(ctx: ConnectionContext) -> None:
-        seen.extend([ctx.query.getall("a"), ctx.headers.getall("x"), ctx.address])
+        seen.extend([ctx.query.getall("a"), ctx.headers.get_all("x"), ctx.address, ctx.port])
         seen.append(ctx.request.transport)
         ctx.accept()
 
@@ -36,7 +36,7 @@ async def test_query_headers_address_and_transport_reach_the_handler() -> None:
         address=None,
         transport="sse",
     ):
-        assert seen == [["1", "", " "], ["1", "2"], None, "sse"]
+        assert seen == [["1", "", " "], ["1", "2"], None, None, "sse"]
 
 
 async def test_a_refusal_is_an_exception_with_the_refusal() -> None:

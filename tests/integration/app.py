@@ -20,6 +20,9 @@ from tests.state_route import Message, Receive, Send, count_objects, send_json
 async def admit(ctx: ConnectionContext) -> None:
     if "greet" in ctx.query:
         ctx.reply("welcome", {"path": ctx.path, "name": ctx.params.get("name", "")})
+    if "where" in ctx.query:
+        asked = ctx.route.query["where"]
+        ctx.reply("where", {"address": ctx.address, "port": ctx.port, "asked": asked})
     if "user" in ctx.query:
         ctx.accept(user_id=ctx.query["user"])
     else:

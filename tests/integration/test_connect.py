@@ -48,6 +48,16 @@ async def test_the_connection_handlers_reply_comes_second(
     )
 
 
+async def test_the_handler_sees_the_address_and_the_port_apart(
+    connect: Connector, server: Server, transport: Transport
+) -> None:
+    ann = await connect(transport, f"{server.http_url}/socket?where=here")
+    payload = (await ann.receive())["payload"]
+    assert payload == {"address": "127.0.0.1", "port": payload["port"], "asked": "here"}
+    assert 0 < payload["port"] < 65_536
+    assert payload["port"] != server.port
+
+
 @pytest.mark.parametrize(
     ("sent", "seen"),
     [("a%20b", "a b"), ("a%2525b", "a%25b"), ("%C5%BDofie", "Žofie"), ("a+b", "a+b")],

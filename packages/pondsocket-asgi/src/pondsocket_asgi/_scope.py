@@ -39,11 +39,13 @@ def connect_request(scope: Scope, transport: Transport) -> ConnectRequest | Refu
     if offered and not any(name.lower() == _SUBPROTOCOL for name, _ in raw):
         # uvicorn with wsproto takes it out of the headers.
         raw = [*raw, (_SUBPROTOCOL, ", ".join(offered).encode("latin-1", "replace"))]
+    host, port = address(scope)
     return ConnectRequest(
         path=relative_path(scope),
         headers=Headers.of_bytes(raw),
         query=query,
-        address=address(scope),
+        address=host,
+        port=port,
         transport=transport,
         subprotocols=offered,
         scope=MappingProxyType(scope),
@@ -103,12 +105,15 @@ def _query_pairs(query_string: bytes) -> Iterator[tuple[str, str]]:
             yield unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()
 
 
-def address(scope: Scope) -> str | None:
-    """Return the peer's `host:port`. None if the server names none, as on a UNIX socket."""
+def address(scope: Scope) -> tuple[str | None, int | None]:
+    """Return the peer's IP address and port. None for what the server does not know.
+
+    That is both on a UNIX socket, and the port behind a proxy that it trusts: uvicorn says 0.
+    """
     host, port, *_ = scope.get("client") or (None, None)
-    if not host:
-        return None
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    number = str(port)  # some servers give a text
+    known = int(number) if number.isdecimal() else 0
+    return (host, known or None) if host else (None, None)
 
 
 def accepts_event_stream(request_headers: Headers) -> bool:

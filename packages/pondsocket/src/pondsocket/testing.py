@@ -314,7 +314,8 @@ async def connect(
     url: str,
     *,
     headers: Iterable[tuple[str, str]] = (),
-    address: str | None = "127.0.0.1:50000",
+    address: str | None = "127.0.0.1",
+    port: int | None = 50000,
     transport: Transport = "websocket",
     capacity: int = 100_000,
     codec: ClientCodec | None = None,
@@ -352,6 +353,7 @@ async def connect(
             transport,
             offered,
             MappingProxyType({**(scope or {})}),
+            None if address is None else port,
         )
     )
     if isinstance(outcome, Refusal):

@@ -47,7 +47,7 @@ class ConnectionContext:
 
     def __init__(self, request: ConnectRequest, route: Route, environment: Environment) -> None:
         self.request = request
-        self.route = route
+        self.route = route.with_query(request.query)
         self.environment = environment
         self.decision = Decision()
         self.declined: tuple[int, str, HeaderPairs] | None = None
@@ -85,8 +85,13 @@ class ConnectionContext:
 
     @property
     def address(self) -> str | None:
-        """The peer's `host:port`; None if the server does not know it."""
+        """The peer's IP address; None if the server does not know it."""
         return self.request.address
+
+    @property
+    def port(self) -> int | None:
+        """The peer's port; None if the server does not know it."""
+        return self.request.port
 
     @property
     def subprotocols(self) -> tuple[str, ...]:

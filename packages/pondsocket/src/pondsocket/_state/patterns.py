@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from pondsocket_common import QueryParams
+
 from pondsocket._errors import UsageError
 
 from .overlap import covers
 
 V = TypeVar("V")
 
+_NO_QUERY: Final = QueryParams()
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # How other frameworks write parameters: `{id}`, `{id:int}`, `/<id>`, `/<int:id>`.
 _FOREIGN: Final = re.compile(r"\{([A-Za-z_]\w*)(?::\w+)?\}|(?<=/)<(?:\w+:)?([A-Za-z_]\w*)>")
@@ -46,6 +49,41 @@ class Route:
     pattern: str
     params: Mapping[str, str] = field(default_factory=dict)
     rest: str | None = None
+
+    def param(self, name: str) -> str:
+        """Return the value of a parameter.
+
+        Raises:
+            UsageError: The pattern has no parameter of this name.
+        """
+        value = self.params.get(name)
+        if value is None:
+            known = ", ".join(map(repr, self.params)) or "none"
+            raise UsageError(
+                f"The pattern {self.pattern!r} has no parameter {name!r}; it has {known}."
+            )
+        return value
+
+    @property
+    def wildcard(self) -> str | None:
+        """The value of a final `*`; the same as `rest`."""
+        return self.rest
+
+    @property
+    def query(self) -> QueryParams:
+        """The query of a request to connect. Names of channels and events have none."""
+        return _NO_QUERY
+
+    def with_query(self, query: QueryParams) -> "Route":
+        """Return it with the query of a request."""
+        return _Requested(self.pattern, self.params, self.rest, query) if query else self
+
+
+@dataclass(frozen=True, slots=True)
+class _Requested(Route):
+    """How the path of a request matched. Of its own: an event's route would grow by the query."""
+
+    query: QueryParams = field(default_factory=QueryParams)
 
 
 class Pattern:

@@ -28,10 +28,11 @@ class ConnectRequest:
 
     Args:
         path: Percent-decoded once, relative to where the application is mounted.
-        address: The peer's `host:port`; None if the server does not know it.
+        address: The peer's IP address; None if the server does not know it.
         subprotocols: The subprotocols that a WebSocket client offers, best first.
         scope: The ASGI scope, read-only, until the connection handler has decided; then, and
             without ASGI, empty.
+        port: The peer's port; None if the server does not know it.
     """
 
     path: str
@@ -41,6 +42,7 @@ class ConnectRequest:
     transport: Transport
     subprotocols: tuple[str, ...] = ()
     scope: Mapping[str, Any] = field(default_factory=lambda: NO_SCOPE, repr=False, compare=False)
+    port: int | None = None
     _cookies: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
