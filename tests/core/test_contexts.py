@@ -6,6 +6,7 @@ from pondsocket import (
     Headers,
     JoinContext,
     LeaveContext,
+    LeaveReason,
     PondError,
     QueryParams,
     ServerActions,
@@ -13,6 +14,7 @@ from pondsocket import (
     User,
 )
 from pondsocket._state.payloads import as_payload, check_event
+from pondsocket.testing import connect
 
 from tests.core.members import events, member, members, say, say_in_two_rooms, settled
 from tests.core.ponds import ROOM, build
@@ -283,6 +285,13 @@ async def test_a_leave_context_shows_who_was_there() -> None:
         await ctx.broadcast("left", {})
         await ctx.broadcast_from("left again", {})
         await ctx.broadcast_to("psst", {}, "bob", "ann")
+        assert (ctx.get_user(), ctx.get_reason()) == (ctx.user, ctx.reason)
+        assert ctx.get_reason() is LeaveReason.CONNECTION_CLOSED
+        assert await ctx.get_assign("role") == "member"
+        assert await ctx.get_assign("user_id") == ctx.user.id
+        assert await ctx.get_assign("nothing") is None
+        assert await ctx.get_assign("nothing", 7) == 7
+        seen.extend([await ctx.get_all_presence(), await ctx.get_all_assigns()])
 
     setup = build(join_as_member)
     setup.lobby.on_leave(leave)
@@ -293,7 +302,75 @@ async def test_a_leave_context_shows_who_was_there() -> None:
         assert events(bob)[-4:] == ["LEAVE", "left", "left again", "psst"]
 
     user = User("ann", {"user_id": "ann", "role": "member"}, {"status": "online"})
-    assert seen[:3] == [user, ROOM, 1]
+    bobs = {"user_id": "bob", "role": "member"}
+    assert seen[:5] == [user, ROOM, 1, {"bob": {"status": "online"}}, {"bob": bobs}]
+
+
+# --- what was done so far ---------------------------------------------------------------------
+
+
+async def test_a_join_context_says_what_was_decided() -> None:
+    seen: list[tuple[bool, bool, bool]] = []
+
+    async def join(ctx: JoinContext) -> None:
+        def look() -> None:
+            seen.append((ctx.is_accepted, ctx.has_responded, ctx.has_replied))
+
+        look()
+        if ctx.join_params:
+            await ctx.accept()
+            look()
+            await ctx.reply("welcome")
+        else:
+            await ctx.decline()
+        look()
+
+    setup = build(join)
+    async with connect(setup.pond, "/socket") as ann:
+        await ann.join(ROOM, {"wanted": True})
+        await ann.join("/room/2")
+    before, accepted, declined = (False, False, False), (True, True, False), (False, True, False)
+    assert seen == [before, accepted, (True, True, True), before, declined]
+
+
+async def test_an_event_context_says_whether_it_has_its_reply_and_its_sender() -> None:
+    seen: list[tuple[bool, bool, bool]] = []
+
+    async def ask(ctx: EventContext) -> None:
+        def look() -> None:
+            seen.append((ctx.is_accepted, ctx.has_responded, ctx.has_replied))
+
+        look()
+        await ctx.reply("answer")
+        look()
+        await ctx.evict()
+        look()
+
+    setup = build()
+    setup.lobby.on_message("ask", ask)
+    async with member(setup, "ann") as ann:
+        say(ann, "", event="ask")
+        await ann.receive_event("EVICTED")
+        await settled()
+    assert seen == [(True, False, False), (True, True, True), (False, True, True)]
+
+
+async def test_an_event_of_the_endpoint_has_a_sender_while_that_is_connected() -> None:
+    seen: list[tuple[bool, bool, bool]] = []
+    kept: list[EventContext] = []
+
+    async def ask(ctx: EventContext) -> None:
+        kept.append(ctx)
+        await ctx.reply("answer")
+        seen.append((ctx.is_accepted, ctx.has_responded, ctx.has_replied))
+
+    setup = build()
+    setup.endpoint.on_message("ask", ask)
+    async with connect(setup.pond, "/socket") as ann:
+        await ann.answer(ann.send("BROADCAST", "GATEWAY", "ask"))
+        await settled()
+    assert seen == [(True, True, True)]
+    assert not kept[0].is_accepted
 
 
 # --- the pieces -------------------------------------------------------------------------------

@@ -63,6 +63,25 @@ async def test_it_may_withhold_an_event_from_a_member(kind: Callable[[Handle], H
 
 
 @KINDS
+async def test_it_may_take_that_back(kind: Callable[[Handle], Handle]) -> None:
+    setup = build()
+    seen: list[bool] = []
+
+    def look(ctx: OutgoingContext) -> None:
+        seen.append(ctx.is_blocked)
+        ctx.block()
+        seen.append(ctx.is_blocked)
+        ctx.unblock()
+        seen.append(ctx.is_blocked)
+
+    setup.lobby.on_outgoing("say", kind(look))
+    async with member(setup, "ann") as ann:
+        say(ann, "hi")
+        assert (await ann.receive()).payload == {"text": "hi"}
+    assert seen == [False, True, False]
+
+
+@KINDS
 async def test_it_may_change_the_payload_for_a_member(kind: Callable[[Handle], Handle]) -> None:
     def personal(ctx: OutgoingContext) -> None:
         if ctx.get_user().id == "bob":

@@ -325,3 +325,42 @@ async def test_plain_handlers_of_one_channel_keep_their_order() -> None:
         ann.send("BROADCAST", ROOM, "say")
         await ann.receive_event("say")
     assert seen == list(range(10))
+
+
+async def test_plain_handlers_are_told_what_was_done_so_far_and_who_has_left() -> None:
+    setup = build(join_plainly)
+    seen: list[object] = []
+
+    def ask(ctx: SyncEventContext) -> None:
+        seen.extend([ctx.is_accepted, ctx.has_responded, ctx.has_replied])
+        ctx.reply("answer")
+        seen.extend([ctx.is_accepted, ctx.has_responded, ctx.has_replied])
+        ctx.broadcast("done")
+
+    def leave(ctx: SyncLeaveContext) -> None:
+        seen.extend([ctx.get_user() == ctx.user, ctx.get_user().id, ctx.get_reason()])
+        seen.extend([ctx.get_assign("role"), ctx.get_assign("nothing", 7)])
+        seen.extend([ctx.get_all_presence(), ctx.get_all_assigns()])
+
+    setup.lobby.on_message("ask", ask)
+    setup.lobby.on_leave(leave)
+    async with member(setup, "bob"):
+        async with member(setup, "ann") as ann:
+            ann.send("BROADCAST", ROOM, "ask")
+            await ann.receive_event("done")
+        with anyio.fail_after(5):
+            while len(seen) < 13:
+                await anyio.lowlevel.checkpoint()
+    assert seen[:6] == [True, False, False, True, True, True]
+    assert seen[6:11] == [True, "ann", LeaveReason.CONNECTION_CLOSED, "member", 7]
+    assert seen[11:13] == [{"bob": {"in": True}}, {"bob": {"user_id": "bob", "role": "member"}}]
+
+
+def join_plainly(ctx: SyncJoinContext) -> None:
+    assert [ctx.is_accepted, ctx.has_responded, ctx.has_replied] == [False] * 3
+    ctx.accept({"role": "member"})
+    assert ctx.is_accepted
+    assert ctx.has_responded
+    ctx.track({"in": True})
+    ctx.reply("welcome")
+    assert ctx.has_replied

@@ -22,6 +22,7 @@ class ChannelContext(ABC):
     """
 
     _member: ChannelMember | None
+    _replied = False
 
     def __init__(self, session: Session, message: ClientMessage, route: Route) -> None:
         self.session = session
@@ -46,6 +47,11 @@ class ChannelContext(ABC):
         """The user that has sent the message."""
 
     @property
+    def has_replied(self) -> bool:
+        """Whether a reply was sent."""
+        return self._replied
+
+    @property
     def request_id(self) -> str:
         """The request's id; a reply has the same."""
         return self.message.request_id
@@ -61,6 +67,7 @@ class ChannelContext(ABC):
         """
         self.session.environment.loop.check("reply")
         self.member.send(replies.reply(self.message, event, payload))
+        self._replied = True
 
     async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Send an event to every member; see `Channel.broadcast`."""

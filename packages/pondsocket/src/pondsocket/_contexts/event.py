@@ -59,6 +59,16 @@ class EventContext(ChannelContext):
         """The sender."""
         return self.member.as_user()
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the sender is a member still: its join was accepted, and it has not left."""
+        return self.member.is_current
+
+    @property
+    def has_responded(self) -> bool:
+        """Whether the event has its response: a reply; the same as `has_replied`."""
+        return self._replied
+
     def get_user(self) -> User:
         """Return the sender."""
         return self.member.as_user()

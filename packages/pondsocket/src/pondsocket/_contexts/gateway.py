@@ -44,6 +44,11 @@ class GatewayContext(EventContext):
         """The sender, with the connection's assigns."""
         return User(self.session.user_id, dict(self.session.assigns), None)
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the sender is still connected: an endpoint's event needs no join."""
+        return self.session.is_open
+
     def get_user(self) -> User:
         """Return the sender, with the connection's assigns."""
         return self.user

@@ -43,6 +43,8 @@ _ACCEPT: Final = AdmissionEvent.ACCEPT
 _ACKNOWLEDGE: Final = SystemEvents.ACKNOWLEDGE
 _DIFF: Final = PresenceMode.DIFF
 _PENDING: Final = Admission.PENDING
+_ACCEPTED: Final = Admission.ACCEPTED
+_ANSWERED: Final = (Admission.ACCEPTED, Admission.REFUSED)
 _SYSTEM: Final = ServerActions.SYSTEM
 
 
@@ -85,6 +87,16 @@ class JoinContext(ChannelContext):
             return self._member.as_user()
         assigns = {**self.session.assigns, **self._assigns}
         return User(self.session.user_id, assigns, None)
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the join was accepted."""
+        return self.decision.state is _ACCEPTED
+
+    @property
+    def has_responded(self) -> bool:
+        """Whether the client has its answer: the join was accepted or declined."""
+        return self.decision.state in _ANSWERED
 
     @property
     def join_params(self) -> Payload:

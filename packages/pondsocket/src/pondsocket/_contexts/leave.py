@@ -1,5 +1,9 @@
 """The context of a leave handler."""
 
+from typing import Any
+
+from pondsocket_common import Payload
+
 from pondsocket._channel.channel import Channel
 from pondsocket._state.user import LeaveReason, User, UserId
 
@@ -26,6 +30,26 @@ class LeaveContext:
     def reason(self) -> LeaveReason:
         """Why the user has left."""
         return self._reason
+
+    def get_user(self) -> User:
+        """Return the user that has left."""
+        return self._user
+
+    def get_reason(self) -> LeaveReason:
+        """Return why the user has left."""
+        return self._reason
+
+    async def get_assign(self, key: str, default: Any = None) -> Any:
+        """Return an assign of the user that has left, as it was, or else `default`."""
+        return self._user.assigns.get(key, default)
+
+    async def get_all_presence(self) -> dict[str, Payload]:
+        """Return the presence of each remaining user, by user id."""
+        return await self.channel.get_presence()
+
+    async def get_all_assigns(self) -> dict[str, dict[str, Any]]:
+        """Return the assigns of each remaining user, by user id."""
+        return await self.channel.get_assigns()
 
     async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Send an event to all remaining members; see `Channel.broadcast`."""

@@ -26,6 +26,15 @@ class OutgoingContext:
         """Do not send it to this member."""
         self.blocked = True
 
+    def unblock(self) -> None:
+        """Send it after all: undo `block`."""
+        self.blocked = False
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it was blocked for this member."""
+        return self.blocked
+
     def transform(self, payload: object) -> None:
         """Send another payload to this member.
 

@@ -68,6 +68,11 @@ class _SyncChannelContext(Generic[X]):
         """The user that has sent the message."""
         return self._context.user
 
+    @property
+    def has_replied(self) -> bool:
+        """Whether a reply was sent."""
+        return self._context.has_replied
+
     def reply(self, event: str, payload: object = None) -> None:
         """Send a reply to the client that asked, and to no other."""
         _wait(self._context.reply, event, payload)
@@ -126,6 +131,16 @@ class SyncJoinContext(_SyncChannelContext[JoinContext]):
         return self._context.event
 
     @property
+    def is_accepted(self) -> bool:
+        """Whether the join was accepted."""
+        return self._context.is_accepted
+
+    @property
+    def has_responded(self) -> bool:
+        """Whether the client has its answer: the join was accepted or declined."""
+        return self._context.has_responded
+
+    @property
     def join_params(self) -> Payload:
         """The parameters that the client gave."""
         return self._context.join_params
@@ -156,6 +171,16 @@ class SyncEventContext(_SyncChannelContext[EventContext]):
     def event_name(self) -> str:
         """The event's name."""
         return self._context.event_name
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the sender is a member still: its join was accepted, and it has not left."""
+        return self._context.is_accepted
+
+    @property
+    def has_responded(self) -> bool:
+        """Whether the event has its response: a reply; the same as `has_replied`."""
+        return self._context.has_responded
 
     def get_user(self) -> User:
         """Return the sender."""
@@ -198,6 +223,26 @@ class SyncLeaveContext:
     def reason(self) -> LeaveReason:
         """Why the user has left."""
         return self._context.reason
+
+    def get_user(self) -> User:
+        """Return the user that has left."""
+        return self._context.get_user()
+
+    def get_reason(self) -> LeaveReason:
+        """Return why the user has left."""
+        return self._context.get_reason()
+
+    def get_assign(self, key: str, default: Any = None) -> Any:
+        """Return an assign of the user that has left, as it was, or else `default`."""
+        return _wait(self._context.get_assign, key, default)
+
+    def get_all_presence(self) -> dict[str, Payload]:
+        """Return the presence of each remaining user, by user id."""
+        return _wait(self._context.get_all_presence)
+
+    def get_all_assigns(self) -> dict[str, dict[str, Any]]:
+        """Return the assigns of each remaining user, by user id."""
+        return _wait(self._context.get_all_assigns)
 
     def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
         """Send an event to all remaining members."""
