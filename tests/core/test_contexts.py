@@ -287,10 +287,10 @@ async def test_a_leave_context_shows_who_was_there() -> None:
         await ctx.broadcast_to("psst", {}, "bob", "ann")
         assert (ctx.get_user(), ctx.get_reason()) == (ctx.user, ctx.reason)
         assert ctx.get_reason() is LeaveReason.CONNECTION_CLOSED
-        assert await ctx.get_assign("role") == "member"
-        assert await ctx.get_assign("user_id") == ctx.user.id
-        assert await ctx.get_assign("nothing") is None
-        assert await ctx.get_assign("nothing", 7) == 7
+        assert ctx.get_assign("role") == "member"
+        assert ctx.get_assign("user_id") == ctx.user.id
+        assert ctx.get_assign("nothing") is None
+        assert ctx.get_assign("nothing", 7) == 7
         seen.extend([await ctx.get_all_presence(), await ctx.get_all_assigns()])
 
     setup = build(join_as_member)
@@ -314,7 +314,7 @@ async def test_a_join_context_says_what_was_decided() -> None:
 
     async def join(ctx: JoinContext) -> None:
         def look() -> None:
-            seen.append((ctx.is_accepted, ctx.has_responded, ctx.has_replied))
+            seen.append((ctx.is_accepted, ctx.has_responded, ctx.has_replied()))
 
         look()
         if ctx.join_params:
@@ -338,7 +338,7 @@ async def test_an_event_context_says_whether_it_has_its_reply_and_its_sender() -
 
     async def ask(ctx: EventContext) -> None:
         def look() -> None:
-            seen.append((ctx.is_accepted, ctx.has_responded, ctx.has_replied))
+            seen.append((ctx.is_accepted, ctx.has_responded, ctx.has_replied()))
 
         look()
         await ctx.reply("answer")
@@ -362,7 +362,7 @@ async def test_an_event_of_the_endpoint_has_a_sender_while_that_is_connected() -
     async def ask(ctx: EventContext) -> None:
         kept.append(ctx)
         await ctx.reply("answer")
-        seen.append((ctx.is_accepted, ctx.has_responded, ctx.has_replied))
+        seen.append((ctx.is_accepted, ctx.has_responded, ctx.has_replied()))
 
     setup = build()
     setup.endpoint.on_message("ask", ask)

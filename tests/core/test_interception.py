@@ -68,11 +68,11 @@ async def test_it_may_take_that_back(kind: Callable[[Handle], Handle]) -> None:
     seen: list[bool] = []
 
     def look(ctx: OutgoingContext) -> None:
-        seen.append(ctx.is_blocked)
+        seen.append(ctx.is_blocked())
         ctx.block()
-        seen.append(ctx.is_blocked)
+        seen.append(ctx.is_blocked())
         ctx.unblock()
-        seen.append(ctx.is_blocked)
+        seen.append(ctx.is_blocked())
 
     setup.lobby.on_outgoing("say", kind(look))
     async with member(setup, "ann") as ann:

@@ -11,6 +11,7 @@ from pondsocket import (
     Next,
     Options,
     PondError,
+    PondSocket,
     ServerActions,
     UsageError,
 )
@@ -22,6 +23,7 @@ from tests.core.ponds import (
     ROOM,
     SECRET,
     accept_join,
+    admit,
     build,
     error_records,
     logged_error,
@@ -247,9 +249,26 @@ async def let_nothing(ctx: EventContext) -> None:
 # --- channels ---------------------------------------------------------------------------------
 
 
+async def test_a_lobby_says_whether_a_channel_has_members() -> None:
+    pond = PondSocket()
+    endpoint = pond.create_endpoint("/:tenant/socket", admit)
+    lobby = endpoint.create_channel("/room/:id", accept_join)
+    async with connect(pond, "/acme/socket") as ann:
+        await ann.join(ROOM)
+        assert await lobby.has_channel(ROOM, path="/acme/socket")
+        assert not await lobby.has_channel("/room/2", path="/acme/socket")
+        assert not await lobby.has_channel(ROOM, path="/rival/socket")
+        with pytest.raises(UsageError, match=r"write has_channel\('/room/1', path=…\)"):
+            await lobby.has_channel(ROOM)
+        with pytest.raises(UsageError, match="no path of the endpoint"):
+            await lobby.has_channel(ROOM, path="/other")
+    assert not await lobby.has_channel(ROOM, path="/acme/socket")
+
+
 async def test_only_channels_with_members_are_found() -> None:
     setup = build()
     async with member(setup, "ann") as ann:
+        assert await setup.lobby.has_channel(ROOM)
         await ann.join("/room/2")
         assert {channel.name for channel in await setup.lobby.list_channels()} == {ROOM, "/room/2"}
         assert await setup.lobby.get_channel("/room/3") is None

@@ -332,9 +332,9 @@ async def test_plain_handlers_are_told_what_was_done_so_far_and_who_has_left() -
     seen: list[object] = []
 
     def ask(ctx: SyncEventContext) -> None:
-        seen.extend([ctx.is_accepted, ctx.has_responded, ctx.has_replied])
+        seen.extend([ctx.is_accepted, ctx.has_responded, ctx.has_replied()])
         ctx.reply("answer")
-        seen.extend([ctx.is_accepted, ctx.has_responded, ctx.has_replied])
+        seen.extend([ctx.is_accepted, ctx.has_responded, ctx.has_replied()])
         ctx.broadcast("done")
 
     def leave(ctx: SyncLeaveContext) -> None:
@@ -357,10 +357,10 @@ async def test_plain_handlers_are_told_what_was_done_so_far_and_who_has_left() -
 
 
 def join_plainly(ctx: SyncJoinContext) -> None:
-    assert [ctx.is_accepted, ctx.has_responded, ctx.has_replied] == [False] * 3
+    assert [ctx.is_accepted, ctx.has_responded, ctx.has_replied()] == [False] * 3
     ctx.accept({"role": "member"})
     assert ctx.is_accepted
     assert ctx.has_responded
     ctx.track({"in": True})
     ctx.reply("welcome")
-    assert ctx.has_replied
+    assert ctx.has_replied()

@@ -12,9 +12,18 @@ from pondsocket import (
     PondSocket,
 )
 from pondsocket_asgi import PondASGIApp
+from pydantic import BaseModel
 
 from tests.integration.refusing import refuse
 from tests.state_route import Message, Receive, Send, count_objects, send_json
+
+
+class Announced(BaseModel):
+    n: int
+
+
+class SecretlyAnnounced(Announced):
+    token: str = "secret"
 
 
 async def admit(ctx: ConnectionContext) -> None:
@@ -72,6 +81,14 @@ async def mingle(ctx: EventContext) -> None:
     await ctx.broadcast("said", {"step": 3})
 
 
+async def announce(ctx: EventContext) -> None:
+    name, users = ctx.channel.name, ctx.get_payload()["users"]
+    await ctx.reply(announced, SecretlyAnnounced(n=1))
+    await announced(name, n=2)
+    await announced.to(*users)(name, SecretlyAnnounced(n=3))
+    await ctx.broadcast_from(announced, SecretlyAnnounced(n=4))
+
+
 async def wait_and_echo(ctx: EventContext) -> None:
     await asyncio.sleep(ctx.get_payload()["seconds"])
     await ctx.reply("echoed", ctx.get_payload())
@@ -107,6 +124,7 @@ sockets = pond.create_endpoint("/socket", admit)
 named = pond.create_endpoint("/named/:name", admit)
 pond.create_endpoint("/refuse/:how", refuse)
 rooms = sockets.create_channel("/room/:room_id", enter)
+announced = rooms.event("announced", Announced)
 rooms.on_leave(left)
 for event, handler in {
     "say": say,
@@ -114,6 +132,7 @@ for event, handler in {
     "say_from": say_from,
     "echo": echo,
     "mingle": mingle,
+    "announce": announce,
     "wait_and_echo": wait_and_echo,
     "crash": crash,
     "evict": evict,

@@ -60,6 +60,18 @@ async def test_a_broadcast_comes_to_all_under_one_fresh_id(
     assert await bob.receive() == said
 
 
+async def test_events_as_values_come_with_their_declared_fields_alone(
+    ann: Client, bob: Client, room: str
+) -> None:
+    request_id = await ann.send("BROADCAST", room, "announce", {"users": ["bob"]})
+    reply, said = await ann.receive(), await ann.receive()
+    assert reply == frame("SYSTEM", "announced", room, request_id, {"n": 1})
+    assert said == frame("BROADCAST", "announced", room, said["requestId"], {"n": 2})
+    assert await bob.receive() == said
+    assert await heard(bob, room) == [{"n": 3}, {"n": 4}]
+    assert await heard(ann, room) == []
+
+
 async def test_a_broadcast_to_users_comes_to_them_alone(
     ann: Client, bob: Client, room: str
 ) -> None:

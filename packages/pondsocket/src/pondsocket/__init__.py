@@ -19,6 +19,7 @@ from pondsocket_common import (
     SystemEvents,
 )
 
+from pondsocket._channel.bound_event import BoundEvent
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.handle import ChannelHandle
 from pondsocket._contexts import (
@@ -38,6 +39,7 @@ from pondsocket._handlers.registration import Handler, Middleware, Next
 from pondsocket._history.log import History
 from pondsocket._signatures.dependencies import Depends
 from pondsocket._state.canonical import Canonical
+from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import Route
 from pondsocket._state.request import ConnectRequest
 from pondsocket._state.user import LeaveReason, User
@@ -54,6 +56,7 @@ from ._server import PondSocket
 __version__ = "0.1.0"
 
 __all__ = [
+    "BoundEvent",
     "Canonical",
     "Channel",
     "ChannelHandle",
@@ -70,6 +73,7 @@ __all__ = [
     "Endpoint",
     "ErrorContext",
     "ErrorTypes",
+    "Event",
     "EventContext",
     "Handler",
     "Headers",

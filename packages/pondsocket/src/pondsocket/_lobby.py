@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 import anyio
@@ -15,8 +15,11 @@ from pondsocket_common import (
     ServerMessage,
     SystemEvents,
     fresh_epoch,
+    is_channel_name,
+    is_name,
 )
 
+from pondsocket._channel.bound_event import BindsEvents
 from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._contexts import EventContext, JoinContext
@@ -48,10 +51,23 @@ _log: Final = logging.getLogger("pondsocket.lobby")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _PENDING: Final = Admission.PENDING
 
-_NOWHERE: Final = Paths("*", shared=True)
+
+class _Home(NamedTuple):
+    """What a lobby knows of its endpoint.
+
+    Args:
+        paths: Those of the endpoint.
+        find_channel: Returns the endpoint's channel of a name at a path; None if there is none.
+    """
+
+    paths: Paths
+    find_channel: Callable[[str, str], Channel | None]
 
 
-class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
+_NOWHERE: Final = _Home(Paths("*", shared=True), lambda _name, _path: None)
+
+
+class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing, BindsEvents):
     """The handlers of one channel pattern, and its live channels.
 
     Made by `Endpoint.create_channel` or its decorator `channel`; or made in another module, and
@@ -106,7 +122,7 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
         self._join = Registration(what, handler, middlewares, JOIN, names, layers=layers)
         InterceptsOutgoing.__init__(self)
         HandlesLeaves.__init__(self)
-        self._paths = _NOWHERE  # those of its endpoint, once it is part of one
+        self._home = _NOWHERE  # its endpoint's, once it is part of one
         # By key, and weak: a channel exists as long as a member or other object refers to it. So
         # there is one object for a channel at any time, no code has to decide when it ends, and a
         # join that races the last leave cannot meet a channel that is about to be dropped.
@@ -125,15 +141,16 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
             UsageError: The path is missing, or is none of the endpoint.
         """
         self.environment.loop.check("get_channel")
-        paths = self._paths
-        if path is None and paths.only is None:
-            raise UsageError(
-                f"{self.events.what}: each path of {paths.pattern.text!r} has channels of its own;"
-                f" write get_channel({name!r}, path=…)."
-            )
-        place = "" if path is None else paths.resolve(path)
-        channel = self._channels.get(paths.key(place, name))
+        place = self._place_of(path, f"get_channel({name!r}, path=…)")
+        channel = self._channels.get(self._home.paths.key(place, name))
         return channel if channel is not None and len(channel.roster) else None
+
+    async def has_channel(self, name: str, *, path: str | None = None) -> bool:
+        """Return whether a channel of this name has members; see `get_channel`."""
+        self.environment.loop.check("has_channel")
+        place = self._place_of(path, f"has_channel({name!r}, path=…)")
+        channel = self._channels.get(self._home.paths.key(place, name))
+        return channel is not None and len(channel.roster) > 0
 
     async def list_channels(self, *, path: str | None = None) -> list[Channel]:
         """Return the channels that have members: those of one path, or of all.
@@ -142,7 +159,7 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
             UsageError: It is no path of the endpoint.
         """
         self.environment.loop.check("list_channels")
-        place = None if path is None else self._paths.resolve(path)
+        place = None if path is None else self._home.paths.resolve(path)
         return [
             channel
             for channel in self._live()
@@ -182,13 +199,14 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
     @property
     def is_attached(self) -> bool:
         """Whether it is part of an endpoint."""
-        return self._paths is not _NOWHERE
+        return self._home is not _NOWHERE
 
     def attach(
         self,
         environment: Environment,
         on_concurrent: Callable[[], object],
         paths: Paths,
+        find_channel: Callable[[str, str], Channel | None],
         layers: Sequence[Layer] = (),
     ) -> None:
         """Become part of an endpoint.
@@ -196,6 +214,7 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
         Args:
             on_concurrent: Called once a concurrent handler is registered.
             paths: Those of the endpoint.
+            find_channel: Returns the endpoint's channel of a name at a path; None if there is none.
             layers: The middleware of the endpoint and of its routers, the outermost first.
 
         Raises:
@@ -204,7 +223,7 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
         if self.is_attached:
             what = self.events.what
             raise UsageError(f"{what} is part of an endpoint already; make another lobby.")
-        self._paths = paths
+        self._home = _Home(paths, find_channel)
         self.environment = environment
         self.events.watch(on_concurrent)
         self.events.surround(layers)
@@ -241,9 +260,44 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
         """Return what a client should know about parameters that do not fit; mostly nothing."""
         return self._join.explain(route.params)
 
+    def _place_of(self, path: str | None, call: str) -> str:
+        """Return what stands for a path that may be left out where there is only one.
+
+        Args:
+            call: What to write where it is missing.
+
+        Raises:
+            UsageError: The path is missing, or is none of the endpoint.
+        """
+        paths = self._home.paths
+        if path is not None:
+            return paths.resolve(path)
+        if paths.only is None:
+            raise UsageError(
+                f"{self.events.what}: each path of {paths.pattern.text!r} has channels of its own;"
+                f" write {call}."
+            )
+        return ""
+
+    def _find_to_send(self, name: str, path: str | None, event: str) -> Channel:
+        self.environment.loop.check("broadcast")
+        if not self.is_attached:
+            raise UsageError(
+                f"{self.events.what} is part of no endpoint yet, so the event {event!r} reaches no"
+                " channel: write `endpoint.include(lobby)` first."
+            )
+        place = self._place_of(path, f'it with the path: `await …({name!r}, …, path="/…")`')
+        is_valid = is_name(name) and is_channel_name(name)
+        channel = self._home.find_channel(name, place) if is_valid else None
+        if channel is None or channel.owner is not self:
+            raise UsageError(
+                f"The event {event!r} goes to channels of {self.pattern!r}, and {name!r} is none."
+            )
+        return channel
+
     def open_channel(self, name: str, params: Mapping[str, str], path: str = "") -> Channel:
         """Return the channel of this name at a path, new if there is none."""
-        paths = self._paths
+        paths = self._home.paths
         only = paths.only
         # As `key` and `of`, without their calls: microbench.py, "join and leave; core".
         key = paths.key(path, name) if only is None else name
@@ -254,7 +308,7 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
 
     def answer(self, session: Session, name: str, message: ServerMessage) -> None:
         """Send a message to a client that is not a member, after those of a past membership."""
-        channel = self._channels.get(self._paths.key(session.path, name))
+        channel = self._channels.get(self._home.paths.key(session.path, name))
         if channel is None:
             session.send(message)
         else:
@@ -329,7 +383,7 @@ class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing):
         if failure is not None:
             _log.error("A join handler failed (%s).", _where(context), exc_info=failure)
             name, user_id = context.message.channel_name, context.session.user_id
-            failed = context, name, "JOIN", user_id, self._paths.of(context.session.path)
+            failed = context, name, "JOIN", user_id, self._home.paths.of(context.session.path)
             self.environment.failures.report(ErrorContext(failure, "join", *failed))
         if not undecided:
             return

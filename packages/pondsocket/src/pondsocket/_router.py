@@ -66,6 +66,7 @@ class RouterLobby(Lobby):
         environment: Environment,  # noqa: ARG002
         on_concurrent: Callable[[], object],  # noqa: ARG002
         paths: Paths,  # noqa: ARG002
+        find_channel: Callable[[str, str], Channel | None],  # noqa: ARG002
         layers: Sequence[Layer] = (),  # noqa: ARG002
     ) -> None:
         """Refuse to be included without its router.
@@ -100,6 +101,13 @@ class RouterLobby(Lobby):
     async def get_channel(self, name: str, *, path: str | None = None) -> Channel | None:
         """Return a channel by name; see `Lobby.get_channel`."""
         return await self.served.get_channel(name, path=path)
+
+    async def has_channel(self, name: str, *, path: str | None = None) -> bool:
+        """Return whether a channel has members; see `Lobby.has_channel`."""
+        return await self.served.has_channel(name, path=path)
+
+    def _find_to_send(self, name: str, path: str | None, event: str) -> Channel:
+        return self.served._find_to_send(name, path, event)
 
     async def list_channels(self, *, path: str | None = None) -> list[Channel]:
         """Return the channels that have members; see `Lobby.list_channels`."""

@@ -87,7 +87,9 @@ class Routing:
         if not lobby.is_attached:  # else that is the error to be told
             self.lobbies.check_reachable(f"channel {lobby.pattern!r}", lobby.pattern)
         outer = (self.events.layer, *layers)
-        lobby.attach(self._environment, self._expect_concurrent, self._paths, outer)
+        lobby.attach(
+            self._environment, self._expect_concurrent, self._paths, self.find_channel, outer
+        )
         self.lobbies.add(lobby.pattern, lobby, is_final=not lobby.is_selective)
         if lobby.history_store is not None:
             self._history_stores.append(lobby.history_store)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from pondsocket_common import (
@@ -35,6 +35,7 @@ from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._runtime.timers import Spawn, Timers
+from pondsocket._state.named_event import Event
 from pondsocket._state.roster import Copied, Roster
 from pondsocket._state.user import LeaveReason, UserId, as_user_id, as_user_ids
 
@@ -45,6 +46,8 @@ from .owner import ChannelOwner, Interception
 from .publishing import Publishing
 
 _log: Final = logging.getLogger("pondsocket.channel")
+
+T = TypeVar("T")
 
 
 class Channel:
@@ -116,23 +119,32 @@ class Channel:
 
     # --- for applications ---------------------------------------------------------------------
 
-    async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
+    @overload
+    async def broadcast(
+        self, event: str, payload: object = None, *, history: bool = True
+    ) -> None: ...
+    @overload
+    async def broadcast(self, event: Event[T], payload: T, *, history: bool = True) -> None: ...
+    async def broadcast(
+        self, event: str | Event[Any], payload: object = None, *, history: bool = True
+    ) -> None:
         """Send an event to every member.
 
         Args:
+            event: Its name, or an `Event`, which says what its payload looks like.
             history: Whether the channel's history, if it has one, keeps the event.
 
         Raises:
             UsageError: The event's name is empty, too long or reserved, or the payload is not an
                 object.
-            EncodingError: The payload cannot be written as JSON.
+            EncodingError: The payload cannot be written as JSON, or does not fit the event.
         """
         rest = self.publishing.publish(event, payload, keep=history)
         if rest is not None:  # the history answers late
             await rest
 
     async def broadcast_to(
-        self, event: str, payload: object, *user_ids: UserId, history: bool = True
+        self, event: str | Event[T], payload: T, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users; see `broadcast`."""
         rest = self.publishing.publish(
@@ -142,7 +154,7 @@ class Channel:
             await rest
 
     async def broadcast_from(
-        self, event: str, payload: object, user_id: UserId, *, history: bool = True
+        self, event: str | Event[T], payload: T, user_id: UserId, *, history: bool = True
     ) -> None:
         """Send an event to every member but this user; see `broadcast`."""
         audience = Audience((as_user_id(user_id),), is_exclusion=True)
@@ -207,7 +219,7 @@ class Channel:
         return self.owner.interception(event)
 
     def publish_from(
-        self, event: str, payload: object, session: Session, *, keep: bool
+        self, event: str | Event[Any], payload: object, session: Session, *, keep: bool
     ) -> LateBroadcast | None:
         """Send an event to every member but this connection; see `Publishing.publish`."""
         sender, user_id = self.roster.get(session.connection_id), session.user_id

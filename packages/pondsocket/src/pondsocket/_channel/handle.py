@@ -3,16 +3,19 @@
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from pondsocket_common import Payload, Position, ServerMessage, dump_json
 
 from pondsocket._history.slice import Audience
 from pondsocket._runtime.loop import Loop
-from pondsocket._state.payloads import as_payload, check_event
+from pondsocket._state.named_event import Event, named
+from pondsocket._state.payloads import as_payload
 from pondsocket._state.user import UserId, as_user_id, as_user_ids
 
 from .channel import Channel
+
+T = TypeVar("T")
 
 
 class ChannelHandle:
@@ -29,18 +32,26 @@ class ChannelHandle:
         self._find = find
         self._loop = loop
 
-    async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
+    @overload
+    async def broadcast(
+        self, event: str, payload: object = None, *, history: bool = True
+    ) -> None: ...
+    @overload
+    async def broadcast(self, event: Event[T], payload: T, *, history: bool = True) -> None: ...
+    async def broadcast(
+        self, event: str | Event[Any], payload: object = None, *, history: bool = True
+    ) -> None:
         """Send an event to every member; see `Channel.broadcast`."""
         await self._here("broadcast").broadcast(event, payload, history=history)
 
     async def broadcast_to(
-        self, event: str, payload: object, *user_ids: UserId, history: bool = True
+        self, event: str | Event[T], payload: T, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users."""
         await self._here("broadcast_to").broadcast_to(event, payload, *user_ids, history=history)
 
     async def broadcast_from(
-        self, event: str, payload: object, user_id: UserId, *, history: bool = True
+        self, event: str | Event[T], payload: T, user_id: UserId, *, history: bool = True
     ) -> None:
         """Send an event to every member but this user."""
         await self._here("broadcast_from").broadcast_from(event, payload, user_id, history=history)
@@ -75,34 +86,45 @@ class ChannelHandle:
         self._loop.check(name)
         return self._find()
 
-    def broadcast_nowait(self, event: str, payload: object = None, *, history: bool = True) -> None:
+    @overload
+    def broadcast_nowait(
+        self, event: str, payload: object = None, *, history: bool = True
+    ) -> None: ...
+    @overload
+    def broadcast_nowait(self, event: Event[T], payload: T, *, history: bool = True) -> None: ...
+    def broadcast_nowait(
+        self, event: str | Event[Any], payload: object = None, *, history: bool = True
+    ) -> None:
         """Call `broadcast` from any thread. Errors in the arguments are raised here."""
         self._publish(event, payload, None, history)
 
     def broadcast_to_nowait(
-        self, event: str, payload: object, *user_ids: UserId, history: bool = True
+        self, event: str | Event[T], payload: T, *user_ids: UserId, history: bool = True
     ) -> None:
         """Call `broadcast_to` from any thread. Errors in the arguments are raised here."""
         self._publish(event, payload, Audience(as_user_ids(user_ids)), history)
 
     def broadcast_from_nowait(
-        self, event: str, payload: object, user_id: UserId, *, history: bool = True
+        self, event: str | Event[T], payload: T, user_id: UserId, *, history: bool = True
     ) -> None:
         """Call `broadcast_from` from any thread. Errors in the arguments are raised here."""
         self._publish(event, payload, Audience((as_user_id(user_id),), is_exclusion=True), history)
 
-    def _publish(self, event: str, payload: object, audience: Audience | None, keep: bool) -> None:
+    def _publish(
+        self, event: str | Event[Any], payload: object, audience: Audience | None, keep: bool
+    ) -> None:
+        name, given = named(event, payload)
+
         def publish(shown: Payload) -> None:
             channel = self._find()
-            rest = channel.publishing.publish(event, shown, audience, keep=keep)
+            rest = channel.publishing.publish(name, shown, audience, keep=keep)
             if rest is not None:  # the history answers late
                 channel.finish_later(rest)
 
         if self._loop.is_here:
-            publish(as_payload(payload))
+            publish(as_payload(given))
             return
-        check_event(event)
-        shown = as_payload(payload)
+        shown = as_payload(given)
         dump_json(shown)
         # A copy: the caller may change its object before the loop encodes it.
         self._loop.call_soon(partial(publish, copy.deepcopy(shown)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from functools import lru_cache
 from threading import get_ident
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pondsocket_common import Payload, Position, dump_json, fresh_id
 
@@ -22,6 +22,7 @@ from pondsocket._history.channel_history import ChannelHistory, decoded
 from pondsocket._history.emission import Emission
 from pondsocket._history.slice import Audience, EmittedMessage, KeptMessage
 from pondsocket._presence.channel_presence import ChannelPresence
+from pondsocket._state.named_event import Event, named
 from pondsocket._state.payloads import as_payload, check_event
 from pondsocket._state.roster import Roster
 
@@ -70,7 +71,7 @@ class Publishing(Generic[C]):
 
     def publish(
         self,
-        event: str,
+        event: str | Event[Any],
         payload: object,
         audience: Audience | None = None,
         *,
@@ -94,7 +95,10 @@ class Publishing(Generic[C]):
         if get_ident() not in loop.threads:  # as `Loop.check`, without the call
             loop.refuse("broadcast")
         # A name that was checked lately is not checked again.
-        _check_event(event) if type(event) is str else check_event(event)
+        if type(event) is str:
+            _check_event(event)
+        else:
+            event, payload = named(event, payload)
         shown = payload if type(payload) is dict else as_payload(payload)
         # First of all: encoding may call the application, which may broadcast in this channel.
         encoded = dump_json(shown)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from pondsocket_common import ClientMessage, Payload, Position, ServerMessage
 
@@ -10,8 +10,11 @@ from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._errors import UsageError
+from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import Route
 from pondsocket._state.user import User, UserId
+
+T = TypeVar("T")
 
 
 class ChannelContext(ABC):
@@ -46,9 +49,8 @@ class ChannelContext(ABC):
     def user(self) -> User:
         """The user that has sent the message."""
 
-    @property
     def has_replied(self) -> bool:
-        """Whether a reply was sent."""
+        """Return whether a reply was sent."""
         return self._replied
 
     @property
@@ -56,31 +58,53 @@ class ChannelContext(ABC):
         """The request's id; a reply has the same."""
         return self.message.request_id
 
-    async def reply(self, event: str, payload: object = None) -> None:
+    @overload
+    async def reply(self, event: str, payload: object = None) -> None: ...
+    @overload
+    async def reply(self, event: Event[T], payload: T) -> None: ...
+    async def reply(self, event: str | Event[Any], payload: object = None) -> None:
         """Send a reply to the client that asked, and to no other.
+
+        Its event is a name, or an `Event`, which says what its payload looks like.
 
         An event has one reply: a second one is logged and not sent.
 
         Raises:
             UsageError: The event's name is reserved or not valid, or the payload is not an object.
-            EncodingError: The payload cannot be written as JSON.
+            EncodingError: The payload cannot be written as JSON, or does not fit the event.
         """
         self.session.environment.loop.check("reply")
         self.member.send(replies.reply(self.message, event, payload))
         self._replied = True
 
-    async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
+    @overload
+    async def broadcast(
+        self, event: str, payload: object = None, *, history: bool = True
+    ) -> None: ...
+    @overload
+    async def broadcast(self, event: Event[T], payload: T, *, history: bool = True) -> None: ...
+    async def broadcast(
+        self, event: str | Event[Any], payload: object = None, *, history: bool = True
+    ) -> None:
         """Send an event to every member; see `Channel.broadcast`."""
         await self.channel.broadcast(event, payload, history=history)
 
     async def broadcast_to(
-        self, event: str, payload: object, *user_ids: UserId, history: bool = True
+        self, event: str | Event[T], payload: T, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users."""
         await self.channel.broadcast_to(event, payload, *user_ids, history=history)
 
+    @overload
     async def broadcast_from(
         self, event: str, payload: object = None, *, history: bool = True
+    ) -> None: ...
+    @overload
+    async def broadcast_from(
+        self, event: Event[T], payload: T, *, history: bool = True
+    ) -> None: ...
+    async def broadcast_from(
+        self, event: str | Event[Any], payload: object = None, *, history: bool = True
     ) -> None:
         """Send an event to every member but this connection.
 

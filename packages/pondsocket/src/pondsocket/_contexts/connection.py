@@ -1,7 +1,7 @@
 """The context of a connection handler."""
 
 from collections.abc import Awaitable, Collection, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 from pondsocket_common import (
     GATEWAY,
@@ -24,9 +24,10 @@ from pondsocket._errors import (
     readable_text,
 )
 from pondsocket._state.cookies import SameSite, set_cookie_value
-from pondsocket._state.lifecycle import AdmissionEvent
+from pondsocket._state.lifecycle import Admission, AdmissionEvent
+from pondsocket._state.named_event import Event, named
 from pondsocket._state.patterns import Route
-from pondsocket._state.payloads import as_payload, check_event
+from pondsocket._state.payloads import as_payload
 from pondsocket._state.request import ConnectRequest
 from pondsocket._state.user import as_user_id
 
@@ -37,6 +38,8 @@ _ACCEPT: Final = AdmissionEvent.ACCEPT
 # Proxies refuse responses whose headers exceed a buffer of 4 or 8 KiB (nginx), with a 502 that says
 # nothing; and Python's WebSocket client takes no line beyond 8 KiB.
 _MAX_HEADER_BYTES: Final = 8_192
+
+T = TypeVar("T")
 
 
 class ConnectionContext:
@@ -107,6 +110,11 @@ class ConnectionContext:
         """
         self._check_in_time("its scope is let go; read what you need while the handler runs")
         return self.request.scope
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the connection was accepted."""
+        return self.decision.state is Admission.ACCEPTED
 
     def end(self) -> None:
         """Let the scope go, and take no more headers: the handler and its middleware are done."""
@@ -211,17 +219,21 @@ class ConnectionContext:
             self.declined = (code, message, named)
         return DONE
 
-    def reply(self, event: str, payload: object = None) -> Awaitable[None]:
+    @overload
+    def reply(self, event: str, payload: object = None) -> Awaitable[None]: ...
+    @overload
+    def reply(self, event: Event[T], payload: T) -> Awaitable[None]: ...
+    def reply(self, event: str | Event[Any], payload: object = None) -> Awaitable[None]:
         """Send an event to this client as soon as it is connected.
 
         Raises:
             UsageError: The event's name is reserved or not valid, or the payload is not an object.
-            EncodingError: The payload cannot be written as JSON.
+            EncodingError: The payload cannot be written as JSON, or does not fit the event.
         """
-        check_event(event)
+        name, given = named(event, payload)
         # Encoded now, for the error; and the handler may change its object.
-        encoded = EncodedPayload(dump_json(as_payload(payload)))
-        self.replies.append(replies.system(event, GATEWAY, encoded))
+        encoded = EncodedPayload(dump_json(as_payload(given)))
+        self.replies.append(replies.system(name, GATEWAY, encoded))
         return DONE
 
     def set_assign(self, key: str, value: object) -> Awaitable[None]:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from threading import get_ident
-from typing import Final
+from typing import Any, Final, TypeVar, overload
 
 from pondsocket_common import (
     RESERVED_EVENTS,
@@ -16,6 +16,7 @@ from pondsocket_common import (
 from pondsocket._channel.channel import ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
+from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import Route
 from pondsocket._state.user import User, UserId
 
@@ -25,6 +26,8 @@ _log: Final = logging.getLogger("pondsocket.contexts")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _SYSTEM: Final = ServerActions.SYSTEM
 _tuple: Final = tuple.__new__
+
+T = TypeVar("T")
 
 
 class EventContext(ChannelContext):
@@ -42,7 +45,7 @@ class EventContext(ChannelContext):
         self.route = route
         self._member = member
         self._sender: ChannelMember | Session = member
-        self.replied = False
+        self._replied = False
 
     @property
     def outer_params(self) -> Mapping[str, str]:
@@ -77,7 +80,11 @@ class EventContext(ChannelContext):
         """Return the payload that the client sent."""
         return self.message.payload
 
-    async def reply(self, event: str, payload: object = None) -> None:
+    @overload
+    async def reply(self, event: str, payload: object = None) -> None: ...
+    @overload
+    async def reply(self, event: Event[T], payload: T) -> None: ...
+    async def reply(self, event: str | Event[Any], payload: object = None) -> None:
         """Send a reply to the client that asked, and to no other; see `ChannelContext.reply`."""
         # Repeated here to save a call, as most handlers reply (the same file, "replies").
         loop = self.session.environment.loop
@@ -90,7 +97,7 @@ class EventContext(ChannelContext):
             message = _tuple(ServerMessage, (_SYSTEM, event, name, request_id, payload, None))
         else:
             message = replies.reply(request, event, payload)
-        if self.replied:
+        if self._replied:
             _log.error(
                 "A handler replied twice to the event %r; the first reply stands.",
                 self.event_name,
@@ -98,7 +105,7 @@ class EventContext(ChannelContext):
             )
             return
         self._sender.send(message)  # raises if it cannot be encoded
-        self.replied = True
+        self._replied = True
 
     async def update_presence(self, presence: object, *user_ids: UserId) -> None:
         """Set another presence; the same as `track`."""

@@ -22,7 +22,7 @@ class GatewayContext(EventContext):
         # Not EventContext's own, which needs a member.
         ChannelContext.__init__(self, session, message, route)
         self._sender = session
-        self.replied = False
+        self._replied = False
 
     @property
     def outer_params(self) -> Mapping[str, str]:

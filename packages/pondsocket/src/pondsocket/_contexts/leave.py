@@ -1,11 +1,14 @@
 """The context of a leave handler."""
 
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from pondsocket_common import Payload
 
 from pondsocket._channel.channel import Channel
+from pondsocket._state.named_event import Event
 from pondsocket._state.user import LeaveReason, User, UserId
+
+T = TypeVar("T")
 
 
 class LeaveContext:
@@ -39,7 +42,7 @@ class LeaveContext:
         """Return why the user has left."""
         return self._reason
 
-    async def get_assign(self, key: str, default: Any = None) -> Any:
+    def get_assign(self, key: str, default: Any = None) -> Any:
         """Return an assign of the user that has left, as it was, or else `default`."""
         return self._user.assigns.get(key, default)
 
@@ -51,18 +54,34 @@ class LeaveContext:
         """Return the assigns of each remaining user, by user id."""
         return await self.channel.get_assigns()
 
-    async def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
+    @overload
+    async def broadcast(
+        self, event: str, payload: object = None, *, history: bool = True
+    ) -> None: ...
+    @overload
+    async def broadcast(self, event: Event[T], payload: T, *, history: bool = True) -> None: ...
+    async def broadcast(
+        self, event: str | Event[Any], payload: object = None, *, history: bool = True
+    ) -> None:
         """Send an event to all remaining members; see `Channel.broadcast`."""
         await self.channel.broadcast(event, payload, history=history)
 
     async def broadcast_to(
-        self, event: str, payload: object, *user_ids: UserId, history: bool = True
+        self, event: str | Event[T], payload: T, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users."""
         await self.channel.broadcast_to(event, payload, *user_ids, history=history)
 
+    @overload
     async def broadcast_from(
         self, event: str, payload: object = None, *, history: bool = True
+    ) -> None: ...
+    @overload
+    async def broadcast_from(
+        self, event: Event[T], payload: T, *, history: bool = True
+    ) -> None: ...
+    async def broadcast_from(
+        self, event: str | Event[Any], payload: object = None, *, history: bool = True
     ) -> None:
         """Send an event as `broadcast` does: the user that has left is no member any more."""
         await self.channel.broadcast(event, payload, history=history)

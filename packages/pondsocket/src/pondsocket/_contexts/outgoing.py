@@ -1,5 +1,7 @@
 """The context of an outgoing handler."""
 
+from typing import Self
+
 from pondsocket_common import Payload
 
 from pondsocket._channel.channel import Channel, ChannelMember
@@ -26,13 +28,13 @@ class OutgoingContext:
         """Do not send it to this member."""
         self.blocked = True
 
-    def unblock(self) -> None:
-        """Send it after all: undo `block`."""
+    def unblock(self) -> Self:
+        """Send it after all: undo `block`. Return the context."""
         self.blocked = False
+        return self
 
-    @property
     def is_blocked(self) -> bool:
-        """Whether it was blocked for this member."""
+        """Return whether it was blocked for this member."""
         return self.blocked
 
     def transform(self, payload: object) -> None:

@@ -5,13 +5,14 @@ its result.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import anyio.from_thread
 from pondsocket_common import Payload, Position, ServerMessage
 
 from pondsocket._channel.channel import Channel
 from pondsocket._errors import UsageError
+from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import Route
 from pondsocket._state.user import LeaveReason, User, UserId
 
@@ -22,6 +23,7 @@ from .leave import LeaveContext
 
 X = TypeVar("X", bound=ChannelContext)
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 def _wait(method: Callable[..., Coroutine[Any, Any, R]], *args: Any, **kwargs: Any) -> R:
@@ -68,26 +70,43 @@ class _SyncChannelContext(Generic[X]):
         """The user that has sent the message."""
         return self._context.user
 
-    @property
     def has_replied(self) -> bool:
-        """Whether a reply was sent."""
-        return self._context.has_replied
+        """Return whether a reply was sent."""
+        return self._context.has_replied()
 
-    def reply(self, event: str, payload: object = None) -> None:
+    @overload
+    def reply(self, event: str, payload: object = None) -> None: ...
+    @overload
+    def reply(self, event: Event[T], payload: T) -> None: ...
+    def reply(self, event: str | Event[Any], payload: object = None) -> None:
         """Send a reply to the client that asked, and to no other."""
         _wait(self._context.reply, event, payload)
 
-    def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
+    @overload
+    def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None: ...
+    @overload
+    def broadcast(self, event: Event[T], payload: T, *, history: bool = True) -> None: ...
+    def broadcast(
+        self, event: str | Event[Any], payload: object = None, *, history: bool = True
+    ) -> None:
         """Send an event to every member."""
         _wait(self._context.broadcast, event, payload, history=history)
 
     def broadcast_to(
-        self, event: str, payload: object, *user_ids: UserId, history: bool = True
+        self, event: str | Event[T], payload: T, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users."""
         _wait(self._context.broadcast_to, event, payload, *user_ids, history=history)
 
-    def broadcast_from(self, event: str, payload: object = None, *, history: bool = True) -> None:
+    @overload
+    def broadcast_from(
+        self, event: str, payload: object = None, *, history: bool = True
+    ) -> None: ...
+    @overload
+    def broadcast_from(self, event: Event[T], payload: T, *, history: bool = True) -> None: ...
+    def broadcast_from(
+        self, event: str | Event[Any], payload: object = None, *, history: bool = True
+    ) -> None:
         """Send an event to every member but this connection."""
         _wait(self._context.broadcast_from, event, payload, history=history)
 
@@ -234,7 +253,7 @@ class SyncLeaveContext:
 
     def get_assign(self, key: str, default: Any = None) -> Any:
         """Return an assign of the user that has left, as it was, or else `default`."""
-        return _wait(self._context.get_assign, key, default)
+        return self._context.get_assign(key, default)
 
     def get_all_presence(self) -> dict[str, Payload]:
         """Return the presence of each remaining user, by user id."""
@@ -244,17 +263,31 @@ class SyncLeaveContext:
         """Return the assigns of each remaining user, by user id."""
         return _wait(self._context.get_all_assigns)
 
-    def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None:
+    @overload
+    def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None: ...
+    @overload
+    def broadcast(self, event: Event[T], payload: T, *, history: bool = True) -> None: ...
+    def broadcast(
+        self, event: str | Event[Any], payload: object = None, *, history: bool = True
+    ) -> None:
         """Send an event to all remaining members."""
         _wait(self._context.broadcast, event, payload, history=history)
 
     def broadcast_to(
-        self, event: str, payload: object, *user_ids: UserId, history: bool = True
+        self, event: str | Event[T], payload: T, *user_ids: UserId, history: bool = True
     ) -> None:
         """Send an event to every connection of these users."""
         _wait(self._context.broadcast_to, event, payload, *user_ids, history=history)
 
-    def broadcast_from(self, event: str, payload: object = None, *, history: bool = True) -> None:
+    @overload
+    def broadcast_from(
+        self, event: str, payload: object = None, *, history: bool = True
+    ) -> None: ...
+    @overload
+    def broadcast_from(self, event: Event[T], payload: T, *, history: bool = True) -> None: ...
+    def broadcast_from(
+        self, event: str | Event[Any], payload: object = None, *, history: bool = True
+    ) -> None:
         """Send an event as `broadcast` does: the user that has left is no member any more."""
         _wait(self._context.broadcast_from, event, payload, history=history)
 

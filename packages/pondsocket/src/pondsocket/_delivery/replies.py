@@ -1,7 +1,7 @@
 """Messages that the server sends by itself: answers to requests, and its own. Pure."""
 
 import math
-from typing import Final
+from typing import Any, Final
 
 from pondsocket_common import (
     GATEWAY,
@@ -28,6 +28,7 @@ from pondsocket_common import (
 )
 
 from pondsocket._errors import InvalidPayload
+from pondsocket._state.named_event import Event, named
 from pondsocket._state.payloads import as_payload, check_event
 
 # Enum members under names of their own: before Python 3.12 reading one of its class costs 0.3 us.
@@ -53,15 +54,19 @@ def system(
     return ServerMessage(_SYSTEM, event, channel_name, request_id or fresh_id(), payload)
 
 
-def reply(request: ClientMessage, event: str, payload: object) -> ServerMessage:
+def reply(request: ClientMessage, event: str | Event[Any], payload: object) -> ServerMessage:
     """Return the application's reply to a request.
 
     Raises:
         UsageError: The event's name is reserved or not valid, or the payload is not an object.
+        EncodingError: The payload does not fit the event.
     """
     # The request's own name has been checked, and most handlers reply under that name.
     if event is not request.event or event in RESERVED_EVENTS:
-        check_event(event)
+        if type(event) is str:
+            check_event(event)
+        else:
+            event, payload = named(event, payload)
     shown = payload if isinstance(payload, dict) else as_payload(payload)
     # As `ServerMessage(…)`, at half the cost.
     return _tuple(

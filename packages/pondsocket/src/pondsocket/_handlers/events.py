@@ -195,7 +195,7 @@ class Events(Generic[S]):
             returned = None if rest is None else await rest
             if returned is not None and registration.finish is not None:
                 await registration.finish(context, returned)
-            if (context.message.confirm or registration.confirm) and not context.replied:
+            if (context.message.confirm or registration.confirm) and not context.has_replied():
                 await context.reply(context.event_name)
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
             self._answer(context.message, failure_of(error), context, sender, environment)

@@ -118,7 +118,7 @@ EVENT: Final = Kind[EventContext](
     params=_event_params,
     fields=lambda ctx: ctx.get_payload(),
     finish=_reply,
-    is_answered=lambda ctx: ctx.replied,
+    is_answered=lambda ctx: ctx.has_replied(),
     has_response=True,
     place=lambda ctx: (ctx.session.environment, ctx.session),
 )
