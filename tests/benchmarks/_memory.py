@@ -79,7 +79,7 @@ async def admitted(pond: PondSocket) -> Session:
     """Connect, and return the new session."""
     headers = Headers([("host", "127.0.0.1"), ("upgrade", "websocket")])
     outcome = await pond.connect(
-        ConnectRequest("/socket", headers, QueryParams(), "127.0.0.1:5000", "websocket")
+        ConnectRequest("/socket", headers, QueryParams(), "127.0.0.1", "websocket")
     )
     assert isinstance(outcome, Session)
     return outcome

@@ -22,7 +22,7 @@ from pondsocket_common import Headers, QueryParams
 from tests.core.members import settled
 from tests.core.ponds import admit, find_session
 
-STREAM = ConnectRequest("/socket", Headers([]), QueryParams([]), "127.0.0.1:5000", "sse")
+STREAM = ConnectRequest("/socket", Headers([]), QueryParams([]), "127.0.0.1", "sse")
 
 
 def asked_by(user: str | None, **changes: Any) -> ConnectRequest:
