@@ -127,7 +127,7 @@ def _client_message(value: object) -> ClientMessage | Ping:
     if type(payload) is not dict:
         _refuse(given, "payload", "must be an object.")
     is_event = action is ClientActions.BROADCAST
-    if not is_channel_name(channel_name) and not (is_event and channel_name == GATEWAY):
+    if not is_channel_name(channel_name) and channel_name != GATEWAY:
         _refuse(given, "channel", "names no channel.")
     if is_event and event in RESERVED_EVENTS:
         _refuse(given, "event", "is a name of the server's own.")

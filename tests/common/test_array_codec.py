@@ -105,7 +105,7 @@ def test_any_text_is_decoded_or_an_invalid_message(data: str | bytes) -> None:
         ('[3,"1","/a","e",[]]', "payload", "1"),
         ('[3,"1","/a","e"]', "payload", "1"),
         ('[3,"1","a","e",{}]', "channel", "1"),
-        ('[1,"1","GATEWAY","e",{}]', "channel", "1"),
+        ('[1,"1","GATEWAY/1","e",{}]', "channel", "1"),
         ('[3,"1","/a","EVICTED",{}]', "event", "1"),
         ('[3,"1","/a","e",{},null]', "confirm", "1"),
         ('[3,"1","/a","e",{},true,null]', None, "1"),

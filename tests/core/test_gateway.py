@@ -10,18 +10,24 @@ import pytest
 from pondsocket import (
     ConnectionContext,
     EventContext,
+    JoinContext,
     Next,
+    Options,
     PondError,
     PondSocket,
+    Position,
+    PresenceMode,
+    ServerActions,
     SyncEventContext,
     UsageError,
 )
+from pondsocket._state.request import Transport
 from pondsocket.testing import MemoryPeer, connect
-from pondsocket_common import Fault, Payload, Refused, ServerMessage
+from pondsocket_common import Acknowledged, Fault, Payload, Refused, ServerMessage
 from pydantic import BaseModel
 
-from tests.core.members import events, member
-from tests.core.ponds import ROOM, build
+from tests.core.members import events, member, settled
+from tests.core.ponds import ROOM, admit, build
 
 
 class Numbers(BaseModel):
@@ -225,10 +231,78 @@ async def test_requests_to_the_endpoint_are_handled_in_order_beside_those_to_cha
         assert seen == [1, 2]
 
 
-@pytest.mark.parametrize("action", ["JOIN_CHANNEL", "LEAVE_CHANNEL"])
-async def test_the_endpoint_can_be_neither_joined_nor_left(action: str) -> None:
+# --- joins of the endpoint itself -------------------------------------------------------------
+
+
+async def never(ctx: JoinContext) -> None:
+    raise AssertionError("No handler runs for GATEWAY.")
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+async def test_the_endpoint_may_be_joined_and_left_which_changes_nothing(
+    transport: Transport,
+) -> None:
+    pond = PondSocket(options=Options(max_channels=1))
+    endpoint = pond.create_endpoint("/socket", admit)
+    lobby = endpoint.create_channel("*", never)
+
+    @endpoint.on_message("ask")
+    async def ask() -> str:
+        return "told"
+
+    async with connect(pond, "/socket?user=ann", transport=transport) as ann:
+        ann.drain()
+        for _ in range(3):
+            request_id = ann.send("JOIN_CHANNEL", "GATEWAY", "join", {"name": "ann"})
+            answer = await ann.receive()
+            assert answer == ServerMessage(
+                ServerActions.SYSTEM, "ACKNOWLEDGE", "GATEWAY", request_id, Acknowledged()
+            )
+        assert ann.session.memberships == {}
+        assert await lobby.list_channels() == []
+        assert (await call(ann, "ask")).payload == {"result": "told"}
+        for _ in range(2):
+            request_id = ann.send("LEAVE_CHANNEL", "GATEWAY", "leave")
+            answer = await ann.receive()
+            assert (answer.event, answer.request_id) == ("EXIT_ACKNOWLEDGE", request_id)
+        assert (await call(ann, "ask")).payload == {"result": "told"}
+
+
+async def test_a_join_of_the_endpoint_ignores_what_it_is_asked_to_recover() -> None:
     setup = build()
     async with connect(setup.pond, "/socket") as ann:
-        answer = await ann.answer(ann.send(action, "GATEWAY", "x"))
-    assert isinstance(answer.payload, Refused | Fault)
-    assert answer.payload.code == 400
+        answer = await ann.join("GATEWAY", since=Position("e", 1), presence=PresenceMode.DIFF)
+        assert (answer.event, answer.payload) == ("ACKNOWLEDGE", Acknowledged())
+
+
+async def test_a_join_of_the_endpoint_does_not_count_for_the_channels_of_a_connection() -> None:
+    setup = build(options=Options(max_channels=1))
+    async with connect(setup.pond, "/socket") as ann:
+        assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
+        assert (await ann.join("GATEWAY")).event == "ACKNOWLEDGE"
+        assert (await ann.join("/room/2")).event == "UNAUTHORIZED"
+
+
+async def test_a_join_of_the_endpoint_over_the_rate_is_refused_as_any_other() -> None:
+    setup = build(options=Options(control_rate=0.01, control_burst=1))
+    async with connect(setup.pond, "/socket") as ann:
+        assert (await ann.join("GATEWAY")).event == "ACKNOWLEDGE"
+        answer = await ann.join("GATEWAY")
+        assert isinstance(answer.payload, Refused)
+        assert (answer.event, answer.payload.code) == ("UNAUTHORIZED", 429)
+
+
+async def test_an_event_behind_a_join_of_the_endpoint_is_handled_behind_it() -> None:
+    setup = build()
+
+    @setup.endpoint.on_message("ask", concurrent=True)
+    async def ask() -> str:
+        return "told"
+
+    async with connect(setup.pond, "/socket") as ann:
+        ann.drain()
+        ann.send("JOIN_CHANNEL", "GATEWAY", "join")
+        ann.send("BROADCAST", "GATEWAY", "ask")
+        ann.send("LEAVE_CHANNEL", "GATEWAY", "leave")
+        await settled()
+        assert events(ann) == ["ACKNOWLEDGE", "ask", "EXIT_ACKNOWLEDGE"]

@@ -190,6 +190,8 @@ class Peer:
         name, request_id = value["channelName"], value["requestId"]
         answer = Answer("SYSTEM", "NOT_FOUND", name, request_id, 404)
         match value["action"]:
+            case "JOIN_CHANNEL" if name == "GATEWAY":
+                answer = Answer("SYSTEM", "ACKNOWLEDGE", name, request_id, None, {})
             case "JOIN_CHANNEL" if is_room(name):
                 self.rooms.add(name)
                 answer = Answer("SYSTEM", "ACKNOWLEDGE", name, request_id)
@@ -236,7 +238,7 @@ def _is_broken(value: Json) -> bool:
         return True
     if not is_name(value.get("requestId")) or not isinstance(value.get("payload"), dict):
         return True
-    if not is_channel(name) and (name, action) != ("GATEWAY", "BROADCAST"):
+    if not is_channel(name) and name != "GATEWAY":
         return True
     if action == "BROADCAST":
         return event in RESERVED or not isinstance(value.get("confirm", True), bool)

@@ -143,7 +143,7 @@ class Routing:
     def can_resume(self, channel_name: str, others: int) -> bool:
         """Return whether a reconnecting client may resume a channel, besides `others` channels."""
         limit = self._environment.options.max_channels
-        found = self._find_lobby(channel_name)
+        found = None if channel_name == GATEWAY else self._find_lobby(channel_name)
         return (
             found is not None and found[0].history is not None and (limit is None or others < limit)
         )
@@ -238,10 +238,15 @@ class Routing:
     def _handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
         """Handle one message as far as possible without waiting. Return the rest, if any."""
         match message.action:
-            case ClientActions.JOIN_CHANNEL:
-                return self._join(session, message)
             case ClientActions.BROADCAST:
                 return self._handle_without_membership(session, message)
+            case _ if message.channel_name == GATEWAY:
+                # No membership, so that nothing changes. Published clients send to a channel only
+                # after they have joined it.
+                session.send(replies.joined_or_left(message))
+                return None
+            case ClientActions.JOIN_CHANNEL:
+                return self._join(session, message)
             case ClientActions.LEAVE_CHANNEL:
                 return self._acknowledge_leave(session, message)
             case _ as unreachable:

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 from pondsocket import PresenceMode, UsageError
 from pondsocket_common import (
+    GATEWAY,
     ClientActions,
     ClientMessage,
     InvalidMessage,
@@ -201,6 +202,8 @@ def _entry(raw: bytes) -> CursorEntry:
     )
     if not isinstance(join, ClientMessage) or join.since is None:
         raise ValueError("no join with a position")
+    if join.channel_name == GATEWAY:
+        raise ValueError("the endpoint itself has no position")
     return CursorEntry(join.channel_name, join.since, join.payload, join.presence)
 
 

@@ -3,9 +3,11 @@
 import re
 from typing import Final, cast
 
-from pondsocket_common._enums import GATEWAY
-
 MAX_NAME_CHARS: Final = 255
+
+NO_CHANNEL_NAME: Final = (
+    "A channel name starts with '/' and has no empty segment and no '/' at its end."
+)
 
 # And lone surrogates, which UTF-8 cannot encode. No client can send one, but an application can.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -29,10 +31,3 @@ def is_channel_name(name: str) -> bool:
 def readable(value: object) -> str | None:
     """Return the value if it is a valid name, else None; for errors about invalid messages."""
     return cast(str, value) if is_name(value) else None
-
-
-def channel_name_fault(name: str) -> str:
-    """Say what is wrong with a name that names no channel."""
-    if name == GATEWAY:
-        return "GATEWAY is the endpoint itself; it can be neither joined nor left."
-    return "A channel name starts with '/' and has no empty segment and no '/' at its end."

@@ -36,7 +36,7 @@ from .json_values import (
     load_json,
     refuse_non_finite,
 )
-from .names import MAX_NAME_CHARS, channel_name_fault, is_channel_name, is_name, readable
+from .names import MAX_NAME_CHARS, NO_CHANNEL_NAME, is_channel_name, is_name, readable
 from .payload_names import PayloadNames, payload_type
 
 MAX_BATCH: Final = 64
@@ -273,10 +273,8 @@ def _client_message(value: object) -> ClientMessage | Ping:
         or type(payload) is not dict
     ):
         _refuse_envelope(envelope)
-    if not is_channel_name(channel_name) and (
-        channel_name != GATEWAY or known is not ClientActions.BROADCAST
-    ):
-        _refuse(envelope, "channelName", channel_name_fault(channel_name))
+    if not is_channel_name(channel_name) and channel_name != GATEWAY:
+        _refuse(envelope, "channelName", NO_CHANNEL_NAME)
     if known is ClientActions.BROADCAST:
         if event in RESERVED_EVENTS:
             _refuse(envelope, "event", f"{event} is a name of the server's own.")

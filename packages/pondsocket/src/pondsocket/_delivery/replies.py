@@ -6,6 +6,7 @@ from typing import Any, Final
 from pondsocket_common import (
     GATEWAY,
     RESERVED_EVENTS,
+    Acknowledged,
     ClientActions,
     ClientMessage,
     CloseCode,
@@ -15,6 +16,7 @@ from pondsocket_common import (
     Fault,
     Goodbye,
     InvalidMessage,
+    Left,
     NotFound,
     Payload,
     Ping,
@@ -117,6 +119,14 @@ def unfit(request: ClientMessage, error: InvalidPayload) -> ServerMessage:
         return system(SystemEvents.UNAUTHORIZED, name, payload, request_id)
     kind = ErrorTypes.INVALID_MESSAGE
     return _error(Fault(kind, 422, text, error.details, error_count=error.count), name, request_id)
+
+
+def joined_or_left(request: ClientMessage) -> ServerMessage:
+    """Return the answer to a join or a leave of the endpoint itself, which change nothing."""
+    name, request_id = request.channel_name, request.request_id
+    if request.action is ClientActions.JOIN_CHANNEL:
+        return system(SystemEvents.ACKNOWLEDGE, name, Acknowledged(), request_id)
+    return system(SystemEvents.EXIT_ACKNOWLEDGE, name, Left(), request_id)
 
 
 def not_found(request: ClientMessage, explanation: str) -> ServerMessage:
