@@ -49,6 +49,10 @@ async def on_do(ctx: EventContext) -> None:
             case "to":
                 number, user = argument.split()
                 await ctx.broadcast_to("tick", {"n": int(number)}, user)
+            case "push":
+                await ctx.push("tick", {"n": int(argument)})
+            case "aside":
+                ctx.connection.push("tick", {"n": int(argument)})
             case "shout":
                 await ctx.broadcast("shout", {"n": int(argument)})
             case _:

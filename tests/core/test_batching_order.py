@@ -5,7 +5,9 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import OutgoingContext, PondSocket
+from pondsocket import EventContext, OutgoingContext, PondSocket
+from pondsocket.adapter import Batch
+from pondsocket.testing import connect
 
 from tests.core.batching import OTHER, batching_setup, do, heard, on_do, tell
 from tests.core.batching_programs import batch_by_hand
@@ -31,6 +33,9 @@ from tests.core.slow_consumers import CountingMetrics
         (["1", "reply", "from 2", "track a"], [1, "answer", "JOIN"], [1, 2, "JOIN"]),
         (["1", "shout 2", "3"], [1, "shout", 3], [1, "shout", 3]),
         (["shout 1", "reply", "2"], ["shout", "answer", 2], ["shout", 2]),
+        (["1", "push 2", "3", "push 4", "reply"], [1, 2, 3, 4, "answer"], [1, 3]),
+        (["push 1", "from 2", "track a", "push 3"], [1, "JOIN", 3], [2, "JOIN"]),
+        (["1", "aside 2", "3", "aside 4", "push 5"], [1, 2, 3, 4, 5], [1, 3]),
     ],
 )
 @pytest.mark.parametrize("outgoing", ["none", "at once", "late"])
@@ -47,6 +52,54 @@ async def test_one_turn_keeps_its_order(
         loop.turn()
         await settled()
         assert (heard(ann), heard(bob)) == (mine, others)
+
+
+async def test_an_endpoints_broadcasts_leave_together_and_overtake_nothing() -> None:
+    setup, loop = batching_setup()
+
+    async def on_all(ctx: EventContext) -> None:
+        for n in (2, 3):
+            await setup.endpoint.broadcast("tick", {"n": n})
+        await ctx.broadcast("tick", {"n": 4})
+        await setup.endpoint.broadcast("tick", {"n": 5})
+        await ctx.push("tick", {"n": 6})
+
+    setup.lobby.on_message("all", on_all)
+    async with member(setup, "ann") as ann, connect(setup.pond, "/socket?user=bob") as bob:
+        await setup.pond.channel("/socket", ROOM).broadcast("tick", {"n": 1})
+        ann.send("BROADCAST", ROOM, "all")
+        await settled()
+        loop.turn()
+        assert (heard(ann), heard(bob)) == ([1, 2, 3, 4, 5, 6], ["CONNECTION", 2, 3, 5])
+
+
+async def test_many_endpoint_broadcasts_of_one_turn_are_one_batch() -> None:
+    setup, loop = batching_setup()
+    async with connect(setup.pond, "/socket?user=ann") as ann:
+        batches = 0
+        offer_batch = ann.offer_batch
+
+        def counted(batch: Batch) -> bool:
+            nonlocal batches
+            batches += 1
+            return offer_batch(batch)
+
+        ann.offer_batch = counted  # type: ignore[method-assign]
+        for n in range(10):
+            await setup.endpoint.broadcast("tick", {"n": n})
+        assert heard(ann) == ["CONNECTION"]
+        loop.turn()
+        assert (heard(ann), batches) == ([*range(10)], 1)
+
+
+async def test_a_connection_that_opens_later_in_a_turn_does_not_get_its_broadcasts() -> None:
+    setup, loop = batching_setup()
+    async with connect(setup.pond, "/socket"):
+        await setup.endpoint.broadcast("tick", {"n": 1})
+        async with connect(setup.pond, "/socket") as late:
+            await setup.endpoint.broadcast("tick", {"n": 2})
+            loop.turn()
+            assert heard(late) == ["CONNECTION", 2]
 
 
 async def make_late(ctx: OutgoingContext) -> None:

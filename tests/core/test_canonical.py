@@ -15,6 +15,7 @@ from pondsocket import (
     ConnectionContext,
     Depends,
     EventContext,
+    GatewayContext,
     JoinContext,
     LeaveContext,
     PondSocket,
@@ -259,7 +260,7 @@ async def test_a_parameter_of_an_event_name_is_canonical_too() -> None:
         ctx.accept()
 
     @endpoint.on_message("move/:n")
-    async def move(ctx: EventContext, tenant: int, n: int) -> int:
+    async def move(ctx: GatewayContext, tenant: int, n: int) -> int:
         return tenant * n
 
     async with connect(pond, "/3/socket") as ann:

@@ -13,6 +13,7 @@ from pondsocket import (
     CloseCode,
     Counter,
     EventContext,
+    GatewayContext,
     History,
     JoinContext,
     LeaveContext,
@@ -213,7 +214,7 @@ def setup_of_handlers() -> PondSetup:
         await ctx.reply("answer", {"seen_by": [{"user_id": ctx.user.id}], "x": ctx.get_payload()})
 
     @setup.endpoint.on_message("hello")
-    async def hello(ctx: EventContext) -> dict[str, str]:
+    async def hello(ctx: GatewayContext) -> dict[str, str]:
         return {"to_you": "hello"}
 
     return setup

@@ -3,7 +3,7 @@
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket import EventContext, Options, SyncEventContext
+from pondsocket import EventContext, GatewayContext, Options, SyncEventContext
 from pondsocket.testing import connect
 from pondsocket_common import Fault
 
@@ -18,7 +18,7 @@ class Latch:
         self.open = anyio.Event()
         self.inside = 0
 
-    async def __call__(self, ctx: EventContext) -> str:
+    async def __call__(self, ctx: EventContext | GatewayContext) -> str:
         self.inside += 1
         await self.open.wait()
         return "done"

@@ -10,6 +10,7 @@ import pytest
 from pondsocket import (
     ConnectionContext,
     EventContext,
+    GatewayContext,
     JoinContext,
     Next,
     Options,
@@ -19,6 +20,7 @@ from pondsocket import (
     PresenceMode,
     ServerActions,
     SyncEventContext,
+    SyncGatewayContext,
     UsageError,
 )
 from pondsocket._state.request import Transport
@@ -42,7 +44,7 @@ async def test_a_request_to_the_endpoint_needs_no_join() -> None:
     setup = build()
 
     @setup.endpoint.on_message("add_numbers")
-    async def add_numbers(ctx: EventContext, payload: Numbers) -> int:
+    async def add_numbers(ctx: GatewayContext, payload: Numbers) -> int:
         return sum(payload.numbers)
 
     async with connect(setup.pond, "/socket") as ann:
@@ -63,7 +65,7 @@ async def test_its_context_knows_the_connection() -> None:
         ctx.accept(user_id="ann", role="admin")
 
     @socket.on_message("who/:n")
-    async def who(ctx: EventContext, tenant: int, n: int, x: str) -> None:
+    async def who(ctx: GatewayContext, tenant: int, n: int, x: str) -> None:
         await ctx.set_assign("seen", n)
         await ctx.assign(more=1)
         user = ctx.user
@@ -94,7 +96,7 @@ async def test_a_user_of_the_endpoint_is_a_snapshot() -> None:
     seen: list[dict[str, Any]] = []
 
     @setup.endpoint.on_message("ask")
-    async def ask(ctx: EventContext) -> str:
+    async def ask(ctx: GatewayContext) -> str:
         before = ctx.user
         await ctx.set_assign("later", 1)
         seen.append(dict(before.assigns))
@@ -105,7 +107,7 @@ async def test_a_user_of_the_endpoint_is_a_snapshot() -> None:
     assert seen == [{"user_id": "ann"}]
 
 
-NEEDS_A_CHANNEL: list[Callable[[EventContext], Awaitable[Any]]] = [
+NEEDS_A_CHANNEL: list[Callable[[GatewayContext], Awaitable[Any]]] = [
     lambda ctx: ctx.broadcast("x"),
     lambda ctx: ctx.broadcast_to("x", {}, "ann"),
     lambda ctx: ctx.broadcast_from("x"),
@@ -122,12 +124,12 @@ NEEDS_A_CHANNEL: list[Callable[[EventContext], Awaitable[Any]]] = [
 
 @pytest.mark.parametrize("attempt", NEEDS_A_CHANNEL)
 async def test_what_needs_a_channel_is_a_usage_error_there(
-    attempt: Callable[[EventContext], Awaitable[Any]],
+    attempt: Callable[[GatewayContext], Awaitable[Any]],
 ) -> None:
     setup = build()
 
     @setup.endpoint.on_message("ask")
-    async def ask(ctx: EventContext) -> str:
+    async def ask(ctx: GatewayContext) -> str:
         with pytest.raises(UsageError, match="no channel"):
             await attempt(ctx)
         return "failed"
@@ -178,13 +180,13 @@ async def test_errors_of_the_endpoints_handlers(caplog: pytest.LogCaptureFixture
 async def test_plain_handlers_and_middleware_work_for_the_endpoint_too() -> None:
     setup = build()
 
-    async def members_only(ctx: EventContext, next: Next) -> None:
+    async def members_only(ctx: GatewayContext, next: Next) -> None:
         if ctx.user.id != "ann":
             raise PondError("Ann only.", 403)
         await next()
 
     @setup.endpoint.on_message("shout", middlewares=[members_only])
-    def shout(ctx: SyncEventContext, text: str) -> str:
+    def shout(ctx: SyncGatewayContext, text: str) -> str:
         ctx.set_assign("text", text)
         return text.upper()
 
@@ -198,7 +200,7 @@ async def test_one_reply_per_request_to_the_endpoint(caplog: pytest.LogCaptureFi
     setup = build()
 
     @setup.endpoint.on_message("ask")
-    async def ask(ctx: EventContext) -> str:
+    async def ask(ctx: GatewayContext) -> str:
         await ctx.reply("first", {})
         return "second"
 
@@ -265,6 +267,9 @@ async def test_the_endpoint_may_be_joined_and_left_which_changes_nothing(
             request_id = ann.send("LEAVE_CHANNEL", "GATEWAY", "leave")
             answer = await ann.receive()
             assert (answer.event, answer.request_id) == ("EXIT_ACKNOWLEDGE", request_id)
+            assert await pond.push("ann", "still") == 1
+            await endpoint.broadcast("all")
+            assert events(ann) == ["still", "all"]
         assert (await call(ann, "ask")).payload == {"result": "told"}
 
 
@@ -306,3 +311,63 @@ async def test_an_event_behind_a_join_of_the_endpoint_is_handled_behind_it() -> 
         ann.send("LEAVE_CHANNEL", "GATEWAY", "leave")
         await settled()
         assert events(ann) == ["ACKNOWLEDGE", "ask", "EXIT_ACKNOWLEDGE"]
+
+
+# --- what its handlers are given --------------------------------------------------------------
+
+
+async def for_channels(ctx: EventContext) -> None: ...
+async def for_endpoints(ctx: GatewayContext) -> None: ...
+def plain_for_channels(ctx: SyncEventContext) -> None: ...
+def plain_for_endpoints(ctx: SyncGatewayContext) -> None: ...
+async def for_both(ctx: EventContext | GatewayContext) -> None: ...
+async def untyped(ctx) -> None: ...  # type: ignore[no-untyped-def]
+
+
+class Own(GatewayContext):
+    """A context of the application's own, for its type checker."""
+
+
+async def for_own(ctx: Own) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "fits_channel", "fits_endpoint"),
+    [
+        (for_channels, True, False),
+        (plain_for_channels, True, False),
+        (for_endpoints, False, True),
+        (plain_for_endpoints, False, True),
+        (for_both, True, True),
+        (untyped, True, True),
+        (for_own, False, True),
+    ],
+)
+def test_each_kind_of_event_has_its_context(
+    handler: Callable[..., Any], fits_channel: bool, fits_endpoint: bool
+) -> None:
+    setup = build()
+    for owner, fits, given in (
+        (setup.lobby, fits_channel, "(Sync)?EventContext"),
+        (setup.endpoint, fits_endpoint, "(Sync)?GatewayContext"),
+    ):
+        if fits:
+            owner.on_message("ask", handler)
+        else:
+            with pytest.raises(UsageError, match=f"handler is given is {given}"):
+                owner.on_message("ask", handler)
+
+
+def test_a_plain_handler_of_the_endpoint_is_told_what_to_write() -> None:
+    setup = build()
+
+    def handler(ctx: GatewayContext) -> None: ...
+
+    async def async_handler(ctx: SyncGatewayContext) -> None: ...
+
+    with pytest.raises(UsageError, match="write `async def`, or `ctx: SyncGatewayContext`"):
+        setup.endpoint.on_message("ask", handler)
+    with pytest.raises(UsageError, match="would block: write `ctx: GatewayContext`"):
+        setup.endpoint.on_message("ask", async_handler)
+    with pytest.raises(UsageError, match="but what this event handler is given is Sync"):
+        setup.lobby.on_message("ask", handler)

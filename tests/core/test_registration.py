@@ -8,6 +8,7 @@ from pondsocket import (
     ConnectionContext,
     Endpoint,
     EventContext,
+    GatewayContext,
     JoinContext,
     LeaveContext,
     Lobby,
@@ -68,7 +69,7 @@ async def test_every_registration_works_as_a_call() -> None:
         log.append("event")
         await ctx.broadcast("said", {})
 
-    async def ask(ctx: EventContext) -> str:
+    async def ask(ctx: GatewayContext) -> str:
         log.append("gateway")
         return "done"
 
@@ -119,7 +120,7 @@ async def test_every_registration_works_as_a_decorator() -> None:
         log.append("leave")
 
     @socket.on_message("ask", middlewares=[step(log, "g1")])
-    async def ask(ctx: EventContext) -> str:
+    async def ask(ctx: GatewayContext) -> str:
         log.append("gateway")
         return "done"
 

@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 import pytest
 from pondsocket import (
     Endpoint,
-    EventContext,
+    GatewayContext,
     History,
     JoinContext,
     LeaveContext,
@@ -317,8 +317,8 @@ async def test_events_of_the_endpoint_reach_the_rooms_of_their_own_path() -> Non
     setup = build()
 
     @setup.endpoint.on_message("announce")
-    async def announce(ctx: EventContext, tenant: str) -> None:
-        await setup.pond.channel(ctx.session.path, ROOM).broadcast("announced", {"by": tenant})
+    async def announce(ctx: GatewayContext, tenant: str) -> None:
+        await setup.pond.channel(ctx.path, ROOM).broadcast("announced", {"by": tenant})
 
     async with both(setup) as (ann, eve):
         ann.send("BROADCAST", "GATEWAY", "announce", {})

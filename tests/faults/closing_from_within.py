@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from pondsocket import EventContext, JoinContext, LeaveContext, PondSocket
+from pondsocket import EventContext, GatewayContext, JoinContext, LeaveContext, PondSocket
 from pondsocket.testing import connect
 
 from tests.faults._outcome import end
@@ -25,7 +25,7 @@ CALLS: Final[dict[str, Callable[[Rooms], Awaitable[None]]]] = {
 def register(kind: str, rooms: Rooms, act: Callable[[], Awaitable[None]], left: list[str]) -> None:
     """Let the handler of one kind end what it belongs to."""
 
-    async def event(ctx: EventContext) -> None:
+    async def event(ctx: EventContext | GatewayContext) -> None:
         await act()
 
     async def join(ctx: JoinContext) -> None:

@@ -16,6 +16,7 @@ from pondsocket import (
     ConnectionContext,
     Endpoint,
     EventContext,
+    GatewayContext,
     JoinContext,
     Lobby,
     Options,
@@ -89,7 +90,7 @@ class Target:
         await ctx.broadcast_from("said", said)
         await ctx.reply("taken", {})
 
-    async def _echo(self, ctx: EventContext) -> None:
+    async def _echo(self, ctx: EventContext | GatewayContext) -> None:
         await ctx.reply("echoed", ctx.get_payload())
 
     async def _show(self, ctx: EventContext) -> None:

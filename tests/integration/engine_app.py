@@ -9,6 +9,7 @@ from pondsocket import (
     ConnectionContext,
     Endpoint,
     EventContext,
+    GatewayContext,
     JoinContext,
     LeaveContext,
     Lobby,
@@ -17,6 +18,7 @@ from pondsocket import (
     PondError,
     PondSocket,
     SyncEventContext,
+    SyncGatewayContext,
     SyncJoinContext,
 )
 from pondsocket_asgi import PondASGIApp
@@ -142,28 +144,28 @@ async def left(ctx: LeaveContext) -> None:
 # --- the endpoint itself ----------------------------------------------------------------------
 
 
-async def add(ctx: EventContext, a: int, b: int) -> int:
+async def add(ctx: GatewayContext, a: int, b: int) -> int:
     return a + b
 
 
-async def refuse(ctx: EventContext) -> None:
+async def refuse(ctx: GatewayContext) -> None:
     raise PondError("Not in this channel.", 418)
 
 
-async def shout(ctx: EventContext) -> None:
+async def shout(ctx: GatewayContext) -> None:
     await ctx.broadcast("said", {"text": "to none"})
 
 
-async def open_latch(ctx: EventContext, latch: str) -> bool:
+async def open_latch(ctx: GatewayContext, latch: str) -> bool:
     latches[latch].set()
     return True
 
 
-async def disconnect(ctx: EventContext, user: str, reason: str) -> None:
+async def disconnect(ctx: GatewayContext, user: str, reason: str) -> None:
     await pond.disconnect(user_id=user, reason=reason)
 
 
-def announce(ctx: SyncEventContext, room: str, count: int) -> bool:
+def announce(ctx: SyncGatewayContext, room: str, count: int) -> bool:
     """Broadcast from a thread that neither the pond nor anyio has heard of."""
 
     def work() -> None:

@@ -34,6 +34,7 @@ SCENARIOS: Final = [
     "sees who comes changes and goes",
     "is declined by one channel and joins another",
     "hears nothing after it left",
+    "uses the endpoint itself",
     "works on between a goodbye and the end",
 ]
 # No client asks for them, and none says that it has seen them.

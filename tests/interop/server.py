@@ -6,6 +6,7 @@ from typing import Final
 from pondsocket import (
     ConnectionContext,
     EventContext,
+    GatewayContext,
     History,
     JoinContext,
     Options,
@@ -56,6 +57,21 @@ async def status(ctx: EventContext) -> None:
     await ctx.update_presence({"name": name, "status": ctx.get_payload()["status"]})
 
 
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+async def count(ctx: GatewayContext, to: int) -> None:
+    """Push to the client that asks, and then to its user."""
+    for number in range(to):
+        await ctx.push("said", {"number": number})
+    await pond.push(ctx.user.id, "said", {"number": to})
+
+
+async def announce(text: str) -> None:
+    await endpoint.broadcast("said", {"text": text})
+
+
 async def restart(ctx: EventContext) -> None:
     """Tell all clients that the server restarts, and close them a little later, as a drain does."""
     for session in tuple(endpoint.sessions):
@@ -71,6 +87,8 @@ def options() -> Options:
 
 pond = PondSocket(options=options())
 endpoint = pond.create_endpoint("/socket", admit)
+for event in (add, count, announce):
+    endpoint.on_message(event.__name__, event)
 rooms = endpoint.create_channel("/room/:room_id", enter, history=HISTORY)
 rooms.on_message("say", say)
 rooms.on_message("where", where)

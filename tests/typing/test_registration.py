@@ -5,17 +5,21 @@ from typing import assert_type
 
 from pondsocket import (
     ConnectionContext,
+    ConnectionHandle,
     Depends,
     Endpoint,
     EventContext,
+    GatewayContext,
     JoinContext,
     LeaveContext,
     Lobby,
+    Next,
     OutgoingContext,
     PondError,
     PondSocket,
     Router,
     SyncEventContext,
+    SyncGatewayContext,
     on_join,
     on_leave,
     on_message,
@@ -111,6 +115,32 @@ async def test_a_handler_is_typed_as_it_is_written() -> None:
         await ann.join("/room/1")
         assert_type(ann.send("BROADCAST", "/room/1", "read", confirm=True), str)
         assert (await ann.receive_event("read")).payload == {}
+
+
+async def only_endpoints(ctx: GatewayContext, next: Next) -> None:  # noqa: A002
+    await ctx.push("checked", {"path": ctx.path})
+    await next()
+
+
+async def any_event(ctx: EventContext, next: Next) -> None:  # noqa: A002
+    await next()
+
+
+@socket.on_message("push", middlewares=[only_endpoints, any_event])
+async def push(ctx: GatewayContext) -> bool:
+    assert_type(ctx.connection, ConnectionHandle)
+    assert_type(ctx.connection.push("event"), bool)
+    return ctx.connection.is_open
+
+
+def push_plainly(ctx: SyncGatewayContext) -> None:
+    ctx.push("event", {"n": 1}, channel="/room/1")
+    ctx.close("done")
+
+
+async def test_middleware_of_the_endpoints_events_is_none_of_a_channels() -> None:
+    room.on_message("refused", middlewares=[only_endpoints])  # type: ignore[list-item]
+    assert_type(await pond.push("ann", "event"), int)
 
 
 async def test_decorated_names_are_what_the_page_says() -> None:

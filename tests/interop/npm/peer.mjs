@@ -251,6 +251,36 @@ const scenarios = {
     await ann.until("said", (payload) => payload.text === "I am back", { after });
   },
 
+  async "uses the endpoint itself"() {
+    const [ann, bob] = [new Member("ann"), new Member("bob")];
+    const channels = [];
+    for (const member of [ann, bob]) {
+      await member.connect();
+      channels.push(member.channel("GATEWAY"));
+      channels.at(-1).join();
+      await member.until("state", (state) => state === ChannelState.JOINED);
+    }
+    const [hers, his] = channels;
+    assert.deepEqual(await hers.sendForResponse("add", { a: 2, b: 3 }), { result: 5 });
+    hers.sendMessage("count", { to: 3 });
+    await ann.until("said", (payload) => payload.number === 3);
+    his.sendMessage("announce", { text: "to all" });
+    for (const member of [ann, bob]) {
+      await member.until("said", (payload) => payload.text === "to all");
+    }
+    assert.deepEqual(ann.all("said").map(({ number }) => number), [0, 1, 2, 3, undefined]);
+    assert.deepEqual(bob.all("said"), [{ text: "to all" }]);
+    hers.leave();
+    await ann.until("state", (state) => state === ChannelState.CLOSED);
+    const after = ann.mark;
+    const again = ann.channel("GATEWAY");
+    again.join();
+    await ann.until("state", (state) => state === ChannelState.JOINED, { after });
+    his.sendMessage("announce", { text: "to all, again" });
+    await ann.until("said", (payload) => payload.text === "to all, again", { after });
+    for (const member of [ann, bob]) assert(!member.saw("error"));
+  },
+
   async "works on between a goodbye and the end"() {
     const [[ann, hers], [bob]] = await together(room("goodbye"), "ann", "bob");
     const marks = new Map(members.map((member) => [member, member.mark]));

@@ -250,6 +250,35 @@ async def hears_nothing_after_it_left() -> None:
     await ann.until("said", lambda payload: payload["text"] == "I am back")
 
 
+async def uses_the_endpoint_itself() -> None:
+    ann, bob = Member("ann"), Member("bob")
+    channels = []
+    for member in (ann, bob):
+        await member.connect()
+        channels.append(member.channel("GATEWAY"))
+        channels[-1].join()
+        await member.until("state", "JOINED".__eq__)
+    hers, his = channels
+    assert await hers.send_for_response("add", {"a": 2, "b": 3}) == {"result": 5}
+    hers.send_message("count", {"to": 3})
+    await ann.until("said", lambda payload: payload.get("number") == 3)
+    his.send_message("announce", {"text": "to all"})
+    for member in (ann, bob):
+        await member.until("said", lambda payload: payload.get("text") == "to all")
+    assert [payload.get("number") for payload in ann.saw("said")] == [0, 1, 2, 3, None]
+    assert bob.saw("said") == [{"text": "to all"}]
+    hers.leave()
+    await ann.until("state", "CLOSED".__eq__)
+    after = len(ann.seen)
+    again = ann.channel("GATEWAY")
+    again.join()
+    await ann.until("state", "JOINED".__eq__, after=after)
+    his.send_message("announce", {"text": "again"})
+    await ann.until("said", lambda payload: payload["text"] == "again", after=after)
+    for member in (ann, bob):
+        assert not member.saw("error")
+
+
 async def works_on_between_a_goodbye_and_the_end() -> None:
     ann, hers = await joined("ann", room("goodbye"))
     bob, _ = await joined("bob", room("goodbye"))
@@ -338,6 +367,7 @@ SCENARIOS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
         sees_who_comes_changes_and_goes,
         is_declined_by_one_channel_and_joins_another,
         hears_nothing_after_it_left,
+        uses_the_endpoint_itself,
         works_on_between_a_goodbye_and_the_end,
         hears_what_was_said_before_it_came,
         is_not_disturbed_by_heartbeats,

@@ -22,13 +22,16 @@ from pondsocket_common import (
 from pondsocket._channel.bound_event import BoundEvent
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.handle import ChannelHandle
+from pondsocket._connection.handle import ConnectionHandle
 from pondsocket._contexts import (
     ConnectionContext,
     EventContext,
+    GatewayContext,
     JoinContext,
     LeaveContext,
     OutgoingContext,
     SyncEventContext,
+    SyncGatewayContext,
     SyncJoinContext,
     SyncLeaveContext,
 )
@@ -66,6 +69,7 @@ __all__ = [
     "Conflate",
     "ConnectRequest",
     "ConnectionContext",
+    "ConnectionHandle",
     "Counter",
     "Depends",
     "Detail",
@@ -75,6 +79,7 @@ __all__ = [
     "ErrorTypes",
     "Event",
     "EventContext",
+    "GatewayContext",
     "Handler",
     "Headers",
     "History",
@@ -105,6 +110,7 @@ __all__ = [
     "ServerMessage",
     "SlowConsumers",
     "SyncEventContext",
+    "SyncGatewayContext",
     "SyncJoinContext",
     "SyncLeaveContext",
     "SystemEvents",

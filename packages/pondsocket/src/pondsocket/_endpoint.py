@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from pondsocket_common import (
+    GATEWAY,
     ClientActions,
     CloseCode,
     Codec,
@@ -13,6 +15,7 @@ from pondsocket_common import (
 from pondsocket._connection.formats import Formats
 from pondsocket._connection.session import Session
 from pondsocket._contexts import ConnectionContext, EventContext, GatewayContext, JoinContext
+from pondsocket._delivery.pushes import push_frame
 from pondsocket._delivery.slow_consumers import SlowConsumers
 from pondsocket._handlers.admission import ConnectionAdmission, Identify
 from pondsocket._handlers.events import TakesEvents
@@ -40,7 +43,7 @@ _OPEN: Final = Phase.OPEN
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Endpoint(TakesEvents):
+class Endpoint(TakesEvents[GatewayContext]):
     """One path that admits connections. Made by `PondSocket.create_endpoint`.
 
     `on_message` of an endpoint handles events that are sent to the endpoint itself (channel name
@@ -166,6 +169,42 @@ class Endpoint(TakesEvents):
         else:
             include(self.routing, part)
 
+    async def broadcast(
+        self, event: str, payload: object = None, *, path: str | None = None
+    ) -> None:
+        """Send an event to every connection of the endpoint, in a channel or not.
+
+        It is encoded once. Outgoing handlers do not see it, and no history keeps it.
+
+        Args:
+            path: Only the connections to this path, for instance those of one tenant; None: those
+                to all paths of the endpoint.
+
+        Raises:
+            UsageError: The event's name is reserved or not valid, the payload is not an object, or
+                it is no path of this endpoint.
+            EncodingError: The payload cannot be written as JSON.
+        """
+        self._environment.loop.check("broadcast")
+        self._check_path(path)
+        self.routing.broadcast(push_frame(GATEWAY, event, payload), path)
+
+    def broadcast_nowait(
+        self, event: str, payload: object = None, *, path: str | None = None
+    ) -> None:
+        """Call `broadcast` from any thread. Errors in the arguments are raised here."""
+        self._check_path(path)
+        frame = push_frame(GATEWAY, event, payload)
+        loop = self._environment.loop
+        if loop.is_here:
+            self.routing.broadcast(frame, path)
+        else:
+            loop.call_soon(partial(self.routing.broadcast, frame, path))
+
+    def _check_path(self, path: str | None) -> None:
+        if path is not None:
+            self.paths.resolve(path)
+
     async def connection_count(self) -> int:
         """Return how many connections are open."""
         self._environment.loop.check("connection_count")
@@ -181,8 +220,7 @@ class Endpoint(TakesEvents):
             UsageError: It is no path of this endpoint, or the id is neither a text nor an int.
         """
         self._environment.loop.check("close_connection")
-        if path is not None:
-            self.paths.resolve(path)
+        self._check_path(path)
         self.drop_user(
             as_user_id(user_id), "closed by the application", CloseCode.DISCONNECTED, path
         )
@@ -193,9 +231,8 @@ class Endpoint(TakesEvents):
         self, user_id: str, reason: str, code: CloseCode, path: str | None = None
     ) -> None:
         """Close every connection of a user; with a path, only those to that path."""
-        for session in self.routing.sessions.of_user(user_id):
-            if path in (None, session.path, self.path):
-                session.close(code, reason)
+        for session in self.routing.of_user(user_id, path):
+            session.close(code, reason)
 
     @property
     def sessions(self) -> Roster[Session]:

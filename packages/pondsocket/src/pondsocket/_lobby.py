@@ -67,7 +67,7 @@ class _Home(NamedTuple):
 _NOWHERE: Final = _Home(Paths("*", shared=True), lambda _name, _path: None)
 
 
-class Lobby(TakesEvents, HandlesLeaves, InterceptsOutgoing, BindsEvents):
+class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsEvents):
     """The handlers of one channel pattern, and its live channels.
 
     Made by `Endpoint.create_channel` or its decorator `channel`; or made in another module, and

@@ -23,14 +23,18 @@ from pondsocket._connection.overflow import Overflow
 from pondsocket._connection.session import Session
 from pondsocket._contexts import GatewayContext, JoinContext
 from pondsocket._delivery import replies
+from pondsocket._delivery.batching import ChannelBatching
+from pondsocket._delivery.fanout import deliver
+from pondsocket._delivery.frame import Frame
 from pondsocket._handlers.events import Events
+from pondsocket._handlers.kinds import GATEWAY_EVENT
 from pondsocket._handlers.layers import Layer
 from pondsocket._handlers.registration import Handler, Middleware
 from pondsocket._history.store import HistoryStore
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Phase
 from pondsocket._state.patterns import Paths, PatternMap, Route
-from pondsocket._state.roster import Roster
+from pondsocket._state.roster import Copied, Roster
 from pondsocket._state.user import LeaveReason
 from pondsocket._telemetry import safe_log
 
@@ -66,12 +70,16 @@ class Routing:
             paths.pattern.names,
             ErrorTypes.ENDPOINT_ERROR,
             GatewayContext,
+            GATEWAY_EVENT,
         )
         # One object for all sessions: each would keep a bound method of its own.
         self.handle: Handle[Session] = self._handle
         self.find_lane: Callable[[Session, ClientMessage], Hashable] | None = None
         self.events.watch(self._expect_concurrent)
         self.sessions: Roster[Session] = Roster()
+        # An offer may call the application's metrics, which may close a connection.
+        everyone = Copied(self.sessions.everyone())
+        self._batching = ChannelBatching(everyone, environment.loop_turn)
 
     # --- for the endpoint ---------------------------------------------------------------------
 
@@ -137,6 +145,33 @@ class Routing:
                 "%s is full: see Options.max_connections (%s).", self._paths.pattern.text, limit
             )
         return True
+
+    def of_user(self, user_id: str, path: str | None) -> list[Session]:
+        """Return the connections of a user; with a path, only those to that path."""
+        return [each for each in self.sessions.of_user(user_id) if self._is_at(path, each)]
+
+    def _is_at(self, path: str | None, session: Session) -> bool:
+        return path in (None, session.path, self._paths.pattern.text)
+
+    def push(self, frame: Frame, user_id: str, path: str | None) -> int:
+        """Send a frame to the connections of a user. Return how many could take it."""
+        sessions = self.of_user(user_id, path)
+        loop_turn = self._environment.loop_turn
+        if sessions and loop_turn.waiting:
+            loop_turn.flush()
+        deliver(frame, sessions)
+        return sum(session.is_open for session in sessions)
+
+    def broadcast(self, frame: Frame, path: str | None) -> None:
+        """Send a frame to all connections; with a path, only to those to that path."""
+        batching, loop_turn = self._batching, self._environment.loop_turn
+        if any(each is not batching for each in loop_turn.waiting):
+            # In channels: these are delivered one after the other, and it must overtake none.
+            loop_turn.flush()
+        if path in (None, self._paths.only, self._paths.pattern.text):
+            batching.broadcast(frame)
+        else:
+            batching.deliver(frame, [each for each in self.sessions if each.path == path])
 
     # --- for sessions (Router) ----------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar, overload
 
 import anyio
-from pondsocket_common import CloseCode, Codec
+from pondsocket_common import GATEWAY, CloseCode, Codec
 
 from pondsocket._channel.handle import ChannelHandle
 from pondsocket._connection.ending import restart_frame, try_to_end
@@ -19,6 +19,7 @@ from pondsocket._connection.session import Session
 from pondsocket._contexts import ConnectionContext
 from pondsocket._delivery.batching import EventLoop
 from pondsocket._delivery.frame import Frame
+from pondsocket._delivery.pushes import push_frame
 from pondsocket._handlers.admission import Identify, admit_everyone
 from pondsocket._handlers.registration import (
     NOT_GIVEN,
@@ -206,6 +207,56 @@ class PondSocket:
         check_callable("on_error", handler, arguments=1)
         self._environment.failures.add(handler)
         return handler
+
+    async def push(
+        self,
+        user_id: UserId,
+        event: str,
+        payload: object = None,
+        *,
+        path: str | None = None,
+    ) -> int:
+        """Send an event to every connection of a user, at every endpoint.
+
+        Clients get it on the endpoint itself (GATEWAY), in a channel or not. It is encoded once.
+
+        Args:
+            path: Only the connections to this path, for instance those of one tenant; None: all
+                connections, to all paths of all endpoints.
+
+        Returns:
+            How many connections it was sent to.
+
+        Raises:
+            UsageError: The event's name is reserved or not valid, the payload is not an object, no
+                endpoint has this path, it is the pattern of several paths, or the id is neither a
+                valid text nor an int.
+            EncodingError: The payload cannot be written as JSON.
+        """
+        self._environment.loop.check("push")
+        return self._prepare_push(user_id, event, payload, path)()
+
+    def push_nowait(
+        self,
+        user_id: UserId,
+        event: str,
+        payload: object = None,
+        *,
+        path: str | None = None,
+    ) -> None:
+        """Call `push` from any thread. Errors in the arguments are raised here."""
+        push, loop = self._prepare_push(user_id, event, payload, path), self._environment.loop
+        if loop.is_here:
+            push()
+        else:
+            loop.call_soon(push)
+
+    def _prepare_push(
+        self, user_id: UserId, event: str, payload: object, path: str | None
+    ) -> Callable[[], int]:
+        known, frame = as_user_id(user_id), push_frame(GATEWAY, event, payload)
+        endpoints = [*self.endpoints] if path is None else [self.endpoints.at(path)[0]]
+        return lambda: sum(each.routing.push(frame, known, path) for each in endpoints)
 
     async def disconnect(
         self,

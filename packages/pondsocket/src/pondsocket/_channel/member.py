@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from pondsocket_common import (
     POND,
@@ -16,6 +16,7 @@ from pondsocket_common import (
     ServerMessage,
     dump_json,
     encode_server,
+    load_json,
 )
 
 from pondsocket._connection.membership import Membership
@@ -24,6 +25,7 @@ from pondsocket._delivery.batching import ChannelBatching
 from pondsocket._delivery.frame import Batch, Frame
 from pondsocket._delivery.ordered import OrderedDelivery, PendingFrame
 from pondsocket._delivery.sink import Outlet
+from pondsocket._delivery.slow_consumers import Conflate, mark
 from pondsocket._history.recovery import Recovery
 from pondsocket._history.slice import HistorySlice
 from pondsocket._presence.channel_presence import ChannelPresence
@@ -265,6 +267,21 @@ class Member(Membership, Generic[C]):
         """Send an encoded message; see `send`."""
         self.channel.presence.flush()
         self.acknowledge(frame)
+
+    def push(self, frame: Frame) -> bool:
+        """Send a push of this channel; see `Membership.push`. The lobby's policy applies to it."""
+        channel = self.channel
+        policy = channel.owner.slow_consumers
+        if policy != "close":
+            message = frame.message
+            is_shown = isinstance(policy, Conflate)
+            shown = load_json(cast(bytes, message.payload)) if is_shown else {}
+            mark(frame, policy, channel.name, message.event, cast(Payload, shown))
+        # Not before: what has made the frame or its key may have ended the membership.
+        if not self.is_current:
+            return False
+        self.send_frame(frame)
+        return self.is_current
 
     def handle(self, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
         """Handle an event or a leave of the client; see `Membership.handle`."""

@@ -72,6 +72,11 @@ class MemberOwner(Protocol[M_contra]):
         """The handlers of its members' events."""
         ...
 
+    @property
+    def slow_consumers(self) -> SlowConsumers:
+        """The policy for members that read slower than they are sent to."""
+        ...
+
     async def handle_leave(self, member: M_contra, message: ClientMessage) -> None:
         """End a membership as its client asks, and acknowledge it."""
         ...
@@ -83,11 +88,6 @@ class ChannelOwner(MemberOwner[M_contra], Protocol[C_contra, M_contra]):
     @property
     def has_async_outgoing(self) -> bool:
         """Whether an outgoing handler may wait, so that every member needs an `OrderedDelivery`."""
-        ...
-
-    @property
-    def slow_consumers(self) -> SlowConsumers:
-        """The policy for members that read slower than they are sent to."""
         ...
 
     @property

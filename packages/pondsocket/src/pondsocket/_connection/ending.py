@@ -18,6 +18,7 @@ from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._state.lifecycle import LIVES, SERVED, Life, LifeEvent, Restart
 from pondsocket._telemetry import safe_log
 
+from .handle import ConnectionHandle, let_go
 from .router import Connection, Router
 
 _log: Final = logging.getLogger("pondsocket.session")
@@ -39,6 +40,7 @@ class Ending(Generic[S]):
         "_goodbye",
         "_leave_work",
         "code",
+        "handle",
         "life",
         "opened_at",
         "outlet",
@@ -57,6 +59,7 @@ class Ending(Generic[S]):
         self.scopes: dict[anyio.CancelScope, str | None] = {}
         self.code = CloseCode.NORMAL
         self.reason = ""
+        self.handle: ConnectionHandle | None = None  # made by the first that asks for it
         self._goodbye: Frame | None = None  # in the pond format
         self._leave_work: Sequence[Work] = ()
         self._ended: anyio.Event | None = None  # made by the first `wait`
@@ -93,6 +96,7 @@ class Ending(Generic[S]):
         self.advance(LifeEvent.CLOSE)
         self.code, self.reason = code, reason
         self._leave_work = self.router.ended(session)
+        self._let_go()
         return True
 
     def fail(self) -> None:
@@ -116,6 +120,7 @@ class Ending(Generic[S]):
             return False
         if not is_closed:
             self._leave_work = self.router.ended(session)
+            self._let_go()
         for scope in self.scopes:
             scope.cancel()
         if self.outlet is not None:
@@ -126,6 +131,10 @@ class Ending(Generic[S]):
         if tasks is not None and self._leave_work:
             tasks.start_soon(self.run_leave_work)
         return True
+
+    def _let_go(self) -> None:
+        if self.handle is not None:
+            let_go(self.handle)
 
     async def run_leave_work(self) -> None:
         """Run leave handlers, also if the server cancels this task: no other task runs them."""

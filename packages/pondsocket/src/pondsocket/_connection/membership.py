@@ -28,6 +28,10 @@ class Membership(ABC):
         """
 
     @abstractmethod
+    def push(self, frame: Frame) -> bool:
+        """Send a push of this channel. False if the membership has ended."""
+
+    @abstractmethod
     def is_concurrent(self, message: ClientMessage) -> bool:
         """Return whether an event waits for no other message, nor another message for it."""
 

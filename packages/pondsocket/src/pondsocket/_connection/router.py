@@ -85,6 +85,10 @@ class Router(Protocol[S_contra]):
         """
         ...
 
+    def serves(self, name: str) -> bool:
+        """Return whether a lobby serves channels of this name."""
+        ...
+
     def can_resume(self, channel_name: str, others: int) -> bool:
         """Return whether a reconnecting client may resume a channel, besides `others` channels."""
         ...

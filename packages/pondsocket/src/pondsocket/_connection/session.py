@@ -10,7 +10,15 @@ from contextvars import Context
 from typing import Any, Final
 
 import anyio
-from pondsocket_common import POND, ClientMessage, CloseCode, Codec, ServerMessage, fresh_id
+from pondsocket_common import (
+    GATEWAY,
+    POND,
+    ClientMessage,
+    CloseCode,
+    Codec,
+    ServerMessage,
+    fresh_id,
+)
 
 from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Batch, Frame
@@ -23,6 +31,7 @@ from pondsocket._state.lifecycle import SERVED
 from pondsocket._state.request import ConnectRequest, Refusal
 
 from .ending import Ending
+from .handle import ConnectionHandle, let_go
 from .membership import Membership
 from .opening import Opening
 from .reading import Pull, Reading
@@ -134,6 +143,17 @@ class Session:
         """Whether it is being served: it has neither ended nor been closed."""
         return self._ending.life in SERVED
 
+    @property
+    def handle(self) -> ConnectionHandle:
+        """What the application may keep of it: one object for each connection."""
+        ending = self._ending
+        handle = ending.handle
+        if handle is None:
+            handle = ending.handle = ConnectionHandle(self)
+            if not self.is_open:
+                let_go(handle)
+        return handle
+
     # --- the adapter's side -------------------------------------------------------------------
 
     def resume(self, joins: Sequence[ClientMessage]) -> None:
@@ -237,6 +257,26 @@ class Session:
             EncodingError: The application's payload cannot be written as JSON.
         """
         self.send_frame(Frame.of(message, self.codec))
+
+    def push(self, frame: Frame) -> bool:
+        """Send a push of the endpoint, or of one of its channels, behind all that waits.
+
+        Returns:
+            False if it has ended, or is no member of the channel.
+
+        Raises:
+            UsageError: The lobby's conflation key of this payload is not hashable.
+        """
+        name = frame.message.channel_name
+        if name == GATEWAY:
+            self.send_frame(frame)
+            return self.is_open
+        member = self.memberships.get(name)
+        return member is not None and self.is_open and member.push(frame)
+
+    def serves(self, channel_name: str) -> bool:
+        """Return whether a lobby of its endpoint serves channels of this name."""
+        return self._ending.router.serves(channel_name)
 
     def send_frame(self, frame: Frame) -> None:
         """Send an encoded message; see `send`."""

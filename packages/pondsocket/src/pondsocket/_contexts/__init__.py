@@ -9,7 +9,12 @@ from .gateway import GatewayContext
 from .join import JoinContext
 from .leave import LeaveContext
 from .outgoing import OutgoingContext
-from .sync import SyncEventContext, SyncJoinContext, SyncLeaveContext
+from .sync import (
+    SyncEventContext,
+    SyncGatewayContext,
+    SyncJoinContext,
+    SyncLeaveContext,
+)
 
 __all__ = [
     "ConnectionContext",
@@ -19,6 +24,7 @@ __all__ = [
     "LeaveContext",
     "OutgoingContext",
     "SyncEventContext",
+    "SyncGatewayContext",
     "SyncJoinContext",
     "SyncLeaveContext",
 ]

@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, TypeVar, overload
 
-from pondsocket_common import ClientMessage, Payload, Position, ServerMessage
+from pondsocket_common import ClientMessage, CloseCode, Payload, Position, ServerMessage
 
 from pondsocket._channel.channel import Channel, ChannelMember
+from pondsocket._connection.handle import CLOSED, ConnectionHandle
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
-from pondsocket._errors import UsageError
+from pondsocket._delivery.pushes import push_frame
+from pondsocket._errors import UsageError, readable_text
 from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import Route
 from pondsocket._state.user import User, UserId
@@ -76,6 +78,55 @@ class ChannelContext(ABC):
         self.session.environment.loop.check("reply")
         self.member.send(replies.reply(self.message, event, payload))
         self._replied = True
+
+    @property
+    def connection(self) -> ConnectionHandle:
+        """The connection that has sent the message; it may be kept, also by threads."""
+        return self.session.handle
+
+    async def push(self, event: str, payload: object = None, *, channel: str | None = None) -> None:
+        """Send an event to this connection alone, any number of times.
+
+        It goes behind the replies, broadcasts and pushes that were sent before. Outgoing handlers
+        do not see it, and no history keeps it. After the end of the connection, or of the
+        membership, it does nothing; `ctx.connection.push` also tells.
+
+        Args:
+            channel: The channel that it belongs to for the client, by default that of the message.
+                The connection must be a member: clients drop what comes for other channels.
+                GATEWAY: the endpoint itself.
+
+        Raises:
+            UsageError: The event's name is reserved or not valid, the payload is not an object, the
+                join is not accepted (yet), or the connection is no member of `channel`.
+            EncodingError: The payload cannot be written as JSON.
+        """
+        session, own = self.session, self._push_channel()
+        session.environment.loop.check("push")
+        name = own if channel is None else channel
+        if not session.push(push_frame(name, event, payload)) and name != own and session.is_open:
+            raise UsageError(
+                f"push: the connection is no member of {name!r}, and its client would drop what"
+                " comes for it; leave `channel` out, or let the client join."
+            )
+
+    def _push_channel(self) -> str:
+        return self.member.channel.name
+
+    async def close(
+        self, reason: str = CLOSED, *, code: CloseCode = CloseCode.DISCONNECTED
+    ) -> None:
+        """Close this connection alone; the user's others stay open.
+
+        Args:
+            reason: The reason that the client is told.
+            code: With 4403, the default, clients do not reconnect by themselves.
+
+        Raises:
+            UsageError: The reason is not a text.
+        """
+        self.session.environment.loop.check("close")
+        self.session.close(CloseCode(code), readable_text("close: the reason", reason))
 
     @overload
     async def broadcast(

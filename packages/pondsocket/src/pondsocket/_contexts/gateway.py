@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from pondsocket_common import ClientMessage, Payload
+from pondsocket_common import GATEWAY, ClientMessage, Payload
 
 from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._connection.session import Session
@@ -16,7 +16,10 @@ from .event import EventContext
 
 
 class GatewayContext(EventContext):
-    """An event to the endpoint itself. Methods that need a channel raise a `UsageError`."""
+    """An event to the endpoint itself. Methods that need a channel raise a `UsageError`.
+
+    `push` sends to the connection that asks, and `Endpoint.broadcast` to all of the endpoint.
+    """
 
     def __init__(self, session: Session, message: ClientMessage, route: Route) -> None:
         # Not EventContext's own, which needs a member.
@@ -28,6 +31,11 @@ class GatewayContext(EventContext):
     def outer_params(self) -> Mapping[str, str]:
         """The parameters of the endpoint's pattern."""
         return self.session.params
+
+    @property
+    def path(self) -> str:
+        """The path that the client has connected to, for `pond.channel(path, name)`."""
+        return self.session.path
 
     @property
     def channel(self) -> Channel:
@@ -57,11 +65,15 @@ class GatewayContext(EventContext):
         """Raise a `UsageError`: there is no channel."""
         self._fail()
 
+    def _push_channel(self) -> str:
+        return GATEWAY
+
     def _own_assigns(self) -> dict[str, Any]:
         return self.session.assigns
 
     def _fail(self) -> NoReturn:
         raise UsageError(
             f"The event {self.event_name} was sent to the endpoint itself, where there is no"
-            ' channel; use `pond.channel("/endpoint", "/channel")` to reach one.'
+            ' channel; use `pond.channel("/endpoint", "/channel")` to reach one, `ctx.push` for'
+            " this connection, and `endpoint.broadcast` for all connections of the endpoint."
         )

@@ -8,9 +8,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Generic, TypeVar, overload
 
 import anyio.from_thread
-from pondsocket_common import Payload, Position, ServerMessage
+from pondsocket_common import CloseCode, Payload, Position, ServerMessage
 
 from pondsocket._channel.channel import Channel
+from pondsocket._connection.handle import CLOSED, ConnectionHandle
 from pondsocket._errors import UsageError
 from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import Route
@@ -18,6 +19,7 @@ from pondsocket._state.user import LeaveReason, User, UserId
 
 from .base import ChannelContext
 from .event import EventContext
+from .gateway import GatewayContext
 from .join import JoinContext
 from .leave import LeaveContext
 
@@ -46,14 +48,14 @@ def _wait(method: Callable[..., Coroutine[Any, Any, R]], *args: Any, **kwargs: A
         ) from error
 
 
-class _SyncChannelContext(Generic[X]):
+class _SyncContext(Generic[X]):
     def __init__(self, context: X) -> None:
         self._context = context
 
     @property
-    def channel(self) -> Channel:
-        """The channel. Its methods must be awaited: prefer those of this context."""
-        return self._context.channel
+    def connection(self) -> ConnectionHandle:
+        """The connection that has sent the message; it may be kept."""
+        return self._context.connection
 
     @property
     def route(self) -> Route:
@@ -81,6 +83,33 @@ class _SyncChannelContext(Generic[X]):
     def reply(self, event: str | Event[Any], payload: object = None) -> None:
         """Send a reply to the client that asked, and to no other."""
         _wait(self._context.reply, event, payload)
+
+    def push(self, event: str, payload: object = None, *, channel: str | None = None) -> None:
+        """Send an event to this connection alone, any number of times."""
+        _wait(self._context.push, event, payload, channel=channel)
+
+    def close(self, reason: str = CLOSED, *, code: CloseCode = CloseCode.DISCONNECTED) -> None:
+        """Close this connection alone."""
+        _wait(self._context.close, reason, code=code)
+
+    def set_assign(self, key: str, value: object) -> None:
+        """Set one assign of this membership; of the connection for the endpoint's own events."""
+        _wait(self._context.set_assign, key, value)
+
+    def assign(self, assigns: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Set several of these assigns."""
+        _wait(self._context.assign, assigns, **more)
+
+    def get_assign(self, key: str, default: Any = None) -> Any:
+        """Return an assign of the membership, or else of the connection, or else `default`."""
+        return _wait(self._context.get_assign, key, default)
+
+
+class _SyncChannelContext(_SyncContext[X]):
+    @property
+    def channel(self) -> Channel:
+        """The channel. Its methods must be awaited: prefer those of this context."""
+        return self._context.channel
 
     @overload
     def broadcast(self, event: str, payload: object = None, *, history: bool = True) -> None: ...
@@ -119,18 +148,6 @@ class _SyncChannelContext(Generic[X]):
     def track(self, presence: object, *user_ids: UserId) -> None:
         """Set the presence of this connection, or of all connections of the users named."""
         _wait(self._context.track, presence, *user_ids)
-
-    def set_assign(self, key: str, value: object) -> None:
-        """Set one assign of this membership."""
-        _wait(self._context.set_assign, key, value)
-
-    def assign(self, assigns: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Set several assigns of this membership."""
-        _wait(self._context.assign, assigns, **more)
-
-    def get_assign(self, key: str, default: Any = None) -> Any:
-        """Return an assign of the membership, or else of the connection, or else `default`."""
-        return _wait(self._context.get_assign, key, default)
 
     def get_all_presence(self) -> dict[str, Payload]:
         """Return the presence of each user in the channel, by user id."""
@@ -220,6 +237,28 @@ class SyncEventContext(_SyncChannelContext[EventContext]):
     def evict(self, reason: str = "", *user_ids: UserId) -> None:
         """End this membership, or those of the users named. Their clients are told the reason."""
         _wait(self._context.evict, reason, *user_ids)
+
+
+class SyncGatewayContext(_SyncContext[GatewayContext]):
+    """`GatewayContext` for a plain `def` handler; what needs a channel is not there."""
+
+    @property
+    def event_name(self) -> str:
+        """The event's name."""
+        return self._context.event_name
+
+    def get_user(self) -> User:
+        """Return the sender."""
+        return self._context.user
+
+    def get_payload(self) -> Payload:
+        """Return the payload that the client sent."""
+        return self._context.get_payload()
+
+    @property
+    def path(self) -> str:
+        """The path that the client has connected to."""
+        return self._context.path
 
 
 class SyncLeaveContext:

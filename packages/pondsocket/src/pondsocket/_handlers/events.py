@@ -19,6 +19,7 @@ from pondsocket._environment import Environment
 from pondsocket._errors import PondError, UsageError
 from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
+from pondsocket._signatures.parameters import Kind
 from pondsocket._state.patterns import Pattern, PatternMap, Route, check_text
 from pondsocket._telemetry.failures import ErrorContext
 
@@ -31,6 +32,7 @@ _log: Final = logging.getLogger("pondsocket.events")
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+E = TypeVar("E", bound=EventContext)
 
 
 class Sender(Protocol):
@@ -55,6 +57,7 @@ class Events(Generic[S]):
         outer_names: The parameters of the channel's or endpoint's pattern.
         failure: The error type of a `PondError` that a handler raises.
         make_context: The class of a handler's context, which is made of the event's sender.
+        kind: The kind of the handlers.
 
     Attributes:
         layer: The middleware around all handlers.
@@ -67,10 +70,12 @@ class Events(Generic[S]):
         outer_names: frozenset[str],
         failure: ErrorTypes,
         make_context: Callable[[S, ClientMessage, Route], EventContext],
+        kind: Kind[Any] = EVENT,
     ) -> None:
         self.what = what
         self._make_context = make_context
         self.outer_names = outer_names
+        self._kind = kind
         self._failure = failure
         self._table: PatternMap[Registration[EventContext]] = PatternMap()
         self._exact = self._table.exact
@@ -84,7 +89,7 @@ class Events(Generic[S]):
         self,
         pattern: str,
         handler: Handler,
-        middlewares: Sequence[Middleware[EventContext]],
+        middlewares: Sequence[Middleware[Any]],
         *,
         concurrent: bool,
         confirm: bool,
@@ -103,16 +108,15 @@ class Events(Generic[S]):
         own = Pattern(pattern)
         if own.literal in RESERVED_EVENTS:
             raise UsageError(f"{what}: that is a name of the protocol's own; choose another.")
-        registration = Registration(
+        registration: Registration[EventContext] = Registration(
             what,
             handler,
             middlewares,
-            EVENT,
+            self._kind,
             self.outer_names | own.names,
             concurrent=concurrent,
             confirm=confirm,
             layers=(*self._outer_layers, self.layer, *layers),
-            context=self._make_context,
         )
         self._table.add(pattern, registration, is_final=not registration.is_selective)
         if concurrent:
@@ -235,7 +239,7 @@ class Events(Generic[S]):
             sender.send(replies.fault(message, internal, 500, replies.INTERNAL))
 
 
-class TakesEvents:
+class TakesEvents(Generic[E]):
     """The base class of lobbies and endpoints, which have event handlers."""
 
     events: Events[Any]
@@ -245,8 +249,8 @@ class TakesEvents:
         self,
         event_pattern: str,
         handler: F,
-        *more: Middleware[EventContext],
-        middlewares: Sequence[Middleware[EventContext]] = (),
+        *more: Middleware[E],
+        middlewares: Sequence[Middleware[E]] = (),
         concurrent: bool = False,
         confirm: bool = False,
     ) -> F: ...
@@ -255,7 +259,7 @@ class TakesEvents:
         self,
         event_pattern: str,
         *,
-        middlewares: Sequence[Middleware[EventContext]] = (),
+        middlewares: Sequence[Middleware[E]] = (),
         concurrent: bool = False,
         confirm: bool = False,
     ) -> Callable[[F], F]: ...
@@ -263,8 +267,8 @@ class TakesEvents:
         self,
         event_pattern: str,
         handler: Any = NOT_GIVEN,
-        *more: Middleware[EventContext],
-        middlewares: Sequence[Middleware[EventContext]] = (),
+        *more: Middleware[E],
+        middlewares: Sequence[Middleware[E]] = (),
         concurrent: bool = False,
         confirm: bool = False,
     ) -> Any:

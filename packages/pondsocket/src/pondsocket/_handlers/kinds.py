@@ -11,9 +11,11 @@ from pydantic import BaseModel
 from pondsocket._contexts import (
     ConnectionContext,
     EventContext,
+    GatewayContext,
     JoinContext,
     LeaveContext,
     SyncEventContext,
+    SyncGatewayContext,
     SyncJoinContext,
     SyncLeaveContext,
 )
@@ -120,6 +122,16 @@ EVENT: Final = Kind[EventContext](
     finish=_reply,
     is_answered=lambda ctx: ctx.has_replied(),
     has_response=True,
+    place=lambda ctx: (ctx.session.environment, ctx.session),
+)
+GATEWAY_EVENT: Final = Kind[GatewayContext](
+    name="endpoint's event",
+    context=GatewayContext,
+    sync_type=SyncGatewayContext,
+    sync_context=SyncGatewayContext,
+    params=_event_params,
+    fields=lambda ctx: ctx.get_payload(),
+    finish=_reply,
     place=lambda ctx: (ctx.session.environment, ctx.session),
 )
 LEAVE: Final = Kind[LeaveContext](

@@ -167,11 +167,12 @@ class Loop:
             self._soon(bool)  # which does nothing
         except RuntimeError:
             return
-        instead = (
-            f"`{name}_nowait(…)`, which any thread may call"
-            if name.startswith("broadcast")
-            else f"`asyncio.run_coroutine_threadsafe({name}(…), loop)` with the pond's loop"
-        )
+        if name.startswith("broadcast"):
+            instead = f"`{name}_nowait(…)`, which any thread may call"
+        elif name == "push":
+            instead = "`ctx.connection.push(…)` or `pond.push_nowait(…)`, which any thread may call"
+        else:
+            instead = f"`asyncio.run_coroutine_threadsafe({name}(…), loop)` with the pond's loop"
         raise UsageError(
             f"`{name}` is for the event loop in which the pond serves, and this thread has another"
             f" one; write {instead}."

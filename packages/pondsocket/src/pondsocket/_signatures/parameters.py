@@ -13,16 +13,7 @@ from typing import Any, Final, Generic, NoReturn, TypeVar, Union, get_args, get_
 from pondsocket_common import Detail
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pondsocket._contexts import (
-    ConnectionContext,
-    EventContext,
-    JoinContext,
-    LeaveContext,
-    OutgoingContext,
-    SyncEventContext,
-    SyncJoinContext,
-    SyncLeaveContext,
-)
+from pondsocket import _contexts
 from pondsocket._environment import Environment
 from pondsocket._errors import InvalidPayload, UsageError
 from pondsocket._runtime.functions import (
@@ -47,15 +38,8 @@ from .responses import ANY_RESPONSE, Response, response_of
 
 C = TypeVar("C")
 
-_CONTEXTS: Final = (
-    ConnectionContext,
-    EventContext,
-    JoinContext,
-    LeaveContext,
-    OutgoingContext,
-    SyncEventContext,
-    SyncJoinContext,
-    SyncLeaveContext,
+_CONTEXTS: Final[tuple[type[Any], ...]] = tuple(
+    getattr(_contexts, name) for name in _contexts.__all__
 )
 PAYLOAD: Final = "payload"
 
@@ -344,7 +328,10 @@ class Inspector(Generic[C]):
 
     def _is_given(self, callee: Callee, hint: type[Any]) -> bool:
         wanted = self._kind.context if callee.form.in_loop else self._kind.sync_type
-        return issubclass(wanted, hint) or issubclass(hint, wanted)
+        # Of a class of the application's own, the context that it is derived from. That of an
+        # endpoint's event is not that of a channel's, though it is derived from it: it has no
+        # channel.
+        return next(each for each in hint.__mro__ if each in _CONTEXTS) is wanted
 
     def _refuse_context(self, callee: Callee, name: str, hint: type[Any]) -> NoReturn:
         kind = self._kind
