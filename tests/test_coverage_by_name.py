@@ -25,6 +25,7 @@ ELSEWHERE: Final = {
     "pondsocket._connection.opening": "test_cursor, test_session: greetings and resumed streams",
     "pondsocket._connection.reading": "test_lanes_of_a_session, test_session_closed",
     "pondsocket._contexts.connection": "test_contexts, test_admission",
+    "pondsocket._contexts.disconnect": "test_disconnecting",
     "pondsocket._contexts.decision": "test_joins, test_admission: a second decision",
     "pondsocket._contexts.event": "test_contexts",
     "pondsocket._contexts.leave": "test_contexts",

@@ -1,10 +1,12 @@
-"""Pushes, broadcasts of an endpoint, and joins of it, as ASGI messages."""
+"""Pushes, broadcasts of an endpoint, joins of it, and disconnects, as ASGI messages."""
 
 import json
 from typing import Any
 
 import pytest
 from pondsocket import (
+    CloseCode,
+    DisconnectContext,
     EventContext,
     GatewayContext,
     History,
@@ -23,13 +25,19 @@ TRANSPORTS = pytest.mark.parametrize("transport", ["websocket", "sse"])
 
 
 class Pushing(Pond):
-    """The same pond, whose endpoint takes requests."""
+    """The same pond, whose endpoint takes requests and notes disconnects."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.ended: list[tuple[CloseCode | int, str]] = []
+        self.endpoint.on_disconnect(self.on_disconnect)
         for handler in (self.count, self.announce, self.end):
             self.endpoint.on_message(handler.__name__, handler)
         self.lobby.on_message("work", self.work)
+
+    async def on_disconnect(self, ctx: DisconnectContext) -> None:
+        self.ended.append((ctx.code, ctx.reason))
+        await ctx.broadcast("gone", {"code": ctx.code})
 
     async def count(self, ctx: GatewayContext, to: int) -> str:
         for n in range(to):
@@ -130,13 +138,33 @@ async def test_a_connection_closes_itself_alone_after_what_it_was_sent(
     frames = [await session.receive_json() for _ in range(2)]
     assert [each["event"] for each in frames] == ["last", "GOODBYE"]
     assert (frames[1]["payload"]["code"], frames[1]["payload"]["reason"]) == (4403, "done")
+    gone = await other.receive_json()
+    assert (gone["event"], gone["payload"]) == ("gone", {"code": 4403})
+    assert pond.ended == [(CloseCode.DISCONNECTED, "done")]
     if transport == "websocket":
         with pytest.raises(ConnectionError, match="4403"):
             await session.receive_json()
         assert session.close_code == 4403  # type: ignore[union-attr]
     await session.disconnect()
-    assert not other.closed
     await other.disconnect()
+    assert len(pond.ended) == 2
+
+
+async def test_the_number_with_which_a_client_closes_is_told(pond: Pushing) -> None:
+    session = await open_session(pond, "websocket")
+    await session.disconnect(code=4999)  # type: ignore[call-arg]
+    assert pond.ended == [(4999, "")]
+    assert not isinstance(pond.ended[0][0], CloseCode)
+
+
+async def test_the_end_of_a_stream_has_no_number(pond: Pushing) -> None:
+    stream = await open_session(pond, "sse")
+    await stream.disconnect()
+    assert pond.ended == [(CloseCode.NORMAL, "")]
+    stream = await open_session(pond, "sse")
+    status, _ = await pond.driver.sse_disconnect(stream.connection_id)
+    await stream.disconnect()
+    assert (status, pond.ended[1:]) == (204, [(CloseCode.NORMAL, "Closed by the client.")])
 
 
 async def test_neither_a_push_nor_a_join_of_the_endpoint_moves_the_cursor() -> None:

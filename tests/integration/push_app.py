@@ -5,6 +5,7 @@ import threading
 from pondsocket import (
     ConnectionContext,
     ConnectionHandle,
+    DisconnectContext,
     EventContext,
     GatewayContext,
     JoinContext,
@@ -19,6 +20,11 @@ pond = PondSocket()
 @pond.endpoint("/socket")
 async def socket(ctx: ConnectionContext, user: str) -> None:
     ctx.accept(user_id=user)
+
+
+@socket.on_disconnect
+async def disconnected(ctx: DisconnectContext) -> None:
+    await ctx.broadcast("gone", {"user": ctx.user.id, "code": ctx.code, "reason": ctx.reason})
 
 
 @socket.on_message("import")

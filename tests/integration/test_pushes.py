@@ -1,4 +1,4 @@
-"""Pushes and broadcasts of an endpoint, over real transports and both lanes."""
+"""Pushes, broadcasts of an endpoint, and disconnects, over real transports and both lanes."""
 
 import pytest
 from pondsocket_common import fresh_id
@@ -131,7 +131,18 @@ async def test_the_endpoint_may_be_joined_and_left(clients: Clients, transport: 
     await ann.receive_event("BROADCAST", "notice")
 
 
-async def test_a_connection_closes_itself_alone(clients: Clients, transport: Transport) -> None:
+async def gone(client: Client, user: str) -> Message:
+    while True:
+        message = await client.receive_event("BROADCAST", "gone")
+        if message["payload"]["user"] == user:
+            assert message["channelName"] == "GATEWAY"
+            return dict(message["payload"])
+
+
+async def test_a_connection_closes_itself_alone_and_its_end_is_told(
+    clients: Clients, transport: Transport
+) -> None:
+    bob = await clients("websocket", "bob")
     ann, other = await clients(transport, "ann"), await clients(transport, "ann")
     await ann.send("BROADCAST", "GATEWAY", "end")
     goodbye = await ann.receive_event("SYSTEM", "GOODBYE")
@@ -141,4 +152,22 @@ async def test_a_connection_closes_itself_alone(clients: Clients, transport: Tra
     assert len(from_here(ann, "last")) == 1
     if isinstance(ann, WebSocketClient):
         assert ann.close_code == 4403
+    user = clients.id_of("ann")
+    assert await gone(bob, user) == {"user": user, "code": 4403, "reason": "done"}
     assert not other.closed
+
+
+async def test_the_end_by_the_client_is_told_once_with_its_own_code(
+    clients: Clients, transport: Transport
+) -> None:
+    bob, ann = await clients("sse", "bob"), await clients(transport, "ann")
+    if isinstance(ann, WebSocketClient):
+        await ann.connection.close(4999, "bye")
+        told = {"code": 4999, "reason": "bye"}
+    else:
+        await ann.close()
+        told = {"code": 1000, "reason": "Closed by the client."}
+    user = clients.id_of("ann")
+    assert await gone(bob, user) == {"user": user, **told}
+    await bob.call("GATEWAY", "tell", {"user": "-", "text": ""})
+    assert [each for each in from_here(bob, "gone") if each["payload"]["user"] == user] == []

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import assert_type
 
 from pondsocket import (
+    CloseCode,
     ConnectionContext,
     ConnectionHandle,
     Depends,
+    DisconnectContext,
     Endpoint,
     EventContext,
     GatewayContext,
@@ -136,6 +138,11 @@ async def push(ctx: GatewayContext) -> bool:
 def push_plainly(ctx: SyncGatewayContext) -> None:
     ctx.push("event", {"n": 1}, channel="/room/1")
     ctx.close("done")
+
+
+@socket.on_disconnect
+async def disconnected(ctx: DisconnectContext) -> None:
+    assert_type(ctx.code, CloseCode | int)
 
 
 async def test_middleware_of_the_endpoints_events_is_none_of_a_channels() -> None:

@@ -18,6 +18,7 @@ from pondsocket._contexts import ConnectionContext, EventContext, GatewayContext
 from pondsocket._delivery.pushes import push_frame
 from pondsocket._delivery.slow_consumers import SlowConsumers
 from pondsocket._handlers.admission import ConnectionAdmission, Identify
+from pondsocket._handlers.disconnecting import TakesDisconnects
 from pondsocket._handlers.events import TakesEvents
 from pondsocket._handlers.layers import uses_of
 from pondsocket._handlers.parts import include
@@ -43,7 +44,7 @@ _OPEN: Final = Phase.OPEN
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Endpoint(TakesEvents[GatewayContext]):
+class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
     """One path that admits connections. Made by `PondSocket.create_endpoint`.
 
     `on_message` of an endpoint handles events that are sent to the endpoint itself (channel name
@@ -92,6 +93,7 @@ class Endpoint(TakesEvents[GatewayContext]):
         self.formats = Formats(f"endpoint {path!r}", codecs, subprotocols)
         self.routing = Routing(self.paths, environment, find_phase)
         self.events = self.routing.events
+        self.disconnects = self.routing.disconnects
 
     # --- for applications ---------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ class Options:
             504.
         join_timeout: How long a join handler may take to decide once it waits; then the answer is
             408.
-        leave_timeout: How long a leave handler may take.
+        leave_timeout: How long a leave handler may take; a disconnect handler, too.
         handler_grace: How long event handlers go on after their connection has ended.
         max_connections: Open connections of one endpoint; one more is refused with 503.
         max_channels: Channels of one connection; a join of one more is refused with 429.

@@ -21,11 +21,13 @@ from pondsocket._channel.channel import Channel
 from pondsocket._connection.lanes import Handle
 from pondsocket._connection.overflow import Overflow
 from pondsocket._connection.session import Session
-from pondsocket._contexts import GatewayContext, JoinContext
+from pondsocket._contexts import DisconnectContext, GatewayContext, JoinContext
 from pondsocket._delivery import replies
 from pondsocket._delivery.batching import ChannelBatching
 from pondsocket._delivery.fanout import deliver
 from pondsocket._delivery.frame import Frame
+from pondsocket._delivery.pushes import push_frame
+from pondsocket._handlers.disconnecting import Disconnects
 from pondsocket._handlers.events import Events
 from pondsocket._handlers.kinds import GATEWAY_EVENT
 from pondsocket._handlers.layers import Layer
@@ -72,6 +74,7 @@ class Routing:
             GatewayContext,
             GATEWAY_EVENT,
         )
+        self.disconnects = Disconnects(paths.pattern.text, paths.pattern.names)
         # One object for all sessions: each would keep a bound method of its own.
         self.handle: Handle[Session] = self._handle
         self.find_lane: Callable[[Session, ClientMessage], Hashable] | None = None
@@ -173,6 +176,11 @@ class Routing:
         else:
             batching.deliver(frame, [each for each in self.sessions if each.path == path])
 
+    async def broadcast_from_handler(self, event: str, payload: object, path: str) -> None:
+        """Send an event to the connections that have the same channels as those to a path."""
+        self._environment.loop.check("broadcast")
+        self.broadcast(push_frame(GATEWAY, event, payload), self._paths.of(path))
+
     # --- for sessions (Router) ----------------------------------------------------------------
 
     def can_resume(self, channel_name: str, others: int) -> bool:
@@ -235,6 +243,9 @@ class Routing:
             if leave_work is not None:
                 works.append(leave_work)
         if was_open:
+            if self.disconnects.registration is not None:
+                context = DisconnectContext(session, self.broadcast_from_handler)
+                works = [self.disconnects.after(works, context)]
             text = "disconnected (path=%r user=%r)"
             safe_log.write(_log, logging.INFO, text, session.path, session.user_id)
             if self._environment.observer is not None:

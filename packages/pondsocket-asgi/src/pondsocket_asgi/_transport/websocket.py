@@ -155,6 +155,8 @@ class ASGIWebSocketTransport(Connection):
                 # Nothing else tells the event streams. Before `lose`: the drain sends to this peer
                 # too, which would count as slow if nothing could be queued for it any more.
                 self._on_restart()
+            if isinstance(code := message.get("code"), int):
+                self._session.closed_by_peer(code, message.get("reason") or "")
             self.lose()
             return None
         data: str | bytes | None = message.get("text")

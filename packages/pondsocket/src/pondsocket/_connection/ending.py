@@ -44,6 +44,7 @@ class Ending(Generic[S]):
         "life",
         "opened_at",
         "outlet",
+        "peer",
         "reason",
         "router",
         "scopes",
@@ -59,6 +60,8 @@ class Ending(Generic[S]):
         self.scopes: dict[anyio.CancelScope, str | None] = {}
         self.code = CloseCode.NORMAL
         self.reason = ""
+        # The code and the reason with which the client has closed the connection itself.
+        self.peer: tuple[int, str] | None = None
         self.handle: ConnectionHandle | None = None  # made by the first that asks for it
         self._goodbye: Frame | None = None  # in the pond format
         self._leave_work: Sequence[Work] = ()
@@ -133,6 +136,7 @@ class Ending(Generic[S]):
         return True
 
     def _let_go(self) -> None:
+        # After `ended`, which shows it to the disconnect handler.
         if self.handle is not None:
             let_go(self.handle)
 

@@ -144,6 +144,14 @@ class Session:
         return self._ending.life in SERVED
 
     @property
+    def closed_with(self) -> tuple[int, str]:
+        """The code and the reason of its end: a `CloseCode`, or else the client's own number."""
+        ending = self._ending
+        if ending.peer is not None and ending.code is CloseCode.NORMAL:
+            return ending.peer
+        return ending.code, ending.reason
+
+    @property
     def handle(self) -> ConnectionHandle:
         """What the application may keep of it: one object for each connection."""
         ending = self._ending
@@ -232,6 +240,10 @@ class Session:
             loop_turn.flush()  # while frames are still sent to it
         if self._ending.close(self, code, reason) and self._reading is not None:
             self._reading.stop()
+
+    def closed_by_peer(self, code: int, reason: str = "") -> None:
+        """Note how the client has closed the connection, before `pull` returns None."""
+        self._ending.peer = code, reason
 
     def close_for_restart(self, seconds: float) -> None:
         """Tell the client that the server restarts, and close the connection after `seconds`.

@@ -4,12 +4,14 @@ A connection or join context takes one decision; a second one is logged and chan
 """
 
 from .connection import ConnectionContext
+from .disconnect import DisconnectContext
 from .event import EventContext
 from .gateway import GatewayContext
 from .join import JoinContext
 from .leave import LeaveContext
 from .outgoing import OutgoingContext
 from .sync import (
+    SyncDisconnectContext,
     SyncEventContext,
     SyncGatewayContext,
     SyncJoinContext,
@@ -18,11 +20,13 @@ from .sync import (
 
 __all__ = [
     "ConnectionContext",
+    "DisconnectContext",
     "EventContext",
     "GatewayContext",
     "JoinContext",
     "LeaveContext",
     "OutgoingContext",
+    "SyncDisconnectContext",
     "SyncEventContext",
     "SyncGatewayContext",
     "SyncJoinContext",

@@ -18,6 +18,7 @@ from pondsocket._state.patterns import Route
 from pondsocket._state.user import LeaveReason, User, UserId
 
 from .base import ChannelContext
+from .disconnect import DisconnectContext
 from .event import EventContext
 from .gateway import GatewayContext
 from .join import JoinContext
@@ -333,3 +334,49 @@ class SyncLeaveContext:
     def remaining_user_count(self) -> int:
         """Return how many users remain in the channel."""
         return _wait(self._context.remaining_user_count)
+
+
+class SyncDisconnectContext:
+    """`DisconnectContext` for a plain `def` handler."""
+
+    def __init__(self, context: DisconnectContext) -> None:
+        self._context = context
+
+    @property
+    def connection(self) -> ConnectionHandle:
+        """The connection, which has ended."""
+        return self._context.connection
+
+    @property
+    def user(self) -> User:
+        """The user, with the assigns that the connection had at its end."""
+        return self._context.user
+
+    @property
+    def assigns(self) -> dict[str, Any]:
+        """The server-only data of the connection."""
+        return self._context.assigns
+
+    @property
+    def code(self) -> CloseCode | int:
+        """Why it has ended; see `DisconnectContext.code`."""
+        return self._context.code
+
+    @property
+    def reason(self) -> str:
+        """The reason that was given, by the side that has closed it; mostly empty."""
+        return self._context.reason
+
+    @property
+    def path(self) -> str:
+        """The path that it was connected to."""
+        return self._context.path
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """The parameters of the endpoint's pattern."""
+        return self._context.params
+
+    def broadcast(self, event: str, payload: object = None) -> None:
+        """Send an event to all connections of the endpoint that have the same channels."""
+        _wait(self._context.broadcast, event, payload)

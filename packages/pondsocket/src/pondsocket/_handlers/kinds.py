@@ -10,10 +10,12 @@ from pydantic import BaseModel
 
 from pondsocket._contexts import (
     ConnectionContext,
+    DisconnectContext,
     EventContext,
     GatewayContext,
     JoinContext,
     LeaveContext,
+    SyncDisconnectContext,
     SyncEventContext,
     SyncGatewayContext,
     SyncJoinContext,
@@ -144,5 +146,16 @@ LEAVE: Final = Kind[LeaveContext](
     finish=_fail_or_ignore,
     # The connection has ended; all leaves of one user use one share of the threads.
     place=lambda ctx: (ctx.channel.owner.environment, ctx.user.id),
+    patient=True,
+)
+DISCONNECT: Final = Kind[DisconnectContext](
+    name="disconnect",
+    context=DisconnectContext,
+    sync_type=SyncDisconnectContext,
+    sync_context=SyncDisconnectContext,
+    params=lambda ctx: ctx.params,
+    fields=None,
+    finish=_fail_or_ignore,
+    place=lambda ctx: (ctx.environment, ctx.user.id),  # as of a leave
     patient=True,
 )

@@ -13,12 +13,15 @@ from weakref import WeakSet
 
 from pondsocket._contexts import (
     ConnectionContext,
+    DisconnectContext,
     EventContext,
     GatewayContext,
     JoinContext,
     LeaveContext,
     OutgoingContext,
+    SyncDisconnectContext,
     SyncEventContext,
+    SyncGatewayContext,
     SyncJoinContext,
     SyncLeaveContext,
 )
@@ -27,12 +30,15 @@ from pondsocket._runtime.functions import hints_of, name_of, peel
 
 # By kind of context, a derived class before its base.
 _REMEDIES: Final[dict[type[Any], str]] = {
+    DisconnectContext: "pass it behind the handler: `on_disconnect(handler, …)`",
     GatewayContext: "write `endpoint.use(…)`",
     ConnectionContext: "write `endpoint.use(…)`",
     EventContext: "write `lobby.use(…)`, `endpoint.use(…)` or `on_message(event, handler, …)`",
     JoinContext: "write `lobby.use(…)`, `endpoint.use(…)` or pass it behind the join handler",
     LeaveContext: "pass it behind the handler: `on_leave(handler, …)`",
     OutgoingContext: "pass it behind the handler: `on_outgoing(event, handler, …)`",
+    SyncDisconnectContext: "middleware is `async def`, so write `ctx: DisconnectContext`",
+    SyncGatewayContext: "middleware is `async def`, so write `ctx: GatewayContext`",
     SyncEventContext: "middleware is `async def`, so write `ctx: EventContext`",
     SyncJoinContext: "middleware is `async def`, so write `ctx: JoinContext`",
     SyncLeaveContext: "middleware is `async def`, so write `ctx: LeaveContext`",

@@ -2,14 +2,15 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Literal, TypeVar, overload
 
 import anyio
 
 from pondsocket._channel.channel import Channel
 from pondsocket._contexts import LeaveContext
+from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
@@ -85,20 +86,42 @@ class HandlesLeaves:
 
 
 async def _call_leave(registration: Registration[LeaveContext], context: LeaveContext) -> None:
-    channel, user_id = context.channel, context.user.id
-    environment = channel.owner.environment
+    channel = context.channel
+    await run_last(
+        "leave",
+        context,
+        registration.call(context),
+        channel.owner.environment,
+        (channel.name, "LEAVE", context.user.id, channel.path),
+    )
+
+
+async def run_last(
+    kind: Literal["leave", "disconnect"],
+    context: object,
+    call: Coroutine[Any, Any, object],
+    environment: Environment,
+    where: tuple[str, str, str, str],
+) -> None:
+    """Await a handler that runs after an end, within its time limit. Log and count a failure.
+
+    Args:
+        kind: Its kind, for the log.
+        context: What the handler is given.
+        where: What the hook for errors is told: channel, event, user, path.
+    """
+    channel_name, _, _, path = where
     timeout = environment.options.leave_timeout
-    # Shielded: it runs after the leave, often in a connection that is being cancelled.
+    # Shielded: it runs after the end, often in a connection that is being cancelled.
     with anyio.CancelScope(shield=True) as limit:
         limit.deadline = math.inf if timeout is None else anyio.current_time() + timeout
         try:
-            await registration.call(context)
+            await call
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
             failure = failure_of(error)
-            text = "A leave handler failed (channel=%r user=%r path=%r)."
-            _log.error(text, channel.name, user_id, channel.path, exc_info=failure)
-            failed = context, channel.name, "LEAVE", user_id, channel.path
-            environment.failures.report(ErrorContext(failure, "leave", *failed))
+            text = "A %s handler failed (channel=%r user=%r path=%r)."
+            _log.error(text, kind, channel_name, where[2], path, exc_info=failure)
+            environment.failures.report(ErrorContext(failure, kind, context, *where))
     if limit.cancelled_caught:
-        text = "A leave handler took over %s s (channel=%r path=%r)."
-        _log.error(text, timeout, channel.name, channel.path)
+        text = "A %s handler took over %s s (channel=%r path=%r)."
+        _log.error(text, kind, timeout, channel_name, path)
