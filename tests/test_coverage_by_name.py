@@ -41,6 +41,7 @@ ELSEWHERE: Final = {
     "pondsocket._history.log": "test_history: the log is the history of one channel",
     "pondsocket._history.memory": "test_history, test_channel_history",
     "pondsocket._history.store": "interfaces alone; test_late_history has a store that is late",
+    "pondsocket._life": "test_server, test_drain, test_drain_phases, test_lifespan",
     "pondsocket._routing": "test_endpoint, test_gateway",
     "pondsocket._signatures.adapters": "test_signatures_wrong, test_responses: types it refuses",
     "pondsocket._signatures.defaults": "test_marks, test_declarations: by whole signatures",

@@ -334,8 +334,8 @@ async def for_own(ctx: Own) -> None: ...
 @pytest.mark.parametrize(
     ("handler", "fits_channel", "fits_endpoint"),
     [
-        (for_channels, True, False),
-        (plain_for_channels, True, False),
+        (for_channels, True, True),
+        (plain_for_channels, True, True),
         (for_endpoints, False, True),
         (plain_for_endpoints, False, True),
         (for_both, True, True),

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from pondsocket_common import (
     GATEWAY,
@@ -25,6 +25,7 @@ from pondsocket._handlers.parts import include
 from pondsocket._handlers.registration import Handler, Middleware, check_middleware
 from pondsocket._history.log import History
 from pondsocket._state.lifecycle import Phase
+from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import Paths, Route, check_text
 from pondsocket._state.request import ConnectRequest, Refusal
 from pondsocket._state.roster import Roster
@@ -42,6 +43,8 @@ _JOIN: Final = ClientActions.JOIN_CHANNEL
 _OPEN: Final = Phase.OPEN
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+T = TypeVar("T")
 
 
 class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
@@ -171,8 +174,14 @@ class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
         else:
             include(self.routing, part)
 
+    @overload
     async def broadcast(
         self, event: str, payload: object = None, *, path: str | None = None
+    ) -> None: ...
+    @overload
+    async def broadcast(self, event: Event[T], payload: T, *, path: str | None = None) -> None: ...
+    async def broadcast(
+        self, event: str | Event[Any], payload: object = None, *, path: str | None = None
     ) -> None:
         """Send an event to every connection of the endpoint, in a channel or not.
 
@@ -191,8 +200,14 @@ class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
         self._check_path(path)
         self.routing.broadcast(push_frame(GATEWAY, event, payload), path)
 
+    @overload
     def broadcast_nowait(
         self, event: str, payload: object = None, *, path: str | None = None
+    ) -> None: ...
+    @overload
+    def broadcast_nowait(self, event: Event[T], payload: T, *, path: str | None = None) -> None: ...
+    def broadcast_nowait(
+        self, event: str | Event[Any], payload: object = None, *, path: str | None = None
     ) -> None:
         """Call `broadcast` from any thread. Errors in the arguments are raised here."""
         self._check_path(path)

@@ -176,7 +176,7 @@ class Routing:
         else:
             batching.deliver(frame, [each for each in self.sessions if each.path == path])
 
-    async def broadcast_from_handler(self, event: str, payload: object, path: str) -> None:
+    async def broadcast_from_handler(self, event: object, payload: object, path: str) -> None:
         """Send an event to the connections that have the same channels as those to a path."""
         self._environment.loop.check("broadcast")
         self.broadcast(push_frame(GATEWAY, event, payload), self._paths.of(path))

@@ -1,19 +1,16 @@
 """The application object: its endpoints, its start and its end."""
 
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar, overload
 
-import anyio
 from pondsocket_common import GATEWAY, CloseCode, Codec
 
 from pondsocket._channel.handle import ChannelHandle
-from pondsocket._connection.ending import restart_frame, try_to_end
+from pondsocket._connection.ending import restart_frame
 from pondsocket._connection.formats import Format
 from pondsocket._connection.session import Session
 from pondsocket._contexts import ConnectionContext
@@ -29,8 +26,8 @@ from pondsocket._handlers.registration import (
     check_is_bound,
 )
 from pondsocket._runtime.lifespan import Lifespan
-from pondsocket._runtime.tasks import new_tasks, waiting_tasks
-from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
+from pondsocket._state.lifecycle import Phase
+from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import check_text
 from pondsocket._state.request import ConnectRequest, Refusal
 from pondsocket._state.user import UserId, as_user_id
@@ -40,16 +37,16 @@ from ._endpoint import Endpoint
 from ._endpoints import Endpoints
 from ._environment import Environment
 from ._errors import UsageError, readable_text
+from ._life import Life
 from ._options import Options
 
 _log: Final = logging.getLogger("pondsocket.server")
-# One core can serve so many clients a second that connect and join again (about 1 ms each), and
-# still do its other work.
-_ENDS_PER_SECOND: Final = 100
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _OPEN: Final = Phase.OPEN
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+T = TypeVar("T")
 
 
 class PondSocket:
@@ -81,11 +78,8 @@ class PondSocket:
         observer = Observer(hooks, metrics) if observed else None
         self._environment = Environment(self.options, clock, observer)
         self.endpoints = Endpoints(self._environment)
-        self._phase = Phase.OPEN
-        self._entries: list[int] = []  # by task
-        self._tasks_owner = 0
-        self._lifespan = None if lifespan is None else Lifespan(lifespan, self)
-        self._with_waiting_handler: list[Session] = []  # a handler of theirs waits for the others
+        opened = None if lifespan is None else Lifespan(lifespan, self)
+        self._life = Life(self._environment, self.endpoints, opened)
 
     def create_endpoint(
         self,
@@ -127,7 +121,7 @@ class PondSocket:
             handler,
             middlewares,
             self._environment,
-            lambda: self._phase,
+            self._life.find_phase,
             allowed_origins=allowed_origins,
             identity=identity,
             codecs=codecs,
@@ -185,7 +179,7 @@ class PondSocket:
     @property
     def state(self) -> dict[str, Any]:
         """What the lifespan has yielded; empty while it is not open, or if there is none."""
-        return {} if self._lifespan is None else self._lifespan.state
+        return self._life.state
 
     @overload
     def on_error(self, handler: F) -> F: ...
@@ -208,10 +202,18 @@ class PondSocket:
         self._environment.failures.add(handler)
         return handler
 
+    @overload
+    async def push(
+        self, user_id: UserId, event: str, payload: object = None, *, path: str | None = None
+    ) -> int: ...
+    @overload
+    async def push(
+        self, user_id: UserId, event: Event[T], payload: T, *, path: str | None = None
+    ) -> int: ...
     async def push(
         self,
         user_id: UserId,
-        event: str,
+        event: str | Event[Any],
         payload: object = None,
         *,
         path: str | None = None,
@@ -236,10 +238,18 @@ class PondSocket:
         self._environment.loop.check("push")
         return self._prepare_push(user_id, event, payload, path)()
 
+    @overload
+    def push_nowait(
+        self, user_id: UserId, event: str, payload: object = None, *, path: str | None = None
+    ) -> None: ...
+    @overload
+    def push_nowait(
+        self, user_id: UserId, event: Event[T], payload: T, *, path: str | None = None
+    ) -> None: ...
     def push_nowait(
         self,
         user_id: UserId,
-        event: str,
+        event: str | Event[Any],
         payload: object = None,
         *,
         path: str | None = None,
@@ -252,7 +262,7 @@ class PondSocket:
             loop.call_soon(push)
 
     def _prepare_push(
-        self, user_id: UserId, event: str, payload: object, path: str | None
+        self, user_id: UserId, event: object, payload: object, path: str | None
     ) -> Callable[[], int]:
         known, frame = as_user_id(user_id), push_frame(GATEWAY, event, payload)
         endpoints = [*self.endpoints] if path is None else [self.endpoints.at(path)[0]]
@@ -288,12 +298,12 @@ class PondSocket:
     @property
     def is_ready(self) -> bool:
         """Whether new connections are admitted; for the readiness probe of a load balancer."""
-        return self._phase is _OPEN
+        return self._life.phase is _OPEN
 
     @property
     def is_draining(self) -> bool:
         """Whether a drain has begun, and the pond is not closed yet."""
-        return self._phase is Phase.DRAINING
+        return self._life.phase is Phase.DRAINING
 
     def begin_drain(self, seconds: float | None = None) -> None:
         """Admit no more connections, and end the open ones one by one. Idempotent.
@@ -307,86 +317,24 @@ class PondSocket:
         Args:
             seconds: The longest window, instead of `Options.drain_seconds`.
         """
-        self._environment.loop.check("drain")
-        if not self._advance(PhaseEvent.DRAIN):
-            return
-        sessions = self.endpoints.sessions()
-        window = min(self._longest_window(seconds), len(sessions) / _ENDS_PER_SECOND)
-        self._environment.restart.window = window
-        random.shuffle(sessions)
-        for place, session in enumerate(sessions):
-            after = window * (place + random.random()) / len(sessions)  # noqa: S311
-            try_to_end(session, partial(session.close_for_restart, after))
+        self._life.begin_drain(seconds)
 
     async def drain(self, seconds: float | None = None) -> None:
         """Call `begin_drain`, and wait until the last connection has ended.
 
         In a handler, it does not wait for the handler's own connection.
         """
-        sessions = self.endpoints.sessions()
-        self.begin_drain(seconds)
-        await self._wait_ended(sessions, self._longest_window(seconds))
-
-    def _longest_window(self, seconds: float | None) -> float:
-        return self.options.drain_seconds if seconds is None else max(0.0, seconds)
+        await self._life.drain(seconds)
 
     async def close(self) -> None:
         """Close every connection, with code 1001: clients reconnect. New ones are refused.
 
         It returns when they have ended. In a handler, it does not wait for the handler's own.
         """
-        self._environment.loop.check("close")
-        self._advance(PhaseEvent.CLOSE)
-        sessions = self.endpoints.sessions()
-        for session in sessions:
-            try_to_end(
-                session, partial(session.close, CloseCode.GOING_AWAY, "the server is closing")
-            )
-        await self._wait_ended(sessions, 0)
-        await self._environment.failures.wait_told(self.options.handler_grace)
-        if self._lifespan is not None:
-            await self._lifespan.close(sessions, self.options.handler_grace + 1)
-
-    def _advance(self, event: PhaseEvent) -> bool:
-        following = PHASES.get((self._phase, event))
-        if following is None:
-            return False
-        self._phase = following
-        self._environment.restart.is_closed = following is Phase.CLOSED
-        return True
-
-    async def _wait_ended(self, sessions: Sequence[Session], seconds: float) -> None:
-        if not sessions:
-            return
-        # The caller may be a handler: its connection ends after it. Nor does it wait for other
-        # handlers that wait here, as these may wait for it.
-        tasks = waiting_tasks()
-        own = [session for session in sessions if session.is_run_by(tasks)]
-        self._with_waiting_handler.extend(own)
-        try:
-            # Handlers may outlive their grace: plain functions cannot be cancelled.
-            with anyio.move_on_after(seconds + self.options.handler_grace + 1):
-                for session in sessions:
-                    if session not in self._with_waiting_handler:
-                        await session.wait_ended()
-        finally:
-            for session in own:
-                self._with_waiting_handler.remove(session)
+        await self._life.close()
 
     async def __aenter__(self) -> Self:
-        self._advance(PhaseEvent.ENTER)
-        self._environment.loop.enter()
-        self._entries.append(anyio.get_current_task().id)
-        background = self._environment.background
-        if background.tasks is None:
-            background.tasks = await new_tasks().__aenter__()
-            self._tasks_owner = self._entries[-1]
-        if self._lifespan is not None:
-            try:
-                await self._lifespan.open(background.tasks.start_soon)
-            except BaseException as error:
-                await self.__aexit__(type(error), error, error.__traceback__)
-                raise
+        await self._life.enter()
         return self
 
     async def __aexit__(
@@ -395,29 +343,7 @@ class PondSocket:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Both the host's lifespan and the adapter's may enter it: the last exit closes it.
-        background = self._environment.background
-        tasks, here = background.tasks, anyio.get_current_task().id
-        is_movable = tasks is not None and tasks.is_movable
-        if here in self._entries:
-            self._entries.remove(here)
-        elif self._entries and is_movable:
-            self._entries.pop()
-        else:
-            raise UsageError("This task has not begun `async with pond`, and may not end it.")
-        try:
-            if not self._entries:
-                await self.close()
-        finally:
-            # A nursery of trio must end in the task that began it, at the last of its exits.
-            if is_movable:
-                is_over = not self._entries
-            else:
-                is_over = here == self._tasks_owner and here not in self._entries
-            if tasks is not None and is_over:
-                background.tasks = None
-                tasks.cancel()
-                await tasks.__aexit__(None, None, None)
+        await self._life.leave()
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncIterator[None]:
@@ -465,13 +391,8 @@ class PondSocket:
         if found is None:
             return self.endpoints.not_found(request.path)
         endpoint, route = found
-        lifespan = self._lifespan
-        if (
-            lifespan is not None
-            and not lifespan.is_open
-            and self.is_ready
-            and not await lifespan.open_for_client(self._environment.background, request.path)
-        ):
+        life = self._life
+        if not life.is_open and self.is_ready and not await life.open_for_client(request.path):
             return Refusal(503, "UNAVAILABLE", "The server is not ready.", retry_after=5)
         if self.is_ready:
             outcome = await endpoint.admit(request, route)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar, overload
 
 from pondsocket_common import GATEWAY, CloseCode, fresh_id
 
@@ -10,12 +10,15 @@ from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.pushes import push_frame
 from pondsocket._errors import UsageError, readable_text
 from pondsocket._runtime.loop import Loop
+from pondsocket._state.named_event import Event
 from pondsocket._state.user import User
 
 from .router import Connection
 
 CLOSED: Final = "closed by the application"
 """What a client is told if the application gives no reason."""
+
+T = TypeVar("T")
 
 
 class Pushable(Connection, Protocol):
@@ -74,7 +77,13 @@ class ConnectionHandle:
         connection = self._connection
         return connection is not None and connection.is_open
 
-    def push(self, event: str, payload: object = None, *, channel: str | None = None) -> bool:
+    @overload
+    def push(self, event: str, payload: object = None, *, channel: str | None = None) -> bool: ...
+    @overload
+    def push(self, event: Event[T], payload: T, *, channel: str | None = None) -> bool: ...
+    def push(
+        self, event: str | Event[Any], payload: object = None, *, channel: str | None = None
+    ) -> bool:
         """Send an event to this connection alone, behind all that was sent to it before.
 
         It is queued, within the bounds of the connection's outbox. If these are exceeded, the

@@ -84,7 +84,15 @@ class ChannelContext(ABC):
         """The connection that has sent the message; it may be kept, also by threads."""
         return self.session.handle
 
-    async def push(self, event: str, payload: object = None, *, channel: str | None = None) -> None:
+    @overload
+    async def push(
+        self, event: str, payload: object = None, *, channel: str | None = None
+    ) -> None: ...
+    @overload
+    async def push(self, event: Event[T], payload: T, *, channel: str | None = None) -> None: ...
+    async def push(
+        self, event: str | Event[Any], payload: object = None, *, channel: str | None = None
+    ) -> None:
         """Send an event to this connection alone, any number of times.
 
         It goes behind the replies, broadcasts and pushes that were sent before. Outgoing handlers

@@ -1,17 +1,20 @@
 """The context of a disconnect handler."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, overload
 
 from pondsocket_common import CloseCode
 
 from pondsocket._connection.handle import ConnectionHandle
 from pondsocket._connection.session import Session
 from pondsocket._environment import Environment
+from pondsocket._state.named_event import Event
 from pondsocket._state.user import User
 
-Broadcast: TypeAlias = Callable[[str, object, str], Awaitable[None]]
+Broadcast: TypeAlias = Callable[[object, object, str], Awaitable[None]]
 """Sends an event to all connections of an endpoint to one path: event, payload, path."""
+
+T = TypeVar("T")
 
 
 class DisconnectContext:
@@ -71,7 +74,11 @@ class DisconnectContext:
         """What the parts of the pond share."""
         return self._environment
 
-    async def broadcast(self, event: str, payload: object = None) -> None:
+    @overload
+    async def broadcast(self, event: str, payload: object = None) -> None: ...
+    @overload
+    async def broadcast(self, event: Event[T], payload: T) -> None: ...
+    async def broadcast(self, event: str | Event[Any], payload: object = None) -> None:
         """Send an event to all connections of the endpoint that have the same channels.
 
         Those are the connections to the same path; of an endpoint with `shared_channels`, all.

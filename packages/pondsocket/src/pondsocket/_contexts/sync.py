@@ -85,7 +85,13 @@ class _SyncContext(Generic[X]):
         """Send a reply to the client that asked, and to no other."""
         _wait(self._context.reply, event, payload)
 
-    def push(self, event: str, payload: object = None, *, channel: str | None = None) -> None:
+    @overload
+    def push(self, event: str, payload: object = None, *, channel: str | None = None) -> None: ...
+    @overload
+    def push(self, event: Event[T], payload: T, *, channel: str | None = None) -> None: ...
+    def push(
+        self, event: str | Event[Any], payload: object = None, *, channel: str | None = None
+    ) -> None:
         """Send an event to this connection alone, any number of times."""
         _wait(self._context.push, event, payload, channel=channel)
 
@@ -240,21 +246,10 @@ class SyncEventContext(_SyncChannelContext[EventContext]):
         _wait(self._context.evict, reason, *user_ids)
 
 
-class SyncGatewayContext(_SyncContext[GatewayContext]):
-    """`GatewayContext` for a plain `def` handler; what needs a channel is not there."""
+class SyncGatewayContext(SyncEventContext):
+    """`GatewayContext` for a plain `def` handler; what needs a channel raises a `UsageError`."""
 
-    @property
-    def event_name(self) -> str:
-        """The event's name."""
-        return self._context.event_name
-
-    def get_user(self) -> User:
-        """Return the sender."""
-        return self._context.user
-
-    def get_payload(self) -> Payload:
-        """Return the payload that the client sent."""
-        return self._context.get_payload()
+    _context: GatewayContext
 
     @property
     def path(self) -> str:
@@ -377,6 +372,10 @@ class SyncDisconnectContext:
         """The parameters of the endpoint's pattern."""
         return self._context.params
 
-    def broadcast(self, event: str, payload: object = None) -> None:
+    @overload
+    def broadcast(self, event: str, payload: object = None) -> None: ...
+    @overload
+    def broadcast(self, event: Event[T], payload: T) -> None: ...
+    def broadcast(self, event: str | Event[Any], payload: object = None) -> None:
         """Send an event to all connections of the endpoint that have the same channels."""
         _wait(self._context.broadcast, event, payload)

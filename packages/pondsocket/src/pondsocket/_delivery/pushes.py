@@ -6,18 +6,22 @@ its connections. No outgoing handler sees any of it, and no history keeps it.
 
 from pondsocket_common import dump_json, fresh_id
 
-from pondsocket._state.payloads import as_payload, check_event
+from pondsocket._state.named_event import named
+from pondsocket._state.payloads import as_payload
 
 from .frame import Frame
 
 
-def push_frame(channel_name: str, event: str, payload: object) -> Frame:
+def push_frame(channel_name: str, event: object, payload: object) -> Frame:
     """Return a frame for one or many connections; its payload is encoded now, once.
+
+    Args:
+        event: Its name, or an `Event`.
 
     Raises:
         UsageError: The event's name is reserved or not valid, or the payload is not an object.
-        EncodingError: The payload cannot be written as JSON.
+        EncodingError: The payload cannot be written as JSON, or does not fit the event.
     """
-    check_event(event)
-    encoded = dump_json(as_payload(payload))
-    return Frame.broadcast(channel_name, event, fresh_id(), encoded, None)
+    name, shown = named(event, payload)
+    encoded = dump_json(as_payload(shown))
+    return Frame.broadcast(channel_name, name, fresh_id(), encoded, None)

@@ -134,6 +134,8 @@ GATEWAY_EVENT: Final = Kind[GatewayContext](
     params=_event_params,
     fields=lambda ctx: ctx.get_payload(),
     finish=_reply,
+    is_answered=lambda ctx: ctx.has_replied(),
+    has_response=True,
     place=lambda ctx: (ctx.session.environment, ctx.session),
 )
 LEAVE: Final = Kind[LeaveContext](

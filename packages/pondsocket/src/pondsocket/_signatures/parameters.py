@@ -328,10 +328,8 @@ class Inspector(Generic[C]):
 
     def _is_given(self, callee: Callee, hint: type[Any]) -> bool:
         wanted = self._kind.context if callee.form.in_loop else self._kind.sync_type
-        # Of a class of the application's own, the context that it is derived from. That of an
-        # endpoint's event is not that of a channel's, though it is derived from it: it has no
-        # channel.
-        return next(each for each in hint.__mro__ if each in _CONTEXTS) is wanted
+        # Of a class of the application's own, the context that it is derived from.
+        return issubclass(wanted, next(each for each in hint.__mro__ if each in _CONTEXTS))
 
     def _refuse_context(self, callee: Callee, name: str, hint: type[Any]) -> NoReturn:
         kind = self._kind

@@ -1,0 +1,165 @@
+"""The life of a pond: entered by hosts and adapters, served, drained, closed."""
+
+import random
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+import anyio
+from pondsocket_common import CloseCode
+
+from pondsocket._connection.ending import try_to_end
+from pondsocket._connection.session import Session
+from pondsocket._runtime.lifespan import Lifespan
+from pondsocket._runtime.tasks import new_tasks, waiting_tasks
+from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
+
+from ._endpoints import Endpoints
+from ._environment import Environment
+from ._errors import UsageError
+
+# One core can serve so many clients a second that connect and join again (about 1 ms each), and
+# still do its other work.
+_ENDS_PER_SECOND: Final = 100
+
+
+class Life:
+    """The phases of one pond, and the tasks that `async with pond` owns.
+
+    Args:
+        lifespan: What the application opens before its first client; None: nothing.
+    """
+
+    def __init__(
+        self, environment: Environment, endpoints: Endpoints, lifespan: Lifespan | None
+    ) -> None:
+        self.phase = Phase.OPEN
+        self._environment = environment
+        self._endpoints = endpoints
+        self._lifespan = lifespan
+        self._entries: list[int] = []  # by task
+        self._tasks_owner = 0
+        self._with_waiting_handler: list[Session] = []  # a handler of theirs waits for the others
+
+    def find_phase(self) -> Phase:
+        """Return the phase."""
+        return self.phase
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the lifespan has yielded; see `PondSocket.state`."""
+        return {} if self._lifespan is None else self._lifespan.state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what the application opens before its first client is open."""
+        return self._lifespan is None or self._lifespan.is_open
+
+    async def open_for_client(self, path: str) -> bool:
+        """Open the lifespan for the first client, where no host does. False: that has failed."""
+        lifespan, background = self._lifespan, self._environment.background
+        return lifespan is None or await lifespan.open_for_client(background, path)
+
+    def begin_drain(self, seconds: float | None) -> None:
+        """Begin to drain; see `PondSocket.begin_drain`."""
+        self._environment.loop.check("drain")
+        if not self._advance(PhaseEvent.DRAIN):
+            return
+        sessions = self._endpoints.sessions()
+        window = min(self._longest_window(seconds), len(sessions) / _ENDS_PER_SECOND)
+        self._environment.restart.window = window
+        random.shuffle(sessions)
+        for place, session in enumerate(sessions):
+            after = window * (place + random.random()) / len(sessions)  # noqa: S311
+            try_to_end(session, partial(session.close_for_restart, after))
+
+    async def drain(self, seconds: float | None) -> None:
+        """Drain, and wait until the last connection has ended; see `PondSocket.drain`."""
+        sessions = self._endpoints.sessions()
+        self.begin_drain(seconds)
+        await self._wait_ended(sessions, self._longest_window(seconds))
+
+    def _longest_window(self, seconds: float | None) -> float:
+        return self._environment.options.drain_seconds if seconds is None else max(0.0, seconds)
+
+    async def close(self) -> None:
+        """Close every connection; see `PondSocket.close`."""
+        self._environment.loop.check("close")
+        self._advance(PhaseEvent.CLOSE)
+        sessions = self._endpoints.sessions()
+        for session in sessions:
+            try_to_end(
+                session, partial(session.close, CloseCode.GOING_AWAY, "the server is closing")
+            )
+        await self._wait_ended(sessions, 0)
+        await self._environment.failures.wait_told(self._environment.options.handler_grace)
+        if self._lifespan is not None:
+            await self._lifespan.close(sessions, self._environment.options.handler_grace + 1)
+
+    def _advance(self, event: PhaseEvent) -> bool:
+        following = PHASES.get((self.phase, event))
+        if following is None:
+            return False
+        self.phase = following
+        self._environment.restart.is_closed = following is Phase.CLOSED
+        return True
+
+    async def _wait_ended(self, sessions: Sequence[Session], seconds: float) -> None:
+        if not sessions:
+            return
+        # The caller may be a handler: its connection ends after it. Nor does it wait for other
+        # handlers that wait here, as these may wait for it.
+        tasks = waiting_tasks()
+        own = [session for session in sessions if session.is_run_by(tasks)]
+        self._with_waiting_handler.extend(own)
+        try:
+            # Handlers may outlive their grace: plain functions cannot be cancelled.
+            with anyio.move_on_after(seconds + self._environment.options.handler_grace + 1):
+                for session in sessions:
+                    if session not in self._with_waiting_handler:
+                        await session.wait_ended()
+        finally:
+            for session in own:
+                self._with_waiting_handler.remove(session)
+
+    async def enter(self) -> None:
+        """Begin `async with pond`."""
+        self._advance(PhaseEvent.ENTER)
+        self._environment.loop.enter()
+        self._entries.append(anyio.get_current_task().id)
+        background = self._environment.background
+        if background.tasks is None:
+            background.tasks = await new_tasks().__aenter__()
+            self._tasks_owner = self._entries[-1]
+        if self._lifespan is not None:
+            try:
+                await self._lifespan.open(background.tasks.start_soon)
+            except BaseException:
+                await self.leave()
+                raise
+
+    async def leave(self) -> None:
+        """End one `async with pond`: the last one closes the pond."""
+        # Both the host's lifespan and the adapter's may enter it: the last exit closes it.
+        background = self._environment.background
+        tasks, here = background.tasks, anyio.get_current_task().id
+        is_movable = tasks is not None and tasks.is_movable
+        if here in self._entries:
+            self._entries.remove(here)
+        elif self._entries and is_movable:
+            self._entries.pop()
+        else:
+            raise UsageError("This task has not begun `async with pond`, and may not end it.")
+        try:
+            if not self._entries:
+                await self.close()
+        finally:
+            # A nursery of trio must end in the task that began it, at the last of its exits.
+            if is_movable:
+                is_over = not self._entries
+            else:
+                is_over = here == self._tasks_owner and here not in self._entries
+            if tasks is not None and is_over:
+                background.tasks = None
+                tasks.cancel()
+                await tasks.__aexit__(None, None, None)
