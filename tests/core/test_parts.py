@@ -348,7 +348,7 @@ MISTAKES: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "leaves of an endpoint": (lambda e, _: e.include(Leaving()), "`@on_leave` is of a channel"),
     "no self": (lambda e, _: e.include(Selfless()), "write `self` as the first parameter of a"),
-    "another context": (lambda e, _: e.include(Mistyped()), "what this event handler is given"),
+    "another context": (lambda e, _: e.include(Mistyped()), "event handler is given"),
 }
 
 
