@@ -157,6 +157,9 @@ class LateStore:
     def find(self, name: str, now: float) -> LateLog | None:
         return self._logs.get(name)
 
+    def is_new(self, name: str, now: float) -> bool:
+        return self.find(name, now) is None
+
     def tidy(self, now: float) -> None:
         """Do nothing: the memory tidies up by itself."""
 

@@ -92,7 +92,7 @@ def request(path: str = "/socket", query: Sequence[tuple[str, str]] = ()) -> Con
 async def find_session(
     pond: PondSocket, connection_id: str, request: ConnectRequest
 ) -> Session | Refusal | None:
-    return await pond.endpoints.find_session(connection_id, request)
+    return await pond.streams.find_session(connection_id, request)
 
 
 def error_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:

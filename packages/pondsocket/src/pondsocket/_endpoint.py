@@ -245,11 +245,21 @@ class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
     # --- for the pond -------------------------------------------------------------------------
 
     def drop_user(
-        self, user_id: str, reason: str, code: CloseCode, path: str | None = None
+        self,
+        user_id: str,
+        reason: str,
+        code: CloseCode,
+        path: str | None = None,
+        older_than: float | None = None,
     ) -> None:
-        """Close every connection of a user; with a path, only those to that path."""
+        """Close every connection of a user; with a path, only those to that path.
+
+        Args:
+            older_than: Only those that were open at this time, by the pond's clock.
+        """
         for session in self.routing.of_user(user_id, path):
-            session.close(code, reason)
+            if older_than is None or session.opened_at <= older_than:
+                session.close(code, reason)
 
     @property
     def sessions(self) -> Roster[Session]:

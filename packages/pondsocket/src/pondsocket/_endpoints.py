@@ -7,7 +7,7 @@ from pondsocket._channel.channel import Channel
 from pondsocket._channel.handle import ChannelHandle
 from pondsocket._connection.session import Session
 from pondsocket._state.patterns import PatternMap, Route
-from pondsocket._state.request import ConnectRequest, Refusal
+from pondsocket._state.request import Refusal
 
 from ._endpoint import Endpoint
 from ._environment import Environment
@@ -94,34 +94,6 @@ class Endpoints:
         explanation = next(filter(None, sentences), "")
         text = f"Endpoint not found: {path}"
         return Refusal(404, "NOT_FOUND", f"{text}.{explanation}" if explanation else text)
-
-    def find_stream(self, connection_id: str, request: ConnectRequest) -> Session | None:
-        """Return the event stream with this secret id and exact path, for any identity."""
-        endpoint = self.find(request.path)
-        session = endpoint.sessions.get(connection_id) if endpoint is not None else None
-        if session is None or session.path != request.path or session.request.transport != "sse":
-            return None
-        return session
-
-    async def find_session(
-        self, connection_id: str, request: ConnectRequest
-    ) -> Session | Refusal | None:
-        """Return the open event stream with this secret id, if the request may use it.
-
-        The request must have the exact path at which the stream was opened, and its identity.
-
-        Returns:
-            None if there is no such stream, without the reason; a Refusal if the request's
-            identity could not be determined.
-        """
-        session = self.find_stream(connection_id, request)
-        endpoint = self.find(request.path)
-        if endpoint is None or session is None:
-            return None
-        identity = await endpoint.admission.identify(request)
-        if isinstance(identity, Refusal):
-            return identity
-        return session if identity == session.identity and session.is_open else None
 
 
 def _channel_of(endpoint: Endpoint, name: str, path: str) -> Channel:

@@ -1,9 +1,9 @@
 """What the parts of one pond share."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pondsocket._delivery.batching import LoopTurn
 from pondsocket._runtime.loop import Loop
@@ -14,6 +14,36 @@ from pondsocket._telemetry.failures import Failures
 from pondsocket._telemetry.hooks import Observer
 
 from ._options import Options
+
+
+class Cluster(Protocol):
+    """The other nodes, as far as a lobby uses them."""
+
+    def new_store(self, history: Any) -> Any:
+        """Return the store of a lobby's histories."""
+        ...
+
+    def new_channel(
+        self, name: str, params: Mapping[str, str], owner: Any, path: str, key: str
+    ) -> Any:
+        """Return a channel whose members may be on any node."""
+        ...
+
+    def new_connection_id(self) -> str:
+        """Return a secret id of a connection here, which other nodes know to be one."""
+        ...
+
+    def node_of(self, connection_id: str) -> str | None:
+        """Return the node that has made an id; None: none has."""
+        ...
+
+    async def ask(self, node: str, question: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Ask another node. None: it is gone.
+
+        Raises:
+            PondError: It does not answer.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,6 +58,7 @@ class Environment:
         failures: Tells hooks and error handlers what handlers have raised.
         overrides: What a test puts in the place of dependencies.
         counting: The observer, if it counts frames; else None.
+        cluster: The pond as one of several; None: it is alone.
     """
 
     options: Options = field(default_factory=Options)
@@ -41,6 +72,7 @@ class Environment:
     restart: Restart = field(init=False)
     failures: Failures = field(init=False)
     counting: Observer | None = field(init=False)
+    cluster: "Cluster | None" = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threads", Threads(self.options, self.loop))

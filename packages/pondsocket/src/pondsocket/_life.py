@@ -8,6 +8,7 @@ from typing import Any, Final
 import anyio
 from pondsocket_common import CloseCode
 
+from pondsocket._cluster.node import Node
 from pondsocket._connection.ending import try_to_end
 from pondsocket._connection.session import Session
 from pondsocket._runtime.lifespan import Lifespan
@@ -28,15 +29,21 @@ class Life:
 
     Args:
         lifespan: What the application opens before its first client; None: nothing.
+        node: The pond as one of several; None: it is alone.
     """
 
     def __init__(
-        self, environment: Environment, endpoints: Endpoints, lifespan: Lifespan | None
+        self,
+        environment: Environment,
+        endpoints: Endpoints,
+        lifespan: Lifespan | None,
+        node: Node | None,
     ) -> None:
         self.phase = Phase.OPEN
         self._environment = environment
         self._endpoints = endpoints
         self._lifespan = lifespan
+        self._node = node
         self._entries: list[int] = []  # by task
         self._tasks_owner = 0
         self._with_waiting_handler: list[Session] = []  # a handler of theirs waits for the others
@@ -131,6 +138,9 @@ class Life:
         if background.tasks is None:
             background.tasks = await new_tasks().__aenter__()
             self._tasks_owner = self._entries[-1]
+            if self._node is not None:
+                background.tasks.start_soon(self._node.run)
+                await self._node.wait_ready()
         if self._lifespan is not None:
             try:
                 await self._lifespan.open(background.tasks.start_soon)
@@ -153,6 +163,8 @@ class Life:
         try:
             if not self._entries:
                 await self.close()
+                if self._node is not None:
+                    await self._node.close()
         finally:
             # A nursery of trio must end in the task that began it, at the last of its exits.
             if is_movable:

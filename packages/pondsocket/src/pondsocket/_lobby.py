@@ -225,6 +225,9 @@ class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsE
             raise UsageError(f"{what} is part of an endpoint already; make another lobby.")
         self._home = _Home(paths, find_channel)
         self.environment = environment
+        cluster = environment.cluster
+        if cluster is not None and self.history is not None:
+            self.history_store = cluster.new_store(self.history)
         self.events.watch(on_concurrent)
         self.events.surround(layers)
         self._join.surround(layers)
@@ -303,7 +306,9 @@ class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsE
         key = paths.key(path, name) if only is None else name
         channel = self._channels.get(key)
         if channel is None:
-            channel = self._channels[key] = Channel(name, params, self, only or path, key)
+            cluster = self.environment.cluster
+            new = Channel if cluster is None else cluster.new_channel
+            channel = self._channels[key] = new(name, params, self, only or path, key)
         return channel
 
     def answer(self, session: Session, name: str, message: ServerMessage) -> None:
@@ -349,7 +354,7 @@ class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsE
         """Count the history that a join may begin. 0.0, or the seconds until it may."""
         # Also if the handler will refuse the join: it may ask a database whether the name is good.
         store, name = self.history_store, message.channel_name
-        if store is None or store.find(name, self.environment.clock()) is not None:
+        if store is None or not store.is_new(name, self.environment.clock()):
             return 0.0
         return session.take_new_history()
 

@@ -10,6 +10,9 @@ from typing import Any, Final, NoReturn, Self, TypeVar, overload
 from pondsocket_common import GATEWAY, CloseCode, Codec
 
 from pondsocket._channel.handle import ChannelHandle
+from pondsocket._cluster.actions import PondActions
+from pondsocket._cluster.node import Node
+from pondsocket._cluster.shared_channel import PondCluster
 from pondsocket._connection.ending import restart_frame
 from pondsocket._connection.formats import Format
 from pondsocket._connection.session import Session
@@ -32,6 +35,7 @@ from pondsocket._state.patterns import check_text
 from pondsocket._state.request import ConnectRequest, Refusal
 from pondsocket._state.user import UserId, as_user_id
 from pondsocket._telemetry.hooks import Hooks, Metrics, Observer
+from pondsocket.backplane import Backplane
 
 from ._endpoint import Endpoint
 from ._endpoints import Endpoints
@@ -39,6 +43,7 @@ from ._environment import Environment
 from ._errors import UsageError, readable_text
 from ._life import Life
 from ._options import Options
+from ._streams import Streams
 
 _log: Final = logging.getLogger("pondsocket.server")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
@@ -62,6 +67,7 @@ class PondSocket:
         lifespan: Makes an async context manager, of the pond: what the application opens before
             its first client, and closes after the last one. What it yields is `state`.
         clock: Seconds, from any start; for rates and durations. Tests pass their own.
+        backplane: The engine that it shares with other processes; None: it is alone.
     """
 
     def __init__(
@@ -72,14 +78,20 @@ class PondSocket:
         metrics: Metrics | None = None,
         lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        backplane: Backplane | None = None,
     ) -> None:
         self.options = options or Options()
         observed = hooks is not None or metrics is not None
         observer = Observer(hooks, metrics) if observed else None
-        self._environment = Environment(self.options, clock, observer)
+        self._node = None if backplane is None else Node(backplane)
+        cluster = None if self._node is None else PondCluster(self._node)
+        self._environment = Environment(self.options, clock, observer, cluster=cluster)
         self.endpoints = Endpoints(self._environment)
+        self.streams = Streams(self.endpoints, self._environment)
+        if self._node is not None:
+            self._node.serve(PondActions(self.endpoints, self.streams, clock))
         opened = None if lifespan is None else Lifespan(lifespan, self)
-        self._life = Life(self._environment, self.endpoints, opened)
+        self._life = Life(self._environment, self.endpoints, opened, self._node)
 
     def create_endpoint(
         self,
@@ -294,11 +306,15 @@ class PondSocket:
         endpoints = self.endpoints if path is None else [self.endpoints.at(path)[0]]
         for endpoint in endpoints:
             endpoint.drop_user(known, told, close_code, path)
+        if self._node is not None:
+            await self._node.command(
+                "disconnect", user=known, reason=told, code=close_code, path=path
+            )
 
     @property
     def is_ready(self) -> bool:
         """Whether new connections are admitted; for the readiness probe of a load balancer."""
-        return self._life.phase is _OPEN
+        return self._life.phase is _OPEN and (self._node is None or self._node.is_ready)
 
     @property
     def is_draining(self) -> bool:
@@ -361,6 +377,11 @@ class PondSocket:
             "A PondSocket is not an application by itself: write `app = PondASGIApp(pond)`, from"
             " the package pondsocket_asgi, and serve or mount that."
         )
+
+    @property
+    def cluster_key(self) -> bytes | None:
+        """The secret of all nodes; None: it is alone, or there was no link to the engine yet."""
+        return self._node.backplane.key if self._node is not None and self._node.is_ready else None
 
     # --- for adapters -------------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 import anyio
-from pondsocket.adapter import ConnectRequest, Refusal, Session
-from pondsocket_common import CONNECTION_ID_HEADER, CloseCode, ErrorTypes
+from pondsocket.adapter import ConnectRequest, Refusal
+from pondsocket_common import CONNECTION_ID_HEADER, ErrorTypes
 
 from pondsocket_asgi._origins import HeaderList, preflight
 from pondsocket_asgi._resume.positions import Positions
@@ -130,7 +130,7 @@ class _Exchange:
             await self._refuse_body(self._or_draining(named))
             return
         connection_id, request = named
-        if self._pond.endpoints.find_stream(connection_id, request) is None:
+        if not self._pond.streams.may_find(connection_id, request):
             await self._refuse_body(self._or_draining(_NOT_FOUND))
             return
         body = await self._read_message()
@@ -139,8 +139,7 @@ class _Exchange:
         # The client's identity is checked only now, one POST at a time: the application may take
         # long to check it, and messages keep the order in which their bodies arrived.
         async with _lock_of(connection_id):
-            found = await self._find(connection_id, request)
-            refusal = found if isinstance(found, Refusal) else found.post(body)
+            refusal = await self._pond.streams.post(connection_id, request, body)
         if refusal is None:
             await self._respond(204, b"")
         else:
@@ -159,12 +158,11 @@ class _Exchange:
 
     async def _delete(self) -> None:
         named = self._named()
-        found = named if isinstance(named, Refusal) else await self._find(*named)
-        if isinstance(found, Refusal):
-            await self._refuse(found)
-        else:
-            found.close(CloseCode.NORMAL, "Closed by the client.")
+        refusal = named if isinstance(named, Refusal) else await self._pond.streams.end(*named)
+        if refusal is None:
             await self._respond(204, b"")
+        else:
+            await self._refuse(refusal)
 
     def _named(self) -> tuple[str, ConnectRequest] | Refusal:
         """Return the connection id that the request names, and the request."""
@@ -175,11 +173,6 @@ class _Exchange:
         if not connection_id:
             return _invalid(400, "The header X-Connection-ID is missing.")
         return connection_id, request
-
-    async def _find(self, connection_id: str, request: ConnectRequest) -> Session | Refusal:
-        # The same answer for an unknown id, another path, transport or identity: it must not reveal
-        # which.
-        return await self._pond.endpoints.find_session(connection_id, request) or _NOT_FOUND
 
     async def _refuse_body(self, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
         """Refuse a request whose body, if it has one, was not read to its end."""

@@ -92,6 +92,7 @@ class CursorKeys:
     """
 
     def __init__(self, *given: str | bytes) -> None:
+        self.is_given = bool(given)
         raw = [each.encode() if isinstance(each, str) else each for each in given]
         if any(len(each) < _MIN_SECRET_BYTES for each in raw):
             raise UsageError(f"A cursor key is a secret of {_MIN_SECRET_BYTES} bytes or more.")

@@ -42,14 +42,15 @@ class Positions:
         self._keys = keys
         self.cursor: StreamCursor | None = None
         self._said_at = 0.0
-        # If the cursor has exactly one channel: its name, the member, and its `mark`.
-        self._alone: tuple[str, object, bytes] | None = None
+        # If the cursor has exactly one channel: its name, the member, its epoch, and its `mark`.
+        self._alone: tuple[str, object, str, bytes] | None = None
         # The position in that channel, if `mark` has noted a newer one.
         self._marked: Position | None = None
         self._names_removed = 0
         self._noted: dict[str, Position] = {}
-        # The member of each channel in the cursor: a later join may have other parameters.
-        self._entered: dict[str, object] = {}
+        # The member and the epoch of each channel in the cursor: a later join may have other
+        # parameters, and a history may begin anew under a member.
+        self._entered: dict[str, tuple[object, str]] = {}
 
     def mark(self, frame: Frame) -> bytes | None:
         """Note a frame, and return the mark that streams share which get the same `event_id`.
@@ -60,10 +61,11 @@ class Positions:
         position = frame.position
         if position is None or self._alone is None or self._noted:
             return None
-        name, member, mark = self._alone
+        name, member, epoch, mark = self._alone
         session = self._session
         if (
             name != frame.channel
+            or position.epoch != epoch
             or session.memberships.get(name) is not member
             or session.names_removed != self._names_removed
         ):
@@ -141,7 +143,8 @@ class Positions:
         self._alone = None
         if len(cursor) == 1:
             (name,) = cursor.names()
-            self._alone = (name, self._entered.get(name), cursor.around(name))
+            member, epoch = self._entered.get(name, (None, ""))
+            self._alone = (name, member, epoch, cursor.around(name))
         return cursor.say(now) if len(cursor) else b""
 
     def _move(self, cursor: StreamCursor, name: str, position: Position) -> None:
@@ -150,10 +153,10 @@ class Positions:
             if name in self._entered and not self._session.is_open:
                 cursor.move(name, position.offset)  # written after the session's end
             return
-        if self._entered.get(name) is member:
+        if self._entered.get(name) == (member, position.epoch):
             cursor.move(name, position.offset)
             return
-        self._entered[name] = member
+        self._entered[name] = member, position.epoch
         mode = PresenceMode.DIFF if member.wants_diffs else None
         params = member.join_params
         cursor.leave(name)

@@ -33,7 +33,7 @@ class Shared:
     ) -> None:
         self.pond = pond
         self.origins = origins
-        self.cursor_keys = cursor_keys
+        self._cursor_keys = cursor_keys
         self._also = also
         self._sending_log = SendingLog()
         # Bound once: every connection keeps it.
@@ -51,6 +51,13 @@ class Shared:
         found = server_send(waiting_send(scope, send), scope["type"])
         self._sending_log.note(scope, found)
         return found
+
+    @property
+    def cursor_keys(self) -> CursorKeys:
+        """What signs the cursors of event streams: keys of the app's own, or of the cluster."""
+        if not self._cursor_keys.is_given and (key := self.pond.cluster_key) is not None:
+            self._cursor_keys = CursorKeys(key)
+        return self._cursor_keys
 
     @property
     def heartbeat(self) -> Heartbeat:

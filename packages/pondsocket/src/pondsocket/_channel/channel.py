@@ -7,7 +7,7 @@ a user has left; both through `ChannelOwner`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, overload
@@ -88,10 +88,7 @@ class Channel:
         self.params = params
         self.owner = owner
         self.roster: Roster[ChannelMember] = Roster()
-        history_store, clock = owner.history_store, owner.environment.clock
-        self.channel_history = (
-            None if history_store is None else ChannelHistory(name, key, history_store, clock)
-        )
+        self.channel_history = self._new_history(key)
         self._refs: set[str] = set()
         environment = owner.environment
         # With the roster, not with the channel, which would be a reference cycle.
@@ -105,14 +102,26 @@ class Channel:
         self.presence = ChannelPresence(
             name, partial(_watchers, self.roster), timers, environment, self.batching
         )
-        self.publishing = Publishing(
-            name, owner, self.roster, self.batching, self.presence, self.channel_history
-        )
+        self.publishing = self._new_publishing()
         # Users whose last connection was lost a moment ago.
         self._delayed_leaves: DelayedLeaves[Channel] = DelayedLeaves(environment, timers, find_host)
         # By connection, while a member or a pending frame holds one: a client that leaves and joins
         # again at once must be told of the leave before it gets the acknowledgement.
         self._ordered_deliveries: WeakValueDictionary[str, OrderedDelivery] | None = None
+
+    def _new_history(self, key: str) -> ChannelHistory | None:
+        store, clock = self.owner.history_store, self.owner.environment.clock
+        return None if store is None else ChannelHistory(self.name, key, store, clock)
+
+    def _new_publishing(self) -> Publishing[Channel]:
+        return Publishing(
+            self.name,
+            self.owner,
+            self.roster,
+            self.batching,
+            self.presence,
+            self.channel_history,
+        )
 
     def __repr__(self) -> str:
         return f"<Channel {self.name} users={self.roster.user_count}>"
@@ -217,6 +226,10 @@ class Channel:
     def interception(self, event: str) -> Interception[ChannelMember] | None:
         """Return the outgoing handlers of an event; None if there are none."""
         return self.owner.interception(event)
+
+    def prepare(self) -> Coroutine[Any, Any, None] | None:
+        """Return what must be awaited before a connection is made a member; None if nothing."""
+        return None
 
     def publish_from(
         self, event: str | Event[Any], payload: object, session: Session, *, keep: bool
@@ -362,11 +375,12 @@ class Channel:
                 works.append(leave_work)
         await run_all(works)
 
-    def track_member(self, member: ChannelMember, shown: object) -> int:
+    def track_member(self, member: ChannelMember, shown: object) -> int | Awaitable[int]:
         """Set the presence of a member. Does nothing if it is no longer a member.
 
         Returns:
-            How many bytes the whole list has that was sent to the members; 0: none was sent.
+            How many bytes the whole list has that was sent to the members; 0: none was sent. If
+            other nodes have members, too: the same, to be awaited.
 
         Raises:
             UsageError: It is not an object.
@@ -385,7 +399,7 @@ class Channel:
             member.ref = self._new_ref()
         return self.presence.track(member.user_id, member.ref, encoded)
 
-    def untrack_member(self, member: ChannelMember) -> int:
+    def untrack_member(self, member: ChannelMember) -> int | Awaitable[int]:
         """Remove the presence of a member, if it still is one. Return as `track_member`."""
         self.owner.environment.loop.check("untrack")
         self.batching.flush()

@@ -81,7 +81,8 @@ class Session:
         codec: Codec = POND,
     ) -> None:
         self.codec = codec
-        self.connection_id = fresh_id()
+        cluster = environment.cluster
+        self.connection_id = fresh_id() if cluster is None else cluster.new_connection_id()
         self.user_id = user_id
         self.assigns = assigns
         self.request = request

@@ -191,7 +191,8 @@ class ChannelContext(ABC):
                 are sent would be longer than `Options.outbox_bytes`.
         """
         for member in self._addressed(user_ids):
-            self.session.charge_bytes(member.channel.track_member(member, presence))
+            sent = member.channel.track_member(member, presence)
+            self.session.charge_bytes(sent if isinstance(sent, int) else await sent)
 
     async def set_assign(self, key: str, value: object) -> None:
         """Set one assign of this membership."""

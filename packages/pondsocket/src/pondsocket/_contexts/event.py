@@ -114,7 +114,8 @@ class EventContext(ChannelContext):
     async def untrack(self, *user_ids: UserId) -> None:
         """Remove the presence of this connection, or of the users named."""
         for member in self._addressed(user_ids):
-            self.session.charge_bytes(member.channel.untrack_member(member))
+            sent = member.channel.untrack_member(member)
+            self.session.charge_bytes(sent if isinstance(sent, int) else await sent)
 
     async def evict(self, reason: str = "", *user_ids: UserId) -> None:
         """End this membership, or those of the users named. Their clients are told the reason.

@@ -137,6 +137,9 @@ class JoinContext(ChannelContext):
             # Now: it may call the application, which may broadcast, or end this connection. Then
             # that is known before the decision, and no member gets a message before its answer.
             response = load_json(dump_json(response))
+        preparation = channel.prepare()
+        if preparation is not None:  # its members may be on other nodes
+            await preparation
         found = None
         is_gone = self._is_gone()
         # Without a history, nothing happens in between: `tests.benchmarks`, "Connect and join".

@@ -127,12 +127,21 @@ class ChannelHistory:
         Raises:
             UsageError: `limit` is negative.
         """
-        if limit < 0:
-            raise UsageError(f"history: limit is a number of messages, and not {limit}.")
+        self.check_limit(limit)
         # `find`, not `open`: a client whose join is refused must not make a history.
         now = self.clock()
         log = self._store.find(self._key, now) if self.log is None else self.log
         return None if log is None else log.read(since, limit, now)
+
+    @staticmethod
+    def check_limit(limit: int) -> None:
+        """Refuse a negative number of messages.
+
+        Raises:
+            UsageError: It is negative.
+        """
+        if limit < 0:
+            raise UsageError(f"history: limit is a number of messages, and not {limit}.")
 
     def messages(
         self, found: HistorySlice, since: Position | None, limit: int

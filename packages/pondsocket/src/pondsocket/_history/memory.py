@@ -76,6 +76,10 @@ class MemoryStore:
         log.expire(now)
         return log
 
+    def is_new(self, key: str, now: float) -> bool:
+        """Return whether there is no history of a channel."""
+        return self.find(key, now) is None
+
     def tidy(self, now: float) -> None:
         """Call `sweep`, at most once a second."""
         if now >= self._sweep_at:

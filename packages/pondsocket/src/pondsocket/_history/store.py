@@ -78,6 +78,10 @@ class HistoryStore(Protocol):
         """Return the history of a channel; None if it is known that there is none."""
         ...
 
+    def is_new(self, key: str, now: float, /) -> bool:
+        """Return whether `open` would start a history, as far as that is known at once."""
+        ...
+
     def tidy(self, now: float) -> None:
         """Drop what is too old, if that is due."""
         ...

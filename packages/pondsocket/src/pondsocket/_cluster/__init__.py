@@ -1,0 +1,1 @@
+"""This node among others: what they tell each other, and what of it members here get."""

@@ -1,0 +1,70 @@
+"""What a pond does for the other nodes: it carries out their commands, and answers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pondsocket_common import CloseCode
+
+from pondsocket._channel.channel import Channel
+from pondsocket._endpoints import Endpoints
+from pondsocket._errors import UsageError
+from pondsocket._runtime.tasks import Work
+from pondsocket._state.user import LeaveReason, User
+from pondsocket._streams import Streams
+from pondsocket.backplane import SEPARATOR, Topic
+
+from .commands import Command
+from .shared_channel import SharedChannel
+
+
+class PondActions:
+    """Carries out what other nodes ask of this pond."""
+
+    def __init__(self, endpoints: Endpoints, streams: Streams, clock: Callable[[], float]) -> None:
+        self._endpoints = endpoints
+        self._streams = streams
+        self.now = clock
+
+    async def execute(self, command: Command, older_than: float | None) -> None:
+        """Carry out a command; see `Actions.execute`."""
+        match command:
+            case {"do": "evict", "topic": str(topic), "user": str(user), "reason": str(reason)}:
+                channel = self._find(topic)
+                if isinstance(channel, SharedChannel):
+                    await channel.evict_here(user, reason, older_than)
+            case {"do": "disconnect", "user": str(user), "reason": str(reason), "code": int(code)}:
+                path = command.get("path")
+                for endpoint in self._endpoints:
+                    endpoint.drop_user(user, reason, CloseCode(code), path, older_than)
+            case _:
+                raise ValueError(f"There is no command {command.get('do')!r}.")
+
+    async def answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer a question; see `Actions.answer`."""
+        match question:
+            case {"do": "assigns", "topic": str(topic)}:
+                channel = self._find(topic)
+                return await channel.assigns_here() if isinstance(channel, SharedChannel) else {}
+            case {"do": "post" | "end"}:
+                return self._streams.answer(question)
+            case _:
+                raise ValueError(f"There is no question {question.get('do')!r}.")
+
+    def swept(self, topic: Topic, user: str) -> Work | None:
+        """Return what is to be done after a user's last membership has ended with its node."""
+        channel = self._find(topic)
+        if channel is None:
+            return None
+        gone = User(user, {}, None)
+        return channel.owner.left(channel, gone, LeaveReason.CONNECTION_CLOSED)
+
+    def _find(self, topic: Topic) -> Channel | None:
+        """Return the channel of a topic; None if no lobby here serves it."""
+        path, _, name = topic.partition(SEPARATOR)
+        try:
+            endpoint, path = self._endpoints.at(path)
+        except UsageError:
+            return None  # another version of the application
+        return endpoint.routing.find_channel(name, path) if endpoint.routing.serves(name) else None

@@ -1,0 +1,138 @@
+"""The commands of other nodes, carried out in their order, one after another."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import anyio
+
+from pondsocket._replica.ordering import Ordering
+from pondsocket._runtime.loop import failure_of
+from pondsocket._runtime.tasks import Work
+from pondsocket.backplane import Backplane, BackplaneUnavailable, Entry, Topic
+
+from .commands import COMMANDS, KEPT, Command, decode
+
+_log: Final = logging.getLogger("pondsocket.cluster")
+
+
+class Actions(Protocol):
+    """What the pond does for other nodes."""
+
+    async def execute(self, command: Command, older_than: float | None) -> None:
+        """Carry out a command.
+
+        Args:
+            older_than: Only for connections that were open at this time, by the pond's clock; None:
+                for all.
+        """
+        ...
+
+    async def answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer a question."""
+        ...
+
+    def swept(self, topic: Topic, user: str) -> Work | None:
+        """Return what is to be done after a user's last membership has ended with its node."""
+        ...
+
+    def now(self) -> float:
+        """Return the time, by the pond's clock."""
+        ...
+
+
+class Host(Protocol):
+    """The node, as far as its commands use it."""
+
+    name: str
+    backplane: Backplane
+
+    def start(self, work: Work) -> None:
+        """Run work in a task of the node's own."""
+        ...
+
+
+class CommandQueue:
+    """The commands that are still to be carried out here.
+
+    A node that was cut off carries them out on its return: to connections that were open before,
+    because one that came later was admitted by an application that knew of the command.
+    """
+
+    def __init__(self, node: Host, actions: Actions) -> None:
+        self._node = node
+        self._actions = actions
+        self._ordering = Ordering()
+        self._queue: deque[tuple[bytes, float | None]] = deque()
+        self._work: anyio.Event | None = None
+        self._down_at: float | None = None
+        self._is_reading = False
+
+    def suspect(self) -> None:
+        """Note that commands may be missing, because a link has begun."""
+        self._ordering.suspect()
+
+    def note_down(self) -> None:
+        """Note that the link has ended."""
+        if self._down_at is None:
+            self._down_at = self._actions.now()
+
+    def appended(self, epoch: str, prev: int, entry: Entry) -> None:
+        """Take a command."""
+        if self._ordering.take(epoch, prev, entry.offset, entry):
+            self._add(entry.data, None)
+        elif self._ordering.is_behind and not self._is_reading:
+            self._node.start(self._read)
+
+    async def _read(self) -> None:
+        try:
+            await self.read()
+        except BackplaneUnavailable:
+            return  # the next link begins with it
+
+    async def read(self) -> None:
+        """Read what is missing, until nothing is.
+
+        Raises:
+            BackplaneUnavailable: The engine cannot be reached.
+        """
+        if self._is_reading:
+            return
+        self._is_reading = True
+        try:
+            while self._ordering.is_behind:
+                self._ordering.begin_read()
+                known = self._ordering.position
+                backplane = self._node.backplane
+                found = await backplane.read(COMMANDS, known, KEPT, 0 if known else 1)
+                for _, entry in self._ordering.fill(found).entries:
+                    self._add(entry.data, self._down_at)
+            self._down_at = None
+        finally:
+            self._is_reading = False
+
+    def _add(self, data: bytes, older_than: float | None) -> None:
+        self._queue.append((data, older_than))
+        if self._work is not None:
+            self._work.set()
+
+    async def run(self) -> None:
+        """Carry out what comes, until cancelled."""
+        while True:
+            self._work = anyio.Event()
+            while self._queue:
+                await self._execute(*self._queue.popleft())
+            await self._work.wait()
+
+    async def _execute(self, data: bytes, older_than: float | None) -> None:
+        command = decode(data)
+        if command is None:
+            _log.error("A command of another version was left out.")
+        elif command.get("from") != self._node.name:
+            try:
+                await self._actions.execute(command, older_than)
+            except BaseException as error:  # noqa: BLE001 - boundary: one command
+                _log.error("A command failed (%s).", command.get("do"), exc_info=failure_of(error))

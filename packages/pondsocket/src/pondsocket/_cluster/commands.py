@@ -1,0 +1,38 @@
+"""Commands to all nodes: what a node that was cut off has to do on its return, too. Pure.
+
+They are messages of a topic with a history, in which every node is.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pondsocket_common import InvalidMessage, Payload, dump_json, load_json
+
+from pondsocket.backplane import SEPARATOR, Keep, Topic
+
+COMMANDS: Final[Topic] = f"{SEPARATOR}commands"
+# An hour: a node that was cut off for longer has restarted, or its clients have gone.
+KEPT: Final = Keep(1_000, 3_600.0, 16_777_216, 86_400.0)
+VERSION: Final = 1
+
+Command = Mapping[str, Any]
+"""`do` names it; the rest are its arguments."""
+
+
+def encode(origin: str, do: str, arguments: Payload) -> bytes:
+    """Encode a command.
+
+    Raises:
+        EncodingError: An argument cannot be written as JSON.
+    """
+    return dump_json({"v": VERSION, "from": origin, **arguments, "do": do})
+
+
+def decode(data: bytes) -> Command | None:
+    """Decode a command. None: it is of another version."""
+    try:
+        command = load_json(data)
+    except InvalidMessage:
+        return None
+    known = isinstance(command, dict) and command.get("v") == VERSION
+    return command if known and isinstance(command, dict) else None

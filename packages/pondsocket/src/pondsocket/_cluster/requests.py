@@ -1,0 +1,141 @@
+"""Questions of one node to another, or to all. Each node has an inbox, where answers arrive."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import count
+from typing import Any, Final
+
+import anyio
+from pondsocket_common import InvalidMessage, dump_json, load_json
+
+from pondsocket._runtime.loop import failure_of
+from pondsocket._runtime.tasks import Work
+from pondsocket.backplane import SEPARATOR, BackplaneUnavailable, Emit, Result, Topic
+
+from .batches import Batches
+
+_log: Final = logging.getLogger("pondsocket.cluster")
+
+EVERYONE: Final[Topic] = f"{SEPARATOR}everyone"
+_VERSION: Final = 1
+
+Body = Mapping[str, Any]
+Answer = Callable[[Body], Awaitable[Body]]
+
+
+def address_of(node: str) -> Topic:
+    """Return the topic that a node alone hears."""
+    return f"{SEPARATOR}inbox{SEPARATOR}{node}"
+
+
+class NodeGone(Exception):  # noqa: N818 - an answer
+    """No node hears the inbox."""
+
+
+class _Question:
+    """A question that waits for its answers."""
+
+    def __init__(self) -> None:
+        self.answers: list[Body] = []
+        self.wanted: int | None = None  # how many; None: not known yet
+        self.failure: Exception | None = None
+        self.done = anyio.Event()
+
+    def sent(self, result: Result | Exception) -> None:
+        """Take the result of its `Emit`."""
+        if isinstance(result, Exception):
+            self.failure = result
+            self.done.set()
+        else:
+            self.wanted = result if isinstance(result, int) else 0
+            self.check()
+
+    def check(self) -> None:
+        """Note whether all answers are there."""
+        if self.wanted is not None and len(self.answers) >= self.wanted:
+            self.done.set()
+
+
+class Requests:
+    """The questions of one node, and its answers to others.
+
+    Args:
+        answer: Answers a question of another node, or of this one.
+        start: Runs the answer in a task of its own.
+    """
+
+    def __init__(
+        self, node: str, batches: Batches, answer: Answer, start: Callable[[Work], None]
+    ) -> None:
+        self._node = node
+        self._batches = batches
+        self._answer = answer
+        self._start = start
+        self._numbers = count(1)
+        self._questions: dict[int, _Question] = {}
+
+    async def ask(self, node: str, question: Body, *, seconds: float) -> Body:
+        """Ask one node.
+
+        Raises:
+            NodeGone: There is no such node.
+            BackplaneUnavailable: It does not answer.
+        """
+        answers = await self._ask(address_of(node), question, seconds)
+        if not answers:
+            raise NodeGone
+        return answers[0]
+
+    async def ask_all(self, question: Body, *, seconds: float) -> list[Body]:
+        """Ask all nodes, this one included.
+
+        Raises:
+            BackplaneUnavailable: Not all of them answer in time.
+        """
+        return await self._ask(EVERYONE, question, seconds)
+
+    async def _ask(self, topic: Topic, question: Body, seconds: float) -> list[Body]:
+        number = next(self._numbers)
+        asked = self._questions[number] = _Question()
+        data = dump_json([_VERSION, "?", self._node, number, question])
+        try:
+            self._batches.add(Emit(topic, data), asked.sent, seconds=seconds)
+            with anyio.move_on_after(seconds):
+                await asked.done.wait()
+        finally:
+            del self._questions[number]
+        if asked.failure is not None:
+            raise asked.failure
+        if not asked.done.is_set():
+            raise BackplaneUnavailable("Another server does not answer.")
+        return asked.answers
+
+    def take(self, data: bytes) -> None:
+        """Take a question, or an answer."""
+        try:
+            fields = load_json(data)
+        except InvalidMessage:
+            return
+        if not isinstance(fields, list) or len(fields) != 5 or fields[0] != _VERSION:
+            _log.error("A request of another version was left out.")
+            return
+        _, kind, asker, number, body = fields
+        if kind == "?":
+            self._start(lambda: self._reply(asker, number, body))
+        elif (asked := self._questions.get(number)) is not None:
+            asked.answers.append(body)
+            asked.check()
+
+    async def _reply(self, asker: str, number: int, question: Body) -> None:
+        try:
+            body = await self._answer(question)
+            data = dump_json([_VERSION, "!", self._node, number, body])
+        except Exception as error:  # noqa: BLE001 - boundary: another node's question
+            _log.error("A question of another node failed.", exc_info=failure_of(error))
+            return
+        try:
+            self._batches.add(Emit(address_of(asker), data), seconds=2.0)
+        except BackplaneUnavailable:
+            _log.warning("The answer to another node's question is lost: too much waits.")

@@ -1,0 +1,396 @@
+"""A channel's part in the cluster: what the engine tells of it, and what is sent to the engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+import anyio
+from pondsocket_common import (
+    Acknowledged,
+    Position,
+    ServerActions,
+    ServerMessage,
+    SystemEvents,
+    fresh_id,
+)
+
+from pondsocket._channel.channel import ChannelMember
+from pondsocket._delivery.frame import SharedFrame
+from pondsocket._presence.channel_presence import ChannelPresence
+from pondsocket._replica.envelope import Envelope, pack, unpack
+from pondsocket._replica.holdings import Holdings
+from pondsocket._replica.ordering import Ordering
+from pondsocket._replica.replica import Replica
+from pondsocket._runtime.tasks import Work
+from pondsocket._state.roster import Roster
+from pondsocket.backplane import (
+    Append,
+    Backplane,
+    BackplaneUnavailable,
+    Change,
+    Drop,
+    Emit,
+    Entry,
+    Keep,
+    Put,
+    Result,
+    Topic,
+)
+
+from .batches import Batches
+from .shared_log import SharedHistory, audience_of
+from .shared_publishing import SharedBroadcast, SharedPublishing
+
+_log: Final = logging.getLogger("pondsocket.cluster")
+# What a channel without a history keeps: nothing is ever appended to it.
+_NOTHING: Final = Keep(1, 1.0, 1, 1.0)
+
+
+def _ignore(_: Result | Exception) -> None:
+    return
+
+
+class Cluster(Protocol):
+    """This node, as far as its topics use it."""
+
+    name: str
+    lease: str
+    backplane: Backplane
+    batches: Batches
+    holdings: Holdings
+
+    def next_number(self) -> int:
+        """Return the number of the next broadcast of this node."""
+        ...
+
+    def start(self, work: Work) -> None:
+        """Run work in a task of this node's own."""
+        ...
+
+    def read_later(self, topic: SharedTopic) -> None:
+        """Read what a topic misses, in a task of its own."""
+        ...
+
+
+class SharedTopic:
+    """What the engine tells of one channel, brought to the members here.
+
+    It refers to the parts of the channel and not to the channel, which ends with its last member.
+
+    Args:
+        keep: What the engine keeps of the channel; None: nothing.
+    """
+
+    __slots__ = (
+        "_history",
+        "_name",
+        "_node",
+        "_ordering",
+        "_presence",
+        "_publishing",
+        "_reading",
+        "_replica",
+        "_roster",
+        "_sent_bytes",
+        "_waiting",
+        "keep",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        topic: Topic,
+        name: str,
+        node: Cluster,
+        keep: Keep | None,
+        publishing: SharedPublishing,
+        presence: ChannelPresence,
+        history: SharedHistory | None,
+        roster: Roster[ChannelMember],
+    ) -> None:
+        self.topic = topic
+        self.keep = keep
+        self._name = name
+        self._node = node
+        self._publishing = publishing
+        self._presence = presence
+        self._history = history
+        self._roster = roster
+        self._waiting: dict[int, SharedBroadcast] = {}  # by number
+        self._reading: anyio.Event | None = None
+        self._sent_bytes = 0  # of the latest list of presences
+        self._ordering = Ordering()
+        self._replica = Replica(node.backplane.lease_seconds)
+        publishing.share(self)
+
+    # --- what is sent ---------------------------------------------------------------------------
+
+    def append(self, broadcast: SharedBroadcast) -> None:
+        """Send a broadcast to the engine, which orders and keeps it.
+
+        Raises:
+            BackplaneUnavailable: Too much waits for the engine.
+        """
+        node, decided = self._node, broadcast.decided
+        number = node.next_number()
+        envelope = Envelope(
+            node.name,
+            number,
+            decided.event,
+            decided.request_id,
+            decided.audience,
+            decided.payload,
+        )
+
+        def end(result: Result | Exception) -> None:
+            self._take_result(number, broadcast, result)
+
+        keep = _NOTHING if self.keep is None else self.keep
+        op = Append(self.topic, pack(envelope), keep, broadcast.spare)
+        node.batches.add(op, end, seconds=node.backplane.publish_seconds)
+        self._waiting[number] = broadcast
+
+    def _take_result(
+        self, number: int, broadcast: SharedBroadcast, result: Result | Exception
+    ) -> None:
+        broadcast.result = result
+        if isinstance(result, Exception):
+            # It may come all the same; its members get it then as that of another node.
+            self._waiting.pop(number, None)
+            broadcast.end(result)
+        elif self._is_settled(result):
+            self._waiting.pop(number, None)
+            broadcast.end()
+
+    def _is_settled(self, result: Result | Exception) -> bool:
+        """Return whether a position is delivered, or will not be delivered here."""
+        if not isinstance(result, Position):
+            return False
+        known = self._ordering.position
+        if known is None or not len(self._roster):
+            return True  # there is no member here
+        return known.epoch != result.epoch or result.offset <= known.offset
+
+    def _end_settled(self) -> None:
+        """Let those go on whose broadcasts were part of what is lost to the members here."""
+        for number, broadcast in [*self._waiting.items()]:
+            if self._is_settled(broadcast.result):
+                del self._waiting[number]
+                broadcast.end()
+
+    def emit(self, envelope: Envelope) -> None:
+        """Send a broadcast that nothing keeps to the other nodes."""
+        node = self._node
+        own = envelope._replace(origin=node.name, number=node.next_number())
+        try:
+            node.batches.add(Emit(self.topic, pack(own)), seconds=node.backplane.publish_seconds)
+        except BackplaneUnavailable:
+            node.batches.count_lost()
+
+    def join(self, member: ChannelMember) -> None:
+        """Hold a membership that has begun."""
+        self._put(Put(self.topic, member.ref or "", member.user_id, None), _ignore)
+
+    def show(self, member: ChannelMember, shown: bytes | None) -> Awaitable[int]:
+        """Change what a membership shows. Await it to know that it is shown here.
+
+        It gives the bytes of the list that the members here were sent; 0: none was sent.
+        """
+        done = anyio.Event()
+        self._put(Put(self.topic, member.ref or "", member.user_id, shown), lambda _: done.set())
+
+        async def wait() -> int:
+            self._sent_bytes = 0
+            await done.wait()
+            return self._sent_bytes
+
+        return wait()
+
+    def _put(self, put: Put, on_result: Callable[[Result | Exception], None]) -> None:
+        self._node.holdings.put(put)
+        self._node.batches.add(put, on_result)
+
+    def leave(self, ref: str, user_id: str, work: Work | None) -> Work | None:
+        """End a membership. Return what is left to do after the leave, to be awaited.
+
+        Args:
+            work: What is to be done if it was the user's last one, on any node.
+        """
+        node = self._node
+        node.holdings.drop(self.topic, (ref,))
+        drop = Drop(self.topic, (ref,), node.lease)
+        if work is None:
+            node.batches.add(drop)
+            return None
+        done = anyio.Event()
+        was_last = is_late = False
+
+        def end(result: Result | Exception) -> None:
+            nonlocal was_last
+            was_last = isinstance(result, tuple) and user_id in result
+            done.set()
+            if is_late and was_last:
+                node.start(work)
+
+        async def wait() -> None:
+            nonlocal is_late
+            with anyio.move_on_after(node.backplane.publish_seconds):
+                await done.wait()
+            # The engine cannot be reached: the connection must not wait for it.
+            is_late = not done.is_set()
+            if was_last:
+                await work()
+
+        node.batches.add(drop, end)
+        return wait
+
+    # --- what is heard --------------------------------------------------------------------------
+
+    @property
+    def is_live(self) -> bool:
+        """Whether all that the engine has told is known here."""
+        is_known = self._history is None or not self._ordering.is_behind
+        return is_known and not self._replica.is_behind
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether a read is under way."""
+        return self._reading is not None
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether `tick` has something to do."""
+        return self._replica.is_in_doubt
+
+    def suspect(self) -> None:
+        """Note that something may be missing, because a link has begun."""
+        self._ordering.suspect()
+        self._replica.numbered.suspect()
+
+    def appended(self, epoch: str, prev: int, entry: Entry) -> None:
+        """Take a kept message."""
+        if self._ordering.take(epoch, prev, entry.offset, entry):
+            self._deliver(Position(epoch, entry.offset), entry)
+            if self._waiting:
+                self._end_settled()
+        elif self._ordering.is_behind:
+            self._node.read_later(self)
+
+    def emitted(self, envelope: Envelope) -> None:
+        """Take a message that nothing keeps."""
+        if envelope.origin != self._node.name:
+            self._publishing.deliver_unkept(envelope)
+
+    def shown(self, at: Position, changes: Sequence[Change]) -> None:
+        """Take a change of the presence."""
+        self._tell(self._replica.take(at, changes))
+        if self._replica.is_behind:
+            self._node.read_later(self)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        self._tell(self._replica.expire(now))
+
+    async def read(self) -> None:
+        """Read what is missing, until nothing is.
+
+        Raises:
+            BackplaneUnavailable: The engine cannot be reached.
+        """
+        while not self.is_live:
+            if self._reading is not None:
+                await self._reading.wait()
+                continue
+            self._reading = anyio.Event()
+            try:
+                if self._history is not None and self._ordering.is_behind:
+                    await self._read_messages(self._history)
+                if self._replica.is_behind:
+                    await self._read_roster()
+            finally:
+                self._reading.set()
+                self._reading = None
+
+    async def _read_messages(self, history: SharedHistory) -> None:
+        node, ordering = self._node, self._ordering
+        ordering.begin_read()
+        known, keep = ordering.position, self.keep or _NOTHING
+        found = await node.backplane.read(self.topic, known, keep, 0 if known else keep.size)
+        filled = ordering.fill(found)
+        if known is None:
+            history.begin(found)
+        elif filled.anew is not None:
+            self._begin_anew(history, filled.anew)
+        for position, entry in filled.entries:
+            self._deliver(position, entry)
+        self._end_settled()
+
+    async def _read_roster(self) -> None:
+        node = self._node
+        self._replica.numbered.begin_read()
+        found = await node.backplane.roster(self.topic)
+        known = self._replica.numbered.position
+        self._tell(self._replica.fill(found, anyio.current_time()))
+        if known is not None and known.epoch != found.at.epoch:
+            for put in node.holdings.of(self.topic):  # the engine has forgotten them
+                node.batches.add(put)
+
+    def _deliver(self, position: Position, entry: Entry) -> None:
+        history = self._history
+        if history is None or history.copy is None:
+            return
+        envelope = unpack(entry.data)
+        if envelope is None:
+            _log.error("A message of another version was left out (channel=%r).", self._name)
+            self._begin_anew(history, position)
+            return
+        own = None
+        if envelope.origin == self._node.name:
+            own = self._waiting.pop(envelope.number, None)
+        history.copy.deliver(
+            envelope.event,
+            envelope.request_id,
+            envelope.payload,
+            history.clock(),
+            audience_of(envelope, entry.spared),
+        )
+        self._publishing.deliver(position, envelope, entry, own)
+        if own is not None:
+            own.end()
+
+    def _begin_anew(self, history: SharedHistory, position: Position) -> None:
+        """Tell the members that messages before a position are lost to them."""
+        _log.warning(
+            "A history begins anew: messages are lost to its members (channel=%r).", self._name
+        )
+        history.begin_after(position)
+        members = [*self._roster]
+        for member in members:
+            if member.history_sink is not None:
+                member.overflow()  # it was catching up with what is lost
+        payload = Acknowledged(epoch=position.epoch, offset=position.offset, recovered=False)
+        message = ServerMessage(
+            ServerActions.SYSTEM, SystemEvents.ACKNOWLEDGE, self._name, fresh_id(), payload
+        )
+        frame = SharedFrame.of(message)
+        frame.channel, frame.position = self._name, position
+        self._publishing.deliver_to(frame, [each for each in members if each.is_current])
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for ref, user, shown in changes:
+            if shown is None:
+                self._sent_bytes += self._presence.untrack(user, ref)
+            else:
+                self._sent_bytes += self._presence.track(user, ref, shown)
+
+    def end(self) -> None:
+        """Forget what is known: nothing of the topic is heard any more."""
+        self._ordering = Ordering()
+        self._replica = Replica(self._node.backplane.lease_seconds)
+        for ref, user in [(ref, user) for user, ref, _ in self._presence.state.entries()]:
+            self._presence.state.untrack(user, ref)
+        if self._history is not None:
+            self._history.end()
+        self._end_settled()

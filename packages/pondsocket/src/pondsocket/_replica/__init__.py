@@ -1,0 +1,1 @@
+"""What this node knows of the state that the engine keeps, and what it has put there. Pure."""

@@ -1,0 +1,34 @@
+"""The errors of a backplane, by what the caller may rely on.
+
+PondError
+  BackplaneUnavailable    503: the engine cannot be reached; nothing was done
+  PublishUncertain        503: the engine may have the message, or not
+BackplaneError            the engine cannot be used as it is configured
+LinkLost                  the link has ended; the engine may have carried it out
+"""
+
+from pondsocket_common import PondSocketError
+
+from pondsocket._errors import PondError
+
+
+class BackplaneUnavailable(PondError):  # noqa: N818 - a state of the world
+    """The engine cannot be reached. Nothing was done, and it may be tried again."""
+
+    def __init__(self, message: str = "The other servers cannot be reached.") -> None:
+        super().__init__(message, 503)
+
+
+class PublishUncertain(PondError):  # noqa: N818 - a state of the world
+    """The link has ended while the engine was asked. It may have the message, or not."""
+
+    def __init__(self, message: str = "It is not known whether the message was sent.") -> None:
+        super().__init__(message, 503)
+
+
+class BackplaneError(PondSocketError):
+    """The engine cannot be used as it is configured; the message says what to change."""
+
+
+class LinkLost(PondSocketError):  # noqa: N818 - a state of the world
+    """The link has ended while the engine was asked. For engines and nodes, not applications."""
