@@ -131,22 +131,25 @@ class Life:
 
     async def enter(self) -> None:
         """Begin `async with pond`."""
+        background = self._environment.background
+        is_first = background.tasks is None
+        run = self._node.begin() if is_first and self._node is not None else None
         self._advance(PhaseEvent.ENTER)
         self._environment.loop.enter()
         self._entries.append(anyio.get_current_task().id)
-        background = self._environment.background
         if background.tasks is None:
             background.tasks = await new_tasks().__aenter__()
             self._tasks_owner = self._entries[-1]
+            if run is not None:
+                background.tasks.start_soon(run)
+        try:
             if self._node is not None:
-                background.tasks.start_soon(self._node.run)
                 await self._node.wait_ready()
-        if self._lifespan is not None:
-            try:
+            if self._lifespan is not None:
                 await self._lifespan.open(background.tasks.start_soon)
-            except BaseException:
-                await self.leave()
-                raise
+        except BaseException:
+            await self.leave()
+            raise
 
     async def leave(self) -> None:
         """End one `async with pond`: the last one closes the pond."""

@@ -419,6 +419,8 @@ class PondSocket:
             outcome = await endpoint.admit(request, route)
             if self.is_ready or isinstance(outcome, Refusal):
                 return outcome
+        if self._node is not None and self._life.phase is Phase.OPEN:
+            return self._node.refusal()
         return Refusal.draining()
 
     def goodbye(self, request: ConnectRequest) -> Frame:

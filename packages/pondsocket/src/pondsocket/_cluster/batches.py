@@ -86,6 +86,7 @@ class Batches:
         self._in_flight: list[Operation] = []
         self._seq = 0
         self._is_up = False
+        self._links = 0  # how many there have been
         self._lost = 0  # messages that nothing keeps, given up since the latest link
         self._work: anyio.Event | None = None  # set when there is something to do
 
@@ -98,10 +99,14 @@ class Batches:
             seconds: How long it may take. An operation without a limit is always accepted.
 
         Raises:
-            BackplaneUnavailable: Too much waits.
+            BackplaneUnavailable: Too much waits, or the node does not run.
         """
         operation = Operation(op, on_result, anyio.current_time() + seconds)
-        if seconds != math.inf and self._bytes + operation.size > self._max_bytes:
+        if self._work is None and seconds == math.inf:
+            operation.end(BackplaneUnavailable())  # its lease ends with the node
+            return
+        is_full = seconds != math.inf and self._bytes + operation.size > self._max_bytes
+        if is_full or self._work is None:
             raise BackplaneUnavailable
         self._queue.append(operation)
         self._bytes += operation.size
@@ -113,6 +118,7 @@ class Batches:
             _log.warning("%s messages did not reach the other servers.", self._lost)
             self._lost = 0
         self._is_up = True
+        self._links += 1
         self._wake()
 
     def pause(self) -> None:
@@ -127,6 +133,7 @@ class Batches:
         """Write what is queued, until cancelled."""
         if self._work is not None:
             raise UsageError("These batches are being written already.")
+        self._work = anyio.Event()
         try:
             while True:
                 self._work = anyio.Event()
@@ -136,6 +143,17 @@ class Batches:
                     await self._work.wait()
         finally:
             self._work = None
+            self._is_up = False
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """End all that waits: the node has ended."""
+        in_flight, queue = self._in_flight, self._queue
+        self._in_flight, self._queue, self._bytes = [], deque(), 0
+        for each in in_flight:
+            each.end(PublishUncertain())
+        for each in queue:
+            each.end(BackplaneUnavailable())
 
     async def _write(self) -> None:
         batch = self._in_flight
@@ -144,11 +162,13 @@ class Batches:
             self._seq += 1
         ops = [each.op for each in batch if each.op is not None]
         results: Sequence[Result] = ()
+        link = self._links
         try:
             if ops:
                 results = await self._backplane.apply(self._seq, ops)
         except (BackplaneUnavailable, LinkLost):
-            self._is_up = False  # until the next link
+            if link == self._links:
+                self._is_up = False  # until the next link, which may have begun meanwhile
             return
         self._in_flight = []
         waiting = iter(results)
@@ -193,16 +213,25 @@ class Batches:
     def _over(operations: Sequence[Operation] | deque[Operation], now: float) -> list[Operation]:
         return [each for each in operations if each.deadline <= now and not each.is_over]
 
-    async def settle(self) -> None:
+    async def settle(self, *, seconds: float) -> None:
         """Wait until all that is queued now is carried out.
 
         Raises:
-            BackplaneUnavailable: There is no link.
+            BackplaneUnavailable: There is no link, or it takes longer.
         """
         if not self._queue and not self._in_flight:
             return
         if not self._is_up:
             raise BackplaneUnavailable
         done = anyio.Event()
-        self.add(None, lambda _: done.set())
+        failure: Exception | None = None
+
+        def end(result: Result | Exception) -> None:
+            nonlocal failure
+            failure = result if isinstance(result, Exception) else None
+            done.set()
+
+        self.add(None, end, seconds=seconds)
         await done.wait()
+        if failure is not None:
+            raise BackplaneUnavailable from failure

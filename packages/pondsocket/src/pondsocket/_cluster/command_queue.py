@@ -69,7 +69,7 @@ class CommandQueue:
         self._queue: deque[tuple[bytes, float | None]] = deque()
         self._work: anyio.Event | None = None
         self._down_at: float | None = None
-        self._is_reading = False
+        self._reading: anyio.Event | None = None
 
     def suspect(self) -> None:
         """Note that commands may be missing, because a link has begun."""
@@ -84,7 +84,7 @@ class CommandQueue:
         """Take a command."""
         if self._ordering.take(epoch, prev, entry.offset, entry):
             self._add(entry.data, None)
-        elif self._ordering.is_behind and not self._is_reading:
+        elif self._ordering.is_behind and self._reading is None:
             self._node.start(self._read)
 
     async def _read(self) -> None:
@@ -99,20 +99,26 @@ class CommandQueue:
         Raises:
             BackplaneUnavailable: The engine cannot be reached.
         """
-        if self._is_reading:
-            return
-        self._is_reading = True
-        try:
-            while self._ordering.is_behind:
-                self._ordering.begin_read()
-                known = self._ordering.position
-                backplane = self._node.backplane
-                found = await backplane.read(COMMANDS, known, KEPT, 0 if known else 1)
-                for _, entry in self._ordering.fill(found).entries:
-                    self._add(entry.data, self._down_at)
+        while self._ordering.is_behind:
+            if self._reading is not None:
+                await self._reading.wait()  # it may fail, for instance with an older link
+                continue
+            self._reading = anyio.Event()
+            try:
+                await self._read_once()
+            finally:
+                self._reading.set()
+                self._reading = None
+
+    async def _read_once(self) -> None:
+        ordering, backplane = self._ordering, self._node.backplane
+        ordering.begin_read()
+        known = ordering.position
+        found = await backplane.read(COMMANDS, known, KEPT, 0 if known else 1)
+        for _, entry in ordering.fill(found).entries:
+            self._add(entry.data, self._down_at)
+        if not ordering.is_behind:
             self._down_at = None
-        finally:
-            self._is_reading = False
 
     def _add(self, data: bytes, older_than: float | None) -> None:
         self._queue.append((data, older_than))
@@ -121,11 +127,16 @@ class CommandQueue:
 
     async def run(self) -> None:
         """Carry out what comes, until cancelled."""
-        while True:
-            self._work = anyio.Event()
-            while self._queue:
-                await self._execute(*self._queue.popleft())
-            await self._work.wait()
+        try:
+            while True:
+                self._work = anyio.Event()
+                while self._queue:
+                    await self._execute(*self._queue.popleft())
+                await self._work.wait()
+        finally:
+            # The connections here have ended. A node that runs again has new ones.
+            self._ordering, self._down_at = Ordering(), None
+            self._queue.clear()
 
     async def _execute(self, data: bytes, older_than: float | None) -> None:
         command = decode(data)

@@ -9,20 +9,24 @@ import logging
 from collections.abc import Sequence
 from itertools import count
 from typing import Any, Final
+from weakref import WeakSet
 
 import anyio
 from anyio.abc import TaskGroup
 from pondsocket_common import Position, fresh_epoch
 
+from pondsocket._errors import UsageError
 from pondsocket._replica.envelope import unpack
 from pondsocket._replica.holdings import Holdings
 from pondsocket._replica.interest import Interest
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
+from pondsocket._state.request import Refusal
 from pondsocket.backplane import (
     SEPARATOR,
     Append,
     Backplane,
+    BackplaneError,
     BackplaneUnavailable,
     Change,
     Entry,
@@ -45,6 +49,18 @@ _READS_AT_ONCE: Final = 64
 _CLOSE_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 2.0
 
+# Those that a pond of this process runs.
+_running: Final[WeakSet[Backplane]] = WeakSet()
+
+
+class _Life:
+    """One run of a node, from its begin to its end."""
+
+    def __init__(self) -> None:
+        self.started = anyio.Event()  # at the first link, or at the end
+        self.ended = anyio.Event()
+        self.failure: BackplaneError | None = None
+
 
 class Node:
     """This node among others. It is the `Listener` of its backplane.
@@ -52,21 +68,20 @@ class Node:
     Attributes:
         name: No other node has it.
         lease: The name under which the engine knows what this node holds.
-        is_ready: Whether there has been a link.
     """
 
     def __init__(self, backplane: Backplane) -> None:
         self.name = fresh_epoch()[:6]
         self.lease = ""
-        self.is_ready = False
-        self._first_link = anyio.Event()
         self.backplane = backplane
         self.holdings = Holdings()
         self.batches = Batches(backplane, max_bytes=backplane.queue_bytes)
         self._interest = Interest()
         self._topics: dict[Topic, SharedTopic] = {}
         self._tasks: TaskGroup | None = None
-        self._ended: anyio.Event | None = None
+        self._life: _Life | None = None  # None before the first
+        self._is_refusal_logged = False
+        self._failure: BackplaneError | None = None
         self._numbers = count(1)
 
     def serve(self, actions: Actions) -> None:
@@ -77,64 +92,119 @@ class Node:
 
     # --- its life -------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Run until `close`.
+    def begin(self) -> Work:
+        """Begin to run. Return what is to be run in a task, until `close`.
 
         Raises:
-            BackplaneError: The engine cannot be used as it is configured.
+            UsageError: Another pond has the same backplane.
         """
-        self._ended = anyio.Event()
+        if self.backplane in _running:
+            raise UsageError(
+                "Each pond needs a backplane of its own: this one is in use by another pond."
+            )
+        _running.add(self.backplane)
+        self._life = life = _Life()
+        return lambda: self._run(life)
+
+    async def _run(self, life: _Life) -> None:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 tasks.start_soon(self.batches.run)
                 tasks.start_soon(self._commands.run)
-                tasks.start_soon(self._tick)
-                await self.backplane.run(self, self.name)
+                tasks.start_soon(self._expire)
+                tasks.start_soon(self._tidy)
+                await self._run_backplane(life)
+                tasks.cancel_scope.cancel()
         finally:
             self._tasks = None
-            self.is_ready = False
-            self._ended.set()
+            # The connections here have ended. When it runs again, it is as a new node.
+            for shared in self._topics.values():
+                shared.end()
+            self._topics, self._interest, self.holdings = {}, Interest(), Holdings()
+            self.lease = ""
+            _running.discard(self.backplane)
+            life.started.set()
+            life.ended.set()
+
+    async def _run_backplane(self, life: _Life) -> None:
+        try:
+            await self.backplane.run(self, self.name)
+        except BackplaneError as error:
+            _log.error("This server has no part in the cluster: %s", error)
+            life.failure = error
 
     async def wait_ready(self) -> None:
-        """Wait for the first link, but not for long: the engine may be down."""
+        """Wait for the first link, but not for long: the engine may be down.
+
+        Raises:
+            BackplaneError: The engine cannot be used as it is configured.
+        """
+        if (life := self._life) is None:
+            return
         with anyio.move_on_after(self.backplane.publish_seconds):
-            await self._first_link.wait()
+            await life.started.wait()
+        if life.failure is not None:
+            raise life.failure
 
     async def close(self) -> None:
         """Tell the leaves, give the lease up, and end. To be called after the last connection."""
-        if self._tasks is None or self._ended is None:
+        if self._tasks is None or self._life is None:
             return
         with anyio.move_on_after(_CLOSE_SECONDS):
             try:
-                await self.batches.settle()
+                await self.batches.settle(seconds=_CLOSE_SECONDS)
                 await self.backplane.leave()
             except BackplaneUnavailable:
                 _log.warning("The other servers are not told of this one's end: there is no link.")
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
-        await self._ended.wait()
+        await self._life.ended.wait()
 
     @property
     def is_running(self) -> bool:
         """Whether its tasks run."""
         return self._tasks is not None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it runs, and there has been a link."""
+        life = self._life
+        return self._tasks is not None and life is not None and life.started.is_set()
+
+    def refusal(self) -> Refusal:
+        """Return the refusal of a connection before the first link."""
+        if self._life is None and not self._is_refusal_logged:
+            self._is_refusal_logged = True
+            _log.error(
+                "This pond has a backplane, which runs only inside of `async with pond`: pass"
+                " `lifespan=pond.lifespan` to the application that it is mounted in, or serve"
+                " `PondASGIApp(pond)` with the server's lifespan on. Until then all connections are"
+                " refused."
+            )
+        text = "The other servers are not reached yet."
+        return Refusal(503, "UNAVAILABLE", text, retry_after=1)
+
     def start(self, work: Work) -> None:
         """Run work in a task of this node's own. Its failure is logged."""
         if self._tasks is not None:
             self._tasks.start_soon(_run_logged, work)
 
-    async def _tick(self) -> None:
+    async def _expire(self) -> None:
         while True:
             await anyio.sleep(_TICK_SECONDS)
             self.batches.expire()
             now = anyio.current_time()
-            idle = self._interest.take_idle(now)
+            for shared in [each for each in self._topics.values() if each.is_waiting]:
+                shared.tick(now)
+
+    async def _tidy(self) -> None:
+        # In a task of its own: an engine that does not answer must not delay the others' limits.
+        while True:
+            await anyio.sleep(_TICK_SECONDS)
+            idle = self._interest.take_idle(anyio.current_time())
             for topic in idle:
                 self._topics.pop(topic).end()
-            for shared in [each for each in self._topics.values() if each.is_in_doubt]:
-                shared.tick(now)
             if idle:
                 try:
                     await self.backplane.unsubscribe(idle)
@@ -163,28 +233,37 @@ class Node:
         Raises:
             BackplaneUnavailable: The engine cannot be reached.
         """
+        if self._tasks is None:
+            raise BackplaneUnavailable
         topic = shared.topic
-        self._interest.enter(topic)
-        self._topics[topic] = shared
+        self.use(shared)
         try:
             with anyio.fail_after(self.backplane.publish_seconds):
                 if not self._interest.is_confirmed(topic):
                     await self.backplane.subscribe([topic])
-                    self._interest.confirm(topic)
+                    if not self._interest.is_confirmed(topic):
+                        self._interest.confirm(topic)
+                        shared.suspect()  # what was read before may have missed some
                 await shared.read()
         except TimeoutError:
             raise BackplaneUnavailable from None
         finally:
-            self._interest.leave(topic, anyio.current_time())
+            self.release(shared)
+            if not shared.is_live:
+                self.read_later(shared)  # members may wait for what this task was reading
 
     def use(self, shared: SharedTopic) -> None:
         """Note that a channel has members here."""
-        self._interest.enter(shared.topic)
-        self._topics[shared.topic] = shared
+        topic = shared.topic
+        self._interest.enter(topic)
+        if self._topics.get(topic) is not shared:
+            self._topics[topic] = shared
+            shared.suspect()  # it was not told what happened before
 
     def release(self, shared: SharedTopic) -> None:
         """Note that a channel has no members here any more."""
-        self._interest.leave(shared.topic, anyio.current_time())
+        if shared.topic in self._interest:  # else the node has ended meanwhile
+            self._interest.leave(shared.topic, anyio.current_time())
 
     def read_later(self, shared: SharedTopic) -> None:
         """Read what a topic misses, in a task of its own."""
@@ -201,7 +280,7 @@ class Node:
 
     async def count(self, topic: Topic, user: str = "") -> int:
         """Return how many users are in a topic; of one user, how many memberships."""
-        await self.batches.settle()
+        await self.batches.settle(seconds=self.backplane.publish_seconds)
         return await self.backplane.count(topic, user)
 
     async def assigns_elsewhere(self, topic: Topic) -> dict[str, dict[str, Any]]:
@@ -249,11 +328,10 @@ class Node:
     async def _begin_link(self) -> None:
         topics = [COMMANDS, EVERYONE, address_of(self.name)]
         try:
-            if not self.is_ready:
+            if not self.is_ready and (life := self._life) is not None:
                 await self.backplane.subscribe(topics)
                 await self._commands.read()
-                self.is_ready = True
-                self._first_link.set()
+                life.started.set()
             waiting = [*self._topics.values()]
             for start in range(0, len(waiting), _READS_AT_ONCE):
                 async with anyio.create_task_group() as tasks:

@@ -32,7 +32,7 @@ _ANSWER_SECONDS: Final = 5.0
 class SharedChannel(Channel):
     """A channel of a cluster: the engine orders its broadcasts and its presence."""
 
-    __slots__ = ("_node", "_topic")
+    __slots__ = ("_is_used", "_node", "_topic")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class SharedChannel(Channel):
         path: str,
     ) -> None:
         self._node = node
+        self._is_used = False  # whether the node knows that there are members here
         topic = f"{path}{SEPARATOR}{name}"
         super().__init__(name, params, owner, path, topic)
         store = owner.history_store
@@ -93,7 +94,8 @@ class SharedChannel(Channel):
         self, session: Session, assigns: dict[str, Any], *, wants_diffs: bool = False
     ) -> ChannelMember:
         """Make a connection a member; see `Channel.admit`."""
-        if not len(self.roster):
+        if not self._is_used:
+            self._is_used = True
             self._node.use(self._topic)
         member = super().admit(session, assigns, wants_diffs=wants_diffs)
         if member.ref is None:
@@ -103,9 +105,9 @@ class SharedChannel(Channel):
 
     def remove(self, member: ChannelMember, reason: LeaveReason) -> Work | None:
         """End a membership; see `Channel.remove`."""
-        was_used = len(self.roster) > 0
         leave_work = super().remove(member, reason)
-        if was_used and not len(self.roster):
+        if self._is_used and not len(self.roster):
+            self._is_used = False
             self._node.release(self._topic)
         return leave_work
 

@@ -94,7 +94,9 @@ class SharedTopic:
         "_replica",
         "_roster",
         "_sent_bytes",
+        "_unseen",
         "_waiting",
+        "_was_waiting",
         "keep",
         "topic",
     )
@@ -119,6 +121,9 @@ class SharedTopic:
         self._history = history
         self._roster = roster
         self._waiting: dict[int, SharedBroadcast] = {}  # by number
+        # Versions of the presence that are waited for until they are known here.
+        self._unseen: list[tuple[Position, anyio.Event]] = []
+        self._was_waiting = False  # at the latest tick
         self._reading: anyio.Event | None = None
         self._sent_bytes = 0  # of the latest list of presences
         self._ordering = Ordering()
@@ -163,20 +168,29 @@ class SharedTopic:
         elif self._is_settled(result):
             self._waiting.pop(number, None)
             broadcast.end()
+        elif self._is_of_other_epoch(result):
+            self._ordering.suspect()
+            self._node.read_later(self)
 
-    def _is_settled(self, result: Result | Exception) -> bool:
+    def _is_settled(self, result: Result | Exception, *, after_read: bool = False) -> bool:
         """Return whether a position is delivered, or will not be delivered here."""
         if not isinstance(result, Position):
             return False
         known = self._ordering.position
         if known is None or not len(self._roster):
             return True  # there is no member here
-        return known.epoch != result.epoch or result.offset <= known.offset
+        if known.epoch != result.epoch:
+            return after_read and not self._ordering.is_behind
+        return result.offset <= known.offset
 
-    def _end_settled(self) -> None:
+    def _is_of_other_epoch(self, result: Result | Exception) -> bool:
+        known = self._ordering.position
+        return isinstance(result, Position) and known is not None and known.epoch != result.epoch
+
+    def _end_settled(self, *, after_read: bool = False) -> None:
         """Let those go on whose broadcasts were part of what is lost to the members here."""
         for number, broadcast in [*self._waiting.items()]:
-            if self._is_settled(broadcast.result):
+            if self._is_settled(broadcast.result, after_read=after_read):
                 del self._waiting[number]
                 broadcast.end()
 
@@ -196,14 +210,24 @@ class SharedTopic:
     def show(self, member: ChannelMember, shown: bytes | None) -> Awaitable[int]:
         """Change what a membership shows. Await it to know that it is shown here.
 
-        It gives the bytes of the list that the members here were sent; 0: none was sent.
+        Without a link it waits for no longer than a broadcast, and is shown later. It gives the
+        bytes of the list that the members here were sent; 0: none was sent.
         """
         done = anyio.Event()
-        self._put(Put(self.topic, member.ref or "", member.user_id, shown), lambda _: done.set())
+
+        def end(result: Result | Exception) -> None:
+            known = self._replica.numbered.position
+            if isinstance(result, int) and known is not None and result > known.offset:
+                self._unseen.append((Position(known.epoch, result), done))
+            else:
+                done.set()
+
+        self._put(Put(self.topic, member.ref or "", member.user_id, shown), end)
 
         async def wait() -> int:
             self._sent_bytes = 0
-            await done.wait()
+            with anyio.move_on_after(self._node.backplane.publish_seconds):
+                await done.wait()
             return self._sent_bytes
 
         return wait()
@@ -220,31 +244,48 @@ class SharedTopic:
         """
         node = self._node
         node.holdings.drop(self.topic, (ref,))
-        drop = Drop(self.topic, (ref,), node.lease)
         if work is None:
-            node.batches.add(drop)
+            self._drop(ref, user_id, lambda _: None)
             return None
         done = anyio.Event()
         was_last = is_late = False
 
-        def end(result: Result | Exception) -> None:
+        def end(is_last: bool) -> None:
             nonlocal was_last
-            was_last = isinstance(result, tuple) and user_id in result
+            was_last = is_last
             done.set()
             if is_late and was_last:
                 node.start(work)
 
         async def wait() -> None:
             nonlocal is_late
-            with anyio.move_on_after(node.backplane.publish_seconds):
-                await done.wait()
-            # The engine cannot be reached: the connection must not wait for it.
-            is_late = not done.is_set()
+            try:
+                with anyio.move_on_after(node.backplane.publish_seconds):
+                    await done.wait()
+            finally:
+                # The engine cannot be reached: the connection must not wait for it.
+                is_late = not done.is_set()
             if was_last:
                 await work()
 
-        node.batches.add(drop, end)
+        self._drop(ref, user_id, end)
         return wait
+
+    def _drop(self, ref: str, user_id: str, on_end: Callable[[bool], None]) -> None:
+        """End a membership in the engine. Call `on_end` with whether it was the user's last one."""
+        node = self._node
+        lease = node.lease
+
+        def end(result: Result | Exception) -> None:
+            was_last = isinstance(result, tuple) and user_id in result
+            if was_last or lease == node.lease or isinstance(result, Exception):
+                on_end(was_last)
+            else:
+                # Its `Put` may have waited for the link as well, and was then carried out under the
+                # lease that the link has brought.
+                self._drop(ref, user_id, on_end)
+
+        node.batches.add(Drop(self.topic, (ref,), lease), end)
 
     # --- what is heard --------------------------------------------------------------------------
 
@@ -260,9 +301,10 @@ class SharedTopic:
         return self._reading is not None
 
     @property
-    def is_in_doubt(self) -> bool:
+    def is_waiting(self) -> bool:
         """Whether `tick` has something to do."""
-        return self._replica.is_in_doubt
+        is_waiting = self._waiting or self._unseen or self._was_waiting
+        return bool(is_waiting) or self._replica.is_in_doubt
 
     def suspect(self) -> None:
         """Note that something may be missing, because a link has begun."""
@@ -288,10 +330,20 @@ class SharedTopic:
         self._tell(self._replica.take(at, changes))
         if self._replica.is_behind:
             self._node.read_later(self)
+        elif self._unseen:
+            self._end_seen()
 
     def tick(self, now: float) -> None:
-        """Do what is due."""
+        """Do what is due. To be called several times a second."""
         self._tell(self._replica.expire(now))
+        is_waiting = bool(self._unseen) or any(
+            isinstance(each.result, Position) for each in self._waiting.values()
+        )
+        if is_waiting and self._was_waiting:
+            # The engine has carried it out, but has not told it: that was lost on the way.
+            self.suspect()
+            self._node.read_later(self)
+        self._was_waiting = is_waiting
 
     async def read(self) -> None:
         """Read what is missing, until nothing is.
@@ -309,6 +361,7 @@ class SharedTopic:
                     await self._read_messages(self._history)
                 if self._replica.is_behind:
                     await self._read_roster()
+                    self._end_seen()
             finally:
                 self._reading.set()
                 self._reading = None
@@ -325,7 +378,7 @@ class SharedTopic:
             self._begin_anew(history, filled.anew)
         for position, entry in filled.entries:
             self._deliver(position, entry)
-        self._end_settled()
+        self._end_settled(after_read=True)
 
     async def _read_roster(self) -> None:
         node = self._node
@@ -378,6 +431,16 @@ class SharedTopic:
         frame.channel, frame.position = self._name, position
         self._publishing.deliver_to(frame, [each for each in members if each.is_current])
 
+    def _end_seen(self) -> None:
+        """Let those go on who wait for a version of the presence that is known here now."""
+        known = self._replica.numbered.position
+        unseen, self._unseen = self._unseen, []
+        for at, done in unseen:
+            if known is None or known.epoch != at.epoch or known.offset >= at.offset:
+                done.set()
+            else:
+                self._unseen.append((at, done))
+
     def _tell(self, changes: Sequence[Change]) -> None:
         for ref, user, shown in changes:
             if shown is None:
@@ -394,3 +457,4 @@ class SharedTopic:
         if self._history is not None:
             self._history.end()
         self._end_settled()
+        self._end_seen()

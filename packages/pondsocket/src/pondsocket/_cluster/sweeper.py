@@ -49,7 +49,7 @@ class Sweeper:
                     refs[topic].append(ref)
                 for topic, dropped in refs.items():
                     self._drop(Drop(topic, tuple(dropped), lease))
-                await self._batches.settle()
+                await self._batches.settle(seconds=self._backplane.publish_seconds)
         except BackplaneUnavailable:
             return  # another node does it, or this one at the next beat
         finally:

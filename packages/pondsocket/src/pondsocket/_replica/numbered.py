@@ -29,13 +29,14 @@ class Numbered(Generic[T]):
         is_behind: Whether a read is needed: items may be missing.
     """
 
-    __slots__ = ("_held", "_held_before_read", "is_behind", "position")
+    __slots__ = ("_held", "_held_before_read", "_is_suspected", "is_behind", "position")
 
     def __init__(self) -> None:
         self.position: Position | None = None
         self.is_behind = True
         self._held: list[_Held[T]] = []
         self._held_before_read = 0
+        self._is_suspected = False  # since the latest read has begun
 
     def take(self, epoch: str, prev: int, offset: int, item: T) -> bool:
         """Return whether an item is the next one. If not, it is an old one, or it is held.
@@ -70,17 +71,19 @@ class Numbered(Generic[T]):
         return known is not None and epoch == known.epoch and offset <= known.offset
 
     def suspect(self) -> None:
-        """Note that items may be missing: a new link has begun."""
-        self.is_behind = True
+        """Note that items may be missing, for instance because a new link has begun."""
+        self.is_behind = self._is_suspected = True
 
     def begin_read(self) -> None:
         """Note that a read begins: what is held now is older than what it will return."""
         self._held_before_read = len(self._held)
+        self._is_suspected = False
 
     def settle(self, position: Position) -> list[tuple[Position, T]]:
         """Go on after a position that was read. Return the held items that follow it.
 
-        `is_behind` stays true if one is missing: then another read is needed.
+        `is_behind` stays true if one is missing, or if some were suspected to be missing since the
+        read has begun: then another read is needed.
         """
         held, older = self._held, self._held_before_read
         self._held = []
@@ -93,4 +96,5 @@ class Numbered(Generic[T]):
                 continue  # of an epoch that had ended when it was read
             if self.take(*each):
                 following.append((Position(each.epoch, each.offset), each.item))
+        self.is_behind = self.is_behind or self._is_suspected
         return following
