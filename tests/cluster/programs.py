@@ -3,157 +3,179 @@
 from __future__ import annotations
 
 import random
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from collections import Counter
 from typing import Any
 
 import anyio
-from pondsocket import (
-    ConnectionContext,
-    EventContext,
-    History,
-    JoinContext,
-    LeaveContext,
-    PondError,
-    PondSocket,
-    Position,
-)
-from pondsocket.backplane.memory import MemoryBackplane, MemoryHub
-from pondsocket.testing import MemoryPeer, connect
-from pondsocket_common import Acknowledged, ServerActions
+from anyio.abc import TaskGroup
+from pondsocket import Options, PondError
+from pondsocket.adapter import ConnectRequest
+from pondsocket.backplane import Drop
+from pondsocket.backplane.memory import MemoryHub
+from pondsocket_common import POND, ClientActions, ClientMessage, Headers, QueryParams, fresh_id
 
-ROOM = "/room/1"
+from tests.cluster.model_client import Client, Seen
+from tests.cluster.model_node import ROOM, ModelNode
+
 NODES = 3
-
-
-@dataclass
-class Node:
-    """One pond, and its access to the engine."""
-
-    pond: PondSocket
-    backplane: MemoryBackplane
-    left: list[str] = field(default_factory=list)
-
-
-def make_node(hub: MemoryHub, history: History | None) -> Node:
-    backplane = hub.backplane()
-    pond = PondSocket(backplane=backplane)
-    node = Node(pond, backplane)
-
-    async def admit(ctx: ConnectionContext) -> None:
-        ctx.accept(user_id=ctx.query["user"])
-
-    async def join(ctx: JoinContext) -> None:
-        await ctx.accept()
-        await ctx.track({"user": ctx.user.id})
-
-    async def say(ctx: EventContext) -> None:
-        await ctx.broadcast("said", ctx.get_payload())
-
-    async def left(ctx: LeaveContext) -> None:
-        node.left.append(ctx.user.id)
-
-    endpoint = pond.create_endpoint("/socket", admit)
-    lobby = endpoint.create_channel("/room/:name", join, history=history)
-    lobby.on_message("say", say)
-    lobby.on_leave(left)
-    return node
-
-
-class Client:
-    """A client that joins again where it was, and checks what it is sent."""
-
-    def __init__(self, user: str, seen: dict[Position, Any]) -> None:
-        self.user = user
-        self.peer: MemoryPeer | None = None
-        self.at: Position | None = None
-        self.got: list[Any] = []
-        self.told = 0
-        self.refused = 0
-        self._seen = seen
-        self._stack = AsyncExitStack()
-        self._join = ""
-
-    async def connect(self, node: Node) -> None:
-        await self.close()
-        try:
-            peer = await self._stack.enter_async_context(
-                connect(node.pond, f"/socket?user={self.user}")
-            )
-        except Exception:
-            self.refused += 1
-            return
-        self.peer = peer
-        self._join = peer.send("JOIN_CHANNEL", ROOM, "join", {}, since=self.at)
-
-    async def close(self) -> None:
-        self.read()
-        await self._stack.aclose()
-        self.peer = None
-
-    def say(self, what: object) -> None:
-        if self.peer is not None:
-            self.peer.send("BROADCAST", ROOM, "say", {"id": what})
-
-    def read(self) -> None:
-        """Check all that has come."""
-        for message in [] if self.peer is None else self.peer.drain():
-            if message.event == "UNAUTHORIZED":
-                self.refused += 1
-                self._join = ""
-            elif message.event == "ACKNOWLEDGE":
-                payload = message.payload
-                assert isinstance(payload, Acknowledged)
-                assert payload.epoch is not None and payload.offset is not None
-                at = Position(payload.epoch, payload.offset)
-                if message.request_id == self._join and payload.recovered is not False:
-                    assert self.at is None or at == self.at, f"{self.user}: {at} after {self.at}"
-                else:
-                    self.told += 1
-                self.at = at
-            elif message.action is ServerActions.BROADCAST:
-                assert message.position is not None
-                assert self.at is not None
-                following = Position(self.at.epoch, self.at.offset + 1)
-                assert message.position == following, (
-                    f"{self.user}: {message.position} after {self.at}"
-                )
-                self.at = message.position
-                known = self._seen.setdefault(message.position, message.payload)
-                assert known == message.payload
-                self.got.append((message.position.epoch, message.payload["id"]))
+USERS = ("ann", "ann", "ann", "bob", "bob", "cid", "dan", "eve")
+CALM = {"say": 40, "others": 5, "unkept": 5, "connect": 8, "close": 4, "leave": 4, "join": 6,
+        "outside": 4, "to": 4, "but": 4, "evict": 2, "disconnect": 2, "post": 8, "ask": 3,
+        "restart": 1, "wait": 20}  # fmt: skip
+FAULTS = {"cut": 2, "lose": 2, "silence": 1, "stop": 1, "forget": 1, "expire": 1, "kill": 1}
 
 
 class World:
-    """Three ponds, some clients, and what has happened."""
+    """Three ponds, some clients, and what has happened.
 
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.hub = MemoryHub(lease=10.0, delay=self.random.choice([0.0, 0.0, 0.01, 0.2]))
-        self.nodes = [make_node(self.hub, History(size=50)) for _ in range(NODES)]
-        self.seen: dict[Position, Any] = {}
-        self.clients = [Client(f"user{number}", self.seen) for number in range(6)]
+    Args:
+        seed: Of the program. Every fourth has no faults.
+    """
+
+    def __init__(self, seed: int, tasks: TaskGroup) -> None:
+        self.random = rand = random.Random(seed)
+        self.tasks = tasks
+        self.is_calm = seed % 4 == 0
+        self.kinds = CALM if self.is_calm else CALM | FAULTS
+        self.hub = MemoryHub(lease=10.0, delay=rand.choice([0.0, 0.0, 0.01, 0.2]))
+        self.options = Options(presence_leave_delay=rand.choice([0.0, 0.0, 3.0]))
+        self.nodes: list[ModelNode] = []
+        self.past: list[ModelNode] = []
+        self.seen = Seen()
+        self.clients = [
+            Client(f"{user}{place}", user, self.seen, diffs=place % 2 == 0, sse=place % 3 == 2)
+            for place, user in enumerate(USERS)
+        ]
         self.sent = 0
+        self.is_exact = True  # no result of an engine is lost with a node, or with the engine
+        self.gone: Counter[str] = Counter()  # users whose last membership the engine has ended
         self.log: list[str] = []
+        self._watch_engine()
+
+    def _watch_engine(self) -> None:
+        engine = self.hub.engine
+        drop = engine._drop
+
+        def watched(op: Drop, pushes: list[Any]) -> tuple[str, ...]:
+            users = drop(op, pushes)
+            if op.topic.endswith(ROOM):
+                self.gone.update(users)
+            return users
+
+        engine._drop = watched  # type: ignore[method-assign]
+
+    async def begin(self) -> None:
+        """Start the ponds, and connect the clients."""
+        for _ in range(NODES):
+            self.nodes.append(await ModelNode.start(self.tasks, self.hub, self.options))
+        for client in self.clients:
+            await client.connect(self.tasks, self.random.choice(self.nodes))
 
     async def step(self) -> None:
         """Do one random thing."""
-        rand, node = self.random, self.random.choice(self.nodes)
-        client = rand.choice(self.clients)
-        kind = rand.choices(
-            ["say", "connect", "close", "cut", "lose", "silence", "stop", "forget", "expire",
-             "outside", "wait"],
-            [40, 8, 2, 2, 2, 1, 1, 1, 1, 5, 20],
-        )[0]  # fmt: skip
-        self.log.append(f"{kind} {client.user} {self.nodes.index(node)}")
+        rand = self.random
+        node, client = rand.choice(self.nodes), rand.choice(self.clients)
+        kind = rand.choices([*self.kinds], [*self.kinds.values()])[0]
+        self.log.append(f"{anyio.current_time():.2f} {kind} {client.name} {self.nodes.index(node)}")
         self.sent += 1
         match kind:
             case "say":
-                client.say(self.sent)
+                client.say("say", self.sent)
+            case "others":
+                client.say("say_to_others", self.sent)
+            case "unkept":
+                client.say("say_unkept", self.sent)
             case "connect":
-                await client.connect(node)
+                await client.connect(self.tasks, node)
             case "close":
                 await client.close()
+            case "leave":
+                client.leave()
+            case "join":
+                client.join()
+            case "restart" | "kill":
+                await self._restart(node, is_killed=kind == "kill")
+            case "outside" | "to" | "but" | "evict" | "disconnect" | "ask":
+                try:
+                    await self._call(kind, node, client.user)
+                except PondError:
+                    assert not self.is_calm
+            case "post":
+                await self._post(node, client)
+            case "wait":
+                await anyio.sleep(rand.random() * 0.5)
+            case _:
+                await self._fail(kind, node)
+        for each in self.clients:
+            each.read()
+
+    async def _call(self, kind: str, node: ModelNode, user: str) -> None:
+        handle, payload = node.pond.channel("/socket", ROOM), {"id": self.sent}
+        match kind:
+            case "outside":
+                await handle.broadcast("said", payload)
+            case "to":
+                await handle.broadcast_to("said", {**payload, "to": [user, "eve"]}, user, "eve")
+            case "but":
+                more = {"not": user, "is_by_connection": False}
+                await handle.broadcast_from("said", {**payload, **more}, user)
+            case "evict":
+                await handle.evict_user(user, "evicted")
+                await self._check_gone(user, is_closed=False)
+            case "disconnect":
+                await node.pond.disconnect(user_id=user, reason="disconnected")
+                await self._check_gone(user, is_closed=True)
+            case _:
+                users = await handle.user_count()
+                assert 0 <= users <= len(set(USERS))
+                assert isinstance(await handle.has_user(user), bool)
+                assert set(await handle.get_presence()) <= set(USERS)
+                assert set(await handle.get_assigns()) <= set(USERS)
+
+    async def _check_gone(self, user: str, *, is_closed: bool) -> None:
+        await anyio.sleep(1 + 3 * self.hub.delay)
+        if not self.is_calm:
+            return
+        for client in self.clients:
+            client.read()
+            if client.user == user and client.peer is not None:
+                # A join that was on its way comes later.
+                assert client.peer.closed is not None or not is_closed, client.name
+
+    async def _post(self, node: ModelNode, client: Client) -> None:
+        """Send an event stream's message by any node."""
+        if not client.sse or client.peer is None:
+            return
+        client.said += 1
+        payload = {
+            "id": self.sent,
+            "sender": f"{client.name}.{client.connections}p",
+            "number": client.said,
+        }
+        message = ClientMessage(ClientActions.BROADCAST, "say", ROOM, fresh_id(), payload)
+        body = POND.encode_client(message)
+        request = ConnectRequest("/socket", Headers([]), QueryParams([]), None, "sse")
+        connection_id = client.peer.session.connection_id
+        refusal = await node.pond.streams.post(connection_id, request, body)
+        if self.is_calm and client.peer.closed is None:
+            assert refusal is None, refusal
+
+    async def _restart(self, node: ModelNode, *, is_killed: bool) -> None:
+        if is_killed:
+            self.is_exact = False
+            await node.kill()
+        else:
+            await node.close()
+        for client in self.clients:
+            if client.node is node:
+                await client.close()
+        self.past.append(node)
+        new = await ModelNode.start(self.tasks, self.hub, self.options)
+        self.nodes[self.nodes.index(node)] = new
+
+    async def _fail(self, kind: str, node: ModelNode) -> None:
+        rand = self.random
+        match kind:
             case "cut":
                 node.backplane.cut()
             case "lose":
@@ -165,18 +187,11 @@ class World:
             case "stop" | "forget":
                 self.hub.stop()
                 await anyio.sleep(rand.random() * 4)
+                if kind == "forget":
+                    self.is_exact = False
                 self.hub.start(forget=kind == "forget")
-            case "expire":
-                node.backplane.expire_lease()
-            case "outside":
-                try:
-                    await node.pond.channel("/socket", ROOM).broadcast("said", {"id": self.sent})
-                except PondError:
-                    pass
             case _:
-                await anyio.sleep(rand.random() * 0.5)
-        for each in self.clients:
-            each.read()
+                node.backplane.expire_lease()
 
     async def settle(self) -> None:
         """Mend everything, and let all clients be members again."""
@@ -185,8 +200,10 @@ class World:
         await anyio.sleep(15)
         for number, client in enumerate(self.clients):
             client.read()
-            await client.connect(self.nodes[number % NODES])
+            await client.connect(self.tasks, self.nodes[number % NODES])
         await anyio.sleep(5)
+        for client in self.clients:
+            client.say("say_unkept", "unkept")
         await self.nodes[0].pond.channel("/socket", ROOM).broadcast("said", {"id": "last"})
         await anyio.sleep(2)
         for client in self.clients:
@@ -194,14 +211,38 @@ class World:
 
     async def check(self) -> None:
         """Check what must be true in the end."""
-        ats = {client.at for client in self.clients}
-        assert len(ats) == 1, {client.user: client.at for client in self.clients}
+        assert len({client.at for client in self.clients}) == 1
+        senders = {f"{each.name}.{each.connections}" for each in self.clients}
         for client in self.clients:
-            assert client.got[-1][1] == "last"
-            # Within an epoch: an engine that forgets also forgets what it has carried out.
-            assert len(set(client.got)) == len(client.got), client.user
-        users = {client.user for client in self.clients}
+            assert client.is_member and client.got[-1][1] == "last", client.name
+            client.check()
+            for sender in senders:
+                assert f"/plain/1 said {sender}" in client.unkept, (client.name, sender)
+                assert f"/room/1 typed {sender}" in client.unkept, (client.name, sender)
+            shown = Counter(client.presence.values())
+            users = Counter(USERS) if client.diffs else Counter(set(USERS))
+            assert shown == users, (client.name, shown)
         for node in self.nodes:
             handle = node.pond.channel("/socket", ROOM)
-            assert set(await handle.get_presence()) == users
-            assert await handle.user_count() == len(users)
+            assert set(await handle.get_presence()) == set(USERS)
+            assert await handle.user_count() == len(set(USERS))
+            assert {user: each["name"] for user, each in (await handle.get_assigns()).items()} == {
+                user: user for user in USERS
+            }
+            assert await handle.has_user("ann") and not await handle.has_user("fay")
+
+    def check_leaves(self) -> None:
+        """Check that `on_leave` ran once for each last membership, on whichever node."""
+        told = Counter(user for node in (*self.past, *self.nodes) for user in node.left)
+        if self.is_exact:
+            assert told == self.gone, (told, self.gone)
+        else:
+            assert told <= self.gone, (told, self.gone)
+
+    async def end(self) -> None:
+        """Disconnect all clients, and end the ponds."""
+        for client in self.clients:
+            await client.close()
+        await anyio.sleep(10)
+        for node in self.nodes:
+            await node.close()

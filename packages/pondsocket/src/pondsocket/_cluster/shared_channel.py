@@ -14,11 +14,11 @@ from pondsocket._connection.session import Session
 from pondsocket._errors import readable_text
 from pondsocket._history.channel_history import ChannelHistory
 from pondsocket._history.log import History
+from pondsocket._replica.connection_ids import new_id, node_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason, UserId, as_user_id
 from pondsocket.backplane import SEPARATOR
 
-from .connection_ids import new_id, node_of
 from .node import Node
 from .requests import NodeGone
 from .shared_log import SharedHistory, SharedStore, keep_of
@@ -100,7 +100,7 @@ class SharedChannel(Channel):
         member = super().admit(session, assigns, wants_diffs=wants_diffs)
         if member.ref is None:
             member.ref = self._node.new_ref()
-            self._topic.join(member)
+            self._topic.presence.join(member)
         return member
 
     def remove(self, member: ChannelMember, reason: LeaveReason) -> Work | None:
@@ -116,7 +116,7 @@ class SharedChannel(Channel):
         if member.ref is None:
             return None
         work = self.owner.left(self, leave.user, leave.reason)
-        return self._topic.leave(member.ref, member.user_id, work)
+        return self._topic.presence.leave(member.ref, member.user_id, work)
 
     def _new_ref(self) -> str:
         return self._node.new_ref()
@@ -129,13 +129,13 @@ class SharedChannel(Channel):
         self.batching.flush()
         if not member.is_current:
             return 0
-        return self._topic.show(member, self.presence.encode(shown, member.ref))
+        return self._topic.presence.show(member, self.presence.encode(shown, member.ref))
 
     def untrack_member(self, member: ChannelMember) -> int | Awaitable[int]:
         """Remove the presence of a member; see `Channel.untrack_member`."""
         self.owner.environment.loop.check("untrack")
         self.batching.flush()
-        return self._topic.show(member, None) if member.is_current else 0
+        return self._topic.presence.show(member, None) if member.is_current else 0
 
     # --- questions, which the whole cluster answers -------------------------------------------
 

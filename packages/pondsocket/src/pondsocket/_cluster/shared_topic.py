@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import anyio
@@ -20,27 +20,21 @@ from pondsocket._channel.channel import ChannelMember
 from pondsocket._delivery.frame import SharedFrame
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._replica.envelope import Envelope, pack, unpack
-from pondsocket._replica.holdings import Holdings
 from pondsocket._replica.ordering import Ordering
-from pondsocket._replica.replica import Replica
-from pondsocket._runtime.tasks import Work
 from pondsocket._state.roster import Roster
 from pondsocket.backplane import (
     Append,
-    Backplane,
     BackplaneUnavailable,
     Change,
-    Drop,
     Emit,
     Entry,
     Keep,
-    Put,
     Result,
     Topic,
 )
 
-from .batches import Batches
 from .shared_log import SharedHistory, audience_of
+from .shared_presence import Holder, SharedPresence
 from .shared_publishing import SharedBroadcast, SharedPublishing
 
 _log: Final = logging.getLogger("pondsocket.cluster")
@@ -52,21 +46,13 @@ def _ignore(_: Result | Exception) -> None:
     return
 
 
-class Cluster(Protocol):
+class Cluster(Holder, Protocol):
     """This node, as far as its topics use it."""
 
     name: str
-    lease: str
-    backplane: Backplane
-    batches: Batches
-    holdings: Holdings
 
     def next_number(self) -> int:
         """Return the number of the next broadcast of this node."""
-        ...
-
-    def start(self, work: Work) -> None:
-        """Run work in a task of this node's own."""
         ...
 
     def read_later(self, topic: SharedTopic) -> None:
@@ -88,16 +74,13 @@ class SharedTopic:
         "_name",
         "_node",
         "_ordering",
-        "_presence",
         "_publishing",
         "_reading",
-        "_replica",
         "_roster",
-        "_sent_bytes",
-        "_unseen",
         "_waiting",
         "_was_waiting",
         "keep",
+        "presence",
         "topic",
     )
 
@@ -117,17 +100,13 @@ class SharedTopic:
         self._name = name
         self._node = node
         self._publishing = publishing
-        self._presence = presence
+        self.presence = SharedPresence(topic, node, presence)
         self._history = history
         self._roster = roster
         self._waiting: dict[int, SharedBroadcast] = {}  # by number
-        # Versions of the presence that are waited for until they are known here.
-        self._unseen: list[tuple[Position, anyio.Event]] = []
         self._was_waiting = False  # at the latest tick
         self._reading: anyio.Event | None = None
-        self._sent_bytes = 0  # of the latest list of presences
         self._ordering = Ordering()
-        self._replica = Replica(node.backplane.lease_seconds)
         publishing.share(self)
 
     # --- what is sent ---------------------------------------------------------------------------
@@ -203,97 +182,13 @@ class SharedTopic:
         except BackplaneUnavailable:
             node.batches.count_lost()
 
-    def join(self, member: ChannelMember) -> None:
-        """Hold a membership that has begun."""
-        self._put(Put(self.topic, member.ref or "", member.user_id, None), _ignore)
-
-    def show(self, member: ChannelMember, shown: bytes | None) -> Awaitable[int]:
-        """Change what a membership shows. Await it to know that it is shown here.
-
-        Without a link it waits for no longer than a broadcast, and is shown later. It gives the
-        bytes of the list that the members here were sent; 0: none was sent.
-        """
-        done = anyio.Event()
-
-        def end(result: Result | Exception) -> None:
-            known = self._replica.numbered.position
-            if isinstance(result, int) and known is not None and result > known.offset:
-                self._unseen.append((Position(known.epoch, result), done))
-            else:
-                done.set()
-
-        self._put(Put(self.topic, member.ref or "", member.user_id, shown), end)
-
-        async def wait() -> int:
-            self._sent_bytes = 0
-            with anyio.move_on_after(self._node.backplane.publish_seconds):
-                await done.wait()
-            return self._sent_bytes
-
-        return wait()
-
-    def _put(self, put: Put, on_result: Callable[[Result | Exception], None]) -> None:
-        self._node.holdings.put(put)
-        self._node.batches.add(put, on_result)
-
-    def leave(self, ref: str, user_id: str, work: Work | None) -> Work | None:
-        """End a membership. Return what is left to do after the leave, to be awaited.
-
-        Args:
-            work: What is to be done if it was the user's last one, on any node.
-        """
-        node = self._node
-        node.holdings.drop(self.topic, (ref,))
-        if work is None:
-            self._drop(ref, user_id, lambda _: None)
-            return None
-        done = anyio.Event()
-        was_last = is_late = False
-
-        def end(is_last: bool) -> None:
-            nonlocal was_last
-            was_last = is_last
-            done.set()
-            if is_late and was_last:
-                node.start(work)
-
-        async def wait() -> None:
-            nonlocal is_late
-            try:
-                with anyio.move_on_after(node.backplane.publish_seconds):
-                    await done.wait()
-            finally:
-                # The engine cannot be reached: the connection must not wait for it.
-                is_late = not done.is_set()
-            if was_last:
-                await work()
-
-        self._drop(ref, user_id, end)
-        return wait
-
-    def _drop(self, ref: str, user_id: str, on_end: Callable[[bool], None]) -> None:
-        """End a membership in the engine. Call `on_end` with whether it was the user's last one."""
-        node = self._node
-        lease = node.lease
-
-        def end(result: Result | Exception) -> None:
-            was_last = isinstance(result, tuple) and user_id in result
-            if was_last or lease == node.lease or isinstance(result, Exception):
-                on_end(was_last)
-            else:
-                # Its `Put` may have waited for the link as well, and was then carried out under the
-                # lease that the link has brought.
-                self._drop(ref, user_id, on_end)
-
-        node.batches.add(Drop(self.topic, (ref,), lease), end)
-
     # --- what is heard --------------------------------------------------------------------------
 
     @property
     def is_live(self) -> bool:
         """Whether all that the engine has told is known here."""
         is_known = self._history is None or not self._ordering.is_behind
-        return is_known and not self._replica.is_behind
+        return is_known and not self.presence.is_behind
 
     @property
     def is_reading(self) -> bool:
@@ -303,13 +198,14 @@ class SharedTopic:
     @property
     def is_waiting(self) -> bool:
         """Whether `tick` has something to do."""
-        is_waiting = self._waiting or self._unseen or self._was_waiting
-        return bool(is_waiting) or self._replica.is_in_doubt
+        presence = self.presence
+        is_waiting = presence.is_waiting or presence.is_in_doubt
+        return is_waiting or self._was_waiting or bool(self._waiting)
 
     def suspect(self) -> None:
         """Note that something may be missing, because a link has begun."""
         self._ordering.suspect()
-        self._replica.numbered.suspect()
+        self.presence.suspect()
 
     def appended(self, epoch: str, prev: int, entry: Entry) -> None:
         """Take a kept message."""
@@ -327,16 +223,14 @@ class SharedTopic:
 
     def shown(self, at: Position, changes: Sequence[Change]) -> None:
         """Take a change of the presence."""
-        self._tell(self._replica.take(at, changes))
-        if self._replica.is_behind:
+        self.presence.shown(at, changes)
+        if self.presence.is_behind:
             self._node.read_later(self)
-        elif self._unseen:
-            self._end_seen()
 
     def tick(self, now: float) -> None:
         """Do what is due. To be called several times a second."""
-        self._tell(self._replica.expire(now))
-        is_waiting = bool(self._unseen) or any(
+        self.presence.expire(now)
+        is_waiting = self.presence.is_waiting or any(
             isinstance(each.result, Position) for each in self._waiting.values()
         )
         if is_waiting and self._was_waiting:
@@ -359,9 +253,8 @@ class SharedTopic:
             try:
                 if self._history is not None and self._ordering.is_behind:
                     await self._read_messages(self._history)
-                if self._replica.is_behind:
-                    await self._read_roster()
-                    self._end_seen()
+                if self.presence.is_behind:
+                    await self.presence.read()
             finally:
                 self._reading.set()
                 self._reading = None
@@ -379,16 +272,6 @@ class SharedTopic:
         for position, entry in filled.entries:
             self._deliver(position, entry)
         self._end_settled(after_read=True)
-
-    async def _read_roster(self) -> None:
-        node = self._node
-        self._replica.numbered.begin_read()
-        found = await node.backplane.roster(self.topic)
-        known = self._replica.numbered.position
-        self._tell(self._replica.fill(found, anyio.current_time()))
-        if known is not None and known.epoch != found.at.epoch:
-            for put in node.holdings.of(self.topic):  # the engine has forgotten them
-                node.batches.add(put)
 
     def _deliver(self, position: Position, entry: Entry) -> None:
         history = self._history
@@ -431,30 +314,10 @@ class SharedTopic:
         frame.channel, frame.position = self._name, position
         self._publishing.deliver_to(frame, [each for each in members if each.is_current])
 
-    def _end_seen(self) -> None:
-        """Let those go on who wait for a version of the presence that is known here now."""
-        known = self._replica.numbered.position
-        unseen, self._unseen = self._unseen, []
-        for at, done in unseen:
-            if known is None or known.epoch != at.epoch or known.offset >= at.offset:
-                done.set()
-            else:
-                self._unseen.append((at, done))
-
-    def _tell(self, changes: Sequence[Change]) -> None:
-        for ref, user, shown in changes:
-            if shown is None:
-                self._sent_bytes += self._presence.untrack(user, ref)
-            else:
-                self._sent_bytes += self._presence.track(user, ref, shown)
-
     def end(self) -> None:
         """Forget what is known: nothing of the topic is heard any more."""
         self._ordering = Ordering()
-        self._replica = Replica(self._node.backplane.lease_seconds)
-        for ref, user in [(ref, user) for user, ref, _ in self._presence.state.entries()]:
-            self._presence.state.untrack(user, ref)
+        self.presence.end()
         if self._history is not None:
             self._history.end()
         self._end_settled()
-        self._end_seen()
