@@ -102,6 +102,7 @@ class Client:
         try:
             async with connect(node.pond, f"/socket?user={self.user}", transport=transport) as peer:
                 self.node, self.peer, self.connections = node, peer, self.connections + 1
+                self.unkept = {}  # the node may hear later of what the former one had heard
                 task_status.started()
                 await closing.wait()
         except Exception:
@@ -206,7 +207,7 @@ class Client:
         assert isinstance(payload, Mapping)
         place = f"{message.channel_name} {message.event} {payload['sender']}"
         before = self.unkept.get(place, 0)
-        assert payload["number"] > before, f"{self.name}: {payload['number']} after {before}"
+        assert payload["number"] > before, f"{self.name}: {place} {payload['number']} after {before}"
         self.unkept[place] = payload["number"]
 
     def check(self) -> None:

@@ -70,6 +70,7 @@ class SharedTopic:
     """
 
     __slots__ = (
+        "_emitted",
         "_history",
         "_name",
         "_node",
@@ -105,6 +106,7 @@ class SharedTopic:
         self._roster = roster
         self._waiting: dict[int, SharedBroadcast] = {}  # by number
         self._was_waiting = False  # at the latest tick
+        self._emitted: dict[str, int] = {}  # the number of the latest one of each node
         self._reading: anyio.Event | None = None
         self._ordering = Ordering()
         publishing.share(self)
@@ -218,8 +220,14 @@ class SharedTopic:
 
     def emitted(self, envelope: Envelope) -> None:
         """Take a message that nothing keeps."""
-        if envelope.origin != self._node.name:
-            self._publishing.deliver_unkept(envelope)
+        origin, number = envelope.origin, envelope.number
+        if origin == self._node.name:
+            return
+        if origin:  # else it comes from a publisher, which counts nothing
+            if number <= self._emitted.get(origin, 0):
+                return  # an engine that has forgotten what it has carried out does it again
+            self._emitted[origin] = number
+        self._publishing.deliver_unkept(envelope)
 
     def shown(self, at: Position, changes: Sequence[Change]) -> None:
         """Take a change of the presence."""
@@ -317,6 +325,7 @@ class SharedTopic:
     def end(self) -> None:
         """Forget what is known: nothing of the topic is heard any more."""
         self._ordering = Ordering()
+        self._emitted.clear()
         self.presence.end()
         if self._history is not None:
             self._history.end()

@@ -5,7 +5,7 @@ One line of JSON, and the payload's JSON behind it. Each node makes its own wire
 
 from typing import Final, NamedTuple
 
-from pondsocket_common import dump_json, load_json
+from pondsocket_common import InvalidMessage, dump_json, load_json
 
 from pondsocket._history.slice import Audience
 
@@ -44,10 +44,16 @@ def unpack(data: bytes) -> Envelope | None:
     line, separator, payload = data.partition(b"\n")
     try:
         fields = load_json(line)
-    except ValueError:
+    except InvalidMessage:
         return None
-    if not separator or not isinstance(fields, list) or len(fields) != 7 or fields[0] != VERSION:
+    match fields:
+        case [int(version), str(origin), int(number), str(event), str(request_id), users, bool(but)]:
+            if version != VERSION or not separator:
+                return None
+        case _:
+            return None
+    if users is None:
+        return Envelope(origin, number, event, request_id, None, payload)
+    if not isinstance(users, list) or not all(isinstance(user, str) for user in users):
         return None
-    _, origin, number, event, request_id, users, is_exclusion = fields
-    audience = None if users is None else Audience(tuple(users), bool(is_exclusion))
-    return Envelope(origin, number, event, request_id, audience, payload)
+    return Envelope(origin, number, event, request_id, Audience(tuple(users), but), payload)
