@@ -207,7 +207,9 @@ class Client:
         assert isinstance(payload, Mapping)
         place = f"{message.channel_name} {message.event} {payload['sender']}"
         before = self.unkept.get(place, 0)
-        assert payload["number"] > before, f"{self.name}: {place} {payload['number']} after {before}"
+        assert payload["number"] > before, (
+            f"{self.name}: {place} {payload['number']} after {before}"
+        )
         self.unkept[place] = payload["number"]
 
     def check(self) -> None:

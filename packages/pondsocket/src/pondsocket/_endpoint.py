@@ -41,6 +41,7 @@ _log: Final = logging.getLogger("pondsocket.endpoint")
 _BROADCAST: Final = ClientActions.BROADCAST
 _JOIN: Final = ClientActions.JOIN_CHANNEL
 _OPEN: Final = Phase.OPEN
+_CLOSED: Final = "closed by the application"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -238,9 +239,18 @@ class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
         """
         self._environment.loop.check("close_connection")
         self._check_path(path)
-        self.drop_user(
-            as_user_id(user_id), "closed by the application", CloseCode.DISCONNECTED, path
-        )
+        known = as_user_id(user_id)
+        self.drop_user(known, _CLOSED, CloseCode.DISCONNECTED, path)
+        cluster = self._environment.cluster
+        if cluster is not None:
+            await cluster.command(
+                "disconnect",
+                user=known,
+                reason=_CLOSED,
+                code=CloseCode.DISCONNECTED,
+                path=path,
+                endpoint=self.path,
+            )
 
     # --- for the pond -------------------------------------------------------------------------
 

@@ -29,6 +29,14 @@ class Cluster(Protocol):
         """Return a channel whose members may be on any node."""
         ...
 
+    async def command(self, do: str, /, **arguments: object) -> None:
+        """Tell all other nodes what to do; see `PondActions`. It returns when the engine has it.
+
+        Raises:
+            PondError: They are not told, or it is not known whether they are.
+        """
+        ...
+
     def new_connection_id(self) -> str:
         """Return a secret id of a connection here, which other nodes know to be one."""
         ...

@@ -102,6 +102,8 @@ class PondError(PondSocketError):
     """
 
     headers: HeaderPairs = ()
+    # Of the answer to a join: after how many milliseconds it may be tried again.
+    retry_after_ms: int | None = None
 
     def __init__(
         self, message: str, code: int = 400, *, headers: Mapping[str, str] | None = None

@@ -393,7 +393,7 @@ class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsE
         if not undecided:
             return
         if isinstance(told, PondError):
-            context.refuse(told.code, told.message)
+            context.refuse(told.code, told.message, told.retry_after_ms)
         elif told is not None:
             context.session.charge(context.message, told.count)
             context.refuse_unfit(told)

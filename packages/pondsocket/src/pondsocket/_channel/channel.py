@@ -227,7 +227,7 @@ class Channel:
         """Return the outgoing handlers of an event; None if there are none."""
         return self.owner.interception(event)
 
-    def prepare(self) -> Coroutine[Any, Any, None] | None:
+    def prepare(self, session: Session) -> Coroutine[Any, Any, None] | None:  # noqa: ARG002
         """Return what must be awaited before a connection is made a member; None if nothing."""
         return None
 
@@ -354,6 +354,14 @@ class Channel:
         if self.roster.has_user(member.user_id):
             return None
         return self.owner.left(self, leave.user, leave.reason)
+
+    async def evict_users(self, user_ids: Iterable[UserId], reason: str) -> None:
+        """End every membership of these users; see `evict_members`.
+
+        Raises:
+            UsageError: One of them is not a member.
+        """
+        await self.evict_members(self.members_of(user_ids), reason)
 
     async def evict_members(self, members: Iterable[ChannelMember], reason: str) -> None:
         """End memberships, and tell their clients the reason.

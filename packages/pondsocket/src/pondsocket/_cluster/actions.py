@@ -35,8 +35,10 @@ class PondActions:
                 if isinstance(channel, SharedChannel):
                     await channel.evict_here(user, reason, older_than)
             case {"do": "disconnect", "user": str(user), "reason": str(reason), "code": int(code)}:
-                path = command.get("path")
+                path, only = command.get("path"), command.get("endpoint")
                 for endpoint in self._endpoints:
+                    if only not in (None, endpoint.path):
+                        continue
                     endpoint.drop_user(user, reason, CloseCode(code), path, older_than)
             case _:
                 raise ValueError(f"There is no command {command.get('do')!r}.")

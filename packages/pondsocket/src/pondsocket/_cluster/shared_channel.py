@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Mapping
+import math
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
 from pondsocket_common import Payload, load_json
@@ -11,12 +12,13 @@ from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._channel.delayed_leaves import Leave
 from pondsocket._channel.owner import ChannelOwner
 from pondsocket._connection.session import Session
-from pondsocket._errors import readable_text
+from pondsocket._delivery.replies import TOO_MANY_NEW
+from pondsocket._errors import PondError, UsageError, readable_text
 from pondsocket._history.channel_history import ChannelHistory
 from pondsocket._history.log import History
 from pondsocket._replica.connection_ids import new_id, node_of
 from pondsocket._runtime.tasks import Work
-from pondsocket._state.user import LeaveReason, UserId, as_user_id
+from pondsocket._state.user import LeaveReason, UserId, as_user_id, as_user_ids
 from pondsocket.backplane import SEPARATOR
 
 from .node import Node
@@ -86,9 +88,16 @@ class SharedChannel(Channel):
 
     # --- members --------------------------------------------------------------------------------
 
-    def prepare(self) -> Coroutine[Any, Any, None] | None:
+    def prepare(self, session: Session) -> Coroutine[Any, Any, None] | None:
         """Return what must be awaited before a connection is made a member; None if nothing."""
-        return None if self._node.is_current(self._topic) else self._node.prepare(self._topic)
+        return None if self._node.is_current(self._topic) else self._prepare(session)
+
+    async def _prepare(self, session: Session) -> None:
+        await self._node.prepare(self._topic)
+        if self._topic.take_is_new() and (wait := session.take_new_history()):
+            error = PondError(TOO_MANY_NEW, 429)
+            error.retry_after_ms = math.ceil(wait * 1_000)
+            raise error
 
     def admit(
         self, session: Session, assigns: dict[str, Any], *, wants_diffs: bool = False
@@ -174,6 +183,15 @@ class SharedChannel(Channel):
         await super().evict_user(known, told)
         await self._node.command("evict", topic=self._topic.topic, user=known, reason=told)
 
+    async def evict_users(self, user_ids: Iterable[UserId], reason: str) -> None:
+        """End every membership of these users, on all nodes; see `Channel.evict_users`."""
+        known = as_user_ids(user_ids)
+        for user_id in known:
+            if not await self.has_user(user_id):
+                raise UsageError(f"User {user_id} is not a member of {self.name}.")
+        for user_id in known:
+            await self.evict_user(user_id, reason)
+
     async def evict_here(self, user_id: str, reason: str, older_than: float | None) -> None:
         """End the memberships of a user that are on this node; see `Actions.execute`."""
         members = [
@@ -216,6 +234,10 @@ class PondCluster:
     def node_of(self, connection_id: str) -> str | None:
         """Return the node that has made an id; None: none has."""
         return node_of(connection_id, self._node.backplane.key)
+
+    async def command(self, do: str, /, **arguments: object) -> None:
+        """Tell all other nodes what to do; see `Node.command`."""
+        await self._node.command(do, **arguments)
 
     async def ask(self, node: str, question: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Ask another node. None: it is gone."""

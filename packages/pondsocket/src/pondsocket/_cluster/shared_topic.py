@@ -72,6 +72,7 @@ class SharedTopic:
     __slots__ = (
         "_emitted",
         "_history",
+        "_is_new",
         "_name",
         "_node",
         "_ordering",
@@ -106,6 +107,7 @@ class SharedTopic:
         self._roster = roster
         self._waiting: dict[int, SharedBroadcast] = {}  # by number
         self._was_waiting = False  # at the latest tick
+        self._is_new = False
         self._emitted: dict[str, int] = {}  # the number of the latest one of each node
         self._reading: anyio.Event | None = None
         self._ordering = Ordering()
@@ -192,6 +194,11 @@ class SharedTopic:
         is_known = self._history is None or not self._ordering.is_behind
         return is_known and not self.presence.is_behind
 
+    def take_is_new(self) -> bool:
+        """Return, once, whether this node has begun the history."""
+        is_new, self._is_new = self._is_new, False
+        return is_new
+
     @property
     def is_reading(self) -> bool:
         """Whether a read is under way."""
@@ -275,6 +282,7 @@ class SharedTopic:
         filled = ordering.fill(found)
         if known is None:
             history.begin(found)
+            self._is_new = found.is_new
         elif filled.anew is not None:
             self._begin_anew(history, filled.anew)
         for position, entry in filled.entries:

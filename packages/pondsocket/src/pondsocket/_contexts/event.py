@@ -123,4 +123,7 @@ class EventContext(ChannelContext):
         Raises:
             UsageError: One of the users is not a member.
         """
-        await self.channel.evict_members(self._addressed(user_ids), reason)
+        if user_ids:
+            await self.channel.evict_users(user_ids, reason)
+        else:
+            await self.channel.evict_members([self.member], reason)

@@ -137,7 +137,7 @@ class JoinContext(ChannelContext):
             # Now: it may call the application, which may broadcast, or end this connection. Then
             # that is known before the decision, and no member gets a message before its answer.
             response = load_json(dump_json(response))
-        preparation = channel.prepare()
+        preparation = channel.prepare(self.session)
         if preparation is not None:  # its members may be on other nodes
             await preparation
         found = None
@@ -245,11 +245,11 @@ class JoinContext(ChannelContext):
         self.refuse(code, message)
         await self.run_leave_work()
 
-    def refuse(self, code: int, message: str) -> None:
+    def refuse(self, code: int, message: str, retry_after_ms: int | None = None) -> None:
         """Refuse the join without waiting; `run_leave_work` does the rest."""
         check_code(code)
         readable_text("decline(code, message): the message", message)
-        self._refuse(replies.refused(self.message, code, message))
+        self._refuse(replies.refused(self.message, code, message, retry_after_ms))
 
     def refuse_unfit(self, error: InvalidPayload) -> None:
         """Refuse a join whose parameters are not valid."""

@@ -41,6 +41,7 @@ _tuple: Final = tuple.__new__
 
 BUSY: Final = "Too many messages of this connection wait to be handled."
 TOO_FAST: Final = "This connection sends too fast."
+TOO_MANY_NEW: Final = "You have opened too many new channels within a minute."
 INTERNAL: Final = "The server failed to handle this."
 # A lane handles its messages within milliseconds, unless a handler hangs.
 _BUSY_RETRY_MS: Final = 1_000
@@ -172,8 +173,7 @@ def too_many_channels(request: ClientMessage, limit: int) -> ServerMessage:
 
 def too_many_new(request: ClientMessage, wait: float) -> ServerMessage:
     """Return the answer to a join that would begin a history, where a client has begun too many."""
-    text = "You have opened too many new channels within a minute."
-    return refused(request, 429, text, math.ceil(wait * 1_000))
+    return refused(request, 429, TOO_MANY_NEW, math.ceil(wait * 1_000))
 
 
 def _over_limit(request: ClientMessage, message: str, retry_after_ms: int) -> ServerMessage:

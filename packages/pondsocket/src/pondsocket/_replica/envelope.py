@@ -47,7 +47,15 @@ def unpack(data: bytes) -> Envelope | None:
     except InvalidMessage:
         return None
     match fields:
-        case [int(version), str(origin), int(number), str(event), str(request_id), users, bool(but)]:
+        case [
+            int(version),
+            str(origin),
+            int(number),
+            str(event),
+            str(request_id),
+            users,
+            bool(but),
+        ]:
             if version != VERSION or not separator:
                 return None
         case _:

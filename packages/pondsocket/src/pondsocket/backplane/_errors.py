@@ -15,6 +15,8 @@ from pondsocket._errors import PondError
 class BackplaneUnavailable(PondError):  # noqa: N818 - a state of the world
     """The engine cannot be reached. Nothing was done, and it may be tried again."""
 
+    retry_after_ms = 1_000
+
     def __init__(self, message: str = "The other servers cannot be reached.") -> None:
         super().__init__(message, 503)
 

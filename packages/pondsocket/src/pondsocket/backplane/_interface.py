@@ -127,11 +127,13 @@ class Slice(NamedTuple):
 
     Args:
         entries: In order; the last one, if there is any, has the offset `top`.
+        is_new: Whether this read has begun the epoch, because the engine had none.
     """
 
     epoch: str
     top: int
     entries: tuple[Entry, ...] = ()
+    is_new: bool = False
 
     @property
     def begins_after(self) -> int:

@@ -200,9 +200,10 @@ class MemoryEngine:
 
     def read(self, topic: Topic, keep: Keep, now: float) -> Slice:
         """Return what is kept of a topic."""
+        is_new = topic not in self._topics
         state = self._open(topic)
         self._trim(state, keep, now)
-        return Slice(state.epoch, state.top, tuple(each.entry for each in state.kept))
+        return Slice(state.epoch, state.top, tuple(each.entry for each in state.kept), is_new)
 
     def roster(self, topic: Topic) -> Roster:
         """Return who shows what in a topic."""

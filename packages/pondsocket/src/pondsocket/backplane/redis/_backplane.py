@@ -301,11 +301,13 @@ class RedisBackplane:
         """Return messages of a topic; see `Backplane.read`."""
         epoch, offset = since or ("", 0)
         times = milliseconds(keep.ttl), milliseconds(keep.position_ttl)
+        fresh = fresh_epoch()
         epoch, top, found = await self._ask(
-            "read", topic, epoch, offset, latest, keep.size, *times, fresh_epoch()
+            "read", topic, epoch, offset, latest, keep.size, *times, fresh
         )
         entries = [Entry(offset, data, spared.decode()) for offset, data, spared in found]
-        return Slice(epoch.decode(), top, tuple(entries))
+        name = epoch.decode()
+        return Slice(name, top, tuple(entries), is_new=name == fresh)
 
     async def roster(self, topic: Topic) -> Roster:
         """Return who shows what."""
