@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 from pondsocket import (
     ConnectionContext,
+    ConnectRequest,
     EventContext,
     History,
     JoinContext,
@@ -53,9 +54,8 @@ class ClusterPond(PondSocket):
             lobby.on_leave(left)
 
 
-async def identify(headers: Any) -> str | None:
-    who: str | None = headers.get("x-who")
-    return who
+async def identify(request: ConnectRequest) -> object:
+    return request.cookies.get("who")
 
 
 async def admit(ctx: ConnectionContext) -> None:

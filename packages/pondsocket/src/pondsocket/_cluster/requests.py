@@ -20,6 +20,9 @@ _log: Final = logging.getLogger("pondsocket.cluster")
 
 EVERYONE: Final[Topic] = f"{SEPARATOR}everyone"
 _VERSION: Final = 1
+# For a question or an answer to leave this node. Without a link it is over sooner than a client
+# stops to wait.
+_SEND_SECONDS: Final = 2.0
 
 Body = Mapping[str, Any]
 Answer = Callable[[Body], Awaitable[Body]]
@@ -101,7 +104,7 @@ class Requests:
         asked = self._questions[number] = _Question()
         data = dump_json([_VERSION, "?", self._node, number, question])
         try:
-            self._batches.add(Emit(topic, data), asked.sent, seconds=seconds)
+            self._batches.add(Emit(topic, data), asked.sent, seconds=min(seconds, _SEND_SECONDS))
             with anyio.move_on_after(seconds):
                 await asked.done.wait()
         finally:
@@ -136,6 +139,6 @@ class Requests:
             _log.error("A question of another node failed.", exc_info=failure_of(error))
             return
         try:
-            self._batches.add(Emit(address_of(asker), data), seconds=2.0)
+            self._batches.add(Emit(address_of(asker), data), seconds=_SEND_SECONDS)
         except BackplaneUnavailable:
             _log.warning("The answer to another node's question is lost: too much waits.")
