@@ -2,11 +2,14 @@
 
 import anyio
 import pytest
-from pondsocket import Position
+from pondsocket import OutgoingContext, Position
+from pondsocket._replica.envelope import Envelope, pack
+from pondsocket.backplane import Append, Emit, Keep, Put
 from pondsocket.backplane.memory import MemoryHub
 
 from tests.cluster.ponds import (
     KEPT,
+    PLAIN,
     SOCKET,
     ClusterPond,
     acknowledged,
@@ -87,22 +90,18 @@ async def test_a_member_that_is_catching_up_when_it_begins_anew_is_closed() -> N
             assert ann.closed is not None  # it comes back, and is told
 
 
-def one_keep() -> object:
-    from pondsocket.backplane import Keep
-
+def one_keep() -> Keep:
     return Keep(100, 300.0, 1_048_576, 86_400.0)
 
 
 async def test_a_message_of_another_version_is_a_gap_that_is_told() -> None:
-    from pondsocket.backplane import Append
-
     hub = MemoryHub()
     one = ClusterPond(hub)
     async with serving(one), client(one, "ann") as ann:
         await ann.join(KEPT)
         handle = one.channel(SOCKET, KEPT)
         await handle.broadcast("said", {"text": 1})
-        op = Append(f"{SOCKET}\x1f{KEPT}", b'[99,"new"]\n{}', one_keep())  # type: ignore[arg-type]
+        op = Append(f"{SOCKET}\x1f{KEPT}", b'[99,"new"]\n{}', one_keep())
         now = anyio.current_time()
         hub.send(hub.engine.apply("another", "", 1, [op], now)[1])
         await handle.broadcast("said", {"text": 3})
@@ -113,6 +112,50 @@ async def test_a_message_of_another_version_is_a_gap_that_is_told() -> None:
         async with client(one, "bob") as bob:
             since = Position(messages[0].position.epoch if messages[0].position else "", 1)
             assert acknowledged(await bob.join(KEPT, since=since)).recovered is False
+
+
+@pytest.mark.parametrize("room", [KEPT, PLAIN])
+async def test_a_message_that_cannot_be_delivered_ends_no_link(
+    room: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = MemoryHub()
+    one = ClusterPond(hub)
+    next(iter(one.endpoints)).routing.find_channel(room, SOCKET).owner.on_outgoing(  # type: ignore[union-attr]
+        "said", look
+    )
+    async with serving(one), client(one, "ann") as ann:
+        await ann.join(room)
+        ann.drain()
+        envelope = Envelope("other", 1, "said", "r", None, b"no JSON")
+        topic = f"{SOCKET}\x1f{room}"
+        op: Append | Emit = Emit(topic, pack(envelope))
+        if room == KEPT:
+            op = Append(topic, pack(envelope), one_keep())
+        hub.send(hub.engine.apply("other", "", 1, [op], anyio.current_time())[1])
+        await told()
+        assert "could not be delivered" in caplog.text
+        assert [each.event for each in ann.drain()] == ["ACKNOWLEDGE"] * (room == KEPT)
+        await one.channel(SOCKET, room).broadcast("said", {"text": 2})
+        await told()
+        assert said(ann) == [2]
+
+
+async def look(ctx: OutgoingContext) -> None:
+    ctx.payload  # noqa: B018 - so that it is decoded
+
+
+async def test_a_presence_that_is_none_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    hub = MemoryHub()
+    one = ClusterPond(hub)
+    async with serving(one), client(one, "ann") as ann:
+        await ann.join(PLAIN, {"show": 1})
+        now = anyio.current_time()
+        hub.engine.grant("other", now)
+        put = Put(f"{SOCKET}\x1f{PLAIN}", "o1", "bob", b"no JSON")
+        hub.send(hub.engine.apply("other", "other", 1, [put], now)[1])
+        await told()
+        assert "A presence of another version was left out" in caplog.text
+        assert set(await one.channel(SOCKET, PLAIN).get_presence()) == {"ann"}
 
 
 async def test_a_join_that_ends_while_it_reads_leaves_no_gap_to_the_members() -> None:

@@ -367,8 +367,12 @@ class Node:
             envelope = unpack(data)
             if envelope is None:
                 _log.error("A message of another version was left out (topic=%r).", topic)
-            else:
+                return
+            try:
                 shared.emitted(envelope)
+            except Exception as error:  # noqa: BLE001 - boundary: one message of the engine
+                text = "A message could not be delivered (topic=%r)."
+                _log.error(text, topic, exc_info=failure_of(error))
 
     def appended(self, topic: Topic, epoch: str, prev: int, entry: Entry) -> None:
         """Take a kept message."""

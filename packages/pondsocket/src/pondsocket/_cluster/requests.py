@@ -121,15 +121,15 @@ class Requests:
             fields = load_json(data)
         except InvalidMessage:
             return
-        if not isinstance(fields, list) or len(fields) != 5 or fields[0] != _VERSION:
-            _log.error("A request of another version was left out.")
-            return
-        _, kind, asker, number, body = fields
-        if kind == "?":
-            self._start(lambda: self._reply(asker, number, body))
-        elif (asked := self._questions.get(number)) is not None:
-            asked.answers.append(body)
-            asked.check()
+        match fields:
+            case [1, "?", str(asker), int(number), dict(body)]:
+                self._start(lambda: self._reply(asker, number, body))
+            case [1, "!", str(), int(number), dict(body)]:
+                if (asked := self._questions.get(number)) is not None:
+                    asked.answers.append(body)
+                    asked.check()
+            case _:
+                _log.error("A request of another version was left out.")
 
     async def _reply(self, asker: str, number: int, question: Body) -> None:
         try:

@@ -6,11 +6,12 @@ here when the engine has ordered it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
-from pondsocket_common import Position
+from pondsocket_common import InvalidMessage, Position
 
 from pondsocket._channel.channel import ChannelMember
 from pondsocket._presence.channel_presence import ChannelPresence
@@ -20,6 +21,8 @@ from pondsocket._runtime.tasks import Work
 from pondsocket.backplane import Backplane, Change, Drop, Put, Result, Topic
 
 from .batches import Batches
+
+_log: Final = logging.getLogger("pondsocket.cluster")
 
 
 class Holder(Protocol):
@@ -218,7 +221,11 @@ class SharedPresence:
             if shown is None:
                 self._sent_bytes += self._presence.untrack(user, ref)
                 continue
-            sent_bytes = self._presence.track(user, ref, shown)
+            try:
+                sent_bytes = self._presence.track(user, ref, shown)
+            except InvalidMessage:
+                _log.error("A presence of another version was left out (topic=%r).", self._topic)
+                continue
             self._sent_bytes += sent_bytes
             member = self._unlisted.pop(ref, None)
             if member is not None and not sent_bytes:

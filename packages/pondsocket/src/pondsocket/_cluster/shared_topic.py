@@ -21,6 +21,7 @@ from pondsocket._delivery.frame import SharedFrame
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._replica.envelope import Envelope, pack, unpack
 from pondsocket._replica.ordering import Ordering
+from pondsocket._runtime.loop import failure_of
 from pondsocket._state.roster import Roster
 from pondsocket.backplane import (
     Append,
@@ -33,7 +34,7 @@ from pondsocket.backplane import (
     Topic,
 )
 
-from .shared_log import SharedHistory, audience_of
+from .shared_log import SharedHistory, SharedLog, audience_of
 from .shared_presence import Holder, SharedPresence
 from .shared_publishing import SharedBroadcast, SharedPublishing
 
@@ -298,10 +299,25 @@ class SharedTopic:
             _log.error("A message of another version was left out (channel=%r).", self._name)
             self._begin_anew(history, position)
             return
+        try:
+            self._deliver_known(history, history.copy, position, entry, envelope)
+        except Exception as error:  # noqa: BLE001 - boundary: one message of the engine
+            text = "A message could not be delivered (channel=%r)."
+            _log.error(text, self._name, exc_info=failure_of(error))
+            self._begin_anew(history, position)
+
+    def _deliver_known(
+        self,
+        history: SharedHistory,
+        copy: SharedLog,
+        position: Position,
+        entry: Entry,
+        envelope: Envelope,
+    ) -> None:
         own = None
         if envelope.origin == self._node.name:
             own = self._waiting.pop(envelope.number, None)
-        history.copy.deliver(
+        copy.deliver(
             envelope.event,
             envelope.request_id,
             envelope.payload,
