@@ -24,7 +24,7 @@ class ModelNode:
     """One pond, and its access to the engine.
 
     Attributes:
-        left: The users for whom `on_leave` was called.
+        left: The users for which `on_leave` was called.
     """
 
     def __init__(self, hub: MemoryHub, options: Options) -> None:

@@ -32,7 +32,7 @@ class ClusterPond(PondSocket):
 
     Attributes:
         link: Its access to the engine, with faults.
-        left: For whom `on_leave` was called, and why.
+        left: The users that `on_leave` was called for, and why.
     """
 
     def __init__(self, hub: MemoryHub, *, options: Options | None = None, **more: Any) -> None:

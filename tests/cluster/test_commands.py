@@ -2,7 +2,7 @@
 
 import pytest
 from pondsocket import EncodingError
-from pondsocket._replica.commands import decode, encode
+from pondsocket._cluster.commands import decode, encode
 
 
 def test_a_command_comes_back_with_its_arguments_and_its_origin() -> None:

@@ -10,12 +10,12 @@ from pondsocket_common import CloseCode
 from pondsocket._channel.channel import Channel
 from pondsocket._endpoints import Endpoints
 from pondsocket._errors import UsageError
-from pondsocket._replica.commands import Command
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason, User
 from pondsocket._streams import Streams
 from pondsocket.backplane import SEPARATOR, Topic
 
+from .commands import Command
 from .shared_channel import SharedChannel
 
 

@@ -9,11 +9,12 @@ from typing import Any, Final, Protocol
 
 import anyio
 
-from pondsocket._replica.commands import COMMANDS, KEPT, Command, decode
 from pondsocket._replica.ordering import Ordering
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket.backplane import Backplane, BackplaneUnavailable, Entry, Topic
+
+from .commands import COMMANDS, KEPT, Command, decode
 
 _log: Final = logging.getLogger("pondsocket.cluster")
 

@@ -16,7 +16,6 @@ from anyio.abc import TaskGroup
 from pondsocket_common import Position, fresh_epoch
 
 from pondsocket._errors import UsageError
-from pondsocket._replica.commands import COMMANDS, KEPT, encode
 from pondsocket._replica.envelope import unpack
 from pondsocket._replica.holdings import Holdings
 from pondsocket._replica.interest import Interest
@@ -37,6 +36,7 @@ from pondsocket.backplane import (
 
 from .batches import Batches
 from .command_queue import Actions, CommandQueue
+from .commands import COMMANDS, KEPT, encode
 from .requests import EVERYONE, Requests, address_of
 from .shared_topic import SharedTopic
 from .sweeper import Sweeper
