@@ -83,8 +83,9 @@ def test_members_read_the_copy_that_has_begun_anew() -> None:
     history.begin(Slice("a", 7, (entry(7),)))
     history.enter()
     history.begin_after(Position("b", 4))
-    assert history.log is history.copy is not None
-    assert (history.log.epoch, history.log.top) == ("b", 4)
+    assert history.log is not None
+    assert history.copy is history.log
+    assert (history.copy.epoch, history.copy.top) == ("b", 4)
     history.leave()
     assert history.log is None
 

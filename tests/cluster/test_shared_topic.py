@@ -141,7 +141,7 @@ async def test_a_message_that_cannot_be_delivered_ends_no_link(
 
 
 async def look(ctx: OutgoingContext) -> None:
-    ctx.payload  # noqa: B018 - so that it is decoded
+    ctx.get_payload()  # which decodes it
 
 
 async def test_a_presence_that_is_none_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
