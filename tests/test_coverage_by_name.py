@@ -6,9 +6,9 @@ from tests.architecture import coverage
 from tests.servers import ROOT
 
 TESTS: Final = {
-    "pondsocket_common": ROOT / "tests" / "common",
-    "pondsocket": ROOT / "tests" / "core",
-    "pondsocket_asgi": ROOT / "tests" / "asgi",
+    "pondsocket_common": [ROOT / "tests" / "common"],
+    "pondsocket": [ROOT / "tests" / "core", ROOT / "tests" / "cluster"],
+    "pondsocket_asgi": [ROOT / "tests" / "asgi"],
 }
 # Where the tests are instead: a part of something that is tested whole, by what a user sees of it.
 ELSEWHERE: Final = {
@@ -20,6 +20,7 @@ ELSEWHERE: Final = {
     "pondsocket._channel.ahead": "test_member, test_late_joins: a state of members",
     "pondsocket._channel.catch_up": "test_recovery, test_slow_recovery: what such a member gets",
     "pondsocket._channel.owner": "interfaces alone, without code",
+    "pondsocket._cluster.command_queue": "test_actions: commands in order, also after a cut",
     "pondsocket._connection.inbound": "test_limits_of_a_session, test_refusals, test_session_post",
     "pondsocket._connection.membership": "interfaces alone, without code",
     "pondsocket._connection.opening": "test_cursor, test_session: greetings and resumed streams",
@@ -42,6 +43,7 @@ ELSEWHERE: Final = {
     "pondsocket._history.memory": "test_history, test_channel_history",
     "pondsocket._history.store": "interfaces alone; test_late_history has a store that is late",
     "pondsocket._life": "test_server, test_drain, test_drain_phases, test_lifespan",
+    "pondsocket._replica.numbered": "test_ordering, test_replica: what both have in common",
     "pondsocket._routing": "test_endpoint, test_gateway",
     "pondsocket._signatures.adapters": "test_signatures_wrong, test_responses: types it refuses",
     "pondsocket._signatures.defaults": "test_marks, test_declarations: by whole signatures",
@@ -68,7 +70,12 @@ def test_each_module_has_a_test_file_of_its_name_or_a_reason_why_not() -> None:
 
 
 def test_a_reason_names_test_files_that_there_are() -> None:
-    there = {path.stem for folder in TESTS.values() for path in folder.glob("test_*.py")}
+    there = {
+        path.stem
+        for folders in TESTS.values()
+        for each in folders
+        for path in each.glob("test_*.py")
+    }
     there.add("test_architecture")
     named = {word.strip(",:") for reason in ELSEWHERE.values() for word in reason.split()}
     assert {word for word in named if word.startswith("test_")} <= there

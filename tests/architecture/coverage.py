@@ -1,12 +1,12 @@
 """Which test file belongs to which module."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.architecture import rules
 
 
-def unnamed(folder: Path, tests: Mapping[str, Path]) -> Iterator[str]:
+def unnamed(folder: Path, tests: Mapping[str, Sequence[Path]]) -> Iterator[str]:
     """Give the modules that no test file is named by.
 
     The tests of `package._folder.module` are in `test_module.py`, in `test_folder_module.py`, or in
@@ -14,7 +14,7 @@ def unnamed(folder: Path, tests: Mapping[str, Path]) -> Iterator[str]:
 
     Args:
         folder: Holds the packages.
-        tests: The folder of the tests of each package.
+        tests: The folders of the tests of each package.
     """
     for module, path in rules.modules(folder).items():
         package, *inner, own = module.split(".") if "." in module else (module, module)
@@ -25,6 +25,7 @@ def unnamed(folder: Path, tests: Mapping[str, Path]) -> Iterator[str]:
         stems = {f"test_{name}", *(f"test_{part}_{name}" for part in around)}
         if not any(
             test.stem in stems or test.stem.startswith(tuple(f"{stem}_" for stem in stems))
-            for test in tests[package].glob("test_*.py")
+            for place in tests[package]
+            for test in place.glob("test_*.py")
         ):
             yield module

@@ -22,11 +22,11 @@ def files(folder: Path, *names: str) -> Path:
 def test_a_module_is_named_by_its_own_name_or_with_its_folder(tmp_path: Path, test: str) -> None:
     package = files(tmp_path, "low/__init__.py", "low/_inner/__init__.py", "low/_inner/part.py")
     tests = files(tmp_path / "tests", test)
-    assert list(coverage.unnamed(package, {"low": tests})) == []
+    assert list(coverage.unnamed(package, {"low": [tests]})) == []
 
 
 @pytest.mark.parametrize("test", ["test_parts.py", "test_other.py", "part.py", "test_inner.py"])
 def test_a_module_that_no_test_file_is_named_by_is_found(tmp_path: Path, test: str) -> None:
     package = files(tmp_path, "low/__init__.py", "low/_inner/__init__.py", "low/_inner/part.py")
     tests = files(tmp_path / "tests", test)
-    assert list(coverage.unnamed(package, {"low": tests})) == ["low._inner.part"]
+    assert list(coverage.unnamed(package, {"low": [tests]})) == ["low._inner.part"]
