@@ -9,7 +9,7 @@ from typing import Any, Literal
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from pondsocket import Position
-from pondsocket.testing import MemoryPeer, connect
+from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
 from pondsocket_common import (
     Acknowledged,
     PresenceDiff,
@@ -105,9 +105,8 @@ class Client:
                 self.unkept = {}  # the node may hear later of what the former one had heard
                 task_status.started()
                 await closing.wait()
-        except Exception:
-            if self._closing is closing and not closing.is_set():
-                task_status.started()  # it was refused
+        except ConnectionRefusedByPond:
+            task_status.started()
         finally:
             closed.set()
 
@@ -170,7 +169,8 @@ class Client:
             self._take_kept(message)
 
     def _take_position(self, request_id: str, payload: Acknowledged) -> None:
-        assert payload.epoch is not None and payload.offset is not None
+        assert payload.epoch is not None
+        assert payload.offset is not None
         at = Position(payload.epoch, payload.offset)
         is_join, known = request_id == self._join, self.at
         if is_join:
@@ -192,7 +192,8 @@ class Client:
 
     def _take_kept(self, message: ServerMessage) -> None:
         position, payload = message.position, message.payload
-        assert position is not None and isinstance(payload, Mapping)
+        assert position is not None
+        assert isinstance(payload, Mapping)
         self._seen.note(position, payload)
         span = self.spans[-1]
         assert position.epoch == span.epoch, f"{self.name}: {position} after {self.at}"

@@ -78,7 +78,8 @@ class ModelNode:
     async def kill(self) -> None:
         """End it without a word to the others."""
         node = self.pond._node
-        assert node is not None and node._tasks is not None
+        assert node is not None
+        assert node._tasks is not None
         node._tasks.cancel_scope.cancel()
         while node.is_running:
             await anyio.lowlevel.checkpoint()

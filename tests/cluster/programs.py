@@ -214,7 +214,8 @@ class World:
         assert len({client.at for client in self.clients}) == 1
         senders = {f"{each.name}.{each.connections}" for each in self.clients}
         for client in self.clients:
-            assert client.is_member and client.got[-1][1] == "last", client.name
+            assert client.is_member, client.name
+            assert client.got[-1][1] == "last", client.name
             client.check()
             for sender in senders:
                 assert f"/plain/1 said {sender}" in client.unkept, (client.name, sender)
@@ -229,7 +230,8 @@ class World:
             assert {user: each["name"] for user, each in (await handle.get_assigns()).items()} == {
                 user: user for user in USERS
             }
-            assert await handle.has_user("ann") and not await handle.has_user("fay")
+            assert await handle.has_user("ann")
+            assert not await handle.has_user("fay")
 
     def check_leaves(self) -> None:
         """Check that `on_leave` ran once for each last membership, on whichever node."""

@@ -31,18 +31,22 @@ def evicted(peer: MemoryPeer) -> bool:
 async def test_a_user_is_evicted_on_all_nodes(room: str) -> None:
     hub = MemoryHub()
     one, two = ClusterPond(hub), ClusterPond(hub)
-    async with serving(one, two), client(one, "ann") as ann, client(two, "ann") as too:
-        async with client(two, "bob") as bob:
-            for peer in (ann, too, bob):
-                await peer.join(room)
-            await one.channel(SOCKET, room).evict_user("ann", "out")
-            await told()
-            assert evicted(ann)
-            assert evicted(too)
-            assert not evicted(bob)
-            assert await one.channel(SOCKET, room).user_count() == 1
-            assert [("ann", "evicted")] == one.left + two.left
-            acknowledged(await too.join(room))  # it is no ban
+    async with (
+        serving(one, two),
+        client(one, "ann") as ann,
+        client(two, "ann") as too,
+        client(two, "bob") as bob,
+    ):
+        for peer in (ann, too, bob):
+            await peer.join(room)
+        await one.channel(SOCKET, room).evict_user("ann", "out")
+        await told()
+        assert evicted(ann)
+        assert evicted(too)
+        assert not evicted(bob)
+        assert await one.channel(SOCKET, room).user_count() == 1
+        assert one.left + two.left == [("ann", "evicted")]
+        acknowledged(await too.join(room))  # it is no ban
 
 
 async def test_a_handler_evicts_a_user_of_another_node() -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from pondsocket import UsageError
 from pondsocket._cluster.batches import Batches
@@ -45,7 +46,7 @@ class Engine:
         self.calls.append((seq, [op.data for op in ops if isinstance(op, Emit)]))
         if self.gate is not None:
             await self.gate.wait()
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         if self.failures:
             raise self.failures.pop(0)
         return [*range(len(ops))]

@@ -1,6 +1,7 @@
 """What members of one channel on several nodes see: its order, and what they recover."""
 
 import anyio
+import anyio.lowlevel
 import pytest
 from pondsocket import Options, Position
 from pondsocket.backplane import BackplaneUnavailable
@@ -36,20 +37,24 @@ def position_of(message: object) -> Position:
 async def test_three_nodes_have_one_order_of_a_history(delay: float) -> None:
     hub = MemoryHub(delay=delay)
     one, two, three = (ClusterPond(hub) for _ in range(3))
-    async with serving(one, two, three), client(one, "ann") as ann, client(two, "bob") as bob:
-        async with client(three, "cid") as cid:
-            for peer in (ann, bob, cid):
-                await peer.join(KEPT)
-            for number in range(20):
-                ann.send("BROADCAST", KEPT, "say", {"text": f"ann {number}"})
-                bob.send("BROADCAST", KEPT, "say", {"text": f"bob {number}"})
-            await anyio.sleep(3)
-            texts = said(ann)
-            assert len(texts) == 40
-            assert texts == said(bob) == said(cid)
-            for user in ("ann", "bob"):
-                own = [text for text in texts if text.startswith(user)]
-                assert own == [f"{user} {number}" for number in range(20)]
+    async with (
+        serving(one, two, three),
+        client(one, "ann") as ann,
+        client(two, "bob") as bob,
+        client(three, "cid") as cid,
+    ):
+        for peer in (ann, bob, cid):
+            await peer.join(KEPT)
+        for number in range(20):
+            ann.send("BROADCAST", KEPT, "say", {"text": f"ann {number}"})
+            bob.send("BROADCAST", KEPT, "say", {"text": f"bob {number}"})
+        await anyio.sleep(3)
+        texts = said(ann)
+        assert len(texts) == 40
+        assert texts == said(bob) == said(cid)
+        for user in ("ann", "bob"):
+            own = [text for text in texts if text.startswith(user)]
+            assert own == [f"{user} {number}" for number in range(20)]
 
 
 async def test_a_reply_comes_after_the_broadcast_before_it() -> None:
@@ -73,7 +78,7 @@ async def test_without_a_history_each_sender_keeps_its_order_elsewhere() -> None
         await bob.join(PLAIN)
         for number in range(20):
             ann.send("BROADCAST", PLAIN, "say", {"text": number})
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         await told()
         assert said(ann) == [*range(20)]
         assert said(bob) == [*range(20)]
@@ -107,7 +112,7 @@ async def test_a_position_of_a_history_that_has_begun_anew_is_not_recovered() ->
         hub.start(forget=True)
         await told()
         async with client(two, "bob") as bob:
-            old = [each.position for each in ann.drain() if each.event == "said"][0]
+            old = next(each.position for each in ann.drain() if each.event == "said")
             answer = acknowledged(await bob.join(KEPT, since=old))
             assert answer.recovered is False
             assert answer.epoch != old.epoch

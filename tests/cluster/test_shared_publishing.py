@@ -27,30 +27,38 @@ anyio_backend = jumping_loops
 async def test_some_users_get_it_wherever_they_are(room: str) -> None:
     hub = MemoryHub()
     one, two = ClusterPond(hub), ClusterPond(hub)
-    async with serving(one, two), client(one, "ann") as ann, client(two, "ann") as too:
-        async with client(two, "bob") as bob:
-            for peer in (ann, too, bob):
-                await peer.join(room)
-            handle = one.channel(SOCKET, room)
-            await handle.broadcast_to("said", {"text": "to ann"}, "ann")
-            await handle.broadcast_from("said", {"text": "not to ann"}, "ann")
-            await told()
-            assert said(ann) == said(too) == ["to ann"]
-            assert said(bob) == ["not to ann"]
+    async with (
+        serving(one, two),
+        client(one, "ann") as ann,
+        client(two, "ann") as too,
+        client(two, "bob") as bob,
+    ):
+        for peer in (ann, too, bob):
+            await peer.join(room)
+        handle = one.channel(SOCKET, room)
+        await handle.broadcast_to("said", {"text": "to ann"}, "ann")
+        await handle.broadcast_from("said", {"text": "not to ann"}, "ann")
+        await told()
+        assert said(ann) == said(too) == ["to ann"]
+        assert said(bob) == ["not to ann"]
 
 
 @pytest.mark.parametrize("room", [KEPT, PLAIN])
 async def test_broadcast_from_leaves_out_one_connection_alone(room: str) -> None:
     hub = MemoryHub()
     one, two = ClusterPond(hub), ClusterPond(hub)
-    async with serving(one, two), client(one, "ann") as ann, client(two, "ann") as too:
-        async with client(two, "bob") as bob:
-            for peer in (ann, too, bob):
-                await peer.join(room)
-            ann.send("BROADCAST", room, "say_to_others", {"text": "hi"})
-            await told()
-            assert said(ann) == []
-            assert said(too) == said(bob) == ["hi"]
+    async with (
+        serving(one, two),
+        client(one, "ann") as ann,
+        client(two, "ann") as too,
+        client(two, "bob") as bob,
+    ):
+        for peer in (ann, too, bob):
+            await peer.join(room)
+        ann.send("BROADCAST", room, "say_to_others", {"text": "hi"})
+        await told()
+        assert said(ann) == []
+        assert said(too) == said(bob) == ["hi"]
 
 
 @pytest.mark.parametrize("has_other", [False, True])
