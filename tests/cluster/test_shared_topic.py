@@ -114,6 +114,29 @@ async def test_a_message_of_another_version_is_a_gap_that_is_told() -> None:
             assert acknowledged(await bob.join(KEPT, since=since)).recovered is False
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.05])
+async def test_a_history_that_the_engine_has_evicted_begins_anew_at_the_next_broadcast(
+    delay: float,
+) -> None:
+    hub = MemoryHub(delay=delay)
+    one = ClusterPond(hub)
+    async with serving(one), client(one, "ann") as ann, client(one, "bob") as bob:
+        await ann.join(KEPT)
+        await bob.join(KEPT)
+        await one.channel(SOCKET, KEPT).broadcast("said", {"text": 1})
+        ann.drain()
+        bob.drain()
+        hub.engine._topics.clear()
+        ann.send("BROADCAST", KEPT, "say_to_others", {"text": 2})
+        await told()
+        assert [each.event for each in ann.drain()] == ["ACKNOWLEDGE"]
+        assert [each.event for each in bob.drain()] == ["ACKNOWLEDGE", "said"]
+        hub.engine._topics.clear()
+        await one.channel(SOCKET, KEPT).broadcast("said", {"text": 3})
+        # It is delivered here when the call returns.
+        assert [each.event for each in bob.drain()] == ["ACKNOWLEDGE", "said"]
+
+
 @pytest.mark.parametrize("room", [KEPT, PLAIN])
 async def test_a_message_that_cannot_be_delivered_ends_no_link(
     room: str, caplog: pytest.LogCaptureFixture
