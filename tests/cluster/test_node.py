@@ -95,6 +95,30 @@ async def test_an_engine_that_cannot_be_used_ends_the_start() -> None:
             pytest.fail("It has started.")
 
 
+class Broken(MemoryBackplane):
+    async def run(self, listener: Listener, node: str) -> None:
+        listener.up()
+        await anyio.sleep(0.5)
+        raise ValueError("a fault of the backplane")
+
+
+async def test_a_backplane_that_fails_is_logged_at_once_and_raised_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hub = MemoryHub()
+    pond = PondSocket(backplane=Broken(hub))
+
+    async def serve() -> None:
+        async with pond:
+            await anyio.sleep(1)
+            assert not pond.is_ready
+            assert "has no part in the cluster any more" in caplog.text
+
+    with pytest.raises(BaseExceptionGroup):
+        await serve()
+    assert "has no part in the cluster any more" in caplog.text
+
+
 async def test_ponds_may_be_nested_in_any_order_and_entered_twice() -> None:
     hub = MemoryHub()
     one, two = ClusterPond(hub), ClusterPond(hub)

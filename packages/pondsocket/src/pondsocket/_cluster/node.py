@@ -133,6 +133,10 @@ class Node:
         except BackplaneError as error:
             _log.error("This server has no part in the cluster: %s", error)
             life.failure = error
+        except Exception as error:
+            text = "This server has no part in the cluster any more, and refuses connections."
+            _log.error(text, exc_info=failure_of(error))
+            raise
 
     async def wait_ready(self) -> None:
         """Wait for the first link, but not for long: the engine may be down.
