@@ -114,10 +114,12 @@ class Node:
                 tasks.start_soon(self._commands.run)
                 tasks.start_soon(self._expire)
                 tasks.start_soon(self._tidy)
-                await self._run_backplane(life)
-                tasks.cancel_scope.cancel()
+                try:
+                    await self._run_backplane(life)
+                    tasks.cancel_scope.cancel()
+                finally:
+                    self._tasks = None  # the group takes no more of them
         finally:
-            self._tasks = None
             # The connections here have ended. When it runs again, it is as a new node.
             for shared in self._topics.values():
                 shared.end()
