@@ -51,7 +51,7 @@ def debian(session: nox.Session, program: str, package: str) -> None:
     session.run(*apt, "update", "-q", silent=True)
     session.run(
         *apt, "install", "-q", "-y", "--no-install-recommends", package,
-        silent=True, env={"DEBIAN_FRONTEND": "noninteractive"},
+        silent=True, env={"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"},
     )  # fmt: skip
 
 
@@ -112,6 +112,14 @@ def proxies(session: nox.Session) -> None:
     """Test through a real nginx, configured as docs/deployment.md shows."""
     debian(session, "nginx", "nginx-light")
     python(session, "-m", "pytest", "-m", "proxies", "tests/proxies")
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Test several nodes on a real Redis, which is killed, frozen, cut off and replaced."""
+    debian(session, "redis-server", "redis-server")
+    debian(session, "redis-sentinel", "redis-sentinel")
+    python(session, "-m", "pytest", "-m", "redis", "tests/cluster")
 
 
 @nox.session
