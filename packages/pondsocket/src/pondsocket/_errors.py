@@ -8,9 +8,10 @@ PondSocketError           (pondsocket_common)
   PondError               no fault: the application refuses, with its own code and message
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeGuard
 
 from pondsocket_common import Detail, PondSocketError, dump_json
 
@@ -20,6 +21,9 @@ _MAX_TEXT_BYTES: Final = 512
 _MAX_KEY_BYTES: Final = 128
 _MAX_LEVELS: Final = 8
 _MAX_DETAILS_BYTES: Final = 4_096
+
+# A year. Clients keep it in milliseconds, as an integer of any language.
+_MAX_SECONDS: Final = 31_536_000
 
 HeaderPairs: TypeAlias = tuple[tuple[str, str], ...]
 """Headers of an answer, with lower-case names."""
@@ -95,24 +99,45 @@ class PondError(PondSocketError):
         message: The text that the client gets. Other exceptions' texts stay on the server.
         code: A number of the application's choice; by convention an HTTP status, 400 to 599.
         headers: Headers of the HTTP response, where the answer is one: a refused connection.
+        retry_after: After how many seconds the client may try again; None: it is not told.
 
     Raises:
-        UsageError: The code is not an integer from 0 to 9,999, the message is not a text, or a
-            header cannot be sent.
+        UsageError: The code is not an integer from 0 to 9,999, the message is not a text, a header
+            cannot be sent, or the seconds are no number from 0 on.
     """
 
     headers: HeaderPairs = ()
-    # Of the answer to a join: after how many milliseconds it may be tried again.
-    retry_after_ms: int | None = None
+    retry_after: float | None = None
 
     def __init__(
-        self, message: str, code: int = 400, *, headers: Mapping[str, str] | None = None
+        self,
+        message: str,
+        code: int = 400,
+        *,
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         check_code(code)
         self.headers = checked_headers(headers)
         self.message = readable_text("PondError(message, code): the message", message)
         self.code = code
+        if retry_after is not None and not _is_duration(retry_after):
+            raise UsageError(f"retry_after is a number of seconds, not {retry_after!r}.")
+        self.retry_after = retry_after
+
+    @property
+    def retry_after_ms(self) -> int | None:
+        """The same in milliseconds, as clients are told it."""
+        # A subclass may have an attribute of this name, and another meaning for it.
+        seconds: object = self.retry_after
+        return math.ceil(seconds * 1_000) if _is_duration(seconds) else None
+
+
+def _is_duration(value: object) -> TypeGuard[float]:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return 0 <= value <= _MAX_SECONDS
 
 
 def check_code(code: object) -> None:

@@ -213,7 +213,7 @@ class Batches:
     def _over(operations: Sequence[Operation] | deque[Operation], now: float) -> list[Operation]:
         return [each for each in operations if each.deadline <= now and not each.is_over]
 
-    async def settle(self, *, seconds: float) -> None:
+    async def settle(self, *, seconds: float = math.inf) -> None:
         """Wait until all that is queued now is carried out.
 
         Raises:

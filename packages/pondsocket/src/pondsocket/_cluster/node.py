@@ -245,18 +245,24 @@ class Node:
         self.use(shared)
         try:
             with anyio.fail_after(self.backplane.publish_seconds):
-                if not self._interest.is_confirmed(topic):
-                    await self.backplane.subscribe([topic])
-                    if not self._interest.is_confirmed(topic):
-                        self._interest.confirm(topic)
-                        shared.suspect()  # what was read before may have missed some
+                await self._hear(shared)
                 await shared.read()
-        except TimeoutError:
-            raise BackplaneUnavailable from None
+        except (TimeoutError, BackplaneUnavailable):
+            # Without a history it may go on within this node; the next link subscribes to it.
+            if shared.keep is not None or self.backplane.outage == "refuse":
+                raise BackplaneUnavailable from None
         finally:
             self.release(shared)
             if not shared.is_live:
                 self.read_later(shared)  # members may wait for what this task was reading
+
+    async def _hear(self, shared: SharedTopic) -> None:
+        topic = shared.topic
+        if not self._interest.is_confirmed(topic):
+            await self.backplane.subscribe([topic])
+            if not self._interest.is_confirmed(topic):
+                self._interest.confirm(topic)
+                shared.suspect()  # what was read before may have missed some
 
     def use(self, shared: SharedTopic) -> None:
         """Note that a channel has members here."""
@@ -278,6 +284,7 @@ class Node:
 
     async def _read(self, shared: SharedTopic) -> None:
         try:
+            await self._hear(shared)
             await shared.read()
         except BackplaneUnavailable:
             return  # the next link begins with it
@@ -286,8 +293,13 @@ class Node:
 
     async def count(self, topic: Topic, user: str = "") -> int:
         """Return how many users are in a topic; of one user, how many memberships."""
-        await self.batches.settle(seconds=self.backplane.publish_seconds)
-        return await self.backplane.count(topic, user)
+        seconds = self.backplane.publish_seconds
+        await self.batches.settle(seconds=seconds)
+        try:
+            with anyio.fail_after(seconds):
+                return await self.backplane.count(topic, user)
+        except TimeoutError:
+            raise BackplaneUnavailable from None
 
     async def assigns_elsewhere(self, topic: Topic) -> dict[str, dict[str, Any]]:
         """Return the assigns of a topic's users on all nodes.

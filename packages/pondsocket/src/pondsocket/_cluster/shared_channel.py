@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
@@ -95,9 +94,7 @@ class SharedChannel(Channel):
     async def _prepare(self, session: Session) -> None:
         await self._node.prepare(self._topic)
         if self._topic.take_is_new() and (wait := session.take_new_history()):
-            error = PondError(TOO_MANY_NEW, 429)
-            error.retry_after_ms = math.ceil(wait * 1_000)
-            raise error
+            raise PondError(TOO_MANY_NEW, 429, retry_after=wait)
 
     def admit(
         self, session: Session, assigns: dict[str, Any], *, wants_diffs: bool = False

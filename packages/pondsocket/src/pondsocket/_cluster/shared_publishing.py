@@ -36,6 +36,10 @@ class Broadcasts(Protocol):
         """Send a broadcast that nothing keeps to the other nodes."""
         ...
 
+    def check_payload(self, payload: bytes) -> None:
+        """Refuse a payload that is too long for the engine."""
+        ...
+
 
 class SharedBroadcast:
     """A broadcast that the engine was asked to keep: await it, and it is delivered here.
@@ -109,12 +113,14 @@ class SharedPublishing(Publishing[Channel]):
         but: ChannelMember | None,
         interception: Interception[ChannelMember] | None,
     ) -> None:
+        _, event, _, request_id, payload, _ = frame.message
+        is_unkept = frame.position is None
+        if is_unkept and isinstance(payload, bytes):  # as in every broadcast
+            self._broadcasts.check_payload(payload)
         super()._emit(frame, shown, audience, but, interception)
-        if frame.position is None:
-            _, event, _, request_id, payload, _ = frame.message
+        if is_unkept and isinstance(payload, bytes):
             users = audience if but is None else None
-            if isinstance(payload, bytes):  # as in every broadcast
-                self._broadcasts.emit(Envelope("", 0, event, request_id, users, payload))
+            self._broadcasts.emit(Envelope("", 0, event, request_id, users, payload))
 
     # --- from the engine --------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from pondsocket_common import (
 
 from pondsocket._channel.channel import ChannelMember
 from pondsocket._delivery.frame import SharedFrame
+from pondsocket._errors import PondError
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._replica.envelope import Envelope, pack, unpack
 from pondsocket._replica.ordering import Ordering
@@ -121,8 +122,10 @@ class SharedTopic:
 
         Raises:
             BackplaneUnavailable: Too much waits for the engine.
+            PondError: 413: its payload is too long.
         """
         node, decided = self._node, broadcast.decided
+        self.check_payload(decided.payload)
         number = node.next_number()
         envelope = Envelope(
             node.name,
@@ -140,6 +143,17 @@ class SharedTopic:
         op = Append(self.topic, pack(envelope), keep, broadcast.spare)
         node.batches.add(op, end, seconds=node.backplane.publish_seconds)
         self._waiting[number] = broadcast
+
+    def check_payload(self, payload: bytes) -> None:
+        """Refuse a payload that is too long for the engine: it would hold up all other messages.
+
+        Raises:
+            PondError: 413: it is.
+        """
+        limit = self._node.backplane.max_payload
+        if len(payload) > limit:
+            text = f"A broadcast of {len(payload)} bytes is over the limit of {limit} bytes."
+            raise PondError(text, 413)
 
     def _take_result(
         self, number: int, broadcast: SharedBroadcast, result: Result | Exception

@@ -1,7 +1,9 @@
 """Admission: calls an endpoint's connection handler, within a time limit."""
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -139,7 +141,10 @@ class ConnectionAdmission:
                     failed = context, GATEWAY, "CONNECT", context.user_id, path
                     self._environment.failures.report(ErrorContext(failure, "connect", *failed))
             if isinstance(told, PondError):
-                return refuse_connection(told.code, told.message, told.headers)
+                refusal = refuse_connection(told.code, told.message, told.headers)
+                if (milliseconds := told.retry_after_ms) is None:
+                    return refusal
+                return replace(refusal, retry_after=math.ceil(milliseconds / 1_000))
             if told is not None:
                 return refuse_connection(422, str(told))
             return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, replies.INTERNAL)

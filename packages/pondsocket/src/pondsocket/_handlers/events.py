@@ -216,7 +216,8 @@ class Events(Generic[S]):
         told, failure = answer_of(error)
         try:
             if isinstance(told, PondError):
-                sender.send(replies.fault(message, self._failure, told.code, told.message))
+                code, text = told.code, told.message
+                sender.send(replies.fault(message, self._failure, code, text, told.retry_after_ms))
             elif told is not None:
                 sender.charge(message, told.count)
                 sender.send(replies.unfit(message, told))

@@ -7,18 +7,21 @@ BackplaneError            the engine cannot be used as it is configured
 LinkLost                  the link has ended; the engine may have carried it out
 """
 
+from typing import Final
+
 from pondsocket_common import PondSocketError
 
 from pondsocket._errors import PondError
+
+# A new link takes less, once the engine is there again.
+_RETRY_SECONDS: Final = 1.0
 
 
 class BackplaneUnavailable(PondError):  # noqa: N818 - a state of the world
     """The engine cannot be reached. Nothing was done, and it may be tried again."""
 
-    retry_after_ms = 1_000
-
     def __init__(self, message: str = "The other servers cannot be reached.") -> None:
-        super().__init__(message, 503)
+        super().__init__(message, 503, retry_after=_RETRY_SECONDS)
 
 
 class PublishUncertain(PondError):  # noqa: N818 - a state of the world

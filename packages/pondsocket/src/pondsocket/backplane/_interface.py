@@ -8,7 +8,7 @@ them. A node writes by `apply`, reads by `read` and `roster`, and hears by its `
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from pondsocket_common import Position
 
@@ -25,6 +25,10 @@ MAX_OPS: Final = 64
 
 MAX_BYTES: Final = 262_144
 """How many bytes of data one `apply` takes, unless it is one operation alone."""
+
+
+Outage: TypeAlias = Literal["refuse", "local"]
+"""Without the engine, channels without a history refuse joins, or go on within each node."""
 
 
 class Keep(NamedTuple):
@@ -96,7 +100,7 @@ class Drop(NamedTuple):
     Result: the users whose last membership of the topic this was.
 
     Args:
-        owner: The lease under which they were put.
+        owner: The lease under which they were put; empty: any, for those of the caller's own.
     """
 
     topic: Topic
@@ -219,6 +223,16 @@ class Backplane(Protocol):
     @property
     def queue_bytes(self) -> int:
         """How many bytes of broadcasts may wait for the engine."""
+        ...
+
+    @property
+    def max_payload(self) -> int:
+        """How many bytes the payload of a broadcast may have."""
+        ...
+
+    @property
+    def outage(self) -> Outage:
+        """What channels without a history do while the engine cannot be reached."""
         ...
 
     @property

@@ -26,6 +26,7 @@ from ._interface import (
 )
 
 _ONCE_SECONDS = 3_600.0
+_LONGEST_SILENCE = 2.5
 
 
 class Emitted(NamedTuple):
@@ -91,6 +92,7 @@ class MemoryEngine:
         self.lease = lease
         self._topics: dict[Topic, _TopicState] = {}
         self._leases: dict[str, float] = {}  # by name: when it ends
+        self._heard: float | None = None  # when a node was heard last
         self._applied: dict[str, tuple[int, list[Result]]] = {}  # by node: the latest
         self._once: dict[tuple[Topic, str], tuple[float, Position]] = {}
 
@@ -166,7 +168,7 @@ class MemoryEngine:
         dropped = {
             ref: state.members.pop(ref)
             for ref in op.refs
-            if ref in state.members and state.members[ref].owner == op.owner
+            if ref in state.members and op.owner in ("", state.members[ref].owner)
         }
         hidden = [
             Change(ref, each.user, None) for ref, each in dropped.items() if each.shown is not None
@@ -223,6 +225,18 @@ class MemoryEngine:
         return state.count(user) if user else len({each.user for each in state.members.values()})
 
     # --- leases ---------------------------------------------------------------------------------
+
+    def hear(self, now: float) -> None:
+        """Note a sign of life of any node.
+
+        While none was heard, it was the engine that could not be reached, and no lease has run
+        down: otherwise the first node to return would take the others for dead.
+        """
+        heard, self._heard = self._heard, now
+        if heard is not None and now - heard > _LONGEST_SILENCE:
+            for lease, ends in self._leases.items():
+                if ends > heard:
+                    self._leases[lease] = ends + now - heard
 
     def grant(self, lease: str, now: float) -> None:
         """Begin a lease."""

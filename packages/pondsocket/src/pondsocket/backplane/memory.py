@@ -22,7 +22,7 @@ from pondsocket_common import Position
 from pondsocket._errors import UsageError
 
 from ._errors import BackplaneUnavailable, LinkLost
-from ._interface import Emit, Keep, Listener, Op, Result, Roster, Slice, Topic
+from ._interface import Emit, Keep, Listener, Op, Outage, Result, Roster, Slice, Topic
 from ._memory_engine import Appended, Emitted, MemoryEngine, Push
 
 __all__ = ["MemoryBackplane", "MemoryHub"]
@@ -37,10 +37,22 @@ class MemoryHub:
     Args:
         lease: After how many seconds without a sign of life a node counts as dead.
         delay: How many seconds each call, and each message to a node, takes.
+        max_payload: How many bytes a broadcast may have.
+        outage: What channels without a history do while the engine is stopped: "refuse" joins, or
+            go on within each node, "local".
     """
 
-    def __init__(self, *, lease: float = 10.0, delay: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        lease: float = 10.0,
+        delay: float = 0.0,
+        max_payload: int = 1_048_576,
+        outage: Outage = "refuse",
+    ) -> None:
         self.delay = delay
+        self.max_payload = max_payload
+        self.outage: Outage = outage
         self._engine = MemoryEngine(lease)
         self._key = os.urandom(32)
         self._is_up = True
@@ -99,6 +111,8 @@ class MemoryBackplane:
         self.lease_seconds = hub.engine.lease
         self.publish_seconds = 2.0
         self.queue_bytes = 16_777_216
+        self.max_payload = hub.max_payload
+        self.outage: Outage = hub.outage
         self._hub = hub
         self._topics: set[Topic] = set()
         self._pushes: deque[tuple[float, Push]] = deque()
@@ -178,6 +192,7 @@ class MemoryBackplane:
 
     def _beat(self, listener: Listener, leases: "count[int]") -> None:
         engine, now = self._hub.engine, anyio.current_time()
+        engine.hear(now)
         if not engine.renew(self._lease, now):
             self._lease = f"{self._node}.{next(leases)}"
             engine.grant(self._lease, now)

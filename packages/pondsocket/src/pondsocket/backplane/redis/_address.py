@@ -10,7 +10,7 @@ _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
 _FORMS: Final = (
     "redis://host, redis://user:password@host:6379, rediss://host (TLS), unix:///path/to/socket"
-    " or redis+sentinel://host1,host2/name-of-the-master"
+    " or redis+sentinel://host1,host2/name-of-the-master; after a slash, the number of a database"
 )
 
 
@@ -22,12 +22,14 @@ class Address:
         hosts: One host and port; several sentinels.
         path: Of a unix socket, instead.
         master: The name that the sentinels know it by; empty: there are none.
+        database: Its number. Pub/sub knows none, so two applications need two prefixes.
         user, password: None: the engine asks for none.
     """
 
     hosts: tuple[tuple[str, int], ...] = ()
     path: str = ""
     master: str = ""
+    database: int = 0
     is_secure: bool = False
     user: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -73,9 +75,14 @@ def parse(url: str) -> Address:
         raise UsageError("redis+sentinel:// needs the master's name: redis+sentinel://host/name.")
     if not has_sentinels and len(places) > 1:
         raise UsageError(f"{parts.scheme}:// takes one host; several are sentinels: {_FORMS}.")
+    master = segments.pop(0) if has_sentinels else ""
+    database = segments.pop(0) if segments else "0"
+    if segments or not database.isdecimal():
+        raise UsageError(f"The number of a database ends an engine's URL: {_FORMS}.")
     return Address(
         hosts=places,
-        master=segments[0] if has_sentinels else "",
+        master=master,
+        database=int(database),
         is_secure=kind == "rediss",
         user=known["user"],
         password=known["password"],

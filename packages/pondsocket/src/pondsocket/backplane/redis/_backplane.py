@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import anyio
-from anyio.abc import ByteStream
 from pondsocket_common import Position, fresh_epoch
 
 from pondsocket._errors import UsageError
@@ -24,6 +23,7 @@ from pondsocket.backplane._interface import (
     Keep,
     Listener,
     Op,
+    Outage,
     Put,
     Result,
     Roster,
@@ -31,10 +31,11 @@ from pondsocket.backplane._interface import (
     Topic,
 )
 
-from ._address import Address, parse
-from ._handshake import find_master, greet, read_info
+from ._address import parse
+from ._connector import Connector, Credentials, reason_of
+from ._handshake import read_info
 from ._keys import Keys
-from ._link import Argument, Link, ReplyError, connect
+from ._link import Argument, Link, ReplyError
 from ._messages import tell
 from ._scripts import Scripts, apply_arguments, milliseconds
 from ._subscriptions import Subscriptions
@@ -47,10 +48,22 @@ _FIRST_RETRY: Final = 0.05
 _LAST_RETRY: Final = 1.0
 # What is known of a topic without members and messages.
 _KEPT_SECONDS: Final = 86_400.0
+# Several beats: then it was the engine that no node could reach.
+_LONGEST_SILENCE: Final = 2.5
 # Redis has not begun the script.
 _REFUSED: Final = ("OOM", "MISCONF", "NOREPLICAS", "BUSY")
-# What no retry mends; it is said once, and tried again all the same.
-_WRONG: Final = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR unknown command")
+_FORBIDDEN: Final = ("WRONGPASS", "NOAUTH", "NOPERM")
+_HINT: Final = (
+    " A user of Redis needs the keys ~{%s:*, the channels &{%s:* and the commands of scripts,"
+    " pub/sub, connections and INFO."
+)
+_TROUBLE: Final = (
+    OSError,  # of sockets and of TLS, and all that takes too long
+    BackplaneError,
+    BackplaneUnavailable,
+    LinkLost,
+    ReplyError,
+)
 
 
 class RedisBackplane:
@@ -64,10 +77,15 @@ class RedisBackplane:
         prefix: What all its keys and channels begin with. Two applications on one Redis need two:
             pub/sub knows no databases.
         ssl_context: For `rediss://`; by default certificates are verified.
+        credentials: Returns the user and the password, instead of those in the URL; it is asked
+            for each link.
         lease: After how many seconds without a sign of life a node counts as dead.
         publish_timeout: How many seconds a broadcast may wait for Redis.
         silence: After how many seconds without a word from Redis the link counts as dead.
         queue_bytes: How many bytes of broadcasts may wait for Redis.
+        max_payload: How many bytes a broadcast may have; a larger one is refused.
+        outage: What channels without a history do while Redis cannot be reached: "refuse" joins,
+            or go on within each node, "local". Those with a history always refuse.
 
     Raises:
         UsageError: The URL or an option cannot work.
@@ -79,10 +97,13 @@ class RedisBackplane:
         *,
         prefix: str = "pond",
         ssl_context: ssl.SSLContext | None = None,
+        credentials: Credentials | None = None,
         lease: float = 10.0,
         publish_timeout: float = 2.0,
         silence: float = 3.0,
         queue_bytes: int = 16_777_216,
+        max_payload: int = 1_048_576,
+        outage: Outage = "refuse",
     ) -> None:
         if not prefix or set(prefix) & set("{}:\n "):
             raise UsageError(f"prefix is a name without braces, colons or blanks: {prefix!r}.")
@@ -91,17 +112,22 @@ class RedisBackplane:
             ("publish_timeout", publish_timeout),
             ("silence", silence),
             ("queue_bytes", queue_bytes),
+            ("max_payload", max_payload),
         ):
             if not value > 0:
                 raise UsageError(f"{name} is above 0, not {value!r}.")
         if silence <= _BEAT_SECONDS or lease <= silence:
             raise UsageError("silence is above 1 second, and lease above silence.")
-        self._address: Address = parse(url)
-        self._tls = (ssl_context or ssl.create_default_context()) if self._is_secure else None
+        if outage not in ("refuse", "local"):
+            raise UsageError(f'outage is "refuse" or "local", not {outage!r}.')
+        address = parse(url)
+        tls = (ssl_context or ssl.create_default_context()) if address.is_secure else None
+        self._connector = Connector(address, tls, credentials, silence)
         self.lease_seconds = lease
         self.publish_seconds = publish_timeout
         self.queue_bytes = queue_bytes
-        self._silence = silence
+        self.max_payload = max_payload
+        self.outage: Outage = outage
         self._keys = Keys(prefix)
         self._scripts = Scripts()
         self._subscriptions = Subscriptions(self._keys)
@@ -110,14 +136,10 @@ class RedisBackplane:
         self._lease = ""
         self._lease_number = 0
         self._key = b""
-        self._said = ""  # the latest trouble that was logged
-
-    @property
-    def _is_secure(self) -> bool:
-        return self._address.is_secure
+        self._said: set[str] = set()  # what was logged, and need not be at each try
 
     def __repr__(self) -> str:
-        return f"<RedisBackplane {self._address}>"
+        return f"<RedisBackplane {self._connector.address}>"
 
     @property
     def key(self) -> bytes:
@@ -139,73 +161,61 @@ class RedisBackplane:
         try:
             while True:
                 began = anyio.current_time()
-                try:
-                    await self._serve(listener)
-                except* (OSError, LinkLost, BackplaneError, ReplyError, ssl.SSLError) as group:
-                    self._say(group.exceptions[0])
+                await self._serve(listener)
                 if anyio.current_time() - began > _LAST_RETRY:
                     retry = _FIRST_RETRY
                 await anyio.sleep(retry * random.uniform(0.5, 1.0))  # noqa: S311
                 retry = min(retry * 2, _LAST_RETRY)
         finally:
             self._node = ""
-            self._link = None
-
-    def _say(self, error: BaseException) -> None:
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        text = str(error) or type(error).__name__
-        if any(text.startswith(each) for each in _WRONG):
-            text += (
-                ". A user of Redis needs the keys ~{%s}:* and the channels &{%s}:*, and the"
-                " commands of scripts, pub/sub and connections" % ((self._keys.prefix,) * 2)
-            )
-        if text != self._said:  # once, not at each try
-            self._said = text
-            _log.error("Redis cannot be used (%s): %s.", self._address, text)
 
     async def _serve(self, listener: Listener) -> None:
-        """Run one link, until it ends.
-
-        Raises:
-            LinkLost, BackplaneError, OSError: Why it has ended, if that is known.
-        """
-        async with await self._connect() as stream:
-            link = Link(stream, lambda push: self._take_push(listener, push))
-            is_up = False
-            try:
-                async with anyio.create_task_group() as tasks:
-                    link.scope = tasks.cancel_scope
-                    tasks.start_soon(link.read)
-                    tasks.start_soon(link.write)
-                    tasks.start_soon(self._watch, link)
-                    await self._begin(link, listener)
-                    self._link, is_up, self._said = link, True, ""
-                    listener.up()
-                    while True:
-                        await anyio.sleep(_BEAT_SECONDS)
-                        await self._beat(link, listener)
-            finally:
-                self._link = None
+        """Run one link, until it ends."""
+        link: Link | None = None
+        fault = ""
+        try:
+            async with await self._connector.open() as stream:
+                link = Link(stream, lambda push: self._take_push(listener, push))
+                await self._run_link(link, listener)
+        except* _TROUBLE as group:
+            fault = reason_of(group)
+        finally:
+            was_up = self._link is not None
+            self._link = None
+            if link is not None:
                 link.end()
-                self._subscriptions.end()
-                if is_up:
-                    listener.down("the connection to Redis has ended")
+        if link is not None:
+            fault = link.fault or fault
+        if was_up:
+            listener.down(fault)
+        elif fault not in self._said:
+            self._said.add(fault)
+            hint = ""
+            if fault.startswith(_FORBIDDEN):
+                hint = _HINT % ((self._keys.prefix,) * 2)
+            _log.error("Redis cannot be used (%s): %s.%s", self._connector.address, fault, hint)
 
-    async def _connect(self) -> ByteStream:
-        address = self._address
-        if address.path:
-            return await connect("", 0, address.path, None, self._silence)
-        host, port = address.hosts[0]
-        if address.master:
-            host, port = await find_master(address, self._tls, self._silence)
-        return await connect(host, port, "", self._tls, self._silence)
+    async def _run_link(self, link: Link, listener: Listener) -> None:
+        async with anyio.create_task_group() as tasks:
+            link.scope = tasks.cancel_scope
+            tasks.start_soon(link.read)
+            tasks.start_soon(link.write)
+            tasks.start_soon(self._watch, link)
+            warning = await self._begin(link, listener)
+            self._link, self._said = link, {warning}
+            listener.up()
+            while True:
+                await anyio.sleep(_BEAT_SECONDS)
+                await self._beat(link, listener)
 
-    async def _begin(self, link: Link, listener: Listener) -> None:
+    async def _begin(self, link: Link, listener: Listener) -> str:
+        """Begin a link. Return what was warned of."""
         # The order is part of the guarantees: the fence first, then what depends on it; and all
         # that is subscribed before anything is read.
-        await greet(link, self._address)
+        await self._connector.greet(link)
         info = await read_info(link)
+        if info.warning and info.warning not in self._said:
+            _log.warning("%s", info.warning)
         await link.call("SET", self._keys.run, info.fence)
         for name, text in self._scripts.texts.items():
             if await link.call("SCRIPT", "LOAD", text) != self._scripts.digests[name].encode():
@@ -214,47 +224,58 @@ class RedisBackplane:
         self._key = bytes(await link.call("GET", self._keys.secret))
         await self._beat(link, listener)
         await self._subscriptions.begin(link)
+        return info.warning
 
     async def _watch(self, link: Link) -> None:
         """End a link from which nothing was read for too long."""
         while True:
             await anyio.sleep(_WATCH_SECONDS)
-            if anyio.current_time() - link.read_at > self._silence:
-                raise LinkLost(f"nothing was read for {self._silence} s")
+            if anyio.current_time() - link.read_at > self._connector.seconds:
+                link.cut(f"nothing was read for {self._connector.seconds} s")
 
     async def _beat(self, link: Link, listener: Listener) -> None:
         following = f"{self._node}.{self._lease_number + 1}"
-        milliseconds = round(self.lease_seconds * 1_000)
-        is_alive, dead = await self._run(
-            link, "beat", (self._keys.nodes,), self._lease, following, milliseconds
-        )
+        keys = self._keys.nodes, self._keys.heard
+        lease, longest = milliseconds(self.lease_seconds), milliseconds(_LONGEST_SILENCE)
+        found = await self._run(link, "beat", keys, self._lease, following, lease, longest)
+        is_alive, dead = found
         if not is_alive:
             self._lease = following
             self._lease_number += 1
             listener.lease_lost(following)
         for each in dead:
-            if (lease := each.decode()) != self._lease:
-                listener.dead(lease)
+            if (ended := each.decode()) != self._lease:
+                listener.dead(ended)
 
     async def _run(self, link: Link, script: str, keys: Sequence[str], *arguments: Argument) -> Any:
-        """Run a script.
+        """Run a script. A link that answers with an error ends.
+
+        It may have lost its scripts, its keys or its role, or be full; all begin anew then.
 
         Raises:
-            LinkLost: The link has ended, or ends because of the answer.
-            BackplaneUnavailable: Redis has refused it whole.
+            LinkLost: The link has ended.
+            BackplaneUnavailable: Redis has refused the script whole.
         """
         digest = self._scripts.digests[script]
         try:
             return await link.call("EVALSHA", digest, len(keys), *keys, *arguments)
         except ReplyError as error:
             text = str(error)
+            link.cut(text)
             if text.startswith(_REFUSED):
-                self._say(error)
                 raise BackplaneUnavailable from error
-            # It is not what this link began with: it has lost its scripts, its keys or its role.
-            self._say(error)
-            link.cut()
             raise LinkLost(text) from error
+
+    async def _ask(self, script: str, keys: Sequence[str], *arguments: Argument) -> Any:
+        """Run a script that may be run again.
+
+        Raises:
+            BackplaneUnavailable: There is no link, or it has ended.
+        """
+        try:
+            return await self._run(self._reachable(), script, keys, *arguments)
+        except LinkLost as lost:
+            raise BackplaneUnavailable from lost
 
     def _reachable(self) -> Link:
         if self._link is None:
@@ -272,20 +293,23 @@ class RedisBackplane:
             except Exception as error:  # noqa: BLE001 - boundary: one message of the engine
                 text = "A message from Redis was not taken (topic=%r)."
                 _log.error(text, topic, exc_info=failure_of(error))
-        elif kind == b"subscribe":
-            self._subscriptions.confirm(push[1])
 
     async def subscribe(self, topics: Sequence[Topic]) -> None:
         """Hear of these topics; see `Backplane.subscribe`."""
         link = self._reachable()
-        await self._subscriptions.add(link, topics)
-        if self._link is not link:
-            raise BackplaneUnavailable
+        try:
+            await self._subscriptions.add(link, topics)
+        except ReplyError as error:
+            link.cut(str(error))
+            raise BackplaneUnavailable from error
+        except LinkLost as lost:
+            raise BackplaneUnavailable from lost
 
     async def unsubscribe(self, topics: Sequence[Topic]) -> None:
         """Hear of these topics no more."""
         channels = self._subscriptions.remove(topics)
-        self._reachable().send("UNSUBSCRIBE", *channels)
+        if channels:
+            self._reachable().unsubscribe(channels)
 
     # --- as a Backplane -------------------------------------------------------------------------
 
@@ -299,11 +323,12 @@ class RedisBackplane:
 
     async def read(self, topic: Topic, since: Position | None, keep: Keep, latest: int) -> Slice:
         """Return messages of a topic; see `Backplane.read`."""
-        epoch, offset = since or ("", 0)
+        known, offset = since or ("", 0)
         times = milliseconds(keep.ttl), milliseconds(keep.position_ttl)
         fresh = fresh_epoch()
+        keys = self._keys.run, *self._keys.of(topic)
         epoch, top, found = await self._ask(
-            "read", topic, epoch, offset, latest, keep.size, *times, fresh
+            "read", keys, known, offset, latest, keep.size, *times, fresh
         )
         entries = [Entry(offset, data, spared.decode()) for offset, data, spared in found]
         name = epoch.decode()
@@ -311,48 +336,29 @@ class RedisBackplane:
 
     async def roster(self, topic: Topic) -> Roster:
         """Return who shows what."""
+        keys = self._keys.run, *self._keys.of(topic)
         epoch, version, found = await self._ask(
-            "roster", topic, fresh_epoch(), milliseconds(_KEPT_SECONDS)
+            "roster", keys, fresh_epoch(), milliseconds(_KEPT_SECONDS)
         )
         shown = [Change(ref.decode(), user.decode(), shown) for ref, user, shown in found]
         return Roster(Position(epoch.decode(), version), tuple(shown))
 
-    async def _ask(self, script: str, topic: Topic, *arguments: Argument) -> Any:
-        link = self._reachable()
-        keys = self._keys.of(topic)
-        try:
-            return await self._run(link, script, (self._keys.run, *keys), *arguments)
-        except LinkLost as lost:
-            raise BackplaneUnavailable from lost
-
     async def count(self, topic: Topic, user: str = "") -> int:
         """Return how many users hold memberships; of one user, how many memberships."""
         keys = self._keys.of(topic)
-        try:
-            found = await self._run(
-                self._reachable(), "count", (self._keys.run, keys.meta, keys.users), user
-            )
-        except LinkLost as lost:
-            raise BackplaneUnavailable from lost
-        return int(found)
+        return int(await self._ask("count", (self._keys.run, keys.meta, keys.users), user))
 
     async def held_by(self, lease: str, limit: int) -> Sequence[tuple[Topic, str]]:
         """Return up to `limit` memberships that were put under a lease."""
         keys = self._keys.nodes, self._keys.held(lease)
-        try:
-            found = await self._run(self._reachable(), "held", keys, lease, limit)
-        except LinkLost as lost:
-            raise BackplaneUnavailable from lost
-        pairs = [each.decode().rpartition("\n") for each in found]
+        pairs = [
+            each.decode().rpartition("\n") for each in await self._ask("held", keys, lease, limit)
+        ]
         return [(topic, ref) for topic, _, ref in pairs]
 
     async def leave(self) -> None:
         """Give the lease up; see `Backplane.leave`."""
-        keys = self._keys.nodes, self._keys.held(self._lease)
-        try:
-            await self._run(self._reachable(), "leave", keys, self._lease)
-        except LinkLost as lost:
-            raise BackplaneUnavailable from lost
+        await self._ask("leave", (self._keys.nodes, self._keys.held(self._lease)), self._lease)
 
 
 def _result_of(op: Op, result: Any) -> Result:

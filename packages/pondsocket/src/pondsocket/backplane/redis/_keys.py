@@ -1,7 +1,7 @@
 """The names of keys and of pub/sub channels. Pure.
 
-All begin with `{prefix}:`. The braces make them one slot of a Redis cluster, because a script may
-only use keys of one slot.
+All begin with `{prefix:0}:`. The braces make them one slot of a Redis cluster, because a script may
+only use keys of one slot. There is one such partition, 0.
 """
 
 from typing import NamedTuple
@@ -23,9 +23,10 @@ class Keys:
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self._start = f"{{{prefix}}}:"
+        self._start = f"{{{prefix}:0}}:"
         self.run = f"{self._start}run"
         self.nodes = f"{self._start}nodes"
+        self.heard = f"{self._start}heard"
         self.secret = f"{self._start}key"
 
     def of(self, topic: Topic) -> TopicKeys:
@@ -37,7 +38,7 @@ class Keys:
 
     def once(self, topic: Topic, once: str) -> str:
         """Return the key of a message that is appended once."""
-        return f"{self._start}o:{topic}:{once}"
+        return f"{self._start}o:{len(topic)}:{topic}:{once}"  # both may hold colons
 
     def seq(self, node: str) -> str:
         """Return the key of a node's latest operations."""

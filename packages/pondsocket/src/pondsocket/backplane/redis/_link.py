@@ -6,10 +6,8 @@ cost one wait.
 
 from __future__ import annotations
 
-import logging
-import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -18,8 +16,17 @@ from anyio.abc import ByteStream
 
 from pondsocket.backplane._errors import LinkLost
 
-_log: Final = logging.getLogger("pondsocket.cluster")
 _READ_BYTES: Final = 262_144
+_ENDED: Final = "the connection has ended"
+# What Redis pushes instead of a reply, one for each channel of the command.
+_CONFIRMATIONS: Final = (b"subscribe", b"unsubscribe")
+
+_BROKEN: Final = (
+    anyio.EndOfStream,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    OSError,
+)
 
 Argument: TypeAlias = str | bytes | int
 OnPush: TypeAlias = Callable[[Sequence[Any]], None]
@@ -30,11 +37,27 @@ class ReplyError(Exception):
 
 
 class _Request:
-    __slots__ = ("done", "reply")
+    """What was sent, and waits for its reply.
 
-    def __init__(self) -> None:
+    Attributes:
+        confirmations: How many are still to come in place of a reply; 0: it has a reply.
+    """
+
+    __slots__ = ("confirmations", "done", "reply")
+
+    def __init__(self, confirmations: int = 0) -> None:
+        self.confirmations = confirmations
         self.done = anyio.Event()
         self.reply: Any = None
+
+    async def wait(self) -> Any:
+        await self.done.wait()
+        reply = self.reply
+        if isinstance(reply, hiredis.ReplyError):
+            raise ReplyError(str(reply))
+        if isinstance(reply, LinkLost):
+            raise LinkLost(str(reply))
+        return reply
 
 
 class Link:
@@ -46,6 +69,7 @@ class Link:
     Attributes:
         read_at: When something was read, by the loop's clock.
         scope: What `cut` cancels: the tasks of the link.
+        fault: Why it was cut.
     """
 
     def __init__(self, stream: ByteStream, on_push: OnPush) -> None:
@@ -56,13 +80,22 @@ class Link:
         self._unsent: list[bytes] = []
         self._has_unsent = anyio.Event()
         self._is_over = False
+        self.fault = ""
         self.scope: anyio.CancelScope | None = None
         self.read_at = anyio.current_time()
 
-    def send(self, *arguments: Argument) -> None:
-        """Send a command that has no reply of its own, such as SUBSCRIBE in RESP3."""
-        self._unsent.append(hiredis.pack_command(arguments))  # type: ignore[arg-type]
-        self._has_unsent.set()
+    def subscribe(self, channels: Sequence[str]) -> Awaitable[None]:
+        """Hear of channels. Await it to know that Redis has confirmed them.
+
+        Raises, when it is awaited:
+            ReplyError: Redis refuses it.
+            LinkLost: The connection has ended before.
+        """
+        return self._send(_Request(len(channels)), ("SUBSCRIBE", *channels)).wait()
+
+    def unsubscribe(self, channels: Sequence[str]) -> None:
+        """Hear of channels no more."""
+        self._send(_Request(len(channels)), ("UNSUBSCRIBE", *channels))
 
     async def call(self, *arguments: Argument) -> Any:
         """Send a command. Return its reply.
@@ -71,51 +104,72 @@ class Link:
             ReplyError: It is an error.
             LinkLost: The connection has ended before it.
         """
+        return await self._send(_Request(), arguments).wait()
+
+    def _send(self, request: _Request, arguments: tuple[Argument, ...]) -> _Request:
         if self._is_over:
-            raise LinkLost("The connection has ended.")
-        request = _Request()
+            raise LinkLost(_ENDED)
+        packed = hiredis.pack_command(arguments)  # type: ignore[arg-type]
         self._requests.append(request)
-        self.send(*arguments)
-        await request.done.wait()
-        reply = request.reply
-        if isinstance(reply, hiredis.ReplyError):
-            raise ReplyError(str(reply))
-        if isinstance(reply, LinkLost):
-            raise reply
-        return reply
+        self._unsent.append(packed)
+        self._has_unsent.set()
+        return request
 
     async def write(self) -> None:
-        """Write what is sent, until cancelled. What waits leaves together."""
+        """Write what is sent, until cancelled. What waits leaves together.
+
+        Raises:
+            LinkLost: The connection has ended.
+        """
         while True:
             await self._has_unsent.wait()
             self._has_unsent = anyio.Event()
             unsent, self._unsent = self._unsent, []
-            await self._stream.send(b"".join(unsent))
+            try:
+                await self._stream.send(b"".join(unsent))
+            except _BROKEN as broken:
+                raise LinkLost(_ENDED) from broken
 
     async def read(self) -> None:
         """Read until the connection ends.
 
         Raises:
-            LinkLost: It has ended.
+            LinkLost: It has ended, or what comes is not Redis.
         """
-        reader, requests = self._reader, self._requests
+        reader = self._reader
         while True:
             try:
                 data = await self._stream.receive(_READ_BYTES)
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError) as end:
-                raise LinkLost("the engine has closed the connection") from end
+            except _BROKEN as broken:
+                raise LinkLost("Redis has closed the connection") from broken
             self.read_at = anyio.current_time()
-            reader.feed(data)
-            while (reply := reader.gets()) is not False:
-                if isinstance(reply, hiredis.PushNotification):
-                    self._on_push(reply)
-                elif requests:
-                    request = requests.popleft()
-                    request.reply = reply
-                    request.done.set()
+            try:
+                reader.feed(data)
+                while (reply := reader.gets()) is not False:
+                    self._take(reply)
+            except hiredis.ProtocolError as error:
+                raise LinkLost(f"this is not Redis: {error}") from error
 
-    def cut(self) -> None:
+    def _take(self, reply: Any) -> None:
+        requests = self._requests
+        is_push = isinstance(reply, hiredis.PushNotification)
+        if is_push and reply[0] not in _CONFIRMATIONS:
+            self._on_push(reply)
+            return
+        if not requests:  # for instance because it has too many clients
+            raise LinkLost(str(reply))
+        if is_push:
+            requests[0].confirmations -= 1
+            if requests[0].confirmations:
+                return
+            reply = None
+        request = requests.popleft()
+        request.reply = reply
+        request.done.set()
+
+    def cut(self, reason: str) -> None:
         """End the connection."""
+        self.fault = self.fault or reason
         if self.scope is not None:
             self.scope.cancel()
 
@@ -124,21 +178,5 @@ class Link:
         self._is_over = True
         while self._requests:
             request = self._requests.popleft()
-            request.reply = LinkLost("The connection has ended.")
+            request.reply = LinkLost(_ENDED)
             request.done.set()
-
-
-async def connect(
-    host: str, port: int, path: str, tls: ssl.SSLContext | None, seconds: float
-) -> ByteStream:
-    """Open a connection.
-
-    Raises:
-        OSError, TimeoutError: It cannot be opened.
-    """
-    with anyio.fail_after(seconds):
-        if path:
-            return await anyio.connect_unix(path)
-        if tls is None:
-            return await anyio.connect_tcp(host, port)
-        return await anyio.connect_tcp(host, port, ssl_context=tls, tls_standard_compatible=False)

@@ -60,7 +60,7 @@ def apply_arguments(
         elif isinstance(op, Emit):
             arguments += ("E", channel, op.data)
         elif isinstance(op, Drop):
-            holder = key_of(keys.held(op.owner))
+            holder = key_of(keys.held(op.owner or lease))
             arguments += ("D", keys_of(topic), channel, topic, holder, op.owner, len(op.refs))
             arguments += op.refs
         else:

@@ -69,7 +69,9 @@ local function append()
   local spare, once = take(), tonumber(take())
   if once > 0 then
     local sent = redis.call('GET', KEYS[once])
-    if sent then return cmsgpack.unpack(sent) end
+    sent = sent and cmsgpack.unpack(sent)
+    -- What an engine has kept over a restart may be older than what nodes were told.
+    if sent and sent[3] == run then return {sent[1], sent[2]} end
   end
   local epoch, meta, log = open(key), KEYS[key], KEYS[key + 1]
   local spared = ''
@@ -88,7 +90,9 @@ local function append()
   redis.call('HSET', meta, 'kept', kept)
   settle(key)
   local position = {epoch, top}
-  if once > 0 then redis.call('SET', KEYS[once], cmsgpack.pack(position), 'PX', 3600000) end
+  if once > 0 then
+    redis.call('SET', KEYS[once], cmsgpack.pack({epoch, top, run}), 'PX', 3600000)
+  end
   redis.call(
     'PUBLISH', topic, 'A ' .. epoch .. ' ' .. top .. ' ' .. (top - 1) .. ' ' .. #spared .. '\n'
       .. spared .. data)
@@ -138,7 +142,7 @@ local function drop()
     redis.call('SREM', KEYS[holder], name .. '\n' .. ref)
     local entry = known and redis.call('HGET', entries, ref)
     entry = entry and cmsgpack.unpack(entry)
-    if entry and entry[1] == owner then
+    if entry and (owner == '' or entry[1] == owner) then
       redis.call('HDEL', entries, ref)
       if redis.call('HINCRBY', users, entry[2], -1) <= 0 then
         redis.call('HDEL', users, entry[2])

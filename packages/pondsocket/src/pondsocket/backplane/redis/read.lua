@@ -24,7 +24,8 @@ local oldest = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[5])
 local found = {}
 for _, entry in ipairs(redis.call('XRANGE', KEYS[3], (since + 1) .. '-0', '+')) do
   local fields = entry[2]
-  if tonumber(fields[2]) > oldest then
+  -- One that is old behind one that is not: the clock has been set back.
+  if #found > 0 or tonumber(fields[2]) > oldest then
     found[#found + 1] = {tonumber(string.match(entry[1], '^%d+')), fields[4], fields[6]}
   end
 end
