@@ -241,7 +241,6 @@ class Node:
         """
         if self._tasks is None:
             raise BackplaneUnavailable
-        topic = shared.topic
         self.use(shared)
         try:
             with anyio.fail_after(self.backplane.publish_seconds):

@@ -72,6 +72,8 @@ class _Kept:
 @dataclass
 class _TopicState:
     epoch: str
+    used_at: float
+    position_ttl: float = 86_400.0
     top: int = 0
     version: int = 0
     kept: list[_Kept] = field(default_factory=list)
@@ -132,14 +134,15 @@ class MemoryEngine:
             case Put():
                 return self._put(op, lease, now, pushes)
             case Drop():
-                return self._drop(op, pushes)
+                return self._drop(op, now, pushes)
 
     def _append(self, op: Append, now: float, pushes: list[Push]) -> Position:
         if op.once:
             sent = self._once.get((op.topic, op.once))
             if sent is not None and sent[0] > now - _ONCE_SECONDS:
                 return sent[1]
-        state = self._open(op.topic)
+        state = self._open(op.topic, now)
+        state.used_at, state.position_ttl = now, op.keep.position_ttl
         spared = op.spare if state.count(op.spare) < 2 else ""
         state.top += 1
         entry = Entry(state.top, op.data, spared)
@@ -154,17 +157,19 @@ class MemoryEngine:
     def _put(self, op: Put, lease: str, now: float, pushes: list[Push]) -> int | None:
         if not self.is_alive(lease, now):
             return None
-        state = self._open(op.topic)
+        state = self._open(op.topic, now)
+        state.used_at = now
         before = state.members.get(op.ref)
         state.members[op.ref] = _Member(lease, op.user, op.shown)
         if op.shown != (None if before is None else before.shown):
             self._show(op.topic, state, [Change(op.ref, op.user, op.shown)], pushes)
         return state.version
 
-    def _drop(self, op: Drop, pushes: list[Push]) -> tuple[str, ...]:
+    def _drop(self, op: Drop, now: float, pushes: list[Push]) -> tuple[str, ...]:
         state = self._topics.get(op.topic)
         if state is None:
             return ()
+        state.used_at = now
         dropped = {
             ref: state.members.pop(ref)
             for ref in op.refs
@@ -184,10 +189,11 @@ class MemoryEngine:
         state.version += 1
         pushes.append(Shown(topic, Position(state.epoch, state.version), tuple(changes)))
 
-    def _open(self, topic: Topic) -> _TopicState:
+    def _open(self, topic: Topic, now: float) -> _TopicState:
         state = self._topics.get(topic)
-        if state is None:
-            state = self._topics[topic] = _TopicState(fresh_epoch())
+        is_over = state is not None and state.used_at + state.position_ttl <= now
+        if state is None or (is_over and not state.members):
+            state = self._topics[topic] = _TopicState(fresh_epoch(), now)
         return state
 
     def _trim(self, state: _TopicState, keep: Keep, now: float) -> None:
@@ -203,13 +209,13 @@ class MemoryEngine:
     def read(self, topic: Topic, keep: Keep, now: float) -> Slice:
         """Return what is kept of a topic."""
         is_new = topic not in self._topics
-        state = self._open(topic)
+        state = self._open(topic, now)
         self._trim(state, keep, now)
         return Slice(state.epoch, state.top, tuple(each.entry for each in state.kept), is_new)
 
-    def roster(self, topic: Topic) -> Roster:
+    def roster(self, topic: Topic, now: float) -> Roster:
         """Return who shows what in a topic."""
-        state = self._open(topic)
+        state = self._open(topic, now)
         shown = tuple(
             Change(ref, each.user, each.shown)
             for ref, each in state.members.items()

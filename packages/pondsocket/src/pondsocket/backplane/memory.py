@@ -277,7 +277,7 @@ class MemoryBackplane:
     async def roster(self, topic: Topic) -> Roster:
         """Return who shows what."""
         await self._reach()
-        return self._hub.engine.roster(topic)
+        return self._hub.engine.roster(topic, anyio.current_time())
 
     async def count(self, topic: Topic, user: str = "") -> int:
         """Return how many users hold memberships; of one user, how many memberships."""
