@@ -40,7 +40,8 @@ class Proxy:
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
         self.port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - not Django
         task_status.started()
-        await listener.serve(self._serve)
+        async with listener:
+            await listener.serve(self._serve)
 
     def swallow(self) -> None:
         """Lose all bytes, in both directions, from now on."""

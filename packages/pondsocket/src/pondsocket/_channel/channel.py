@@ -227,8 +227,16 @@ class Channel:
         """Return the outgoing handlers of an event; None if there are none."""
         return self.owner.interception(event)
 
-    def prepare(self, session: Session) -> Coroutine[Any, Any, None] | None:  # noqa: ARG002
-        """Return what must be awaited before a connection is made a member; None if nothing."""
+    def prepare(
+        self,
+        session: Session,  # noqa: ARG002 - for channels whose members are on other nodes, too
+        since: Position | None,  # noqa: ARG002
+    ) -> Coroutine[Any, Any, None] | None:
+        """Return what must be awaited before a connection is made a member; None if nothing.
+
+        Args:
+            since: The position that the client has been told last.
+        """
         return None
 
     def publish_from(

@@ -112,6 +112,11 @@ class Batches:
         self._bytes += operation.size
         self._wake()
 
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a link."""
+        return self._is_up
+
     def resume(self) -> None:
         """Note that there is a link."""
         if self._lost:

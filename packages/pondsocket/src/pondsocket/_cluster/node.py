@@ -243,6 +243,8 @@ class Node:
             raise BackplaneUnavailable
         self.use(shared)
         try:
+            if not self.batches.is_up:
+                raise BackplaneUnavailable
             with anyio.fail_after(self.backplane.publish_seconds):
                 await self._hear(shared)
                 await shared.read()
@@ -256,12 +258,21 @@ class Node:
                 self.read_later(shared)  # members may wait for what this task was reading
 
     async def _hear(self, shared: SharedTopic) -> None:
+        """Subscribe to a topic, unless that is done. Many that ask at once wait for the first."""
         topic = shared.topic
-        if not self._interest.is_confirmed(topic):
-            await self.backplane.subscribe([topic])
-            if not self._interest.is_confirmed(topic):
+        while not self._interest.is_confirmed(topic):
+            if shared.subscribing is not None:
+                await shared.subscribing.wait()
+                continue
+            shared.subscribing = done = anyio.Event()
+            try:
+                await self.backplane.subscribe([topic])
                 self._interest.confirm(topic)
                 shared.suspect()  # what was read before may have missed some
+            finally:
+                shared.subscribing = None
+                done.set()
+            return
 
     def use(self, shared: SharedTopic) -> None:
         """Note that a channel has members here."""

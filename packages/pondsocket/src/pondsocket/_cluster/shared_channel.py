@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
-from pondsocket_common import Payload, load_json
+from pondsocket_common import Payload, Position, load_json
 
 from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._channel.delayed_leaves import Leave
@@ -87,9 +87,14 @@ class SharedChannel(Channel):
 
     # --- members --------------------------------------------------------------------------------
 
-    def prepare(self, session: Session) -> Coroutine[Any, Any, None] | None:
-        """Return what must be awaited before a connection is made a member; None if nothing."""
-        return None if self._node.is_current(self._topic) else self._prepare(session)
+    def prepare(self, session: Session, since: Position | None) -> Coroutine[Any, Any, None] | None:
+        """Return what must be awaited before a connection is made a member; see `Channel`."""
+        node, topic = self._node, self._topic
+        if topic.lacks(since):
+            topic.suspect_messages()
+        elif node.batches.is_up and node.is_current(topic):
+            return None
+        return self._prepare(session)
 
     async def _prepare(self, session: Session) -> None:
         await self._node.prepare(self._topic)

@@ -69,6 +69,9 @@ class SharedTopic:
 
     Args:
         keep: What the engine keeps of the channel; None: nothing.
+
+    Attributes:
+        subscribing: Set when the subscription that is under way has been confirmed, or has failed.
     """
 
     __slots__ = (
@@ -85,6 +88,7 @@ class SharedTopic:
         "_was_waiting",
         "keep",
         "presence",
+        "subscribing",
         "topic",
     )
 
@@ -101,6 +105,7 @@ class SharedTopic:
     ) -> None:
         self.topic = topic
         self.keep = keep
+        self.subscribing: anyio.Event | None = None
         self._name = name
         self._node = node
         self._publishing = publishing
@@ -225,6 +230,17 @@ class SharedTopic:
         presence = self.presence
         is_waiting = presence.is_waiting or presence.is_in_doubt
         return is_waiting or self._was_waiting or bool(self._waiting)
+
+    def lacks(self, since: Position | None) -> bool:
+        """Return whether a client has been told of a position that is not known here yet."""
+        known = self._ordering.position
+        if since is None or known is None or self._history is None:
+            return False
+        return since.epoch != known.epoch or since.offset > known.offset
+
+    def suspect_messages(self) -> None:
+        """Note that messages may be missing."""
+        self._ordering.suspect()
 
     def suspect(self) -> None:
         """Note that something may be missing, because a link has begun."""

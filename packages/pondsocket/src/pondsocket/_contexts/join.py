@@ -137,7 +137,7 @@ class JoinContext(ChannelContext):
             # Now: it may call the application, which may broadcast, or end this connection. Then
             # that is known before the decision, and no member gets a message before its answer.
             response = load_json(dump_json(response))
-        preparation = channel.prepare(self.session)
+        preparation = channel.prepare(self.session, self.message.since)
         if preparation is not None:  # its members may be on other nodes
             await preparation
         found = None
