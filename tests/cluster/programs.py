@@ -56,8 +56,8 @@ class World:
         engine = self.hub.engine
         drop = engine._drop
 
-        def watched(op: Drop, pushes: list[Any]) -> tuple[str, ...]:
-            users = drop(op, pushes)
+        def watched(op: Drop, now: float, pushes: list[Any]) -> tuple[str, ...]:
+            users = drop(op, now, pushes)
             if op.topic.endswith(ROOM):
                 self.gone.update(users)
             return users

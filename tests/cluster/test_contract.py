@@ -254,6 +254,29 @@ async def test_reads_after_a_position(engine: NewBackplane) -> None:
         assert await offsets(Position(at.epoch, 15), 1_000) == whole
 
 
+async def test_large_histories_are_read_whole(engine: NewBackplane) -> None:
+    """However much is kept, it is read, and the link stays."""
+    async with running(engine()) as (node,):
+        keep = KEEP._replace(size=1_000, max_bytes=100_000_000)
+        for _ in range(80):
+            await node.append(TOPIC, b"x" * 500_000, keep)
+        at = await node.append(TOPIC, b"last", keep)
+        found = await node.read(TOPIC, None, keep)
+        assert [each.offset for each in found.entries] == [*range(1, 82)]
+        found = await node.read(TOPIC, Position(at.epoch, 40), keep)
+        assert [each.offset for each in found.entries] == [*range(41, 82)]
+        counts: list[int] = []
+
+        async def read() -> None:
+            counts.append(len((await node.read(TOPIC, Position(at.epoch, 60), keep)).entries))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(16):
+                tasks.start_soon(read)
+        assert counts == [21] * 16
+        assert node.ups == 1
+
+
 async def test_a_message_is_spared_its_sender_that_is_there_once(engine: NewBackplane) -> None:
     """`spare`: not replayed to that user, unless the user has a second membership."""
     async with running(engine(), engine()) as (node, other):

@@ -19,7 +19,6 @@ from pondsocket.backplane._interface import (
     Append,
     Change,
     Drop,
-    Entry,
     Keep,
     Listener,
     Op,
@@ -37,6 +36,7 @@ from ._handshake import read_info
 from ._keys import Keys
 from ._link import Argument, Link, ReplyError
 from ._messages import tell
+from ._reading import Histories
 from ._scripts import Scripts, apply_arguments, milliseconds
 from ._subscriptions import Subscriptions
 
@@ -131,15 +131,19 @@ class RedisBackplane:
         self._keys = Keys(prefix)
         self._scripts = Scripts()
         self._subscriptions = Subscriptions(self._keys)
+        self._histories = Histories(self._keys, self._ask)
         self._link: Link | None = None  # while it is up
         self._node = ""
-        self._lease = ""
-        self._lease_number = 0
+        self._lease_number = 0  # the latest lease's
         self._key = b""
         self._said: set[str] = set()  # what was logged, and need not be at each try
 
     def __repr__(self) -> str:
         return f"<RedisBackplane {self._connector.address}>"
+
+    @property
+    def _lease(self) -> str:
+        return f"{self._node}.{self._lease_number}"
 
     @property
     def key(self) -> bytes:
@@ -240,7 +244,6 @@ class RedisBackplane:
         found = await self._run(link, "beat", keys, self._lease, following, lease, longest)
         is_alive, dead = found
         if not is_alive:
-            self._lease = following
             self._lease_number += 1
             listener.lease_lost(following)
         for each in dead:
@@ -323,16 +326,7 @@ class RedisBackplane:
 
     async def read(self, topic: Topic, since: Position | None, keep: Keep, latest: int) -> Slice:
         """Return messages of a topic; see `Backplane.read`."""
-        known, offset = since or ("", 0)
-        times = milliseconds(keep.ttl), milliseconds(keep.position_ttl)
-        fresh = fresh_epoch()
-        keys = self._keys.run, *self._keys.of(topic)
-        epoch, top, found = await self._ask(
-            "read", keys, known, offset, latest, keep.size, *times, fresh
-        )
-        entries = [Entry(offset, data, spared.decode()) for offset, data, spared in found]
-        name = epoch.decode()
-        return Slice(name, top, tuple(entries), is_new=name == fresh)
+        return await self._histories.read(topic, since, keep, latest)
 
     async def roster(self, topic: Topic) -> Roster:
         """Return who shows what."""
