@@ -6,6 +6,7 @@ the engine's order. Without one it goes to the members here at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Generator, Sequence
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from pondsocket._delivery.frame import Frame
 from pondsocket._history.channel_history import ChannelHistory, decoded
 from pondsocket._history.slice import Audience
 from pondsocket._replica.envelope import Envelope
-from pondsocket.backplane import Entry, Result
+from pondsocket.backplane import Entry, PublishUncertain, Result
 
 from .shared_log import audience_of
 
@@ -46,15 +47,18 @@ class SharedBroadcast:
 
     Attributes:
         result: The position, or why there is none; None as long as neither is known.
+        seconds: How long its caller waits at most. The engine may have it, and the link may end
+            before it comes back.
     """
 
-    __slots__ = ("_done", "decided", "is_over", "result", "spare")
+    __slots__ = ("_done", "decided", "is_over", "result", "seconds", "spare")
 
     def __init__(self, decided: DecidedBroadcast, spare: str) -> None:
         self.decided = decided
         self.spare = spare
         self.result: Result | Exception = None
         self.is_over = False
+        self.seconds = math.inf
         self._done: anyio.Event | None = None
 
     def end(self, failure: Exception | None = None) -> None:
@@ -71,9 +75,12 @@ class SharedBroadcast:
     async def _wait(self) -> None:
         if not self.is_over:
             self._done = anyio.Event()
-            await self._done.wait()
+            with anyio.move_on_after(self.seconds):
+                await self._done.wait()
         if isinstance(self.result, Exception):
             raise self.result
+        if not self.is_over:
+            raise PublishUncertain
 
     def give_up(self) -> None:
         """Let it go: no task can wait for it. It is sent all the same."""

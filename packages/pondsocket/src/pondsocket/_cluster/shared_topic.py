@@ -40,6 +40,8 @@ from .shared_presence import Holder, SharedPresence
 from .shared_publishing import SharedBroadcast, SharedPublishing
 
 _log: Final = logging.getLogger("pondsocket.cluster")
+# From the engine's result to its delivery here, which takes milliseconds while there is a link.
+_RETURN_SECONDS: Final = 0.5
 # What a channel without a history keeps: nothing is ever appended to it.
 _NOTHING: Final = Keep(1, 1.0, 1, 1.0)
 
@@ -147,6 +149,7 @@ class SharedTopic:
         keep = _NOTHING if self.keep is None else self.keep
         op = Append(self.topic, pack(envelope), keep, broadcast.spare)
         node.batches.add(op, end, seconds=node.backplane.publish_seconds)
+        broadcast.seconds = node.backplane.publish_seconds + _RETURN_SECONDS
         self._waiting[number] = broadcast
 
     def check_payload(self, payload: bytes) -> None:
