@@ -119,7 +119,7 @@ def cluster(session: nox.Session) -> None:
     """Test several nodes on a real Redis, which is killed, frozen, cut off and replaced."""
     debian(session, "redis-server", "redis-server")
     debian(session, "redis-sentinel", "redis-sentinel")
-    python(session, "-m", "pytest", "-m", "redis", "tests/cluster")
+    python(session, "-m", "tests.cluster")
 
 
 @nox.session

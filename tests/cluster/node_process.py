@@ -4,6 +4,7 @@ It prints "ready" once its members are in, and then "left USER" for each `on_lea
 """
 
 import sys
+from functools import partial
 
 import anyio
 from pondsocket import History
@@ -28,4 +29,4 @@ async def main(url: str, prefix: str, *users: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[1:])
+    anyio.run(partial(main, *sys.argv[1:]))

@@ -132,7 +132,8 @@ class RedisServer(Process):
     """
 
     def __init__(self, folder: Path, *arguments: str, keeps: str = "nothing") -> None:
-        super().__init__(folder, *PERSISTENCE[keeps], *arguments)
+        replication = ("--repl-diskless-sync-delay", "0")
+        super().__init__(folder, *PERSISTENCE[keeps], *replication, *arguments)
 
 
 class Sentinel(Process):
@@ -151,7 +152,7 @@ class Sentinel(Process):
             f"port {self.port}\nbind 127.0.0.1\ndir {folder}\n"
             f"sentinel monitor {name} 127.0.0.1 {master.port} 1\n"
             f"sentinel down-after-milliseconds {name} 1000\n"
-            f"sentinel failover-timeout {name} 3000\n"
+            f"sentinel failover-timeout {name} 1000\n"
         )
 
     def command(self) -> list[str]:

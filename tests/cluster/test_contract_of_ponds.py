@@ -169,7 +169,7 @@ async def test_any_payload_reaches_the_others_as_it_is(world: NewWorld) -> None:
             ]
             for each in said:
                 one.say(each)
-            await until(lambda two=two: two.heard == said)  # type: ignore[misc]
+            await until(lambda two=two, said=said: two.heard == said)  # type: ignore[misc]
 
 
 async def test_a_payload_over_the_limit_is_refused_to_its_sender(world: NewWorld) -> None:

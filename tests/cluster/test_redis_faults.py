@@ -26,7 +26,7 @@ from tests.servers import ROOT
 from .engines import LEASE, OPTIONS, new_prefix
 from .faults import FaultyRedis
 from .redis_server import RedisServer, Sentinel
-from .rooms import PLAIN, Client, Cluster, cluster, until
+from .rooms import PLAIN, Client, Cluster, cluster, until, until_true
 
 pytestmark = [pytest.mark.anyio, pytest.mark.redis]
 
@@ -164,6 +164,8 @@ async def test_a_failover_and_back_to_a_replica_that_lags(tmp_path: Path) -> Non
                         await until(lambda replica=replica: is_master(replica), seconds=30)  # type: ignore[misc]
                         await talk.more()
                         master.resume()
+                        # The sentinel would do it after ten seconds.
+                        master.call("REPLICAOF", "127.0.0.1", replica.port)
                         await until(
                             lambda master=master: (  # type: ignore[misc]
                                 b"master_link_status:up" in master.call("INFO", "replication")
@@ -297,9 +299,11 @@ async def test_the_sweeper_is_killed(redis_server: RedisServer) -> None:
             # What was dropped by a node that died then may not be told: at most once.
             await until(lambda: sum(found.leaves().values()) >= 2_000 - 512)
             handle = found.nodes[2].pond.channel("/socket", PLAIN)
-            with anyio.fail_after(20):
-                while await handle.user_count() != 1:
-                    await anyio.sleep(0.05)
+
+            async def is_swept() -> bool:
+                return await handle.user_count() == 1
+
+            await until_true(is_swept)
             assert max(found.leaves().values()) == 1
         tasks.cancel_scope.cancel()
 
