@@ -125,13 +125,22 @@ class Client:
         await self.close()
         self._end = anyio.Event()
         await self._cluster.tasks.start(self._hold, node, self._end)
-        if self.peer is not None:
-            self._joining = self.peer.send("JOIN_CHANNEL", self.channel, "join", {}, since=self.at)
+        self._ask()
 
     async def join(self, node: Node) -> None:
-        """Connect, and wait until it is a member."""
+        """Connect, and ask until it is a member."""
         await self.connect(node)
-        await until(self.has_joined)
+        faults = len(self.faults)
+        with anyio.fail_after(20):
+            while not self.has_joined():
+                if len(self.faults) > faults:
+                    faults = len(self.faults)
+                    self._ask()
+                await anyio.sleep(0.01)
+
+    def _ask(self) -> None:
+        if self.peer is not None:
+            self._joining = self.peer.send("JOIN_CHANNEL", self.channel, "join", {}, since=self.at)
 
     async def _hold(self, node: Node, end: anyio.Event, *, task_status: TaskStatus[None]) -> None:
         self._ended = ended = anyio.Event()

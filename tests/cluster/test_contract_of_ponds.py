@@ -341,6 +341,25 @@ async def test_a_member_that_comes_and_goes_in_an_outage_leaves_no_trace(world: 
         assert other.is_in
 
 
+async def test_questions_are_answered_by_all_nodes_or_refused(world: NewWorld) -> None:
+    """`get_assigns` asks the nodes: a late one is an error, and a dead one is not asked."""
+    async with world(3) as (engine, found):
+        clients = await found.join_all(3)
+        handle = found.nodes[1].pond.channel("/socket", KEPT)
+        assert set(await handle.get_assigns()) == {each.user for each in clients}
+        engine.silence(0)
+        began = anyio.current_time()
+        with pytest.raises(BackplaneUnavailable):
+            await handle.get_assigns()
+        assert anyio.current_time() - began < 2.5
+        engine.cut_off(0)
+        await found.nodes[0].until_up(is_up=False)
+        assert set(await handle.get_assigns()) == {"user1", "user2"}
+        assert await handle.has_user("user1")
+        engine.mend()
+        await found.check()
+
+
 # --- commands -------------------------------------------------------------------------------------
 
 

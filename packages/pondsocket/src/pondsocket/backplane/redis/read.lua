@@ -24,8 +24,11 @@ if is_next then since = tonumber(ARGV[2]) end
 local time = redis.call('TIME')
 local oldest = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[5])
 local found, bytes, most = {}, 0, tonumber(ARGV[8])
+-- About a page: what is copied into the script and not returned costs as much.
+local size = tonumber(redis.call('HGET', KEYS[2], 'bytes')) / math.max(1, redis.call('XLEN', KEYS[3]))
+local count = math.max(1, math.min(64, math.floor(most / math.max(1, size))))
 repeat
-  local some = redis.call('XRANGE', KEYS[3], (since + 1) .. '-0', '+', 'COUNT', 64)
+  local some = redis.call('XRANGE', KEYS[3], (since + 1) .. '-0', '+', 'COUNT', count)
   for _, entry in ipairs(some) do
     local fields = entry[2]
     since = tonumber(string.match(entry[1], '^%d+'))
@@ -36,5 +39,5 @@ repeat
       if bytes >= most then break end
     end
   end
-until bytes >= most or #some < 64
+until bytes >= most or #some < count
 return {epoch, top, found, since < top and bytes >= most and 1 or 0}
