@@ -53,7 +53,7 @@ ELSEWHERE: Final = {
     "pondsocket._state.payloads": "test_mistakes: what is refused",
     "pondsocket._state.request": "test_admission",
     "pondsocket.adapter": "public names alone: test_architecture",
-    "pondsocket.backplane._errors": "test_retry_after; tests/cluster: where they are raised",
+    "pondsocket.backplane._errors": "test_retry_after, tests/cluster: where they are raised",
     "pondsocket.backplane._interface": "an interface; tests/cluster: the contract",
     "pondsocket.backplane._memory_engine": "tests/cluster: the contract",
     "pondsocket.backplane.memory": "tests/cluster: the contract",

@@ -32,7 +32,7 @@ class Node:
     """One pond.
 
     Attributes:
-        left: The users of whom `on_leave` was called here.
+        left: The users that `on_leave` was called for, here.
     """
 
     def __init__(self, backplane: Backplane, history: History) -> None:
@@ -244,7 +244,7 @@ class Cluster:
     """Some nodes, and their clients.
 
     Attributes:
-        seen: What was said at each position, whoever was told.
+        seen: What was said at each position, to any client.
     """
 
     def __init__(self, tasks: TaskGroup, nodes: list[Node]) -> None:
