@@ -411,7 +411,7 @@ async def test_a_node_that_was_cut_off_carries_out_commands_on_its_return(world:
 
 
 async def test_an_outage_closes_no_connection(world: NewWorld) -> None:
-    """An engine outage closes no connection: history publishes fail within 2 s, never delivered alone."""
+    """An outage closes no connection: history publishes fail in 2 s, never delivered alone."""
     async with world(3) as (engine, found):
         clients = await found.join_all(6)
         plain = await found.join_all(3, PLAIN)
