@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, Final, TypeVar, overload
 
 from pondsocket_common import (
-    GATEWAY,
     ClientActions,
     CloseCode,
     Codec,
@@ -15,7 +14,7 @@ from pondsocket_common import (
 from pondsocket._connection.formats import Formats
 from pondsocket._connection.session import Session
 from pondsocket._contexts import ConnectionContext, EventContext, GatewayContext, JoinContext
-from pondsocket._delivery.pushes import push_frame
+from pondsocket._delivery.pushes import encode_push
 from pondsocket._delivery.slow_consumers import SlowConsumers
 from pondsocket._handlers.admission import ConnectionAdmission, Identify
 from pondsocket._handlers.disconnecting import TakesDisconnects
@@ -199,7 +198,7 @@ class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
         """
         self._environment.loop.check("broadcast")
         self._check_path(path)
-        self.routing.broadcast(push_frame(GATEWAY, event, payload), path)
+        await self.routing.broadcast_everywhere(encode_push(event, payload), path)
 
     @overload
     def broadcast_nowait(
@@ -212,20 +211,26 @@ class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
     ) -> None:
         """Call `broadcast` from any thread. Errors in the arguments are raised here."""
         self._check_path(path)
-        frame = push_frame(GATEWAY, event, payload)
-        loop = self._environment.loop
+        push, loop = encode_push(event, payload), self._environment.loop
         if loop.is_here:
-            self.routing.broadcast(frame, path)
+            self.routing.broadcast_everywhere_nowait(push, path)
         else:
-            loop.call_soon(partial(self.routing.broadcast, frame, path))
+            loop.call_soon(partial(self.routing.broadcast_everywhere_nowait, push, path))
 
     def _check_path(self, path: str | None) -> None:
         if path is not None:
             self.paths.resolve(path)
 
     async def connection_count(self) -> int:
-        """Return how many connections are open."""
+        """Return how many connections are open, on all nodes.
+
+        Raises:
+            BackplaneUnavailable: With a backplane: not all nodes answer within 2 seconds.
+        """
         self._environment.loop.check("connection_count")
+        cluster = self._environment.cluster
+        if cluster is not None:
+            return await cluster.connection_count(self.path)
         return len(self.routing.sessions)
 
     async def close_connection(self, user_id: UserId, *, path: str | None = None) -> None:

@@ -58,6 +58,10 @@ class Endpoints:
             raise UsageError(f"There is no endpoint {path!r}; registered: {known}.")
         return endpoint, endpoint.paths.resolve(path)
 
+    def named(self, pattern: str) -> Endpoint | None:
+        """Return the endpoint that was registered with this path or pattern; None: none was."""
+        return self._by_path.get(pattern)
+
     def channel(self, endpoint_path: str, name: str) -> ChannelHandle:
         """Return a channel by name; see `PondSocket.channel`."""
         endpoint, path = self.at(endpoint_path)

@@ -17,7 +17,7 @@ from ._options import Options
 
 
 class Cluster(Protocol):
-    """The other nodes, as far as a lobby uses them."""
+    """The other nodes, as far as a pond's parts use them."""
 
     def new_store(self, history: Any) -> Any:
         """Return the store of a lobby's histories."""
@@ -34,6 +34,18 @@ class Cluster(Protocol):
 
         Raises:
             PondError: They are not told, or it is not known whether they are.
+        """
+        ...
+
+    def command_nowait(self, do: str, /, **arguments: object) -> None:
+        """Tell all other nodes what to do. That it failed is logged."""
+        ...
+
+    async def connection_count(self, endpoint: str) -> int:
+        """Return how many connections an endpoint has, on all nodes.
+
+        Raises:
+            PondError: Not all of them answer.
         """
         ...
 

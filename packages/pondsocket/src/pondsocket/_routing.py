@@ -26,7 +26,7 @@ from pondsocket._delivery import replies
 from pondsocket._delivery.batching import ChannelBatching
 from pondsocket._delivery.fanout import deliver
 from pondsocket._delivery.frame import Frame
-from pondsocket._delivery.pushes import push_frame
+from pondsocket._delivery.pushes import Push, encode_push
 from pondsocket._handlers.disconnecting import Disconnects
 from pondsocket._handlers.events import Events
 from pondsocket._handlers.kinds import GATEWAY_EVENT
@@ -156,30 +156,57 @@ class Routing:
     def _is_at(self, path: str | None, session: Session) -> bool:
         return path in (None, session.path, self._paths.pattern.text)
 
-    def push(self, frame: Frame, user_id: str, path: str | None) -> int:
+    def push(
+        self, frame: Frame, user_id: str, path: str | None, older_than: float | None = None
+    ) -> int:
         """Send a frame to the connections of a user. Return how many could take it."""
         sessions = self.of_user(user_id, path)
+        if older_than is not None:
+            sessions = [each for each in sessions if each.opened_at <= older_than]
         loop_turn = self._environment.loop_turn
         if sessions and loop_turn.waiting:
             loop_turn.flush()
         deliver(frame, sessions)
         return sum(session.is_open for session in sessions)
 
-    def broadcast(self, frame: Frame, path: str | None) -> None:
-        """Send a frame to all connections; with a path, only to those to that path."""
+    def broadcast(self, frame: Frame, path: str | None, older_than: float | None = None) -> None:
+        """Send a frame to all connections; with a path, only to those to that path.
+
+        Args:
+            older_than: Only to those that were open at this time, by the pond's clock.
+        """
         batching, loop_turn = self._batching, self._environment.loop_turn
         if any(each is not batching for each in loop_turn.waiting):
             # In channels: these are delivered one after the other, and it must overtake none.
             loop_turn.flush()
-        if path in (None, self._paths.only, self._paths.pattern.text):
+        if older_than is None and path in (None, self._paths.only, self._paths.pattern.text):
             batching.broadcast(frame)
         else:
-            batching.deliver(frame, [each for each in self.sessions if each.path == path])
+            some = [each for each in self.sessions if self._is_at(path, each)]
+            if older_than is not None:
+                some = [each for each in some if each.opened_at <= older_than]
+            batching.deliver(frame, some)
 
     async def broadcast_from_handler(self, event: object, payload: object, path: str) -> None:
         """Send an event to the connections that have the same channels as those to a path."""
         self._environment.loop.check("broadcast")
-        self.broadcast(push_frame(GATEWAY, event, payload), self._paths.of(path))
+        await self.broadcast_everywhere(encode_push(event, payload), self._paths.of(path))
+
+    async def broadcast_everywhere(self, push: Push, path: str | None) -> None:
+        """Send an event to all connections, here at once, then on the other nodes."""
+        self.broadcast(push.frame(GATEWAY), path)
+        cluster = self._environment.cluster
+        if cluster is not None:
+            pattern = self._paths.pattern.text
+            await cluster.command("broadcast", endpoint=pattern, path=path, **push.arguments())
+
+    def broadcast_everywhere_nowait(self, push: Push, path: str | None) -> None:
+        """Do the same without waiting for the engine."""
+        self.broadcast(push.frame(GATEWAY), path)
+        cluster = self._environment.cluster
+        if cluster is not None:
+            pattern = self._paths.pattern.text
+            cluster.command_nowait("broadcast", endpoint=pattern, path=path, **push.arguments())
 
     # --- for sessions (Router) ----------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from pondsocket._connection.session import Session
 from pondsocket._contexts import ConnectionContext
 from pondsocket._delivery.batching import EventLoop
 from pondsocket._delivery.frame import Frame
-from pondsocket._delivery.pushes import push_frame
+from pondsocket._delivery.pushes import Push, encode_push
 from pondsocket._handlers.admission import Identify, admit_everyone
 from pondsocket._handlers.registration import (
     NOT_GIVEN,
@@ -239,7 +239,7 @@ class PondSocket:
                 connections, to all paths of all endpoints.
 
         Returns:
-            How many connections it was sent to.
+            How many connections it was sent to; with a backplane, how many of this process.
 
         Raises:
             UsageError: The event's name is reserved or not valid, the payload is not an object, no
@@ -248,7 +248,12 @@ class PondSocket:
             EncodingError: The payload cannot be written as JSON.
         """
         self._environment.loop.check("push")
-        return self._prepare_push(user_id, event, payload, path)()
+        known, encoded, endpoints = self._prepare_push(user_id, event, payload, path)
+        frame = encoded.frame(GATEWAY)
+        sent = sum(each.routing.push(frame, known, path) for each in endpoints)
+        if self._node is not None:
+            await self._node.command("push", user=known, path=path, **encoded.arguments())
+        return sent
 
     @overload
     def push_nowait(
@@ -267,7 +272,16 @@ class PondSocket:
         path: str | None = None,
     ) -> None:
         """Call `push` from any thread. Errors in the arguments are raised here."""
-        push, loop = self._prepare_push(user_id, event, payload, path), self._environment.loop
+        known, encoded, endpoints = self._prepare_push(user_id, event, payload, path)
+
+        def push() -> None:
+            frame = encoded.frame(GATEWAY)
+            for each in endpoints:
+                each.routing.push(frame, known, path)
+            if self._node is not None:
+                self._node.command_nowait("push", user=known, path=path, **encoded.arguments())
+
+        loop = self._environment.loop
         if loop.is_here:
             push()
         else:
@@ -275,10 +289,10 @@ class PondSocket:
 
     def _prepare_push(
         self, user_id: UserId, event: object, payload: object, path: str | None
-    ) -> Callable[[], int]:
-        known, frame = as_user_id(user_id), push_frame(GATEWAY, event, payload)
+    ) -> tuple[str, Push, list[Endpoint]]:
+        known, encoded = as_user_id(user_id), encode_push(event, payload)
         endpoints = [*self.endpoints] if path is None else [self.endpoints.at(path)[0]]
-        return lambda: sum(each.routing.push(frame, known, path) for each in endpoints)
+        return known, encoded, endpoints
 
     async def disconnect(
         self,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pondsocket_common import CloseCode
+from pondsocket_common import GATEWAY, CloseCode
 
 from pondsocket._channel.channel import Channel
+from pondsocket._delivery.pushes import Push
+from pondsocket._endpoint import Endpoint
 from pondsocket._endpoints import Endpoints
 from pondsocket._errors import UsageError
 from pondsocket._runtime.tasks import Work
@@ -35,11 +37,17 @@ class PondActions:
                 if isinstance(channel, SharedChannel):
                     await channel.evict_here(user, reason, older_than)
             case {"do": "disconnect", "user": str(user), "reason": str(reason), "code": int(code)}:
-                path, only = command.get("path"), command.get("endpoint")
-                for endpoint in self._endpoints:
-                    if only not in (None, endpoint.path):
-                        continue
+                for endpoint in self._meant(command):
+                    path = command.get("path")
                     endpoint.drop_user(user, reason, CloseCode(code), path, older_than)
+            case {"do": "push", "user": str(user)}:
+                frame = Push.of(command).frame(GATEWAY)
+                for endpoint in self._meant(command):
+                    endpoint.routing.push(frame, user, command.get("path"), older_than)
+            case {"do": "broadcast"}:
+                frame = Push.of(command).frame(GATEWAY)
+                for endpoint in self._meant(command):
+                    endpoint.routing.broadcast(frame, command.get("path"), older_than)
             case _:
                 raise ValueError(f"There is no command {command.get('do')!r}.")
 
@@ -49,6 +57,9 @@ class PondActions:
             case {"do": "assigns", "topic": str(topic)}:
                 channel = self._find(topic)
                 return await channel.assigns_here() if isinstance(channel, SharedChannel) else {}
+            case {"do": "connections", "endpoint": str(pattern)}:
+                named = self._endpoints.named(pattern)
+                return {"count": 0 if named is None else len(named.sessions)}
             case {"do": "post" | "end"}:
                 return self._streams.answer(question)
             case _:
@@ -61,6 +72,23 @@ class PondActions:
             return None
         gone = User(user, {}, None)
         return channel.owner.left(channel, gone, LeaveReason.CONNECTION_CLOSED)
+
+    def _meant(self, command: Command) -> list[Endpoint]:
+        """Return the endpoints that a command names, by their pattern, by a path, or not at all."""
+        pattern, path = command.get("endpoint"), command.get("path")
+        if pattern is not None:
+            endpoint = self._endpoints.named(pattern)
+        elif path is not None:
+            endpoint = self._at(path)
+        else:
+            return [*self._endpoints]
+        return [] if endpoint is None else [endpoint]
+
+    def _at(self, path: str) -> Endpoint | None:
+        try:
+            return self._endpoints.at(path)[0]
+        except UsageError:
+            return None  # another version of the application
 
     def _find(self, topic: Topic) -> Channel | None:
         """Return the channel of a topic; None if no lobby here serves it."""

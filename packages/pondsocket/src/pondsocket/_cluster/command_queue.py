@@ -14,7 +14,7 @@ from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket.backplane import Backplane, BackplaneUnavailable, Entry, Topic
 
-from .commands import COMMANDS, KEPT, Command, decode
+from .commands import COMMAND_TOPICS, COMMANDS, KEPT, Command, decode
 
 _log: Final = logging.getLogger("pondsocket.cluster")
 
@@ -65,7 +65,7 @@ class CommandQueue:
     def __init__(self, node: Host, actions: Actions) -> None:
         self._node = node
         self._actions = actions
-        self._ordering = Ordering()
+        self._orderings = {topic: Ordering() for topic in COMMAND_TOPICS}
         self._queue: deque[tuple[bytes, float | None]] = deque()
         self._work: anyio.Event | None = None
         self._down_at: float | None = None
@@ -73,18 +73,20 @@ class CommandQueue:
 
     def suspect(self) -> None:
         """Note that commands may be missing, because a link has begun."""
-        self._ordering.suspect()
+        for ordering in self._orderings.values():
+            ordering.suspect()
 
     def note_down(self) -> None:
         """Note that the link has ended."""
         if self._down_at is None:
             self._down_at = self._actions.now()
 
-    def appended(self, epoch: str, prev: int, entry: Entry) -> None:
+    def appended(self, topic: Topic, epoch: str, prev: int, entry: Entry) -> None:
         """Take a command."""
-        if self._ordering.take(epoch, prev, entry.offset, entry):
+        ordering = self._orderings[topic]
+        if ordering.take(epoch, prev, entry.offset, entry):
             self._add(entry.data, None)
-        elif self._ordering.is_behind and self._reading is None:
+        elif ordering.is_behind and self._reading is None:
             self._node.start(self._read)
 
     async def _read(self) -> None:
@@ -99,26 +101,36 @@ class CommandQueue:
         Raises:
             BackplaneUnavailable: The engine cannot be reached.
         """
-        while self._ordering.is_behind:
+        # One that was read already may be behind again.
+        while behind := [topic for topic, each in self._orderings.items() if each.is_behind]:
             if self._reading is not None:
                 await self._reading.wait()  # it may fail, for instance with an older link
                 continue
             self._reading = anyio.Event()
             try:
-                await self._read_once()
+                await self._fill(behind[0])
             finally:
                 self._reading.set()
                 self._reading = None
+        if self._reading is None:
+            self._down_at = None
 
-    async def _read_once(self) -> None:
-        ordering, backplane = self._ordering, self._node.backplane
+    async def _fill(self, topic: Topic) -> None:
+        ordering = self._orderings[topic]
         ordering.begin_read()
         known = ordering.position
-        found = await backplane.read(COMMANDS, known, KEPT, 0 if known else 1)
-        for _, entry in ordering.fill(found).entries:
+        found = await self._node.backplane.read(topic, known, KEPT, 0 if known else 1)
+        filled = ordering.fill(found)
+        if filled.anew is not None:
+            _log.error(
+                "This server was cut off for so long, or the engine has lost so much, that it has"
+                " not heard of all %s of the other servers: what is still kept is carried out.",
+                "commands to close connections and end memberships"
+                if topic == COMMANDS
+                else "events that were pushed to connections",
+            )
+        for _, entry in filled.entries:
             self._add(entry.data, self._down_at)
-        if not ordering.is_behind:
-            self._down_at = None
 
     def _add(self, data: bytes, older_than: float | None) -> None:
         self._queue.append((data, older_than))
@@ -135,7 +147,8 @@ class CommandQueue:
                 await self._work.wait()
         finally:
             # The connections here have ended. A node that runs again has new ones.
-            self._ordering, self._down_at = Ordering(), None
+            self._orderings = {topic: Ordering() for topic in COMMAND_TOPICS}
+            self._down_at = None
             self._queue.clear()
 
     async def _execute(self, data: bytes, older_than: float | None) -> None:

@@ -1,6 +1,7 @@
 """Commands to all nodes: what a node that was cut off has to do on its return, too. Pure.
 
-They are messages of a topic with a history, in which every node is.
+They are messages of two topics with a history, in which every node is. What is sent to connections
+has one of its own: the most pushes must not make the engine drop the command that closes one.
 """
 
 from collections.abc import Mapping
@@ -11,12 +12,21 @@ from pondsocket_common import InvalidMessage, Payload, dump_json, load_json
 from pondsocket.backplane import SEPARATOR, Keep, Topic
 
 COMMANDS: Final[Topic] = f"{SEPARATOR}commands"
+PUSHES: Final[Topic] = f"{SEPARATOR}pushes"
+# In the order in which a node reads them that was cut off: what a user is sent comes before the
+# command that closes the user's connections.
+COMMAND_TOPICS: Final[tuple[Topic, ...]] = (PUSHES, COMMANDS)
 # An hour: a node that was cut off for longer has restarted, or its clients have gone.
 KEPT: Final = Keep(1_000, 3_600.0, 16_777_216, 86_400.0)
 VERSION: Final = 1
 
 Command = Mapping[str, Any]
 """`do` names it; the rest are its arguments."""
+
+
+def topic_of(do: str) -> Topic:
+    """Return the topic of a command."""
+    return PUSHES if do in ("push", "broadcast") else COMMANDS
 
 
 def encode(origin: str, do: str, arguments: Payload) -> bytes:

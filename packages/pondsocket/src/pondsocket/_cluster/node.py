@@ -6,7 +6,7 @@ All of it runs in the tasks of `async with pond`. What the engine tells comes in
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Final
 from weakref import WeakSet
@@ -36,7 +36,7 @@ from pondsocket.backplane import (
 
 from .batches import Batches
 from .command_queue import Actions, CommandQueue
-from .commands import COMMANDS, KEPT, encode
+from .commands import COMMAND_TOPICS, KEPT, encode, topic_of
 from .requests import EVERYONE, Requests, address_of
 from .shared_topic import SharedTopic
 from .sweeper import Sweeper
@@ -191,6 +191,22 @@ class Node:
         text = "The other servers are not reached yet."
         return Refusal(503, "UNAVAILABLE", text, retry_after=1)
 
+    def check_running(self) -> None:
+        """Refuse what no task would ever send.
+
+        Raises:
+            UsageError: Its tasks have never run: this may be no server at all.
+            BackplaneUnavailable: They have ended.
+        """
+        if self._life is None:
+            raise UsageError(
+                "A pond with a backplane runs in `async with pond`, or in the lifespan of its"
+                " server, and this process has not entered it. What is no server, such as a Celery"
+                " worker or a script, sends through a `Publisher` of pondsocket."
+            )
+        if self._tasks is None:
+            raise BackplaneUnavailable("The pond is closed.")
+
     def start(self, work: Work) -> None:
         """Run work in a task of this node's own. Its failure is logged."""
         if self._tasks is not None:
@@ -328,7 +344,6 @@ class Node:
             BackplaneUnavailable: They are not told.
             PublishUncertain: It is not known whether they are.
         """
-        data = encode(self.name, do, arguments)
         done = anyio.Event()
         failure: Exception | None = None
 
@@ -337,11 +352,40 @@ class Node:
             failure = result if isinstance(result, Exception) else None
             done.set()
 
-        op = Append(COMMANDS, data, KEPT)
-        self.batches.add(op, end, seconds=self.backplane.publish_seconds)
+        self._append(do, arguments, end)
         await done.wait()
         if failure is not None:
             raise failure
+
+    def command_nowait(self, do: str, /, **arguments: object) -> None:
+        """Tell all other nodes what to do. That it failed is logged."""
+
+        def end(result: Result | Exception) -> None:
+            if isinstance(result, Exception):
+                _log.error("The other servers were not told of a command (%s): %s", do, result)
+
+        try:
+            self._append(do, arguments, end)
+        except BackplaneUnavailable as error:
+            end(error)
+
+    def _append(
+        self, do: str, arguments: dict[str, object], end: Callable[[Result | Exception], None]
+    ) -> None:
+        self.check_running()
+        op = Append(topic_of(do), encode(self.name, do, arguments), KEPT)
+        self.batches.add(op, end, seconds=self.backplane.publish_seconds)
+
+    async def connection_count(self, endpoint: str) -> int:
+        """Return how many connections an endpoint has, on all nodes.
+
+        Raises:
+            BackplaneUnavailable: Not all nodes answer.
+        """
+        self.check_running()
+        question = {"do": "connections", "endpoint": endpoint}
+        answers = await self.requests.ask_all(question, seconds=_ANSWER_SECONDS)
+        return sum(each["count"] for each in answers)
 
     # --- as a Listener --------------------------------------------------------------------------
 
@@ -354,7 +398,7 @@ class Node:
         self.start(self._begin_link)
 
     async def _begin_link(self) -> None:
-        topics = [COMMANDS, EVERYONE, address_of(self.name)]
+        topics = [*COMMAND_TOPICS, EVERYONE, address_of(self.name)]
         try:
             if not self.is_ready and (life := self._life) is not None:
                 await self.backplane.subscribe(topics)
@@ -404,8 +448,8 @@ class Node:
 
     def appended(self, topic: Topic, epoch: str, prev: int, entry: Entry) -> None:
         """Take a kept message."""
-        if topic == COMMANDS:
-            self._commands.appended(epoch, prev, entry)
+        if topic in COMMAND_TOPICS:
+            self._commands.appended(topic, epoch, prev, entry)
         elif (shared := self._topics.get(topic)) is not None:
             shared.appended(epoch, prev, entry)
 

@@ -241,6 +241,14 @@ class PondCluster:
         """Tell all other nodes what to do; see `Node.command`."""
         await self._node.command(do, **arguments)
 
+    def command_nowait(self, do: str, /, **arguments: object) -> None:
+        """Tell all other nodes what to do; see `Node.command_nowait`."""
+        self._node.command_nowait(do, **arguments)
+
+    async def connection_count(self, endpoint: str) -> int:
+        """Return how many connections an endpoint has, on all nodes."""
+        return await self._node.connection_count(endpoint)
+
     async def ask(self, node: str, question: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Ask another node. None: it is gone."""
         try:

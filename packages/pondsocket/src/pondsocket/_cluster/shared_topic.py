@@ -59,6 +59,10 @@ class Cluster(Holder, Protocol):
         """Return the number of the next broadcast of this node."""
         ...
 
+    def check_running(self) -> None:
+        """Refuse what no task would ever send; see `Node.check_running`."""
+        ...
+
     def read_later(self, topic: SharedTopic) -> None:
         """Read what a topic misses, in a task of its own."""
         ...
@@ -132,6 +136,7 @@ class SharedTopic:
             PondError: 413: its payload is too long.
         """
         node, decided = self._node, broadcast.decided
+        node.check_running()
         self.check_payload(decided.payload)
         number = node.next_number()
         envelope = Envelope(
@@ -203,6 +208,7 @@ class SharedTopic:
     def emit(self, envelope: Envelope) -> None:
         """Send a broadcast that nothing keeps to the other nodes."""
         node = self._node
+        node.check_running()
         own = envelope._replace(origin=node.name, number=node.next_number())
         try:
             node.batches.add(Emit(self.topic, pack(own)), seconds=node.backplane.publish_seconds)
