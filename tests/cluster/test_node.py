@@ -83,7 +83,7 @@ async def test_two_ponds_need_two_backplanes() -> None:
 
 
 class WrongPassword(MemoryBackplane):
-    async def run(self, listener: Listener, node: str) -> None:
+    async def run(self, listener: Listener, node: str, *, holds: bool = True) -> None:
         await anyio.sleep(0.5)
         raise BackplaneError("The password is wrong.")
 
@@ -96,7 +96,7 @@ async def test_an_engine_that_cannot_be_used_ends_the_start() -> None:
 
 
 class Broken(MemoryBackplane):
-    async def run(self, listener: Listener, node: str) -> None:
+    async def run(self, listener: Listener, node: str, *, holds: bool = True) -> None:
         listener.up()
         await anyio.sleep(0.5)
         raise ValueError("a fault of the backplane")

@@ -42,6 +42,7 @@ from pondsocket._handlers.interception import OutgoingHandler, OutgoingMiddlewar
 from pondsocket._handlers.methods import channel, on_join, on_leave, on_message, on_outgoing
 from pondsocket._handlers.registration import Handler, Middleware, Next
 from pondsocket._history.log import History
+from pondsocket._outside.publisher import Publisher
 from pondsocket._signatures.dependencies import Depends
 from pondsocket._state.canonical import Canonical
 from pondsocket._state.named_event import Event
@@ -106,6 +107,7 @@ __all__ = [
     "Position",
     "PresenceEventTypes",
     "PresenceMode",
+    "Publisher",
     "QueryParams",
     "Route",
     "Router",

@@ -12,6 +12,7 @@ from pondsocket._delivery.pushes import Push
 from pondsocket._endpoint import Endpoint
 from pondsocket._endpoints import Endpoints
 from pondsocket._errors import UsageError
+from pondsocket._replica.application import Application, Opened, Served
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason, User
 from pondsocket._streams import Streams
@@ -19,6 +20,7 @@ from pondsocket.backplane import SEPARATOR, Topic
 
 from .commands import Command
 from .shared_channel import SharedChannel
+from .shared_log import keep_of
 
 
 class PondActions:
@@ -65,6 +67,10 @@ class PondActions:
             case _:
                 raise ValueError(f"There is no question {question.get('do')!r}.")
 
+    def describe(self) -> bytes:
+        """Describe the endpoints for publishers; see `Application`."""
+        return Application(map(_opened, self._endpoints)).to_bytes()
+
     def swept(self, topic: Topic, user: str) -> Work | None:
         """Return what is to be done after a user's last membership has ended with its node."""
         channel = self._find(topic)
@@ -98,3 +104,16 @@ class PondActions:
         except UsageError:
             return None  # another version of the application
         return endpoint.routing.find_channel(name, path) if endpoint.routing.serves(name) else None
+
+
+def _opened(endpoint: Endpoint) -> Opened:
+    lobbies = tuple(
+        Served(
+            lobby.pattern,
+            None if lobby.history is None else keep_of(lobby.history),
+            lobby.is_selective,
+        )
+        for lobby in endpoint.routing.lobbies
+    )
+    is_shared = endpoint.paths.only is not None
+    return Opened(endpoint.path, is_shared, endpoint.admission.is_selective, lobbies)

@@ -35,6 +35,10 @@ class Actions(Protocol):
         """Answer a question."""
         ...
 
+    def describe(self) -> bytes:
+        """Return what publishers must know of the application."""
+        ...
+
     def swept(self, topic: Topic, user: str) -> Work | None:
         """Return what is to be done after a user's last membership has ended with its node."""
         ...
@@ -64,7 +68,7 @@ class CommandQueue:
 
     def __init__(self, node: Host, actions: Actions) -> None:
         self._node = node
-        self._actions = actions
+        self.actions = actions
         self._orderings = {topic: Ordering() for topic in COMMAND_TOPICS}
         self._queue: deque[tuple[bytes, float | None]] = deque()
         self._work: anyio.Event | None = None
@@ -79,7 +83,7 @@ class CommandQueue:
     def note_down(self) -> None:
         """Note that the link has ended."""
         if self._down_at is None:
-            self._down_at = self._actions.now()
+            self._down_at = self.actions.now()
 
     def appended(self, topic: Topic, epoch: str, prev: int, entry: Entry) -> None:
         """Take a command."""
@@ -157,6 +161,6 @@ class CommandQueue:
             _log.error("A command of another version was left out.")
         elif command.get("from") != self._node.name:
             try:
-                await self._actions.execute(command, older_than)
+                await self.actions.execute(command, older_than)
             except BaseException as error:  # noqa: BLE001 - boundary: one command
                 _log.error("A command failed (%s).", command.get("do"), exc_info=failure_of(error))

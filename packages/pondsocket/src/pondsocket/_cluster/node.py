@@ -403,7 +403,10 @@ class Node:
             if not self.is_ready and (life := self._life) is not None:
                 await self.backplane.subscribe(topics)
                 await self._commands.read()
+                await self.backplane.describe(self._commands.actions.describe())
                 life.started.set()
+            else:
+                await self.backplane.describe(self._commands.actions.describe())
             waiting = [*self._topics.values()]
             for start in range(0, len(waiting), _READS_AT_ONCE):
                 async with anyio.create_task_group() as tasks:

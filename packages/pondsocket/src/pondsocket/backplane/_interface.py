@@ -240,11 +240,13 @@ class Backplane(Protocol):
         """The secret of all nodes, at least 16 bytes. To be read once `Listener.up` was called."""
         ...
 
-    async def run(self, listener: Listener, node: str) -> None:
+    async def run(self, listener: Listener, node: str, *, holds: bool = True) -> None:
         """Keep a link to the engine, and a lease, until cancelled.
 
         Args:
             node: A name that no other node has.
+            holds: Whether it holds memberships. A publisher does not, and has no lease: nothing
+                takes it for a node.
 
         Raises:
             BackplaneError: No link is possible, however often it is tried, for instance because of
@@ -297,4 +299,12 @@ class Backplane(Protocol):
 
     async def held_by(self, lease: str, limit: int) -> Sequence[tuple[Topic, str]]:
         """Return up to `limit` memberships, topic and ref, that were put under a lease."""
+        ...
+
+    async def describe(self, application: bytes) -> None:
+        """Keep what this node's application has, for publishers. The latest one wins."""
+        ...
+
+    async def described(self) -> bytes | None:
+        """Return the latest description; None: no node has written one."""
         ...

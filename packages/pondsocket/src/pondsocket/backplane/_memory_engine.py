@@ -88,10 +88,14 @@ class MemoryEngine:
 
     Args:
         lease: How many seconds a lease lives without `renew`.
+
+    Attributes:
+        application: What the nodes' application has, as the latest one has described it.
     """
 
     def __init__(self, lease: float) -> None:
         self.lease = lease
+        self.application: bytes | None = None
         self._topics: dict[Topic, _TopicState] = {}
         self._leases: dict[str, float] = {}  # by name: when it ends
         self._heard: float | None = None  # when a node was heard last

@@ -11,15 +11,19 @@ Nothing of it crosses a process. Applications use `RedisBackplane`.
 """
 
 import os
+import sys
+import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count, islice
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from pondsocket_common import Position
 
 from pondsocket._errors import UsageError
+from pondsocket._runtime.loop import running_asyncio
 
 from ._errors import BackplaneUnavailable, LinkLost
 from ._interface import Emit, Keep, Listener, Op, Outage, Result, Roster, Slice, Topic
@@ -32,7 +36,7 @@ _BEAT_SECONDS: Final = 1.0
 
 
 class MemoryHub:
-    """An engine in this process. Its ponds must run in one event loop.
+    """An engine in this process. Its ponds must run in one event loop; publishers have others.
 
     Args:
         lease: After how many seconds without a sign of life a node counts as dead.
@@ -53,6 +57,9 @@ class MemoryHub:
         self.delay = delay
         self.max_payload = max_payload
         self.outage: Outage = outage
+        # A publisher writes in a thread of its own.
+        self.lock = threading.RLock()
+        self.clock: Callable[[], float] = time.monotonic  # of the loop of its ponds
         self._engine = MemoryEngine(lease)
         self._key = os.urandom(32)
         self._is_up = True
@@ -101,7 +108,46 @@ class MemoryHub:
 
     def send(self, pushes: Sequence[Push]) -> list[int]:
         """Send to all nodes that subscribe. Return how many these are, for each push."""
-        return [sum(node.push(push) for node in self._nodes) for push in pushes]
+        with self.lock:
+            return [sum(node.push(push) for node in self._nodes) for push in pushes]
+
+
+class _Home:
+    """The event loop in which a node runs, as other threads call into it.
+
+    Attributes:
+        clock: The loop's time, which other threads may read, too.
+    """
+
+    def __init__(self) -> None:
+        self.clock: Callable[[], float] = time.monotonic
+        self._thread = 0
+        self._soon: Callable[[Callable[[], object]], object] = _call
+
+    def enter(self) -> None:
+        """Make it the running one."""
+        native: Any = anyio.lowlevel.current_token().native_token
+        if running_asyncio() is not None:
+            self._soon, self.clock = native.call_soon_threadsafe, native.time
+        else:
+            trio: Any = sys.modules["trio"]
+            self._soon = native.run_sync_soon
+            self.clock = trio.lowlevel.current_clock().current_time
+        self._thread = threading.get_ident()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function in it: at once if this is its thread, else soon."""
+        if threading.get_ident() == self._thread:
+            function()
+            return
+        try:
+            self._soon(function)
+        except RuntimeError:
+            return  # the loop has ended, and the node with it
+
+
+def _call(function: Callable[[], object]) -> None:
+    function()
 
 
 class MemoryBackplane:
@@ -123,12 +169,17 @@ class MemoryBackplane:
         self._is_cut = False
         self._is_silent = False
         self._loses_results = 0
+        self._home = _Home()
+        self._holds = True
 
     # --- faults ---------------------------------------------------------------------------------
 
     def cut(self, *, for_good: bool = False) -> None:
         """End the link. The node connects again at once, or, cut for good, after `mend`."""
         self._is_cut = self._is_cut or for_good
+        self._home.call(self._cut)
+
+    def _cut(self) -> None:
         if self._link is not None:
             self._link.cancel()
 
@@ -156,7 +207,7 @@ class MemoryBackplane:
         """The secret of all nodes."""
         return self._hub.key
 
-    async def run(self, listener: Listener, node: str) -> None:
+    async def run(self, listener: Listener, node: str, *, holds: bool = True) -> None:
         """Keep a link until cancelled; see `Backplane.run`.
 
         Raises:
@@ -165,6 +216,10 @@ class MemoryBackplane:
         if self._node:
             raise UsageError("Each pond needs a backplane of its own: `hub.backplane()`.")
         self._node = node
+        self._holds = holds
+        self._home.enter()
+        if holds:
+            self._hub.clock = self._home.clock
         leases = count(1)
         try:
             while True:
@@ -182,6 +237,7 @@ class MemoryBackplane:
 
     async def _serve(self, listener: Listener, leases: "count[int]") -> None:
         self._pushes.clear()
+        self._news = anyio.Event()  # of this loop
         self._beat(listener, leases)
         listener.up()
         async with anyio.create_task_group() as tasks:
@@ -191,7 +247,9 @@ class MemoryBackplane:
                 self._beat(listener, leases)
 
     def _beat(self, listener: Listener, leases: "count[int]") -> None:
-        engine, now = self._hub.engine, anyio.current_time()
+        if not self._holds:
+            return
+        engine, now = self._hub.engine, self._hub.clock()
         engine.hear(now)
         if not engine.renew(self._lease, now):
             self._lease = f"{self._node}.{next(leases)}"
@@ -225,9 +283,12 @@ class MemoryBackplane:
         if self._link is None or push.topic not in self._topics:
             return False
         if not self._is_silent:
-            self._pushes.append((anyio.current_time() + self._hub.delay, push))
-            self._news.set()
+            self._pushes.append((self._home.clock() + self._hub.delay, push))
+            self._home.call(self._tell)
         return True
+
+    def _tell(self) -> None:
+        self._news.set()
 
     async def leave(self) -> None:
         """Give the lease up; see `Backplane.leave`."""
@@ -241,9 +302,10 @@ class MemoryBackplane:
     async def apply(self, seq: int, ops: Sequence[Op]) -> list[Result]:
         """Carry out operations; see `Backplane.apply`."""
         await self._reach()
-        now = anyio.current_time()
-        results, pushes = self._hub.engine.apply(self._node, self._lease, seq, ops, now)
-        sent = zip(pushes, self._hub.send(pushes), strict=True)
+        hub, now = self._hub, self._hub.clock()
+        with hub.lock:
+            results, pushes = hub.engine.apply(self._node, self._lease, seq, ops, now)
+            sent = zip(pushes, hub.send(pushes), strict=True)
         counts = (count for push, count in sent if isinstance(push, Emitted))
         if pushes:  # none: these operations were carried out before
             places = [place for place, op in enumerate(ops) if isinstance(op, Emit)]
@@ -268,7 +330,8 @@ class MemoryBackplane:
     async def read(self, topic: Topic, since: Position | None, keep: Keep, latest: int) -> Slice:
         """Return the messages after a position, or at least the `latest` last ones."""
         await self._reach()
-        found = self._hub.engine.read(topic, keep, anyio.current_time())
+        with self._hub.lock:
+            found = self._hub.engine.read(topic, keep, self._hub.clock())
         if since is None or since.epoch != found.epoch or since.offset < found.begins_after:
             return found
         wanted = max(found.top - since.offset, latest, 0)
@@ -277,7 +340,8 @@ class MemoryBackplane:
     async def roster(self, topic: Topic) -> Roster:
         """Return who shows what."""
         await self._reach()
-        return self._hub.engine.roster(topic, anyio.current_time())
+        with self._hub.lock:
+            return self._hub.engine.roster(topic, self._hub.clock())
 
     async def count(self, topic: Topic, user: str = "") -> int:
         """Return how many users hold memberships; of one user, how many memberships."""
@@ -288,6 +352,16 @@ class MemoryBackplane:
         """Return up to `limit` memberships that were put under a lease."""
         await self._reach()
         return [*islice(self._hub.engine.held_by(lease), limit)]
+
+    async def describe(self, application: bytes) -> None:
+        """Keep what this node's application has, for publishers."""
+        await self._reach()
+        self._hub.engine.application = application
+
+    async def described(self) -> bytes | None:
+        """Return the latest description; None: no node has written one."""
+        await self._reach()
+        return self._hub.engine.application
 
     async def _reach(self) -> None:
         if self._link is None:

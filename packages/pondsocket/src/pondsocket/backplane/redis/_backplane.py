@@ -135,6 +135,7 @@ class RedisBackplane:
         self._link: Link | None = None  # while it is up
         self._node = ""
         self._lease_number = 0  # the latest lease's
+        self._holds = True
         self._key = b""
         self._said: set[str] = set()  # what was logged, and need not be at each try
 
@@ -152,7 +153,7 @@ class RedisBackplane:
 
     # --- its link -------------------------------------------------------------------------------
 
-    async def run(self, listener: Listener, node: str) -> None:
+    async def run(self, listener: Listener, node: str, *, holds: bool = True) -> None:
         """Keep a link to Redis until cancelled; see `Backplane.run`.
 
         Raises:
@@ -160,7 +161,7 @@ class RedisBackplane:
         """
         if self._node:
             raise UsageError("Each pond needs a RedisBackplane of its own.")
-        self._node = node
+        self._node, self._holds = node, holds
         retry = _FIRST_RETRY
         try:
             while True:
@@ -238,6 +239,9 @@ class RedisBackplane:
                 link.cut(f"nothing was read for {self._connector.seconds} s")
 
     async def _beat(self, link: Link, listener: Listener) -> None:
+        if not self._holds:
+            await link.call("PING")
+            return
         following = f"{self._node}.{self._lease_number + 1}"
         keys = self._keys.nodes, self._keys.heard
         lease, longest = milliseconds(self.lease_seconds), milliseconds(_LONGEST_SILENCE)
@@ -349,6 +353,21 @@ class RedisBackplane:
             each.decode().rpartition("\n") for each in await self._ask("held", keys, lease, limit)
         ]
         return [(topic, ref) for topic, _, ref in pairs]
+
+    async def describe(self, application: bytes) -> None:
+        """Keep what this node's application has, for publishers."""
+        await self._plain("SET", self._keys.application, application)
+
+    async def described(self) -> bytes | None:
+        """Return the latest description; None: no node has written one."""
+        found = await self._plain("GET", self._keys.application)
+        return None if found is None else bytes(found)
+
+    async def _plain(self, *arguments: Argument) -> Any:
+        try:
+            return await self._reachable().call(*arguments)
+        except (LinkLost, ReplyError) as error:
+            raise BackplaneUnavailable from error
 
     async def leave(self) -> None:
         """Give the lease up; see `Backplane.leave`."""

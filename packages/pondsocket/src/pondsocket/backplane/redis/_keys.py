@@ -28,6 +28,7 @@ class Keys:
         self.nodes = f"{self._start}nodes"
         self.heard = f"{self._start}heard"
         self.secret = f"{self._start}key"
+        self.application = f"{self._start}app"
 
     def of(self, topic: Topic) -> TopicKeys:
         """Return the keys of a topic."""

@@ -1,0 +1,1 @@
+"""Sending from processes that serve no clients: scripts, scheduled jobs, task queues."""
