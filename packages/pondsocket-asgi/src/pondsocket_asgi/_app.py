@@ -7,6 +7,7 @@ from pondsocket import PondSocket, UsageError
 from pondsocket.adapter import running_asyncio
 
 from pondsocket_asgi._http.routes import serve_http
+from pondsocket_asgi._process.alone import Alone
 from pondsocket_asgi._process.signals import hook
 from pondsocket_asgi._process.sockets import limit_unacknowledged
 from pondsocket_asgi._resume.cursor import CursorKeys
@@ -55,13 +56,18 @@ class PondASGIApp:
         given = [cursor_key] if isinstance(cursor_key, str | bytes) else cursor_key
         keys = CursorKeys(*given)
         pond.enable_batching(running_asyncio)
-        self._shared = Shared(pond, OriginCheck(pond), keys, self._each_second)
+        # With a backplane any number of processes may serve it.
+        self._alone = None if pond.has_backplane else Alone(self._paths)
+        self._shared = Shared(pond, OriginCheck(pond), keys, self._each_second, self._alone)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket, one HTTP request or one lifespan."""
         if self._unset_timeout is not None and scope["type"] != "lifespan":
             await self._set_timeout(self._unset_timeout)
         kind = scope["type"]
+        alone = self._alone
+        if alone is not None and alone.is_open and kind != "lifespan" and self.pond.is_ready:
+            alone.meet(scope.get("server"))
         # A GET may become a connection. No `with` and no wrapping coroutine: either would keep more
         # objects alive for as long as the connection lasts: `python -m tests.benchmarks`, "Memory
         # of an idle member", 0.4 KiB.
@@ -84,6 +90,8 @@ class PondASGIApp:
         finally:
             if is_held:
                 hook.leave()
+            if alone is not None and kind == "lifespan":
+                alone.release()
 
     async def _set_timeout(self, seconds: float) -> None:
         self._unset_timeout = None  # connections that come meanwhile do not wait for it
@@ -96,7 +104,15 @@ class PondASGIApp:
             )
             logger.warning(text, error)
 
+    def _paths(self) -> list[str]:
+        return [endpoint.path for endpoint in self.pond.endpoints]
+
     def _each_second(self) -> None:
         self.pond.tidy()
+        if self._alone is not None:
+            if self.pond.is_ready:
+                self._alone.check()
+            else:
+                self._alone.release()
         if self._drain_on_signals:
             hook.ask_server()

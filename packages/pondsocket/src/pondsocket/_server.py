@@ -393,6 +393,11 @@ class PondSocket:
         )
 
     @property
+    def has_backplane(self) -> bool:
+        """Whether other processes share its channels."""
+        return self._node is not None
+
+    @property
     def cluster_key(self) -> bytes | None:
         """The secret of all nodes; None: it is alone, or there was no link to the engine yet."""
         return self._node.backplane.key if self._node is not None and self._node.is_ready else None

@@ -154,7 +154,10 @@ class _Exchange:
         # A client may well send a message at the moment when a drain closes its stream.
         if refusal.status != 404:
             return refusal
-        return _NOT_FOUND if self._pond.is_ready else Refusal.draining()
+        if not self._pond.is_ready:
+            return Refusal.draining()
+        self._shared.note_unknown()
+        return _NOT_FOUND
 
     async def _delete(self) -> None:
         named = self._named()

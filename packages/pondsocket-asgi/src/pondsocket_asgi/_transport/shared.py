@@ -8,6 +8,7 @@ from pondsocket import PondSocket
 from pondsocket.adapter import running_asyncio
 
 from pondsocket_asgi._origins import OriginCheck
+from pondsocket_asgi._process.alone import Alone
 from pondsocket_asgi._resume.cursor import CursorKeys
 from pondsocket_asgi._scope import Scope, Send
 from pondsocket_asgi._sending.sending_log import SendingLog
@@ -22,6 +23,7 @@ class Shared:
 
     Args:
         also: Called about once a second while there are connections.
+        alone: Whether other processes serve the same; None: all of them share a backplane.
     """
 
     def __init__(
@@ -30,11 +32,13 @@ class Shared:
         origins: OriginCheck,
         cursor_keys: CursorKeys,
         also: Callable[[], object] | None = None,
+        alone: Alone | None = None,
     ) -> None:
         self.pond = pond
         self.origins = origins
         self._cursor_keys = cursor_keys
         self._also = also
+        self._alone = alone
         self._sending_log = SendingLog()
         # Bound once: every connection keeps it.
         self.begin_drain: Final = pond.begin_drain
@@ -51,6 +55,11 @@ class Shared:
         found = server_send(waiting_send(scope, send), scope["type"])
         self._sending_log.note(scope, found)
         return found
+
+    def note_unknown(self) -> None:
+        """Note that a client has posted to a connection that is not there."""
+        if self._alone is not None:
+            self._alone.note_unknown()
 
     @property
     def cursor_keys(self) -> CursorKeys:
