@@ -102,6 +102,8 @@ class Environment:
         observer = self.observer
         counts = observer is not None and observer.counts_frames
         object.__setattr__(self, "counting", observer if counts else None)
+        if self.cluster is not None:
+            self.loop.unserved.end()  # it refuses what no client can get
 
     @property
     def is_closed(self) -> bool:

@@ -13,6 +13,8 @@ import anyio.lowlevel
 
 from pondsocket._errors import UsageError
 
+from .unserved import Unserved
+
 _log: Final = logging.getLogger("pondsocket.loop")
 
 
@@ -80,6 +82,7 @@ class Loop:
     Attributes:
         threads: The numbers of the threads in which it has run: several, where tests or servers
             run one event loop after another, or beside another.
+        unserved: What was sent before it has begun.
     """
 
     __slots__ = (
@@ -93,6 +96,7 @@ class Loop:
         "new_group",
         "new_scope",
         "threads",
+        "unserved",
     )
 
     def __init__(self) -> None:
@@ -101,6 +105,7 @@ class Loop:
         self._thread: threading.Thread | None = None
         self._native: object = None
         self.threads: set[int] = set()
+        self.unserved = Unserved()
         # Held while it begins, and while a thread calls what it would call if it had begun.
         self._starting = threading.RLock()
         self._soon: Callable[[Callable[[], object]], object] | None = None
@@ -124,6 +129,7 @@ class Loop:
         # The loop's own thread-safe call, asyncio's or trio's, without an import of either library.
         native: Any = anyio.lowlevel.current_token().native_token
         soon = getattr(native, "call_soon_threadsafe", None)
+        self.unserved.end()
         with self._starting:
             self._soon = native.run_sync_soon if soon is None else soon
             self._context = None if soon is None else callback_context()
@@ -163,6 +169,8 @@ class Loop:
         """
         try:
             if self._soon is None:
+                if name.startswith(("broadcast", "push")):
+                    self.unserved.note()
                 return
             self._soon(bool)  # which does nothing
         except RuntimeError:
@@ -190,6 +198,7 @@ class Loop:
         if self._soon is None:
             with self._starting:
                 if self._soon is None:
+                    self.unserved.note()
                     function()
                     return
 
