@@ -215,7 +215,7 @@ async def test_before_the_first_server_there_is_nothing_to_publish_to(
             await run(publisher.broadcast, "/acme/socket", "/news", "n")
         async with serve(backplane()):
             await run(publisher.broadcast, "/acme/socket", "/news", "n")
-        await run(publisher.broadcast, "/acme/socket", "/news", "n")  # to whom it may concern
+        await run(publisher.broadcast, "/acme/socket", "/news", "n")  # no member, no recipient
 
 
 async def test_a_channel_that_a_newer_server_has_is_found(world: World) -> None:

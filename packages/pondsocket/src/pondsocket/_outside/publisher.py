@@ -83,14 +83,26 @@ class Publisher:
 
     @overload
     def broadcast(
-        self, endpoint_path: str, channel: str, event: str, payload: object = None,
-        *, history: bool = True, once: str = "",
-    ) -> None: ...  # fmt: skip
+        self,
+        endpoint_path: str,
+        channel: str,
+        event: str,
+        payload: object = None,
+        *,
+        history: bool = True,
+        once: str = "",
+    ) -> None: ...
     @overload
     def broadcast(
-        self, endpoint_path: str, channel: str, event: Event[T], payload: T,
-        *, history: bool = True, once: str = "",
-    ) -> None: ...  # fmt: skip
+        self,
+        endpoint_path: str,
+        channel: str,
+        event: Event[T],
+        payload: T,
+        *,
+        history: bool = True,
+        once: str = "",
+    ) -> None: ...
     def broadcast(
         self,
         endpoint_path: str,
@@ -151,14 +163,24 @@ class Publisher:
 
     @overload
     def push(
-        self, user_id: UserId, event: str, payload: object = None,
-        *, path: str | None = None, once: str = "",
-    ) -> None: ...  # fmt: skip
+        self,
+        user_id: UserId,
+        event: str,
+        payload: object = None,
+        *,
+        path: str | None = None,
+        once: str = "",
+    ) -> None: ...
     @overload
     def push(
-        self, user_id: UserId, event: Event[T], payload: T,
-        *, path: str | None = None, once: str = "",
-    ) -> None: ...  # fmt: skip
+        self,
+        user_id: UserId,
+        event: Event[T],
+        payload: T,
+        *,
+        path: str | None = None,
+        once: str = "",
+    ) -> None: ...
     def push(
         self,
         user_id: UserId,

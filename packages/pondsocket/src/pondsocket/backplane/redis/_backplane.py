@@ -6,8 +6,8 @@ import logging
 import os
 import random
 import ssl
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 import anyio
 from pondsocket_common import Position, fresh_epoch
@@ -64,6 +64,14 @@ _TROUBLE: Final = (
     LinkLost,
     ReplyError,
 )
+
+
+Beat: TypeAlias = Callable[[Link, Listener], Awaitable[None]]
+
+
+async def _ping(link: Link, _listener: Listener) -> None:
+    """Show that the link lives, where there is no lease to renew."""
+    await link.call("PING")
 
 
 class RedisBackplane:
@@ -135,7 +143,6 @@ class RedisBackplane:
         self._link: Link | None = None  # while it is up
         self._node = ""
         self._lease_number = 0  # the latest lease's
-        self._holds = True
         self._key = b""
         self._said: set[str] = set()  # what was logged, and need not be at each try
 
@@ -161,12 +168,13 @@ class RedisBackplane:
         """
         if self._node:
             raise UsageError("Each pond needs a RedisBackplane of its own.")
-        self._node, self._holds = node, holds
+        self._node = node
+        beat = self._beat if holds else _ping
         retry = _FIRST_RETRY
         try:
             while True:
                 began = anyio.current_time()
-                await self._serve(listener)
+                await self._serve(listener, beat)
                 if anyio.current_time() - began > _LAST_RETRY:
                     retry = _FIRST_RETRY
                 await anyio.sleep(retry * random.uniform(0.5, 1.0))  # noqa: S311
@@ -174,14 +182,14 @@ class RedisBackplane:
         finally:
             self._node = ""
 
-    async def _serve(self, listener: Listener) -> None:
+    async def _serve(self, listener: Listener, beat: Beat) -> None:
         """Run one link, until it ends."""
         link: Link | None = None
         fault = ""
         try:
             async with await self._connector.open() as stream:
                 link = Link(stream, lambda push: self._take_push(listener, push))
-                await self._run_link(link, listener)
+                await self._run_link(link, listener, beat)
         except* _TROUBLE as group:
             fault = reason_of(group)
         finally:
@@ -200,20 +208,20 @@ class RedisBackplane:
                 hint = _HINT % ((self._keys.prefix,) * 2)
             _log.error("Redis cannot be used (%s): %s.%s", self._connector.address, fault, hint)
 
-    async def _run_link(self, link: Link, listener: Listener) -> None:
+    async def _run_link(self, link: Link, listener: Listener, beat: Beat) -> None:
         async with anyio.create_task_group() as tasks:
             link.scope = tasks.cancel_scope
             tasks.start_soon(link.read)
             tasks.start_soon(link.write)
             tasks.start_soon(self._watch, link)
-            warning = await self._begin(link, listener)
+            warning = await self._begin(link, listener, beat)
             self._link, self._said = link, {warning}
             listener.up()
             while True:
                 await anyio.sleep(_BEAT_SECONDS)
-                await self._beat(link, listener)
+                await beat(link, listener)
 
-    async def _begin(self, link: Link, listener: Listener) -> str:
+    async def _begin(self, link: Link, listener: Listener, beat: Beat) -> str:
         """Begin a link. Return what was warned of."""
         # The order is part of the guarantees: the fence first, then what depends on it; and all
         # that is subscribed before anything is read.
@@ -227,7 +235,7 @@ class RedisBackplane:
                 raise BackplaneError("Redis names a script by another digest")
         await link.call("SET", self._keys.secret, os.urandom(32), "NX")
         self._key = bytes(await link.call("GET", self._keys.secret))
-        await self._beat(link, listener)
+        await beat(link, listener)
         await self._subscriptions.begin(link)
         return info.warning
 
@@ -239,9 +247,6 @@ class RedisBackplane:
                 link.cut(f"nothing was read for {self._connector.seconds} s")
 
     async def _beat(self, link: Link, listener: Listener) -> None:
-        if not self._holds:
-            await link.call("PING")
-            return
         following = f"{self._node}.{self._lease_number + 1}"
         keys = self._keys.nodes, self._keys.heard
         lease, longest = milliseconds(self.lease_seconds), milliseconds(_LONGEST_SILENCE)
