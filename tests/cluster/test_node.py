@@ -220,6 +220,6 @@ async def test_a_topic_is_heard_again_after_it_was_idle() -> None:
             await anyio.sleep([0.5, 3][number % 2])
             ann.send("BROADCAST", KEPT, "say", {"text": "alone"})
             await told()
-        assert len(two.link._topics) == 4
+        assert len(two.link._topics) == 5
         await anyio.sleep(3)
-        assert len(two.link._topics) == 3  # commands, everyone, its inbox
+        assert len(two.link._topics) == 4  # commands, pushes, everyone, its inbox

@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from pondsocket import UsageError
 from pondsocket.backplane import BackplaneUnavailable, PublishUncertain
 from pondsocket.backplane.memory import MemoryHub
 from pondsocket_common import Position
@@ -160,5 +161,5 @@ async def test_what_an_engine_does_twice_is_delivered_once() -> None:
 
 async def test_a_pond_that_does_not_run_refuses_at_once() -> None:
     one = ClusterPond(MemoryHub())
-    with anyio.fail_after(0.1), pytest.raises(BackplaneUnavailable):
+    with anyio.fail_after(0.1), pytest.raises(UsageError, match="Publisher"):
         await one.channel(SOCKET, KEPT).broadcast("said", {})
