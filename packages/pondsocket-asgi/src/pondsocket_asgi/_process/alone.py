@@ -49,7 +49,7 @@ class _Names:
         try:
             held = _bind(name) if sys.platform == "linux" else _lock(name)
         except OSError as error:
-            is_taken = error.errno in (errno.EADDRINUSE, errno.EAGAIN, errno.EACCES)
+            is_taken = error.errno in (errno.EADDRINUSE, errno.EAGAIN)
             return False if is_taken else None
         except ImportError:  # Windows has no fcntl
             return None

@@ -228,11 +228,13 @@ class Publisher:
     def _ask(self, find: Callable[[Application], T]) -> T:
         """Ask the description of the application, and a newer one if there is no such name."""
         portal = self._open()
-        application = portal.call(lambda: portal.inside.find_application(is_new=False))
-        try:
-            return find(application)
-        except UsageError:
-            return find(portal.call(lambda: portal.inside.find_application(is_new=True)))
+        known = portal.inside.application
+        if known is not None:
+            try:
+                return find(known)
+            except UsageError:
+                pass  # a newer server may have it
+        return find(portal.call(portal.inside.read_application))
 
     def _broadcast(
         self,

@@ -32,6 +32,7 @@ class Sender:
 
     Attributes:
         name: No node and no other publisher has it.
+        application: What the servers have said of it; None: it was not asked yet.
     """
 
     def __init__(self, backplane: Backplane) -> None:
@@ -40,7 +41,7 @@ class Sender:
         self._batches = Batches(backplane, max_bytes=backplane.queue_bytes)
         self._link = anyio.Event()
         self._failure: Exception | None = None
-        self._application: Application | None = None
+        self.application: Application | None = None
 
     async def run(self) -> None:
         """Keep the link, until cancelled. A failure is kept for the next call."""
@@ -79,18 +80,13 @@ class Sender:
         if failure is not None:
             raise failure
 
-    async def find_application(self, *, is_new: bool) -> Application:
-        """Return what the servers have said of the application.
-
-        Args:
-            is_new: Whether to ask the engine again.
+    async def read_application(self) -> Application:
+        """Ask the engine what the servers have said of the application.
 
         Raises:
             BackplaneUnavailable: The engine cannot be reached, or no server has started yet.
             UsageError: It is in a form of another version.
         """
-        if self._application is not None and not is_new:
-            return self._application
         await self._wait_link()
         with anyio.move_on_after(self._backplane.publish_seconds):
             found = await self._backplane.described()
@@ -99,8 +95,8 @@ class Sender:
                     "No server has started on this engine yet (under this prefix), so it is not"
                     " known which channels there are."
                 )
-            self._application = Application.from_bytes(found)
-            return self._application
+            self.application = Application.from_bytes(found)
+            return self.application
         raise BackplaneUnavailable
 
     async def _wait_link(self) -> None:
