@@ -11,6 +11,8 @@ from pondsocket import (
     ErrorTypes,
     EventContext,
     Handler,
+    JoinContext,
+    Middleware,
     Next,
     Options,
     PondError,
@@ -255,6 +257,43 @@ async def test_middleware_around_the_connection_handler() -> None:
         async with connect(pond, "/socket?stop=3"):
             pass
     assert order[4:] == ["1", "2", "3"]
+
+
+async def test_middleware_alone_decides_where_there_is_no_handler() -> None:
+    async def with_token(ctx: ConnectionContext, next: Next) -> None:  # noqa: A002
+        await (next() if ctx.query.get("token") == "secret" else ctx.decline(401, "wrong token"))
+
+    async def members_only(ctx: JoinContext, next: Next) -> None:  # noqa: A002
+        await (next() if "ticket" in ctx.join_params else ctx.decline(403, "no ticket"))
+
+    pond = PondSocket()
+    endpoint = pond.create_endpoint("/socket", middlewares=[with_token])
+    endpoint.create_channel("/room/:id", accept_join, middlewares=[members_only])
+    with pytest.raises(ConnectionRefusedByPond, match="wrong token") as refused:
+        async with connect(pond, "/socket?token=guess"):
+            pass
+    assert refused.value.refusal.status == 401
+    async with connect(pond, "/socket?token=secret") as ann:
+        assert (await ann.join("/room/1")).event == "UNAUTHORIZED"
+        assert (await ann.join("/room/1", {"ticket": "a"})).event == "ACKNOWLEDGE"
+
+
+async def test_middleware_that_is_listed_goes_around_that_which_follows_the_handler() -> None:
+    order: list[str] = []
+
+    def step(name: str) -> Middleware[object]:
+        async def middleware(ctx: object, next: Next) -> object:  # noqa: A002
+            order.append(name)
+            return await next()
+
+        return middleware
+
+    pond = PondSocket()
+    endpoint = pond.create_endpoint("/socket", admit, step("2"), middlewares=[step("1")])
+    endpoint.create_channel("/room/:id", accept_join, step("4"), middlewares=[step("3")])
+    async with connect(pond, "/socket") as ann:
+        await ann.join("/room/1")
+    assert order == ["1", "2", "3", "4"]
 
 
 async def test_middleware_that_fails_to_register_is_not_kept() -> None:

@@ -128,22 +128,23 @@ class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
         self,
         pattern: str,
         handler: Handler,
-        *middlewares: Middleware[JoinContext],
+        *more: Middleware[JoinContext],
+        middlewares: Sequence[Middleware[JoinContext]] = (),
         slow_consumers: SlowConsumers = "close",
         history: History | None = None,
     ) -> Lobby:
         """Serve the channels whose names match a pattern; the first registered one wins.
 
         Args:
+            more: Middleware around the handler, inside `middlewares`.
             slow_consumers: The policy for a member whose outbox is full: see `Lobby`.
             history: What each channel keeps for clients that were away; None: nothing.
 
         Raises:
             UsageError: The pattern, the handler or the policy cannot work.
         """
-        lobby = Lobby(
-            pattern, handler, *middlewares, slow_consumers=slow_consumers, history=history
-        )
+        chain = [*middlewares, *more]
+        lobby = Lobby(pattern, handler, *chain, slow_consumers=slow_consumers, history=history)
         self.include(lobby)
         return lobby
 
@@ -158,7 +159,11 @@ class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
         """Use `create_channel` as a decorator: the decorated name is the lobby."""
         check_text('@endpoint.channel("/name")', pattern)
         return lambda handler: self.create_channel(
-            pattern, handler, *middlewares, slow_consumers=slow_consumers, history=history
+            pattern,
+            handler,
+            middlewares=middlewares,
+            slow_consumers=slow_consumers,
+            history=history,
         )
 
     def include(self, part: object) -> None:

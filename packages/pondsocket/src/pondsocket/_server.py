@@ -97,7 +97,8 @@ class PondSocket:
         self,
         path: str,
         handler: Handler = NOT_GIVEN,
-        *middlewares: Middleware[ConnectionContext],
+        *more: Middleware[ConnectionContext],
+        middlewares: Sequence[Middleware[ConnectionContext]] = (),
         allowed_origins: Collection[str] | None = None,
         identity: Identify | None = None,
         codecs: Collection[Codec] = (),
@@ -107,8 +108,9 @@ class PondSocket:
         """Admit connections to a path; the first registered path that matches wins.
 
         Args:
-            handler: Decides who may connect. Without one, every client may whose web page may:
-                allowed origins and limits apply as ever.
+            handler: Decides who may connect. Without one, every client may whose web page may, and
+                that no middleware refuses: allowed origins and limits apply as ever.
+            more: Middleware around the handler, inside `middlewares`.
             allowed_origins: Which web pages may connect besides those of the host itself; by
                 default those that `Options` names.
             identity: Returns who makes a request, for instance the user of a session cookie. If
@@ -131,7 +133,7 @@ class PondSocket:
         endpoint = Endpoint(
             path,
             handler,
-            middlewares,
+            [*middlewares, *more],
             self._environment,
             self._life.find_phase,
             allowed_origins=allowed_origins,
@@ -159,7 +161,7 @@ class PondSocket:
         return lambda handler: self.create_endpoint(
             path,
             handler,
-            *middlewares,
+            middlewares=middlewares,
             allowed_origins=allowed_origins,
             identity=identity,
             codecs=codecs,
