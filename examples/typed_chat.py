@@ -122,7 +122,7 @@ class Attendance(Hooks):
         self.present[channel_name] -= 1
 
 
-async def audited(ctx: EventContext, next: Next) -> None:  # noqa: A002
+async def audited(ctx: EventContext, next: Next) -> None:
     """Log the sender and the event before the handler runs."""
     log.info("%s: %s in %s", ctx.user.id, ctx.event_name, ctx.channel.name)
     await next()
