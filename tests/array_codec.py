@@ -7,7 +7,7 @@ or `[0, request id]`. A POST may hold an array of these. The server sends
 `[kind, request id, channel, event, payload, epoch?, offset?]`; its kind is a place in `KINDS`.
 """
 
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
 from pondsocket_common import (
     GATEWAY,
@@ -169,8 +169,8 @@ def _refuse(given: list[Any], field: str | None, reason: str) -> NoReturn:
         reason,
         field=field,
         action=ACTIONS.get(kind) if type(kind) is int else None,
-        channel_name=cast(str, channel_name) if is_name(channel_name) else None,
-        request_id=cast(str, request_id) if is_name(request_id) else None,
+        channel_name=channel_name if is_name(channel_name) else None,
+        request_id=request_id if is_name(request_id) else None,
     )
 
 

@@ -86,13 +86,17 @@ class Lane:
     __slots__ = ("is_open", "session", "write")
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
-        self.is_open = False
-        self.write = write
+        self.is_open: bool = False
+        self.write: Callable[[bytes], object] = write
         self.session: Session | None = None
 
 
 class Protocol(BoundedProtocol):
     """One WebSocket connection of uvicorn's."""
+
+    # The base class's, which this assigns, too.
+    queue: asyncio.Queue[ASGIReceiveEvent]
+    read_paused: bool
 
     def __init__(
         self,

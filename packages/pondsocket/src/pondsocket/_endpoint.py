@@ -17,8 +17,8 @@ from pondsocket._contexts import ConnectionContext, EventContext, GatewayContext
 from pondsocket._delivery.pushes import encode_push
 from pondsocket._delivery.slow_consumers import SlowConsumers
 from pondsocket._handlers.admission import ConnectionAdmission, Identify
-from pondsocket._handlers.disconnecting import TakesDisconnects
-from pondsocket._handlers.events import TakesEvents
+from pondsocket._handlers.disconnecting import Disconnects, TakesDisconnects
+from pondsocket._handlers.events import Events, TakesEvents
 from pondsocket._handlers.layers import uses_of
 from pondsocket._handlers.parts import include
 from pondsocket._handlers.registration import Handler, Middleware, check_middleware
@@ -82,21 +82,23 @@ class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
         subprotocols: Collection[str] = (),
         shared_channels: bool = False,
     ) -> None:
-        self.paths = Paths(path, shared=shared_channels)
+        self.paths: Paths = Paths(path, shared=shared_channels)
         if self.paths.pattern.literal is None:
             have = "all its paths share" if shared_channels else "each of its paths has its own"
             _log.info("Endpoint %r: %s channels.", path, have)
-        self.admission = ConnectionAdmission(path, handler, middlewares, environment, identity)
+        self.admission: ConnectionAdmission = ConnectionAdmission(
+            path, handler, middlewares, environment, identity
+        )
         self._environment = environment
         if allowed_origins is not None:
             check_origins(f"endpoint {path!r}", allowed_origins)
-        self.allowed_origins = tuple(
+        self.allowed_origins: tuple[str, ...] = tuple(
             environment.options.allowed_origins if allowed_origins is None else allowed_origins
         )
-        self.formats = Formats(f"endpoint {path!r}", codecs, subprotocols)
-        self.routing = Routing(self.paths, environment, find_phase)
-        self.events = self.routing.events
-        self.disconnects = self.routing.disconnects
+        self.formats: Formats = Formats(f"endpoint {path!r}", codecs, subprotocols)
+        self.routing: Routing = Routing(self.paths, environment, find_phase)
+        self.events: Events[Session] = self.routing.events
+        self.disconnects: Disconnects = self.routing.disconnects
 
     # --- for applications ---------------------------------------------------------------------
 

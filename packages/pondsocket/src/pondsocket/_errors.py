@@ -55,8 +55,8 @@ class InvalidPayload(PondSocketError):  # noqa: N818 - named by what the client 
     """
 
     def __init__(self, details: Sequence[Detail], count: int | None = None) -> None:
-        self.count = len(details) if count is None else count
-        self.details = _bounded(details)
+        self.count: int = len(details) if count is None else count
+        self.details: tuple[Detail, ...] = _bounded(details)
         fields = ", ".join(".".join(map(str, each.loc)) or "payload" for each in self.details)
         super().__init__(_shortened(f"What was sent does not fit: {fields}", _MAX_TEXT_BYTES) + ".")
 
@@ -120,7 +120,7 @@ class PondError(PondSocketError):
         super().__init__(message)
         check_code(code)
         self.headers = checked_headers(headers)
-        self.message = readable_text("PondError(message, code): the message", message)
+        self.message: str = readable_text("PondError(message, code): the message", message)
         self.code = code
         if retry_after is not None and not _is_duration(retry_after):
             raise UsageError(f"retry_after is a number of seconds, not {retry_after!r}.")

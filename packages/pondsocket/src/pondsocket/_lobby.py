@@ -100,10 +100,10 @@ class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsE
                 f"channel {pattern!r}: no channel's name has an empty segment or a '/' at its end."
             )
         self.pattern = pattern
-        self.environment = Environment()
+        self.environment: Environment = Environment()
         what = f"channel {pattern!r}"
         check_policy(what, slow_consumers)
-        self.slow_consumers = slow_consumers
+        self.slow_consumers: SlowConsumers = slow_consumers
         if history is not None and not isinstance(history, History):
             raise UsageError(f"{what}: history is a `History(…)`: {history!r}.")
         if history is not None and slow_consumers != "close":
@@ -327,10 +327,11 @@ class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsE
             self.answer(session, message.channel_name, replies.too_many_new(message, wait))
             return
         timeout = self.environment.options.join_timeout
-        with self.environment.loop.new_scope() as limit:
-            path = session.request.path
-            find_channel = partial(self.open_channel, message.channel_name, route.params, path)
-            context = JoinContext(session, message, route, find_channel, limit)
+        path = session.request.path
+        find_channel = partial(self.open_channel, message.channel_name, route.params, path)
+        limit = self.environment.loop.new_scope()
+        context = JoinContext(session, message, route, find_channel, limit)
+        with limit:
             try:
                 await self._decide(context, partial(_limit, context, limit, timeout))
             except BaseException as error:  # noqa: BLE001 - boundary: a handler
@@ -363,6 +364,7 @@ class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsE
         rest: Any = self._join.begin(context)
         # Driven here, as events are: most handlers need no coroutine around their own.
         waited_for: object = None
+        returned: Any = None
         if type(rest) is CoroutineType:
             try:
                 waited_for = rest.send(None)

@@ -18,7 +18,6 @@ from pondsocket_common import (
 )
 
 from pondsocket._channel.channel import Channel
-from pondsocket._connection.lanes import Handle
 from pondsocket._connection.overflow import Overflow
 from pondsocket._connection.session import Session
 from pondsocket._contexts import DisconnectContext, GatewayContext, JoinContext
@@ -64,7 +63,7 @@ class Routing:
         self._environment = environment
         self._find_phase = find_phase
         self._is_full_logged = False
-        self.overflow = Overflow(environment)
+        self.overflow: Overflow = Overflow(environment)
         self.lobbies: PatternMap[Lobby] = PatternMap()
         self._history_stores: list[HistoryStore] = []  # of the lobbies that have a history
         self.events: Events[Session] = Events(
@@ -74,9 +73,10 @@ class Routing:
             GatewayContext,
             GATEWAY_EVENT,
         )
-        self.disconnects = Disconnects(paths.pattern.text, paths.pattern.names)
+        self.disconnects: Disconnects = Disconnects(paths.pattern.text, paths.pattern.names)
         # One object for all sessions: each would keep a bound method of its own.
-        self.handle: Handle[Session] = self._handle
+        self.handle: Callable[[Session, ClientMessage], Coroutine[Any, Any, None] | None]
+        self.handle = self._handle
         self.find_lane: Callable[[Session, ClientMessage], Hashable] | None = None
         self.events.watch(self._expect_concurrent)
         self.sessions: Roster[Session] = Roster()

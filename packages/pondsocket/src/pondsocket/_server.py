@@ -80,14 +80,14 @@ class PondSocket:
         clock: Callable[[], float] = time.monotonic,
         backplane: Backplane | None = None,
     ) -> None:
-        self.options = options or Options()
+        self.options: Options = options or Options()
         observed = hooks is not None or metrics is not None
         observer = Observer(hooks, metrics) if observed else None
         self._node = None if backplane is None else Node(backplane)
         cluster = None if self._node is None else PondCluster(self._node)
         self._environment = Environment(self.options, clock, observer, cluster=cluster)
-        self.endpoints = Endpoints(self._environment)
-        self.streams = Streams(self.endpoints, self._environment)
+        self.endpoints: Endpoints = Endpoints(self._environment)
+        self.streams: Streams = Streams(self.endpoints, self._environment)
         if self._node is not None:
             self._node.serve(PondActions(self.endpoints, self.streams, clock))
         opened = None if lifespan is None else Lifespan(lifespan, self)

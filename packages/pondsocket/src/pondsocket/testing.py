@@ -72,7 +72,7 @@ class ConnectionRefusedByPond(Exception):  # noqa: N818 - an answer, not a failu
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(f"{refusal.status} {refusal.error}: {refusal.message}")
         self.refusal = refusal
-        self.headers = Headers(refusal.response_headers())
+        self.headers: Headers = Headers(refusal.response_headers())
 
 
 class MemoryPeer:
@@ -93,15 +93,15 @@ class MemoryPeer:
 
     def __init__(self, session: Session, *, capacity: int = 100_000) -> None:
         self.session = session
-        self.headers = Headers(session.answer_headers)
+        self.headers: Headers = Headers(session.answer_headers)
         self.capacity = capacity
         self._codec = _with_client_side(session.codec)
         self._frames: deque[Frame] = deque()
         self._has_dropped = False
         self._waiting: deque[Callable[[], None]] = deque()
         self.closed: CloseCode | None = None
-        self.reason = ""
-        self.aborted = False
+        self.reason: str = ""
+        self.aborted: bool = False
         self._outgoing: deque[str | bytes | None] = deque()
         self._changed: anyio.Event | None = None
 
@@ -372,7 +372,7 @@ async def connect(
                 peer.vanish()
     except BaseExceptionGroup as group:
         # A failed assertion should be raised as such, also inside several of these.
-        if len(group.exceptions) > 1:
+        if len(group.exceptions) != 1:
             raise
         (error,) = group.exceptions
         raise error from error.__cause__

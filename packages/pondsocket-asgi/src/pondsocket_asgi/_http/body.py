@@ -37,6 +37,7 @@ class Body:
         """Read the whole body. None if the peer disconnects before its end."""
         if self._max_bytes is not None and self._announced > self._max_bytes:
             return self._too_long()
+        body: bytes | Refusal | None = None
         with anyio.move_on_after(self._seconds) as limit:
             body = await self._read()
         if limit.cancelled_caught:

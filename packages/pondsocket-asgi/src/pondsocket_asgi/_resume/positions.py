@@ -2,13 +2,14 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from pondsocket import PresenceMode
 from pondsocket.adapter import ConnectRequest, Frame, Session
 from pondsocket_common import Position
 
-from .cursor import MAX_AGE_SECONDS, CursorFault, CursorKeys, StreamCursor
+from .cursor import MAX_AGE_SECONDS, CursorEntry, CursorFault, CursorKeys, StreamCursor
 
 _log: Final = logging.getLogger("pondsocket.asgi.transport")
 
@@ -78,10 +79,12 @@ class Positions:
         text = request.headers.get("last-event-id") or request.query.get("lastEventId")
         if not text:
             return
-        found = self._keys.signer(request.path).read(text, time.time())
-        if isinstance(found, CursorFault):
-            _log.info("A stream begins afresh (path=%r): %s", request.path, found.value)
-            found = []
+        read = self._keys.signer(request.path).read(text, time.time())
+        if isinstance(read, CursorFault):
+            _log.info("A stream begins afresh (path=%r): %s", request.path, read.value)
+            found: Sequence[CursorEntry] = []
+        else:
+            found = read
         # Entered before they are joined: if this stream ends before that, the next one still has to
         # know of them.
         for entry in found:

@@ -33,18 +33,29 @@ _CHUNK_BYTES: Final = 65_536
 _RETRY_MS: Final = (1_000, 4_000)
 
 
+_COMMENT_BYTES: Final = sse_comment()
+
+
 class _Comment(Frame):
     """A comment, which readers ignore, in the form of a frame."""
 
     __slots__ = ()
 
-    sse = sse_unnamed = sse_comment()
+    @property
+    def sse(self) -> bytes:
+        """The comment."""
+        return _COMMENT_BYTES
+
+    @property
+    def sse_unnamed(self) -> bytes:
+        """The same, as a comment has no name."""
+        return _COMMENT_BYTES
 
 
 _COMMENT: Final = _Comment(
     ServerMessage(ServerActions.SYSTEM, SystemEvents.PONG, GATEWAY, "0", {}),
     POND,
-    len(sse_comment()),
+    len(_COMMENT_BYTES),
 )
 
 

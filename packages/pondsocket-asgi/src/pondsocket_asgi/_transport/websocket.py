@@ -159,9 +159,8 @@ class ASGIWebSocketTransport(Connection):
                 self._session.closed_by_peer(code, message.get("reason") or "")
             self.lose()
             return None
-        data: str | bytes | None = message.get("text")
-        if data is None:
-            data = message.get("bytes") or b""
+        text: str | None = message.get("text")
+        data: str | bytes = (message.get("bytes") or b"") if text is None else text
         # A character has at most 4 bytes in UTF-8: this decides for nearly every message
         # (tests/benchmarks/microbench.py, "event, the handler does nothing; core and adapter").
         most = self._max_message_bytes

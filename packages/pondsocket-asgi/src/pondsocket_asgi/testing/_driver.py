@@ -1,7 +1,7 @@
 """The driver: it makes scopes, and opens sessions with them."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 from urllib.parse import quote
 
 from pondsocket_common import (
@@ -118,7 +118,7 @@ class ASGITestDriver:
         raw = _raw(headers)
         if not any(name == b"accept" for name, _ in raw):
             raw.append((b"accept", EVENT_STREAM.encode()))
-        scope = self._scope("http", path, query_string, raw) | {"method": "GET"}
+        scope = {**self._scope("http", path, query_string, raw), "method": "GET"}
         session = SSESession(self.app, scope, self.sse_push, codec)
         await session.connect()
         if session.connection_id:
@@ -234,7 +234,9 @@ class _Call:
 
 
 def _raw(headers: HeaderPairs | None) -> RawHeaders:
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    pairs: Iterable[tuple[str | bytes, str | bytes]] = (
+        cast(Mapping[str, str], headers).items() if isinstance(headers, Mapping) else headers or ()
+    )
     return [(_bytes(name).lower(), _bytes(value)) for name, value in pairs]
 
 

@@ -66,13 +66,25 @@ class Session(ABC):
     def __init__(self, app: ASGIApp, scope: Scope, codec: ClientCodec) -> None:
         self._codec = codec
         self.status: int | None = None
-        self.headers = Headers()
+        self.headers: Headers = Headers()
         self.body = b""
-        self.accepted = False
-        self.closed = False
-        self.connection_id = ""
-        self.outbox = Outbox(self.receive_message)
+        self.accepted: bool = False
+        self.closed: bool = False
+        self.connection_id: str = ""
+        self.outbox: Outbox = Outbox(self.receive_message)
         self._running = RunningApp(app, scope, self._sent)
+
+    def _respond(self, status: int, message: dict[str, Any]) -> None:
+        """Note the status of the response, and the headers in a message of the app."""
+        self.status, self.headers = status, response_headers(message)
+
+    def _accept(self, connection_id: str) -> None:
+        """Note that the connection was opened."""
+        self.accepted, self.connection_id = True, connection_id
+
+    def _end(self, status: int) -> None:
+        """Note that the app has ended the connection; the status counts if there was none."""
+        self.closed, self.status = True, self.status or status
 
     @abstractmethod
     def _sent(self, message: dict[str, Any]) -> None: ...

@@ -10,7 +10,7 @@ from pondsocket_common import CONNECTION_ID_HEADER, ClientCodec, SSEDecoder
 from pondsocket_asgi._scope import Scope
 
 from ._running import ASGIApp
-from ._session import Session, response_headers
+from ._session import Session
 
 
 class SSESession(Session):
@@ -47,9 +47,9 @@ class SSESession(Session):
     def _sent(self, message: dict[str, Any]) -> None:
         match message["type"]:
             case "http.response.start" if self.status is None:
-                self.status, self.headers = message["status"], response_headers(message)
-                self.accepted = self.status == 200
-                self.connection_id = self.headers.get(CONNECTION_ID_HEADER, "")
+                self._respond(message["status"], message)
+                if self.status == 200:
+                    self._accept(self.headers.get(CONNECTION_ID_HEADER, ""))
             case "http.response.body" if self.status and not self.closed:
                 if self.accepted and message.get("body"):
                     self.outbox.append(message)

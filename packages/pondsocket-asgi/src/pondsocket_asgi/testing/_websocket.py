@@ -9,7 +9,7 @@ from pondsocket_common import ClientCodec, Connected, InvalidMessage
 from pondsocket_asgi._scope import Scope
 
 from ._running import ASGIApp
-from ._session import Session, response_headers
+from ._session import Session
 
 
 class WebSocketSession(Session):
@@ -24,7 +24,7 @@ class WebSocketSession(Session):
     def __init__(self, app: ASGIApp, scope: Scope, codec: ClientCodec) -> None:
         super().__init__(app, scope, codec)
         self.close_code: int | None = None
-        self.close_reason = ""
+        self.close_reason: str = ""
         self.subprotocol: str | None = None
 
     async def connect(self) -> None:
@@ -36,25 +36,26 @@ class WebSocketSession(Session):
     def _sent(self, message: dict[str, Any]) -> None:
         match message["type"]:
             case "websocket.accept" if self.status is None:
-                self.accepted, self.status = True, 101
-                self.headers = response_headers(message)
+                self._respond(101, message)
+                self._accept("")
                 self.subprotocol = message.get("subprotocol")
             case "websocket.send" if self.accepted and not self.closed:
                 self._learn_connection_id(message)
                 self.outbox.append(message)
             case "websocket.close" if not self.closed and (self.accepted or not self.status):
-                self.closed, self.status = True, self.status or 403
+                self._end(403)
                 self.close_code = message.get("code", 1000)
                 self.close_reason = message.get("reason") or ""
                 self.outbox.append(message)
                 self._running.feed({"type": "websocket.disconnect", "code": self.close_code})
             case "websocket.http.response.start" if self.status is None:
-                self.status, self.headers = message["status"], response_headers(message)
+                self._respond(message["status"], message)
             case "websocket.http.response.body" if self.status and not (
                 self.accepted or self.closed
             ):
                 self.body += message["body"]
-                self.closed = not message.get("more_body", False)
+                if not message.get("more_body", False):
+                    self._end(403)
             case _:
                 raise self._unexpected(message)
 
@@ -64,7 +65,7 @@ class WebSocketSession(Session):
         with suppress(InvalidMessage):  # a test may let the app send anything
             payload = self._codec.decode_server(message.get("text") or "").payload
             if isinstance(payload, Connected):
-                self.connection_id = payload.connection_id
+                self._accept(payload.connection_id)
 
     async def send_text(self, text: str | bytes) -> None:
         """Send one frame: text, or binary where `text` is bytes."""

@@ -1,7 +1,7 @@
 """The rules for the names in an envelope: of an event, a channel or a request."""
 
 import re
-from typing import Final, cast
+from typing import Final, TypeGuard
 
 MAX_NAME_CHARS: Final = 255
 
@@ -13,7 +13,7 @@ NO_CHANNEL_NAME: Final = (
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def is_name(value: object) -> bool:
+def is_name(value: object) -> TypeGuard[str]:
     """Return whether this is a valid name: 1 to 255 characters, none a control character."""
     return (
         isinstance(value, str)  # an application's names may be a StrEnum
@@ -30,4 +30,4 @@ def is_channel_name(name: str) -> bool:
 
 def readable(value: object) -> str | None:
     """Return the value if it is a valid name, else None; for errors about invalid messages."""
-    return cast(str, value) if is_name(value) else None
+    return value if is_name(value) else None

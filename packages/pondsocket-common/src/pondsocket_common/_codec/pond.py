@@ -146,7 +146,7 @@ def decode_client(data: str | bytes, *, refuses_events: bool = False) -> ClientM
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
-        value = load_json(data)  # which says what is wrong with it
+        value = cast(Any, load_json(data))  # which says what is wrong with it
     try:
         # One subscript at a time is faster than an `itemgetter`.
         action, event, payload = value["action"], value["event"], value["payload"]
@@ -380,7 +380,7 @@ def decode_server(data: str | bytes, *, is_own: bool = False) -> ServerMessage:
 def _position(holder: dict[str, Any]) -> Position | None:
     epoch, offset = holder.get("epoch"), holder.get("offset")
     if is_name(epoch) and type(offset) is int and 0 <= offset < 2**63:
-        return Position(cast(str, epoch), offset)
+        return Position(epoch, offset)
     return None
 
 
@@ -391,12 +391,15 @@ class PondCodec:
     """This format as a `ClientCodec`; every endpoint speaks it."""
 
     name = "pond"
-    # Not methods, which would be bound anew for every message.
-    decode = staticmethod(decode_client)
-    decode_batch = staticmethod(decode_client_batch)
-    encode = staticmethod(encode_server)
-    encode_client = staticmethod(encode_client)
-    decode_server = staticmethod(decode_server)
+    # Not methods, which would be bound anew for every message. In quotes: the class cannot be
+    # subscripted at run time.
+    decode: "staticmethod[..., ClientMessage | Ping]" = staticmethod(decode_client)
+    decode_batch: "staticmethod[..., list[ClientMessage | Ping]]" = staticmethod(
+        decode_client_batch
+    )
+    encode: "staticmethod[..., bytes]" = staticmethod(encode_server)
+    encode_client: "staticmethod[..., bytes]" = staticmethod(encode_client)
+    decode_server: "staticmethod[..., ServerMessage]" = staticmethod(decode_server)
 
 
 POND: Final = PondCodec()

@@ -79,7 +79,7 @@ class SSEDecoder:
     """
 
     def __init__(self, *, max_chars: int = 16 * 1024 * 1024) -> None:
-        self.last_event_id = ""
+        self.last_event_id: str = ""
         self.retry: int | None = None
         self._max_chars = max_chars
         # "UTF-8 decode" in the standard: bad bytes become U+FFFD, one leading BOM is dropped.

@@ -27,6 +27,7 @@ class Pushes(Protocol):
 
     def push(self, event: str, payload: object, *, channel: str | None = None) -> bool:
         """Send an event to this connection. False once it has ended."""
+        ...
 
 
 class _Broadcasts(ABC, Generic[T, P]):
@@ -165,14 +166,14 @@ def given(payload: tuple[object, ...], fields: Payload) -> object:
     Raises:
         UsageError: Both are given, or several payloads.
     """
-    if not payload:
-        return fields
-    if len(payload) > 1 or fields:
+    if len(payload) == 1 and not fields:
+        return payload[0]
+    if payload:
         raise UsageError(
             "An event takes one payload, or its fields by name: `await news(channel, payload)` or"
             ' `await news(channel, text="hi")`.'
         )
-    return payload[0]
+    return fields
 
 
 class BindsEvents(ABC):
@@ -186,8 +187,6 @@ class BindsEvents(ABC):
     def event(self, name: str, payload_type: type[dict[K, V]]) -> BoundEvent[dict[K, V], ...]: ...
     @overload
     def event(self, name: str, payload_type: Callable[P, T]) -> BoundEvent[T, P]: ...
-    @overload  # a TypedDict, for pyright
-    def event(self, name: str, payload_type: type[T]) -> BoundEvent[T, ...]: ...
     @overload
     def event(self, name: str, payload_type: Any) -> BoundEvent[Any, ...]: ...
     def event(self, name: str, payload_type: Any) -> BoundEvent[Any, ...]:

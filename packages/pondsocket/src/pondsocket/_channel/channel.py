@@ -7,7 +7,7 @@ a user has left; both through `ChannelOwner`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, overload
@@ -83,26 +83,26 @@ class Channel:
         path: str,
         key: str,
     ) -> None:
-        self.name = name
-        self.path = path
-        self.params = params
-        self.owner = owner
+        self.name: str = name
+        self.path: str = path
+        self.params: Mapping[str, str] = params
+        self.owner: ChannelOwner[Channel, ChannelMember] = owner
         self.roster: Roster[ChannelMember] = Roster()
-        self.channel_history = self._new_history(key)
+        self.channel_history: ChannelHistory | None = self._new_history(key)
         self._refs: set[str] = set()
         environment = owner.environment
         # With the roster, not with the channel, which would be a reference cycle.
         find_host = partial(_find_host, environment, self.roster)
         timers = Timers(find_host)
-        everyone = self.roster.everyone()
+        everyone: Collection[ChannelMember] = self.roster.everyone()
         if environment.observer is not None:
             # An offer may call the application's metrics, which may close a member.
             everyone = Copied(everyone)
-        self.batching = ChannelBatching(everyone, environment.loop_turn)
-        self.presence = ChannelPresence(
+        self.batching: ChannelBatching = ChannelBatching(everyone, environment.loop_turn)
+        self.presence: ChannelPresence = ChannelPresence(
             name, partial(_watchers, self.roster), timers, environment, self.batching
         )
-        self.publishing = self._new_publishing()
+        self.publishing: Publishing[Channel] = self._new_publishing()
         # Users whose last connection was lost a moment ago.
         self._delayed_leaves: DelayedLeaves[Channel] = DelayedLeaves(environment, timers, find_host)
         # By connection, while a member or a pending frame holds one: a client that leaves and joins
@@ -289,7 +289,9 @@ class Channel:
             replaced = leave.member
         ref = None if replaced is None else replaced.ref
         ordered = self._ordered_delivery_to(session)
-        member = Member(self, session, assigns, ordered, ref, wants_diffs=wants_diffs)
+        member: ChannelMember = Member(
+            self, session, assigns, ordered, ref, wants_diffs=wants_diffs
+        )
         member.is_returning = before is None and replaced is not None
         if self.channel_history is not None and before is None:
             self.channel_history.enter()

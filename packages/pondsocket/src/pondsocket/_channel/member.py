@@ -22,9 +22,9 @@ from pondsocket_common import (
 from pondsocket._connection.membership import Membership
 from pondsocket._connection.session import Session
 from pondsocket._delivery.batching import ChannelBatching
-from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.ordered import OrderedDelivery, PendingFrame
-from pondsocket._delivery.sink import Outlet
+from pondsocket._delivery.sink import OffersBatch, OffersFrame, Outlet
 from pondsocket._delivery.slow_consumers import Conflate, mark
 from pondsocket._history.recovery import Recovery
 from pondsocket._history.slice import HistorySlice
@@ -138,24 +138,24 @@ class Member(Membership, Generic[C]):
         *,
         wants_diffs: bool,
     ) -> None:
-        self.channel = channel
-        self.session = session
-        self.connection_id = session.connection_id
-        self.user_id = session.user_id
-        self.assigns = assigns
-        self.ref = ref  # what presence names it by; None until it is tracked
-        self.wants_diffs = wants_diffs
-        self.ordered_delivery = ordered_delivery
+        self.channel: C = channel
+        self.session: Session = session
+        self.connection_id: str = session.connection_id
+        self.user_id: str = session.user_id
+        self.assigns: dict[str, Any] = assigns
+        self.ref: str | None = ref  # what presence names it by; None until it is tracked
+        self.wants_diffs: bool = wants_diffs
+        self.ordered_delivery: OrderedDelivery | None = ordered_delivery
         # Whether it replaces a membership whose connection ended a moment ago, and whose leave was
         # delayed.
-        self.is_returning = False
+        self.is_returning: bool = False
         # What it joined with, if that may be needed to join again: see `Session.resume`. None: it
         # is too long for that.
         self.join_params: Payload | None = _NO_PARAMS
         self.history_sink: CatchUp[Member[C]] | AheadSink[Member[C]] | None = None
-        self.state = MemberState.LIVE
-        self.offer: Callable[[Frame], bool]
-        self.offer_batch: Callable[[Batch], bool]
+        self.state: MemberState = MemberState.LIVE
+        self.offer: OffersFrame
+        self.offer_batch: OffersBatch
         self._choose_sink()
 
     # --- its state, and the sink of that state ------------------------------------------------
@@ -197,7 +197,7 @@ class Member(Membership, Generic[C]):
             channel = self.channel
             channel.batching.pause()
             recovery: Recovery[Frame | PendingFrame] = Recovery(log, offset, self.user_id)
-            catch_up = CatchUp(
+            catch_up: CatchUp[Member[C]] = CatchUp(
                 self,
                 channel.name,
                 log.epoch,

@@ -41,7 +41,7 @@ class Formats:
     def __init__(
         self, what: str, codecs: Collection[Codec] = (), subprotocols: Collection[str] = ()
     ) -> None:
-        self.subprotocols = _checked_subprotocols(what, subprotocols)
+        self.subprotocols: tuple[str, ...] = _checked_subprotocols(what, subprotocols)
         self._codecs: dict[str, Codec] = {POND.name: POND}
         for codec in _checked_codecs(what, codecs):
             if self._codecs.setdefault(codec.name, codec) is not codec:

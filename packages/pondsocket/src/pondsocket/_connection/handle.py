@@ -54,8 +54,8 @@ class ConnectionHandle:
     __slots__ = ("_connection", "_loop", "_user_id", "assigns", "ref")
 
     def __init__(self, connection: Pushable) -> None:
-        self.ref = fresh_id()
-        self.assigns = connection.assigns
+        self.ref: str = fresh_id()
+        self.assigns: dict[str, Any] = connection.assigns
         self._user_id = connection.user_id
         self._loop: Loop = connection.environment.loop
         # Until the end of the connection, which calls `let_go`: a handle that is kept must not

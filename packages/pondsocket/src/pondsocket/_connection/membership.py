@@ -1,12 +1,13 @@
 """A membership in a channel, as a connection and its endpoint use it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from pondsocket_common import ClientMessage, Payload
 
 from pondsocket._delivery.frame import Frame
+from pondsocket._delivery.sink import OffersFrame
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason
 
@@ -18,7 +19,7 @@ class Membership(ABC):
 
     join_params: Payload | None
     wants_diffs: bool
-    offer: Callable[[Frame], bool]
+    offer: OffersFrame
 
     @abstractmethod
     def handle(self, message: ClientMessage) -> Coroutine[Any, Any, None] | None:

@@ -80,19 +80,21 @@ class Session:
         answer_headers: HeaderPairs = (),
         codec: Codec = POND,
     ) -> None:
-        self.codec = codec
+        self.codec: Codec = codec
         cluster = environment.cluster
-        self.connection_id = fresh_id() if cluster is None else cluster.new_connection_id()
-        self.user_id = user_id
-        self.assigns = assigns
-        self.request = request
-        self.params = params
-        self.is_user_known = is_user_known
-        self.identity = identity
-        self.subprotocol = subprotocol
-        self.environment = environment
+        self.connection_id: str = fresh_id() if cluster is None else cluster.new_connection_id()
+        self.user_id: str = user_id
+        self.assigns: dict[str, Any] = assigns
+        self.request: ConnectRequest = request
+        self.params: Mapping[str, str] = params
+        self.is_user_known: bool = is_user_known
+        self.identity: object = identity
+        self.subprotocol: str | None = subprotocol
+        self.environment: Environment = environment
         self.memberships: dict[str, Membership] = {}
-        self.names_removed = 0  # how many names have been removed from `memberships` or `resuming`
+        self.names_removed: int = (
+            0  # how many names have been removed from `memberships` or `resuming`
+        )
         self._opening: Opening | None = Opening(
             greeting, headers=answer_headers
         )  # while any is left

@@ -50,15 +50,15 @@ class ConnectionContext:
 
     def __init__(self, request: ConnectRequest, route: Route, environment: Environment) -> None:
         self.request = request
-        self.route = route.with_query(request.query)
+        self.route: Route = route.with_query(request.query)
         self.environment = environment
-        self.decision = Decision()
+        self.decision: Decision = Decision()
         self.declined: tuple[int, str, HeaderPairs] | None = None
         self.answer_headers: HeaderPairs = ()
-        self.is_over = False
+        self.is_over: bool = False
         self.replies: list[ServerMessage] = []
-        self.user_id = fresh_id()
-        self.is_user_known = False
+        self.user_id: str = fresh_id()
+        self.is_user_known: bool = False
         self.assigns: dict[str, Any] = {}
 
     @property

@@ -31,7 +31,7 @@ class Decision:
     __slots__ = ("state",)
 
     def __init__(self) -> None:
-        self.state = _PENDING
+        self.state: Admission = _PENDING
 
     def advance(self, event: AdmissionEvent) -> bool:
         """Decide. False, and a line in the log, if it was decided before."""

@@ -40,7 +40,7 @@ class EventContext(ChannelContext):
     def __init__(self, member: ChannelMember, message: ClientMessage, route: Route) -> None:
         # Does not call the base's: this runs for every event
         # (tests/benchmarks/microbench.py, "event, the handler does nothing; core").
-        self.session = member.session
+        self.session: Session = member.session
         self.message = message
         self.route = route
         self._member = member

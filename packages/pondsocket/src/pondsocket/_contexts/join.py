@@ -63,7 +63,7 @@ class JoinContext(ChannelContext):
         self.session = session
         self.message = message
         self.route = route
-        self.decision = Decision()
+        self.decision: Decision = Decision()
         self._leave_work: Work | None = None
         self._find_channel = find_channel
         self._limit = limit

@@ -17,9 +17,9 @@ class OutgoingContext:
     def __init__(
         self, channel: Channel, event: str, payload: Payload, recipient: ChannelMember
     ) -> None:
-        self.channel = channel
-        self.blocked = False
-        self.transformed = False
+        self.channel: Channel = channel
+        self.blocked: bool = False
+        self.transformed: bool = False
         self._event = event
         self._payload = payload
         self._recipient = recipient

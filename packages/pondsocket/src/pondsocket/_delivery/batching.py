@@ -112,7 +112,7 @@ class ChannelBatching:
 
     def __init__(self, everyone: Collection[Sink], loop_turn: LoopTurn) -> None:
         self._everyone = everyone
-        self.loop_turn = loop_turn
+        self.loop_turn: LoopTurn = loop_turn
         self._frames: list[Frame] = []
         self._size = 0
         # By member: what it gets instead, if it gets frames of its own or not all of the others.

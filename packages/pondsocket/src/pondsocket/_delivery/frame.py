@@ -93,12 +93,12 @@ class Frame:
     def __init__(
         self, message: ServerMessage, codec: Codec, size: int, encoded: bytes | None = None
     ) -> None:
-        self.message = message
-        self.codec = codec
-        self.size = size
-        self.held = 0
+        self.message: ServerMessage = message
+        self.codec: Codec = codec
+        self.size: int = size
+        self.held: int = 0
         self.channel: str | None = None
-        self.droppable = False
+        self.droppable: bool = False
         self.conflate_key: Hashable = None
         self.position: Position | None = None
         self.wire: bytes | None = None
@@ -318,9 +318,9 @@ class Batch:
     )
 
     def __init__(self, frames: Sequence[Frame]) -> None:
-        self.frames = frames
-        self.size = sum([frame.size for frame in frames])
-        self.has_positions = any(frame.position is not None for frame in frames)
+        self.frames: Sequence[Frame] = frames
+        self.size: int = sum([frame.size for frame in frames])
+        self.has_positions: bool = any(frame.position is not None for frame in frames)
         self._wire: bytes | None = None
         self._sse: bytes | None = None
         self._sse_unnamed: bytes | None = None

@@ -5,7 +5,7 @@ not be delayed. So each member has a queue for each such channel, and one task w
 is not empty.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Final, Protocol, TypeAlias
 
 from .frame import Batch, Frame
@@ -24,13 +24,13 @@ class PendingFrame:
     __slots__ = ("channel", "conflate_key", "droppable", "held", "make")
 
     def __init__(self, make: Callable[[], Awaitable[Frame | None]], original: Frame) -> None:
-        self.make = make
+        self.make: Callable[[], Awaitable[Frame | None]] = make
         # Of the original it keeps the payload twice: as JSON, and as the handler gets it.
-        self.held = original.weigh()
+        self.held: int = original.weigh()
         original.compact()
-        self.channel = original.channel
-        self.droppable = original.droppable
-        self.conflate_key = original.conflate_key
+        self.channel: str | None = original.channel
+        self.droppable: bool = original.droppable
+        self.conflate_key: Hashable = original.conflate_key
 
     def weigh(self) -> int:
         """Return `held`."""

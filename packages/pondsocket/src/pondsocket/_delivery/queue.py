@@ -62,10 +62,10 @@ class BoundedQueue(Generic[F]):
         self._excused_bytes = 0
         self._waiting: list[Callable[[], None]] = []
         self.queued: deque[F] = deque()
-        self.frames = 0
-        self.bytes = 0
-        self.is_writing = False
-        self.has_dropped = False
+        self.frames: int = 0
+        self.bytes: int = 0
+        self.is_writing: bool = False
+        self.has_dropped: bool = False
 
     def append(self, frame: F) -> bool:
         """Queue a frame. False if the queue is full and has no frames that may be dropped."""

@@ -65,6 +65,26 @@ class Sink(Protocol):
         ...
 
 
+# In place of `Callable`, as the type of attributes: some type checkers take a `Callable` in a class
+# for a method of its instances.
+
+
+class OffersFrame(Protocol):
+    """The method `offer` of a sink."""
+
+    def __call__(self, frame: Frame) -> bool:
+        """Accept a frame."""
+        ...
+
+
+class OffersBatch(Protocol):
+    """The method `offer_batch` of a sink."""
+
+    def __call__(self, batch: Batch) -> bool:
+        """Accept several frames."""
+        ...
+
+
 def offer_each(offer: Callable[[Frame], bool], batch: Batch) -> bool:
     """Offer the frames of a batch one by one, until one is not accepted."""
     return all(map(offer, batch.frames))

@@ -79,9 +79,9 @@ class Events(Generic[S]):
         self._failure = failure
         self._table: PatternMap[Registration[EventContext]] = PatternMap()
         self._exact = self._table.exact
-        self.any_concurrent = False
+        self.any_concurrent: bool = False
         self._on_concurrent: Callable[[], object] = bool
-        self.layer = Layer()  # around all of them
+        self.layer: Layer = Layer()  # around all of them
         self._outer_layers: tuple[Layer, ...] = ()
         self.included: list[object] = []
 
@@ -167,17 +167,20 @@ class Events(Generic[S]):
             name, event = message.channel_name, message.event
             environment.observer.message(name, event, sender.user_id, sender.path)
         rest: Awaitable[object] | None
-        context: EventContext | None = None
         try:
-            made = context = self._make_context(sender, message, route)
-            rest = registration.begin(made)
+            context = self._make_context(sender, message, route)
+        except BaseException as error:  # noqa: BLE001 - boundary: what an application has made
+            self._answer(message, failure_of(error), None, sender, environment)
+            return None
+        try:
+            rest = registration.begin(context)
             if type(rest) is CoroutineType:
                 # Driven here, without another coroutine around it, which most handlers never
                 # need: microbench.py, "event, the handler does nothing; core", 6 us.
                 rest = drive(rest, waited_for=rest.send(None))
         except StopIteration as done:
             if done.value is not None and registration.finish is not None:
-                rest = registration.finish(made, done.value)
+                rest = registration.finish(context, done.value)
             elif message.confirm or registration.confirm:
                 rest = None
             else:
@@ -185,7 +188,7 @@ class Events(Generic[S]):
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
             self._answer(message, failure_of(error), context, sender, environment)
             return None
-        return self._finish(rest, registration, made, sender, environment)
+        return self._finish(rest, registration, context, sender, environment)
 
     async def _finish(
         self,

@@ -46,8 +46,8 @@ class Outgoing:
     ) -> None:
         check_is_bound(what, handler)
         check_callable(what, handler, arguments=1)
-        self.is_async = is_async(handler)
-        self.run = handler
+        self.is_async: bool = is_async(handler)
+        self.run: OutgoingHandler = handler
         for middleware in reversed(middlewares):
             check_callable(f"{what}, middleware", middleware, arguments=2)
             if is_async(middleware):
@@ -72,7 +72,7 @@ class BoundOutgoing:
     """An outgoing handler, bound to one broadcast."""
 
     def __init__(self, outgoing: Outgoing, payload: Payload, frame: Frame) -> None:
-        self.is_async = outgoing.is_async
+        self.is_async: bool = outgoing.is_async
         self._outgoing = outgoing
         self._payload = payload
         self._frame = frame
@@ -145,8 +145,8 @@ class InterceptsOutgoing:
 
     def __init__(self) -> None:
         self._outgoing: PatternMap[Outgoing] = PatternMap()
-        self.has_outgoing = False
-        self.has_async_outgoing = False
+        self.has_outgoing: bool = False
+        self.has_async_outgoing: bool = False
 
     @overload
     def on_outgoing(

@@ -90,16 +90,16 @@ class Registration(Generic[C]):
         self._kind = kind
         self._context = kind.context if context is None else context
         self._layers: tuple[Layer, ...] = ()
-        self.fits = typed.fits
-        self.explain = typed.explain
-        self.is_selective = typed.is_selective
-        self.concurrent = concurrent
-        self.confirm = confirm
-        self.handler = handler
+        self.fits: Callable[[Mapping[str, str]], bool] = typed.fits
+        self.explain: Callable[[Mapping[str, str]], str] = typed.explain
+        self.is_selective: bool = typed.is_selective
+        self.concurrent: bool = concurrent
+        self.confirm: bool = confirm
+        self.handler: Handler = handler
         for middleware in middlewares:
             check_middleware(what, middleware)
             check_context(what, middleware, kind.context)
-        self.middlewares = tuple(middlewares)
+        self.middlewares: tuple[Middleware[C], ...] = tuple(middlewares)
         self.call: Callable[[C], Coroutine[Any, Any, Any]]
         # `call` in two steps, if that saves a coroutine around the handler's own: the result of
         # `begin`, if it is not None, is for `finish`.

@@ -35,7 +35,7 @@ class ChannelHistory:
         self._name = name
         self._key = key
         self._store = store
-        self.clock = clock
+        self.clock: Callable[[], float] = clock
         # Only while there are members: a history without members may expire.
         self.log: ChannelLog | None = None
         self._members = 0

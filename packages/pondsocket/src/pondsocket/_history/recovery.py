@@ -165,8 +165,8 @@ class Recovery(Generic[T]):
         # Each item with the offset that was the latest when it came, and its size.
         self._held: deque[tuple[int, T, int]] = deque()
         self._held_bytes = 0
-        self.offset = offset
-        self.state = RecoveryState.BEHIND
+        self.offset: int = offset
+        self.state: RecoveryState = RecoveryState.BEHIND
 
     @property
     def is_at_top(self) -> bool:

@@ -68,8 +68,8 @@ class HistorySlice:
     __slots__ = ("_audiences", "_events", "_records", "epoch", "top")
 
     def __init__(self, epoch: str, top: int = 0) -> None:
-        self.epoch = epoch
-        self.top = top  # the offset of the latest message, kept or not
+        self.epoch: str = epoch
+        self.top: int = top  # the offset of the latest message, kept or not
         # The last index of each column is that of the offset `top`. A record is the request id and
         # the payload: one block of memory and not two.
         self._records: list[bytes] = []

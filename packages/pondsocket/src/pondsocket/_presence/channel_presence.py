@@ -70,7 +70,7 @@ class ChannelPresence:
         environment: Environment,
         batching: ChannelBatching,
     ) -> None:
-        self.state = Presence()
+        self.state: Presence = Presence()
         self._name = name
         self._find_watchers = find_watchers
         self._timers = timers

@@ -31,7 +31,7 @@ class Presence:
         # user -> membership -> object; the last object of the inner dict is listed.
         self._users: dict[str, dict[str, Payload]] = {}
         self._sizes: dict[str, int] = {}  # by membership
-        self.byte_count = 0
+        self.byte_count: int = 0
 
     def growth(self, ref: str, size: int) -> int:
         """Return how much larger `byte_count` gets by an object of this size."""

@@ -3,8 +3,9 @@
 import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import partial
+from functools import partial, reduce
 from inspect import isclass, signature
+from operator import or_
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -210,5 +211,5 @@ def _without_errors(hint: Any) -> Any:
     kept = [_without_errors(each) for each in given if not _is_error(each)]
     if len(kept) == len(given) and all(map(lambda a, b: a is b, kept, given)):
         return hint
-    union: Any = Union.__getitem__(tuple(kept))
+    union: Any = reduce(or_, kept)
     return Annotated[(union, *marks)] if marks else union

@@ -405,6 +405,7 @@ async def _leave(
     traceback: TracebackType | None,
 ) -> bool:
     # The clean-up also runs after a cancellation, which no generator may swallow.
+    is_handled: bool | None = None
     with anyio.CancelScope(shield=True):
         is_handled = await plain.call(partial(manager.leave, exc_type, exc, traceback))
     return bool(is_handled) and isinstance(exc, Exception)

@@ -44,7 +44,7 @@ class Canonical:
     def __init__(self, text: Callable[[Any], str]) -> None:
         if not callable(text):
             raise UsageError(f"Canonical: a function of the value is needed, not {text!r}.")
-        self.text = text
+        self.text: Callable[[Any], str] = text
 
 
 class OtherText(ValueError):  # noqa: N818 - named by what was sent

@@ -7,8 +7,9 @@ drain of a pond tells its clients.
 
 import math
 import random
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final
+from typing import ClassVar, Final
 
 
 class Admission(Enum):
@@ -20,7 +21,7 @@ class Admission(Enum):
     ABANDONED = auto()
     # Looked up often in a dict, and Enum's own `__hash__` is written in Python
     # (tests/benchmarks/microbench.py, "connect; core").
-    __hash__ = object.__hash__
+    __hash__: ClassVar[Callable[[object], int]] = object.__hash__
 
 
 class AdmissionEvent(Enum):
@@ -29,7 +30,7 @@ class AdmissionEvent(Enum):
     ACCEPT = auto()
     DECLINE = auto()
     VANISH = auto()
-    __hash__ = object.__hash__
+    __hash__: ClassVar[Callable[[object], int]] = object.__hash__
 
 
 ADMISSIONS: Final = {
@@ -116,8 +117,8 @@ class Restart:
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
-        self.window = 0.0
-        self.is_closed = False
+        self.window: float = 0.0
+        self.is_closed: bool = False
 
     def retry_ms(self) -> int:
         """Return after how many milliseconds a client that was closed finds the next process.

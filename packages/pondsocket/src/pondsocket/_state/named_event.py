@@ -48,8 +48,8 @@ class Event(Generic[T]):
     def __init__(self, name: str, payload_type: Any) -> None: ...
     def __init__(self, name: str, payload_type: Any) -> None:
         check_event(name)
-        self.name = name
-        self.payload_type = payload_type
+        self.name: str = name
+        self.payload_type: Any = payload_type
         self._adapter = _adapter_of(name, payload_type)
 
     def __repr__(self) -> str:

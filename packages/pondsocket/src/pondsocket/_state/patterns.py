@@ -83,7 +83,12 @@ class Route:
 class _Requested(Route):
     """How the path of a request matched. Of its own: an event's route would grow by the query."""
 
-    query: QueryParams = field(default_factory=QueryParams)
+    _query: QueryParams = field(default_factory=QueryParams)
+
+    @property
+    def query(self) -> QueryParams:
+        """The query of the request."""
+        return self._query
 
 
 class Pattern:
@@ -101,7 +106,7 @@ class Pattern:
             raise UsageError(
                 f"{text!r}: write ':{foreign[1] or foreign[2]}' for the parameter {foreign[0]!r}."
             )
-        self.text = text
+        self.text: str = text
         self._names: list[str] = []
         regex: list[str] = []
         literal: list[str] = []
@@ -193,8 +198,8 @@ class Paths:
             raise UsageError(
                 f"endpoint {text!r}: write {text.rstrip('/')!r}, which answers with a '/' as well."
             )
-        self.pattern = Pattern(text)
-        self.only = text if shared else self.pattern.literal
+        self.pattern: Pattern = Pattern(text)
+        self.only: str | None = text if shared else self.pattern.literal
 
     def of(self, path: str) -> str:
         """Return what stands for the path that a client has connected to."""

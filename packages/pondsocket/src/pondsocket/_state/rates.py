@@ -20,7 +20,7 @@ class TokenBucket:
     def __init__(self, rate: float, burst: int, now: float) -> None:
         self._rate = rate
         self._burst = float(burst)
-        self.tokens = float(burst)
+        self.tokens: float = float(burst)
         self._updated = now
 
     def take(self, now: float, tokens: int = 1) -> float:
