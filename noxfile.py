@@ -28,6 +28,8 @@ NPM = ROOT / "tests" / "interop" / "npm"
 # The client, and readers of event streams.
 PYPI_CLIENTS = ("pondsocket-client==0.0.6", "httpx==0.28.1", "httpx-sse==0.4.3", "httpx2==2.16.2")
 
+PACKAGES = ("pondsocket_common", "pondsocket", "pondsocket_asgi")
+
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["tests", "lint", "types"]
@@ -76,8 +78,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types with mypy, strict."""
+    """Check types with mypy, strict, and pyright; and that pyright knows all public types."""
     session.run("mypy")
+    # pyright asks the first Python on the PATH for its packages, and the network for a newer self.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    env = {"PATH": path, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    session.run("pyright", env=env)
+    for package in PACKAGES:
+        session.run("pyright", "--ignoreexternal", "--verifytypes", package, env=env)
 
 
 @nox.session

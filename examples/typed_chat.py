@@ -9,7 +9,7 @@ a client is in the room /chat/1:
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -223,7 +223,7 @@ async def remind() -> None:
 
 
 @asynccontextmanager
-async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(_app: FastAPI) -> AsyncGenerator[None, None]:
     """Open the pond, and run the task as long as the site runs."""
     async with pond, anyio.create_task_group() as tasks:
         tasks.start_soon(remind)

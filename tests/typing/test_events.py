@@ -11,13 +11,21 @@ from pondsocket import (
     BoundEvent,
     ChannelHandle,
     ConnectionContext,
+    ConnectionHandle,
+    DisconnectContext,
     EncodingError,
+    Endpoint,
     Event,
     EventContext,
+    GatewayContext,
     JoinContext,
     LeaveContext,
     Lobby,
+    PondSocket,
+    SyncDisconnectContext,
     SyncEventContext,
+    SyncGatewayContext,
+    SyncJoinContext,
     UsageError,
 )
 from pydantic import BaseModel
@@ -128,6 +136,69 @@ async def refused(
     plain.reply(said, other)  # type: ignore[misc]
     plain.broadcast(said, other)  # type: ignore[misc]
     plain.broadcast_from(said, other)  # type: ignore[misc]
+
+
+async def pushed(
+    ctx: EventContext,
+    joining: JoinContext,
+    gateway: GatewayContext,
+    gone: DisconnectContext,
+    pond: PondSocket,
+    endpoint: Endpoint,
+    connection: ConnectionHandle,
+    chosen: str | Event[Said],
+) -> None:
+    await ctx.push(said, Said(id=1))
+    await ctx.push(news, Said(id=1), channel="GATEWAY")
+    await ctx.push("said", {"id": 1, "text": "x"})
+    await ctx.push(chosen, Said(id=1))
+    await joining.push(moved, Moved(1))
+    await gateway.push(typing, Typing(who="ann"))
+    await gone.broadcast(said, Said(id=1))
+    assert_type(await pond.push("ann", said, Said(id=1), path="/socket"), int)
+    assert_type(await pond.push(7, "said"), int)
+    pond.push_nowait("ann", said, Said(id=1))
+    await endpoint.broadcast(said, Said(id=1), path="/socket")
+    endpoint.broadcast_nowait(anything, {"a": 1})
+    assert_type(connection.push(said, Said(id=1), channel="/room/1"), bool)
+    assert_type(ctx.connection.push("said"), bool)
+    assert_type(news.push(connection)(id=1), bool)
+    assert_type(steps.push(connection, channel="/room/1")(Moved(1)), bool)
+
+
+def pushed_by_plain_functions(
+    ctx: SyncEventContext,
+    joining: SyncJoinContext,
+    gateway: SyncGatewayContext,
+    gone: SyncDisconnectContext,
+) -> None:
+    ctx.push(said, Said(id=1))
+    joining.push(said, Said(id=1))
+    gateway.push(said, Said(id=1), channel="GATEWAY")
+    gone.broadcast(said, Said(id=1))
+    assert_type(news.push(ctx.connection)(Said(id=1)), bool)
+
+
+async def push_refused(
+    ctx: EventContext,
+    gone: DisconnectContext,
+    plain: SyncEventContext,
+    pond: PondSocket,
+    endpoint: Endpoint,
+    connection: ConnectionHandle,
+) -> None:
+    other = Other(id=1)
+    await ctx.push(said, other)  # type: ignore[misc]
+    await ctx.push(said)  # type: ignore[call-overload]
+    await gone.broadcast(said, other)  # type: ignore[misc]
+    plain.push(said, other)  # type: ignore[misc]
+    await pond.push("ann", said, other)  # type: ignore[misc]
+    pond.push_nowait("ann", said, {"id": 1})  # type: ignore[misc]
+    await endpoint.broadcast(said, other)  # type: ignore[misc]
+    endpoint.broadcast_nowait(said, other)  # type: ignore[misc]
+    connection.push(said, other)  # type: ignore[misc]
+    news.push(connection)(idd=1)  # type: ignore[call-overload]
+    news.push(connection)(other)  # type: ignore[call-overload]
 
 
 async def test_a_bound_event_takes_a_payload_or_its_fields() -> None:
