@@ -158,8 +158,8 @@ async def test_commands_keep_their_order_and_a_failing_one_stops_no_other(
     one, two = ClusterPond(hub), ClusterPond(hub)
     async with serving(one, two), client(two, "ann") as ann:
         assert one._node is not None
-        await one._node.command("nonsense")
-        await one._node.command("disconnect", user="ann", reason="x", code=4403)
+        await one._node.commands.tell("nonsense")
+        await one._node.commands.tell("disconnect", user="ann", reason="x", code=4403)
         await told()
         assert ann.closed is not None
         assert "A command failed (nonsense)" in caplog.text

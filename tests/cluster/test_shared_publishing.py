@@ -122,7 +122,7 @@ async def test_a_sender_is_told_if_it_is_not_known_what_became_of_a_broadcast() 
         await ann.join(KEPT)
         await bob.join(KEPT)
         one.link.silence()
-        one.link._is_cut = True  # no link follows the one whose result is lost
+        one.link._faults.is_cut = True  # no link follows the one whose result is lost
         one.link.lose_results()
         with anyio.fail_after(2.5), pytest.raises(PublishUncertain):
             await one.channel(SOCKET, KEPT).broadcast("said", {"text": "hi"})
@@ -149,7 +149,7 @@ async def test_what_an_engine_does_twice_is_delivered_once() -> None:
     one, two = ClusterPond(hub), ClusterPond(hub)
     async with serving(one, two), client(two, "bob") as bob:
         await bob.join(PLAIN)
-        one.link._is_cut = True
+        one.link._faults.is_cut = True
         one.link.lose_results()
         await one.channel(SOCKET, PLAIN).broadcast("said", {"text": "hi"})
         await told()

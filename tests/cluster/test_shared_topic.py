@@ -67,7 +67,7 @@ async def test_a_lost_push_is_found_by_the_next() -> None:
         await ann.join(KEPT)
         one.link.silence()
         await two.channel(SOCKET, KEPT).broadcast("said", {"text": 0})
-        one.link._is_silent = False
+        one.link._faults.is_silent = False
         await two.channel(SOCKET, KEPT).broadcast("said", {"text": 1})
         await told()
         assert said(ann) == [0, 1]
@@ -190,7 +190,7 @@ async def test_a_join_that_ends_while_it_reads_leaves_no_gap_to_the_members() ->
         one.link.silence()
         await two.channel(SOCKET, KEPT).broadcast("said", {"text": 0})
         await anyio.sleep(1)
-        one.link._is_silent = False
+        one.link._faults.is_silent = False
         one._node._topics[f"{SOCKET}\x1f{KEPT}"].suspect()  # type: ignore[union-attr]
         async with client(one, "bob") as bob:
             bob.send("JOIN_CHANNEL", KEPT, "join", {})

@@ -10,11 +10,8 @@ from typing import Any, Final, NoReturn, Self, TypeVar, overload
 from pondsocket_common import GATEWAY, CloseCode, Codec
 
 from pondsocket._channel.handle import ChannelHandle
-from pondsocket._cluster.actions import PondActions
 from pondsocket._cluster.node import Node
 from pondsocket._cluster.shared_channel import PondCluster
-from pondsocket._connection.ending import restart_frame
-from pondsocket._connection.formats import Format
 from pondsocket._connection.session import Session
 from pondsocket._contexts import ConnectionContext
 from pondsocket._delivery.batching import EventLoop
@@ -29,6 +26,10 @@ from pondsocket._handlers.registration import (
     check_is_bound,
 )
 from pondsocket._runtime.lifespan import Lifespan
+from pondsocket._serving.actions import PondActions
+from pondsocket._serving.endpoints import Endpoints
+from pondsocket._serving.life import Life
+from pondsocket._serving.streams import Streams
 from pondsocket._state.lifecycle import Phase
 from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import check_text
@@ -38,12 +39,9 @@ from pondsocket._telemetry.hooks import Hooks, Metrics, Observer
 from pondsocket.backplane import Backplane
 
 from ._endpoint import Endpoint
-from ._endpoints import Endpoints
 from ._environment import Environment
 from ._errors import UsageError, readable_text
-from ._life import Life
 from ._options import Options
-from ._streams import Streams
 
 _log: Final = logging.getLogger("pondsocket.server")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
@@ -254,7 +252,7 @@ class PondSocket:
         frame = encoded.frame(GATEWAY)
         sent = sum(each.routing.push(frame, known, path) for each in endpoints)
         if self._node is not None:
-            await self._node.command("push", user=known, path=path, **encoded.arguments())
+            await self._node.commands.tell("push", user=known, path=path, **encoded.arguments())
         return sent
 
     @overload
@@ -281,7 +279,9 @@ class PondSocket:
             for each in endpoints:
                 each.routing.push(frame, known, path)
             if self._node is not None:
-                self._node.command_nowait("push", user=known, path=path, **encoded.arguments())
+                self._node.commands.tell_nowait(
+                    "push", user=known, path=path, **encoded.arguments()
+                )
 
         loop = self._environment.loop
         if loop.is_here:
@@ -323,7 +323,7 @@ class PondSocket:
         for endpoint in endpoints:
             endpoint.drop_user(known, told, close_code, path)
         if self._node is not None:
-            await self._node.command(
+            await self._node.commands.tell(
                 "disconnect", user=known, reason=told, code=close_code, path=path
             )
 
@@ -446,9 +446,4 @@ class PondSocket:
 
     def goodbye(self, request: ConnectRequest) -> Frame:
         """Return what a client is told whose event stream is refused because the pond drains."""
-        frame = restart_frame(self._environment.restart, after_ms=0)
-        endpoint = self.find_endpoint(request.path)
-        chosen = None if endpoint is None else endpoint.formats.choose(request)
-        if isinstance(chosen, Format):
-            return frame.in_format(chosen.codec) or frame
-        return frame
+        return self._life.goodbye(request)

@@ -32,7 +32,6 @@ from pondsocket._errors import UsageError, readable_text
 from pondsocket._history.channel_history import ChannelHistory
 from pondsocket._history.slice import Audience, HistorySlice
 from pondsocket._presence.channel_presence import ChannelPresence
-from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._runtime.timers import Spawn, Timers
 from pondsocket._state.named_event import Event
@@ -92,8 +91,8 @@ class Channel:
         self._refs: set[str] = set()
         environment = owner.environment
         # With the roster, not with the channel, which would be a reference cycle.
-        find_host = partial(_find_host, environment, self.roster)
-        timers = Timers(find_host)
+        find_own_host = partial(find_host, environment, self.roster)
+        timers = Timers(find_own_host)
         everyone: Collection[ChannelMember] = self.roster.everyone()
         if environment.observer is not None:
             # An offer may call the application's metrics, which may close a member.
@@ -104,7 +103,9 @@ class Channel:
         )
         self.publishing: Publishing[Channel] = self._new_publishing()
         # Users whose last connection was lost a moment ago.
-        self._delayed_leaves: DelayedLeaves[Channel] = DelayedLeaves(environment, timers, find_host)
+        self._delayed_leaves: DelayedLeaves[Channel] = DelayedLeaves(
+            environment, timers, find_own_host
+        )
         # By connection, while a member or a pending frame holds one: a client that leaves and joins
         # again at once must be told of the leave before it gets the acknowledgement.
         self._ordered_deliveries: WeakValueDictionary[str, OrderedDelivery] | None = None
@@ -250,26 +251,6 @@ class Channel:
             # Otherwise the user's other connections here get it, so it is replayed to the user too.
             audience = Audience((user_id,), is_exclusion=True)
         return self.publishing.publish(event, payload, audience, but=sender, keep=keep)
-
-    def finish_later(self, rest: LateBroadcast) -> None:
-        """Run the rest of a broadcast in a task of its own.
-
-        Raises:
-            UsageError: Neither the pond nor a member has a task that could run it.
-        """
-
-        async def finish() -> None:
-            try:
-                await rest
-            except BaseException as error:  # noqa: BLE001 - boundary: the task of the pond
-                failure = failure_of(error)
-                _log.error("A broadcast was not kept (channel=%r).", self.name, exc_info=failure)
-
-        host = _find_host(self.owner.environment, self.roster)
-        if host is None:
-            rest.give_up()
-            raise UsageError("This needs `async with pond`, for a history that answers late.")
-        host(finish)
 
     def admit(
         self, session: Session, assigns: dict[str, Any], *, wants_diffs: bool = False
@@ -449,7 +430,7 @@ def _watchers(roster: Roster[ChannelMember], wants_diffs: bool) -> list[ChannelM
     return [member for member in roster if member.wants_diffs is wants_diffs]
 
 
-def _find_host(environment: Environment, roster: Roster[ChannelMember]) -> Spawn | None:
+def find_host(environment: Environment, roster: Roster[ChannelMember]) -> Spawn | None:
     """Find who runs a channel's timers: the pond, or else a member that is still connected."""
     tasks = environment.background.tasks
     if tasks is not None:

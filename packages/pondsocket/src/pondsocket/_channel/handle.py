@@ -1,19 +1,24 @@
 """A channel for use outside of its handlers: by a web request, another thread, or a job."""
 
 import copy
+import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from pondsocket_common import Payload, Position, ServerMessage, dump_json
 
+from pondsocket._errors import UsageError
 from pondsocket._history.slice import Audience
-from pondsocket._runtime.loop import Loop
+from pondsocket._runtime.loop import Loop, failure_of
 from pondsocket._state.named_event import Event, named
 from pondsocket._state.payloads import as_payload
 from pondsocket._state.user import UserId, as_user_id, as_user_ids
 
-from .channel import Channel
+from .channel import Channel, find_host
+from .late import LateBroadcast
+
+_log: Final = logging.getLogger("pondsocket.channel")
 
 T = TypeVar("T")
 
@@ -119,7 +124,7 @@ class ChannelHandle:
             channel = self._find()
             rest = channel.publishing.publish(name, shown, audience, keep=keep)
             if rest is not None:  # the history answers late
-                channel.finish_later(rest)
+                _finish_later(channel, rest)
 
         if self._loop.is_here:
             publish(as_payload(given))
@@ -128,3 +133,24 @@ class ChannelHandle:
         dump_json(shown)
         # A copy: the caller may change its object before the loop encodes it.
         self._loop.call_soon(partial(publish, copy.deepcopy(shown)))
+
+
+def _finish_later(channel: Channel, rest: LateBroadcast) -> None:
+    """Run the rest of a broadcast in a task of its own.
+
+    Raises:
+        UsageError: Neither the pond nor a member has a task that could run it.
+    """
+
+    async def finish() -> None:
+        try:
+            await rest
+        except BaseException as error:  # noqa: BLE001 - boundary: the task of the pond
+            failure = failure_of(error)
+            _log.error("A broadcast was not kept (channel=%r).", channel.name, exc_info=failure)
+
+    host = find_host(channel.owner.environment, channel.roster)
+    if host is None:
+        rest.give_up()
+        raise UsageError("This needs `async with pond`, for a history that answers late.")
+    host(finish)

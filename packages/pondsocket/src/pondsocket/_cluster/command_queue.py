@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import anyio
@@ -12,9 +12,10 @@ import anyio
 from pondsocket._replica.ordering import Ordering
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
-from pondsocket.backplane import Backplane, BackplaneUnavailable, Entry, Topic
+from pondsocket.backplane import Append, Backplane, BackplaneUnavailable, Entry, Result, Topic
 
-from .commands import COMMAND_TOPICS, COMMANDS, KEPT, Command, decode
+from .batches import Batches
+from .commands import COMMAND_TOPICS, COMMANDS, KEPT, Command, decode, encode, topic_of
 
 _log: Final = logging.getLogger("pondsocket.cluster")
 
@@ -53,6 +54,11 @@ class Host(Protocol):
 
     name: str
     backplane: Backplane
+    batches: Batches
+
+    def check_running(self) -> None:
+        """Refuse what no task would ever send; see `Node.check_running`."""
+        ...
 
     def start(self, work: Work) -> None:
         """Run work in a task of the node's own."""
@@ -140,6 +146,46 @@ class CommandQueue:
         self._queue.append((data, older_than))
         if self._work is not None:
             self._work.set()
+
+    async def tell(self, do: str, /, **arguments: object) -> None:
+        """Tell all other nodes what to do. It returns when the engine has it.
+
+        Raises:
+            BackplaneUnavailable: They are not told.
+            PublishUncertain: It is not known whether they are.
+        """
+        done = anyio.Event()
+        failure: Exception | None = None
+
+        def end(result: Result | Exception) -> None:
+            nonlocal failure
+            failure = result if isinstance(result, Exception) else None
+            done.set()
+
+        self._append(do, arguments, end)
+        await done.wait()
+        if failure is not None:
+            raise failure
+
+    def tell_nowait(self, do: str, /, **arguments: object) -> None:
+        """Tell all other nodes what to do. That it failed is logged."""
+
+        def end(result: Result | Exception) -> None:
+            if isinstance(result, Exception):
+                _log.error("The other servers were not told of a command (%s): %s", do, result)
+
+        try:
+            self._append(do, arguments, end)
+        except BackplaneUnavailable as error:
+            end(error)
+
+    def _append(
+        self, do: str, arguments: dict[str, object], end: Callable[[Result | Exception], None]
+    ) -> None:
+        node = self._node
+        node.check_running()
+        op = Append(topic_of(do), encode(node.name, do, arguments), KEPT)
+        node.batches.add(op, end, seconds=node.backplane.publish_seconds)
 
     async def run(self) -> None:
         """Carry out what comes, until cancelled."""

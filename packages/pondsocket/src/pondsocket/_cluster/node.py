@@ -6,9 +6,9 @@ All of it runs in the tasks of `async with pond`. What the engine tells comes in
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
-from typing import Any, Final
+from typing import Final
 from weakref import WeakSet
 
 import anyio
@@ -24,19 +24,17 @@ from pondsocket._runtime.tasks import Work
 from pondsocket._state.request import Refusal
 from pondsocket.backplane import (
     SEPARATOR,
-    Append,
     Backplane,
     BackplaneError,
     BackplaneUnavailable,
     Change,
     Entry,
-    Result,
     Topic,
 )
 
 from .batches import Batches
 from .command_queue import Actions, CommandQueue
-from .commands import COMMAND_TOPICS, KEPT, encode, topic_of
+from .commands import COMMAND_TOPICS
 from .requests import EVERYONE, Requests, address_of
 from .shared_topic import SharedTopic
 from .sweeper import Sweeper
@@ -88,7 +86,7 @@ class Node:
         """Set what the pond does for other nodes. To be called before `run`."""
         self.requests = Requests(self.name, self.batches, actions.answer, self.start)
         self._sweeper = Sweeper(self.backplane, self.batches, actions, self.start)
-        self._commands = CommandQueue(self, actions)
+        self.commands = CommandQueue(self, actions)
 
     # --- its life -------------------------------------------------------------------------------
 
@@ -111,7 +109,7 @@ class Node:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 tasks.start_soon(self.batches.run)
-                tasks.start_soon(self._commands.run)
+                tasks.start_soon(self.commands.run)
                 tasks.start_soon(self._expire)
                 tasks.start_soon(self._tidy)
                 try:
@@ -327,73 +325,13 @@ class Node:
         except TimeoutError:
             raise BackplaneUnavailable from None
 
-    async def assigns_elsewhere(self, topic: Topic) -> dict[str, dict[str, Any]]:
-        """Return the assigns of a topic's users on all nodes.
-
-        Raises:
-            BackplaneUnavailable: Not all nodes answer.
-        """
-        question = {"do": "assigns", "topic": topic}
-        answers = await self.requests.ask_all(question, seconds=_ANSWER_SECONDS)
-        return {user: dict(assigns) for each in answers for user, assigns in each.items()}
-
-    async def command(self, do: str, /, **arguments: object) -> None:
-        """Tell all other nodes what to do. It returns when the engine has it.
-
-        Raises:
-            BackplaneUnavailable: They are not told.
-            PublishUncertain: It is not known whether they are.
-        """
-        done = anyio.Event()
-        failure: Exception | None = None
-
-        def end(result: Result | Exception) -> None:
-            nonlocal failure
-            failure = result if isinstance(result, Exception) else None
-            done.set()
-
-        self._append(do, arguments, end)
-        await done.wait()
-        if failure is not None:
-            raise failure
-
-    def command_nowait(self, do: str, /, **arguments: object) -> None:
-        """Tell all other nodes what to do. That it failed is logged."""
-
-        def end(result: Result | Exception) -> None:
-            if isinstance(result, Exception):
-                _log.error("The other servers were not told of a command (%s): %s", do, result)
-
-        try:
-            self._append(do, arguments, end)
-        except BackplaneUnavailable as error:
-            end(error)
-
-    def _append(
-        self, do: str, arguments: dict[str, object], end: Callable[[Result | Exception], None]
-    ) -> None:
-        self.check_running()
-        op = Append(topic_of(do), encode(self.name, do, arguments), KEPT)
-        self.batches.add(op, end, seconds=self.backplane.publish_seconds)
-
-    async def connection_count(self, endpoint: str) -> int:
-        """Return how many connections an endpoint has, on all nodes.
-
-        Raises:
-            BackplaneUnavailable: Not all nodes answer.
-        """
-        self.check_running()
-        question = {"do": "connections", "endpoint": endpoint}
-        answers = await self.requests.ask_all(question, seconds=_ANSWER_SECONDS)
-        return sum(each["count"] for each in answers)
-
     # --- as a Listener --------------------------------------------------------------------------
 
     def up(self) -> None:
         """Note that a link has begun."""
         for shared in self._topics.values():
             shared.suspect()
-        self._commands.suspect()
+        self.commands.suspect()
         self.batches.resume()
         self.start(self._begin_link)
 
@@ -402,17 +340,17 @@ class Node:
         try:
             if not self.is_ready and (life := self._life) is not None:
                 await self.backplane.subscribe(topics)
-                await self._commands.read()
-                await self.backplane.describe(self._commands.actions.describe())
+                await self.commands.read()
+                await self.backplane.describe(self.commands.actions.describe())
                 life.started.set()
             else:
-                await self.backplane.describe(self._commands.actions.describe())
+                await self.backplane.describe(self.commands.actions.describe())
             waiting = [*self._topics.values()]
             for start in range(0, len(waiting), _READS_AT_ONCE):
                 async with anyio.create_task_group() as tasks:
                     for shared in waiting[start : start + _READS_AT_ONCE]:
                         tasks.start_soon(self._read, shared)
-            await self._commands.read()
+            await self.commands.read()
         except BackplaneUnavailable:
             return  # the next link begins with it
 
@@ -420,7 +358,7 @@ class Node:
         """Note that the link has ended."""
         _log.warning("The link to the other servers has ended: %s.", reason)
         self.batches.pause()
-        self._commands.note_down()
+        self.commands.note_down()
 
     def lease_lost(self, lease: str) -> None:
         """Put again what this node holds, under another lease."""
@@ -452,7 +390,7 @@ class Node:
     def appended(self, topic: Topic, epoch: str, prev: int, entry: Entry) -> None:
         """Take a kept message."""
         if topic in COMMAND_TOPICS:
-            self._commands.appended(topic, epoch, prev, entry)
+            self.commands.appended(topic, epoch, prev, entry)
         elif (shared := self._topics.get(topic)) is not None:
             shared.appended(epoch, prev, entry)
 

@@ -20,6 +20,7 @@ _log: Final = logging.getLogger("pondsocket.cluster")
 
 EVERYONE: Final[Topic] = f"{SEPARATOR}everyone"
 _VERSION: Final = 1
+_ANSWER_SECONDS: Final = 2.0
 # For a question or an answer to leave this node. Without a link it is over sooner than a client
 # stops to wait.
 _SEND_SECONDS: Final = 2.0
@@ -98,6 +99,26 @@ class Requests:
             BackplaneUnavailable: Not all of them answer in time.
         """
         return await self._ask(EVERYONE, question, seconds)
+
+    async def assigns(self, topic: Topic) -> dict[str, dict[str, Any]]:
+        """Return the assigns of a topic's users on all nodes.
+
+        Raises:
+            BackplaneUnavailable: Not all nodes answer.
+        """
+        question = {"do": "assigns", "topic": topic}
+        answers = await self.ask_all(question, seconds=_ANSWER_SECONDS)
+        return {user: dict(assigns) for each in answers for user, assigns in each.items()}
+
+    async def connection_count(self, endpoint: str) -> int:
+        """Return how many connections an endpoint has, on all nodes.
+
+        Raises:
+            BackplaneUnavailable: Not all nodes answer.
+        """
+        question = {"do": "connections", "endpoint": endpoint}
+        answers = await self.ask_all(question, seconds=_ANSWER_SECONDS)
+        return sum(each["count"] for each in answers)
 
     async def _ask(self, topic: Topic, question: Body, seconds: float) -> list[Body]:
         number = next(self._numbers)

@@ -166,7 +166,7 @@ class SharedChannel(Channel):
     async def get_assigns(self) -> dict[str, dict[str, Any]]:
         """Return the assigns of each user, by user id; those of other nodes as JSON gives them."""
         here = await super().get_assigns()
-        elsewhere = await self._node.assigns_elsewhere(self._topic.topic)
+        elsewhere = await self._node.requests.assigns(self._topic.topic)
         return {**elsewhere, **here}
 
     async def user_count(self) -> int:
@@ -183,7 +183,7 @@ class SharedChannel(Channel):
         """End every membership of a user, on all nodes. The user's clients are told the reason."""
         known, told = as_user_id(user_id), readable_text("evict: the reason", reason)
         await super().evict_user(known, told)
-        await self._node.command("evict", topic=self._topic.topic, user=known, reason=told)
+        await self._node.commands.tell("evict", topic=self._topic.topic, user=known, reason=told)
 
     async def evict_users(self, user_ids: Iterable[UserId], reason: str) -> None:
         """End every membership of these users, on all nodes; see `Channel.evict_users`."""
@@ -239,15 +239,16 @@ class PondCluster:
 
     async def command(self, do: str, /, **arguments: object) -> None:
         """Tell all other nodes what to do; see `Node.command`."""
-        await self._node.command(do, **arguments)
+        await self._node.commands.tell(do, **arguments)
 
     def command_nowait(self, do: str, /, **arguments: object) -> None:
         """Tell all other nodes what to do; see `Node.command_nowait`."""
-        self._node.command_nowait(do, **arguments)
+        self._node.commands.tell_nowait(do, **arguments)
 
     async def connection_count(self, endpoint: str) -> int:
         """Return how many connections an endpoint has, on all nodes."""
-        return await self._node.connection_count(endpoint)
+        self._node.check_running()
+        return await self._node.requests.connection_count(endpoint)
 
     async def ask(self, node: str, question: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Ask another node. None: it is gone."""

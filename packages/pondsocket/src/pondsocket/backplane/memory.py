@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, Final
 
@@ -150,6 +151,15 @@ def _call(function: Callable[[], object]) -> None:
     function()
 
 
+@dataclass
+class _Faults:
+    """What is wrong with a link."""
+
+    is_cut: bool = False
+    is_silent: bool = False
+    lost_results: int = 0  # how many of the next ones are lost
+
+
 class MemoryBackplane:
     """A pond's access to a `MemoryHub`, and the faults of its link."""
 
@@ -166,9 +176,7 @@ class MemoryBackplane:
         self._link: anyio.CancelScope | None = None  # while it is up
         self._node = ""
         self._lease = ""
-        self._is_cut = False
-        self._is_silent = False
-        self._loses_results = 0
+        self._faults = _Faults()
         self._home = _Home()
         self._holds = True
 
@@ -176,7 +184,7 @@ class MemoryBackplane:
 
     def cut(self, *, for_good: bool = False) -> None:
         """End the link. The node connects again at once, or, cut for good, after `mend`."""
-        self._is_cut = self._is_cut or for_good
+        self._faults.is_cut = self._faults.is_cut or for_good
         self._home.call(self._cut)
 
     def _cut(self) -> None:
@@ -185,16 +193,16 @@ class MemoryBackplane:
 
     def mend(self) -> None:
         """End what `cut` and `silence` have begun; the link begins anew."""
-        self._is_cut = self._is_silent = False
+        self._faults.is_cut = self._faults.is_silent = False
         self.cut()
 
     def silence(self) -> None:
         """Lose what the engine sends to this node until `mend`, as a half-open connection does."""
-        self._is_silent = True
+        self._faults.is_silent = True
 
     def lose_results(self, calls: int = 1) -> None:
         """Carry out the next calls of `apply`, and end the link before their results arrive."""
-        self._loses_results = calls
+        self._faults.lost_results = calls
 
     def expire_lease(self) -> None:
         """Let the lease end, as that of a process that was stopped for longer."""
@@ -223,7 +231,7 @@ class MemoryBackplane:
         leases = count(1)
         try:
             while True:
-                while self._is_cut or not self._hub.is_up:  # noqa: ASYNC110 - as clients retry
+                while self._faults.is_cut or not self._hub.is_up:  # noqa: ASYNC110 - as clients retry
                     await anyio.sleep(_RETRY_SECONDS)
                 with anyio.CancelScope() as link:
                     self._link = link
@@ -282,7 +290,7 @@ class MemoryBackplane:
         """Send something to the node, if it subscribes. Return whether it does."""
         if self._link is None or push.topic not in self._topics:
             return False
-        if not self._is_silent:
+        if not self._faults.is_silent:
             self._pushes.append((self._home.clock() + self._hub.delay, push))
             self._home.call(self._tell)
         return True
@@ -311,8 +319,8 @@ class MemoryBackplane:
             places = [place for place, op in enumerate(ops) if isinstance(op, Emit)]
             for place, receivers in zip(places, counts, strict=True):
                 results[place] = receivers
-        if self._loses_results:
-            self._loses_results -= 1
+        if self._faults.lost_results:
+            self._faults.lost_results -= 1
             self.cut()
             raise LinkLost("The link was cut.")
         return results

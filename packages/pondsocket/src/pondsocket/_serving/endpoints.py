@@ -6,12 +6,11 @@ from functools import partial
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.handle import ChannelHandle
 from pondsocket._connection.session import Session
+from pondsocket._endpoint import Endpoint
+from pondsocket._environment import Environment
+from pondsocket._errors import UsageError
 from pondsocket._state.patterns import PatternMap, Route
 from pondsocket._state.request import Refusal
-
-from ._endpoint import Endpoint
-from ._environment import Environment
-from ._errors import UsageError
 
 
 class Endpoints:

@@ -9,15 +9,18 @@ import anyio
 from pondsocket_common import CloseCode
 
 from pondsocket._cluster.node import Node
-from pondsocket._connection.ending import try_to_end
+from pondsocket._connection.ending import restart_frame, try_to_end
+from pondsocket._connection.formats import Format
 from pondsocket._connection.session import Session
+from pondsocket._delivery.frame import Frame
+from pondsocket._environment import Environment
+from pondsocket._errors import UsageError
 from pondsocket._runtime.lifespan import Lifespan
 from pondsocket._runtime.tasks import new_tasks, waiting_tasks
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
+from pondsocket._state.request import ConnectRequest
 
-from ._endpoints import Endpoints
-from ._environment import Environment
-from ._errors import UsageError
+from .endpoints import Endpoints
 
 # One core can serve so many clients a second that connect and join again (about 1 ms each), and
 # still do its other work.
@@ -128,6 +131,15 @@ class Life:
         finally:
             for session in own:
                 self._with_waiting_handler.remove(session)
+
+    def goodbye(self, request: ConnectRequest) -> Frame:
+        """Return what the client of a refused event stream is told; see `PondSocket.goodbye`."""
+        frame = restart_frame(self._environment.restart, after_ms=0)
+        endpoint = self._endpoints.find(request.path)
+        chosen = None if endpoint is None else endpoint.formats.choose(request)
+        if isinstance(chosen, Format):
+            return frame.in_format(chosen.codec) or frame
+        return frame
 
     async def enter(self) -> None:
         """Begin `async with pond`."""

@@ -7,11 +7,11 @@ from typing import Any, Final
 from pondsocket_common import CloseCode
 
 from pondsocket._connection.session import Session
+from pondsocket._environment import Environment
+from pondsocket._errors import PondError
 from pondsocket._state.request import ConnectRequest, Refusal
 
-from ._endpoints import Endpoints
-from ._environment import Environment
-from ._errors import PondError
+from .endpoints import Endpoints
 
 _log: Final = logging.getLogger("pondsocket.endpoint")
 _NOT_FOUND: Final = Refusal(404, "NOT_FOUND", "Connection not found.")

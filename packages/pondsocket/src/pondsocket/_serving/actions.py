@@ -8,19 +8,19 @@ from typing import Any
 from pondsocket_common import GATEWAY, CloseCode
 
 from pondsocket._channel.channel import Channel
+from pondsocket._cluster.commands import Command
+from pondsocket._cluster.shared_channel import SharedChannel
+from pondsocket._cluster.shared_log import keep_of
 from pondsocket._delivery.pushes import Push
 from pondsocket._endpoint import Endpoint
-from pondsocket._endpoints import Endpoints
 from pondsocket._errors import UsageError
 from pondsocket._replica.application import Application, Opened, Served
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason, User
-from pondsocket._streams import Streams
 from pondsocket.backplane import SEPARATOR, Topic
 
-from .commands import Command
-from .shared_channel import SharedChannel
-from .shared_log import keep_of
+from .endpoints import Endpoints
+from .streams import Streams
 
 
 class PondActions:

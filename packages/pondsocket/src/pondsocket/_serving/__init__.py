@@ -1,0 +1,1 @@
+"""What a pond serves: its phases, its endpoints by path, the requests of event streams."""
