@@ -214,3 +214,29 @@ async def test_an_engine_that_has_forgotten_all_causes_no_false_leave() -> None:
         assert lists(ann) == []
         assert set(await two.channel(SOCKET, PLAIN).get_presence()) == {"ann", "bob"}
         assert one.left == two.left == []
+
+
+@pytest.mark.parametrize("elsewhere", ["is not", "stays", "leaves as well"])
+async def test_a_leave_of_what_the_engine_has_forgotten_is_told_once(elsewhere: str) -> None:
+    hub = MemoryHub()
+    one, two = ClusterPond(hub), ClusterPond(hub)
+    async with serving(one, two):
+        async with client(two, "ann") as second:
+            if elsewhere != "is not":
+                await second.join(PLAIN, {"show": 2})
+            async with client(one, "ann") as first:
+                await first.join(PLAIN, {"show": 1})
+                await told()
+                hub.stop()
+                first.send("LEAVE_CHANNEL", PLAIN, "leave", {})
+                if elsewhere == "leaves as well":
+                    second.send("LEAVE_CHANNEL", PLAIN, "leave", {})
+                await anyio.sleep(3)
+                hub.start(forget=True)
+                await anyio.sleep(30)
+                users = [user for user, _ in one.left + two.left]
+                assert users == ([] if elsewhere == "stays" else ["ann"])
+                is_there = await two.channel(SOCKET, PLAIN).has_user("ann")
+                assert is_there is (elsewhere == "stays")
+        await anyio.sleep(1)
+        assert [user for user, _ in one.left + two.left] == ["ann"]

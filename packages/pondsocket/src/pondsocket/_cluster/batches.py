@@ -76,6 +76,9 @@ class Batches:
 
     Args:
         max_bytes: How many bytes may wait.
+
+    Attributes:
+        links: How many links there have been.
     """
 
     def __init__(self, backplane: Backplane, *, max_bytes: int) -> None:
@@ -86,7 +89,7 @@ class Batches:
         self._in_flight: list[Operation] = []
         self._seq = 0
         self._is_up = False
-        self._links = 0  # how many there have been
+        self.links = 0
         self._lost = 0  # messages that nothing keeps, given up since the latest link
         self._work: anyio.Event | None = None  # set when there is something to do
 
@@ -123,7 +126,7 @@ class Batches:
             _log.warning("%s messages did not reach the other servers.", self._lost)
             self._lost = 0
         self._is_up = True
-        self._links += 1
+        self.links += 1
         self._wake()
 
     def pause(self) -> None:
@@ -167,12 +170,12 @@ class Batches:
             self._seq += 1
         ops = [each.op for each in batch if each.op is not None]
         results: Sequence[Result] = ()
-        link = self._links
+        link = self.links
         try:
             if ops:
                 results = await self._backplane.apply(self._seq, ops)
         except (BackplaneUnavailable, LinkLost):
-            if link == self._links:
+            if link == self.links:
                 self._is_up = False  # until the next link, which may have begun meanwhile
             return
         self._in_flight = []

@@ -18,7 +18,15 @@ from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._replica.holdings import Holdings
 from pondsocket._replica.replica import Replica
 from pondsocket._runtime.tasks import Work
-from pondsocket.backplane import Backplane, Change, Drop, Put, Result, Topic
+from pondsocket.backplane import (
+    Backplane,
+    BackplaneUnavailable,
+    Change,
+    Drop,
+    Put,
+    Result,
+    Topic,
+)
 
 from .batches import Batches
 
@@ -146,18 +154,44 @@ class SharedPresence:
     def _drop(self, ref: str, user_id: str, on_end: Callable[[bool], None]) -> None:
         """End a membership in the engine. Call `on_end` with whether it was the user's last one."""
         node = self._node
-        lease = node.lease
+        lease, links, known = node.lease, node.batches.links, self._replica.numbered.position
 
         def end(result: Result | Exception) -> None:
             was_last = isinstance(result, tuple) and user_id in result
-            if was_last or lease == node.lease or isinstance(result, Exception):
+            if was_last or links == node.batches.links or isinstance(result, Exception):
                 on_end(was_last)
             else:
-                # Its `Put` may have waited for the link as well, and was then carried out under the
-                # lease that the link has brought.
-                self._drop(ref, user_id, on_end)
+                node.start(lambda: self._drop_again(ref, user_id, lease, known, on_end))
 
         node.batches.add(Drop(self._topic, (ref,), lease), end)
+
+    async def _drop_again(
+        self,
+        ref: str,
+        user_id: str,
+        lease: str,
+        known: Position | None,
+        on_end: Callable[[bool], None],
+    ) -> None:
+        """End a membership that the engine did not know on a new link."""
+        node = self._node
+        try:
+            at = (await node.backplane.roster(self._topic)).at
+        except BackplaneUnavailable:
+            self._drop(ref, user_id, on_end)  # it is carried out on the next link
+            return
+        if known is not None and at.epoch != known.epoch:
+            # The engine has forgotten it. It is put again, and dropped when the other nodes have
+            # put theirs: whichever is dropped last was the user's last one.
+            node.batches.add(Put(self._topic, ref, user_id, None))
+            await anyio.sleep(node.backplane.lease_seconds)
+            self._drop(ref, user_id, on_end)
+        elif lease != node.lease:
+            # Its `Put` may have waited for the link as well, and was then carried out under the
+            # lease that the link has brought.
+            self._drop(ref, user_id, on_end)
+        else:
+            on_end(False)
 
     # --- what is heard --------------------------------------------------------------------------
 
