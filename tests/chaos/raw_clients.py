@@ -87,6 +87,8 @@ class RawWebSocket(RawClient):
             self._write(1, json.dumps(message).encode())
 
     def _write(self, opcode: int, payload: bytes) -> None:
+        if self._writer.is_closing():
+            return
         # A mask of zeros leaves the payload as it is.
         size = len(payload)
         length = bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack("!H", size)
@@ -115,7 +117,7 @@ class RawEventStream(RawClient):
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         super().__init__(reader, writer)
         self.decoder: Final = SSEDecoder()
-        self._address = ("", 0)
+        self.address = ("", 0)
         self._target = ""
         self._connection_id = ""
 
@@ -124,7 +126,7 @@ class RawEventStream(RawClient):
         """Connect; with an id, as browsers do it."""
         reader, writer = await asyncio.open_connection(host, port)
         client = cls(reader, writer)
-        client._address, client._target = (host, port), target
+        client.address, client._target = (host, port), target
         client.decoder.last_event_id = last_event_id
         resume = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id else ""
         writer.write(
@@ -134,7 +136,10 @@ class RawEventStream(RawClient):
         head = await client._head()
         if " 200 " not in head:
             raise ConnectionError(head.partition("\r\n")[0])
-        named = dict(row.lower().split(": ", 1) for row in head.split("\r\n")[1:-2])
+        rows = [row.split(": ", 1) for row in head.split("\r\n")[1:-2]]
+        named = {name.lower(): value for name, value in rows}
+        if "x-connection-id" not in named:
+            raise ConnectionError("The server drains.")  # it says so, and when to come again
         client._connection_id = named["x-connection-id"]
         return client
 
@@ -157,10 +162,10 @@ class RawEventStream(RawClient):
     async def send(self, messages: list[Message]) -> None:
         """All in one POST."""
         body = json.dumps(messages).encode()
-        reader, writer = await asyncio.open_connection(*self._address)
+        reader, writer = await asyncio.open_connection(*self.address)
         try:
             writer.write(
-                f"POST {self._target} HTTP/1.1\r\nHost: {self._address[0]}:{self._address[1]}\r\n"
+                f"POST {self._target} HTTP/1.1\r\nHost: {self.address[0]}:{self.address[1]}\r\n"
                 f"X-Connection-ID: {self._connection_id}\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
                 + body
