@@ -106,6 +106,7 @@ def browser(session: nox.Session) -> None:
     """Test the chat and its client in headless Chromium."""
     debian(session, "chromium", "chromium")
     debian(session, "nginx", "nginx-light")
+    debian(session, "redis-server", "redis-server")
     python(session, "-m", "pytest", "-m", "browser", "tests/browser")
 
 
@@ -124,10 +125,12 @@ def proxies(session: nox.Session) -> None:
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """Test several nodes on a real Redis, which is killed, frozen, cut off and replaced."""
+    """Test several nodes on a real Redis, which is killed and frozen (chaos: `-- --seeds 5`)."""
     debian(session, "redis-server", "redis-server")
     debian(session, "redis-sentinel", "redis-sentinel")
-    python(session, "-m", "tests.cluster")
+    if not session.posargs:
+        python(session, "-m", "tests.cluster")
+    python(session, "-m", "pytest", "-s", "-m", "redis", "tests/cluster/chaos")
 
 
 @nox.session

@@ -1,0 +1,1 @@
+"""Chaos on several real nodes and a real Redis."""
