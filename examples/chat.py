@@ -1,10 +1,12 @@
 """A chat: rooms, names and who is here, over WebSocket or server-sent events.
 
-Run it with `python examples/chat.py` and open the address it prints in two windows.
+Run it with `python examples/chat.py` and open the address it prints in two windows. On several
+processes or machines it needs a Redis: `CHAT_REDIS=redis://127.0.0.1 uvicorn --workers 2 …`.
 """
 
 import argparse
 import errno
+import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -23,6 +25,7 @@ from pondsocket import (
     Options,
     PondSocket,
 )
+from pondsocket.backplane import Backplane
 from pondsocket_asgi import PondASGIApp, RedactSecrets
 
 NAME_LIMIT = 24
@@ -115,9 +118,9 @@ def open_rooms(endpoint: Endpoint, history: History | None) -> None:
     rooms.on_message("message", say)
 
 
-def create_app(history: History | None) -> App:
+def create_app(history: History | None, backplane: Backplane | None = None) -> App:
     """Return an app that serves the page at `/`, and the pond everywhere else."""
-    pond = PondSocket(options=Options(presence_leave_delay=AWAY_SECONDS))
+    pond = PondSocket(options=Options(presence_leave_delay=AWAY_SECONDS), backplane=backplane)
     open_rooms(pond.create_endpoint("/socket", enter), history)
     # On SIGTERM and Ctrl-C it tells every client before the server stops.
     pond_app = PondASGIApp(pond)
@@ -145,8 +148,18 @@ async def serve_page(scope: Message, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def find_backplane() -> Backplane | None:
+    """Return the Redis that several processes share; None if none is named."""
+    url = os.environ.get("CHAT_REDIS")
+    if url is None:
+        return None
+    from pondsocket.backplane.redis import RedisBackplane  # pip install "pondsocket[redis]"
+
+    return RedisBackplane(url, prefix="chat")
+
+
 RedactSecrets.install()  # names and keys are in queries, which the server would log
-app = create_app(HISTORY)
+app = create_app(HISTORY, find_backplane())
 
 
 def port_number(text: str) -> int:
@@ -193,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"The chat is at http://{shown}:{listener.getsockname()[1]}", flush=True)
         # 2 s: a browser that does not close its side must not delay the end.
         config = uvicorn.Config(
-            create_app(None) if options.no_history else app,
+            create_app(None, find_backplane()) if options.no_history else app,
             log_level="warning",
             timeout_graceful_shutdown=2,
             ws="pondsocket_asgi.fastlane:Protocol",

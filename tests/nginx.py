@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -49,18 +50,20 @@ class Nginx:
     """nginx in front of a server, as a context manager.
 
     Args:
-        upstream: The server to pass requests to.
+        upstream: The server to pass requests to, or several, which take turns.
         site: A site's configuration that listens on 80 and passes on to 127.0.0.1:8000; both are
             replaced. By default the one of the deployment page.
     """
 
-    def __init__(self, upstream: Server, site: str | None = None) -> None:
+    def __init__(self, upstream: Server | Sequence[Server], site: str | None = None) -> None:
         if NGINX is None:
             raise RuntimeError("There is no `nginx`: install Debian's nginx-light, for instance.")
         self._program: Final = NGINX
         self.port: Final = free_port()
         site = DEPLOYED.read_text() if site is None else site
-        self._site = put_in(site, f"{HOST}:{self.port}", f"{HOST}:{upstream.port}")
+        servers = [upstream] if isinstance(upstream, Server) else upstream
+        addresses = "; server ".join(f"{HOST}:{server.port}" for server in servers)
+        self._site = put_in(site, f"{HOST}:{self.port}", addresses)
         self._folder = Path(tempfile.mkdtemp(prefix="pond-nginx-"))
         self._process: subprocess.Popen[bytes] | None = None
 
