@@ -33,11 +33,13 @@ KINDS: Final = {
     "kill all links": (0.0, 0.0),
     "cut a link": (0.0, 1.0),
     "swallow": (0.5, 4.5),
+    "lose replies": (0.2, 2.0),
     "stop a node past its lease": (5.5, 6.5),
 }
 # What every seed has; longer ones have more of it.
 _ALWAYS: Final = (
-    "kill a node", "kill Redis", "kill all links", "swallow", "cut a link", "stop a node",
+    "kill a node", "kill Redis", "kill all links", "swallow", "lose replies", "cut a link",
+    "stop a node",
 )  # fmt: skip
 _SECONDS_A_FAULT: Final = 2.5
 

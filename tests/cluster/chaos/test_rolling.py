@@ -36,7 +36,7 @@ async def test_a_rolling_restart_loses_nothing(tmp_path: Path) -> None:
             speaker.is_over = True
         people.tell("calm")
         await asyncio.sleep(1)
-        await speaker.end(END)
+        await speaker.end(END, there.ports)
         is_whole = await people.expect("whole", 20)
         reports = await people.report()
         verdict = judge(

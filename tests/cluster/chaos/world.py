@@ -182,6 +182,10 @@ class World:
                 node.proxy.swallow()
                 await asyncio.sleep(fault.seconds)
                 node.proxy.mend()
+            case "lose replies":
+                node.proxy.swallows_replies = True
+                await asyncio.sleep(fault.seconds)
+                node.proxy.mend()
             case unknown:
                 raise ValueError(unknown)
 
@@ -255,12 +259,12 @@ class Speaker:
                 self.outcomes[number] = channel, answer[str(number)]
             return
 
-    async def end(self, number: int) -> None:
-        """Say the last message in each channel, until it is said."""
+    async def end(self, number: int, ports: list[int]) -> None:
+        """Say the last message in each channel, on one of these ports, until it is said."""
         for channel in self._channels:
             async with asyncio.timeout(20):
                 while True:
-                    port = self._random.choice(self._ports)
+                    port = self._random.choice(ports)
                     try:
                         answer = await request(port, "POST", "/speak", {"say": [(channel, number)]})
                     except (OSError, ValueError):
