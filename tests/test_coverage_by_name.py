@@ -44,7 +44,6 @@ ELSEWHERE: Final = {
     "pondsocket._history.store": "interfaces alone; test_late_history has a store that is late",
     "pondsocket._serving.life": "test_server, test_drain, test_drain_phases, test_lifespan",
     "pondsocket._outside.portal": "tests/cluster/test_publisher.py: threads, forks",
-    "pondsocket._outside.publisher": "tests/cluster/test_publisher.py",
     "pondsocket._outside.sender": "tests/cluster/test_publisher.py",
     "pondsocket._replica.numbered": "test_ordering, test_replica: what both have in common",
     "pondsocket._routing": "test_endpoint, test_gateway",
