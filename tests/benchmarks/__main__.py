@@ -55,11 +55,12 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         help="measure other checkouts of this project beside it, in the same rounds",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the page there")
+    parser.add_argument("--add", action="store_true", help="keep the other figures that are there")
     parser.add_argument("--render", action="store_true", help="write the page of an earlier run")
     parser.add_argument("--list", action="store_true", help="list the scenarios, and exit")
     chosen = parser.parse_args(words)
-    if chosen.render and chosen.out is None:
-        parser.error("--render needs --out, where the figures are")
+    if (chosen.render or chosen.add) and chosen.out is None:
+        parser.error("--render and --add need --out, where the figures are")
     return chosen
 
 
@@ -152,9 +153,21 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def joined(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of two runs; of a scenario that both have measured, those of the later."""
+    results = {own["key"]: own for own in (*earlier["results"], *later["results"])}
+    return {
+        **earlier,
+        "later": [*earlier.get("later", ()), later["made"]],
+        "missing": list(dict.fromkeys((*earlier["missing"], *later["missing"]))),
+        "contenders": earlier["contenders"] | later["contenders"],
+        "results": list(results.values()),
+    }
+
+
 def command(words: Sequence[str]) -> str:
     """Return the command that measures the same again, without the `--out` folder."""
-    kept = list(words)
+    kept = [word for word in words if word != "--add"]
     if "--out" in kept:
         place = kept.index("--out")
         del kept[place : place + 2]
@@ -191,12 +204,13 @@ def main() -> None:
     if chosen.render:
         write(json.loads((chosen.out / FIGURES).read_text()), chosen.out)
         return
+    earlier = json.loads((chosen.out / FIGURES).read_text()) if chosen.add else None
     try:
         kept = run(chosen)
     except BenchmarkFailed as fault:
         sys.exit(str(fault))
     if chosen.out is not None:
-        write(kept, chosen.out)
+        write(kept if earlier is None else joined(earlier, kept), chosen.out)
     judge(kept, is_quick=chosen.quick and not chosen.scenarios)
 
 

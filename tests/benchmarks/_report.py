@@ -140,15 +140,10 @@ def _growth(results: list[Result], labels: Mapping[str, str]) -> str:
 
 
 def _machine(kept: Mapping[str, Any]) -> str:
-    made = kept["made"]
-    lines = [
-        "## Machine and versions",
-        "",
-        f"{made['date']}: {made['machine']}",
-        "",
-        f"`{made['command']}`, {made['minutes']:.0f} minutes.",
-        "",
-    ]
+    lines = ["## Machine and versions", ""]
+    for made in (kept["made"], *kept.get("later", ())):
+        lines += [f"{made['date']}: {made['machine']}", ""]
+        lines += [f"`{made['command']}`, {made['minutes']:.0f} minutes.", ""]
     rows = [
         [own["label"], ", ".join(f"{name} {version}" for name, version in own["versions"].items())]
         for own in kept["contenders"].values()

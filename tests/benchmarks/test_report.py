@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from tests.benchmarks.__main__ import arguments, command, scenarios
+from tests.benchmarks.__main__ import arguments, command, joined, scenarios
 from tests.benchmarks._figures import Line, Result, Sample
 from tests.benchmarks._report import page
 
@@ -98,8 +98,20 @@ def test_the_page_says_on_what_and_with_what_it_was_measured() -> None:
     assert "* there is no `node` on the PATH" in text
 
 
+def test_the_figures_of_a_later_run_are_added_to_those_of_an_earlier_one() -> None:
+    def of(key: str, value: float) -> Result:
+        return Result(key=key, title=key, unit="us", lines={"ours": line(value)})
+
+    later = kept(of("echo", 3), of("join", 4))
+    later["made"] = {"date": "later", "machine": "another", "command": "bench -y", "minutes": 4}
+    text = page(joined(kept(of("sse", 1), of("echo", 2)), later))
+    assert [row[1] for row in rows(text, "OURS") if len(row) > 2] == ["1.00", "3.00", "4.00"]
+    assert "today: a Linux\n\n`bench -x`, 3 minutes." in text
+    assert "later: another\n\n`bench -y`, 4 minutes." in text
+
+
 def test_the_command_line_chooses_scenarios_and_is_told_without_the_folder() -> None:
-    assert command(["--rounds", "3", "--out", "elsewhere", "--quick"]) == (
+    assert command(["--rounds", "3", "--add", "--out", "elsewhere", "--quick"]) == (
         "python -m tests.benchmarks --rounds 3 --quick"
     )
     chosen = arguments(["--scenarios", "open", "echo-one"])
