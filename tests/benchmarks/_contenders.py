@@ -6,13 +6,21 @@ from enum import StrEnum
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 from typing import Final
 
 from tests.benchmarks._dialects import Dialect, SocketIO
 from tests.benchmarks._environments import (
     CARRIERS as CARRIERS,
 )
-from tests.benchmarks._environments import Checkout, Environment, Node, Own, Python
+from tests.benchmarks._environments import (
+    Checkout,
+    Environment,
+    Node,
+    Own,
+    Python,
+    version_of,
+)
 from tests.benchmarks._environments import (
     ContenderMissing as ContenderMissing,
 )
@@ -20,6 +28,8 @@ from tests.servers import ALWAYS, BIND, ROOT, Server, ServerName
 
 PEER: Final = "0.0.6"
 WS: Final = "8.23.0"
+# What several workers share.
+ENGINE: Final = "redis-server"
 # Each with the packages in which it spends its time.
 _PYPI_PINS: Final = (
     f"pondsocket-asgi=={PEER}",
@@ -29,6 +39,9 @@ _PYPI_PINS: Final = (
 )
 _SOCKETIO_PINS: Final = ("python-socketio==5.18.1", "python-engineio==4.15.1")
 _DJANGO_PINS: Final = ("channels==4.3.2", "django==5.2.19", "asgiref==3.13.0")
+# For several workers; redis-py is faster with hiredis.
+_REDIS_PINS: Final = ("redis==8.1.0", "hiredis==3.5.0")
+_CHANNELS_REDIS_PINS: Final = ("channels-redis==4.3.0", "msgpack==1.2.4")
 _LITESTAR_PINS: Final = ("litestar==2.25.0", "msgspec==0.22.0")
 
 _APPS: Final = "tests.benchmarks.apps"
@@ -58,11 +71,13 @@ class Kind(StrEnum):
     WEBSOCKET = "websocket"
     SSE = "sse"
     PRESENCE = "presence"
+    NODES = "nodes"
 
 
 _BOTH: Final = frozenset({Kind.WEBSOCKET, Kind.SSE})
 _SOCKETS: Final = frozenset({Kind.WEBSOCKET})
 _PRESENCE: Final = frozenset({Kind.PRESENCE})
+_NODES: Final = frozenset({Kind.NODES})
 
 
 class Process(Server):
@@ -71,10 +86,13 @@ class Process(Server):
     Args:
         command: Its words; `{host}` and `{port}` in them are filled in.
         folder: The working directory.
+        env: Added to this process's environment.
     """
 
-    def __init__(self, *command: str, folder: Path = ROOT) -> None:
-        super().__init__(app="", folder=folder)
+    def __init__(
+        self, *command: str, folder: Path = ROOT, env: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(app="", folder=folder, env=env)
         self._command = [word.format(host=self.host, port=self.port) for word in command]
 
 
@@ -89,6 +107,7 @@ class Contender:
         tells: The packages whose versions a report shows.
         folder: The working directory.
         needs: A module of this project without which it cannot run.
+        engine: A program that must be on the PATH too, such as `redis-server`.
         peer: Whether it is another project's; else it is PondSocket, or a floor.
     """
 
@@ -101,10 +120,13 @@ class Contender:
     kinds: frozenset[Kind] = _BOTH
     folder: Path = ROOT
     needs: str | None = None
+    engine: str | None = None
     peer: bool = False
 
     def missing(self) -> str | None:
         """Return why it cannot run here, as far as a quick check can tell; None if it can."""
+        if self.engine is not None and which(self.engine) is None:
+            return f"there is no `{self.engine}` on the PATH"
         if self.needs is not None:
             try:
                 import_module(self.needs)
@@ -124,16 +146,20 @@ class Contender:
 
     def versions(self) -> dict[str, str]:
         """Return the versions of what it runs; it must be prepared."""
-        return self.environment.versions(*self.tells)
+        own = self.environment.versions(*self.tells)
+        return own if self.engine is None else own | version_of(self.engine)
 
-    def server(self) -> Process:
+    def server(self, env: dict[str, str] | None = None) -> Process:
         """Install what it needs, and return the server, not yet started.
+
+        Args:
+            env: Added to this process's environment.
 
         Raises:
             ContenderMissing: It cannot run here.
         """
         self.prepare()
-        return Process(str(self.environment.program), *self.command, folder=self.folder)
+        return Process(str(self.environment.program), *self.command, folder=self.folder, env=env)
 
 
 def _on(server: ServerName, app: str, *arguments: str) -> tuple[str, ...]:
@@ -208,6 +234,9 @@ def _ours() -> Iterator[Contender]:
         command = _on("uvicorn", app, *_UVICORN, "--ws", f"{_LANE}:Protocol")
         return ours(key, also, command=command, kinds=_SOCKETS, needs=_LANE)
 
+    def node(own: Contender) -> Contender:
+        return replace(own, kinds=_NODES, engine=ENGINE, tells=(*own.tells, "hiredis"))
+
     yield ours("ours")
     yield lane("ours-lane", "fast lane", "pond:app")
     for server, arguments in _OTHER_SERVERS.items():
@@ -224,6 +253,10 @@ def _ours() -> Iterator[Contender]:
     yield ours("ours-presence", "whole lists", seen, kinds=_PRESENCE)
     diffs = Dialect(presence="diff")
     yield ours("ours-presence-diff", "diffs", seen, kinds=_PRESENCE, dialect=diffs)
+    many = "pond_nodes:app"
+    yield node(ours("ours-nodes", "on Redis", many))
+    yield node(lane("ours-lane-nodes", "on Redis, fast lane", many))
+    yield node(ours("ours-nodes-history", "on Redis, history", "pond_nodes:remembering"))
 
 
 def _peers() -> Iterator[Contender]:
@@ -237,15 +270,17 @@ def _peers() -> Iterator[Contender]:
         kinds: frozenset[Kind] = _SOCKETS,
     ) -> Contender:
         name, _, number = pins[0].partition("==")
+        is_node = Kind.NODES in kinds
         return Contender(
             key=key,
             label=label.format(number),
             command=_on_uvicorn(app),
             # orjson because the benchmark's apps use it; no framework is configured to use it.
-            environment=Python(f"{name}-{number}", (*pins, _ORJSON)),
+            environment=Python(f"{name}-{number}{'-redis' * is_node}", (*pins, _ORJSON)),
             tells=(*(pin.partition("==")[0] for pin in pins), *CARRIERS),
             dialect=dialect,
             kinds=kinds,
+            engine=ENGINE if is_node else None,
             peer=True,
         )
 
@@ -257,6 +292,21 @@ def _peers() -> Iterator[Contender]:
         "socketio", "python-socketio {}", "socketio_app:app", _SOCKETIO_PINS, dialect=SocketIO()
     )
     yield peer("django", "Django Channels {}", "django_app:app", _DJANGO_PINS)
+    yield peer(
+        "socketio-nodes",
+        "python-socketio {}, AsyncRedisManager",
+        "socketio_app:app",
+        (*_SOCKETIO_PINS, *_REDIS_PINS),
+        dialect=SocketIO(),
+        kinds=_NODES,
+    )
+    yield peer(
+        "django-nodes",
+        "Django Channels {}, channels_redis (pub/sub)",
+        "django_app:app",
+        (*_DJANGO_PINS, *_CHANNELS_REDIS_PINS, *_REDIS_PINS),
+        kinds=_NODES,
+    )
     yield peer(
         "litestar",
         "Litestar {} channels",

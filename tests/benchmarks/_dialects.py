@@ -5,6 +5,7 @@ Nearly all use the same JSON; a framework with its own protocol uses that one.
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,6 +62,17 @@ class Dialect:
         """Return a message that is answered with the same payload, to the sender only."""
         return compact(self._envelope("BROADCAST", "echo", token, channel, payload(token, size)))
 
+    def publish(self, token: str, room: str, count: int, at_once: int) -> bytes:
+        """Return a message after which the server publishes, and then answers with `done`.
+
+        Args:
+            room: The channel that gets the messages, not that of the sender.
+            count: How many messages.
+            at_once: How many tasks publish them.
+        """
+        asked = {**payload(token, 100), "room": room, "count": count, "at_once": at_once}
+        return compact(self._envelope("BROADCAST", "publish", token, CHANNEL, asked))
+
     def stream_request(self) -> bytes:
         """Return the request that opens an event stream."""
         return (
@@ -89,7 +101,7 @@ class Dialect:
         ) % (self.stream_path.encode(), found[1], len(body), body)
 
     def _envelope(
-        self, action: str, event: str, token: str, channel: str, payload: dict[str, str]
+        self, action: str, event: str, token: str, channel: str, payload: Mapping[str, object]
     ) -> dict[str, Any]:
         return {
             "action": action,
@@ -135,6 +147,11 @@ class SocketIO(Dialect):
     def echo(self, token: str, size: int = 100, channel: str = CHANNEL) -> bytes:
         """Return a packet that is acknowledged with the same payload."""
         return b"421" + compact(["echo", payload(token, size)])
+
+    def publish(self, token: str, room: str, count: int, at_once: int) -> bytes:
+        """Return a packet after which the server publishes; its acknowledgement has `done`."""
+        asked = {**payload(token, 100), "room": room, "count": count, "at_once": at_once}
+        return b"421" + compact(["publish", asked])
 
 
 def payload(token: str, size: int) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ _MAKE: Final = 60.0
 _FILL: Final = 300.0
 # Names what an environment was made of; written last, so that half of one is never used.
 _STAMP: Final = "made-of.json"
+_VERSION: Final = re.compile(r"\d+(\.\d+)+")
 _TELL: Final = (
     "import importlib.metadata as m, json, sys; "
     "print(json.dumps({name: m.version(name) for name in sys.argv[1:]}))"
@@ -211,6 +213,12 @@ class Node:
     @property
     def _manifest(self) -> Path:
         return self.folder / "node_modules" / self.package / "package.json"
+
+
+def version_of(program: str) -> dict[str, str]:
+    """Return the version that a program on the PATH prints."""
+    found = _VERSION.search(_run([program, "--version"], _MAKE))
+    return {program: "of an unknown version" if found is None else found[0]}
 
 
 def _uv() -> str | None:

@@ -59,7 +59,8 @@ class Result:
     """The result of one scenario.
 
     Args:
-        kind: The form in which the page shows it: `cost`, `rate`, `difference` or `growth`.
+        kind: The form in which the page shows it: `cost`, `rate`, `difference`, `growth` or
+            `nodes`.
         series: What grows, if the result is a point of a plot; `x` is its size.
         unit: The unit of the values, such as `us per delivery`.
         lines: By the contenders' keys.

@@ -61,7 +61,14 @@ class Run:
 
 
 async def run_open(
-    stage: Stage, phrase: Phrase, rate: float, seconds: float, seed: int, patience: float
+    stage: Stage,
+    phrase: Phrase,
+    rate: float,
+    seconds: float,
+    seed: int,
+    patience: float,
+    *,
+    listeners: int = 0,
 ) -> Run:
     """Run the open loop; after a fault, the stage cannot be used again.
 
@@ -69,22 +76,25 @@ async def run_open(
         phrase: What the members send.
         rate: Messages a second, of all members together.
         patience: How long after the last message deliveries may still come.
+        listeners: So many of the first members only listen, and their times are recorded; 0: all
+            send, and the times of some are recorded.
 
     Raises:
         BenchmarkFailed: Something came twice, or out of order.
     """
     due = poisson(rate, seconds, seed)
-    who = speakers(len(due), len(stage.crowd.clients), seed)
+    who = speakers(len(due), len(stage.crowd.clients) - listeners, seed)
     first = reserve(len(due))
     times = await _tokens_in_one(stage, phrase)
     faults: list[str] = []
-    timed = [TimedTap(faults.append) for _ in stage.crowd.clients[:_TIMED]]
+    timed = [TimedTap(faults.append) for _ in stage.crowd.clients[: listeners or _TIMED]]
     taps: list[Tap | TimedTap] = [*timed]
-    taps += [Tap(faults.append) for _ in stage.crowd.clients[_TIMED:]]
+    taps += [Tap(faults.append) for _ in stage.crowd.clients[len(timed) :]]
     for client, tap in zip(stage.crowd.clients, taps, strict=True):
         client.transport.set_protocol(tap)
     starts_at = time.monotonic() + _LEAD_SECONDS
-    sockets = [own.transport.get_extra_info("socket").fileno() for own in stage.crowd.clients]
+    senders = stage.crowd.clients[listeners:]
+    sockets = [own.transport.get_extra_info("socket").fileno() for own in senders]
     order = Order(
         sockets=sockets, frame=phrase.frame.decode("latin-1"), blank=BLANK, first=first,
         rate=rate, seconds=seconds, seed=seed, starts_at=starts_at,

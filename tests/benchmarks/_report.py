@@ -8,6 +8,8 @@ from tests.benchmarks._figures import BUSY, FLOOR, Line, Result, difference, rat
 
 # The bare app on the same server.
 _FLOORS: Final = {"ours-hypercorn": "bare-hypercorn", "ours-granian": "bare-granian"}
+# Nothing bare shares channels between workers.
+_FLOOR_OF_NODES: Final = "ours-nodes"
 _TWICE: Final = "²"  # marks a client that was too busy
 _COLUMNS: Final = {
     "kept_up": "kept up",
@@ -17,7 +19,20 @@ _COLUMNS: Final = {
     "p99_ms": "p99, ms",
     "p99_us": "p99, us",
     "server_us": "server CPU, us",
+    "added_p99_ms": "p99 added, ms",
+    "alone_p50_ms": "one worker: p50, ms",
+    "alone_p99_ms": "one worker: p99, ms",
+    "first_us": "worker 1, us",
+    "second_us": "worker 2, us",
+    "redis_us": "Redis, us",
 }
+_NODES: Final = """\
+## Two workers on Redis
+
+Two uvicorn processes on two ports, and one Redis, for each contender. A *ratio* is that to \
+PondSocket without a history on the same uvicorn. *Worker 1*, to which the sender is connected, \
+*worker 2* and *Redis* are the CPU time of each process.
+"""
 _GROWTH: Final = """\
 ## Growth
 
@@ -34,7 +49,11 @@ def page(kept: Mapping[str, Any]) -> str:
     results = [result_of(own) for own in kept["results"]]
     labels = {key: own["label"] for key, own in kept["contenders"].items()}
     parts = [_INTRO.read_text().format(busy=BUSY, mark=_TWICE)]
-    parts += [section(result, labels) for result in results if result.kind != "growth"]
+    apart = ("growth", "nodes")
+    parts += [section(result, labels) for result in results if result.kind not in apart]
+    nodes = [section(result, labels, "###") for result in results if result.kind == "nodes"]
+    if nodes:
+        parts += [_NODES, *nodes]
     growing = [result for result in results if result.kind == "growth"]
     if growing:
         parts.append(_growth(growing, labels))
@@ -42,9 +61,9 @@ def page(kept: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def section(result: Result, labels: Mapping[str, str]) -> str:
+def section(result: Result, labels: Mapping[str, str], level: str = "##") -> str:
     """Write a scenario's title, conditions and table."""
-    title = f"## {result.title}\n\n{_sentence(result)}\n"
+    title = f"{level} {result.title}\n\n{_sentence(result)}\n"
     rows = {"rate": _rate_rows, "difference": _cost_rows}.get(result.kind, _cost_rows)
     table = _table(*rows(result, labels))
     faults = [
@@ -68,14 +87,15 @@ def _cost_rows(result: Result, labels: Mapping[str, str]) -> tuple[list[str], li
     seen = {name for line in played.values() for sample in line.samples for name in sample.extras}
     columns = {name: title for name, title in _COLUMNS.items() if name in seen}
     has_client = any(line.client for line in played.values())
-    has_ratio = FLOOR in played
+    least = _FLOOR_OF_NODES if result.kind == "nodes" else FLOOR
+    has_ratio = least in played
     head = ["", "median", "min", "max", *(["ratio"] if has_ratio else [])]
     head += ["client"] if has_client else []
     rows = []
     for key, line in played.items():
         values = [sample.value for sample in line.samples]
         row = [labels.get(key, key), *map(_number, (line.median, min(values), max(values)))]
-        row += [_ratio(key, played)] if has_ratio else []
+        row += [_ratio(key, least, played)] if has_ratio else []
         if has_client:
             row.append(_number(line.client) + (_TWICE if line.busy > BUSY else ""))
         rows.append(row + [_extra(line, name) for name in columns])
@@ -112,8 +132,8 @@ def _extra(line: Line, name: str) -> str:
     return _number(value)
 
 
-def _ratio(key: str, played: Mapping[str, Line]) -> str:
-    floor = played.get(_FLOORS.get(key, FLOOR))
+def _ratio(key: str, least: str, played: Mapping[str, Line]) -> str:
+    floor = played.get(_FLOORS.get(key, least))
     found = None if floor is None else ratio(played[key], floor)
     return "" if found is None else f"{found:.2f}"
 

@@ -47,6 +47,30 @@ async def test_a_message_that_comes_where_it_should_not_is_found() -> None:
         await try_out(loud, server.port)
 
 
+@pytest.mark.integration
+async def test_a_worker_without_redis_is_a_server_as_every_other() -> None:
+    contender = replace(CONTENDERS["ours-nodes"], engine=None)
+    with contender.server() as server:
+        assert await try_out(contender, server.port) == (CLIENTS, CLIENTS * len(SIZES), CLIENTS)
+
+
+def test_a_contender_without_its_engine_says_so() -> None:
+    without = replace(OURS, engine="no-server-of-that-name")
+    with pytest.raises(ContenderMissing, match="there is no `no-server-of-that-name` on the PATH"):
+        without.prepare()
+
+
+def test_the_version_of_an_engine_is_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "some-server"
+    program.write_text('#!/bin/sh\necho "Some server v=7.0.15 sha=00000000:0 bits=64"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    told = replace(OURS, engine="some-server").versions()
+    assert told == {**OURS.versions(), "some-server": "7.0.15"}
+
+
 def test_a_contender_without_its_module_says_so() -> None:
     without = replace(OURS, needs="pondsocket_asgi.nothing_of_that_name")
     assert "nothing_of_that_name" in (without.missing() or "")
@@ -133,6 +157,14 @@ def test_a_payload_has_the_size_that_was_asked_for(dialect: Dialect, size: int) 
         payload = value[-1] if isinstance(value, list) else value["payload"]
         assert TOKEN in payload["text"]
         assert len(json.dumps(payload, separators=(",", ":"))) == size
+
+
+@pytest.mark.parametrize("dialect", [Dialect(), SocketIO()])
+def test_a_server_is_asked_to_publish_so_many(dialect: Dialect) -> None:
+    value = json.loads(dialect.publish(TOKEN, "/room/2", 30, 4).lstrip(b"0123456789"))
+    asked = value[-1] if isinstance(value, list) else value["payload"]
+    assert TOKEN in asked.pop("text")
+    assert asked == {"room": "/room/2", "count": 30, "at_once": 4}
 
 
 def test_a_stream_joins_by_the_id_in_its_head() -> None:

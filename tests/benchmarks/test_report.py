@@ -7,6 +7,11 @@ from tests.benchmarks.__main__ import arguments, command, joined, scenarios
 from tests.benchmarks._figures import Line, Result, Sample
 from tests.benchmarks._report import page
 
+KEYS = (
+    "bare", "ours", "ours-limited", "bare-granian", "ours-granian", "django",
+    "ours-nodes", "django-nodes",
+)  # fmt: skip
+
 
 def line(*values: float, busy: float = 0.1, **extras: float) -> Line:
     samples = [Sample(value=own, client=2.5, busy=busy, extras=extras) for own in values]
@@ -18,10 +23,7 @@ def kept(*results: Result) -> dict[str, Any]:
     return {
         "made": {"date": "today", "machine": "a Linux", "command": "bench -x", "minutes": 3},
         "missing": ["there is no `node` on the PATH"],
-        "contenders": {
-            key: {"label": key.upper(), "versions": {"uvicorn": "1.2"}}
-            for key in ("bare", "ours", "ours-limited", "bare-granian", "ours-granian", "django")
-        },
+        "contenders": {key: {"label": key.upper(), "versions": {"uvicorn": "1.2"}} for key in KEYS},
         "results": [asdict(result) for result in results],
     }
 
@@ -89,6 +91,19 @@ def test_a_rate_a_difference_and_growth_have_tables_of_their_own() -> None:
     assert "difference within a round is 0.50 us per message." in text
     assert rows(text, "members")[0] == ["members", "BARE", "OURS"]
     assert rows(text, "1,000")[0] == ["1,000", "100.00", "200.00"]
+
+
+def test_workers_on_redis_have_a_section_if_they_were_measured() -> None:
+    extras = {"p99_ms": 4.0, "redis_us": 9.5}
+    result = Result(
+        key="nodes-latency", title="Across", unit="ms added", kind="nodes",
+        lines={"ours-nodes": line(0.5, **extras), "django-nodes": line(2, **extras)},
+    )  # fmt: skip
+    text = page(kept(result))
+    assert text.index("## Two workers on Redis") < text.index("### Across")
+    assert rows(text, "DJANGO-NODES")[0][4] == "4.00"
+    assert rows(text, "OURS-NODES")[0][-2:] == ["4.00", "9.50"]
+    assert "Two workers" not in page(kept())
 
 
 def test_the_page_says_on_what_and_with_what_it_was_measured() -> None:

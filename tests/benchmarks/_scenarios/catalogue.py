@@ -13,6 +13,7 @@ from tests.benchmarks._scenarios.growth import (
 )
 from tests.benchmarks._scenarios.joining import idle, join_of
 from tests.benchmarks._scenarios.limit import rate_limit
+from tests.benchmarks._scenarios.nodes import crossing, fan_out_over_two, publishing
 from tests.benchmarks._scenarios.open import keeps_up, open_loop
 from tests.benchmarks._scenarios.presence import presence_of
 from tests.benchmarks._scenarios.scenario import Scenario
@@ -46,6 +47,7 @@ def whole() -> tuple[Scenario, ...]:
     tuned = _keys(Kind.WEBSOCKET, lambda own: _is_plain(own) or own.key.endswith("-gc"))
     hosted = _keys(Kind.WEBSOCKET, lambda own: _is_plain(own) or own.key in _HOSTED)
     also = {"ours-history", "ours-session"}
+    nodes = _keys(Kind.NODES, lambda _: True)
     streams = _keys(Kind.SSE, lambda own: _is_plain(own) or own.key in also)
     return (
         fan_out_to(1_000, hosted),
@@ -58,6 +60,9 @@ def whole() -> tuple[Scenario, ...]:
         streams_of(1_000, streams),
         presence_of(200, _keys(Kind.PRESENCE, lambda _: True)),
         rate_limit(),
+        crossing(1_000, nodes),
+        *(publishing(at_once, nodes) for at_once in (1, 64)),
+        fan_out_over_two(1_000, nodes),
         *(with_members(count, _GROWING) for count in (10, 100, 1_000, most_members())),
         *(with_payload(size, _GROWING) for size in (100, 1_024, 8_192, 65_536)),
         *(with_channels(count, _GROWING) for count in (1, 100, 10_000)),

@@ -36,7 +36,8 @@ class Scenario:
         seconds: How long a round of one contender takes, for the estimate.
         ready_seconds: How long the preparation of one contender takes.
         most_rounds: The highest useful number of rounds.
-        kind: The form in which the page shows it: `cost`, `rate`, `difference` or `growth`.
+        kind: The form in which the page shows it: `cost`, `rate`, `difference`, `growth` or
+            `nodes`.
         series: What grows, if the result is a point of a plot; `x` is its size.
     """
 

@@ -4,8 +4,18 @@ from typing import Any
 
 import socketio  # type: ignore[import-not-found]
 
+from tests.benchmarks.apps.bursts import REDIS, burst
+
 # Pings of idle connections are not what is measured.
-sio = socketio.AsyncServer(async_mode="asgi", ping_interval=3_600)
+options: dict[str, Any] = {"ping_interval": 3_600}
+if REDIS is not None:
+    # By default, redis-py ends a subscription that hears nothing for five seconds.
+    options["client_manager"] = socketio.AsyncRedisManager(
+        REDIS, redis_options={"socket_timeout": None}
+    )
+    # One event of a client after the other: else their messages reach Redis in any order.
+    options["async_handlers"] = False
+sio = socketio.AsyncServer(async_mode="asgi", **options)
 app = socketio.ASGIApp(sio)
 
 
@@ -22,3 +32,9 @@ async def say(sid: str, room: str, payload: dict[str, Any]) -> None:
 @sio.event  # type: ignore[untyped-decorator]
 async def echo(sid: str, payload: dict[str, Any]) -> dict[str, Any]:
     return payload
+
+
+@sio.event  # type: ignore[untyped-decorator]
+async def publish(sid: str, asked: dict[str, Any]) -> dict[str, Any]:
+    await burst(asked, lambda said: sio.emit("say", said, room=asked["room"]))
+    return {"done": asked["count"]}
