@@ -65,8 +65,8 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the unit and integration tests."""
-    python(session, "-m", "pytest")
+    """Run the unit and integration tests (some: `-- tests/core -k join`)."""
+    python(session, "-m", "pytest" if session.posargs else "tests")
 
 
 @nox.session

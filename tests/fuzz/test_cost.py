@@ -246,7 +246,9 @@ class Measured(MemoryServer):
 def test_what_is_held_and_left_is_what_was_not_there_before() -> None:
     found = Measured([1_000, 6_000, 1_500]).measure(DEED, "SSE")
     assert (found.held, found.left) == (5_000, 500)
-    assert found.faults == ["a deed, SSE: 5 KiB held, of at most 2 (a bound of its own)"]
+    # Its peak is that of this process, which may take a page at any time.
+    held = [each for each in found.faults if " held," in each or " left," in each]
+    assert held == ["a deed, SSE: 5 KiB held, of at most 2 (a bound of its own)"]
 
 
 def test_the_peak_is_seen_though_it_is_over() -> None:
