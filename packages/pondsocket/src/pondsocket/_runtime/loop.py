@@ -105,7 +105,7 @@ class Loop:
         self._thread: threading.Thread | None = None
         self._native: object = None
         self.threads: set[int] = set()
-        self.unserved = Unserved()
+        self.unserved: Unserved = Unserved()
         # Held while it begins, and while a thread calls what it would call if it had begun.
         self._starting = threading.RLock()
         self._soon: Callable[[Callable[[], object]], object] | None = None

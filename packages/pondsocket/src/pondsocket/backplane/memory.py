@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, Final
@@ -59,7 +60,7 @@ class MemoryHub:
         self.max_payload = max_payload
         self.outage: Outage = outage
         # A publisher writes in a thread of its own.
-        self.lock = threading.RLock()
+        self.lock: AbstractContextManager[bool] = threading.RLock()
         self.clock: Callable[[], float] = time.monotonic  # of the loop of its ponds
         self._engine = MemoryEngine(lease)
         self._key = os.urandom(32)
@@ -164,10 +165,10 @@ class MemoryBackplane:
     """A pond's access to a `MemoryHub`, and the faults of its link."""
 
     def __init__(self, hub: MemoryHub) -> None:
-        self.lease_seconds = hub.engine.lease
-        self.publish_seconds = 2.0
-        self.queue_bytes = 16_777_216
-        self.max_payload = hub.max_payload
+        self.lease_seconds: float = hub.engine.lease
+        self.publish_seconds: float = 2.0
+        self.queue_bytes: int = 16_777_216
+        self.max_payload: int = hub.max_payload
         self.outage: Outage = hub.outage
         self._hub = hub
         self._topics: set[Topic] = set()
