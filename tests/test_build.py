@@ -111,6 +111,7 @@ def test_archives_hold_the_package_and_no_more(dist: Path, package: str) -> None
     module = package.replace("-", "_")
     source = ROOT / "packages" / package / "src"
     code = {str(path.relative_to(source)) for path in source.rglob("*.py")}
+    code |= {str(path.relative_to(source)) for path in source.rglob("*.lua")}
     code.add(f"{module}/py.typed")
     with zipfile.ZipFile(dist / f"{module}-{VERSION}-py3-none-any.whl") as wheel:
         assert {name for name in wheel.namelist() if ".dist-info/" not in name} == code
