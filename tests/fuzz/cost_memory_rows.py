@@ -281,8 +281,8 @@ DEEDS: Final = (
         servers=ALL,
         do=_ask,
         peak=SLACK + UNREAD * (2 * OUTBOX + READ),
-        held=UNREAD * OUTBOX,
-        why="outbox_bytes and one read, of 4 clients",
+        held=UNREAD * 2 * OUTBOX,  # a full outbox, and the write that is in progress
+        why="outbox_bytes and one write, of 4 clients",
     ),
     Deed(
         name="events that wait",
