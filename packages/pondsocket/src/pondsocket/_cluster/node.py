@@ -79,7 +79,6 @@ class Node:
         self._tasks: TaskGroup | None = None
         self._life: _Life | None = None  # None before the first
         self._is_refusal_logged = False
-        self._failure: BackplaneError | None = None
         self._numbers = count(1)
 
     def serve(self, actions: Actions) -> None:
@@ -338,13 +337,13 @@ class Node:
     async def _begin_link(self) -> None:
         topics = [*COMMAND_TOPICS, EVERYONE, address_of(self.name)]
         try:
-            if not self.is_ready and (life := self._life) is not None:
+            life = self._life
+            if not self.is_ready:
                 await self.backplane.subscribe(topics)
                 await self.commands.read()
-                await self.backplane.describe(self.commands.actions.describe())
+            await self.backplane.describe(self.commands.actions.describe())
+            if life is not None:
                 life.started.set()
-            else:
-                await self.backplane.describe(self.commands.actions.describe())
             waiting = [*self._topics.values()]
             for start in range(0, len(waiting), _READS_AT_ONCE):
                 async with anyio.create_task_group() as tasks:

@@ -46,10 +46,6 @@ _RETURN_SECONDS: Final = 0.5
 _NOTHING: Final = Keep(1, 1.0, 1, 1.0)
 
 
-def _ignore(_: Result | Exception) -> None:
-    return
-
-
 class Cluster(Holder, Protocol):
     """This node, as far as its topics use it."""
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -126,17 +127,13 @@ EVENT: Final = Kind[EventContext](
     has_response=True,
     place=lambda ctx: (ctx.session.environment, ctx.session),
 )
-GATEWAY_EVENT: Final = Kind[GatewayContext](
+# All that holds for events of a channel holds for those of an endpoint.
+GATEWAY_EVENT: Final = replace(
+    EVENT,
     name="endpoint's event",
     context=GatewayContext,
     sync_type=SyncGatewayContext,
     sync_context=SyncGatewayContext,
-    params=_event_params,
-    fields=lambda ctx: ctx.get_payload(),
-    finish=_reply,
-    is_answered=lambda ctx: ctx.has_replied(),
-    has_response=True,
-    place=lambda ctx: (ctx.session.environment, ctx.session),
 )
 LEAVE: Final = Kind[LeaveContext](
     name="leave",
