@@ -53,7 +53,6 @@ ELSEWHERE: Final = {
     "pondsocket._signatures.typed_handler": "test_signatures, test_dependencies",
     "pondsocket._state.cookies": "test_answer_headers",
     "pondsocket._state.payloads": "test_mistakes: what is refused",
-    "pondsocket._state.request": "test_admission",
     "pondsocket.adapter": "public names alone: test_architecture",
     "pondsocket.backplane._errors": "test_retry_after, tests/cluster: where they are raised",
     "pondsocket.backplane._interface": "an interface; tests/cluster: the contract",

@@ -1,6 +1,5 @@
 """docs/deployment.md shows the very configurations that the tests run."""
 
-
 import pytest
 import yaml  # type: ignore[import-untyped]
 

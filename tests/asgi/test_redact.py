@@ -38,6 +38,17 @@ def cleaned(message: object, *args: object) -> str:
     return text
 
 
+def test_a_token_that_is_a_subprotocol_is_removed_wherever_it_stands() -> None:
+    """A client that offers what a server does not speak may end up in a line of its own."""
+    token = "base64url.bearer.ZXlKaGJHY2lPaUpJVXpJMU5pSjk"
+    clean = "base64url.bearer.***"
+    assert cleaned(f"no subprotocols supported: pond, {token}") == (
+        f"no subprotocols supported: pond, {clean}"
+    )
+    assert cleaned("offered %r", [token]) == f"offered {[clean]!r}"
+    assert cleaned("%s - %s", token, "pond") == f"{clean} - pond"
+
+
 @pytest.mark.parametrize(
     ("message", "args", "text"),
     [

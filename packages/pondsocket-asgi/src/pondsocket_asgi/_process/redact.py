@@ -17,6 +17,8 @@ _CLOSERS: Final = "\"')]}>,"
 _CONNECTION_ID: Final = re.compile(
     r"(x-connection-id|connectionid)([\"'\s:=,]{1,8}(?:b[\"'])?)[\w-]{8,}", re.IGNORECASE
 )
+# A subprotocol that is a token, wherever a server names it.
+_TOKEN: Final = re.compile(r"base64url\.bearer\.[\w=-]+")
 _SECRET_HEADERS: Final = {
     "x-connection-id",
     "last-event-id",
@@ -31,7 +33,7 @@ _MAX_DEPTH: Final = 4
 
 
 class RedactSecrets(logging.Filter):
-    """A logging filter that removes query strings, connection ids and cookies from records.
+    """A logging filter that removes queries, connection ids, cookies and tokens from records.
 
     `RedactSecrets.install()` adds it to the loggers of the servers.
     """
@@ -135,6 +137,8 @@ def _clean_mapping(values: Mapping[Any, object], depth: int) -> Mapping[Any, obj
 def _clean_text(text: str) -> str:
     if "?" in text:
         text = _QUERY.sub(_remove_query, text)
+    if "base64url.bearer." in text:
+        text = _TOKEN.sub(f"base64url.bearer.{_REMOVED}", text)
     return _CONNECTION_ID.sub(rf"\1\2{_REMOVED}", text)
 
 

@@ -8,12 +8,10 @@ from pondsocket_common import POND, Codec
 
 from pondsocket._errors import UsageError
 from pondsocket._runtime.functions import is_async
-from pondsocket._state.request import ConnectRequest, Refusal
+from pondsocket._state.request import BEARER, ConnectRequest, Refusal
 
 # RFC 6455, section 4.1: a subprotocol is a token (RFC 9110, section 5.6.2).
 _TOKEN: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-# Browsers cannot set headers of a handshake: `new WebSocket(url, ["bearer", token])`.
-_BEARER: Final = "bearer"
 
 
 class Format(NamedTuple):
@@ -70,9 +68,9 @@ class Formats:
 
     def _without_token(self, offered: tuple[str, ...]) -> tuple[str, ...]:
         """Drop the token that follows `bearer`: it says nothing, and must not be sent back."""
-        if _BEARER not in self.subprotocols or _BEARER not in offered:
+        if BEARER not in self.subprotocols or BEARER not in offered:
             return offered
-        token = offered.index(_BEARER) + 1
+        token = offered.index(BEARER) + 1
         return offered[:token] + offered[token + 1 :]
 
 

@@ -102,6 +102,15 @@ class ConnectionContext:
         return self.request.subprotocols
 
     @property
+    def token(self) -> str | None:
+        """The bearer token that the client brings; None if there is none. It was not checked.
+
+        It comes from the header `Authorization`, else from the subprotocols of a WebSocket:
+        `base64url.bearer.…` (in base64url without padding), or `bearer` and the token behind it.
+        """
+        return self.request.token
+
+    @property
     def scope(self) -> Mapping[str, Any]:
         """The ASGI scope, read-only: what a host and its middleware have found out.
 

@@ -1,5 +1,7 @@
 """A client's request to connect, and its refusal."""
 
+import binascii
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -17,6 +19,11 @@ NO_SCOPE: Final[Mapping[str, Any]] = MappingProxyType({})
 # RFC 9110, section 15.5.2: a 401 names a challenge. Of the registered schemes, browsers ask the
 # user for a password at `Basic` and do nothing at `Bearer`.
 _CHALLENGE: Final = ("www-authenticate", "Bearer")
+# Browsers cannot set headers of a handshake. A subprotocol's name has neither `=` nor blanks, which
+# base64url without padding does not need.
+_BEARER_PREFIX: Final = "base64url.bearer."
+BEARER: Final = "bearer"
+"""The subprotocol behind which the next one is a token: `new WebSocket(url, ["bearer", token])`."""
 # Where nothing is said, in seconds: long enough to let a full or failing server recover, and short
 # enough that the user still waits.
 _RETRY_AFTER: Final = 5
@@ -52,9 +59,36 @@ class ConnectRequest:
             object.__setattr__(self, "_cookies", parse_cookies(self.headers))
         return self._cookies or {}
 
+    @property
+    def token(self) -> str | None:
+        """The bearer token that the client brings; None if it brings none, or no readable one.
+
+        It comes from the header `Authorization`, else from the subprotocols `base64url.bearer.…`
+        (the token in base64url without padding) or `bearer` and the token behind it.
+        """
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return token.strip() or None
+        offered = iter(self.subprotocols)
+        for name in offered:
+            if name.startswith(_BEARER_PREFIX):
+                return _decoded(name.removeprefix(_BEARER_PREFIX))
+            if name == BEARER:
+                return next(offered, None)
+        return None
+
     def let_go(self) -> None:
         """Let the scope go: a connection lives long, and holds what a host put into it."""
         object.__setattr__(self, "scope", NO_SCOPE)
+
+
+def _decoded(text: str) -> str | None:
+    """Return a token that was written in base64url without padding."""
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        return b64decode(padded, altchars=b"-_", validate=True).decode() or None
+    except (binascii.Error, ValueError):  # ValueError: a letter beyond ASCII, or no UTF-8
+        return None
 
 
 @dataclass(frozen=True, slots=True)
