@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 import hiredis
 
 from tests.process_groups import PROCESS_GROUPS
+from tests.servers import free_port
 
 _START_SECONDS: Final = 20.0
 PERSISTENCE: Final = {
@@ -23,13 +24,6 @@ PERSISTENCE: Final = {
     "rdb": ("--save", "3600 100000", "--appendonly", "no"),
     "aof": ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Process:

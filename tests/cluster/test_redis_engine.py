@@ -17,9 +17,11 @@ from pondsocket import UsageError
 from pondsocket.backplane import SEPARATOR, Append, BackplaneUnavailable, Drop, Emit, Put
 from pondsocket.backplane.redis import RedisBackplane
 
+from tests.servers import free_port
+
 from .engines import OPTIONS, new_prefix
 from .recording import KEEP, RecordingNode, running
-from .redis_server import RedisServer, free_port
+from .redis_server import RedisServer
 from .rooms import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.redis]
@@ -93,7 +95,10 @@ async def test_scripts_use_the_keys_that_they_declare(redis_server: RedisServer)
 
 async def test_it_runs_in_cluster_mode(tmp_path: Path) -> None:
     """A Redis cluster takes all keys of a script in one slot."""
-    with RedisServer(tmp_path, "--cluster-enabled", "yes") as server:
+    # By default the nodes of a cluster use the port + 10,000, which may be taken, or none.
+    between_nodes = str(free_port())
+    arguments = ("--cluster-enabled", "yes", "--cluster-port", between_nodes)
+    with RedisServer(tmp_path, *arguments) as server:
         server.call("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
         await until(lambda: b"cluster_state:ok" in server.call("CLUSTER", "INFO"))
         prefix = new_prefix()
