@@ -19,6 +19,8 @@ from .redis_server import RedisServer
 # As short as a lease may be, so that its end is soon seen.
 LEASE: Final = 1.6
 OPTIONS: Final[Mapping[str, Any]] = {"lease": LEASE, "silence": 1.2}
+# For how long presence is kept that a Redis with these options has forgotten.
+DOUBT: Final = RedisBackplane("redis://host", **OPTIONS).doubt_seconds
 
 _prefixes = count(1)
 

@@ -23,7 +23,7 @@ from pondsocket.backplane.redis import RedisBackplane
 from tests.process_groups import PROCESS_GROUPS
 from tests.servers import ROOT
 
-from .engines import LEASE, OPTIONS, new_prefix
+from .engines import DOUBT, LEASE, OPTIONS, new_prefix
 from .faults import FaultyRedis
 from .redis_server import RedisServer, Sentinel
 from .rooms import PLAIN, Client, Cluster, cluster, until, until_true
@@ -87,7 +87,8 @@ async def talking(found: Cluster) -> AsyncIterator[Talk]:
         await talk.more()
         tasks.cancel_scope.cancel()
     await found.check()
-    await anyio.sleep(LEASE + 1.1)  # those who are missing are in doubt for a lease
+    # Those who are missing are in doubt, if Redis has forgotten anything.
+    await anyio.sleep(1.1 + (DOUBT if max(told(found)) else LEASE))
     await found.check()
     assert found.leaves() == {}
     for client in clients:
@@ -120,6 +121,29 @@ async def test_it_is_killed(tmp_path: Path, keeps: str) -> None:
                 server.start()
                 await talk.more()
             assert told(found) == {1}
+
+
+@pytest.mark.parametrize("keeps", ["nothing", "aof"])
+async def test_it_is_killed_and_a_node_returns_more_than_a_lease_later(
+    tmp_path: Path, keeps: str
+) -> None:
+    """Its link is half-open when Redis ends: the node takes longer than the others to see it."""
+    with RedisServer(tmp_path, keeps=keeps) as server:
+        async with anyio.create_task_group() as tasks:
+            engine = FaultyRedis(server, tasks, new_prefix())
+            nodes = [await engine.backplane() for _ in range(3)]
+            async with cluster(*nodes) as found, talking(found) as talk:
+                engine.proxies[0].swallow()
+                server.kill()
+                server.start()
+                await found.nodes[1].until_up(is_up=False)
+                await found.nodes[1].until_up()
+                await anyio.sleep(LEASE + 1.2)
+                assert not found.nodes[0].is_up
+                engine.proxies[0].mend()
+                await found.nodes[0].until_up()
+                await talk.more()
+            tasks.cancel_scope.cancel()
 
 
 async def test_it_is_killed_twice(tmp_path: Path) -> None:
@@ -156,8 +180,7 @@ async def test_a_failover_and_back_to_a_replica_that_lags(tmp_path: Path) -> Non
                 return int(found[1]) == server.port
 
             await until(lambda: b"slaves=1" in sentinel.call("INFO", "sentinel"))
-            # The nodes return within seconds of each other: those missing are in doubt for a lease.
-            async with on(url, lease=10.0) as found:
+            async with on(url) as found:
                 async with talking(found) as talk:
                     for master, replica in ((one, two), (two, one)):
                         # What comes now does not reach the replica.
@@ -333,6 +356,6 @@ async def test_many_members_return_after_a_restart(tmp_path: Path) -> None:
             server.kill()
             server.start()
             await found.check()
-            await anyio.sleep(LEASE + 1.1)
+            await anyio.sleep(DOUBT + 1.1)
             await found.until_presence(users)
             assert found.leaves() == {}

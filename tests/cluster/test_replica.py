@@ -30,6 +30,14 @@ def read(replica: Replica, *shown: Change, at: Position, now: float = 0.0) -> li
     return replica.fill(Roster(at, shown), now)
 
 
+def expire(replica: Replica, start: float, end: float, *, is_up: bool = True) -> list[Change]:
+    """Let time pass."""
+    told: list[Change] = []
+    for step in range(int((end - start) * 4)):
+        told += replica.expire(start + (step + 1) / 4, is_up=is_up)
+    return told
+
+
 def test_changes_are_told_in_the_order_of_their_versions() -> None:
     replica = filled(ANN)
     assert replica.take(Position("a", 6), [BOB]) == [BOB]
@@ -58,8 +66,8 @@ def test_what_another_epoch_does_not_name_is_kept_for_one_lease() -> None:
     assert read(replica, at=Position("b", 0), now=100.0) == []
     assert replica.is_in_doubt
     assert replica.take(Position("b", 1), [ANN]) == [ANN]  # put again
-    assert replica.expire(109.9) == []
-    assert replica.expire(110.0) == [gone(BOB)]
+    assert expire(replica, 100.0, 109.75) == []
+    assert expire(replica, 109.75, 110.0) == [gone(BOB)]
     assert not replica.is_in_doubt
     assert replica.entries() == [ANN]
 
@@ -67,17 +75,38 @@ def test_what_another_epoch_does_not_name_is_kept_for_one_lease() -> None:
 def test_a_doubt_outlives_further_rosters_of_its_epoch() -> None:
     replica = filled(ANN, BOB)
     read(replica, at=Position("b", 0), now=100.0)
+    assert expire(replica, 100.0, 105.0) == []
     replica.numbered.suspect()
     assert read(replica, ANN, at=Position("b", 1), now=105.0) == []
-    assert replica.expire(110.0) == [gone(BOB)]
+    assert expire(replica, 105.0, 109.75) == []
+    assert expire(replica, 109.75, 110.0) == [gone(BOB)]
 
 
 def test_another_restart_begins_another_doubt() -> None:
     replica = filled(ANN)
     read(replica, at=Position("b", 0), now=100.0)
+    assert expire(replica, 100.0, 108.0) == []
     assert read(replica, at=Position("c", 0), now=108.0) == []
-    assert replica.expire(110.0) == []
-    assert replica.expire(118.0) == [gone(ANN)]
+    assert expire(replica, 108.0, 117.75) == []
+    assert expire(replica, 117.75, 118.0) == [gone(ANN)]
+
+
+def test_a_doubt_waits_while_the_engine_cannot_be_reached() -> None:
+    """The other nodes cannot return meanwhile either."""
+    replica = filled(ANN)
+    read(replica, at=Position("b", 0), now=100.0)
+    assert expire(replica, 100.0, 101.0) == []
+    assert expire(replica, 101.0, 121.0, is_up=False) == []
+    assert expire(replica, 121.0, 129.75) == []
+    assert expire(replica, 129.75, 130.0) == [gone(ANN)]
+
+
+def test_a_process_that_stood_still_doubts_for_longer() -> None:
+    replica = filled(ANN)
+    read(replica, at=Position("b", 0), now=100.0)
+    assert replica.expire(130.0) == []
+    assert expire(replica, 130.0, 138.75) == []
+    assert expire(replica, 138.75, 139.0) == [gone(ANN)]
 
 
 def test_an_end_in_another_epoch_ends_the_doubt() -> None:

@@ -216,6 +216,30 @@ async def test_an_engine_that_has_forgotten_all_causes_no_false_leave() -> None:
         assert one.left == two.left == []
 
 
+async def test_an_outage_behind_a_restart_causes_no_false_leave() -> None:
+    """The nodes that have not returned when it begins cannot do so before it ends."""
+    hub = MemoryHub()
+    one, two = ClusterPond(hub), ClusterPond(hub)
+    async with serving(one, two), client(one, "ann") as ann, client(two, "bob") as bob:
+        await ann.join(PLAIN, {"show": 1})
+        await bob.join(PLAIN, {"show": 2})
+        await told()
+        ann.drain()
+        two.link.cut(for_good=True)
+        hub.stop()
+        hub.start(forget=True)
+        await anyio.sleep(2)
+        hub.stop()
+        await anyio.sleep(15)
+        hub.start()
+        await anyio.sleep(3)
+        two.link.mend()
+        await anyio.sleep(15)
+        assert lists(ann) == []
+        assert set(await one.channel(SOCKET, PLAIN).get_presence()) == {"ann", "bob"}
+        assert one.left == two.left == []
+
+
 @pytest.mark.parametrize("elsewhere", ["is not", "stays", "leaves as well"])
 async def test_a_leave_of_what_the_engine_has_forgotten_is_told_once(elsewhere: str) -> None:
     hub = MemoryHub()

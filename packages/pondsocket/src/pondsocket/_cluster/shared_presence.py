@@ -71,7 +71,7 @@ class SharedPresence:
         self._topic = topic
         self._node = node
         self._presence = presence
-        self._replica = Replica(node.backplane.lease_seconds)
+        self._replica = Replica(node.backplane.doubt_seconds)
         self._sent_bytes = 0  # of the latest list of presences
         # By ref: members that want lists, and have not shown anything yet.
         self._unlisted: dict[str, ChannelMember] = {}
@@ -184,7 +184,7 @@ class SharedPresence:
             # The engine has forgotten it. It is put again, and dropped when the other nodes have
             # put theirs: whichever is dropped last was the user's last one.
             node.batches.add(Put(self._topic, ref, user_id, None))
-            await anyio.sleep(node.backplane.lease_seconds)
+            await anyio.sleep(node.backplane.doubt_seconds)
             self._drop(ref, user_id, on_end)
         elif lease != node.lease:
             # Its `Put` may have waited for the link as well, and was then carried out under the
@@ -221,8 +221,8 @@ class SharedPresence:
             self._end_seen()
 
     def expire(self, now: float) -> None:
-        """Tell the ends of those that the engine has not named for a lease."""
-        self._tell(self._replica.expire(now))
+        """Tell the ends of those that the engine has forgotten, and no node has put again."""
+        self._tell(self._replica.expire(now, is_up=self._node.batches.is_up))
 
     async def read(self) -> None:
         """Read the whole roster.
@@ -269,7 +269,7 @@ class SharedPresence:
 
     def end(self) -> None:
         """Forget what is known: nothing of the channel is heard any more."""
-        self._replica = Replica(self._node.backplane.lease_seconds)
+        self._replica = Replica(self._node.backplane.doubt_seconds)
         state = self._presence.state
         for ref, user in [(ref, user) for user, ref, _ in state.entries()]:
             state.untrack(user, ref)

@@ -1,6 +1,7 @@
 """The presence of one topic, as the engine orders it: a roster, and changes by version. Pure."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from pondsocket_common import Position
 
@@ -8,25 +9,32 @@ from pondsocket.backplane import Change, Roster
 
 from .numbered import Numbered
 
+# Between two calls of `expire` that are several times a second. If it was longer, this process
+# stood still, and has not heard what happened meanwhile.
+_LONGEST_STEP: Final = 1.0
+
 
 class Replica:
     """What the memberships of a topic show, on all nodes.
 
     After an engine has lost its memory, its rosters are empty until the nodes have put their
-    memberships again. So what is missing in the first roster of an epoch is kept for one lease.
+    memberships again. So what is missing in the first roster of an epoch is kept for as long as
+    they may take to return. Only time in which the engine could be reached counts: an outage that
+    follows keeps the other nodes away as well.
 
     Args:
-        doubt_seconds: The duration of a lease.
+        doubt_seconds: How long they may take.
     """
 
-    __slots__ = ("_doubt_ends", "_doubt_seconds", "_doubtful", "_shown", "numbered")
+    __slots__ = ("_counted_at", "_doubt_left", "_doubt_seconds", "_doubtful", "_shown", "numbered")
 
     def __init__(self, doubt_seconds: float) -> None:
         self.numbered: Numbered[Sequence[Change]] = Numbered()
         self._shown: dict[str, Change] = {}  # by ref
         self._doubtful: dict[str, Change] = {}  # by ref: those that the present epoch has not named
         self._doubt_seconds = doubt_seconds
-        self._doubt_ends = 0.0
+        self._doubt_left = 0.0
+        self._counted_at = 0.0
 
     @property
     def is_behind(self) -> bool:
@@ -52,7 +60,7 @@ class Replica:
         missing = {ref: each for ref, each in self._shown.items() if ref not in named}
         if is_new_epoch:
             self._doubtful = dict(missing)
-            self._doubt_ends = now + self._doubt_seconds
+            self._doubt_left, self._counted_at = self._doubt_seconds, now
         told: list[Change] = []
         for ref, each in missing.items():
             if ref not in self._doubtful:
@@ -64,9 +72,16 @@ class Replica:
             told += self._apply(changes)
         return told
 
-    def expire(self, now: float) -> list[Change]:
-        """Return the changes to tell where a doubt has lasted for a lease."""
-        if not self._doubtful or now < self._doubt_ends:
+    def expire(self, now: float, *, is_up: bool = True) -> list[Change]:
+        """Return the changes to tell where a doubt is over. To be called several times a second.
+
+        Args:
+            is_up: Whether the engine can be reached.
+        """
+        step, self._counted_at = now - self._counted_at, now
+        if is_up:
+            self._doubt_left -= min(step, _LONGEST_STEP)
+        if not self._doubtful or self._doubt_left > 0:
             return []
         gone, self._doubtful = self._doubtful, {}
         return self._apply([each._replace(shown=None) for each in gone.values()])

@@ -216,6 +216,14 @@ class Backplane(Protocol):
         ...
 
     @property
+    def doubt_seconds(self) -> float:
+        """How long a living node may take to return once the engine has; a lease, or more.
+
+        For so long presence is kept that the engine has forgotten.
+        """
+        ...
+
+    @property
     def publish_seconds(self) -> float:
         """How long a broadcast may wait for the engine."""
         ...

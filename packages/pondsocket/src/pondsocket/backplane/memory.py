@@ -166,6 +166,7 @@ class MemoryBackplane:
 
     def __init__(self, hub: MemoryHub) -> None:
         self.lease_seconds: float = hub.engine.lease
+        self.doubt_seconds: float = hub.engine.lease
         self.publish_seconds: float = 2.0
         self.queue_bytes: int = 16_777_216
         self.max_payload: int = hub.max_payload

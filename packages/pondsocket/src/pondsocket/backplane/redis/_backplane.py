@@ -132,6 +132,8 @@ class RedisBackplane:
         tls = (ssl_context or ssl.create_default_context()) if address.is_secure else None
         self._connector = Connector(address, tls, credentials, silence)
         self.lease_seconds = lease
+        # The old link may be half-open, and so may the first one that is tried.
+        self.doubt_seconds = max(lease, 2 * (silence + _LAST_RETRY))
         self.publish_seconds = publish_timeout
         self.queue_bytes = queue_bytes
         self.max_payload = max_payload
