@@ -182,22 +182,25 @@ async def test_a_leave_while_the_engine_is_away_is_told_later_and_once() -> None
 
 
 async def test_nothing_stays_of_a_membership_that_the_node_could_tell_under_no_lease() -> None:
-    hub = MemoryHub()
+    """It was begun and ended under a lease that is over when the engine hears of both."""
+    hub = MemoryHub(outage="local")
     one, two = ClusterPond(hub), ClusterPond(hub)
     async with serving(one, two), client(two, "bob") as bob, client(one, "cid") as cid:
         await bob.join(PLAIN)
         await cid.join(PLAIN)
         one.link.cut(for_good=True)
         await told()
-        async with client(one, "ann") as ann:  # others of the channel are here, so it may join
+        async with client(one, "ann") as ann:
             await ann.join(PLAIN, {"show": 1}, wait=3)
             await anyio.sleep(1)
         await anyio.sleep(15)  # the lease is over
+        assert one.left == []
         one.link.mend()
         await told()
         assert set(await two.channel(SOCKET, PLAIN).get_presence()) == set()
         assert await two.channel(SOCKET, PLAIN).user_count() == 2
         assert not await two.channel(SOCKET, PLAIN).has_user("ann")
+        assert one.left == [("ann", CLOSED)]
 
 
 async def test_an_engine_that_has_forgotten_all_causes_no_false_leave() -> None:

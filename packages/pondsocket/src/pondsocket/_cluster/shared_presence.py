@@ -36,7 +36,6 @@ _log: Final = logging.getLogger("pondsocket.cluster")
 class Holder(Protocol):
     """This node, as far as its memberships use it."""
 
-    lease: str
     backplane: Backplane
     batches: Batches
     holdings: Holdings
@@ -154,22 +153,23 @@ class SharedPresence:
     def _drop(self, ref: str, user_id: str, on_end: Callable[[bool], None]) -> None:
         """End a membership in the engine. Call `on_end` with whether it was the user's last one."""
         node = self._node
-        lease, links, known = node.lease, node.batches.links, self._replica.numbered.position
+        links, known = node.batches.links, self._replica.numbered.position
 
         def end(result: Result | Exception) -> None:
             was_last = isinstance(result, tuple) and user_id in result
             if was_last or links == node.batches.links or isinstance(result, Exception):
                 on_end(was_last)
             else:
-                node.start(lambda: self._drop_again(ref, user_id, lease, known, on_end))
+                node.start(lambda: self._drop_again(ref, user_id, known, on_end))
 
-        node.batches.add(Drop(self._topic, (ref,), lease), end)
+        # Under whichever lease it was put: its `Put` may wait for a link as well, and is carried
+        # out under the lease that the link brings.
+        node.batches.add(Drop(self._topic, (ref,), ""), end)
 
     async def _drop_again(
         self,
         ref: str,
         user_id: str,
-        lease: str,
         known: Position | None,
         on_end: Callable[[bool], None],
     ) -> None:
@@ -185,10 +185,6 @@ class SharedPresence:
             # put theirs: whichever is dropped last was the user's last one.
             node.batches.add(Put(self._topic, ref, user_id, None))
             await anyio.sleep(node.backplane.doubt_seconds)
-            self._drop(ref, user_id, on_end)
-        elif lease != node.lease:
-            # Its `Put` may have waited for the link as well, and was then carried out under the
-            # lease that the link has brought.
             self._drop(ref, user_id, on_end)
         else:
             on_end(False)
