@@ -126,6 +126,26 @@ async def test_a_lost_result_is_asked_for_with_the_same_number_on_the_next_link(
         assert setup.outcomes() == [("a", 0), ("b", 0)]
 
 
+async def test_what_nothing_keeps_is_not_sent_again_where_the_engine_may_have_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running() as setup:
+        setup.engine.failures = [PublishUncertain()]
+        setup.engine.gate = anyio.Event()
+        setup.add("a")
+        await anyio.sleep(0.1)
+        setup.add("b")
+        setup.engine.gate.set()
+        await anyio.sleep(0.1)
+        assert not setup.batches.is_up
+        assert setup.outcomes() == [("a", "PublishUncertain")]
+        setup.batches.resume()
+        await anyio.sleep(0.1)
+        assert setup.outcomes() == [("b", 0)]
+        assert setup.engine.calls == [(1, [b"a"]), (2, [b"b"])]
+        assert "1 messages did not reach the other servers" in caplog.text
+
+
 async def test_a_failure_of_an_old_link_does_not_stop_the_next_one() -> None:
     async with running() as setup:
         setup.engine.failures = [LinkLost()]

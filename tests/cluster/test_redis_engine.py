@@ -14,12 +14,21 @@ import anyio
 import pytest
 import trustme
 from pondsocket import UsageError
-from pondsocket.backplane import SEPARATOR, Append, BackplaneUnavailable, Drop, Emit, Put
+from pondsocket.backplane import (
+    SEPARATOR,
+    Append,
+    BackplaneUnavailable,
+    Drop,
+    Emit,
+    PublishUncertain,
+    Put,
+)
 from pondsocket.backplane.redis import RedisBackplane
 
 from tests.servers import free_port
 
 from .engines import OPTIONS, new_prefix
+from .faults import FaultyRedis
 from .recording import KEEP, RecordingNode, running
 from .redis_server import RedisServer
 from .rooms import until
@@ -334,6 +343,28 @@ async def test_what_was_appended_once_before_a_restart_is_appended_again(tmp_pat
             second = await node.append(TOPIC, b"a", once="task")
             assert (second.epoch != first.epoch, second.offset) == (True, 1)
             assert [each.data for each in (await node.read(TOPIC, first)).entries] == [b"a"]
+
+
+async def test_what_nothing_keeps_is_sent_at_most_once(redis_server: RedisServer) -> None:
+    """It costs Redis no script, and nothing tells then whether a lost link has carried it out."""
+    async with anyio.create_task_group() as tasks:
+        engine = FaultyRedis(redis_server, tasks, new_prefix())
+        backplanes = [await engine.backplane() for _ in range(2)]
+        async with running(*backplanes) as (node, other):
+            for each in (node, other):
+                await each.backplane.subscribe([TOPIC])
+            sent = [Emit(TOPIC, b"%d" % number) for number in range(64)]
+            assert await node.apply(*sent) == [2] * 64
+            engine.silence(0)
+            with pytest.raises(PublishUncertain):
+                await node.apply(Emit(TOPIC, b"a"), Emit(TOPIC, b"b"))
+            engine.mend(0)
+            await node.until(lambda: node.ups == 2 and node.is_up)
+            assert await node.apply(Emit(TOPIC, b"c")) == [2]
+            await other.until(lambda: len(other.told("emitted")) == 67)
+            heard = [data for _, data in other.told("emitted")]
+            assert heard == [*(each.data for each in sent), b"a", b"b", b"c"]
+        tasks.cancel_scope.cancel()
 
 
 async def test_lost_scripts_end_the_link(redis_server: RedisServer) -> None:

@@ -24,6 +24,7 @@ class Wire:
         self.nodes: dict[str, Requests] = {}
         self.failure: Exception | None = None
         self.loses: set[str] = set()
+        self.is_uncertain = False
 
     def add(
         self, op: Emit, on_result: Callable[[Result | Exception], None] = print, *, seconds: float
@@ -38,6 +39,9 @@ class Wire:
         ]
         for node in heard:
             node.take(op.data)
+        if self.is_uncertain:
+            on_result(PublishUncertain())
+            return
         on_result(len(heard) + len(self.loses) * (op.topic == EVERYONE))
 
 
@@ -106,6 +110,18 @@ async def test_a_question_that_is_not_sent_fails_as_a_broadcast_does(failure: Ex
         one = start(wire, tasks, "one", greet)
         with pytest.raises(type(failure)):
             await one.ask("two", {}, seconds=5)
+
+
+async def test_a_question_that_may_have_been_sent_is_answered_if_it_was() -> None:
+    """A client that was told of a failure would send its message a second time."""
+    wire = Wire()
+    wire.is_uncertain = True
+    async with anyio.create_task_group() as tasks:
+        one = start(wire, tasks, "one", greet)
+        start(wire, tasks, "two", greet)
+        assert await one.ask("two", {"who": "ann"}, seconds=5) == {"hello": "ann"}
+        with pytest.raises(PublishUncertain):  # how many there are is not known
+            await one.ask_all({"who": "ann"}, seconds=5)
 
 
 async def test_an_answer_that_comes_too_late_is_dropped() -> None:

@@ -169,19 +169,26 @@ class Batches:
             batch = self._in_flight = self._take()
             self._seq += 1
         ops = [each.op for each in batch if each.op is not None]
-        results: Sequence[Result] = ()
+        results: Sequence[Result | Exception] = ()
         link = self.links
         try:
             if ops:
                 results = await self._backplane.apply(self._seq, ops)
         except (BackplaneUnavailable, LinkLost):
-            if link == self.links:
-                self._is_up = False  # until the next link, which may have begun meanwhile
+            self._note_end(link)
             return
+        except PublishUncertain as uncertain:
+            self._note_end(link)
+            self.count_lost(len(ops))
+            results = [uncertain] * len(ops)
         self._in_flight = []
         waiting = iter(results)
         for each in batch:
             each.end(None if each.op is None else next(waiting))
+
+    def _note_end(self, link: int) -> None:
+        if link == self.links:
+            self._is_up = False  # until the next link, which may have begun meanwhile
 
     def _take(self) -> list[Operation]:
         batch: list[Operation] = []

@@ -12,7 +12,14 @@ from pondsocket_common import InvalidMessage, dump_json, load_json
 
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
-from pondsocket.backplane import SEPARATOR, BackplaneUnavailable, Emit, Result, Topic
+from pondsocket.backplane import (
+    SEPARATOR,
+    BackplaneUnavailable,
+    Emit,
+    PublishUncertain,
+    Result,
+    Topic,
+)
 
 from .batches import Batches
 
@@ -39,27 +46,40 @@ class NodeGone(Exception):  # noqa: N818 - an answer
 
 
 class _Question:
-    """A question that waits for its answers."""
+    """A question that waits for its answers.
 
-    def __init__(self) -> None:
+    Args:
+        is_to_one: Whether it is for one node alone.
+    """
+
+    def __init__(self, *, is_to_one: bool) -> None:
         self.answers: list[Body] = []
         self.wanted: int | None = None  # how many; None: not known yet
         self.failure: Exception | None = None
         self.done = anyio.Event()
+        self._is_to_one = is_to_one
 
     def sent(self, result: Result | Exception) -> None:
         """Take the result of its `Emit`."""
         if isinstance(result, Exception):
             self.failure = result
-            self.done.set()
+            if not isinstance(result, PublishUncertain) or not self._is_to_one:
+                self.done.set()
+                return
+            self.wanted = 1  # if it was sent, the answer says so
         else:
             self.wanted = result if isinstance(result, int) else 0
-            self.check()
+        self.check()
 
     def check(self) -> None:
         """Note whether all answers are there."""
-        if self.wanted is not None and len(self.answers) >= self.wanted:
+        if self.is_answered:
             self.done.set()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether all answers are there."""
+        return self.wanted is not None and len(self.answers) >= self.wanted
 
 
 class Requests:
@@ -122,7 +142,7 @@ class Requests:
 
     async def _ask(self, topic: Topic, question: Body, seconds: float) -> list[Body]:
         number = next(self._numbers)
-        asked = self._questions[number] = _Question()
+        asked = self._questions[number] = _Question(is_to_one=topic != EVERYONE)
         data = dump_json([_VERSION, "?", self._node, number, question])
         try:
             self._batches.add(Emit(topic, data), asked.sent, seconds=min(seconds, _SEND_SECONDS))
@@ -130,10 +150,8 @@ class Requests:
                 await asked.done.wait()
         finally:
             del self._questions[number]
-        if asked.failure is not None:
-            raise asked.failure
-        if not asked.done.is_set():
-            raise BackplaneUnavailable("Another server does not answer.")
+        if not asked.is_answered:
+            raise asked.failure or BackplaneUnavailable("Another server does not answer.")
         return asked.answers
 
     def take(self, data: bytes) -> None:

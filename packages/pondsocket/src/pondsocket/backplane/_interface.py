@@ -275,6 +275,8 @@ class Backplane(Protocol):
         Raises:
             BackplaneUnavailable: Nothing was carried out.
             LinkLost: They may have been carried out. The same call on the next link tells.
+            PublishUncertain: All are of the kind `Emit`, and may have been carried out. Nothing
+                tells: the same call on the next link would send them twice.
         """
         ...
 

@@ -27,7 +27,7 @@ from pondsocket_common import Position
 from pondsocket._errors import UsageError
 from pondsocket._runtime.loop import running_asyncio
 
-from ._errors import BackplaneUnavailable, LinkLost
+from ._errors import BackplaneUnavailable, LinkLost, PublishUncertain
 from ._interface import Emit, Keep, Listener, Op, Outage, Result, Roster, Slice, Topic
 from ._memory_engine import Appended, Emitted, MemoryEngine, Push
 
@@ -166,7 +166,6 @@ class MemoryBackplane:
 
     def __init__(self, hub: MemoryHub) -> None:
         self.lease_seconds: float = hub.engine.lease
-        self.doubt_seconds: float = hub.engine.lease
         self.publish_seconds: float = 2.0
         self.queue_bytes: int = 16_777_216
         self.max_payload: int = hub.max_payload
@@ -211,6 +210,11 @@ class MemoryBackplane:
         self._hub.engine.expire(self._lease)
 
     # --- as a Backplane -------------------------------------------------------------------------
+
+    @property
+    def doubt_seconds(self) -> float:
+        """How long a living node may take to return; see `Backplane`."""
+        return self.lease_seconds
 
     @property
     def key(self) -> bytes:
@@ -324,6 +328,8 @@ class MemoryBackplane:
         if self._faults.lost_results:
             self._faults.lost_results -= 1
             self.cut()
+            if all(isinstance(op, Emit) for op in ops):
+                raise PublishUncertain
             raise LinkLost("The link was cut.")
         return results
 

@@ -37,27 +37,34 @@ class ReplyError(Exception):
 
 
 class _Request:
-    """What was sent, and waits for its reply.
+    """What was sent, and waits for its replies, or for what is pushed in place of them.
 
     Attributes:
-        confirmations: How many are still to come in place of a reply; 0: it has a reply.
+        missing: How many are still to come.
+        is_pushed: Whether they are pushed; then there is one reply only if it is an error.
     """
 
-    __slots__ = ("confirmations", "done", "reply")
+    __slots__ = ("done", "is_pushed", "lost", "missing", "replies")
 
-    def __init__(self, confirmations: int = 0) -> None:
-        self.confirmations = confirmations
+    def __init__(self, missing: int = 1, *, is_pushed: bool = False) -> None:
+        self.missing = missing
+        self.is_pushed = is_pushed
         self.done = anyio.Event()
-        self.reply: Any = None
+        self.replies: list[Any] = []
+        self.lost = ""
 
-    async def wait(self) -> Any:
+    async def wait(self) -> list[Any]:
         await self.done.wait()
-        reply = self.reply
-        if isinstance(reply, hiredis.ReplyError):
-            raise ReplyError(str(reply))
-        if isinstance(reply, LinkLost):
-            raise LinkLost(str(reply))
-        return reply
+        if self.lost:
+            raise LinkLost(self.lost)
+        for reply in self.replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise ReplyError(str(reply))
+        return self.replies
+
+    def end(self, lost: str = "") -> None:
+        self.lost = lost
+        self.done.set()
 
 
 class Link:
@@ -84,18 +91,18 @@ class Link:
         self.scope: anyio.CancelScope | None = None
         self.read_at = anyio.current_time()
 
-    def subscribe(self, channels: Sequence[str]) -> Awaitable[None]:
+    def subscribe(self, channels: Sequence[str]) -> Awaitable[object]:
         """Hear of channels. Await it to know that Redis has confirmed them.
 
         Raises, when it is awaited:
             ReplyError: Redis refuses it.
             LinkLost: The connection has ended before.
         """
-        return self._send(_Request(len(channels)), ("SUBSCRIBE", *channels)).wait()
+        return self._send(_Request(len(channels), is_pushed=True), ("SUBSCRIBE", *channels)).wait()
 
     def unsubscribe(self, channels: Sequence[str]) -> None:
         """Hear of channels no more."""
-        self._send(_Request(len(channels)), ("UNSUBSCRIBE", *channels))
+        self._send(_Request(len(channels), is_pushed=True), ("UNSUBSCRIBE", *channels))
 
     async def call(self, *arguments: Argument) -> Any:
         """Send a command. Return its reply.
@@ -104,14 +111,26 @@ class Link:
             ReplyError: It is an error.
             LinkLost: The connection has ended before it.
         """
-        return await self._send(_Request(), arguments).wait()
+        (reply,) = await self._send(_Request(), arguments).wait()
+        return reply
 
-    def _send(self, request: _Request, arguments: tuple[Argument, ...]) -> _Request:
+    def call_all(self, commands: Sequence[tuple[Argument, ...]]) -> Awaitable[list[Any]]:
+        """Send commands together. Await it for their replies.
+
+        Raises:
+            LinkLost: The connection has ended; nothing is sent.
+
+        Raises, when it is awaited:
+            ReplyError: One of them is an error.
+            LinkLost: The connection has ended before them.
+        """
+        return self._send(_Request(len(commands)), *commands).wait()
+
+    def _send(self, request: _Request, *commands: tuple[Argument, ...]) -> _Request:
         if self._is_over:
             raise LinkLost(_ENDED)
-        packed = hiredis.pack_command(arguments)  # type: ignore[arg-type]
+        self._unsent += map(hiredis.pack_command, commands)  # type: ignore[arg-type]
         self._requests.append(request)
-        self._unsent.append(packed)
         self._has_unsent.set()
         return request
 
@@ -158,14 +177,11 @@ class Link:
             return
         if not requests:  # for instance because it has too many clients
             raise LinkLost(str(reply))
-        if is_push:
-            requests[0].confirmations -= 1
-            if requests[0].confirmations:
-                return
-            reply = None
-        request = requests.popleft()
-        request.reply = reply
-        request.done.set()
+        request = requests[0]
+        request.replies.append(reply)
+        request.missing -= 1
+        if not request.missing or request.is_pushed != is_push:
+            requests.popleft().end()
 
     def cut(self, reason: str) -> None:
         """End the connection."""
@@ -177,6 +193,4 @@ class Link:
         """Let all go on that wait for replies."""
         self._is_over = True
         while self._requests:
-            request = self._requests.popleft()
-            request.reply = LinkLost(_ENDED)
-            request.done.set()
+            self._requests.popleft().end(_ENDED)

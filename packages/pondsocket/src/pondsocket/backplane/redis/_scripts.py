@@ -70,6 +70,11 @@ def apply_arguments(
     return [len(named), *named, *arguments]
 
 
+def publish_command(keys: Keys, op: Op) -> tuple[Argument, ...]:
+    """Return the command that sends what nothing keeps, as `apply.lua` would."""
+    return ("PUBLISH", keys.channel(op.topic), b"E\n" + op.data) if isinstance(op, Emit) else ()
+
+
 def milliseconds(seconds: float) -> int:
     """Return a duration as Redis counts it."""
     return max(1, round(seconds * 1_000))
