@@ -20,10 +20,12 @@ from pondsocket.backplane import (
     BackplaneUnavailable,
     Drop,
     Emit,
+    LinkLost,
     PublishUncertain,
     Put,
 )
 from pondsocket.backplane.redis import RedisBackplane
+from pondsocket_common import Position
 
 from tests.servers import free_port
 
@@ -328,6 +330,56 @@ async def test_evicted_keys_are_another_epoch(redis_server: RedisServer) -> None
         redis_server.call("DEL", f"{{{prefix}:0}}:run")
         assert await node.append(TOPIC, b"c") == second._replace(offset=2)
         assert node.ups == 2
+
+
+async def test_a_script_that_fails_halfway_leaves_all_topics_whole(
+    redis_server: RedisServer,
+) -> None:
+    """What is known of a topic is written at the end of a script, also where that fails."""
+    prefix, other = new_prefix(), f"{TOPIC}2"
+    users = f"{{{prefix}:0}}:u:{other}"
+    async with running(backplane_of(redis_server.url, prefix=prefix)) as (node,):
+        first = await node.append(TOPIC, b"a")
+        redis_server.call("SET", users, "is no hash")
+        batch = [Append(TOPIC, b"b", KEEP), Append(other, b"c", KEEP, spare="ann")]
+        redis_server.call("HSET", f"{{{prefix}:0}}:m:{other}", "run", await run_of(node))
+        redis_server.call("HSET", f"{{{prefix}:0}}:m:{other}", "epoch", "e")
+        with pytest.raises(LinkLost, match="WRONGTYPE"):
+            await node.backplane.apply(2, batch)
+        await node.until(lambda: node.ups == 2 and node.is_up)
+        redis_server.call("DEL", users)
+        assert await node.apply(*batch, seq=2) == [first._replace(offset=3), Position("e", 1)]
+        assert [each.data for each in (await node.read(TOPIC)).entries] == [b"a", b"b", b"b"]
+
+
+async def run_of(node: RecordingNode) -> str:
+    """Return the fence of the Redis that a node has reached."""
+    backplane = node.backplane
+    assert isinstance(backplane, RedisBackplane)
+    run = await backplane._plain("GET", backplane._keys.run)
+    return bytes(run).decode()
+
+
+@pytest.mark.parametrize(
+    "sizes", [[10] * 40, [10, 300, 10] * 13, [300, 10, 10] * 13, [999, 1] * 20]
+)
+async def test_trims_by_bytes_and_size_at_once_are_exact(
+    redis_server: RedisServer, sizes: list[int]
+) -> None:
+    """Redis adds up bytes, and does not read what it trims."""
+    keep = KEEP._replace(size=9, max_bytes=700)
+    prefix = new_prefix()
+    async with running(backplane_of(redis_server.url, prefix=prefix)) as (node,):
+        for place, size in enumerate(sizes):
+            await node.apply(*[Append(TOPIC, b"x" * size, keep)] * (1 + place % 3))
+            kept = (await node.read(TOPIC, None, keep)).entries
+            stored = redis_server.call("XLEN", f"{{{prefix}:0}}:l:{TOPIC}")
+            assert len(kept) <= min(stored, 9)
+            assert stored <= 10
+            known = redis_server.call("HMGET", f"{{{prefix}:0}}:m:{TOPIC}", "total", "before")
+            entries = redis_server.call("XRANGE", f"{{{prefix}:0}}:l:{TOPIC}", "-", "+")
+            held = sum(len(fields[3]) for _, fields in entries)
+            assert held == int(known[0]) - int(known[1]) <= 700
 
 
 async def test_what_was_appended_once_before_a_restart_is_appended_again(tmp_path: Path) -> None:

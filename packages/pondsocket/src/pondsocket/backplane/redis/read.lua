@@ -5,13 +5,13 @@
 -- position_ttl in milliseconds; a new epoch; how many bytes to return; 1: the page after an offset.
 local run = redis.call('GET', KEYS[1])
 if not run then return redis.error_reply('NORUN the engine has lost its keys') end
-local known = redis.call('HMGET', KEYS[2], 'run', 'epoch', 'top')
+local known = redis.call('HMGET', KEYS[2], 'run', 'epoch', 'top', 'total', 'before')
 local epoch, top = known[2], tonumber(known[3])
 if known[1] ~= run then
   redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
   epoch, top = ARGV[7], 0
   redis.call(
-    'HSET', KEYS[2], 'run', run, 'epoch', epoch, 'top', 0, 'version', 0, 'bytes', 0, 'kept', ARGV[6])
+    'HSET', KEYS[2], 'run', run, 'epoch', epoch, 'top', 0, 'version', 0, 'kept', ARGV[6])
   redis.call('PEXPIRE', KEYS[2], ARGV[6])
   return {epoch, top, {}, 0}
 end
@@ -25,7 +25,8 @@ local time = redis.call('TIME')
 local oldest = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[5])
 local found, bytes, most = {}, 0, tonumber(ARGV[8])
 -- About a page: what is copied into the script and not returned costs as much.
-local size = tonumber(redis.call('HGET', KEYS[2], 'bytes')) / math.max(1, redis.call('XLEN', KEYS[3]))
+local bytes_kept = tonumber(known[4] or 0) - tonumber(known[5] or 0)
+local size = bytes_kept / math.max(1, redis.call('XLEN', KEYS[3]))
 local count = math.max(1, math.min(64, math.floor(most / math.max(1, size))))
 repeat
   local some = redis.call('XRANGE', KEYS[3], (since + 1) .. '-0', '+', 'COUNT', count)

@@ -7,7 +7,7 @@ local known = redis.call('HMGET', KEYS[2], 'run', 'epoch', 'version')
 if known[1] ~= run then
   redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
   redis.call(
-    'HSET', KEYS[2], 'run', run, 'epoch', ARGV[1], 'top', 0, 'version', 0, 'bytes', 0)
+    'HSET', KEYS[2], 'run', run, 'epoch', ARGV[1], 'top', 0, 'version', 0)
   redis.call('PEXPIRE', KEYS[2], ARGV[2])
   return {ARGV[1], 0, {}}
 end
