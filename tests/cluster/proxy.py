@@ -20,12 +20,15 @@ class Proxy:
 
     Attributes:
         swallows_requests, swallows_replies: Whether bytes are read and dropped.
+        is_read: Not set: what Redis sends is not read, as by a process that stands still.
         connections: How many were opened.
     """
 
     def __init__(self, target: int) -> None:
         self.port = 0
         self.swallows_requests = self.swallows_replies = False
+        self.is_read = anyio.Event()
+        self.is_read.set()
         self.is_closed = False
         self.connections = 0
         self._target = target
@@ -46,6 +49,10 @@ class Proxy:
     def swallow(self) -> None:
         """Lose all bytes, in both directions, from now on."""
         self.swallows_requests = self.swallows_replies = True
+
+    def stall(self) -> None:
+        """Read nothing of what Redis sends, until `is_read` is set."""
+        self.is_read = anyio.Event()
 
     def cut(self, *, for_good: bool = False) -> None:
         """End all connections; for good: and refuse new ones, until `mend`."""
@@ -84,6 +91,8 @@ class Proxy:
     ) -> None:
         try:
             while True:
+                if swallows == "swallows_replies":
+                    await self.is_read.wait()
                 data = await source.receive()
                 if not getattr(self, swallows):
                     await target.send(data)

@@ -17,6 +17,7 @@ from typing import Final
 
 import anyio
 import pytest
+from pondsocket import History
 from pondsocket.backplane import SEPARATOR, Put
 from pondsocket.backplane.redis import RedisBackplane
 
@@ -26,7 +27,7 @@ from tests.servers import ROOT
 from .engines import DOUBT, LEASE, OPTIONS, new_prefix
 from .faults import FaultyRedis
 from .redis_server import RedisServer, Sentinel
-from .rooms import PLAIN, Client, Cluster, cluster, until, until_true
+from .rooms import KEPT, PLAIN, Client, Cluster, cluster, until, until_true
 
 pytestmark = [pytest.mark.anyio, pytest.mark.redis]
 
@@ -248,6 +249,45 @@ async def test_a_link_is_half_open(redis_server: RedisServer) -> None:
                 proxy.mend()
             assert told(found) == {0}
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("size", [10_000, 20], ids=["all is kept", "little is kept"])
+async def test_a_node_that_does_not_read_is_cut_off_and_its_members_miss_nothing_in_silence(
+    tmp_path: Path, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis keeps no more for a node than its output limit: the members get the rest from what is
+    kept, or are told."""
+    limits = ("--client-output-buffer-limit", "pubsub", "4mb", "0", "0")
+    history = History(size=size, max_bytes=60_000_000)
+    async with anyio.create_task_group() as tasks:
+        with RedisServer(tmp_path, *limits) as server:
+            engine = FaultyRedis(server, tasks, new_prefix())
+            nodes = [await engine.backplane(lease=60.0, silence=30.0) for _ in range(2)]
+            async with cluster(*nodes, history=history) as found:
+                ann, bob = await found.join_all(2)
+                engine.proxies[1].stall()
+                handle = found.nodes[0].pond.channel("/socket", KEPT)
+                count = 0
+                while server.call("CLIENT", "LIST", "TYPE", "pubsub").count(b" laddr=") == 2:
+                    await handle.broadcast("said", {"id": count, "filled": "x" * 100_000})
+                    ann.read()
+                    count += 1
+                await handle.broadcast("said", {"id": count})
+                assert found.nodes[1].is_up  # it does not know yet
+                engine.proxies[1].is_read.set()
+                await found.nodes[1].until_up(is_up=False)
+                await until(lambda: bob.read() or count in bob.heard)
+                await found.check()
+                assert ann.heard[: count + 1] == [*range(count + 1)]
+                if size == 20:
+                    assert (ann.told, bob.told) == (0, 1)
+                    assert bob.missed()
+                else:
+                    assert (ann.told, bob.told) == (0, 0)
+                    assert bob.heard == ann.heard
+                assert found.leaves() == {}
+        tasks.cancel_scope.cancel()
+    assert "The link to the other servers has ended" in caplog.text
 
 
 # --- nodes ----------------------------------------------------------------------------------------
