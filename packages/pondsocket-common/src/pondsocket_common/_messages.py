@@ -195,6 +195,10 @@ EncodedPayload = NewType("EncodedPayload", object)
 """A JSON object of the application as JSON text, encoded once for all wire formats; `bytes`."""
 
 
+MessageParts: TypeAlias = tuple[ServerActions, str, str, str, object, Position | None]
+"""The fields of a `ServerMessage`, which is one."""
+
+
 class ServerMessage(NamedTuple):
     """One message of the server.
 

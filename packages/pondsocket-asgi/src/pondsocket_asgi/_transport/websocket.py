@@ -149,7 +149,8 @@ class ASGIWebSocketTransport(Connection):
             self._accepted = anyio.Event()
             await self._accepted.wait()
             self._accepted = None
-        message = await self._receive()
+        receive = self._receive
+        message = await receive()
         if message["type"] == "websocket.disconnect":
             if self._on_restart is not None and is_restart(message):
                 # Nothing else tells the event streams. Before `lose`: the drain sends to this peer
@@ -196,10 +197,14 @@ class ASGIWebSocketTransport(Connection):
         message = frame.websocket_form
         if message is None:
             encoded = frame.utf8
-            text = frame.text if encoded is None else encoded.decode()
+            if encoded is None:
+                text = frame.text
+            else:
+                text = encoded.decode()
             message = frame.websocket_form = {"type": "websocket.send", "text": text}
         # As `Writer.begin`, without the call.
-        work = writer.send(message)
+        send = writer.send  # a call of an attribute costs twice as much as one of a variable
+        work = send(message)
         try:
             for waits_for in work.__await__():
                 writer.hand_over(PendingSend(cast(Sending, work), waits_for, 1, frame.size))

@@ -21,6 +21,7 @@ from pondsocket_common._errors import InvalidMessage
 from pondsocket_common._messages import (
     Acknowledged,
     ClientMessage,
+    MessageParts,
     Ping,
     Position,
     ServerMessage,
@@ -60,8 +61,11 @@ _RISKY: Final = frozenset({dict, list, float})
 # --- outbound ---------------------------------------------------------------------------------
 
 
-def encode_server(message: ServerMessage) -> bytes:
+def encode_server(message: MessageParts) -> bytes:
     """Encode a server's message as JSON.
+
+    Args:
+        message: A `ServerMessage`, or its fields in a plain tuple.
 
     Raises:
         EncodingError: The application's payload cannot be written as JSON.
@@ -89,7 +93,7 @@ def encode_server(message: ServerMessage) -> bytes:
         error = failure
     else:
         if text.rfind(NULL) >= 0:
-            _refuse_non_finite(message.payload)
+            _refuse_non_finite(message[4])
         return text
     raise encoding_error(payload, error)
 
@@ -102,7 +106,7 @@ def _refuse_non_finite(payload: object) -> None:
     # What else the application gives for the server's own has been checked: presence, for instance.
 
 
-def _around(message: ServerMessage, body: bytes) -> bytes:
+def _around(message: MessageParts, body: bytes) -> bytes:
     """Put the envelope around a payload that is encoded already."""
     action, event, channel_name, request_id, _, position = message
     names = (_dumps(action), _dumps(event), _dumps(channel_name), _dumps(request_id), body)

@@ -21,7 +21,7 @@ from pondsocket_common import (
 )
 
 from pondsocket._delivery import replies
-from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._delivery.frame import Batch, Frame, MessageParts
 from pondsocket._delivery.sink import Outlet, offer_each
 from pondsocket._environment import Environment
 from pondsocket._errors import HeaderPairs
@@ -265,7 +265,7 @@ class Session:
 
     # --- the handlers' side -------------------------------------------------------------------
 
-    def send(self, message: ServerMessage) -> None:
+    def send(self, message: MessageParts) -> None:
         """Send a message behind all that waits for this client. Does nothing after the end.
 
         Raises:

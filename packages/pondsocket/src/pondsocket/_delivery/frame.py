@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Sequence
-from typing import Final, Self
+from typing import Final, Self, TypeAlias, cast
 
 from pondsocket_common import (
     POND,
@@ -33,6 +33,11 @@ _tuple: Final = tuple.__new__
 # message that is made of it (`python -m tests.core.waiting_frames`).
 _OBJECTS_BYTES: Final = 768
 _NO_PAYLOAD: Final[Payload] = {}
+
+MessageParts: TypeAlias = tuple[ServerActions, str, str, str, object, Position | None]
+"""A `ServerMessage`, or its fields in a plain tuple, which takes a quarter of the time to make and
+half of the time to take apart (tests/benchmarks/microbench.py, "event, the handler replies; core").
+"""
 
 
 def bytes_held(payload_size: int) -> int:
@@ -73,6 +78,7 @@ class Frame:
     # Attributes that are read for each recipient are not properties, which would cost a call
     # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and adapter").
     __slots__ = (
+        "_parts",
         "_rare",
         "_sse",
         "_text",
@@ -81,7 +87,6 @@ class Frame:
         "conflate_key",
         "droppable",
         "held",
-        "message",
         "position",
         "size",
         "stream_form",
@@ -91,9 +96,9 @@ class Frame:
     )
 
     def __init__(
-        self, message: ServerMessage, codec: Codec, size: int, encoded: bytes | None = None
+        self, message: MessageParts, codec: Codec, size: int, encoded: bytes | None = None
     ) -> None:
-        self.message: ServerMessage = message
+        self._parts: MessageParts = message
         self.codec: Codec = codec
         self.size: int = size
         self.held: int = 0
@@ -109,8 +114,16 @@ class Frame:
         self._sse: bytes | None = None
         self._rare: _RareForms | None = None
 
+    @property
+    def message(self) -> ServerMessage:
+        """The message; without its payload if the frame is compact."""
+        parts = self._parts
+        if type(parts) is tuple:
+            parts = self._parts = _tuple(ServerMessage, parts)
+        return cast(ServerMessage, parts)
+
     @classmethod
-    def of(cls, message: ServerMessage, codec: Codec = POND) -> Self:
+    def of(cls, message: MessageParts, codec: Codec = POND) -> Self:
         """Encode a message now.
 
         Raises:
@@ -119,8 +132,9 @@ class Frame:
         if codec is POND:
             encoded = _encode_pond(message)
             return cls(message, codec, len(encoded), encoded)
-        encoded = codec.encode(message)
-        frame = cls(message, codec, len(encoded), encoded)
+        frame = cls(message, codec, 0)
+        frame.utf8 = encoded = codec.encode(frame.message)
+        frame.size = len(encoded)
         # Now: what a codec gives that is no text must not fail where it is written, between others.
         frame._text = encoded.decode()
         return frame
@@ -141,11 +155,7 @@ class Frame:
         Args:
             payload: As JSON.
         """
-        # As `ServerMessage(…)`, at half the cost.
-        message = _tuple(
-            ServerMessage,
-            (_BROADCAST, event, channel_name, request_id, payload, position),
-        )
+        message = _BROADCAST, event, channel_name, request_id, payload, position
         frame = cls(message, POND, len(payload) + len(event) + len(channel_name) + _ENVELOPE_BYTES)
         if position is not None:
             frame.channel, frame.position = channel_name, position
@@ -158,7 +168,7 @@ class Frame:
         """
         if codec is self.codec:
             return self
-        if self.message.payload is _NO_PAYLOAD:
+        if self._parts[4] is _NO_PAYLOAD:
             raise RuntimeError("This frame is for one connection: see SharedFrame.")
         others = self._made_rare().formats
         if codec not in others:
@@ -168,7 +178,7 @@ class Frame:
     def _encode_in(self, codec: Codec) -> Frame | None:
         try:
             # Not the message of this frame, which may be compact already.
-            message = _tuple(ServerMessage, self.message)
+            message = _tuple(ServerMessage, self._parts)
             frame = Frame.of(message, codec).copy_marks(self)
         except BaseException as error:  # noqa: BLE001 - boundary: an application's codec
             failure = failure_of(error)
@@ -201,7 +211,7 @@ class Frame:
     def weigh(self) -> int:
         """Set `held`, and return it."""
         if not self.held:
-            payload = self.message.payload
+            payload = self._parts[4]
             if isinstance(payload, bytes):
                 self.held = bytes_held(len(payload))
             else:
@@ -214,7 +224,7 @@ class Frame:
         Of a frame made by `of` it keeps the text alone: the objects of a payload may take many
         times the memory.
         """
-        message = self.message
+        message = self._parts
         if type(message) is _CompactMessage:
             return
         # Copied, because a bytes object of orjson's takes a block of 4 KiB, however short it is.
@@ -228,34 +238,33 @@ class Frame:
         else:
             kept = payload
         # As `_CompactMessage(…)`, at half the cost.
-        self.message = _tuple(_CompactMessage, (action, event, name, request_id, kept, position))
+        self._parts = _tuple(_CompactMessage, (action, event, name, request_id, kept, position))
 
     @property
     def encoded(self) -> bytes:
         """The message in this format, as UTF-8."""
         if self.utf8 is None:
-            self.utf8 = self.codec.encode(self.message)
+            self.utf8 = self._encode()
         return self.utf8
 
     def _encode(self) -> bytes:
         """Return `encoded`. If it is not kept yet, it is not: the caller keeps a form of it."""
         encoded = self.utf8
-        return self.codec.encode(self.message) if encoded is None else encoded
+        if encoded is not None:
+            return encoded
+        return _encode_pond(self._parts) if self.codec is POND else self.codec.encode(self.message)
 
     def make_wire(self) -> bytes:
         """Build and return `wire`."""
         encoded = self.utf8  # as `_encode`, without the call: `tests.benchmarks`, "Echo"
-        self.wire = wire = websocket_frame(
-            self.codec.encode(self.message) if encoded is None else encoded
-        )
+        self.wire = wire = websocket_frame(self._encode() if encoded is None else encoded)
         return wire
 
     @property
     def text(self) -> str:
         """The payload of a WebSocket text frame."""
         if self._text is None:
-            encoded = self.utf8  # as `_encode`, without a second call
-            self._text = (self.codec.encode(self.message) if encoded is None else encoded).decode()
+            self._text = self._encode().decode()
         return self._text
 
     @property
@@ -282,9 +291,9 @@ class SharedFrame(Frame):
 
     def compact(self) -> None:
         """Keep the payload too; see `Frame.compact`."""
-        if type(self.message) is not _CompactMessage:
+        if type(self._parts) is not _CompactMessage:
             self.utf8 = b"%b" % self.encoded
-            self.message = _tuple(_CompactMessage, self.message)
+            self._parts = _tuple(_CompactMessage, self._parts)
 
 
 class _RareForms:

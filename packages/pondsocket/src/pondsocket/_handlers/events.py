@@ -168,12 +168,14 @@ class Events(Generic[S]):
             environment.observer.message(name, event, sender.user_id, sender.path)
         rest: Awaitable[object] | None
         try:
-            context = self._make_context(sender, message, route)
+            make_context = self._make_context  # likewise `begin`: see `Member.send`
+            context = make_context(sender, message, route)
         except BaseException as error:  # noqa: BLE001 - boundary: what an application has made
             self._answer(message, failure_of(error), None, sender, environment)
             return None
         try:
-            rest = registration.begin(context)
+            begin = registration.begin
+            rest = begin(context)
             if type(rest) is CoroutineType:
                 # Driven here, without another coroutine around it, which most handlers never
                 # need: microbench.py, "event, the handler does nothing; core", 6 us.
