@@ -13,6 +13,7 @@ A row is done once before it is measured: then everything is imported, and table
 """
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,11 @@ class MemoryServer:
         self._server = server
         self._transport: Transport = transport
         self._turn = 0
+        self._start = self._state() | {"files": math.inf}
+        with self._crowd() as crowd:
+            crowd.come()
+        self._wait_for_end()
+        # With what the server opens for its first client and keeps open, such as a file.
         self._start = self._state()
 
     @property
@@ -67,8 +73,8 @@ class MemoryServer:
             time.sleep(deed.pause)
             peak = self._status("VmHWM") - resident
             held = self._held() - before
-        self._wait_for_end()
-        return Taken(deed, name, peak, held, self._held() - before)
+        still_open = self._wait_for_end()
+        return Taken(deed, name, peak, held, self._held() - before, still_open)
 
     def _crowd(self) -> Crowd:
         self._turn += 1
@@ -92,19 +98,23 @@ class MemoryServer:
                 return
             before = now
 
-    def _wait_for_end(self) -> None:
-        """Wait until all connections have ended, and nothing more is given back."""
+    def _wait_for_end(self) -> str:
+        """Wait until there is no more than at the start, and nothing more is given back.
+
+        Returns:
+            What has not ended in time, in words; nothing if all has.
+        """
         deadline = time.monotonic() + END_SECONDS
-        before: int | None = None
-        while time.monotonic() < deadline:
-            state = self._state()
-            now = int(state["held"])
-            is_still = before is not None and abs(before - now) < STILL_BYTES
-            is_over = all(state[name] <= self._start[name] for name in ENDING)
-            if is_still and is_over:
-                return
-            before = now
+        state = self._state()
+        while True:
             time.sleep(IDLE_SECONDS)
+            before, state = state, self._state()
+            is_still = abs(before["held"] - state["held"]) < STILL_BYTES
+            more = _more(state, self._start)
+            if is_still and before["files"] == state["files"] and not more:
+                return ""
+            if time.monotonic() > deadline:
+                return more
 
     def _watch_peak(self) -> int:
         """Begin to watch for the peak; gives what is resident now."""
@@ -116,6 +126,15 @@ class MemoryServer:
         status = Path(f"/proc/{self._server.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith(f"{name}:"))
         return int(line.split()[1]) * 1024
+
+
+def _more(state: dict[str, Any], start: dict[str, Any]) -> str:
+    """What there is more than at the start, in words; nothing if all has ended."""
+    return ", ".join(
+        f"{state[name]} {name} instead of {start[name]}"
+        for name in ENDING
+        if state[name] > start[name]
+    )
 
 
 def measure_memory(

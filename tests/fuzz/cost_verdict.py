@@ -164,6 +164,7 @@ class Taken:
         peak: By how much resident memory was larger meanwhile than before, at most.
         held: By how much more was in use while the clients stayed.
         left: By how much more was in use after they had gone.
+        open: What had not ended then, in words.
     """
 
     deed: Deed
@@ -171,6 +172,7 @@ class Taken:
     peak: int
     held: int
     left: int
+    open: str = ""
 
     @property
     def faults(self) -> list[str]:
@@ -180,12 +182,15 @@ class Taken:
             ("held", self.held, self.deed.held),
             ("left", self.left, self.deed.left),
         ]
-        return [
+        faults = [
             f"{self.deed.name}, {self.server}: {taken / 1024:,.0f} KiB {when}, of at most"
             f" {most / 1024:,.0f} ({self.deed.why})"
             for when, taken, most in pairs
             if taken > most
         ]
+        if self.open:
+            faults.append(f"{self.deed.name}, {self.server}: does not end ({self.open})")
+        return faults
 
     def line(self) -> str:
         """The row of the table."""

@@ -226,11 +226,12 @@ class Server:
 class Measured(MemoryServer):
     """Says what it is told to: before, during and after."""
 
-    def __init__(self, held: list[int]) -> None:
+    def __init__(self, held: list[int], still_open: str = "") -> None:
         self._server = Server()  # type: ignore[assignment]
         self._transport = "websocket"
         self._turn = 0
         self._readings = held
+        self._open = still_open
         self.ends = 0
 
     def _held(self) -> int:
@@ -239,8 +240,9 @@ class Measured(MemoryServer):
     def _settle(self) -> None:
         pass
 
-    def _wait_for_end(self) -> None:
+    def _wait_for_end(self) -> str:
         self.ends += 1
+        return self._open
 
 
 def test_what_is_held_and_left_is_what_was_not_there_before() -> None:
@@ -249,6 +251,36 @@ def test_what_is_held_and_left_is_what_was_not_there_before() -> None:
     # Its peak is that of this process, which may take a page at any time.
     held = [each for each in found.faults if " held," in each or " left," in each]
     assert held == ["a deed, SSE: 5 KiB held, of at most 2 (a bound of its own)"]
+
+
+def test_a_connection_that_does_not_end_is_a_fault() -> None:
+    found = Measured([0, 0, 0], "2 connections instead of 0").measure(DEED, "SSE")
+    assert "a deed, SSE: does not end (2 connections instead of 0)" in found.faults
+
+
+class Ending(MemoryServer):
+    """Its server has these states, one after the other, and then the last for ever."""
+
+    def __init__(self, states: list[dict[str, int]]) -> None:
+        self._start = states[0]
+        self._states = states
+
+    def _state(self) -> dict[str, int]:
+        return self._states.pop(0) if len(self._states) > 1 else self._states[0]
+
+    def wait(self) -> str:
+        return self._wait_for_end()
+
+
+def state(held: int = 0, **more: int) -> dict[str, int]:
+    return {"connections": 0, "channels": 0, "tasks": 3, "files": 9, "held": held} | more
+
+
+def test_a_server_is_waited_for_until_all_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Ending([state(), state(9_000, tasks=4), state(9_000), state(99), state(98)])
+    assert server.wait() == ""
+    monkeypatch.setattr("tests.fuzz.cost_memory.END_SECONDS", 0.1)
+    assert Ending([state(), state(files=10)]).wait() == "10 files instead of 9"
 
 
 def test_the_peak_is_seen_though_it_is_over() -> None:
