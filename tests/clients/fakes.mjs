@@ -103,7 +103,8 @@ export class Attempt {
   }
 
   message(message) {
-    if (!this.isSwallowed && !this.isOver) this.peer.message(message);
+    // Also to a client that has ended it: what was on its way still arrives.
+    if (!this.isSwallowed && (!this.isOver || this.letGo)) this.peer.message(message);
   }
 
   comment() {
@@ -187,8 +188,9 @@ export class Net {
       }
 
       close() {
+        if (this.readyState === 3) return;
         this.attempt.letGo = true;
-        if (this.attempt.isSwallowed || this.readyState === 3) return;
+        if (this.attempt.isSwallowed) return;
         this.attempt.isOver = true;
         this.readyState = 3;
         queueMicrotask(() => this.onclose?.({code: 1005, reason: ""}));
@@ -201,7 +203,7 @@ export class Net {
     if (method === "GET") return this.#stream(url, headers, signal);
     const attempt = this.attempts.find(({id}) => id === headers["X-Connection-ID"]);
     if (method === "DELETE") {
-      if (attempt) attempt.letGo = true;
+      if (attempt && !attempt.isOver) attempt.letGo = true;
       return json(204);
     }
     const messages = JSON.parse(body);
@@ -233,7 +235,9 @@ export class Net {
     return new Promise((resolve, reject) => {
       let stream;
       const encoder = new TextEncoder();
-      const write = (text) => stream.enqueue(encoder.encode(text));
+      const write = (text) => {
+        if (!attempt.letGo) stream.enqueue(encoder.encode(text));
+      };
       const body = new ReadableStream({start: (controller) => (stream = controller)});
       const attempt = this.#attempt("sse", url, headers.Authorization?.replace("Bearer ", "") ?? null, {
         open: () => {
@@ -255,8 +259,8 @@ export class Net {
         refuse: (why) => resolve(refusal(why)),
       });
       signal.addEventListener("abort", () => {
-        attempt.letGo = true;
         if (attempt.isOver) return;
+        attempt.letGo = true;
         if (!attempt.isSwallowed) attempt.isOver = true;
         reject(signal.reason);
         try {

@@ -183,7 +183,7 @@ class Run {
     const actions = Object.keys(step).filter((name) => ACTIONS.includes(name));
     assert.ok(actions.length <= 1, `more than one action: ${actions}`);
     const attempts = this.net.attempts.length;
-    if (actions[0] === "do") this.do(step);
+    if (actions[0] === "do") for (const each of Array.isArray(step.do) ? step.do : [step]) this.do(each);
     else if (actions[0] === "server") await this.server(step);
     else if (actions[0] === "clock") await this.clock.advance(step.clock);
     else if (actions[0] === "sleep") await this.clock.sleep(step.sleep);
