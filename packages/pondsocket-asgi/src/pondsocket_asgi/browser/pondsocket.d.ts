@@ -88,6 +88,7 @@ export interface SendOptions {
 
 export interface CallOptions extends WaitOptions, SendOptions {}
 
+type Transports = [Transport] | ["websocket", "sse"];
 type MaybePromise<T> = T | Promise<T>;
 type Query = Record<string, string | number | boolean | null | undefined>;
 
@@ -110,7 +111,7 @@ export interface ConnectOptions {
    */
   token?: string | null | ((why: {reason: "first" | "expired"}) => MaybePromise<string | null>);
   /** Those to use; the second where the first fails. `["websocket", "sse"]` by default. */
-  transports?: [Transport] | ["websocket", "sse"];
+  transports?: Transports | (() => Transports);
   /** Instead of the global one: before Node 22 that of the package `ws`. */
   WebSocket?: WebSocketConstructor;
   /** Instead of the global one. */
@@ -188,7 +189,7 @@ export interface Meta {
 
 type RoomEvent<C> = Events<C> & {
   joined: {response: Part<C, "response", any>};
-  rejoined: {recovered: boolean};
+  rejoined: {response?: Part<C, "response", any>; recovered: boolean};
   state: RoomStatus;
   presence: ReadonlyMap<string, Person<Part<C, "presence", any>>>;
 };
@@ -217,7 +218,6 @@ export interface Room<C = AnyChannel> extends Port<RoomEvent<C>, C> {
   leave(): Promise<void>;
   /** Call `handler` with every such event. Returns what stops it. */
   on(event: "presence", handler: (people: RoomEvent<C>["presence"], changes: PresenceChanges<Part<C, "presence", any>>) => void): () => void;
-  on(event: "joined" | "rejoined", handler: (payload: {response?: Part<C, "response", any>; recovered?: boolean}) => void): () => void;
   on<E extends keyof RoomEvent<C> & string>(event: E, handler: (payload: RoomEvent<C>[E], meta: Meta) => void): () => void;
   /** Iterate over the events, and over `rejoined`; throws when more than `limit` (1,024) wait. */
   events(options?: {signal?: AbortSignal; limit?: number}): AsyncGenerator<{event: string; payload: any; offset?: number}, void>;

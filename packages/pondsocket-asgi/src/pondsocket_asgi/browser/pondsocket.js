@@ -10,7 +10,7 @@
 /** @typedef {import("./pondsocket.js").CallOptions} CallOptions */
 /** @typedef {import("./pondsocket.js").SendOptions} SendOptions */
 /** @typedef {import("./pondsocket.js").WaitOptions} WaitOptions */
-/** @typedef {import("./pondsocket.js").Message} Message */
+/** @typedef {import("./pondsocket.js").Message & {payload: any, epoch?: any, offset?: any}} Message */
 /** @typedef {import("./pondsocket.js").Person} Person */
 /** @typedef {import("./pondsocket.js").Position} Position */
 /** @typedef {import("./pondsocket.js").RoomStatus} RoomStatus */
@@ -29,22 +29,17 @@
 
 // 27.5 s: a server says something on an idle connection after 25 s at most. Some send WebSocket pings
 // instead, which no script sees: so silence is a reason to ask, and only no answer is a loss.
-const SILENCE_MS = 27_500;
-const ANSWER_MS = 10_000;
-const WAKE_MS = 5_000;
-const OPEN_MS = 10_000;
-const POST_MS = 15_000;
-const STEADY_MS = 5_000;
-const UPGRADE_MS = 600_000;
-const HIDDEN_MS = 60_000;
-const LIMIT_MS = 10_000;
+const SILENCE_MS = 27500;
+const ANSWER_MS = 10000;
+const WAKE_MS = 5000;
+const OPEN_MS = 10000;
+const UPGRADE_MS = 600000;
+const LIMIT_MS = 10000;
 // What is queued for longer would surprise: a user has given up on it.
-const QUEUED_MS = 30_000;
+const QUEUED_MS = 30000;
 const QUEUED = 64;
-const BUFFERED = 1024;
-const BUFFERED_BYTES = 1 << 20;
-// A timer of more than 2^31 ms fires at once.
-const LONGEST_MS = 86_400_000;
+// A day. A timer of more than 2^31 ms fires at once.
+const LONGEST_MS = 86400000;
 
 /** What the server, or the client itself, has refused. `code` is a number if the server did. */
 export class PondError extends Error {
@@ -76,14 +71,19 @@ const isFinal = (code) =>
   code === 1000 || code === 1009 || (code >= 4400 && code < 4500 && ![4401, 4408, 4425, 4429].includes(code));
 
 /** @param {number} failures */
-const jitter = (failures) => Math.random() * Math.min(30_000, 500 * 2 ** failures);
+const jitter = (failures) => Math.random() * Math.min(30000, 500 * 2 ** failures);
+
+/** What is given, or what the function that is given returns.
+ * @param {any} given @param {any} [why] */
+const valueOf = (given, why) => (typeof given === "function" ? given(why) : given);
 
 /** @param {string} text */
 const parse = (text) => {
   try {
     return JSON.parse(text);
   } catch {
-    return null; // not of this protocol
+    // Not of this protocol.
+    return null;
   }
 };
 
@@ -95,8 +95,8 @@ const wait = ({timeout = LIMIT_MS, signal}, over) => {
   /** @type {any} */
   const made = {};
   made.promise = new Promise((resolve, reject) => {
-    /** @param {(value: any) => void} act */
-    const settle = (act) => (/** @type {any} */ value) => {
+    /** @param {(value: any) => void} act @returns {(value?: any) => void} */
+    const settle = (act) => (value) => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", aborted);
       act(value);
@@ -130,13 +130,18 @@ const openSocket = ({url, token, options, on}) => {
   const Socket = options.WebSocket ?? WebSocket;
   // Every endpoint speaks `pond` and says so; a browser refuses a server that picks none.
   const protocols = token ? ["pond", `base64url.bearer.${base64url(token)}`] : ["pond"];
+  /** @type {any} */
   const socket = new Socket(url.replace(/^http/, "ws"), protocols);
-  socket.onmessage = (/** @type {any} */ {data}) => on.message(parse(data));
-  socket.onclose = (/** @type {any} */ {code, reason}) => on.end({code, message: reason});
-  socket.onerror = () => {}; // the close follows; Node's `ws` raises without it
+  /** @param {any} event */
+  socket.onmessage = ({data}) => on.message(parse(data));
+  /** @param {any} event */
+  socket.onclose = ({code, reason}) => on.end({code, message: reason});
+  // The close follows. Node's `ws` raises without this.
+  socket.onerror = () => {};
   return {
     send: (message) => socket.send(JSON.stringify(message)),
-    isFull: () => socket.bufferedAmount > BUFFERED_BYTES,
+    // A megabyte, which a network that takes nothing leaves behind.
+    isFull: () => socket.bufferedAmount > 1 << 20,
     close: () => {
       // Its close event may never come, or late.
       socket.onmessage = socket.onclose = null;
@@ -149,10 +154,11 @@ const openSocket = ({url, token, options, on}) => {
  * @param {Address} address @returns {Link} */
 const openStream = ({url, token, options, on}) => {
   const stream = new AbortController();
-  /** @type {Message[]} */
+  /** @type {any[]} */
   const queue = [];
-  /** @type {string | undefined} */
-  let id; // the secret of this connection, the key of every POST
+  /** The secret of this connection, the key of every POST.
+   * @type {string | undefined} */
+  let id;
   /** @type {Timer | undefined} */
   let limit;
   let isPosting = false;
@@ -172,7 +178,8 @@ const openStream = ({url, token, options, on}) => {
   /** @param {RequestInit} [init] */
   const ask = (init) => (options.fetch ?? fetch)(url.replace(/^ws/, "http"), {
     cache: "no-store",
-    credentials: "include", // as a WebSocket's handshake
+    // As a WebSocket's handshake.
+    credentials: "include",
     ...init,
     headers: {
       ...(token && {Authorization: `Bearer ${token}`}),
@@ -218,10 +225,10 @@ const openStream = ({url, token, options, on}) => {
       // 256 KiB at most, of up to three bytes a character; a message alone has 64.
       for (let size = 0; queue.length && batch.length < 64; ) {
         size += JSON.stringify(queue[0]).length;
-        if (size > 65_536 && batch.length) break;
-        batch.push(/** @type {Message} */ (queue.shift()));
+        if (size > 65536 && batch.length) break;
+        batch.push(queue.shift());
       }
-      limit = setTimeout(() => end({}), POST_MS);
+      limit = setTimeout(() => end({}), 15000);
       const response = await ask({method: "POST", body: JSON.stringify(batch)}).catch(() => null);
       clearTimeout(limit);
       if (isOver) break;
@@ -241,7 +248,7 @@ const openStream = ({url, token, options, on}) => {
       queue.push(message);
       post();
     },
-    isFull: () => queue.length >= BUFFERED,
+    isFull: () => queue.length >= 1024,
     close: () => {
       stop();
       if (id) ask({method: "DELETE", keepalive: true}).catch(() => {});
@@ -259,7 +266,8 @@ const refusal = async (response) => {
 // ---- The connection ----------------------------------------------------------------------------
 
 const OPENERS = {websocket: openSocket, sse: openStream};
-const PING = /** @type {any} */ ({action: "ping"});
+/** @type {any} */
+const PING = {action: "ping"};
 
 /** One attempt, and what became of it.
  * @typedef {object} Attempt
@@ -285,9 +293,11 @@ class Connection {
   /** @type {Timer | undefined} */
   #upgrade;
   #failures = 0;
-  #blocked = 0; // WebSockets in a row that did not open while streams worked
+  // WebSockets in a row that did not open while streams worked.
+  #blocked = 0;
   #fellBackAt = 0;
-  #notBefore = 0; // as the server said
+  // As the server said.
+  #notBefore = 0;
   #heard = 0;
   #pinged = 0;
   /** @type {string | null | undefined} */
@@ -304,7 +314,11 @@ class Connection {
     this.url = url;
     this.options = options;
     this.on = on;
-    this.transports = options.transports ?? ["websocket", "sse"];
+  }
+
+  /** @returns {Transport[]} */
+  get transports() {
+    return valueOf(this.options.transports) ?? ["websocket", "sse"];
   }
 
   get isOpen() {
@@ -342,7 +356,7 @@ class Connection {
   stop(reason, code) {
     this.#listen(false);
     this.#letGo();
-    this.#failures = this.#notBefore = 0;
+    this.#failures = this.#blocked = this.#fellBackAt = this.#notBefore = 0;
     this.#isRefreshed = false;
     if (code) this.#token = undefined;
     this.#say({state: "stopped", reason, code});
@@ -369,7 +383,7 @@ class Connection {
       this.#heard = Date.now();
       this.#pinged = 0;
     });
-    const message = unlessOver((/** @type {Message | null} */ message, retryMs) => {
+    const message = unlessOver((message, retryMs) => {
       alive();
       if (message) this.#take(attempt, message, retryMs);
     });
@@ -377,7 +391,7 @@ class Connection {
       if (this.#open === attempt) this.on.refused(messages, why);
       else end(why);
     });
-    attempt.limit = setTimeout(end, OPEN_MS, {});
+    attempt.limit = setTimeout(end, this.#blocked ? OPEN_MS / 2 : OPEN_MS, {});
     this.#address().then(unlessOver((address) => {
       attempt.link = OPENERS[kind]({...address, on: {message, alive, refused, end}});
     })).catch((error) => end({code: 4000, message: error?.message}));
@@ -385,13 +399,12 @@ class Connection {
 
   /** @returns {Promise<Omit<Address, "on">>} */
   async #address() {
-    const {params, token} = this.options;
+    const {options} = this;
     const url = new URL(this.url, globalThis.location?.href);
-    for (const [name, value] of Object.entries((await (typeof params === "function" ? params() : params)) ?? {})) {
-      if (value != null) url.searchParams.set(name, String(value));
-    }
-    if (this.#token === undefined) this.#token = await (typeof token === "function" ? token({reason: this.#isRefreshed ? "expired" : "first"}) : token);
-    return {url: url.href, token: this.#token, options: this.options};
+    const params = (await valueOf(options.params)) ?? {};
+    for (const name in params) if (params[name] != null) url.searchParams.set(name, params[name]);
+    if (this.#token === undefined) this.#token = await valueOf(options.token, {reason: this.#isRefreshed ? "expired" : "first"});
+    return {url: url.href, token: this.#token, options};
   }
 
   /** @param {Attempt} attempt @param {Message} message @param {number} [retryMs] */
@@ -415,7 +428,8 @@ class Connection {
           this.#tryUpgrade(ANSWER_MS);
         } else this.#adopt(attempt);
       } else if (action === "CONNECT") {
-        this.send(PING, attempt); // a POST must work, too
+        // A POST must work, too.
+        this.send(PING, attempt);
       } else if (event === "PONG") {
         this.#streamWorks(attempt);
       }
@@ -444,10 +458,11 @@ class Connection {
     this.#pinged = 0;
     if (kind === "websocket") this.#blocked = this.#fellBackAt = 0;
     else this.#tryUpgrade(UPGRADE_MS);
+    // A server that closes what it has just opened is not asked faster and faster.
     this.#steady = setTimeout(() => {
       this.#failures = 0;
       this.#isRefreshed = false;
-    }, STEADY_MS);
+    }, 5000);
     this.#watch(SILENCE_MS);
     this.on.open(connect);
     this.#say({state: "open", transport: kind});
@@ -455,15 +470,16 @@ class Connection {
   }
 
   // A link has ended by itself.
-  /** @param {Attempt} attempt @param {Why} why */
+  /** @param {any} attempt @param {Why} why */
   #end(attempt, why) {
+    /** @type {Attempt} */
     const {kind, role, goodbye} = attempt;
     const wasOpen = this.#open === attempt;
     this.#drop(attempt);
     if (role === "spare" && !wasOpen) {
       this.#fellBackAt = Date.now();
       this.#tryUpgrade(UPGRADE_MS);
-    } else if (kind === "websocket" && !wasOpen && !goodbye && !(/** @type {number} */ (why.code) >= 4000)) {
+    } else if (kind === "websocket" && !wasOpen && !goodbye && !((why.code ?? 0) >= 4000)) {
       // A browser does not tell a script why a WebSocket did not open, but it does for a plain request.
       this.#try("sse", "why");
     } else {
@@ -541,9 +557,9 @@ class Connection {
     this.#check = setTimeout(() => {
       const now = Date.now();
       // The timers of a hidden page, or of a device that slept, are late: what came meanwhile is not read yet.
-      const isLate = now - due > 2_000;
+      const isLate = now - due > 2000;
       const silent = now - this.#heard;
-      if (this.#pinged && !isLate) this.#end(/** @type {Attempt} */ (this.#open), {message: "The server is silent."});
+      if (this.#pinged && !isLate) this.#end(this.#open, {message: "The server is silent."});
       else if (this.#pinged || silent >= SILENCE_MS) this.#ping(isLate ? WAKE_MS : ANSWER_MS);
       else this.#watch(Math.min(SILENCE_MS, SILENCE_MS - silent));
     }, ms);
@@ -570,12 +586,14 @@ class Connection {
     }
   }
 
-  #page = (/** @type {any} */ {type, persisted}) => {
+  /** @param {any} event */
+  #page = ({type, persisted}) => {
     if (type === "pagehide" || type === "freeze") {
       // Without a word to the channels: the page may come back, and then recovers what it missed.
       if (this.#open || this.#trying) {
         this.#letGo();
-        this.#wait(HIDDEN_MS, "The page is hidden.");
+        // In case it does not go after all.
+        this.#wait(60000, "The page is hidden.");
       }
     } else if (type === "visibilitychange" ? !document.hidden : type !== "pageshow" || persisted) this.#wake(type);
   };
@@ -616,7 +634,7 @@ class Connection {
 
 /** Something that has events: a channel, or the endpoint. */
 class Port {
-  /** @type {Map<string, Set<[Function]>>} */
+  /** @type {Map<string, Set<Function[]>>} */
   #handlers = new Map();
   /** @type {Entry[]} */
   #queue = [];
@@ -637,7 +655,7 @@ class Port {
   /** Call `handler` with every such event. Returns what stops it.
    * @param {string} event @param {Function} handler */
   on(event, handler) {
-    const entry = /** @type {[Function]} */ ([handler]);
+    const entry = [handler];
     const handlers = this.#handlers.get(event) ?? new Set();
     this.#handlers.set(event, handlers.add(entry));
     return () => {
@@ -649,10 +667,12 @@ class Port {
    * @param {string} event @param {WaitOptions} [options] */
   once(event, {timeout = Infinity, signal} = {}) {
     const waited = wait({timeout, signal}, () => off());
-    const off = this.on(event, (/** @type {any} */ payload) => {
+    /** @param {any} payload */
+    const take = (payload) => {
       off();
       waited.resolve(payload);
-    });
+    };
+    const off = this.on(event, take);
     return waited.promise;
   }
 
@@ -725,24 +745,21 @@ class Port {
     return true;
   }
 
-  /** @protected */
+  /** Send what is queued, if it still can be. @protected */
   flush() {
     for (const entry of this.#queue.splice(0)) {
-      if (Date.now() - entry.at > QUEUED_MS || !this.#write(entry)) entry.wait?.reject(failure("unsent"));
+      if (!this.isReady || Date.now() - entry.at > QUEUED_MS || !this.#write(entry)) entry.wait?.reject(failure("unsent"));
     }
-  }
-
-  /** @protected */
-  discard() {
-    for (const entry of this.#queue.splice(0)) entry.wait?.reject(failure("unsent"));
   }
 }
 
 /** One channel. `Pond.channel` makes it, one for each name. */
 class Room extends Port {
-  #users = 0; // joins less leaves
-  /** @type {string | undefined} */
-  #request; // of the JOIN on this connection
+  // Joins less leaves.
+  #users = 0;
+  /** Of the JOIN on this connection.
+   * @type {string | undefined} */
+  #request;
   /** @type {Set<Wait>} */
   #joins = new Set();
   /** @type {Set<Wait>} */
@@ -829,20 +846,21 @@ class Room extends Port {
       if (!end && items.push(item) > limit) end = {error: failure("slow")};
       wake();
     };
-    const offs = [
-      this.on("", take),
-      this.on("rejoined", (/** @type {any} */ payload) => take({event: "rejoined", payload})),
-      this.on("state", (/** @type {RoomStatus} */ {state, error}) => {
-        if (state === "left" || state === "evicted" || state === "refused") {
-          end ??= {error: state === "refused" && error};
-          wake();
-        }
-      }),
-    ];
+    /** @param {any} payload */
+    const rejoined = (payload) => take({event: "rejoined", payload});
+    /** @param {RoomStatus} status */
+    const ended = ({state, error}) => {
+      if (state[0] === "j") return;
+      end ??= {error: state === "refused" && error};
+      wake();
+    };
+    const offs = [this.on("", take), this.on("rejoined", rejoined), this.on("state", ended)];
     const aborted = () => {
       end ??= {error: signal?.reason};
       wake();
     };
+    /** @type {() => Promise<void>} */
+    const wakeUp = () => new Promise((resolve) => (wake = resolve));
     signal?.addEventListener("abort", aborted);
     if (signal?.aborted) aborted();
     return (async function* () {
@@ -851,7 +869,7 @@ class Room extends Port {
           if (end?.error) throw end.error;
           if (items.length) yield items.shift();
           else if (end) return;
-          else await new Promise((/** @type {(_?: any) => void} */ resolve) => (wake = resolve));
+          else await wakeUp();
         }
       } finally {
         for (const off of offs) off();
@@ -889,36 +907,28 @@ class Room extends Port {
 
   /** The client is closed, or stopped by the server. @param {PondError} error */
   stopped(error) {
-    clearTimeout(this.#leaving);
+    this.#stay();
     clearTimeout(this.#again);
-    this.#leaving = undefined;
-    for (const waited of this.#leaves) waited.resolve();
-    this.#leaves.clear();
-    this.discard();
+    this.flush();
     this.#fail(error);
     if (this.state === "joining") this.#say({state: "left", error});
   }
 
   /** @param {Message} message */
   take(message) {
-    const {action, event, payload, epoch, offset} = message;
-    if (action === "ERROR") return this.emit("state", {...this.status, error: new PondError(/** @type {any} */ (payload))});
+    const {action, event, payload} = message;
+    if (action === "ERROR") return this.emit("state", {...this.status, error: new PondError(payload)});
     // Of a membership that has ended, here or by a JOIN under way.
     if (!this.isReady) return;
     if (action === "PRESENCE") {
-      if (event === "DIFF") this.#changed(/** @type {any} */ (payload));
+      if (event === "DIFF") this.#changed(payload);
     } else if (action === "SYSTEM" && event === "EVICTED") {
       this.#end({state: "evicted", reason: payload.reason}, failure("left"));
     } else if (action === "SYSTEM" && event === "ACKNOWLEDGE") {
       // Unasked: the history has begun anew.
-      this.#at(/** @type {any} */ (payload));
+      this.#at(payload);
       this.emit("rejoined", {recovered: false});
-    } else {
-      const {position} = this;
-      if (epoch !== undefined) {
-        if (position?.epoch === epoch && /** @type {number} */ (offset) <= position.offset) return;
-        this.#at(message);
-      }
+    } else if (message.epoch === undefined || this.#at(message)) {
       this.hear(message);
     }
   }
@@ -943,8 +953,8 @@ class Room extends Port {
     if (!connection.isOpen || this.#request) return;
     const {position, params} = this;
     const requestId = (this.#request = nextId());
-    /** @param {(value: any) => void} act */
-    const ifCurrent = (act) => (/** @type {any} */ value) => {
+    /** @param {(value: any) => void} act @returns {(value: any) => void} */
+    const ifCurrent = (act) => (value) => {
       if (this.#request === requestId) act(value);
     };
     answers.set(requestId, {
@@ -953,7 +963,7 @@ class Room extends Port {
     });
     connection.send({
       action: "JOIN_CHANNEL", event: "join", channelName: this.name, requestId,
-      payload: (typeof params === "function" ? params() : params) ?? {}, presence: "diff",
+      payload: valueOf(params) ?? {}, presence: "diff",
       ...(position && {since: position}),
     });
   }
@@ -971,7 +981,7 @@ class Room extends Port {
     this.#joins.clear();
     this.emit("state", this.status);
     this.#synced(presence?.joins ?? []);
-    this.emit(isAgain ? "rejoined" : "joined", isAgain ? {recovered: recovered === true} : {response});
+    this.emit(isAgain ? "rejoined" : "joined", isAgain ? {response, recovered: recovered === true} : {response});
   }
 
   /** @param {PondError} error */
@@ -989,13 +999,13 @@ class Room extends Port {
     const {connection, answers, nextId} = this.wire;
     this.#leaving = undefined;
     const leaves = [...this.#leaves];
-    const done = () => leaves.forEach((waited) => waited.resolve());
+    this.#leaves.clear();
+    const resolve = () => leaves.forEach((waited) => waited.resolve());
     if (connection.isOpen && this.#request) {
       const requestId = nextId();
-      answers.set(requestId, {resolve: done, reject: done});
+      answers.set(requestId, {resolve, reject: resolve});
       connection.send({action: "LEAVE_CHANNEL", event: "leave", channelName: this.name, requestId, payload: {}});
-    } else done();
-    this.#leaves.clear();
+    } else resolve();
     this.#end({state: "left"}, failure("left"));
   }
 
@@ -1008,7 +1018,7 @@ class Room extends Port {
     this.presence = new Map();
     this.#wasJoined = false;
     this.#refusals = 0;
-    this.discard();
+    this.flush();
     this.#fail(error);
     this.#say(status);
   }
@@ -1019,11 +1029,13 @@ class Room extends Port {
     this.#joins.clear();
   }
 
-  /** @param {{epoch?: any, offset?: any}} place */
+  /** Move the position. Returns false for a place that was passed already.
+   * @param {{epoch?: any, offset?: any}} place */
   #at({epoch, offset}) {
     const {position} = this;
-    if (typeof epoch !== "string" || !Number.isSafeInteger(offset)) this.position = null;
-    else if (position?.epoch !== epoch || position.offset < offset) this.position = {epoch, offset};
+    if (position && position.epoch === epoch && offset <= position.offset) return false;
+    this.position = epoch && Number.isSafeInteger(offset) ? {epoch, offset} : null;
+    return true;
   }
 
   /** Take the whole state of the presence, and tell what differs. @param {Person[]} now */
@@ -1089,7 +1101,7 @@ class Pond extends Port {
         if (state === "stopped") {
           const error = code === "closed" ? failure(code) : new PondError({code, message: reason});
           for (const room of this.#rooms.values()) room.stopped(error);
-          this.discard();
+          this.flush();
         }
         this.emit("status", status);
       },
@@ -1152,13 +1164,13 @@ class Pond extends Port {
     if (action === "SYSTEM" || action === "ERROR") {
       const answer = this.#answer(requestId);
       if (answer) {
-        if (action === "ERROR" || event === "UNAUTHORIZED" || event === "NOT_FOUND") answer.reject(new PondError(/** @type {any} */ (payload)));
+        if (action === "ERROR" || event === "UNAUTHORIZED" || event === "NOT_FOUND") answer.reject(new PondError(payload));
         else answer.resolve(payload);
         return;
       }
     }
     if (channelName !== this.name) this.#rooms.get(channelName)?.take(message);
-    else if (action === "ERROR") this.emit("status", {...this.status, error: new PondError(/** @type {any} */ (payload))});
+    else if (action === "ERROR") this.emit("status", {...this.status, error: new PondError(payload)});
     else this.hear(message);
   }
 }
