@@ -24,7 +24,7 @@ export class Clock {
     globalThis.setTimeout = (act, ms = 0, ...given) => {
       const id = ++this.#ids;
       // As browsers and Node do it.
-      const delay = ms >= 1 && ms < 2 ** 31 ? ms : ms >= 2 ** 31 ? 1 : 0;
+      const delay = ms < 2 ** 31 ? Math.max(0, Math.trunc(ms)) : 1;
       this.timers.set(id, {due: this.now + delay, act: () => act(...given)});
       return id;
     };

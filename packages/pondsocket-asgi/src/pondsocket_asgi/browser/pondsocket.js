@@ -997,6 +997,7 @@ class Room extends Port {
 
   #leave() {
     const {connection, answers, nextId} = this.wire;
+    clearTimeout(this.#leaving);
     this.#leaving = undefined;
     const leaves = [...this.#leaves];
     this.#leaves.clear();
