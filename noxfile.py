@@ -25,6 +25,7 @@ if find_spec("pondsocket_asgi") is None:
 
 ROOT = Path(__file__).resolve().parent
 NPM = ROOT / "tests" / "interop" / "npm"
+CLIENTS = ROOT / "tests" / "clients"
 # The client, and readers of event streams.
 PYPI_CLIENTS = ("pondsocket-client==0.0.6", "httpx==0.28.1", "httpx-sse==0.4.3", "httpx2==2.16.2")
 
@@ -55,6 +56,13 @@ def debian(session: nox.Session, program: str, package: str) -> None:
         *apt, "install", "-q", "-y", "--no-install-recommends", package,
         silent=True, env={"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"},
     )  # fmt: skip
+
+
+def npm_ci(session: nox.Session, folder: Path) -> None:
+    """Install what a folder's package-lock.json names."""
+    quiet = ("--no-audit", "--no-fund", "--loglevel=error")
+    with session.chdir(folder):
+        session.run("npm", "ci", "--ignore-scripts", *quiet, silent=True)
 
 
 @nox.session
@@ -172,18 +180,17 @@ def interop(session: nox.Session) -> None:
     session.run(uv, "venv", "-q", "--allow-existing", "--python", sys.executable, str(client))
     client_python = client / "bin" / "python"
     session.run(uv, "pip", "install", "-q", "--python", str(client_python), *PYPI_CLIENTS)
-    with session.chdir(NPM):
-        session.run(
-            "npm",
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-            silent=True,
-        )
+    npm_ci(session, NPM)
     env = {"POND_PYPI_CLIENT_PYTHON": str(client_python)}
     python(session, "-m", "pytest", "-m", "interop", "tests/interop", env=env)
+
+
+@nox.session
+def clients(session: nox.Session) -> None:
+    """Test the client for browsers on Node (all of its chaos: `CLIENT_CHAOS_COUNT=10000`)."""
+    debian(session, "redis-server", "redis-server")
+    npm_ci(session, CLIENTS)
+    python(session, "-m", "pytest", "-s", "-m", "clients", "tests/clients")
 
 
 @nox.session

@@ -1,0 +1,130 @@
+// A process of clients that note what they hear, while some of them cut their own connections.
+//
+// `node chaos_peer.mjs URL FIRST COUNT SEED WILD SPEAKS`: clients FIRST to FIRST + COUNT, by turns over
+// WebSocket and over an event stream. WILD ones cut their own connections now and then; if SPEAKS, each
+// calls `say` now and then, too. It prints `joined`; after the line `calm` it waits until all is quiet,
+// and prints one JSON object.
+
+import {createInterface} from "node:readline";
+
+import WebSocket from "ws";
+
+import {connect} from "../../packages/pondsocket-asgi/src/pondsocket_asgi/browser/pondsocket.js";
+import {seeded} from "./model_server.mjs";
+
+const CHANNELS = Array.from({length: 8}, (_, number) => `/room/${number}`);
+const CUT_SECONDS = 3;
+const SPEECH_SECONDS = 1;
+const QUIET_MS = 2500;
+
+const [url, ...numbers] = process.argv.slice(2);
+const [first, count, seed, isWild, speaks] = numbers.map(Number);
+const random = seeded(seed);
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const exponential = (seconds) => -Math.log(1 - random()) * seconds * 1000;
+
+let heardAt = Date.now();
+let isCalm = false;
+
+class Client {
+  tally = {};
+  calls = {};
+  heard = Object.fromEntries(CHANNELS.map((channel) => [channel, []]));
+  told = Object.fromEntries(CHANNELS.map((channel) => [channel, 0]));
+  #cuts = new Set();
+  #ids;
+
+  constructor(number) {
+    this.transport = number % 2 ? "sse" : "websocket";
+    this.#ids = (number + 1) * 1_000_000;
+    const client = this;
+    this.pond = connect(url, {
+      params: {user: `u${number}`},
+      transports: [this.transport],
+      WebSocket: class extends WebSocket {
+        constructor(...given) {
+          super(...given);
+          const cut = () => this.terminate();
+          client.#cuts.add(cut);
+          this.addEventListener("close", () => client.#cuts.delete(cut));
+        }
+      },
+      fetch: (address, init = {}) => {
+        const own = new AbortController();
+        const cut = () => own.abort(new TypeError("cut"));
+        if (!init.method) {
+          client.#cuts.clear();
+          client.#cuts.add(cut);
+        }
+        return fetch(address, {...init, signal: AbortSignal.any([own.signal, ...(init.signal ? [init.signal] : [])])});
+      },
+    });
+    this.pond.on("status", ({state}) => this.count(state));
+    this.rooms = CHANNELS.map((channel) => this.pond.channel(channel));
+    for (const room of this.rooms) {
+      room.on("said", ({n, id}) => {
+        this.heard[room.name].push(n ?? id);
+        heardAt = Date.now();
+      });
+      room.on("rejoined", ({recovered}) => {
+        this.count(recovered ? "recovered" : "not recovered");
+        if (!recovered) this.told[room.name]++;
+      });
+      room.on("state", ({state, error}) => {
+        if (error) this.count(`${state} ${error.code} ${error.message}`);
+      });
+      room.join({timeout: 60_000}).catch((error) => this.count(`join ${error.message}`));
+    }
+  }
+
+  get isJoined() {
+    return this.rooms.every(({state}) => state === "joined");
+  }
+
+  count(what) {
+    this.tally[what] = (this.tally[what] ?? 0) + 1;
+  }
+
+  async cutNowAndThen() {
+    while (!isCalm) {
+      await sleep(exponential(CUT_SECONDS));
+      if (isCalm || !this.#cuts.size) continue;
+      this.count("cuts");
+      for (const cut of this.#cuts) cut();
+    }
+  }
+
+  async speakNowAndThen() {
+    while (!isCalm) {
+      await sleep(exponential(SPEECH_SECONDS));
+      const id = this.#ids++;
+      const room = this.rooms[Math.floor(random() * this.rooms.length)];
+      this.calls[id] = [room.name, "open"];
+      room.call("say", {id}).then(
+        () => (this.calls[id][1] = "ok"),
+        (error) => (this.calls[id][1] = error.name === "TimeoutError" ? "timeout" : String(error.code)),
+      );
+    }
+  }
+}
+
+const clients = Array.from({length: count}, (_, place) => new Client(first + place));
+while (!clients.every(({isJoined}) => isJoined)) await sleep(50);
+console.log("joined");
+const busy = [];
+if (isWild) busy.push(...clients.map((client) => client.cutNowAndThen()));
+if (speaks) busy.push(...clients.map((client) => client.speakNowAndThen()));
+
+const lines = createInterface({input: process.stdin});
+for await (const line of lines) if (line === "calm") break;
+isCalm = true;
+const ends = Date.now() + 45_000;
+while (Date.now() < ends && !(clients.every(({isJoined}) => isJoined) && Date.now() - heardAt > QUIET_MS)) await sleep(100);
+await sleep(500);
+console.log(JSON.stringify(clients.map(({transport, tally, heard, told, calls, isJoined}) => ({transport, tally, heard, told, calls, isJoined}))));
+for (const {pond} of clients) pond.close();
+await Promise.all(busy);
+// Nothing of a client keeps the process alive; `ws` waits for the closes, a pool of connections for its limit.
+setTimeout(() => process.exit(3), 40_000).unref();
+lines.close();
+process.stdin.destroy();

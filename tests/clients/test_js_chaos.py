@@ -1,0 +1,220 @@
+"""The client for Node hears everything once and in order, whatever happens to its connections.
+
+`CLIENT_CHAOS_COUNT` messages (2,000; all are 10,000), `CLIENT_CHAOS_RATE` a second.
+"""
+
+import asyncio
+import json
+import os
+import signal
+from asyncio.subprocess import PIPE, Process
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from tests.chaos.app import CHANNELS
+from tests.chaos.proxy import SwallowingProxy
+from tests.cluster.chaos.world import APP, Speaker, environment
+from tests.cluster.redis_server import RedisServer
+from tests.servers import FAST_LANE, Server
+
+from .node import HERE, node
+
+COUNT: Final = int(os.environ.get("CLIENT_CHAOS_COUNT", "2000")) // len(CHANNELS) * len(CHANNELS)
+RATE: Final = float(os.environ.get("CLIENT_CHAOS_RATE", "250"))
+SECONDS: Final = COUNT / RATE
+# Each process: half of them over WebSocket, half over event streams.
+STEADY, WILD, SWALLOWED = 4, 6, 6
+KILL_SECONDS: Final = 3.0
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(4 * SECONDS + 150)]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run on asyncio alone, as the proxy does."""
+    return "asyncio"
+
+
+@asynccontextmanager
+async def clients(
+    url: str, first: int, count: int, *, is_wild: bool, speaks: bool = False
+) -> AsyncIterator[Process]:
+    """Yield a process of clients, all of which have joined."""
+    numbers = (first, count, first + 1, int(is_wild), int(speaks))
+    process = await asyncio.create_subprocess_exec(
+        *(node(), "chaos_peer.mjs", url, *map(str, numbers)),
+        cwd=HERE,
+        stdin=PIPE,
+        stdout=PIPE,
+        limit=2**26,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            assert await process.stdout.readline() == b"joined\n"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def reports_of(processes: dict[str, Process]) -> dict[str, list[dict[str, Any]]]:
+    """Return what the clients have heard, and expect their processes to end by themselves."""
+    for process in processes.values():
+        assert process.stdin is not None
+        process.stdin.write(b"calm\n")
+    found: dict[str, list[dict[str, Any]]] = {}
+    async with asyncio.timeout(90):
+        for name, process in processes.items():
+            assert process.stdout is not None
+            found[name] = json.loads(await process.stdout.readline())
+            assert await process.wait() == 0, "what a closed client leaves keeps Node alive"
+    return found
+
+
+def show(name: str, reports: list[dict[str, Any]]) -> Counter[str]:
+    """Print and return what happened to clients, by transport."""
+    tally: Counter[str] = Counter()
+    for each in reports:
+        tally.update({f"{each['transport']}: {what}": n for what, n in each["tally"].items()})
+    print(f"{name}: {dict(sorted(tally.items()))}")
+    return tally
+
+
+async def test_every_client_hears_everything_once_and_in_order() -> None:
+    random = Random(1)
+    env = {"CHAOS_COUNT": str(COUNT), "CHAOS_RATE": str(RATE)}
+    with Server("tests.chaos.app:app", "--log-level", "warning", *FAST_LANE, env=env) as server:
+        url = f"{server.http_url}/socket"
+        async with (
+            SwallowingProxy(server.port, random, pause=0.7) as proxy,
+            clients(url, 0, STEADY, is_wild=False) as steady,
+            clients(url, 100, WILD, is_wild=True) as wild,
+            clients(
+                f"http://127.0.0.1:{proxy.port}/socket", 200, SWALLOWED, is_wild=True
+            ) as swallowed,
+        ):
+            proxy.begin()
+            async with httpx.AsyncClient(timeout=4 * SECONDS + 60) as http:
+                await http.get(f"{server.http_url}/speak")
+            reports = await reports_of({"steady": steady, "wild": wild, "swallowed": swallowed})
+        assert "Traceback" not in server.log(), server.log()[-4000:]
+    tallies = {name: show(name, found) for name, found in reports.items()}
+    whole = list(range(1, COUNT // len(CHANNELS) + 1))
+    wrong = [
+        (name, each["transport"], channel, fault(heard, whole))
+        for name, found in reports.items()
+        for each in found
+        for channel, heard in each["heard"].items()
+        if heard != whole
+    ]
+    lost = sum(len(set(whole) - set(h)) for h in lists_of(reports))
+    doubled = sum(len(h) - len(set(h)) for h in lists_of(reports))
+    print(
+        f"{COUNT} messages to {STEADY + WILD + SWALLOWED} clients: {lost} lost, {doubled} doubled"
+    )
+    assert not wrong, wrong[:5]
+    # Or it showed nothing.
+    assert proxy.swallowed
+    for name in ("wild", "swallowed"):
+        for transport in ("websocket", "sse"):
+            assert tallies[name][f"{transport}: recovered"] > len(CHANNELS), tallies
+
+
+def lists_of(reports: dict[str, list[dict[str, Any]]]) -> list[list[int]]:
+    return [
+        heard for found in reports.values() for each in found for heard in each["heard"].values()
+    ]
+
+
+def fault(heard: list[int], whole: list[int]) -> str:
+    for place, number in enumerate(heard):
+        if place >= len(whole) or number != whole[place]:
+            return f"after {heard[max(0, place - 3) : place]} came {heard[place : place + 3]}"
+    return f"ends with {heard[-1:]}"
+
+
+async def test_on_two_workers_with_redis_that_are_killed(tmp_path: Path) -> None:
+    random = Random(2)
+    with (
+        RedisServer(tmp_path / "redis") as redis,
+        Server(
+            APP,
+            *("--log-level", "warning", "--workers", "2"),
+            env=environment(redis.url, tmp_path / "notes", 0),
+        ) as server,
+    ):
+        url = f"{server.http_url}/socket"
+        speaker = Speaker([server.port], CHANNELS, random)
+        async with (
+            clients(url, 0, STEADY, is_wild=False) as steady,
+            clients(url, 100, WILD, is_wild=True, speaks=True) as wild,
+        ):
+            kills: list[int] = []
+            async with asyncio.TaskGroup() as tasks:
+                killing = tasks.create_task(kill_workers(server, kills))
+                await speaker.speak(COUNT, RATE)
+                killing.cancel()
+            reports = await reports_of({"steady": steady, "wild": wild})
+    tallies = {name: show(name, found) for name, found in reports.items()}
+    judge(speaker, reports, len(kills))
+    for transport in ("websocket", "sse"):
+        assert tallies["wild"][f"{transport}: recovered"] > len(CHANNELS), tallies
+
+
+async def kill_workers(server: Server, kills: list[int]) -> None:
+    """Kill the worker that answers, now and then; uvicorn starts another."""
+    async with httpx.AsyncClient(timeout=5) as http:
+        while True:
+            await asyncio.sleep(KILL_SECONDS)
+            try:
+                answer = await http.get(f"{server.http_url}/nothing")
+                worker = int(answer.headers["x-worker"])
+                os.kill(worker, signal.SIGKILL)
+                kills.append(worker)
+            except (httpx.HTTPError, ProcessLookupError):
+                continue  # it is about to die, or has just died
+
+
+def judge(speaker: Speaker, reports: dict[str, list[dict[str, Any]]], kills: int) -> None:
+    """Expect what was said for certain to be heard by all, and nothing twice."""
+    everyone = [each for found in reports.values() for each in found]
+    outcomes = dict(speaker.outcomes)
+    calls: Counter[str] = Counter()
+    for each in everyone:
+        for number, (channel, fate) in each["calls"].items():
+            calls[fate] += 1
+            outcomes[int(number)] = channel, fate
+    certain: dict[str, set[int]] = {channel: set() for channel in CHANNELS}
+    for number, (channel, fate) in outcomes.items():
+        if fate == "ok":
+            certain[channel].add(number)
+    lost = doubled = told = 0
+    for each in everyone:
+        assert each["isJoined"], each["tally"]
+        for channel, heard in each["heard"].items():
+            told += each["told"][channel]
+            doubled += len(heard) - len(set(heard))
+            lost += 0 if each["told"][channel] else len(certain[channel] - set(heard))
+            unsent = {
+                n for n, (where, fate) in outcomes.items() if (where, fate) == (channel, "unsent")
+            }
+            assert not unsent & set(heard), "what was said to be unsent was heard"
+    said = sum(map(len, certain.values()))
+    print(
+        f"{len(outcomes)} messages, {said} of them certain, to {len(everyone)} clients: "
+        f"{lost} lost, {doubled} doubled, {told} gaps told; {kills} workers killed; {dict(calls)}"
+    )
+    assert not lost
+    assert not doubled
+    assert not told
+    assert not calls["open"]
+    assert kills
