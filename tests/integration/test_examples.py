@@ -69,6 +69,17 @@ async def test_an_example_is_a_chat(
     await chat(connect, example.url, transport, room.replace("/room", "/chat"))
 
 
+@every_example
+async def test_an_example_serves_the_client_for_browsers(
+    connect: Connector, example: Example
+) -> None:
+    url = f"{example.server.http_url}{example.mount}/pondsocket.js"
+    answer = await connect.http.get(url, headers={"origin": "https://elsewhere.example"})
+    assert (answer.status_code, answer.headers["content-encoding"]) == (200, "gzip")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.text.count("export const connect") == 1
+
+
 async def chat(connect: Connector, url: str, transport: Transport, room: str) -> None:
     """Ann comes first and leaves first; Bob is there over the other transport."""
     other: Transport = "sse" if transport == "websocket" else "websocket"

@@ -48,6 +48,24 @@ async def test_a_host_is_read_and_headers_and_cookies_are_set(
             assert len(stream.headers.get_list("set-cookie")) == 2
 
 
+async def test_the_client_for_browsers_is_served_by_each_of_them(
+    connect: Connector, server: Server
+) -> None:
+    for mount in ("", *(f"/{host}" for host in HOSTS)):
+        url = f"{server.http_url}{mount}/pondsocket.js"
+        whole = await connect.http.get(url, headers={"accept-encoding": "identity"})
+        assert (whole.status_code, "content-encoding" in whole.headers) == (200, False)
+        packed = await connect.http.get(url, headers={"accept-encoding": "gzip"})
+        assert (packed.headers["content-encoding"], packed.text) == ("gzip", whole.text)
+        tag = whole.headers["etag"]
+        again = await connect.http.get(url, headers={"if-none-match": tag})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        head = await connect.http.head(url, headers={"accept-encoding": "identity"})
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(whole.content))
+    assert "Traceback" not in server.log()
+
+
 async def test_an_http_error_of_any_framework_is_a_refusal_with_its_headers(
     connect: Connector, server: Server
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pondsocket import PondSocket, UsageError
 from pondsocket.adapter import running_asyncio
 
+from pondsocket_asgi._http.client_files import MODULE, client_file, served_paths
 from pondsocket_asgi._http.routes import serve_http
 from pondsocket_asgi._process.alone import Alone
 from pondsocket_asgi._process.signals import hook
@@ -32,10 +33,13 @@ class PondASGIApp:
         cursor_key: The secret that signs the cursors of event streams, of 16 bytes or more; or
             several secrets, the newest first. All processes and hosts that serve the same streams
             need the same secrets. By default each process makes its own.
+        client: The path, below the mount, of the client for browsers: a JavaScript module, with its
+            types and its binding for React beside it. An endpoint at the same path goes first.
+            None: no file is served.
 
     Raises:
-        UsageError: A cursor key is shorter than 16 bytes, or `pond` is something else, such as an
-            endpoint.
+        UsageError: A cursor key is shorter than 16 bytes, `client` is no path of a script, or
+            `pond` is something else, such as an endpoint.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class PondASGIApp:
         *,
         drain_on_signals: bool = True,
         cursor_key: str | bytes | Sequence[str | bytes] = (),
+        client: str | None = "/pondsocket.js",
     ) -> None:
         if not isinstance(pond, PondSocket):
             raise UsageError(
@@ -51,6 +56,7 @@ class PondASGIApp:
             )
         self.pond = pond
         self._drain_on_signals = drain_on_signals
+        self._client = client
         # Set at the first connection: only then is every server listening.
         self._unset_timeout = pond.options.tcp_user_timeout
         given = [cursor_key] if isinstance(cursor_key, str | bytes) else cursor_key
@@ -58,7 +64,21 @@ class PondASGIApp:
         pond.enable_batching(running_asyncio)
         # With a backplane any number of processes may serve it.
         self._alone = None if pond.has_backplane else Alone(self._paths)
-        self._shared = Shared(pond, OriginCheck(pond), keys, self._each_second, self._alone)
+        self._shared = Shared(
+            pond,
+            OriginCheck(pond),
+            keys,
+            self._each_second,
+            self._alone,
+            client_paths=served_paths(client),
+        )
+
+    @property
+    def client_url(self) -> str | None:
+        """The client's path below the mount, with its version: what browsers keep for a year."""
+        if self._client is None:
+            return None
+        return f"{self._client}?v={client_file(MODULE).version}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket, one HTTP request or one lifespan."""

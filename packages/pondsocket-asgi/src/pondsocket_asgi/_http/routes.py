@@ -27,6 +27,7 @@ from pondsocket_asgi._transport.shared import Shared
 from pondsocket_asgi._transport.writer import PeerGone, logger, put
 
 from .body import Body
+from .client_files import METHODS, client_file
 
 _METHODS: Final = b"GET, POST, DELETE, OPTIONS"
 _BODILESS: Final = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE")
@@ -56,10 +57,12 @@ class _Exchange:
         self._always: HeaderList = []  # headers of every response
 
     async def serve(self) -> None:
-        """Check the origin, then answer by method."""
-        refusal, self._always = self._shared.origins.check(
-            relative_path(self._scope), self._headers
-        )
+        """Serve a file of the client; else check the origin, then answer by method."""
+        path = relative_path(self._scope)
+        if (name := self._shared.client_paths.get(path)) and self._may_serve_file(path):
+            await self._serve_file(name)
+            return
+        refusal, self._always = self._shared.origins.check(path, self._headers)
         if refusal is not None:
             await self._refuse_body(refusal)
             return
@@ -76,6 +79,14 @@ class _Exchange:
             case method:
                 unknown = _invalid(405, f"{method} is not a method of this path.")
                 await self._refuse_body(unknown, (b"allow", _METHODS))
+
+    def _may_serve_file(self, path: str) -> bool:
+        return self._scope["method"] in METHODS and self._pond.find_endpoint(path) is None
+
+    async def _serve_file(self, name: str) -> None:
+        query: bytes = self._scope.get("query_string") or b""
+        status, body, named = client_file(name).answer(self._headers, query)
+        await self._respond(status, b"" if self._scope["method"] == "HEAD" else body, named)
 
     async def _open_stream(self) -> None:
         request = connect_request(self._scope, "sse")

@@ -1,6 +1,7 @@
 """The objects that all connections of one app share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from anyio.lowlevel import RunVar
@@ -24,6 +25,7 @@ class Shared:
     Args:
         also: Called about once a second while there are connections.
         alone: Whether other processes serve the same; None: all of them share a backplane.
+        client_paths: Which file of the client is served at which path.
     """
 
     def __init__(
@@ -33,9 +35,11 @@ class Shared:
         cursor_keys: CursorKeys,
         also: Callable[[], object] | None = None,
         alone: Alone | None = None,
+        client_paths: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.pond = pond
         self.origins = origins
+        self.client_paths = client_paths
         self._cursor_keys = cursor_keys
         self._also = also
         self._alone = alone
