@@ -9,6 +9,7 @@ import sys
 import tarfile
 import zipfile
 from email.message import Message
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,7 +84,8 @@ def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the README's first block as `quick_start.py` and its test beside it."""
     folder = tmp_path_factory.mktemp("app")
-    first, driver, *_ = [code for _, code in blocks(README, "python")]
+    first, *others = [code for _, code in blocks(README, "python")]
+    (driver,) = [code for code in others if "ASGITestDriver" in code]
     (folder / "quick_start.py").write_text(first)
     (test,) = re.findall(r"async def (test_\w+)", driver)
     (folder / "try_it.py").write_text(
@@ -112,6 +114,7 @@ def test_archives_hold_the_package_and_no_more(dist: Path, package: str) -> None
     source = ROOT / "packages" / package / "src"
     code = {str(path.relative_to(source)) for path in source.rglob("*.py")}
     code |= {str(path.relative_to(source)) for path in source.rglob("*.lua")}
+    code |= {str(path.relative_to(source)) for path in source.glob("*/browser/*")}
     code.add(f"{module}/py.typed")
     with zipfile.ZipFile(dist / f"{module}-{VERSION}-py3-none-any.whl") as wheel:
         assert {name for name in wheel.namelist() if ".dist-info/" not in name} == code
@@ -134,6 +137,16 @@ def test_the_wheels_are_what_is_imported(installed: Path, tmp_path: Path) -> Non
     assert output.split() == [VERSION, "True", "True"] * len(PACKAGES) + [VERSION]
 
 
+def test_the_client_for_browsers_is_in_the_wheel(installed: Path, tmp_path: Path) -> None:
+    command = (installed, "-W", "error", "-m", "pondsocket_asgi", "client", "--to", "web")
+    run(*command, cwd=tmp_path)
+    source = ROOT / "packages" / "pondsocket-asgi" / "src" / "pondsocket_asgi" / "browser"
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "web").iterdir()}
+    assert copied == {path.name: path.read_bytes() for path in source.iterdir()}
+    assert "pondsocket.js" in copied
+    run(*command, "--check", cwd=tmp_path)
+
+
 def test_the_quick_start_runs_in_memory(installed: Path, quick_start: Path) -> None:
     run(installed, "-W", "error", "try_it.py", "asyncio", cwd=quick_start)
 
@@ -153,3 +166,7 @@ def test_the_quick_start_runs_on_uvicorn(installed: Path, quick_start: Path) -> 
         assert answer("JOIN_CHANNEL", "join", {})["event"] == "ACKNOWLEDGE"
         assert json.loads(client.recv(5))["payload"]["presence"] == [{"status": "online"}]
         assert answer("BROADCAST", "message", {"text": "hi"})["payload"] == {"text": "hi"}
+        module = HTTPConnection(server.host, server.port, timeout=5)
+        module.request("GET", "/pondsocket.js")
+        assert b"connect" in module.getresponse().read()
+        module.close()

@@ -68,6 +68,7 @@ ELSEWHERE: Final = {
     "pondsocket.backplane.redis._reading": "tests/cluster: the contract",
     "pondsocket.backplane.redis._scripts": "tests/cluster: the contract",
     "pondsocket.backplane.redis._subscriptions": "tests/cluster: the contract",
+    "pondsocket_asgi.__main__": "test_client_command",
     "pondsocket_asgi._fastlane.bounded_protocol": "test_fastlane_bounds",
     "pondsocket_asgi._fastlane.received": "test_fastlane_reads",
     "pondsocket_asgi._http.body": "test_routes_limits, test_routes_requests",
