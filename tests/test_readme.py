@@ -1,16 +1,22 @@
 """Every Python block of the READMEs and of docs/ runs, and CI runs what the README prints.
 
+Their JavaScript is parsed, if there is Node.
+
 The blocks of one file share a namespace, in order, and may await; a function named `test_...` is
 called after its block, as a reader's pytest would.
 """
 
 import ast
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from inspect import iscoroutine
+from pathlib import Path
 from textwrap import dedent
 from types import CodeType, FunctionType, ModuleType
+from typing import Final
 
 import pytest
 
@@ -77,6 +83,49 @@ def test_the_readme_has_python_blocks_that_share_a_namespace() -> None:
         (2, "b\n"),
         (5, "c\n"),
     ]
+
+
+SCRIPT: Final = re.compile(r"<script type=\"module\">\n(.*?)</script>", re.DOTALL)
+
+
+def scripts(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the blocks of JavaScript, and the scripts of pages."""
+    yield from blocks(text, "js", "javascript")
+    for line, page in blocks(text, "html"):
+        for match in SCRIPT.finditer(page):
+            yield line + page.count("\n", 0, match.start(1)), match[1]
+
+
+def syntax_error(code: str, path: Path) -> str:
+    """Return what Node says of a module; nothing: it can be parsed."""
+    path.write_text(code)
+    checked = subprocess.run(["node", "--check", path], capture_output=True, text=True)
+    return checked.stderr
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node on the PATH")
+@pytest.mark.parametrize(
+    "document",
+    [path for path in DOCUMENTS if next(scripts(path.read_text()), None)],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_every_block_of_javascript_can_be_parsed(document: Path, tmp_path: Path) -> None:
+    for line, code in scripts(document.read_text()):
+        # Empty lines first, so that the error names the line of the document.
+        assert syntax_error("\n" * line + code, tmp_path / "block.mjs") == ""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node on the PATH")
+def test_a_script_that_cannot_be_parsed_fails(tmp_path: Path) -> None:
+    page = '```html\n<p>\n<script type="module">\n  let a = ;\n</script>\n```\n'
+    ((line, code),) = scripts(page)
+    assert line == 3
+    assert "block.mjs:4" in syntax_error("\n" * line + code, tmp_path / "block.mjs")
+
+
+def test_the_page_of_the_readme_is_short() -> None:
+    (page,) = [code for _, code in blocks(README, "html")]
+    assert page.count("\n") <= 30
 
 
 def test_ci_runs_the_test_line_of_the_readme() -> None:
