@@ -26,6 +26,7 @@ if find_spec("pondsocket_asgi") is None:
 ROOT = Path(__file__).resolve().parent
 NPM = ROOT / "tests" / "interop" / "npm"
 CLIENTS = ROOT / "tests" / "clients"
+BROWSER_NPM = ROOT / "tests" / "browser" / "npm"
 # The client, and readers of event streams.
 PYPI_CLIENTS = ("pondsocket-client==0.0.6", "httpx==0.28.1", "httpx-sse==0.4.3", "httpx2==2.16.2")
 
@@ -115,6 +116,7 @@ def browser(session: nox.Session) -> None:
     debian(session, "chromium", "chromium")
     debian(session, "nginx", "nginx-light")
     debian(session, "redis-server", "redis-server")
+    npm_ci(session, BROWSER_NPM)
     python(session, "-m", "pytest", "-m", "browser", "tests/browser")
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserType, expect, sync_playwright
 
+from tests.browser import client_window
 from tests.browser.chat_window import OpenWindow, Window, new_window
+from tests.browser.client_window import ClientWindow, OpenClient
 from tests.browser.proxies import Proxy
 from tests.servers import ROOT, Serve, Server
 
@@ -37,13 +39,16 @@ def browser() -> Iterator[Browser]:
     # Slow machines paint late; a wait that is met returns at once all the same.
     expect.set_options(timeout=10_000)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=ARGUMENTS,
-            ignore_default_args=["--headless"],
-        )
+        chromium = launch(playwright.chromium)
         yield chromium
         chromium.close()
+
+
+def launch(chromium: BrowserType, *without: str) -> Browser:
+    """Start a Chromium, without some of the arguments that Playwright gives it."""
+    return chromium.launch(
+        executable_path=CHROMIUM, args=ARGUMENTS, ignore_default_args=["--headless", *without]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +94,45 @@ def open_window(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Op
         window = new_window(browser, address, room, width=width, height=height, dark=dark)
         windows.append(window)
         return window
+
+    yield start
+    for window in windows:
+        window.page.context.close()
+    assert [error for window in windows for error in window.errors] == []
+
+
+@pytest.fixture(scope="session")
+def lasting_client_server() -> Iterator[Server]:
+    """Yield the server of `client_app` for all tests that leave it alone."""
+    with Server(client_window.APP) as server:
+        yield server
+
+
+@pytest.fixture
+def client_server(serve: Serve) -> Server:
+    """Return a server of its own, for a test that stops it."""
+    return serve(client_window.APP)
+
+
+@pytest.fixture
+def client_proxy(lasting_client_server: Server) -> Iterator[Proxy]:
+    """Yield a way to `client_app`."""
+    with Proxy(lasting_client_server, "pass") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def open_client(browser: Browser, request: pytest.FixtureRequest) -> Iterator[OpenClient]:
+    """Open pages of `client_app`, as `open_client().enter_anew("/room/1")`."""
+    own = "client_server" in request.fixturenames
+    server: Server = request.getfixturevalue("client_server" if own else "lasting_client_server")
+    windows: list[ClientWindow] = []
+
+    def start(*, base: str | None = None, beside: ClientWindow | None = None) -> ClientWindow:
+        context = beside.page.context if beside else browser.new_context()
+        context.set_default_timeout(10_000)
+        windows.append(ClientWindow(context.new_page(), base or server.http_url, server))
+        return windows[-1]
 
     yield start
     for window in windows:
