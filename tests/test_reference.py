@@ -4,97 +4,127 @@ import ast
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
-from types import ModuleType
 from typing import Final
 
 import pytest
 from pondsocket import History, Options
 
-from tests.servers import ROOT
-
-DOCS: Final = ROOT / "docs"
-ARCHITECTURE: Final = DOCS / "concepts" / "architecture.md"
-MODULES: Final = (
-    "pondsocket",
-    "pondsocket.adapter",
-    "pondsocket.testing",
-    "pondsocket_asgi",
-    "pondsocket_asgi.fastlane",
-    "pondsocket_asgi.testing",
-    "pondsocket_common",
+from docs.site.names import (
+    DOCS,
+    MODULES,
+    ROW,
+    is_told,
+    members,
+    names_of,
+    rows,
+    rows_of,
+    section,
+    words,
 )
-ROW: Final = re.compile(r"^\| `([^`]+)` \|(.*)\|$", re.MULTILINE)
+from tests.servers import ROOT
+from tests.test_readme import DOCUMENTS, blocks
+
+ARCHITECTURE: Final = DOCS / "concepts" / "architecture.md"
 LINK: Final = re.compile(r"\]\(([^)#\s]*)(#[^)\s]*)?\)")
 HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 PAGES: Final = sorted(DOCS.rglob("*.md"))
-
-
-def section(page: str, heading: str) -> str:
-    """Return what stands under a heading, up to the next one of the same level."""
-    text = (DOCS / page).read_text()
-    level = heading.partition(" ")[0]
-    found = re.search(
-        rf"^{re.escape(heading)}\n(.*?)(?=^{level} |\Z)", text, re.MULTILINE | re.DOTALL
-    )
-    assert found, f"{page} has no {heading!r}"
-    return found[1]
-
-
-def rows(text: str) -> dict[str, str]:
-    """Return the first and the last column of the tables whose first column is code."""
-    return {name: rest.rpartition("|")[2].strip() for name, rest in ROW.findall(text)}
-
-
-def names_of(module: str) -> list[str]:
-    return sorted(importlib.import_module(module).__all__)
-
-
-def words(module: ModuleType, name: str) -> str | None:
-    """Return a name's docstring; of an alias or a constant the string or comment beside it."""
-    value = getattr(module, name)
-    if inspect.isclass(value) or inspect.isroutine(value):
-        return value.__doc__
-    return next(written_beside(module.__name__.partition(".")[0], name), None)
-
-
-def written_beside(package: str, name: str) -> Iterator[str]:
-    for path in (ROOT / "packages" / package.replace("_", "-") / "src").rglob("*.py"):
-        body = ast.parse(path.read_text()).body
-        for statement, following in zip(body, [*body[1:], None], strict=True):
-            target = getattr(statement, "target", None) or next(
-                iter(getattr(statement, "targets", ())), None
-            )
-            if not (isinstance(target, ast.Name) and target.id == name):
-                continue
-            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-                yield str(following.value.value)
-            before = path.read_text().splitlines()[statement.lineno - 2]
-            if before.startswith("#"):
-                yield before
-
-
-def methods(cls: type) -> Iterator[tuple[str, object]]:
-    """Yield the public methods and properties of a class, also those inherited from our classes."""
-    for owner in cls.__mro__:
-        if owner.__module__.partition(".")[0] in {each.partition(".")[0] for each in MODULES}:
-            for name, value in vars(owner).items():
-                if isinstance(value, staticmethod | classmethod):
-                    value = value.__func__
-                if not name.startswith("_") and (
-                    inspect.isfunction(value) or isinstance(value, property)
-                ):
-                    yield f"{owner.__name__}.{name}", value
+# Parameters that only overloads have: `*more` continues `handler`; and what a framework passes.
+UNTOLD: Final = {"self", "cls", "more", "_app"}
+RAISED: Final = re.compile(r"^ +raise ([A-Z]\w+)\(", re.MULTILINE)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_reference_names_what_is_public_and_nothing_else(module: str) -> None:
-    listed = rows(section("reference.md", f"## {module}"))
-    every_name = {name.partition(".")[0] for name in listed}
-    assert sorted(every_name) == [name for name in names_of(module) if name != "__version__"]
-    assert all(listed.values())
+    listed = rows_of(module)
+    every_name = {row.name.partition(".")[0] for row in listed}
+    assert sorted(every_name) == public_names(module)
+    assert all(row.text for row in listed)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_reference_tells_of_every_public_method(module: str) -> None:
+    missing = [
+        f"{name}.{member}"
+        for name in public_names(module)
+        for member in members(module, name)
+        if not is_told(module, name, member)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_reference_names_every_parameter(module: str) -> None:
+    missing = []
+    for row in rows_of(module):
+        function = callable_of(module, row.name)
+        if inspect.isfunction(function):
+            parameters = set(inspect.signature(function).parameters) - UNTOLD
+            missing += [f"{row.name}: {name}" for name in parameters - names_in(row.call)]
+        elif inspect.isclass(function) and (example := f"`{row.name}(") in row.text:
+            parameters = set(inspect.signature(function).parameters)
+            told = names_in(row.text.partition(example)[2].partition("`")[0])
+            missing += [f"{row.name}: {name} is no parameter" for name in told - parameters]
+    assert missing == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings_name_the_errors_that_a_call_raises(module: str) -> None:
+    silent = []
+    for name in public_names(module):
+        own = {name: callable_of(module, name)} if not members(module, name) else {}
+        for member, function in {**own, **members(module, name)}.items():
+            if inspect.isfunction(function):
+                text = function.__doc__ or ""
+                raised = set(RAISED.findall(inspect.getsource(function)))
+                if "see `" not in text:  # there they are named
+                    silent += [f"{name}.{member}: {each}" for each in raised if each not in text]
+    assert silent == []
+
+
+def test_applications_find_an_example_of_every_call() -> None:
+    shown = set()
+    examples = [path.read_text() for path in (ROOT / "examples").rglob("*.py")]
+    pages = [code for page in DOCUMENTS for _, code in blocks(page.read_text(), "python")]
+    for code in examples + pages:
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Attribute):
+                shown.add(node.attr)
+            elif isinstance(node, ast.Name):
+                shown.add(node.id)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                shown.add(node.name)  # of a class that derives from one of ours
+    missing = {
+        row.name
+        for module in ("pondsocket", "pondsocket.testing", "pondsocket_asgi.testing")
+        for row in rows_of(module)
+        if takes_something(callable_of(module, row.name))
+        and row.name.rpartition(".")[2] not in shown
+        and not row.text.startswith(("for adapters", "for the pond"))
+    }
+    assert not missing, "\n".join(sorted(missing))
+
+
+def takes_something(function: object) -> bool:
+    if not inspect.isfunction(function):
+        return False
+    return bool(set(inspect.signature(function).parameters) - UNTOLD)
+
+
+def public_names(module: str) -> list[str]:
+    return [name for name in names_of(module) if name != "__version__"]
+
+
+def callable_of(module: str, name: str) -> object:
+    owner, _, member = name.partition(".")
+    found = getattr(importlib.import_module(module), owner)
+    found = inspect.getattr_static(found, member, None) if member else found
+    return getattr(found, "__func__", found)
+
+
+def names_in(call: str) -> set[str]:
+    return set(re.findall(r"\w+", call))
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -119,8 +149,7 @@ def test_every_public_name_and_method_has_a_docstring(module: str) -> None:
     imported = importlib.import_module(module)
     silent = [name for name in names_of(module) if not words(imported, name)]
     for name in names_of(module):
-        if inspect.isclass(cls := getattr(imported, name)):
-            silent += [each for each, method in methods(cls) if not method.__doc__]
+        silent += [each for each, method in members(module, name).items() if not method.__doc__]
     assert [name for name in silent if name != "__version__"] == []
 
 

@@ -165,6 +165,9 @@ class Frame:
         """Return the same frame in another wire format. None if its codec fails, which is logged.
 
         This runs inside the fan-out loop, so the members behind must get the frame all the same.
+
+        Raises:
+            RuntimeError: The frame is for one connection, and its payload was let go.
         """
         if codec is self.codec:
             return self

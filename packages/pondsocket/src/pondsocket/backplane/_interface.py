@@ -19,6 +19,7 @@ A topic that begins with SEPARATOR is no channel: the inbox of a node, or the co
 """
 
 SEPARATOR: Final = "\x1f"
+"""What stands between the parts of a topic."""
 
 MAX_OPS: Final = 64
 """How many operations one `apply` takes."""
@@ -109,7 +110,10 @@ class Drop(NamedTuple):
 
 
 Op: TypeAlias = Append | Emit | Put | Drop
+"""An operation of `Backplane.apply`."""
+
 Result: TypeAlias = Position | int | tuple[str, ...] | None
+"""What an operation answers; its docstring says which of these."""
 
 # --- what is read, and heard --------------------------------------------------------------------
 
