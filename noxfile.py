@@ -99,8 +99,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run every Python block of the READMEs and of docs/, and compare them with the code."""
-    python(session, "-m", "pytest", "tests/test_readme.py", "tests/test_reference.py")
+    """Run every Python block of the READMEs and of docs/, and build the site in build/site."""
+    pages = ["tests/test_readme.py", "tests/test_reference.py", "tests/test_site.py"]
+    python(session, "-m", "pytest", *pages)
+    if not session.posargs:
+        python(session, "-m", "docs.site")
 
 
 @nox.session

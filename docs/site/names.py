@@ -82,6 +82,19 @@ def is_internal(module: str, name: str, member: str) -> bool:
     return member in listed or "*" in listed
 
 
+def home_of(module: str, name: str) -> str:
+    """Return the module under whose heading a name is told in full, where several export it."""
+    value = getattr(importlib.import_module(module), name)
+    others = [
+        place
+        for place in MODULES
+        if name in names_of(place) and getattr(importlib.import_module(place), name) is value
+    ]
+    package = getattr(value, "__module__", None) or module
+    own = [place for place in others if package.split(".")[0] == place.split(".")[0]]
+    return (own or others)[0]
+
+
 def members(module: str, name: str) -> dict[str, object]:
     """Return the public methods and properties of a public class, inherited ones included.
 

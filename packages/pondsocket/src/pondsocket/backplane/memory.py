@@ -1,11 +1,11 @@
 """An engine in this process, for tests: several ponds share it, and faults come on demand.
 
-hub = MemoryHub()
-one, two = PondSocket(backplane=hub.backplane()), PondSocket(backplane=hub.backplane())
-async with one, two:
-    ...
-    hub.stop()     # the engine cannot be reached
-    hub.start()
+    hub = MemoryHub()
+    one, two = PondSocket(backplane=hub.backplane()), PondSocket(backplane=hub.backplane())
+    async with one, two:
+        ...
+        hub.stop()     # the engine cannot be reached
+        hub.start()
 
 Nothing of it crosses a process. Applications use `RedisBackplane`.
 """
