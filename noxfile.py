@@ -200,5 +200,7 @@ def clients(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the wheels and sdists and try them in an empty environment."""
-    python(session, "-m", "pytest", "-m", "build", "tests/test_build.py")
+    """Build the wheels and sdists in dist/, try them, and follow the tutorial and recipes."""
+    if not session.posargs:
+        session.run(os.environ["UV"], "build", "-q", "--all-packages", "--out-dir", "dist")
+    python(session, "-m", "pytest", "-m", "build", "tests/test_build.py", "tests/test_newcomer.py")

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.build, pytest.mark.timeout(300)]
 
 VERSION: Final = "0.1.0"
 PACKAGES: Final = ("pondsocket-common", "pondsocket", "pondsocket-asgi")
+INSTALL: Final = ROOT / "docs" / "install.md"
 UV: Final = os.environ.get("UV", "uv")
 
 
@@ -106,6 +107,18 @@ def test_metadata_says_what_is_needed(dist: Path, package: str) -> None:
     ours = [item for item in requirements(dist, package) if item.startswith("pondsocket")]
     below = PACKAGES[: PACKAGES.index(package)][-1:]
     assert ours == [f"{name}=={VERSION}" for name in below]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_classifiers_name_the_pythons_that_are_tested(dist: Path, package: str) -> None:
+    prefix = "Programming Language :: Python :: 3."
+    classifiers = metadata(dist, package).get_all("Classifier") or []
+    named = {each.rpartition(" ")[2] for each in classifiers if each.startswith(prefix)}
+    (row,) = re.findall(r"^\| Python \| (.*) \|$", INSTALL.read_text(), re.MULTILINE)
+    tested = row.partition("not tried")[0].rpartition(".")[0]
+    workflow = (ROOT / ".github" / "workflows" / "checks.yml").read_text()
+    (matrix,) = re.findall(r"python: \[(.*)\]", workflow)
+    assert named == set(re.findall(r"3\.\d+", tested)) == set(re.findall(r"3\.\d+", matrix))
 
 
 @pytest.mark.parametrize("package", PACKAGES)

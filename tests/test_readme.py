@@ -3,7 +3,8 @@
 Their JavaScript is parsed, if there is Node.
 
 The blocks of one file share a namespace, in order, and may await; a function named `test_...` is
-called after its block, as a reader's pytest would.
+called after its block, as a reader's pytest would. A block that begins with a comment such as
+`# chat.py` is a part of that file, and later blocks import it by that name.
 """
 
 import ast
@@ -32,6 +33,11 @@ FENCE = re.compile(
     r"(?P<code>.*?)^(?P=indent)(?P=fence) *$",
     re.MULTILINE | re.DOTALL,
 )
+FILE = re.compile(r"(?:# |<!-- |// )(?P<name>[\w./-]+\.\w+)(?: -->)?\n")
+# Their blocks need a project or a package of their own: tests/test_newcomer.py follows these pages.
+FOLLOWED = {
+    f"docs/recipes/{name}.md" for name in ("celery", "django", "notebooks", "several-files")
+}
 README = DOCUMENTS[0].read_text()
 
 
@@ -61,11 +67,21 @@ async def run_document(text: str, path: str, module: ModuleType) -> None:
                 await vars(module)[name]()
 
 
-@pytest.mark.parametrize("path", [str(path.relative_to(ROOT)) for path in DOCUMENTS])
+@pytest.mark.parametrize(
+    "path", sorted({str(path.relative_to(ROOT)) for path in DOCUMENTS} - FOLLOWED)
+)
 async def test_every_python_block_runs(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / path).read_text()
     module = ModuleType("document")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    await run_document((ROOT / path).read_text(), path, module)
+    for name in {module.__name__, *files_of(text)}:
+        monkeypatch.setitem(sys.modules, name, module)
+    await run_document(text, path, module)
+
+
+def files_of(text: str) -> set[str]:
+    """Return the modules that the blocks of a page are parts of."""
+    found = (FILE.match(code) for _, code in blocks(text, "python"))
+    return {match["name"].removesuffix(".py").replace("/", ".") for match in found if match}
 
 
 @pytest.mark.parametrize(
