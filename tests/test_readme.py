@@ -8,6 +8,7 @@ called after its block, as a reader's pytest would. A block that begins with a c
 """
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Final
 
 import pytest
+from pondsocket_asgi.testing import ASGITestDriver
 
 from tests.servers import ROOT
 
@@ -142,6 +144,21 @@ def test_a_script_that_cannot_be_parsed_fails(tmp_path: Path) -> None:
 def test_the_page_of_the_readme_is_short() -> None:
     (page,) = [code for _, code in blocks(README, "html")]
     assert page.count("\n") <= 30
+
+
+async def test_the_transcript_of_an_error_is_what_happens() -> None:
+    (transcript,) = [code for _, code in blocks(README, "") if code.startswith("> ")]
+    sent, _, received = transcript.removeprefix("> ").partition("\n< ")
+    (_, quick_start), *_ = blocks(README, "python")
+    module = ModuleType("quick_start")
+    exec(compiled(quick_start, "README.md", 0), module.__dict__)  # noqa: S102
+    session = await ASGITestDriver(module.app).connect_websocket("/socket?token=secret")
+    join = json.loads(sent) | {"action": "JOIN_CHANNEL", "event": "join", "payload": {}}
+    await session.send_json(join)
+    await session.receive_event_named("ACKNOWLEDGE")
+    await session.send_text(sent)
+    assert await session.receive_event_named("INVALID_MESSAGE") == json.loads(received)
+    await session.disconnect()
 
 
 def test_ci_runs_the_test_line_of_the_readme() -> None:
