@@ -63,6 +63,15 @@ def _steps(page: str) -> Iterator[str]:
             yield f"mkdir -p {folder}\ncat >>{name} <<'END_OF_FILE'\n{code}\nEND_OF_FILE"
 
 
+def files_of(page: str) -> dict[str, str]:
+    """Return the files that a page's blocks make, by name."""
+    files: dict[str, str] = {}
+    for match in FENCE.finditer(page):
+        if file := FILE.match(match["code"]):
+            files[file["name"]] = files.get(file["name"], "") + match["code"] + "\n"
+    return files
+
+
 def _command(line: str) -> str:
     return f"serve {line}" if line.startswith(SERVERS) else line
 
