@@ -12,6 +12,7 @@ import pytest
 
 from tests.newcomer import follow
 from tests.servers import ROOT
+from tests.test_readme import blocks
 
 pytestmark = [pytest.mark.build, pytest.mark.timeout(600)]
 
@@ -39,6 +40,35 @@ def test_the_tutorial_ends_with_green_tests(tutorial: str, folder: Path) -> None
     code = "import pondsocket, pondsocket_asgi as a; print(pondsocket.__file__, a.__version__)"
     shown = subprocess.check_output([python, "-c", code], cwd=folder, text=True)
     assert str(folder / "chat" / ".venv") in shown
+
+
+@pytest.mark.usefixtures("tutorial")
+@pytest.mark.parametrize("way", ["wheels", "git"])
+def test_every_way_to_install_brings_these_packages(way: str, folder: Path) -> None:
+    page = (folder / "pondsocket" / "docs" / "install.md").read_text()
+    _, wheels, git = [code for _, code in blocks(page, "sh")]
+    place = folder / way
+    place.mkdir()
+    prepare = f"python3 -m venv .venv; . .venv/bin/activate; GIT=file://{folder}/pondsocket"
+    lines = f"```sh\n{wheels if way == 'wheels' else git}pip check\npip list\n```\n"
+    output = follow(lines, place, prepare)
+    assert "No broken requirements found." in output
+    for package in ("pondsocket-common", "pondsocket", "pondsocket-asgi"):
+        assert re.search(rf"^{package} +0\.1\.0", output, re.MULTILINE), output
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "```sh\nfalse\n```\n",
+        "```sh\nfalse | cat\n```\n",
+        "```python\n# broken.py\n1 / 0\n```\n\n```sh\npython3 broken.py\n```\n",
+        "```sh\nuvicorn nothing:app\n```\n",
+    ],
+)
+def test_a_page_that_fails_is_noticed(page: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        follow(page, tmp_path, wait=30)
 
 
 @pytest.mark.usefixtures("tutorial")
