@@ -250,7 +250,9 @@ async def test_on_leave_runs_for_the_last_membership_anywhere(world: NewWorld) -
         await until(lambda: found.leaves() == {"ann": 1})
 
 
-async def test_a_node_that_closes_leaves_at_once(world: NewWorld) -> None:
+async def test_a_node_that_closes_leaves_at_once_and_warns_of_nothing(
+    world: NewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
     """Close: connections end, drops are flushed, the lease is removed."""
     async with world(2) as (_, found):
         clients = await found.join_all(4)
@@ -263,6 +265,7 @@ async def test_a_node_that_closes_leaves_at_once(world: NewWorld) -> None:
         for each in clients[::2]:
             each.is_in = False
         await found.check()
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 async def test_members_of_a_dead_node_leave_once(world: NewWorld) -> None:

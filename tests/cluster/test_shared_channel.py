@@ -1,9 +1,12 @@
 """What members of one channel on several nodes see: its order, and what they recover."""
 
+import gc
+
 import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import Options, Position
+from pondsocket._cluster.shared_channel import SharedChannel
 from pondsocket.backplane import BackplaneUnavailable
 from pondsocket.backplane.memory import MemoryHub
 from pondsocket_common import Refused
@@ -55,6 +58,26 @@ async def test_three_nodes_have_one_order_of_a_history(delay: float) -> None:
         for user in ("ann", "bob"):
             own = [text for text in texts if text.startswith(user)]
             assert own == [f"{user} {number}" for number in range(20)]
+
+
+@pytest.mark.parametrize("room", [KEPT, PLAIN])
+async def test_broadcasts_into_channels_without_members_leave_nothing_behind(room: str) -> None:
+    """Each makes a channel, which ends with its broadcast."""
+    hub = MemoryHub()
+    one, two = ClusterPond(hub), ClusterPond(hub)
+    async with serving(one, two), client(two, "ann") as ann:
+        await ann.join(room)
+        for number in range(200):
+            name = f"{room}{number}" if number % 2 else room
+            await one.channel(SOCKET, name).broadcast("said", {"text": number})
+        await told()
+        assert said(ann) == [*range(0, 200, 2)]
+        gc.collect()
+        node = one._node
+        assert node is not None
+        assert len(node._topics) == len(node.batches._queue) == 0
+        channels = [each for each in gc.get_objects() if isinstance(each, SharedChannel)]
+        assert not any(each._node is node for each in channels)
 
 
 async def test_a_reply_comes_after_the_broadcast_before_it() -> None:
