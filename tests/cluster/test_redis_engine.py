@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha1
 from pathlib import Path
+from random import Random
 from typing import Final
 
 import anyio
 import pytest
 import trustme
 from pondsocket import UsageError
+from pondsocket._replica.replica import Replica
 from pondsocket.backplane import (
     SEPARATOR,
     Append,
     BackplaneUnavailable,
+    Change,
     Drop,
     Emit,
     LinkLost,
@@ -460,6 +463,58 @@ async def test_a_node_that_is_slower_than_the_output_limit_reads_again(tmp_path:
             assert found.top == count
             kept = range(max(1, count - 99), count + 1)
             assert [each.offset for each in found.entries] == [*kept]
+
+
+async def test_a_roster_beyond_the_output_limit_is_read_in_pages(tmp_path: Path) -> None:
+    limits = ("--client-output-buffer-limit", "pubsub", "3mb", "3mb", "1")
+    with RedisServer(tmp_path, *limits) as server:
+        async with running(backplane_of(server.url)) as (node,):
+            shown = {f"r{number}": b"%04d" % number * 1_000 for number in range(2_000)}
+            puts = [Put(TOPIC, ref, f"user{ref}", each) for ref, each in shown.items()]
+            for start in range(0, 2_000, 50):
+                await node.apply(*puts[start : start + 50])
+            found = await node.backplane.roster(TOPIC)
+            assert found.at.offset == 2_000
+            assert {each.ref: each.shown for each in found.shown} == shown
+            assert {each.user for each in found.shown} == {f"user{ref}" for ref in shown}
+            assert node.ups == 1
+
+
+async def test_changes_between_the_pages_of_a_roster_are_not_lost(
+    redis_server: RedisServer,
+) -> None:
+    prefix = new_prefix()
+    nodes = [backplane_of(redis_server.url, prefix=prefix) for _ in range(2)]
+    async with running(*nodes) as (writer, reader):
+        replica, reads = Replica(10.0), 0
+
+        def take(_: str, at: Position, changes: Sequence[Change]) -> None:
+            replica.take(at, changes)
+
+        reader.shown = take  # type: ignore[method-assign]
+        await reader.backplane.subscribe([TOPIC])
+        is_over = False
+
+        async def write() -> None:
+            nonlocal is_over
+            random = Random(1)
+            for number in range(150):
+                refs = [f"r{random.randrange(300)}" for _ in range(8)]
+                puts = [Put(TOPIC, ref, ref, b"%04d" % number * 2_000) for ref in refs]
+                await writer.apply(*puts, Drop(TOPIC, (f"r{random.randrange(300)}",), ""))
+            is_over = True
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            while not is_over or replica.is_behind:
+                replica.numbered.suspect()
+                replica.numbered.begin_read()
+                replica.fill(await reader.backplane.roster(TOPIC), 0.0)
+                reads += 1
+        found = await reader.backplane.roster(TOPIC)
+        assert reads > 5
+        assert len(found.shown) > 100
+        assert set(replica.entries()) == set(found.shown)
 
 
 async def test_too_many_clients_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

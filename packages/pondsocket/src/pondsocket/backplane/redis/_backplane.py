@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
-from pondsocket_common import Position, fresh_epoch
+from pondsocket_common import Position
 
 from pondsocket._errors import UsageError
 from pondsocket._runtime.loop import failure_of
@@ -22,7 +22,6 @@ from pondsocket.backplane._errors import (
 )
 from pondsocket.backplane._interface import (
     Append,
-    Change,
     Drop,
     Emit,
     Keep,
@@ -42,7 +41,7 @@ from ._handshake import read_info
 from ._keys import Keys
 from ._link import Argument, Link, ReplyError
 from ._messages import tell
-from ._reading import Histories
+from ._reading import Pages
 from ._scripts import Scripts, apply_arguments, milliseconds, publish_command
 from ._subscriptions import Subscriptions
 
@@ -54,8 +53,6 @@ _WATCH_SECONDS: Final = 0.25
 # The first try comes soon, as most links are lost because one connection was cut.
 _FIRST_RETRY: Final = 0.05
 _LAST_RETRY: Final = 1.0
-# What is known of a topic without members and messages.
-_KEPT_SECONDS: Final = 86_400.0
 # Several beats: then it was the engine that no node could reach.
 _LONGEST_SILENCE: Final = 2.5
 # Redis has not begun the script.
@@ -147,7 +144,7 @@ class RedisBackplane:
         self._keys = Keys(prefix)
         self._scripts = Scripts()
         self._subscriptions = Subscriptions(self._keys)
-        self._histories = Histories(self._keys, self._ask)
+        self._pages = Pages(self._keys, self._ask)
         self._link: Link | None = None  # while it is up
         self._node = ""
         self._lease_number = 0  # the latest lease's
@@ -364,16 +361,11 @@ class RedisBackplane:
 
     async def read(self, topic: Topic, since: Position | None, keep: Keep, latest: int) -> Slice:
         """Return messages of a topic; see `Backplane.read`."""
-        return await self._histories.read(topic, since, keep, latest)
+        return await self._pages.read(topic, since, keep, latest)
 
     async def roster(self, topic: Topic) -> Roster:
         """Return who shows what."""
-        keys = self._keys.run, *self._keys.of(topic)
-        epoch, version, found = await self._ask(
-            "roster", keys, fresh_epoch(), milliseconds(_KEPT_SECONDS)
-        )
-        shown = [Change(ref.decode(), user.decode(), shown) for ref, user, shown in found]
-        return Roster(Position(epoch.decode(), version), tuple(shown))
+        return await self._pages.roster(topic)
 
     async def count(self, topic: Topic, user: str = "") -> int:
         """Return how many users hold memberships; of one user, how many memberships."""

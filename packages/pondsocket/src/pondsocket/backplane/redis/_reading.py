@@ -1,4 +1,4 @@
-"""Reads the history of a topic from Redis, page by page.
+"""Reads the history and the presence of a topic from Redis, page by page.
 
 A reply counts against the output limit of the connection, which is that of a subscriber: 32 MiB by
 default, and 8 MiB over a minute. One that is longer would end the link, again and again.
@@ -12,7 +12,7 @@ from typing import Any, Final
 import anyio
 from pondsocket_common import Position, fresh_epoch
 
-from pondsocket.backplane._interface import Entry, Keep, Slice, Topic
+from pondsocket.backplane._interface import Change, Entry, Keep, Roster, Slice, Topic
 
 from ._keys import Keys
 from ._scripts import milliseconds
@@ -22,8 +22,12 @@ _PAGE_BYTES: Final = 524_288
 _AT_ONCE: Final = 4
 
 
-class Histories:
-    """The histories of all topics.
+# What is known of a topic without members and messages.
+_KEPT_SECONDS: Final = 86_400.0
+
+
+class Pages:
+    """What is read of all topics.
 
     Args:
         ask: Runs a script; see `RedisBackplane`.
@@ -62,3 +66,34 @@ class Histories:
             if not more:
                 return Slice(epoch, top, tuple(entries), is_new=epoch == fresh)
             known = Position(epoch, entries[-1].offset)
+
+    async def roster(self, topic: Topic) -> Roster:
+        """Return who shows what; see `Backplane.roster`."""
+        while True:
+            found = await self._roster(topic)
+            if found is not None:
+                return found
+
+    async def _roster(self, topic: Topic) -> Roster | None:
+        """Read a roster. None: its epoch has changed between two pages.
+
+        It is that of the first page, mixed with later changes. Who listens hears of these as well:
+        what a later page has already is told once more.
+        """
+        keys = self._keys.run, *self._keys.of(topic)
+        at: Position | None = None
+        shown: dict[str, Change] = {}
+        cursor: str | bytes = "0"
+        while True:
+            kept = milliseconds(_KEPT_SECONDS)
+            async with self._free:
+                name, version, page, cursor = await self._ask(
+                    "roster", keys, fresh_epoch(), kept, cursor, _PAGE_BYTES
+                )
+            at = at or Position(name.decode(), version)
+            if name.decode() != at.epoch:
+                return None
+            for ref, user, value in page:
+                shown[ref.decode()] = Change(ref.decode(), user.decode(), value)
+            if cursor == b"0":
+                return Roster(at, tuple(shown.values()))
