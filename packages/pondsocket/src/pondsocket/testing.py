@@ -35,7 +35,7 @@ from pondsocket_common import (
 from pondsocket._connection.session import Session
 from pondsocket._delivery.dropping import leeway, make_room
 from pondsocket._delivery.frame import Batch, Frame
-from pondsocket._runtime.tasks import new_tasks
+from pondsocket._runtime.tasks import Tasks
 from pondsocket._state.request import ConnectRequest, Refusal, Transport
 
 from ._errors import UsageError
@@ -324,8 +324,8 @@ async def connect(
 ) -> AsyncIterator[MemoryPeer]:
     """Connect a client to a path with a query, such as `/socket?token=secret`.
 
-    On asyncio, another task may end the block, and several may end in any order: so it can be a
-    fixture of pytest-asyncio.
+    Another task may end the block, and several may end in any order: so it can be a fixture of any
+    test runner.
 
     Args:
         codec: The wire format that the client asks for: a WebSocket by the subprotocol, an event
@@ -362,7 +362,7 @@ async def connect(
         raise UsageError(f"{parts.path} does not speak {codec.name!r}: create_endpoint(codecs=…).")
     peer = MemoryPeer(outcome, capacity=capacity)
     try:
-        async with new_tasks() as tasks:
+        async with Tasks() as tasks:
             tasks.start_soon(outcome.run, peer, peer.pull)
             while not peer.pending and peer.closed is None:
                 await peer.changed()

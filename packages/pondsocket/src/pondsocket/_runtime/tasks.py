@@ -1,16 +1,13 @@
 """Work to be awaited, and groups of tasks that another task may end."""
 
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
-from contextvars import Context
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 import anyio
-
-from pondsocket._errors import UsageError
 
 from .loop import running_asyncio
 from .plain_calls import plain_callers
@@ -49,58 +46,29 @@ def waiting_tasks() -> set[int]:
     return found
 
 
-class Tasks(ABC):
-    """A group of tasks: `async with tasks:` waits for them, as a task group does."""
+class Tasks:
+    """A group of tasks: `async with tasks:` waits for them, as a task group does.
 
-    is_movable: bool
-    """Whether any task may leave the block, and several blocks may end in any order."""
-
-    @abstractmethod
-    def start_soon(self, function: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any) -> None:
-        """Start a task."""
-
-    @abstractmethod
-    def cancel(self) -> None:
-        """Cancel the tasks."""
-
-    @abstractmethod
-    async def __aenter__(self) -> Self: ...
-
-    @abstractmethod
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None: ...
-
-
-def new_tasks() -> Tasks:
-    """Return a group of tasks.
-
-    On asyncio another task than the one that began the block may end it: pytest-asyncio sets
-    fixtures up in one task and tears them down in another, which task groups forbid. On trio it is
-    a nursery, and belongs to the task that began it.
+    Another task than the one that began the block may end it, and several blocks may end in any
+    order: some test runners set fixtures up in one task and tear them down in another, which task
+    groups forbid. The tasks belong to the event loop.
     """
-    loop = running_asyncio()
-    return _Nursery() if loop is None else _LoopTasks(loop)
 
-
-class _LoopTasks(Tasks):
-    """Tasks that a loop of asyncio owns."""
-
-    is_movable = True
-
-    def __init__(self, loop: Any) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
+        self._loop = running_asyncio()  # None: trio
         # With the tasks: asyncio itself keeps no strong reference to them.
         self._running: dict[anyio.CancelScope, object] = {}
         self._failures: list[BaseException] = []
         self._changed = anyio.Event()
 
     def start_soon(self, function: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any) -> None:
+        """Start a task, in a copy of the caller's context."""
         scope = anyio.CancelScope()
         self._running[scope] = None  # before the task, which some loops begin at once
+        if self._loop is None:
+            spawn = sys.modules["trio"].lowlevel.spawn_system_task
+            spawn(self._run, scope, function, *args, context=copy_context())
+            return
         task = self._loop.create_task(self._run(scope, function, *args))
         if scope in self._running:
             self._running[scope] = task
@@ -123,6 +91,7 @@ class _LoopTasks(Tasks):
             self._changed.set()
 
     def cancel(self) -> None:
+        """Cancel the tasks."""
         for scope in list(self._running):
             scope.cancel()
 
@@ -154,36 +123,6 @@ class _LoopTasks(Tasks):
         while self._running:
             self._changed = anyio.Event()
             await self._changed.wait()
-
-
-class _Nursery(Tasks):
-    """A task group."""
-
-    is_movable = False
-
-    def __init__(self) -> None:
-        self._group = anyio.create_task_group()
-        self._owner = anyio.get_current_task().id
-
-    def start_soon(self, function: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any) -> None:
-        self._group.start_soon(function, *args)
-
-    def cancel(self) -> None:
-        self._group.cancel_scope.cancel()
-
-    async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        if self._owner != anyio.get_current_task().id:
-            raise UsageError("This ends in another task than it began in; on trio it must not.")
-        return await self._group.__aexit__(exc_type, exc, traceback)
 
 
 @dataclass

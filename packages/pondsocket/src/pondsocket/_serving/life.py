@@ -16,7 +16,7 @@ from pondsocket._delivery.frame import Frame
 from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
 from pondsocket._runtime.lifespan import Lifespan
-from pondsocket._runtime.tasks import new_tasks, waiting_tasks
+from pondsocket._runtime.tasks import Tasks, waiting_tasks
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
 from pondsocket._state.request import ConnectRequest
 
@@ -47,8 +47,7 @@ class Life:
         self._endpoints = endpoints
         self._lifespan = lifespan
         self._node = node
-        self._entries: list[int] = []  # by task
-        self._tasks_owner = 0
+        self._entries = 0
         self._with_waiting_handler: list[Session] = []  # a handler of theirs waits for the others
 
     def find_phase(self) -> Phase:
@@ -148,10 +147,9 @@ class Life:
         run = self._node.begin() if is_first and self._node is not None else None
         self._advance(PhaseEvent.ENTER)
         self._environment.loop.enter()
-        self._entries.append(anyio.get_current_task().id)
+        self._entries += 1
         if background.tasks is None:
-            background.tasks = await new_tasks().__aenter__()
-            self._tasks_owner = self._entries[-1]
+            background.tasks = await Tasks().__aenter__()
             if run is not None:
                 background.tasks.start_soon(run)
         try:
@@ -167,26 +165,17 @@ class Life:
         """End one `async with pond`: the last one closes the pond."""
         # Both the host's lifespan and the adapter's may enter it: the last exit closes it.
         background = self._environment.background
-        tasks, here = background.tasks, anyio.get_current_task().id
-        is_movable = tasks is not None and tasks.is_movable
-        if here in self._entries:
-            self._entries.remove(here)
-        elif self._entries and is_movable:
-            self._entries.pop()
-        else:
-            raise UsageError("This task has not begun `async with pond`, and may not end it.")
+        tasks = background.tasks
+        if not self._entries:
+            raise UsageError("`async with pond` ends once more than it has begun.")
+        self._entries -= 1
         try:
             if not self._entries:
                 await self.close()
                 if self._node is not None:
                     await self._node.close()
         finally:
-            # A nursery of trio must end in the task that began it, at the last of its exits.
-            if is_movable:
-                is_over = not self._entries
-            else:
-                is_over = here == self._tasks_owner and here not in self._entries
-            if tasks is not None and is_over:
+            if tasks is not None and not self._entries:
                 background.tasks = None
                 tasks.cancel()
                 await tasks.__aexit__(None, None, None)
