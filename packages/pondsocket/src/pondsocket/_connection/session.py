@@ -147,6 +147,11 @@ class Session:
         return self._ending.life in SERVED
 
     @property
+    def is_idle(self) -> bool:
+        """Whether none of its messages is being handled."""
+        return self._reading is None or self._reading.inbound.lanes.idle
+
+    @property
     def closed_with(self) -> tuple[int, str]:
         """The code and the reason of its end: a `CloseCode`, or else the client's own number."""
         ending = self._ending

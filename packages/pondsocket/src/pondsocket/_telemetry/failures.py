@@ -52,6 +52,9 @@ class Failures:
 
     Args:
         observer: Hooks and metrics; None if both are unset.
+
+    Attributes:
+        watchers: Called at once with every failure, by tests. They must not raise.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Failures:
         self._background = background
         self._loop = loop
         self._threads = threads
+        self.watchers: list[Callable[[ErrorContext], object]] = []
         self._handlers: list[Callable[[ErrorContext], Any]] = []
         self._running: dict[object, int | None] = {}  # the id of the task, once it runs
         self._is_full_logged = False
@@ -76,6 +80,8 @@ class Failures:
             self._observer.error(
                 failed.error, failed.channel_name, failed.event, failed.user_id, failed.path
             )
+        for watch in self.watchers:
+            watch(failed)
         for handler in self._handlers:
             if len(self._running) >= _MOST_AT_ONCE:
                 if not self._is_full_logged:  # once, or a long overload would fill the log

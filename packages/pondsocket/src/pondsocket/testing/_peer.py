@@ -1,10 +1,4 @@
-"""A client in memory, for tests of applications, without a transport or a network.
-
-async with connect(pond, "/socket?token=secret") as peer:
-    await peer.join("/chat/1")
-    await peer.send("BROADCAST", "/chat/1", "message", {"text": "hi"})
-    frame = await peer.receive()
-"""
+"""One client in memory."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -35,13 +29,10 @@ from pondsocket_common import (
 from pondsocket._connection.session import Session
 from pondsocket._delivery.dropping import leeway, make_room
 from pondsocket._delivery.frame import Batch, Frame
+from pondsocket._errors import UsageError
 from pondsocket._runtime.tasks import Tasks
+from pondsocket._server import PondSocket
 from pondsocket._state.request import ConnectRequest, Refusal, Transport
-
-from ._errors import UsageError
-from ._server import PondSocket
-
-__all__ = ["ConnectionRefusedByPond", "FakeClock", "MemoryPeer", "connect"]
 
 
 # A broadcast to a thousand peers is one frame: decode it once.
@@ -376,28 +367,3 @@ async def connect(
             raise
         (error,) = group.exceptions
         raise error from error.__cause__
-
-
-class FakeClock:
-    """A clock that only a test moves: `PondSocket(clock=FakeClock())`.
-
-    Args:
-        now: Seconds that it starts at.
-    """
-
-    def __init__(self, now: float = 0.0) -> None:
-        self._now = now
-
-    def __call__(self) -> float:
-        """Return the time, in seconds."""
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        """Move the clock forward.
-
-        Raises:
-            UsageError: `seconds` is negative or not a number; time does not go back.
-        """
-        if not seconds >= 0:
-            raise UsageError(f"A clock goes forward: advance by 0 s or more, not by {seconds!r}.")
-        self._now += seconds

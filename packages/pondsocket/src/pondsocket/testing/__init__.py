@@ -1,0 +1,21 @@
+"""A client in memory, for tests of applications, without a transport or a network.
+
+async with connect(pond, "/socket?token=secret") as peer:
+    await peer.join("/chat/1")
+    peer.send("BROADCAST", "/chat/1", "message", {"text": "hi"})
+    frame = await peer.receive()
+"""
+
+from ._clock import FakeClock
+from ._peer import ConnectionRefusedByPond, MemoryPeer, connect
+from ._settling import clocked, failures, settle
+
+__all__ = [
+    "ConnectionRefusedByPond",
+    "FakeClock",
+    "MemoryPeer",
+    "clocked",
+    "connect",
+    "failures",
+    "settle",
+]
