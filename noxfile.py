@@ -20,7 +20,7 @@ from tempfile import gettempdir
 
 import nox
 
-if find_spec("pondsocket_asgi") is None:
+if find_spec("pondsocket_asgi", "pondsocket_pytest") is None:
     sys.exit("This is not the project's environment: start nox through uv, as the README shows.")
 
 ROOT = Path(__file__).resolve().parent

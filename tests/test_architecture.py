@@ -9,7 +9,7 @@ from tests.servers import ROOT
 
 FOLDER: Final = ROOT / "packages"
 # The lowest first.
-PACKAGES: Final = ("pondsocket_common", "pondsocket", "pondsocket_asgi")
+PACKAGES: Final = ("pondsocket_common", "pondsocket", "pondsocket_asgi", "pondsocket_pytest")
 MOST_IN_A_FOLDER: Final = 12
 
 # Values in, values out: no `await`, no event loop, no clock.
@@ -24,7 +24,11 @@ PURE: Final = (
 )
 # The drivers of tests send what no codec would write.
 JSON: Final = ("pondsocket_common._codec", "pondsocket_asgi.testing")
-ASYNCIO: Final = ("pondsocket_asgi.fastlane", "pondsocket_asgi._fastlane")
+ASYNCIO: Final = (
+    "pondsocket_asgi.fastlane",
+    "pondsocket_asgi._fastlane",
+    "pondsocket_asgi.testing._virtual_time",  # loops whose time jumps
+)
 # Order has one owner: what is offered goes before all that waits. All others call `send`.
 OFFERS: Final = ("offer", "offer_batch", "offer_copy", "offer_pending")
 OFFERING: Final = {

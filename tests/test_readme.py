@@ -8,18 +8,21 @@ called after its block, as a reader's pytest would. A block that begins with a c
 """
 
 import ast
+import inspect
 import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from inspect import iscoroutine
 from pathlib import Path
 from textwrap import dedent
 from types import CodeType, FunctionType, ModuleType
-from typing import Final
+from typing import Any, Final
 
+import pondsocket_pytest
 import pytest
 from pondsocket_asgi.testing import ASGITestDriver
 
@@ -66,7 +69,27 @@ async def run_document(text: str, path: str, module: ModuleType) -> None:
         for name in [name for name in vars(module) if name.startswith("test_")]:
             if name not in called:
                 called.add(name)
-                await vars(module)[name]()
+                await run_test(vars(module)[name], vars(module))
+
+
+async def run_test(test: Any, names: dict[str, Any]) -> None:
+    """Call a test of a page with the fixtures that it asks for, as pytest does."""
+    with ExitStack() as stack:
+        values: dict[str, Any] = {}
+
+        def value(name: str) -> Any:
+            if name not in values:
+                fixture = names.get(name, getattr(pondsocket_pytest, name, None))
+                function = inspect.unwrap(fixture)
+                made = function(*map(value, inspect.signature(function).parameters))
+                if inspect.isgenerator(made):
+                    made = stack.enter_context(contextmanager(lambda: made)())
+                values[name] = made
+            return values[name]
+
+        outcome = test(*map(value, inspect.signature(test).parameters))
+        if iscoroutine(outcome):
+            await outcome
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ import pytest
 from pondsocket import ConnectionContext, EventContext, JoinContext, Options, PondSocket
 from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi._transport.heartbeat import Heartbeat
+from pondsocket_asgi.testing import virtual_backend
 from pondsocket_common import SSEDecoder
-
-from tests.virtual_time import virtual_backend
 
 Kind = Literal["websocket", "sse"]
 KINDS: tuple[Kind, ...] = ("websocket", "sse")

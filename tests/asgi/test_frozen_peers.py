@@ -12,6 +12,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 from pondsocket_asgi.fastlane import Protocol
+from pondsocket_asgi.testing import virtual_backend
 
 from tests.asgi.asgi_connections import (
     KINDS,
@@ -31,7 +32,6 @@ from tests.asgi.uvicorn_connection import (
     masked,
 )
 from tests.asgi.uvicorn_connection import turns as asyncio_turns
-from tests.virtual_time import virtual_backend
 
 ROOM_FOR: Final = 10.0  # seconds that uvicorn gives to a closing handshake
 GONE: Final = masked(CLOSE, (1001).to_bytes(2))

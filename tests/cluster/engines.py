@@ -11,8 +11,7 @@ import pytest
 from pondsocket.backplane import Backplane
 from pondsocket.backplane.memory import MemoryHub
 from pondsocket.backplane.redis import RedisBackplane
-
-from tests.virtual_time import virtual_backend
+from pondsocket_asgi.testing import virtual_backend
 
 from .redis_server import RedisServer
 

@@ -5,7 +5,7 @@ from time import sleep
 
 import anyio
 import pytest
-from pondsocket import EventContext, Options, SyncEventContext, UsageError
+from pondsocket import EventContext, Handler, Options, SyncEventContext, UsageError
 from pondsocket.testing import FakeClock, clocked, connect, failures, settle
 
 from tests.core.members import members, say
@@ -23,9 +23,9 @@ async def later(ctx: EventContext) -> None:
 
 
 @pytest.mark.parametrize("handler", [slowly, later])
-async def test_what_handlers_send_has_arrived_once_it_is_settled(handler: object) -> None:
+async def test_what_handlers_send_has_arrived_once_it_is_settled(handler: Handler) -> None:
     setup = build()
-    setup.lobby.on_message("go", handler)  # type: ignore[arg-type]
+    setup.lobby.on_message("go", handler)
     async with members(setup, "ann", "bob") as (ann, bob):
         say(ann, "", event="go")
         await settle(setup.pond)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from weakref import WeakSet
 
 from pondsocket import PondSocket, UsageError
 from pondsocket.adapter import running_asyncio
@@ -20,6 +21,8 @@ from ._origins import OriginCheck
 from ._scope import Receive, Scope, Send
 
 logger = logging.getLogger("pondsocket.asgi.transport")
+# For the test kit, to which a host does not show what it has mounted.
+living_apps: "WeakSet[PondASGIApp]" = WeakSet()
 
 
 class PondASGIApp:
@@ -72,6 +75,7 @@ class PondASGIApp:
             self._alone,
             client_paths=served_paths(client),
         )
+        living_apps.add(self)
 
     @property
     def client_url(self) -> str | None:

@@ -144,6 +144,22 @@ class ASGITestDriver:
         call = _Call(self.app, scope)
         return await call.answer([body] if isinstance(body, bytes) else list(body))
 
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes = b"",
+    ) -> HTTPAnswer:
+        """Make one request, whose body may be given as a JSON value; see `call_http`."""
+        named = dict(headers or {})
+        if json is not None:
+            named.setdefault("content-type", "application/json")
+            body = dump_json(json)
+        return await self.call_http(path, method=method, headers=named, body=body)
+
     async def sse_push(self, connection_id: str, payload: object) -> HTTPAnswer:
         """POST a message for a stream; bytes are sent as they are. An unknown id goes to `/`."""
         body = payload if isinstance(payload, bytes) else dump_json(payload)

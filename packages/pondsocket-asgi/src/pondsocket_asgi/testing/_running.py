@@ -4,6 +4,7 @@ The task belongs to the running loop, not to a task group: a test opens and clos
 any order, which nested task groups forbid. The task ends with its session, or with the loop.
 """
 
+import math
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -60,7 +61,9 @@ class RunningApp:
         self._history: deque[str] = deque(maxlen=8)
         self._changed = anyio.Event()
         self._error: BaseException | None = None
-        self._is_stalled = False
+        self._unstalled = math.inf
+        self._is_cut = False
+        self._on_cut: Callable[[dict[str, Any]], None] = on_sent
         self._cancel_scope = anyio.CancelScope()
 
     def start(self) -> None:
@@ -92,8 +95,11 @@ class RunningApp:
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         await anyio.lowlevel.checkpoint()
-        while self._is_stalled and self._goodbye is None:
+        while self._unstalled <= 0 and self._goodbye is None:
             await self._changed.wait()
+        self._unstalled -= 1
+        if self._is_cut and self._goodbye is None:
+            self._on_cut(dict(message))
         if self._goodbye is not None:
             raise PeerLeft("The peer has left.")
         self._history.append(_shorten(message))
@@ -109,10 +115,14 @@ class RunningApp:
         self._queued.append(message)
         self._notify()
 
-    def stall(self, is_stalled: bool) -> None:
-        """Make the app's sends wait, as for a peer that does not read; or let them go on."""
-        self._is_stalled = is_stalled
+    def stall(self, after: float = 0) -> None:
+        """Make the app's sends wait after so many more, as for a peer that does not read."""
+        self._unstalled = after
         self._notify()
+
+    def cut(self, on_cut: Callable[[dict[str, Any]], None]) -> None:
+        """Lose the connection within the next message: `on_cut` gets it, and leaves."""
+        self._is_cut, self._on_cut = True, on_cut
 
     def leave(self, goodbye: Mapping[str, object]) -> None:
         """Disconnect: from now on the app's sends raise, and its receives return `goodbye`."""

@@ -1,9 +1,11 @@
 """The base class of a test's WebSocket and its event stream."""
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, Self, cast
 
 from pondsocket_common import (
     POND,
@@ -11,6 +13,7 @@ from pondsocket_common import (
     ClientCodec,
     ClientMessage,
     Headers,
+    ServerMessage,
     dump_json,
     encode_server,
     fresh_id,
@@ -122,14 +125,21 @@ class Session(ABC):
         message = ClientMessage(
             known, event, channel_name, request_id, payload or {}, confirm=confirm
         )
-        await self.send_text(self._codec.encode_client(message).decode())
+        await self.send_message(message)
         return request_id
+
+    async def send_message(self, message: ClientMessage) -> None:
+        """Send a message of the protocol, in the session's wire format."""
+        await self.send_text(self._codec.encode_client(message).decode())
 
     def _parsed(self, data: str | bytes) -> dict[str, Any]:
         if self._codec is not POND:
             data = encode_server(self._codec.decode_server(data))
         message: dict[str, Any] = json.loads(data)
         return message
+
+    def _decoded(self, data: str | bytes) -> ServerMessage:
+        return self._codec.decode_server(data)
 
     async def receive_message(self, *, wait: float = 1.0) -> dict[str, Any]:
         """Return the next ASGI message of the app.
@@ -163,13 +173,63 @@ class Session(ABC):
             others.append(repr(message.get("event")))
         raise TimeoutError(f"No event {name!r} among {attempts}, but {', '.join(others)}.")
 
-    def stop_reading(self) -> None:
-        """Make the app's sends wait from now on, as for a peer whose buffers are full."""
-        self._running.stall(True)
+    @abstractmethod
+    def take_messages(self) -> list[ServerMessage]:
+        """Receive and return all messages that have come, without waiting."""
+
+    async def wait_until(self, ready: Callable[[], object], what: str, *, wait: float) -> None:
+        """Return when `ready()` holds, which is asked whenever something has come.
+
+        Args:
+            what: What is waited for, for the error.
+
+        Raises:
+            TimeoutError: It does not hold after `wait` seconds.
+            BaseException: What the app has raised.
+        """
+        await self._running.wait_until(ready, what, wait)
+
+    def stop_reading(self, after: int = 0) -> None:
+        """Make the app's sends wait, as for a peer whose buffers are full.
+
+        Args:
+            after: How many of them do not wait yet.
+        """
+        self._running.stall(after)
 
     def resume_reading(self) -> None:
         """Let the app's sends go on."""
-        self._running.stall(False)
+        self._running.stall(math.inf)
+
+    @abstractmethod
+    def lose(self) -> None:
+        """Lose the connection, without a close; what the app sends then is lost."""
+
+    def lose_within_next(self) -> None:
+        """Lose the connection while the next message is on its way: half of it may come."""
+        self._running.cut(self._lose_within)
+
+    def _lose_within(self, message: dict[str, Any]) -> None:  # noqa: ARG002
+        self.lose()
+
+    @abstractmethod
+    async def disconnect(self) -> None:
+        """Leave, and wait for the app to end."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.disconnect()
+
+    def _check_accepted(self) -> None:
+        if self.closed and not self.accepted:
+            raise ConnectionError(f"{self._ending()}; nothing can be sent.")
 
     def cancel(self) -> None:
         """Cancel the app's call, as a server does at its end."""

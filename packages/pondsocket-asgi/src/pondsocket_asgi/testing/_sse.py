@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
-from pondsocket_common import CONNECTION_ID_HEADER, ClientCodec, SSEDecoder
+from pondsocket_common import CONNECTION_ID_HEADER, ClientCodec, ServerMessage, SSEDecoder
 
 from pondsocket_asgi._scope import Scope
 
@@ -31,7 +31,7 @@ class SSESession(Session):
         self.posted: list[tuple[int, bytes]] = []
         self._push = push
         self._decoder = SSEDecoder()
-        self._events: deque[dict[str, Any]] = deque()
+        self._events: deque[str] = deque()
 
     @property
     def last_event_id(self) -> str:
@@ -61,7 +61,12 @@ class SSESession(Session):
                 raise self._unexpected(message)
 
     async def send_text(self, text: str | bytes) -> None:
-        """POST one message. The response is added to `posted`."""
+        """POST one message. The response is added to `posted`.
+
+        Raises:
+            ConnectionError: The app has refused the connection.
+        """
+        self._check_accepted()
         body = text.encode() if isinstance(text, str) else text
         self.posted.append(await self._push(self.connection_id, body))
 
@@ -81,12 +86,31 @@ class SSESession(Session):
         while not self._events:
             left = max(0.0, until - anyio.current_time())
             for event in self._decoder.feed(await self.receive_frame_bytes(wait=left)):
-                self._events.append(self._parsed(event.data))
-        return self._events.popleft()
+                self._events.append(event.data)
+        return self._parsed(self._events.popleft())
 
     async def receive_json(self, *, wait: float = 1.0) -> dict[str, Any]:
         """Return the data of the next event: `receive_event`, by its name on a WebSocket."""
         return await self.receive_event(wait=wait)
+
+    def take_messages(self) -> list[ServerMessage]:
+        """Receive and return all messages that have come, without waiting."""
+        for message in self.outbox:
+            self._events.extend(event.data for event in self._decoder.feed(message["body"]))
+        self.outbox.clear()
+        taken = [self._decoded(data) for data in self._events]
+        self._events.clear()
+        return taken
+
+    def lose(self) -> None:
+        """Lose the connection; what the app sends then is lost."""
+        self._running.leave({"type": "http.disconnect"})
+        self.closed = True
+
+    def _lose_within(self, message: dict[str, Any]) -> None:
+        body = message.get("body", b"")
+        self.outbox.append({**message, "body": body[: len(body) // 2]})
+        self.lose()
 
     async def disconnect(self) -> None:
         """Drop the stream, and wait for the app to end."""

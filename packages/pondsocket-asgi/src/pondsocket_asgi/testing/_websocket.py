@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from pondsocket_common import ClientCodec, Connected, InvalidMessage
+from pondsocket_common import ClientCodec, Connected, InvalidMessage, ServerMessage
 
 from pondsocket_asgi._scope import Scope
 
@@ -68,7 +68,12 @@ class WebSocketSession(Session):
                 self._accept(payload.connection_id)
 
     async def send_text(self, text: str | bytes) -> None:
-        """Send one frame: text, or binary where `text` is bytes."""
+        """Send one frame: text, or binary where `text` is bytes.
+
+        Raises:
+            ConnectionError: The app has refused the connection.
+        """
+        self._check_accepted()
         kind = "bytes" if isinstance(text, bytes) else "text"
         self._running.feed({"type": "websocket.receive", kind: text})
 
@@ -85,6 +90,21 @@ class WebSocketSession(Session):
             raise ConnectionError(self._ending())
         text = message.get("text")
         return self._parsed(message["bytes"] if text is None else text)
+
+    def take_messages(self) -> list[ServerMessage]:
+        """Receive and return all messages that have come, without waiting. A close stays."""
+        frames = [each for each in self.outbox if each["type"] == "websocket.send"]
+        self.outbox[:] = [each for each in self.outbox if each["type"] != "websocket.send"]
+        texts = [each.get("text") for each in frames]
+        return [
+            self._decoded(each["bytes"] if text is None else text)
+            for each, text in zip(frames, texts, strict=True)
+        ]
+
+    def lose(self) -> None:
+        """Lose the connection, without a close; what the app sends then is lost."""
+        self._running.leave({"type": "websocket.disconnect", "code": 1006, "reason": ""})
+        self.closed = True
 
     async def disconnect(self, code: int = 1000) -> None:
         """Leave, and wait for the app to end."""
