@@ -79,7 +79,7 @@ async def run_test(test: Any, names: dict[str, Any]) -> None:
 
         def value(name: str) -> Any:
             if name not in values:
-                fixture = names.get(name, getattr(pondsocket_pytest, name, None))
+                fixture: Any = names.get(name, getattr(pondsocket_pytest, name, None))
                 function = inspect.unwrap(fixture)
                 made = function(*map(value, inspect.signature(function).parameters))
                 if inspect.isgenerator(made):

@@ -66,6 +66,9 @@ class Session(ABC):
             refusal do not pass through it.
     """
 
+    _lost: Mapping[str, object]
+    """What the app receives once the connection is lost."""
+
     def __init__(self, app: ASGIApp, scope: Scope, codec: ClientCodec) -> None:
         self._codec = codec
         self.status: int | None = None
@@ -201,9 +204,10 @@ class Session(ABC):
         """Let the app's sends go on."""
         self._running.stall(math.inf)
 
-    @abstractmethod
     def lose(self) -> None:
         """Lose the connection, without a close; what the app sends then is lost."""
+        self._running.leave(self._lost)
+        self.closed = True
 
     def lose_within_next(self) -> None:
         """Lose the connection while the next message is on its way: half of it may come."""

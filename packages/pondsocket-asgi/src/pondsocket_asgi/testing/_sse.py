@@ -20,6 +20,8 @@ class SSESession(Session):
         posted: Status and body of the responses to `send_text` and the methods that call it.
     """
 
+    _lost = {"type": "http.disconnect"}  # noqa: RUF012 - never changed
+
     def __init__(
         self,
         app: ASGIApp,
@@ -102,11 +104,6 @@ class SSESession(Session):
         self._events.clear()
         return taken
 
-    def lose(self) -> None:
-        """Lose the connection; what the app sends then is lost."""
-        self._running.leave({"type": "http.disconnect"})
-        self.closed = True
-
     def _lose_within(self, message: dict[str, Any]) -> None:
         body = message.get("body", b"")
         self.outbox.append({**message, "body": body[: len(body) // 2]})
@@ -114,4 +111,4 @@ class SSESession(Session):
 
     async def disconnect(self) -> None:
         """Drop the stream, and wait for the app to end."""
-        await self._leave({"type": "http.disconnect"})
+        await self._leave(self._lost)

@@ -21,6 +21,8 @@ class WebSocketSession(Session):
         subprotocol: The subprotocol that the app accepted.
     """
 
+    _lost = {"type": "websocket.disconnect", "code": 1006, "reason": ""}  # noqa: RUF012 - never changed
+
     def __init__(self, app: ASGIApp, scope: Scope, codec: ClientCodec) -> None:
         super().__init__(app, scope, codec)
         self.close_code: int | None = None
@@ -100,11 +102,6 @@ class WebSocketSession(Session):
             self._decoded(each["bytes"] if text is None else text)
             for each, text in zip(frames, texts, strict=True)
         ]
-
-    def lose(self) -> None:
-        """Lose the connection, without a close; what the app sends then is lost."""
-        self._running.leave({"type": "websocket.disconnect", "code": 1006, "reason": ""})
-        self.closed = True
 
     async def disconnect(self, code: int = 1000) -> None:
         """Leave, and wait for the app to end."""
