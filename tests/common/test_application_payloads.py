@@ -153,7 +153,7 @@ def test_what_a_client_may_have_sent_is_not_searched_in_python(
     ("value", "where"),
     [
         ({"a": [{"b": {1}}]}, r"set \(at a\[0\]\.b\)\.$"),
-        ({"a": Point({1: 2}, 0)}, r"key must be str \(at a\.x\)\.$"),  # type: ignore[arg-type]
+        ({"a": Point({1: 2}, 0)}, r"key must be str, not int: 1 \(at a\.x\)\.$"),  # type: ignore[arg-type]
         ({"a": {"b": 2**70}}, r"64-bit range \(at a\.b\)\.$"),
         (["\ud800"], r"surrogates not allowed \(at \[0\]\)\.$"),
         (

@@ -1,11 +1,10 @@
 """The ASGI app: which function serves which scope."""
 
-import logging
 from collections.abc import Sequence
 from weakref import WeakSet
 
 from pondsocket import PondSocket, UsageError
-from pondsocket.adapter import running_asyncio
+from pondsocket.adapter import get_log, running_asyncio
 
 from pondsocket_asgi._http.client_files import MODULE, client_file, served_paths
 from pondsocket_asgi._http.routes import serve_http
@@ -20,7 +19,7 @@ from ._lifespan import serve_lifespan
 from ._origins import OriginCheck
 from ._scope import Receive, Scope, Send
 
-logger = logging.getLogger("pondsocket.asgi.transport")
+logger = get_log("pondsocket.asgi.transport")
 # For the test kit, to which a host does not show what it has mounted.
 living_apps: "WeakSet[PondASGIApp]" = WeakSet()
 
@@ -55,7 +54,8 @@ class PondASGIApp:
     ) -> None:
         if not isinstance(pond, PondSocket):
             raise UsageError(
-                f"PondASGIApp serves a PondSocket with all its endpoints, not {pond!r}."
+                f"PondASGIApp serves a PondSocket with all its endpoints, not {pond!r}: write"
+                " `PondASGIApp(pond)`."
             )
         self.pond = pond
         self._drain_on_signals = drain_on_signals

@@ -1,12 +1,11 @@
 """The lifespan scope: the pond is open between the server's startup and its shutdown."""
 
-import logging
-
 from pondsocket import PondSocket
+from pondsocket.adapter import get_log
 
 from ._scope import Receive, Send
 
-logger = logging.getLogger("pondsocket.asgi.lifespan")
+logger = get_log("pondsocket.asgi.lifespan")
 
 
 async def serve_lifespan(pond: PondSocket, receive: Receive, send: Send) -> None:

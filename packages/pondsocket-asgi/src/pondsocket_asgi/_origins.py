@@ -6,7 +6,6 @@ names the page's origin. So a page of a foreign origin is refused, whatever cred
 client without an `Origin` is not a browser, and has no visitor's cookies that it could abuse.
 """
 
-import logging
 import re
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from pondsocket import PondSocket
-from pondsocket.adapter import Refusal
+from pondsocket.adapter import Refusal, get_log
 from pondsocket_common import (
     CONNECTION_ID_HEADER,
     AllowedOrigins,
@@ -26,7 +25,7 @@ from pondsocket_common import (
     parse_origin,
 )
 
-logger = logging.getLogger("pondsocket.asgi.security")
+logger = get_log("pondsocket.asgi.security")
 
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 

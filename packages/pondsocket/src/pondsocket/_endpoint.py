@@ -1,6 +1,5 @@
 """An endpoint: admits connections to one path, and routes their messages."""
 
-import logging
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar, overload
@@ -23,6 +22,7 @@ from pondsocket._handlers.layers import uses_of
 from pondsocket._handlers.parts import include
 from pondsocket._handlers.registration import Handler, Middleware, check_middleware
 from pondsocket._history.log import History
+from pondsocket._log import get_log
 from pondsocket._state.lifecycle import Phase
 from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import Paths, Route, check_text
@@ -35,7 +35,7 @@ from ._lobby import Lobby
 from ._options import check_origins
 from ._routing import Routing
 
-_log: Final = logging.getLogger("pondsocket.endpoint")
+_log: Final = get_log("pondsocket.endpoint")
 # By names of their own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _BROADCAST: Final = ClientActions.BROADCAST
 _JOIN: Final = ClientActions.JOIN_CHANNEL

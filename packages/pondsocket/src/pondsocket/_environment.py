@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pondsocket._delivery import replies
 from pondsocket._delivery.batching import LoopTurn
+from pondsocket._log import explained
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Background
 from pondsocket._runtime.threads import Threads
@@ -73,6 +75,7 @@ class Environment:
     Args:
         clock: Seconds, from any start; for rates and durations.
         observer: Hooks and metrics; None if both are unset.
+        is_debug: Whether clients are told what handlers have raised.
 
     Attributes:
         failures: Tells hooks and error handlers what handlers have raised.
@@ -93,6 +96,7 @@ class Environment:
     failures: Failures = field(init=False)
     counting: Observer | None = field(init=False)
     cluster: "Cluster | None" = None
+    is_debug: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threads", Threads(self.options, self.loop))
@@ -104,6 +108,10 @@ class Environment:
         object.__setattr__(self, "counting", observer if counts else None)
         if self.cluster is not None:
             self.loop.unserved.end()  # it refuses what no client can get
+
+    def told(self, failure: BaseException) -> str:
+        """Return what a client is told of a failure of the server."""
+        return explained(failure) if self.is_debug else replies.INTERNAL
 
     @property
     def is_closed(self) -> bool:

@@ -1,6 +1,5 @@
 """A lobby: the handlers of one channel pattern, and its live channels."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import CoroutineType
@@ -37,6 +36,7 @@ from pondsocket._handlers.registration import Handler, Middleware, Registration,
 from pondsocket._history.log import History
 from pondsocket._history.memory import MemoryStore
 from pondsocket._history.store import HistoryStore
+from pondsocket._log import about, get_log
 from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.lifecycle import Admission
@@ -47,7 +47,7 @@ from pondsocket._telemetry.failures import ErrorContext
 from ._environment import Environment
 from ._errors import PondError, UsageError
 
-_log: Final = logging.getLogger("pondsocket.lobby")
+_log: Final = get_log("pondsocket.lobby")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _PENDING: Final = Admission.PENDING
 
@@ -340,13 +340,15 @@ class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsE
                 session.scopes.pop(limit, None)
         if context.decision.state is _PENDING and session.is_open:
             if limit.cancelled_caught:
-                _log.warning("A join handler took over %s s (%s).", timeout, _where(context))
+                text, extra = "A join handler took over %s s (%s).", _fields(context)
+                _log.warning(text, timeout, _where(context), extra=extra)
                 context.refuse(408, "The join took too long to decide.")
             else:
                 _log.error(
                     "A join handler neither accepted nor declined (%s). Without `await`,"
                     " `ctx.accept()` and `ctx.decline()` do nothing.",
                     _where(context),
+                    extra=_fields(context),
                 )
                 context.refuse(401, "The handler neither accepted nor declined the join.")
         await context.run_leave_work()
@@ -388,7 +390,8 @@ class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsE
         if not undecided:
             failure = error
         if failure is not None:
-            _log.error("A join handler failed (%s).", _where(context), exc_info=failure)
+            text, extra = "A join handler failed (%s).", _fields(context)
+            _log.error(text, _where(context), exc_info=failure, extra=extra)
             name, user_id = context.message.channel_name, context.session.user_id
             failed = context, name, "JOIN", user_id, self._home.paths.of(context.session.path)
             self.environment.failures.report(ErrorContext(failure, "join", *failed))
@@ -400,7 +403,7 @@ class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsE
             context.session.charge(context.message, told.count)
             context.refuse_unfit(told)
         else:
-            context.refuse(500, replies.INTERNAL)
+            context.refuse(500, self.environment.told(failure or error))
 
     # --- for channels (ChannelOwner) ----------------------------------------------------------
 
@@ -429,6 +432,10 @@ def _limit(context: JoinContext, scope: anyio.CancelScope, seconds: float | None
         context.session.scopes[scope] = context.message.channel_name
         if seconds is not None:
             scope.deadline = anyio.current_time() + seconds
+
+
+def _fields(context: JoinContext) -> dict[str, str]:
+    return about(context.session, channel=context.message.channel_name, event="JOIN")
 
 
 def _where(context: JoinContext) -> str:

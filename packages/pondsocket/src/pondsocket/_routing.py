@@ -32,6 +32,7 @@ from pondsocket._handlers.kinds import GATEWAY_EVENT
 from pondsocket._handlers.layers import Layer
 from pondsocket._handlers.registration import Handler, Middleware
 from pondsocket._history.store import HistoryStore
+from pondsocket._log import about, get_log
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Phase
 from pondsocket._state.patterns import Paths, PatternMap, Route
@@ -42,7 +43,7 @@ from pondsocket._telemetry import safe_log
 from ._environment import Environment
 from ._lobby import Lobby
 
-_log: Final = logging.getLogger("pondsocket.endpoint")
+_log: Final = get_log("pondsocket.endpoint")
 # By names of their own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _BROADCAST: Final = ClientActions.BROADCAST
 _OPEN: Final = Phase.OPEN
@@ -238,7 +239,8 @@ class Routing:
         if _log.isEnabledFor(logging.INFO):
             text = "connected (path=%r user=%r transport=%r)"
             path, transport = session.path, session.request.transport
-            safe_log.write(_log, logging.INFO, text, path, session.user_id, transport)
+            extra = about(session)
+            safe_log.write(_log, logging.INFO, text, path, session.user_id, transport, extra=extra)
         if self._environment.observer is not None:
             self._environment.observer.connected(session.user_id, session.request)
         phase = self._find_phase()
@@ -265,7 +267,10 @@ class Routing:
                 leave_work = member.leave(LeaveReason.CONNECTION_CLOSED)
             except Exception as error:  # noqa: BLE001 - boundary: one channel
                 text = "A leave failed (user=%r)."
-                safe_log.write(_log, logging.ERROR, text, session.user_id, failure=error)
+                extra = about(session)
+                safe_log.write(
+                    _log, logging.ERROR, text, session.user_id, failure=error, extra=extra
+                )
                 continue
             if leave_work is not None:
                 works.append(leave_work)
@@ -273,8 +278,10 @@ class Routing:
             if self.disconnects.registration is not None:
                 context = DisconnectContext(session, self.broadcast_from_handler)
                 works = [self.disconnects.after(works, context)]
-            text = "disconnected (path=%r user=%r)"
-            safe_log.write(_log, logging.INFO, text, session.path, session.user_id)
+            if _log.isEnabledFor(logging.INFO):
+                text, extra = "disconnected (path=%r user=%r)", about(session)
+                arguments = session.path, session.user_id
+                safe_log.write(_log, logging.INFO, text, *arguments, extra=extra)
             if self._environment.observer is not None:
                 seconds = self._environment.clock() - session.opened_at
                 self._environment.observer.disconnected(

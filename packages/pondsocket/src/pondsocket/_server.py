@@ -1,6 +1,5 @@
 """The application object: its endpoints, its start and its end."""
 
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -25,6 +24,7 @@ from pondsocket._handlers.registration import (
     check_callable,
     check_is_bound,
 )
+from pondsocket._log import get_log
 from pondsocket._runtime.lifespan import Lifespan
 from pondsocket._serving.actions import PondActions
 from pondsocket._serving.endpoints import Endpoints
@@ -43,7 +43,7 @@ from ._environment import Environment
 from ._errors import UsageError, readable_text
 from ._options import Options
 
-_log: Final = logging.getLogger("pondsocket.server")
+_log: Final = get_log("pondsocket.server")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _OPEN: Final = Phase.OPEN
 
@@ -66,6 +66,8 @@ class PondSocket:
             its first client, and closes after the last one. What it yields is `state`.
         clock: Seconds, from any start; for rates and durations. Tests pass their own.
         backplane: The engine that it shares with other processes; None: it is alone.
+        debug: While you develop: tell clients what a handler has raised and where, in the place of
+            "The server failed to handle this."
     """
 
     def __init__(
@@ -77,13 +79,18 @@ class PondSocket:
         lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         backplane: Backplane | None = None,
+        debug: bool = False,
     ) -> None:
         self.options: Options = options or Options()
         observed = hooks is not None or metrics is not None
         observer = Observer(hooks, metrics) if observed else None
         self._node = None if backplane is None else Node(backplane)
         cluster = None if self._node is None else PondCluster(self._node)
-        self._environment = Environment(self.options, clock, observer, cluster=cluster)
+        self._environment = Environment(
+            self.options, clock, observer, cluster=cluster, is_debug=debug
+        )
+        if debug:
+            _log.warning("debug=True: every client is told what handlers raise. Not in production.")
         self.endpoints: Endpoints = Endpoints(self._environment)
         self.streams: Streams = Streams(self.endpoints, self._environment)
         if self._node is not None:
@@ -383,7 +390,7 @@ class PondSocket:
         async with self:
             yield
 
-    async def __call__(self, *_: object) -> NoReturn:
+    def __call__(self, *_: object) -> NoReturn:
         """Refuse to be run as a server's application, or mounted as one.
 
         Raises:

@@ -8,6 +8,7 @@ from pondsocket._connection.session import Session
 from pondsocket._delivery.frame import Batch, Frame
 from pondsocket._delivery.queue import BoundedQueue
 from pondsocket._delivery.sink import Outlet
+from pondsocket._log import about, get_log
 from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import running_asyncio
 from pondsocket._state.rates import TokenBucket
@@ -22,6 +23,8 @@ __all__ = [
     "Refusal",
     "Session",
     "TokenBucket",
+    "about",
     "drive",
+    "get_log",
     "running_asyncio",
 ]

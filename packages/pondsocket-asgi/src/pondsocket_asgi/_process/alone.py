@@ -11,7 +11,6 @@ successor in a restart; then it says what to write. A server that reloads has on
 
 import errno
 import hashlib
-import logging
 import os
 import socket
 import sys
@@ -23,7 +22,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-_log: Final = logging.getLogger("pondsocket.asgi.workers")
+from pondsocket.adapter import get_log
+
+_log: Final = get_log("pondsocket.asgi.workers")
 # A process that ends gives the name up when it begins to drain.
 PATIENCE: Final = 15.0
 # Of 107 bytes that the name of a socket may have.

@@ -6,14 +6,13 @@ so these functions are called in the task in which the server runs the app. Test
 servers (`tests/integration/test_deploys_inside.py`) fail if one no longer has what this looks for.
 """
 
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
-from pondsocket.adapter import running_asyncio
+from pondsocket.adapter import get_log, running_asyncio
 
 from pondsocket_asgi._scope import Message
 
@@ -21,7 +20,7 @@ from .sockets import hurry_socket, reset_when_closed
 
 HeaderTuples: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
-_log: Final = logging.getLogger("pondsocket.asgi.transport")
+_log: Final = get_log("pondsocket.asgi.transport")
 # Seconds. Hypercorn cuts what is left after its graceful_timeout; the last closes need some time.
 _MARGIN: Final = 0.5
 # As hypercorn's own mark, in bytes: from there on its `send` is to wait.

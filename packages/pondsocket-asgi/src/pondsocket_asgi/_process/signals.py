@@ -7,7 +7,6 @@ the server's own handler is restored and the signal is raised again. It uses `si
 can be undone on every server: what `loop.add_signal_handler` replaces cannot be read back.
 """
 
-import logging
 import os
 import signal
 import threading
@@ -19,11 +18,12 @@ from weakref import WeakSet
 
 import anyio.lowlevel
 from pondsocket import PondSocket
+from pondsocket.adapter import get_log
 
 from .servers import HypercornWorker, is_ending
 from .wakeup import Wakeup
 
-logger = logging.getLogger("pondsocket.asgi.signals")
+logger = get_log("pondsocket.asgi.signals")
 
 _Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 

@@ -10,7 +10,6 @@ look through this process's own descriptors, which only Linux lists in a reliabl
 """
 
 import errno
-import logging
 import os
 import socket
 import stat
@@ -25,10 +24,11 @@ from typing import Final, NamedTuple, TypeAlias
 
 import anyio
 from anyio.lowlevel import RunVar
+from pondsocket.adapter import get_log
 
 from pondsocket_asgi._scope import Scope
 
-logger = logging.getLogger("pondsocket.asgi.transport")
+logger = get_log("pondsocket.asgi.transport")
 
 OWN_DESCRIPTORS: Final = "/proc/self/fd"
 # SO_LINGER of zero seconds: a close resets the connection and drops what is queued.

@@ -1,17 +1,16 @@
 """How an event stream resumes another: reading the cursor that came back, and writing new ones."""
 
-import logging
 import time
 from collections.abc import Sequence
 from typing import Final
 
 from pondsocket import PresenceMode
-from pondsocket.adapter import ConnectRequest, Frame, Session
+from pondsocket.adapter import ConnectRequest, Frame, Session, about, get_log
 from pondsocket_common import Position
 
 from .cursor import MAX_AGE_SECONDS, CursorEntry, CursorFault, CursorKeys, StreamCursor
 
-_log: Final = logging.getLogger("pondsocket.asgi.transport")
+_log: Final = get_log("pondsocket.asgi.transport")
 
 # The cursor of a stream on which no position moves for a day must not become too old.
 _SAY_AGAIN_SECONDS: Final = MAX_AGE_SECONDS / 24
@@ -81,7 +80,8 @@ class Positions:
             return
         read = self._keys.signer(request.path).read(text, time.time())
         if isinstance(read, CursorFault):
-            _log.info("A stream begins afresh (path=%r): %s", request.path, read.value)
+            told, extra = "A stream begins afresh (path=%r): %s", about(endpoint=request.path)
+            _log.info(told, request.path, read.value, extra=extra)
             found: Sequence[CursorEntry] = []
         else:
             found = read
@@ -164,4 +164,5 @@ class Positions:
         params = member.join_params
         cursor.leave(name)
         if params is None or not cursor.enter(name, position, params, mode):
-            _log.info("A channel's parameters are too long to be resumed (channel=%r).", name)
+            told = "A channel's parameters are too long to be resumed (channel=%r)."
+            _log.info(told, name, extra=about(member, channel=name))

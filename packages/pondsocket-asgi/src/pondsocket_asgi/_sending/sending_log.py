@@ -1,9 +1,10 @@
 """What the log says of the way that frames take to the server: one line for each cause."""
 
-import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
+
+from pondsocket.adapter import get_log
 
 from pondsocket_asgi._process.servers import runs_uvicorn
 from pondsocket_asgi._scope import FAST_LANE, Scope
@@ -11,7 +12,7 @@ from pondsocket_asgi._scope import FAST_LANE, Scope
 from .known_wrappers import Kind, is_listed
 from .server_send import ServerSend
 
-_log: Final = logging.getLogger("pondsocket.asgi.transport")
+_log: Final = get_log("pondsocket.asgi.transport")
 
 _ON: Final = "WebSockets take the fast lane: frames are written straight to their sockets."
 _OFF: Final = (

@@ -5,15 +5,15 @@ writers only count their writes, and this task looks at the counts. No task may 
 connections, so the task runs in the task group of one of them, and moves to another when that ends.
 """
 
-import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
 import anyio
 import anyio.abc
 from pondsocket import Options
+from pondsocket.adapter import get_log
 
-logger = logging.getLogger("pondsocket.asgi.transport")
+logger = get_log("pondsocket.asgi.transport")
 
 BEAT_SECONDS: Final = 1.0
 # So that limits of less than a few seconds, as in tests, are kept with some precision.

@@ -1,13 +1,14 @@
 """HTTP/2 and HTTP/3: a `send` that waits for the client, as that of HTTP/1.1 does."""
 
-import logging
 import sys
 from typing import Final
+
+from pondsocket.adapter import get_log
 
 from pondsocket_asgi._process.servers import HypercornStream
 from pondsocket_asgi._scope import Message, Scope, Send, is_old_http
 
-_log: Final = logging.getLogger("pondsocket.asgi.transport")
+_log: Final = get_log("pondsocket.asgi.transport")
 
 _UNBOUNDED: Final = (
     "hypercorn keeps all that is sent over HTTP/%s to a client that reads nothing, and its stream "

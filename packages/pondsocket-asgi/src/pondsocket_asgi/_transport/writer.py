@@ -6,12 +6,11 @@ what is queued, and sleeps while there is nothing. Frames count against the boun
 written, so a `send` that is stuck fills this queue and delays no other connection.
 """
 
-import logging
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 import anyio
-from pondsocket.adapter import BoundedQueue, Frame, Session, drive
+from pondsocket.adapter import BoundedQueue, Frame, Session, about, drive, get_log
 from pondsocket_common import CloseCode
 
 from pondsocket_asgi._scope import Message, Send
@@ -20,7 +19,7 @@ from pondsocket_asgi._sending.server_send import ServerSend
 from .inline_send import PendingSend, Sending, is_cancelled, is_stray
 from .writer_states import WriterEvent, WriterState, advance
 
-logger = logging.getLogger("pondsocket.asgi.transport")
+logger = get_log("pondsocket.asgi.transport")
 
 # By names of their own: before Python 3.12 reading a member of an enum costs 0.3 us
 # (tests/benchmarks/microbench.py, "broadcast to 1,000, per member; core and adapter").
@@ -302,7 +301,8 @@ class Writer:
             if not isinstance(gone, PeerGone) and not is_stray(gone):
                 raise
             queue.is_writing = False
-            logger.debug("A peer left while it was written to: %r", gone.__cause__)
+            text = "A peer left while it was written to: %r"
+            logger.debug(text, gone.__cause__, extra=about(self._session))
             self.lose()
             self._session.close(CloseCode.NORMAL, "The peer is gone.")
         finally:

@@ -211,10 +211,18 @@ def encoding_error(value: object, error: TypeError) -> EncodingError:
     where = f" (at {_written(path)})" if path else ""
     if isinstance(cause, EncodingError):  # of a model; it says more than that of orjson
         return EncodingError(f"{cause}{where}")
-    said = EncodingError(f"The payload cannot be written as JSON: {error}{where}.")
+    said = EncodingError(f"The payload cannot be written as JSON: {error}{_key_of(value)}{where}.")
     # What code of the application has raised; not what `json_form` has.
     said.__cause__ = None if type(cause) is TypeError else cause
     return said
+
+
+def _key_of(value: object) -> str:
+    """Name the first key that is no text, if that is what is wrong."""
+    for key in value if isinstance(value, Mapping) else ():
+        if type(key) is not str and not isinstance(key, Enum):
+            return f", not {type(key).__name__}: {key!r:.100}"
+    return ""
 
 
 def _first_unfit(value: object) -> tuple[str | int, object, TypeError] | None:

@@ -6,7 +6,6 @@ a user has left; both through `ChannelOwner`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -31,6 +30,7 @@ from pondsocket._environment import Environment
 from pondsocket._errors import UsageError, readable_text
 from pondsocket._history.channel_history import ChannelHistory
 from pondsocket._history.slice import Audience, HistorySlice
+from pondsocket._log import get_log
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._runtime.timers import Spawn, Timers
@@ -44,7 +44,7 @@ from .member import Member
 from .owner import ChannelOwner, Interception
 from .publishing import Publishing
 
-_log: Final = logging.getLogger("pondsocket.channel")
+_log: Final = get_log("pondsocket.channel")
 
 T = TypeVar("T")
 

@@ -1,7 +1,6 @@
 """A channel for use outside of its handlers: by a web request, another thread, or a job."""
 
 import copy
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeVar, overload
@@ -10,6 +9,7 @@ from pondsocket_common import Payload, Position, ServerMessage, dump_json
 
 from pondsocket._errors import UsageError
 from pondsocket._history.slice import Audience
+from pondsocket._log import about, get_log
 from pondsocket._runtime.loop import Loop, failure_of
 from pondsocket._state.named_event import Event, named
 from pondsocket._state.payloads import as_payload
@@ -18,7 +18,7 @@ from pondsocket._state.user import UserId, as_user_id, as_user_ids
 from .channel import Channel, find_host
 from .late import LateBroadcast
 
-_log: Final = logging.getLogger("pondsocket.channel")
+_log: Final = get_log("pondsocket.channel")
 
 T = TypeVar("T")
 
@@ -147,7 +147,8 @@ def _finish_later(channel: Channel, rest: LateBroadcast) -> None:
             await rest
         except BaseException as error:  # noqa: BLE001 - boundary: the task of the pond
             failure = failure_of(error)
-            _log.error("A broadcast was not kept (channel=%r).", channel.name, exc_info=failure)
+            text, extra = "A broadcast was not kept (channel=%r).", about(channel=channel.name)
+            _log.error(text, channel.name, exc_info=failure, extra=extra)
 
     host = find_host(channel.owner.environment, channel.roster)
     if host is None:

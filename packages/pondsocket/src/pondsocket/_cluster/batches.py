@@ -5,7 +5,6 @@ each costs. A batch whose result was lost is sent again with its number, which t
 out once.
 """
 
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import Final, TypeAlias
 import anyio
 
 from pondsocket._errors import UsageError
+from pondsocket._log import get_log
 from pondsocket._runtime.loop import failure_of
 from pondsocket.backplane import (
     MAX_BYTES,
@@ -28,7 +28,7 @@ from pondsocket.backplane import (
     Result,
 )
 
-_log: Final = logging.getLogger("pondsocket.cluster")
+_log: Final = get_log("pondsocket.cluster")
 # Names and numbers of an operation, besides its data.
 _OP_BYTES: Final = 128
 

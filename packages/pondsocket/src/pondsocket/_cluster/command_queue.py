@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import anyio
 
+from pondsocket._log import get_log
 from pondsocket._replica.ordering import Ordering
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
@@ -17,7 +17,7 @@ from pondsocket.backplane import Append, Backplane, BackplaneUnavailable, Entry,
 from .batches import Batches
 from .commands import COMMAND_TOPICS, COMMANDS, KEPT, Command, decode, encode, topic_of
 
-_log: Final = logging.getLogger("pondsocket.cluster")
+_log: Final = get_log("pondsocket.cluster")
 
 
 class Actions(Protocol):

@@ -5,7 +5,6 @@ All of it runs in the tasks of `async with pond`. What the engine tells comes in
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from itertools import count
 from typing import Final
@@ -16,6 +15,7 @@ from anyio.abc import TaskGroup
 from pondsocket_common import Position, fresh_epoch
 
 from pondsocket._errors import UsageError
+from pondsocket._log import get_log
 from pondsocket._replica.envelope import unpack
 from pondsocket._replica.holdings import Holdings
 from pondsocket._replica.interest import Interest
@@ -39,7 +39,7 @@ from .requests import EVERYONE, Requests, address_of
 from .shared_topic import SharedTopic
 from .sweeper import Sweeper
 
-_log: Final = logging.getLogger("pondsocket.cluster")
+_log: Final = get_log("pondsocket.cluster")
 # Several times within the seconds that a broadcast may wait.
 _TICK_SECONDS: Final = 0.25
 _READS_AT_ONCE: Final = 64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 import anyio
 from pondsocket_common import InvalidMessage, dump_json, load_json
 
+from pondsocket._log import get_log
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket.backplane import (
@@ -23,7 +23,7 @@ from pondsocket.backplane import (
 
 from .batches import Batches
 
-_log: Final = logging.getLogger("pondsocket.cluster")
+_log: Final = get_log("pondsocket.cluster")
 
 EVERYONE: Final[Topic] = f"{SEPARATOR}everyone"
 _VERSION: Final = 1

@@ -6,7 +6,6 @@ here when the engine has ordered it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
@@ -14,6 +13,7 @@ import anyio
 from pondsocket_common import InvalidMessage, Position
 
 from pondsocket._channel.channel import ChannelMember
+from pondsocket._log import get_log
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._replica.holdings import Holdings
 from pondsocket._replica.replica import Replica
@@ -30,7 +30,7 @@ from pondsocket.backplane import (
 
 from .batches import Batches
 
-_log: Final = logging.getLogger("pondsocket.cluster")
+_log: Final = get_log("pondsocket.cluster")
 
 
 class Holder(Protocol):

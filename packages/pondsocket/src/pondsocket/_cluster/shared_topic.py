@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -19,6 +18,7 @@ from pondsocket_common import (
 from pondsocket._channel.channel import ChannelMember
 from pondsocket._delivery.frame import SharedFrame
 from pondsocket._errors import PondError
+from pondsocket._log import get_log
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._replica.envelope import Envelope, pack, unpack
 from pondsocket._replica.ordering import Ordering
@@ -39,7 +39,7 @@ from .shared_log import SharedHistory, SharedLog, audience_of
 from .shared_presence import Holder, SharedPresence
 from .shared_publishing import SharedBroadcast, SharedPublishing
 
-_log: Final = logging.getLogger("pondsocket.cluster")
+_log: Final = get_log("pondsocket.cluster")
 # From the engine's result to its delivery here, which takes milliseconds while there is a link.
 _RETURN_SECONDS: Final = 0.5
 # What a channel without a history keeps: nothing is ever appended to it.

@@ -13,6 +13,7 @@ from pondsocket_common import CloseCode
 from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.sink import Outlet
+from pondsocket._log import get_log
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._state.lifecycle import LIVES, SERVED, Life, LifeEvent, Restart
@@ -21,7 +22,7 @@ from pondsocket._telemetry import safe_log
 from .handle import ConnectionHandle, let_go
 from .router import Connection, Router
 
-_log: Final = logging.getLogger("pondsocket.session")
+_log: Final = get_log("pondsocket.session")
 _RESTARTS: Final = "the server restarts"
 
 S = TypeVar("S", bound=Connection)

@@ -9,9 +9,10 @@ from typing import Final, Protocol
 from pondsocket_common import CloseCode
 
 from pondsocket._environment import Environment
+from pondsocket._log import about, get_log
 from pondsocket._telemetry import safe_log
 
-_log: Final = logging.getLogger("pondsocket.endpoint")
+_log: Final = get_log("pondsocket.endpoint")
 
 
 class SlowConsumer(Protocol):
@@ -39,7 +40,7 @@ class Overflow:
         if session in self._closing:
             return
         text = "A slow consumer is closed (user=%r)."
-        safe_log.write(_log, logging.WARNING, text, session.user_id)
+        safe_log.write(_log, logging.WARNING, text, session.user_id, extra=about(session))
         if self._environment.observer is not None:
             self._environment.observer.slow_consumer()
         self._closing[session] = None
@@ -60,7 +61,8 @@ class Overflow:
             self._environment.observer.dropped(frames)
         if session not in self._dropped:
             text = "A slow consumer misses events from now on (user=%r)."
-            safe_log.write(_log, logging.WARNING, text, session.user_id)
+            extra = about(session)
+            safe_log.write(_log, logging.WARNING, text, session.user_id, extra=extra)
         self._dropped[session] = self._dropped.get(session, 0) + frames
 
     def caught_up(self, session: SlowConsumer) -> None:
@@ -68,4 +70,5 @@ class Overflow:
         frames = self._dropped.pop(session, 0)
         if frames:
             text = "A slow consumer missed %d events (user=%r)."
-            safe_log.write(_log, logging.WARNING, text, frames, session.user_id)
+            extra = about(session)
+            safe_log.write(_log, logging.WARNING, text, frames, session.user_id, extra=extra)

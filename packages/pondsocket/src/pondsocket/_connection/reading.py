@@ -5,7 +5,6 @@ over to another task: see `lanes`. So reading goes on while handlers wait, and a
 noticed at once.
 """
 
-import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
@@ -17,6 +16,7 @@ import anyio.lowlevel
 from pondsocket_common import GATEWAY, CloseCode, ErrorTypes
 
 from pondsocket._delivery import replies
+from pondsocket._log import about, get_log
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import SERVED, LifeEvent
@@ -30,7 +30,7 @@ from .router import Connection
 
 Pull: TypeAlias = Callable[[], Awaitable[str | bytes | None]]
 
-_log: Final = logging.getLogger("pondsocket.session")
+_log: Final = get_log("pondsocket.session")
 
 # Messages that are handled without waiting never give the event loop a turn. So the reader gives
 # one after this many, before the broadcasts of one client's burst fill the outboxes of the
@@ -84,7 +84,8 @@ class Reading(Generic[S]):
             scope = tasks.cancel_scope
             if scope.cancelled_caught and scope.deadline < math.inf:  # see `_end_connection`
                 grace = self._session.environment.options.handler_grace
-                _log.warning("Handlers ran %s s past their connection and were cancelled.", grace)
+                text = "Handlers ran %s s past their connection and were cancelled."
+                _log.warning(text, grace, extra=about(self._session))
         self._end_connection()
 
     def stop(self) -> None:
@@ -138,7 +139,8 @@ class Reading(Generic[S]):
         """Close a connection that has failed. Raise what its task must get: see `failure_of`."""
         failure = failure_of(error)
         session = self._session
-        _log.error("A connection failed (user=%r).", session.user_id, exc_info=failure)
+        text, extra = "A connection failed (user=%r).", about(session)
+        _log.error(text, session.user_id, exc_info=failure, extra=extra)
         failed = GATEWAY, "TASK", session.user_id, session.path
         session.environment.failures.report(ErrorContext(failure, "task", None, *failed))
         session.close(CloseCode.INTERNAL, "the server failed")

@@ -23,6 +23,7 @@ from pondsocket._errors import (
     merged,
     readable_text,
 )
+from pondsocket._log import about
 from pondsocket._state.cookies import SameSite, set_cookie_value
 from pondsocket._state.lifecycle import Admission, AdmissionEvent
 from pondsocket._state.named_event import Event, named
@@ -197,7 +198,7 @@ class ConnectionContext:
         """
         given = assigns.get("user_id")
         user_id = self.user_id if given is None else as_user_id(given)
-        if self.decision.advance(_ACCEPT):
+        if self.decision.advance(_ACCEPT, self._fields):
             self.set_assigns(**assigns)
             self.user_id = user_id
             self.is_user_known = given is not None
@@ -224,9 +225,12 @@ class ConnectionContext:
         if isinstance(message, Collection):  # others, an exception for instance, have a text
             message = readable_text("decline(code, message): the message", message)
         named = checked_headers(headers)
-        if self.decision.advance(AdmissionEvent.DECLINE):
+        if self.decision.advance(AdmissionEvent.DECLINE, self._fields):
             self.declined = (code, message, named)
         return DONE
+
+    def _fields(self) -> dict[str, str]:
+        return about(endpoint=self.path, event="CONNECT", user=self.user_id)
 
     @overload
     def reply(self, event: str, payload: object = None) -> Awaitable[None]: ...

@@ -1,12 +1,12 @@
 """A decision that is made once."""
 
-import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final
 
+from pondsocket._log import get_log
 from pondsocket._state.lifecycle import ADMISSIONS, Admission, AdmissionEvent
 
-_log: Final = logging.getLogger("pondsocket.contexts")
+_log: Final = get_log("pondsocket.contexts")
 # A global of its own: before Python 3.12, reading a member of an enum costs 0.3 us.
 _PENDING: Final = Admission.PENDING
 
@@ -33,8 +33,12 @@ class Decision:
     def __init__(self) -> None:
         self.state: Admission = _PENDING
 
-    def advance(self, event: AdmissionEvent) -> bool:
-        """Decide. False, and a line in the log, if it was decided before."""
+    def advance(self, event: AdmissionEvent, fields: Callable[[], Mapping[str, str]]) -> bool:
+        """Decide. False, and a line in the log, if it was decided before.
+
+        Args:
+            fields: Returns those of that line.
+        """
         following = ADMISSIONS.get((self.state, event))
         if following is None:
             if self.state is not Admission.ABANDONED:
@@ -43,6 +47,7 @@ class Decision:
                     event.name.lower(),
                     self.state.name.lower(),
                     stack_info=True,
+                    extra=fields(),
                 )
             return False
         self.state = following

@@ -1,6 +1,5 @@
 """The context of an event handler."""
 
-import logging
 from collections.abc import Mapping
 from threading import get_ident
 from typing import Any, Final, TypeVar, overload
@@ -16,13 +15,14 @@ from pondsocket._channel.channel import ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
 from pondsocket._delivery.frame import MessageParts
+from pondsocket._log import about, get_log
 from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import Route
 from pondsocket._state.user import User, UserId
 
 from .base import ChannelContext
 
-_log: Final = logging.getLogger("pondsocket.contexts")
+_log: Final = get_log("pondsocket.contexts")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _SYSTEM: Final = ServerActions.SYSTEM
 
@@ -102,6 +102,7 @@ class EventContext(ChannelContext):
                 "A handler replied twice to the event %r; the first reply stands.",
                 self.event_name,
                 stack_info=True,
+                extra=about(self.session, channel=request.channel_name, event=request.event),
             )
             return
         self._sender.send(message)  # raises if it cannot be encoded

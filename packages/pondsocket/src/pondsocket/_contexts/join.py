@@ -28,6 +28,7 @@ from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._errors import InvalidPayload, UsageError, check_code, readable_text
 from pondsocket._history.slice import HistorySlice
+from pondsocket._log import about, get_log
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import Admission, AdmissionEvent
 from pondsocket._state.patterns import Route
@@ -37,7 +38,7 @@ from pondsocket._telemetry import safe_log
 from .base import ChannelContext
 from .decision import Decision
 
-_log: Final = logging.getLogger("pondsocket.lobby")
+_log: Final = get_log("pondsocket.lobby")
 # Globals of their own: before Python 3.12, reading a member of an enum costs 0.3 us.
 _ACCEPT: Final = AdmissionEvent.ACCEPT
 _ACKNOWLEDGE: Final = SystemEvents.ACKNOWLEDGE
@@ -154,6 +155,9 @@ class JoinContext(ChannelContext):
         else:
             self._commit(channel, {**self._assigns, **(assigns or {})}, response, found, history)
 
+    def _fields(self) -> dict[str, str]:
+        return about(self.session, channel=self.message.channel_name, event="JOIN")
+
     def _is_gone(self) -> bool:
         """Return whether the client has disconnected before the decision."""
         # What was broadcast before is not for this member, but some may be for this connection. It
@@ -162,7 +166,7 @@ class JoinContext(ChannelContext):
         if loop_turn.waiting:
             loop_turn.flush()
         if self.decision.state is _PENDING and not self.session.is_open:
-            self.decision.advance(AdmissionEvent.VANISH)
+            self.decision.advance(AdmissionEvent.VANISH, self._fields)
         return self.decision.state is Admission.ABANDONED
 
     def _read_history(
@@ -213,7 +217,7 @@ class JoinContext(ChannelContext):
         )
         frame = Frame.of(answer, session.codec)
         frame.channel, frame.position = channel.name, position
-        if not self.decision.advance(_ACCEPT):
+        if not self.decision.advance(_ACCEPT, self._fields):
             return
         self._settle()
         member = self._member = channel.admit(session, assigns, wants_diffs=wants_diffs)
@@ -231,7 +235,8 @@ class JoinContext(ChannelContext):
         if _log.isEnabledFor(logging.INFO):
             text = "joined (channel=%r user=%r request=%r path=%r)"
             arguments = channel.name, session.user_id, message.request_id, channel.path
-            safe_log.write(_log, logging.INFO, text, *arguments)
+            extra = about(session, channel=channel.name, event="JOIN")
+            safe_log.write(_log, logging.INFO, text, *arguments, extra=extra)
         if session.environment.observer is not None:
             session.environment.observer.joined(channel.name, member.as_user(), channel.path)
 
@@ -257,7 +262,7 @@ class JoinContext(ChannelContext):
 
     def _refuse(self, answer: ServerMessage) -> None:
         frame = Frame.of(answer, self.session.codec)  # first: it raises if it cannot be encoded
-        if not self.decision.advance(AdmissionEvent.DECLINE):
+        if not self.decision.advance(AdmissionEvent.DECLINE, self._fields):
             return
         self._settle()
         member = self.session.memberships.get(self.message.channel_name)

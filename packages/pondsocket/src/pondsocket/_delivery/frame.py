@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable, Sequence
 from typing import Final, Self, TypeAlias, cast
 
@@ -18,9 +17,10 @@ from pondsocket_common import (
     websocket_frame,
 )
 
+from pondsocket._log import about, get_log
 from pondsocket._runtime.loop import failure_of
 
-_log: Final = logging.getLogger("pondsocket.codec")
+_log: Final = get_log("pondsocket.codec")
 
 # What an envelope takes besides names: those of its fields, an id, and a position.
 _ENVELOPE_BYTES: Final = 160
@@ -187,7 +187,8 @@ class Frame:
             failure = failure_of(error)
             text = "The codec %r failed: its members do not get an event (channel=%r event=%r)."
             name, event = self.message.channel_name, self.message.event
-            _log.error(text, codec.name, name, event, exc_info=failure)
+            extra = about(channel=name, event=event)
+            _log.error(text, codec.name, name, event, exc_info=failure, extra=extra)
             return None
         if self._rare is not None and self._rare.retry:
             frame._made_rare().retry = self._rare.retry

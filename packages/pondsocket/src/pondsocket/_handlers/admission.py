@@ -1,6 +1,5 @@
 """Admission: calls an endpoint's connection handler, within a time limit."""
 
-import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -11,9 +10,9 @@ import anyio
 from pondsocket_common import GATEWAY, ErrorTypes
 
 from pondsocket._contexts import ConnectionContext
-from pondsocket._delivery import replies
 from pondsocket._environment import Environment
 from pondsocket._errors import PondError
+from pondsocket._log import about, get_log
 from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.lifecycle import Admission
@@ -25,7 +24,7 @@ from .answers import answer_of
 from .kinds import CONNECTION
 from .registration import Handler, Middleware, Registration, check_callable
 
-_log: Final = logging.getLogger("pondsocket.endpoint")
+_log: Final = get_log("pondsocket.endpoint")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _ACCEPTED: Final = Admission.ACCEPTED
 _T = TypeVar("_T")
@@ -94,7 +93,8 @@ class ConnectionAdmission:
         if context.declined is not None:
             refusal = refuse_connection(*context.declined)
         elif refusal is None and context.decision.state is not _ACCEPTED:
-            _log.error("A connection handler neither accepted nor declined (path=%r).", path)
+            told, extra = "A connection handler neither accepted nor declined (path=%r).", _at(path)
+            _log.error(told, path, extra=extra)
             text = "The handler neither accepted nor declined the connection."
             refusal = refuse_connection(401, text)
         return None if refusal is None else refusal.with_headers(context.answer_headers)
@@ -118,7 +118,7 @@ class ConnectionAdmission:
         with self._environment.loop.new_scope() as limit:
             noticed = drive(work, partial(_limit, limit, timeout))
             return await self._run_without_limit(what, path, noticed, context)
-        _log.error("%s took over %s s (path=%r).", what, timeout, path)
+        _log.error("%s took over %s s (path=%r).", what, timeout, path, extra=_at(path))
         return Refusal(504, ErrorTypes.ENDPOINT_ERROR, "It took too long to decide.")
 
     async def _run_without_limit(
@@ -136,7 +136,8 @@ class ConnectionAdmission:
         except BaseException as error:  # noqa: BLE001 - boundary: a function
             told, failure = answer_of(failure_of(error))
             if failure is not None:
-                _log.error("%s failed (path=%r).", what, path, exc_info=failure)
+                extra = _at(path)
+                _log.error("%s failed (path=%r).", what, path, exc_info=failure, extra=extra)
                 if context is not None:
                     failed = context, GATEWAY, "CONNECT", context.user_id, path
                     self._environment.failures.report(ErrorContext(failure, "connect", *failed))
@@ -147,7 +148,12 @@ class ConnectionAdmission:
                 return replace(refusal, retry_after=math.ceil(milliseconds / 1_000))
             if told is not None:
                 return refuse_connection(422, str(told))
-            return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, replies.INTERNAL)
+            text = self._environment.told(failure or error)
+            return Refusal(500, ErrorTypes.INTERNAL_SERVER_ERROR, text)
+
+
+def _at(path: str) -> dict[str, str]:
+    return about(endpoint=path, event="CONNECT")
 
 
 def _limit(scope: anyio.CancelScope, seconds: float | None) -> None:

@@ -1,6 +1,5 @@
 """What a failed handler answers: the application's own code and text, or that the server failed."""
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeGuard
@@ -8,8 +7,9 @@ from typing import Any, Final, NamedTuple, TypeGuard
 from pondsocket_common import EncodingError, dump_json
 
 from pondsocket._errors import HeaderPairs, InvalidPayload, PondError, UsageError, checked_header
+from pondsocket._log import get_log
 
-_log: Final = logging.getLogger("pondsocket.handlers")
+_log: Final = get_log("pondsocket.handlers")
 _NOTHING: Final = object()
 
 

@@ -1,6 +1,5 @@
 """The event handlers of a lobby, or of an endpoint itself."""
 
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Final, Generic, Protocol, TypeVar, overload
@@ -17,6 +16,7 @@ from pondsocket._contexts import EventContext
 from pondsocket._delivery import replies
 from pondsocket._environment import Environment
 from pondsocket._errors import PondError, UsageError
+from pondsocket._log import about, get_log
 from pondsocket._runtime.driving import drive
 from pondsocket._runtime.loop import failure_of
 from pondsocket._signatures.parameters import Kind
@@ -28,7 +28,7 @@ from .kinds import EVENT
 from .layers import Layer
 from .registration import NOT_GIVEN, Handler, Middleware, Registration, explain, find
 
-_log: Final = logging.getLogger("pondsocket.events")
+_log: Final = get_log("pondsocket.events")
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -237,12 +237,14 @@ class Events(Generic[S]):
                 message.request_id,
                 sender.path,
                 exc_info=failure,
+                extra=about(sender, channel=message.channel_name, event=message.event),
             )
             where = message.channel_name, message.event, sender.user_id, sender.path
             environment.failures.report(ErrorContext(failure, "event", context, *where))
         if told is None:
             internal = ErrorTypes.INTERNAL_SERVER_ERROR
-            sender.send(replies.fault(message, internal, 500, replies.INTERNAL))
+            text = environment.told(failure or error)
+            sender.send(replies.fault(message, internal, 500, text))
 
 
 class TakesEvents(Generic[E]):

@@ -1,6 +1,5 @@
 """Outgoing handlers: they intercept a broadcast, once for each member that is to get it."""
 
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, cast, overload
@@ -12,6 +11,7 @@ from pondsocket._contexts import OutgoingContext
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.ordered import PendingFrame
 from pondsocket._errors import UsageError
+from pondsocket._log import about, get_log
 from pondsocket._runtime.functions import is_async
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.patterns import PatternMap, check_text
@@ -20,7 +20,7 @@ from pondsocket._telemetry.failures import ErrorContext
 from .events import Events
 from .registration import NOT_GIVEN, NextStep, check_callable, check_is_bound
 
-_log: Final = logging.getLogger("pondsocket.outgoing")
+_log: Final = get_log("pondsocket.outgoing")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -133,6 +133,7 @@ class BoundOutgoing:
             member.user_id,
             channel.path,
             exc_info=failure,
+            extra=about(member, channel=channel.name, event=event),
         )
         failed = context, channel.name, event, member.user_id, channel.path
         channel.owner.environment.failures.report(ErrorContext(failure, "outgoing", *failed))

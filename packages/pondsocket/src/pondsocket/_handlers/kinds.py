@@ -1,6 +1,5 @@
 """The kinds of handlers: the arguments of each, and what is done with its return value."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -24,10 +23,11 @@ from pondsocket._contexts import (
 )
 from pondsocket._contexts.decision import DONE
 from pondsocket._errors import PondError
+from pondsocket._log import about, get_log
 from pondsocket._signatures.parameters import Kind
 from pondsocket._state.lifecycle import Admission
 
-_log: Final = logging.getLogger("pondsocket.handlers")
+_log: Final = get_log("pondsocket.handlers")
 
 
 async def _reply(ctx: EventContext, returned: object) -> None:
@@ -49,6 +49,7 @@ async def _accept(ctx: JoinContext, returned: object) -> None:
         _log.warning(
             "A join handler returned a value after it had decided; it is not sent (channel=%r).",
             ctx.channel.name,
+            extra=about(ctx.session, channel=ctx.channel.name, event="JOIN"),
         )
 
 

@@ -1,6 +1,5 @@
 """The leave handler of a lobby: called when a user's last connection has left a channel."""
 
-import logging
 import math
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from pondsocket._channel.channel import Channel
 from pondsocket._contexts import LeaveContext
 from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
+from pondsocket._log import about, get_log
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.user import LeaveReason, User
@@ -21,7 +21,7 @@ from .events import Events
 from .kinds import LEAVE
 from .registration import NOT_GIVEN, Handler, Middleware, Registration
 
-_log: Final = logging.getLogger("pondsocket.lobby")
+_log: Final = get_log("pondsocket.lobby")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -120,8 +120,17 @@ async def run_last(
         except BaseException as error:  # noqa: BLE001 - boundary: a handler
             failure = failure_of(error)
             text = "A %s handler failed (channel=%r user=%r path=%r)."
-            _log.error(text, kind, channel_name, where[2], path, exc_info=failure)
+            extra = _fields(context, where)
+            _log.error(text, kind, channel_name, where[2], path, exc_info=failure, extra=extra)
             environment.failures.report(ErrorContext(failure, kind, context, *where))
     if limit.cancelled_caught:
         text = "A %s handler took over %s s (channel=%r path=%r)."
-        _log.error(text, kind, timeout, channel_name, path)
+        extra = _fields(context, where)
+        _log.error(text, kind, timeout, channel_name, path, extra=extra)
+
+
+def _fields(context: object, where: tuple[str, str, str, str]) -> dict[str, str]:
+    channel, event, user, path = where
+    told = about(channel=channel, event=event, user=user, endpoint=path)
+    connection = getattr(context, "connection", None)  # a leave is the user's, of all connections
+    return told if connection is None else told | {"connection": connection.ref}

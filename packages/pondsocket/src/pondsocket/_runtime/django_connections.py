@@ -5,13 +5,14 @@ broken when one of its own requests begins and ends. A call of a plain function 
 so the same is done around it. Nothing is done in a process that has not imported `django.db`.
 """
 
-import logging
 import sys
 import threading
 from typing import Any, Final
 from weakref import finalize
 
-_log: Final = logging.getLogger("pondsocket.handlers")
+from pondsocket._log import get_log
+
+_log: Final = get_log("pondsocket.handlers")
 
 
 def close_old_connections() -> None:

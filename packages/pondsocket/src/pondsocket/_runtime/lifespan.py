@@ -5,7 +5,6 @@ it: it has a task of its own, and all others only ask for its beginning and its 
 """
 
 import inspect
-import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context
@@ -15,12 +14,13 @@ from typing import Any, Final, Protocol, TypeAlias
 import anyio
 
 from pondsocket._errors import UsageError
+from pondsocket._log import get_log
 
 from .functions import name_of
 from .loop import failure_of
 from .tasks import Background, Work, waiting_tasks
 
-_log: Final = logging.getLogger("pondsocket.server")
+_log: Final = get_log("pondsocket.server")
 
 Start: TypeAlias = Callable[[Work], object]
 """Starts a task that lives as long as the lifespan."""

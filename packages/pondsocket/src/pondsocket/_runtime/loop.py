@@ -1,6 +1,5 @@
 """The event loop that a pond runs in, its primitives, and calls into it from other threads."""
 
-import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -12,10 +11,11 @@ import anyio.abc
 import anyio.lowlevel
 
 from pondsocket._errors import UsageError
+from pondsocket._log import get_log
 
 from .unserved import Unserved
 
-_log: Final = logging.getLogger("pondsocket.loop")
+_log: Final = get_log("pondsocket.loop")
 
 
 def failure_of(error: BaseException) -> BaseException:

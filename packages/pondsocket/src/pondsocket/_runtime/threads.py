@@ -6,7 +6,6 @@ to its last, under a limit of its own. So a message that holds a thread, or a da
 never waits for another thread. A pool of connections may be smaller than the number of threads.
 """
 
-import logging
 import math
 import threading
 from collections.abc import AsyncIterator, Callable, Hashable
@@ -20,6 +19,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from pondsocket._errors import PondError
+from pondsocket._log import get_log
 from pondsocket._options import Options
 
 from .django_connections import close_connections, close_old_connections
@@ -28,7 +28,7 @@ from .loop import Loop
 
 T = TypeVar("T")
 
-_log: Final = logging.getLogger("pondsocket.handlers")
+_log: Final = get_log("pondsocket.handlers")
 
 
 class _Limiters(NamedTuple):

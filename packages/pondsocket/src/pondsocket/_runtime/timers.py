@@ -7,16 +7,17 @@ member is left, what is due later is done at once.
 
 import heapq
 import itertools
-import logging
 from collections.abc import Callable
 from typing import Final
 
 import anyio
 
+from pondsocket._log import get_log
+
 from .loop import failure_of
 from .tasks import Work
 
-_log: Final = logging.getLogger("pondsocket.timers")
+_log: Final = get_log("pondsocket.timers")
 
 Spawn = Callable[[Work], object]
 

@@ -6,7 +6,6 @@ connection has come, or a lifespan has begun.
 """
 
 import atexit
-import logging
 import os
 import sys
 import time
@@ -14,7 +13,9 @@ from collections.abc import Callable
 from typing import Final
 from weakref import ref
 
-_log: Final = logging.getLogger("pondsocket.server")
+from pondsocket._log import get_log
+
+_log: Final = get_log("pondsocket.server")
 # A server has entered its lifespan by then. Without one it may have no client yet.
 PATIENCE: Final = 30.0
 

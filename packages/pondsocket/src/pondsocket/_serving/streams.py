@@ -1,6 +1,5 @@
 """The requests of event streams' clients: each is for a stream here, or on another node."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,11 +8,12 @@ from pondsocket_common import CloseCode
 from pondsocket._connection.session import Session
 from pondsocket._environment import Environment
 from pondsocket._errors import PondError
+from pondsocket._log import get_log
 from pondsocket._state.request import ConnectRequest, Refusal
 
 from .endpoints import Endpoints
 
-_log: Final = logging.getLogger("pondsocket.endpoint")
+_log: Final = get_log("pondsocket.endpoint")
 _NOT_FOUND: Final = Refusal(404, "NOT_FOUND", "Connection not found.")
 _CLOSED_BY_CLIENT: Final = "Closed by the client."
 # What two nodes can compare.

@@ -1,6 +1,5 @@
 """What a handler returns: the type is compiled at registration, and each value is checked."""
 
-import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial, reduce
@@ -25,13 +24,14 @@ from pondsocket_common import dump_typed
 from pydantic import TypeAdapter, ValidationError
 
 from pondsocket._errors import PondError, UsageError
+from pondsocket._log import get_log
 from pondsocket._runtime.functions import Form, options_of, peel
 
 from .adapters import UnknownType, adapter_of
 from .defaults import UNTYPED
 from .marks import Fail, is_documentation, type_name
 
-_log: Final = logging.getLogger("pondsocket.handlers")
+_log: Final = get_log("pondsocket.handlers")
 _NOTHING: Final = (None, NoneType, Never, NoReturn)
 _UNIONS: Final = (Union, UnionType)
 # Values of exactly these types are JSON already.

@@ -5,7 +5,6 @@ for single fields of it, and for dependencies. Its return value is passed to the
 A handler that asks for its context alone is called directly.
 """
 
-import logging
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import (
     AbstractContextManager,
@@ -23,6 +22,7 @@ from pondsocket_common import Detail
 from pydantic import ValidationError
 
 from pondsocket._errors import InvalidPayload, UsageError
+from pondsocket._log import get_log
 from pondsocket._runtime.functions import Form
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.plain_calls import PlainCalls
@@ -39,7 +39,7 @@ Arguments: TypeAlias = dict[str, Any]
 Step: TypeAlias = tuple[Form, Callable[[], Any]]
 """A call to be made. For a generator it returns the context manager to be entered."""
 
-_log: Final = logging.getLogger("pondsocket.handlers")
+_log: Final = get_log("pondsocket.handlers")
 _NO_OVERRIDES: Final[Mapping[Callable[..., Any], Callable[..., Any]]] = {}
 
 

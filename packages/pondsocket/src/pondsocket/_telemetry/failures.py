@@ -1,6 +1,5 @@
 """What handlers have raised: told to the hooks, and to the functions of `pond.on_error`."""
 
-import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Final, Literal
 import anyio
 
 from pondsocket._errors import UsageError
+from pondsocket._log import get_log
 from pondsocket._runtime.functions import is_async, name_of
 from pondsocket._runtime.loop import Loop, failure_of
 from pondsocket._runtime.tasks import Background
@@ -17,7 +17,7 @@ from pondsocket._runtime.threads import Threads
 
 from .hooks import Observer
 
-_log: Final = logging.getLogger("pondsocket.hooks")
+_log: Final = get_log("pondsocket.hooks")
 
 # Each keeps the context of a message. Above it the log alone is told.
 _MOST_AT_ONCE: Final = 100

@@ -4,19 +4,19 @@ Both are unset by default and cost nothing then: there is no call.
 """
 
 import inspect
-import logging
 from enum import StrEnum
 from typing import Final, Protocol
 
 from pondsocket_common import CloseCode
 
 from pondsocket._errors import UsageError
+from pondsocket._log import get_log
 from pondsocket._runtime.functions import is_async
 from pondsocket._runtime.loop import failure_of
 from pondsocket._state.request import ConnectRequest
 from pondsocket._state.user import LeaveReason, User
 
-_log: Final = logging.getLogger("pondsocket.hooks")
+_log: Final = get_log("pondsocket.hooks")
 
 
 _OF_CHANNELS: Final = ("joined", "left", "message", "error")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import ssl
@@ -13,6 +12,7 @@ import anyio
 from pondsocket_common import Position
 
 from pondsocket._errors import UsageError
+from pondsocket._log import get_log
 from pondsocket._runtime.loop import failure_of
 from pondsocket.backplane._errors import (
     BackplaneError,
@@ -47,7 +47,7 @@ from ._subscriptions import Subscriptions
 
 T = TypeVar("T")
 
-_log: Final = logging.getLogger("pondsocket.cluster")
+_log: Final = get_log("pondsocket.cluster")
 _BEAT_SECONDS: Final = 1.0
 _WATCH_SECONDS: Final = 0.25
 # The first try comes soon, as most links are lost because one connection was cut.
