@@ -203,10 +203,10 @@ def test_the_browsers_that_the_documentation_names_can_parse_it(esbuild: Path, n
 
     def written_for(target: str) -> str:
         """Return the module without comments, and without syntax that is too new."""
-        command = [esbuild, f"--target={target}"]
-        return subprocess.run(
-            command, input=read_file(MODULE).decode(), capture_output=True, text=True, check=True
-        ).stdout
+        command = [str(esbuild), f"--target={target}"]
+        text = read_file(MODULE).decode()
+        made = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+        return made.stdout
 
     plain = written_for("esnext")
     assert written_for(f"chrome{chrome},edge{chrome},firefox{firefox},safari{safari}") == plain

@@ -30,7 +30,7 @@ def test_of_the_client(file: str) -> None:
         *re.findall(
             r"^# (?!Subtest|duration|tests|suites|pass|fail|cancelled|skipped|todo)(.*)$",
             output,
-            re.M,
+            re.MULTILINE,
         ),
         sep="\n",
     )

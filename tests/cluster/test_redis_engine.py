@@ -491,7 +491,7 @@ async def test_changes_between_the_pages_of_a_roster_are_not_lost(
         def take(_: str, at: Position, changes: Sequence[Change]) -> None:
             replica.take(at, changes)
 
-        reader.shown = take  # type: ignore[method-assign]
+        reader.shown = take  # type: ignore[method-assign, assignment]
         await reader.backplane.subscribe([TOPIC])
         is_over = False
 

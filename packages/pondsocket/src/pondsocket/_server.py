@@ -48,7 +48,6 @@ _log: Final = get_log("pondsocket.server")
 _OPEN: Final = Phase.OPEN
 
 F = TypeVar("F", bound=Callable[..., Any])
-
 T = TypeVar("T")
 
 
@@ -299,9 +298,7 @@ class PondSocket:
     def _prepare_push(
         self, user_id: UserId, event: object, payload: object, path: str | None
     ) -> tuple[str, Push, list[Endpoint]]:
-        known, encoded = as_user_id(user_id), encode_push(event, payload)
-        endpoints = [*self.endpoints] if path is None else [self.endpoints.at(path)[0]]
-        return known, encoded, endpoints
+        return as_user_id(user_id), encode_push(event, payload), self.endpoints.chosen(path)
 
     async def disconnect(
         self,
@@ -326,8 +323,7 @@ class PondSocket:
         self._environment.loop.check("disconnect")
         known, told = as_user_id(user_id), readable_text("disconnect: the reason", reason)
         close_code = CloseCode(code)
-        endpoints = self.endpoints if path is None else [self.endpoints.at(path)[0]]
-        for endpoint in endpoints:
+        for endpoint in self.endpoints.chosen(path):
             endpoint.drop_user(known, told, close_code, path)
         if self._node is not None:
             await self._node.commands.tell(
@@ -391,11 +387,7 @@ class PondSocket:
             yield
 
     def __call__(self, *_: object) -> NoReturn:
-        """Refuse to be run as a server's application, or mounted as one.
-
-        Raises:
-            UsageError: It says what to write.
-        """
+        """Refuse to be served or mounted, with a UsageError that says what to write."""
         raise UsageError(
             "A PondSocket is not an application by itself: write `app = PondASGIApp(pond)`, from"
             " the package pondsocket_asgi, and serve or mount that."

@@ -57,6 +57,14 @@ class Endpoints:
             raise UsageError(f"There is no endpoint {path!r}; registered: {known}.")
         return endpoint, endpoint.paths.resolve(path)
 
+    def chosen(self, path: str | None) -> list[Endpoint]:
+        """Return the endpoint that has a path; None: all.
+
+        Raises:
+            UsageError: None has it, or it is the pattern of several paths.
+        """
+        return [*self._table] if path is None else [self.at(path)[0]]
+
     def named(self, pattern: str) -> Endpoint | None:
         """Return the endpoint that was registered with this path or pattern; None: none was."""
         return self._by_path.get(pattern)
