@@ -488,7 +488,7 @@ async def test_changes_between_the_pages_of_a_roster_are_not_lost(
     async with running(*nodes) as (writer, reader):
         replica, reads = Replica(10.0), 0
 
-        def take(_: str, at: Position, changes: Sequence[Change]) -> None:
+        def take(topic: str, at: Position, changes: Sequence[Change]) -> None:
             replica.take(at, changes)
 
         reader.shown = take  # type: ignore[method-assign, assignment]

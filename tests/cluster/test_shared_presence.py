@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from pondsocket import Options, PresenceMode
+from pondsocket import Options, PresenceMode, UsageError
 from pondsocket.backplane.memory import MemoryHub
 from pondsocket.testing import MemoryPeer
 from pondsocket_common import PresenceDiff, PresenceList
@@ -95,6 +95,18 @@ async def test_what_a_handler_has_tracked_is_known_when_that_returns() -> None:
         assert not isinstance(gone, int)
         await gone
         assert await one.channel(SOCKET, KEPT).get_presence() == {}
+
+
+async def test_what_a_user_shows_is_set_where_the_connection_is() -> None:
+    hub = MemoryHub()
+    one, two = ClusterPond(hub), ClusterPond(hub)
+    async with serving(one, two), client(one, "ann") as ann, client(two, "bob") as bob:
+        await ann.join(KEPT)
+        await bob.join(KEPT)
+        channel = one.channel(SOCKET, KEPT)._find()
+        assert [each.user_id for each in channel.members_of(["ann"])] == ["ann"]
+        with pytest.raises(UsageError, match=r"User bob is not a member of /kept/1 on this server"):
+            channel.members_of(["ann", "bob"])
 
 
 async def test_tracking_waits_for_no_engine_that_is_away_and_is_shown_later() -> None:

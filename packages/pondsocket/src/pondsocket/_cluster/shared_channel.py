@@ -132,6 +132,21 @@ class SharedChannel(Channel):
     def _new_ref(self) -> str:
         return self._node.new_ref()
 
+    def members_of(self, user_ids: Iterable[UserId]) -> list[ChannelMember]:
+        """Return the memberships of these users that are on this node.
+
+        Raises:
+            UsageError: One of them has none here, or is not an id.
+        """
+        known = as_user_ids(user_ids)
+        for user_id in known:
+            if not self.roster.of_user(user_id):
+                raise UsageError(
+                    f"User {user_id} is not a member of {self.name} on this server. What others"
+                    " show is set where their connections are."
+                )
+        return super().members_of(known)
+
     # --- presence -------------------------------------------------------------------------------
 
     def track_member(self, member: ChannelMember, shown: object) -> int | Awaitable[int]:
