@@ -9,13 +9,14 @@ import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import pytest
 
 from tests.integration.clients import TRANSPORTS, Transport
-from tests.integration.frozen import freeze
-from tests.integration.raw_clients import CLOSE, RawClient, connecting, socket_states
+from tests.integration.frozen import FrozenPeer, until_arranged
+from tests.integration.raw_clients import CLOSE, RawClient, connecting
 from tests.integration.server_state import watch
 from tests.servers import SERVERS, Server
 
@@ -126,17 +127,20 @@ async def see(case: Case, alone: asyncio.Lock) -> str | None:
         async with alone:
             member = await (await connect("websocket", "member")).join(ROOM)
             frozen = await (await connect(case.transport, "frozen", RECEIVE_BUFFER)).join(ROOM)
-            await freeze(frozen, member, ROOM)
+            peer = FrozenPeer(frozen)
+            await peer.fill(member, ROOM)
             case.last(frozen)
         began = loop.time()
         state: Any = {}
         while loop.time() - began < case.seconds + SOON:
             state = await watch(server)
-            held = socket_states(server, frozen.address)
+            held = peer.socket_states
             if not held and "frozen" in state["ends"]:
                 break
             await asyncio.sleep(0.2)
         else:
+            if held:
+                peer.check()
             return f"{case}: after {case.seconds + SOON:g} s {held}, {state['ends']}"
         if state["users"] != {ROOM: 1} or member.ended.done():
             return f"{case}: {state}"
@@ -148,7 +152,7 @@ async def test_a_frozen_peer_is_gone_in_time_though_nothing_is_sent() -> None:
 
     async def see_one(case: Case) -> str | None:
         async with few:
-            return await see(case, alone)
+            return await until_arranged(partial(see, case, alone))
 
     found = await asyncio.gather(*map(see_one, CASES))
     assert [each for each in found if each is not None] == []
