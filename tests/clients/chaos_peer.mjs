@@ -13,7 +13,9 @@ import {connect} from "../../packages/pondsocket-asgi/src/pondsocket_asgi/browse
 import {seeded} from "./model_server.mjs";
 
 const CHANNELS = Array.from({length: 8}, (_, number) => `/room/${number}`);
+// A connection that holds for 5 s is a good one, after which the client does not wait for longer.
 const CUT_SECONDS = 3;
+const HOLD_MS = 5000;
 const SPEECH_SECONDS = 1;
 const QUIET_MS = 2500;
 
@@ -87,7 +89,7 @@ class Client {
 
   async cutNowAndThen() {
     while (!isCalm) {
-      await sleep(exponential(CUT_SECONDS));
+      await sleep(HOLD_MS + exponential(CUT_SECONDS));
       if (isCalm || !this.#cuts.size) continue;
       this.count("cuts");
       for (const cut of this.#cuts) cut();

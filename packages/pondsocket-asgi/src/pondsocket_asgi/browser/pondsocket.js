@@ -59,7 +59,7 @@ const WORDS = {
   unsent: "It was not sent.",
   left: "The channel was left.",
   closed: "The client is closed.",
-  slow: "The iterator was read too slowly.",
+  slow: "It was read too slowly.",
 };
 
 /** @param {string} code */
@@ -300,6 +300,8 @@ class Connection {
   #notBefore = 0;
   #heard = 0;
   #pinged = 0;
+  // How often since the last sign of life.
+  #pings = 0;
   /** @type {string | null | undefined} */
   #token;
   #isRefreshed = false;
@@ -381,7 +383,7 @@ class Connection {
     const alive = unlessOver(() => {
       if (this.#open !== attempt) return;
       this.#heard = Date.now();
-      this.#pinged = 0;
+      this.#pings = 0;
     });
     const message = unlessOver((message, retryMs) => {
       alive();
@@ -449,13 +451,13 @@ class Connection {
 
   /** @param {Attempt} attempt */
   #adopt(attempt) {
-    const {kind, early: [connect, ...early], limit} = attempt;
+    const {kind, early: [connect, ...early]} = attempt;
     if (this.#open) this.#drop(this.#open);
-    clearTimeout(limit);
+    clearTimeout(attempt.limit);
     this.#open = attempt;
     this.#trying = undefined;
     this.#heard = Date.now();
-    this.#pinged = 0;
+    this.#pings = 0;
     if (kind === "websocket") this.#blocked = this.#fellBackAt = 0;
     else this.#tryUpgrade(UPGRADE_MS);
     // A server that closes what it has just opened is not asked faster and faster.
@@ -544,7 +546,7 @@ class Connection {
     if (!this.#fellBackAt || !this.#open) return;
     this.#upgrade = setTimeout(() => {
       if (this.on.isBusy()) this.#tryUpgrade(1000);
-      else this.#try("websocket", "spare");
+      else if (!this.#trying) this.#try("websocket", "spare");
     }, ms);
   }
 
@@ -556,18 +558,20 @@ class Connection {
     const due = Date.now() + ms;
     this.#check = setTimeout(() => {
       const now = Date.now();
-      // The timers of a hidden page, or of a device that slept, are late: what came meanwhile is not read yet.
+      // The timers of a hidden page are up to a minute late, those of a device that slept any time. Then
+      // what came meanwhile may not be read yet: it is asked once more.
       const isLate = now - due > 2000;
-      const silent = now - this.#heard;
-      if (this.#pinged && !isLate) this.#end(this.#open, {message: "The server is silent."});
-      else if (this.#pinged || silent >= SILENCE_MS) this.#ping(isLate ? WAKE_MS : ANSWER_MS);
-      else this.#watch(Math.min(SILENCE_MS, SILENCE_MS - silent));
+      const restMs = SILENCE_MS - now + this.#heard;
+      if (this.#pings > +isLate) this.#end(this.#open, {message: "The server is silent."});
+      else if (this.#pings || restMs <= 0) this.#ping(isLate ? WAKE_MS : ANSWER_MS);
+      else this.#watch(Math.min(SILENCE_MS, restMs));
     }, ms);
   }
 
   /** @param {number} ms */
   #ping(ms) {
     this.#pinged = Date.now();
+    this.#pings++;
     this.send(PING);
     this.#watch(ms);
   }
@@ -611,7 +615,7 @@ class Connection {
       if (this.#notBefore > now) this.#wait(Math.min(this.#notBefore, until) - now, reason, code);
       else this.connect();
     } else if (this.#open) {
-      if (!this.#pinged || Date.now() - this.#pinged > WAKE_MS) this.#ping(WAKE_MS);
+      if (!this.#pings || Date.now() - this.#pinged > WAKE_MS) this.#ping(WAKE_MS);
     } else if (this.#trying && type !== "visibilitychange") {
       // It may hang in a network that is gone.
       this.#drop(this.#trying);
@@ -719,6 +723,8 @@ class Port {
   /** @param {string} event @param {Payload} payload @returns {Entry} */
   #entry(event, payload) {
     const requestId = this.wire.nextId();
+    // As it is now, and only if it can be sent at all.
+    payload = JSON.parse(JSON.stringify(payload));
     return {message: {action: "BROADCAST", event, channelName: this.name, requestId, payload}, at: Date.now()};
   }
 
@@ -809,9 +815,11 @@ class Room extends Port {
       waited.reject(refusal);
     } else {
       this.#joins.add(waited);
-      if (this.state !== "joining") this.#say({state: "joining"});
-      this.wire.connection.start();
-      this.#knock();
+      if (this.state !== "joining") {
+        this.#say({state: "joining"});
+        this.wire.connection.start();
+        this.#knock();
+      }
     }
     return waited.promise;
   }
@@ -850,7 +858,7 @@ class Room extends Port {
     const rejoined = (payload) => take({event: "rejoined", payload});
     /** @param {RoomStatus} status */
     const ended = ({state, error}) => {
-      if (state[0] === "j") return;
+      if (state.startsWith("join")) return;
       end ??= {error: state === "refused" && error};
       wake();
     };
@@ -951,7 +959,13 @@ class Room extends Port {
   #knock() {
     const {connection, answers, nextId} = this.wire;
     if (!connection.isOpen || this.#request) return;
-    const {position, params} = this;
+    const {position} = this;
+    let payload;
+    try {
+      payload = valueOf(this.params) ?? {};
+    } catch (error) {
+      return this.#refused(error);
+    }
     const requestId = (this.#request = nextId());
     /** @param {(value: any) => void} act @returns {(value: any) => void} */
     const ifCurrent = (act) => (value) => {
@@ -962,8 +976,7 @@ class Room extends Port {
       reject: ifCurrent((error) => this.#refused(error)),
     });
     connection.send({
-      action: "JOIN_CHANNEL", event: "join", channelName: this.name, requestId,
-      payload: valueOf(params) ?? {}, presence: "diff",
+      action: "JOIN_CHANNEL", event: "join", channelName: this.name, requestId, payload, presence: "diff",
       ...(position && {since: position}),
     });
   }
@@ -984,7 +997,7 @@ class Room extends Port {
     this.emit(isAgain ? "rejoined" : "joined", isAgain ? {response, recovered: recovered === true} : {response});
   }
 
-  /** @param {PondError} error */
+  /** @param {any} error */
   #refused(error) {
     const {code, retryAfterMs = 0} = error;
     if (code === "lost") return;
