@@ -123,9 +123,8 @@ async def test_every_client_hears_everything_once_and_in_order() -> None:
     lost = sum(len(set(whole) - set(n)) for each, name, n in heard if not each["told"][name])
     doubled = sum(len(numbers) - len(set(numbers)) for *_, numbers in heard)
     told = sum(each["told"][name] for each, name, _ in heard)
-    print(
-        f"{COUNT} messages to {len(everyone)} clients: {lost} lost, {doubled} doubled, {told} gaps told"
-    )
+    figures = f"{lost} lost, {doubled} doubled, {told} gaps told"
+    print(f"{COUNT} messages to {len(everyone)} clients: {figures}")
     assert not wrong, wrong[:5]
     # Or it showed nothing.
     assert proxy.swallowed
@@ -198,7 +197,7 @@ async def kill_workers(server: Server, kills: list[int]) -> None:
 
 
 def judge(speaker: Speaker, reports: dict[str, list[dict[str, Any]]], kills: int) -> int:
-    """Expect what was said for certain to be heard by all, and nothing twice. Return the gaps told."""
+    """Expect all to hear what was said for certain, and nothing twice. Return the gaps told."""
     everyone = [each for found in reports.values() for each in found]
     outcomes = dict(speaker.outcomes)
     calls: Counter[str] = Counter()
