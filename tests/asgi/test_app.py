@@ -1,11 +1,11 @@
 """Which scope goes where."""
 
-import inspect
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+import uvicorn
 from anyio.from_thread import start_blocking_portal
 from pondsocket import ConnectionContext, History, JoinContext, Options, PondSocket, UsageError
 from pondsocket._history.memory import MemoryStore
@@ -103,4 +103,14 @@ async def test_a_pond_in_place_of_its_app_says_what_to_write() -> None:
     for host, path in zip(hosts, ("/socket", "/ws/socket"), strict=True):
         with pytest.raises(UsageError, match=r"write `app = PondASGIApp\(pond\)`"):
             await ASGITestDriver(host).connect_websocket(path)
-    assert inspect.iscoroutinefunction(pond.__call__)  # how uvicorn and hypercorn know ASGI 3
+    # At once, however it is called: servers try a factory first, and take it for ASGI 2.
+    for arguments in ((), ({},)):
+        with pytest.raises(UsageError, match="PondASGIApp"):
+            pond(*arguments)
+
+
+@pytest.mark.parametrize("is_factory", [False, True])
+def test_uvicorn_with_the_pond_itself_ends_at_what_to_write(is_factory: bool) -> None:
+    config = uvicorn.Config(PondSocket(), factory=is_factory, log_config=None)
+    with pytest.raises(UsageError, match=r"write `app = PondASGIApp\(pond\)`"):
+        config.load()

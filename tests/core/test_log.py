@@ -214,6 +214,23 @@ def test_an_applications_own_set_up_is_the_only_one(setup: str) -> None:
     assert "pondsocket.events [" not in lines[0]
 
 
+RECIPE = """
+import json, logging.config, re
+page = open('docs/errors.md').read()
+(config,) = re.findall('```json\\n(\\{{\\n  "version".*?)```', page, re.DOTALL)
+logging.config.dictConfig(json.loads(config))
+logging.getLogger('uvicorn.error').warning('of the server')
+"""
+
+
+def test_the_recipe_of_the_page_gives_all_lines_one_form() -> None:
+    server, ours, *rest = lines_of(RECIPE.replace("{{", "{"))
+    time = r"\d{4}-\d\d-\d\d [\d:,]+"
+    assert re.fullmatch(rf"{time} WARNING uvicorn\.error \[-\] of the server", server)
+    assert re.match(rf"{time} ERROR pondsocket\.events \[\w{{32}}\] An event handler", ours)
+    assert rest[-1] == "LookupError: mine"
+
+
 # --- debug=True --------------------------------------------------------------------------------
 
 

@@ -80,6 +80,8 @@ class PondSocket:
         backplane: Backplane | None = None,
         debug: bool = False,
     ) -> None:
+        if options is not None and not isinstance(options, Options):
+            raise UsageError(f"options: write `Options(event_rate=…)`, not {options!r}.")
         self.options: Options = options or Options()
         observed = hooks is not None or metrics is not None
         observer = Observer(hooks, metrics) if observed else None

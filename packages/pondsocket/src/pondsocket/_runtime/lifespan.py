@@ -211,6 +211,9 @@ class _Run:
 
 
 def _check(function: object) -> None:
+    # What `@asynccontextmanager` returns can be called, too, as a decorator.
+    if hasattr(function, "__aenter__") and not isinstance(function, type):
+        raise _wrong(function)
     if not callable(function) or inspect.isasyncgenfunction(function):
         raise _wrong(function)
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):

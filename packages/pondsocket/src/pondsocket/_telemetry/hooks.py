@@ -88,11 +88,14 @@ class Observer:
     """Hooks and metrics together, as the rest of the package calls them. Its methods never raise.
 
     Raises:
-        UsageError: One of the methods of hooks or metrics is `async def`.
+        UsageError: One of them is a class, or has a method that is `async def`.
     """
 
     def __init__(self, hooks: Hooks | None, metrics: Metrics | None) -> None:
         for watcher in (hooks, metrics):
+            if isinstance(watcher, type):
+                name = watcher.__name__
+                raise UsageError(f"hooks, metrics: {name} is a class: write `{name}()`.")
             for name in dir(type(watcher)):
                 if not name.startswith("_") and is_async(getattr(type(watcher), name)):
                     raise UsageError(

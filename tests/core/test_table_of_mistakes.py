@@ -1,0 +1,158 @@
+"""Each mistake of docs/errors.md: what clients see, what the log says, what to write."""
+
+import gc
+import logging
+import re
+import warnings
+from collections.abc import Sequence
+
+import anyio
+import pytest
+from pondsocket import Options, PondSocket, ServerMessage, UsageError
+from pondsocket._log import FIELDS
+from pondsocket.testing import ConnectionRefusedByPond, connect, settle
+
+from tests.core.mistakes import KINDS, MISTAKES, PAGE, Mistake, Scene, updated
+
+ROOM = "/chat/1"
+SECONDS = 0.1
+
+
+def of_kind(*kinds: str) -> Sequence[object]:
+    return [pytest.param(each, id=each.what) for each in MISTAKES if each.kind in kinds]
+
+
+def make_scene(mistake: Mistake | None = None) -> Scene:
+    pond = PondSocket(options=Options(join_timeout=SECONDS, connect_timeout=SECONDS))
+    kind = None if mistake is None else mistake.kind
+    handler = None if mistake is None else mistake.attempt
+    decide = handler if kind == "connect" else lambda ctx: ctx.accept(user_id="ann")
+    enter = handler if kind == "join" else lambda ctx: ctx.accept()
+    socket = pond.create_endpoint("/socket", decide)  # type: ignore[arg-type]
+    return Scene(pond, socket, socket.create_channel("/chat/:room_id", enter))  # type: ignore[arg-type]
+
+
+def patient_scene(mistake: Mistake) -> Scene:
+    """Make a scene in which only what hangs takes too long, also on a busy machine."""
+    scene = make_scene(mistake)
+    if f"over {SECONDS} s" not in mistake.says:
+        patient = Options()
+        scene.pond.options = patient
+        object.__setattr__(scene.pond._environment, "options", patient)
+    return scene
+
+
+def check_log(mistake: Mistake, caplog: pytest.LogCaptureFixture) -> None:
+    """Expect one line with all fields, at most one traceback, and what it is to say."""
+    records = [each for each in caplog.records if each.name.startswith("pondsocket")]
+    if not mistake.says:
+        assert records == []
+        return
+    (record,) = [each for each in records if each.levelno >= logging.WARNING]
+    said = logging.Formatter().format(record)
+    assert mistake.says in said
+    # Those of an exception group are inside of it.
+    assert len(re.findall("^Traceback", said, re.MULTILINE)) <= 1
+    assert all(getattr(record, field) for field in FIELDS)
+
+
+@pytest.mark.parametrize("mistake", of_kind("import"))
+def test_at_import(mistake: Mistake) -> None:
+    with pytest.raises(UsageError) as raised:
+        mistake.attempt(make_scene())
+    assert mistake.says in str(raised.value)
+
+
+@pytest.mark.parametrize("mistake", of_kind("call"))
+async def test_from_outside(mistake: Mistake) -> None:
+    with pytest.raises(UsageError) as raised:
+        await mistake.attempt(make_scene())
+    assert mistake.says in str(raised.value)
+
+
+@pytest.mark.parametrize("mistake", of_kind("connect"))
+async def test_in_connection_handlers(mistake: Mistake, caplog: pytest.LogCaptureFixture) -> None:
+    seen = "it is connected"
+    try:
+        async with connect(patient_scene(mistake).pond, "/socket"):
+            pass
+    except ConnectionRefusedByPond as refused:
+        seen = str(refused.refusal.status)
+    assert seen == mistake.client
+    check_log(mistake, caplog)
+
+
+def answered(message: ServerMessage) -> str:
+    event, payload = message.event, message.payload
+    code = getattr(payload, "code", None)
+    return str(event) if code is None else f"{event} {code}"
+
+
+@pytest.mark.parametrize("mistake", of_kind("join"))
+async def test_in_join_handlers(mistake: Mistake, caplog: pytest.LogCaptureFixture) -> None:
+    async with connect(patient_scene(mistake).pond, "/socket") as ann:
+        assert answered(await ann.join(ROOM)) == mistake.client
+        await anyio.wait_all_tasks_blocked()
+    check_log(mistake, caplog)
+
+
+# What the table says in words, and what that is on the wire.
+SEEN = {
+    "the first": "go",
+    "no reply": "go",
+    "what it asked for does not happen": "go",
+}
+
+
+@pytest.mark.parametrize("mistake", of_kind("event"))
+async def test_in_event_handlers(mistake: Mistake, caplog: pytest.LogCaptureFixture) -> None:
+    scene = patient_scene(mistake)
+    if "HANDLER_NOT_FOUND" not in mistake.client:
+        scene.chat.on_message("go", mistake.attempt)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        async with connect(scene.pond, "/socket") as ann:
+            await ann.join(ROOM)
+            request = ann.send("BROADCAST", ROOM, "go", confirm=True)
+            seen = answered(await ann.answer(request))
+            # The connection and the membership stay.
+            assert (await ann.join(ROOM)).event == "ACKNOWLEDGE"
+        gc.collect()
+    assert seen == SEEN.get(mistake.client, mistake.client)
+    if mistake.says == "was never awaited":
+        assert [mistake.says in str(each.message) for each in warned] == [True]
+    else:
+        check_log(mistake, caplog)
+
+
+@pytest.mark.parametrize("mistake", of_kind("later"))
+async def test_later(mistake: Mistake, caplog: pytest.LogCaptureFixture) -> None:
+    scene = make_scene()
+    mistake.attempt(scene)
+    async with connect(scene.pond, "/socket") as ann:
+        await ann.join(ROOM)
+        ann.drain()
+        await scene.pond.channel("/socket", ROOM).broadcast("said", {})
+        if mistake.client.startswith("INTERNAL"):
+            seen = answered(await ann.answer(ann.send("BROADCAST", ROOM, "fails")))
+            assert seen == mistake.client
+            await settle(scene.pond)
+            caplog.records[:] = [
+                each for each in caplog.records if each.name != "pondsocket.events"
+            ]
+        await settle(scene.pond)
+        if mistake.client.startswith("nothing") and "leave" not in mistake.what:
+            assert ann.drain() == []
+    check_log(mistake, caplog)
+
+
+def test_the_page_has_the_tables_of_these_mistakes() -> None:
+    page = PAGE.read_text()
+    assert updated(page) == page, "Write them anew: python -m tests.core.mistakes"
+
+
+def test_there_are_some_sixty_of_them_and_none_is_left_out() -> None:
+    assert len(MISTAKES) >= 60
+    assert {each.kind for each in MISTAKES} == set(KINDS)
+    assert len({(each.kind, each.what) for each in MISTAKES}) == len(MISTAKES)
+    assert all(each.write for each in MISTAKES)
