@@ -49,7 +49,9 @@ def test_every_way_to_install_brings_these_packages(way: str, folder: Path) -> N
     _, wheels, git = [code for _, code in blocks(page, "sh")]
     place = folder / way
     place.mkdir()
-    prepare = f"python3 -m venv .venv; . .venv/bin/activate; GIT=file://{folder}/pondsocket"
+    prepare = (
+        f"python3 -m venv .venv; . .venv/bin/activate; GIT=file://localhost{folder}/pondsocket"
+    )
     lines = f"```sh\n{wheels if way == 'wheels' else git}pip check\npip list\n```\n"
     output = follow(lines, place, prepare)
     assert "No broken requirements found." in output
