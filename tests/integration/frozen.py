@@ -97,7 +97,8 @@ class FrozenPeer:
                 return True
             before = left
             await asyncio.sleep(_LOOK_SECONDS)
-            await watch(self.client.server)  # which answers when it has written what it could
+            if not still:
+                await watch(self.client.server)  # which answers when it has written what it could
         raise NotArranged("the system takes nothing of a message")
 
 

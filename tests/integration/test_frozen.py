@@ -20,7 +20,7 @@ from tests.integration.raw_clients import CLOSE, RawClient, connecting
 from tests.integration.server_state import watch
 from tests.servers import SERVERS, Server
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
 APP: Final = "tests.integration.stall_app:app"
 ROOM: Final = "/room/1"
