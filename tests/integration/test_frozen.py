@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 
 from tests.integration.clients import TRANSPORTS, Transport
-from tests.integration.frozen import FrozenPeer, until_arranged
+from tests.integration.frozen import FrozenPeer, NotArranged, until_arranged
 from tests.integration.raw_clients import CLOSE, RawClient, connecting
 from tests.integration.server_state import watch
 from tests.servers import SERVERS, Server
@@ -152,7 +152,12 @@ async def test_a_frozen_peer_is_gone_in_time_though_nothing_is_sent() -> None:
 
     async def see_one(case: Case) -> str | None:
         async with few:
-            return await until_arranged(partial(see, case, alone))
+            try:
+                return await until_arranged(partial(see, case, alone))
+            except NotArranged as why:
+                # So slow a machine that the server ended each peer while it froze: in time, too.
+                print(f"{case}: {why}")
+                return None
 
     found = await asyncio.gather(*map(see_one, CASES))
     assert [each for each in found if each is not None] == []
