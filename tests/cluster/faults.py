@@ -29,6 +29,10 @@ class FaultyEngine(Protocol):
         """End a link. The node connects again."""
         ...
 
+    def forget(self) -> None:
+        """Lose everything, as an engine that keeps nothing on a disk and starts again."""
+        ...
+
     def cut_off(self, *places: int) -> None:
         """End links, and refuse new ones, until `mend`; without places: of all nodes."""
         ...
@@ -37,8 +41,12 @@ class FaultyEngine(Protocol):
         """Lose what the engine sends to a node until `mend`."""
         ...
 
+    def lose_reply(self, place: int) -> None:
+        """Carry out what a node sends next, and lose the reply, and the link until `mend`."""
+        ...
+
     def mend(self, *places: int) -> None:
-        """End what `cut_off` and `silence` have begun; without places: for all nodes."""
+        """End what the others have begun; without places: for all nodes."""
         ...
 
 
@@ -58,12 +66,21 @@ class FaultyMemory:
     def cut(self, place: int) -> None:
         self._nodes[place].cut()
 
+    def forget(self) -> None:
+        self._hub.stop()
+        self._hub.start(forget=True)
+
     def cut_off(self, *places: int) -> None:
         for place in places or range(len(self._nodes)):
             self._nodes[place].cut(for_good=True)
 
     def silence(self, place: int) -> None:
         self._nodes[place].silence()
+
+    def lose_reply(self, place: int) -> None:
+        self.silence(place)
+        self._nodes[place]._faults.is_cut = True
+        self._nodes[place].lose_results()
 
     def mend(self, *places: int) -> None:
         for place in places or range(len(self._nodes)):
@@ -88,12 +105,18 @@ class FaultyRedis:
     def cut(self, place: int) -> None:
         self.proxies[place].cut()
 
+    def forget(self) -> None:
+        self.server.call("DEL", *self.server.call("KEYS", f"{{{self.prefix}:*"))
+
     def cut_off(self, *places: int) -> None:
         for place in places or range(len(self.proxies)):
             self.proxies[place].cut(for_good=True)
 
     def silence(self, place: int) -> None:
         self.proxies[place].swallows_replies = True
+
+    def lose_reply(self, place: int) -> None:
+        self.silence(place)
 
     def mend(self, *places: int) -> None:
         for place in places or range(len(self.proxies)):

@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from pondsocket import (
     ConnectionContext,
+    ConnectRequest,
     EventContext,
     History,
     JoinContext,
@@ -26,6 +27,8 @@ from pondsocket_common import Acknowledged, Fault, Refused, ServerActions, Serve
 
 KEPT: Final = "/kept/1"
 PLAIN: Final = "/plain/1"
+# By the cookie `who`; without it None.
+IDENTITIES: Final = {"text": "ann", "number": 1, "bytes": b"\xff"}
 
 
 class Node:
@@ -43,9 +46,9 @@ class Node:
         )
         self._end = anyio.Event()
         self.ended = anyio.Event()
-        endpoint = self.pond.create_endpoint("/socket", _admit)
+        self.endpoint = self.pond.create_endpoint("/socket", _admit, identity=_identify)
         for pattern, kept in (("/kept/:name", history), ("/plain/:name", None)):
-            lobby = endpoint.create_channel(pattern, _join, history=kept)
+            lobby = self.endpoint.create_channel(pattern, _join, history=kept)
             lobby.on_message("say", _say)
             lobby.on_message("show", _show)
             lobby.on_leave(self._leave)
@@ -73,6 +76,10 @@ class Node:
 
     async def until_up(self, *, is_up: bool = True) -> None:
         await until(lambda: self.is_up is is_up)
+
+
+async def _identify(request: ConnectRequest) -> object:
+    return IDENTITIES.get(request.cookies.get("who", ""))
 
 
 async def _admit(ctx: ConnectionContext) -> None:

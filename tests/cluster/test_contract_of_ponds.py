@@ -44,7 +44,8 @@ def world(setting: tuple[str, str], request: pytest.FixtureRequest) -> NewWorld:
 
 
 async def test_two_senders_on_three_nodes_have_one_order(world: NewWorld) -> None:
-    """The engine's order is the only one, on every node, the sender's too."""
+    """The engine gives the order, and there is no other: every node sends the same messages in the
+    same order, also to the sender."""
     async with world(3) as (_, found):
         clients = await found.join_all(6)
         for number in range(50):
@@ -62,7 +63,7 @@ async def test_two_senders_on_three_nodes_have_one_order(world: NewWorld) -> Non
 
 
 async def test_joins_in_a_storm_miss_nothing(world: NewWorld) -> None:
-    """Within one epoch a live member gets each message once."""
+    """A member gets each message once."""
     async with world(3) as (_, found):
         senders = await found.join_all(3)
         crowd = [found.client(f"late{number}") for number in range(60)]
@@ -108,7 +109,8 @@ async def test_a_hundred_members_are_one_subscription(world: NewWorld) -> None:
 
 
 async def test_a_broadcast_returns_once_it_is_delivered_here(world: NewWorld) -> None:
-    """`await broadcast()` into a history returns when this node has delivered it."""
+    """`await broadcast(…)` into a history returns when the engine has the message, and the members
+    of this node have been sent it."""
     async with world(2) as (_, found):
         (client, other) = await found.join_all(2)
         for number in range(20):
@@ -118,7 +120,8 @@ async def test_a_broadcast_returns_once_it_is_delivered_here(world: NewWorld) ->
 
 
 async def test_without_a_history_it_is_in_order_per_sender(world: NewWorld) -> None:
-    """At once here, in order per sender elsewhere, at most once."""
+    """At once to the members of this node, in the order of each sender to those of others, and at
+    most once."""
     async with world(3) as (_, found):
         clients = await found.join_all(3, PLAIN)
         handle = found.nodes[0].pond.channel("/socket", PLAIN)
@@ -136,7 +139,7 @@ async def test_without_a_history_it_is_in_order_per_sender(world: NewWorld) -> N
 async def test_messages_that_nothing_keeps_are_counted_when_lost(
     world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A lost link is counted and said."""
+    """What a lost link has swallowed is counted, and the log says how much."""
     async with world(2) as (engine, found):
         client, other = await found.join_all(2, PLAIN)
         engine.cut_off(0)
@@ -236,7 +239,8 @@ async def test_presence_is_one_on_all_nodes(world: NewWorld) -> None:
 
 
 async def test_on_leave_runs_for_the_last_membership_anywhere(world: NewWorld) -> None:
-    """`on_leave` runs once for a user's last membership anywhere."""
+    """A leave is told once, and `on_leave` runs once, where the user's last connection of any node
+    has left."""
     async with world(3) as (_, found):
         same = [found.client("ann") for _ in range(4)]
         for number, client in enumerate(same):
@@ -269,7 +273,9 @@ async def test_a_node_that_closes_leaves_at_once_and_warns_of_nothing(
 
 
 async def test_members_of_a_dead_node_leave_once(world: NewWorld) -> None:
-    """Presence is true within lease + 1.5 s; each leave is told once."""
+    """After a node has died without a word, its members leave within the lease (10 s) and 1.5 s
+    more; another node runs their `on_leave`, with a user without assigns, because these died with
+    the node."""
     async with world(3) as (engine, found):
         clients = await found.join_all(9)
         engine.cut_off(0)
@@ -387,7 +393,8 @@ async def test_commands_are_carried_out_by_every_node(world: NewWorld) -> None:
 
 
 async def test_a_node_that_was_cut_off_carries_out_commands_on_its_return(world: NewWorld) -> None:
-    """One that was cut off does it on its return, to what is older than the command."""
+    """A node that was cut off carries them out on its return, for connections that were open before
+    it was cut off."""
     async with world(2) as (engine, found):
         ann, bob = found.client("ann"), found.client("bob", PLAIN)
         await ann.join(found.nodes[0])
