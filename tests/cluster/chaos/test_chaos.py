@@ -26,7 +26,7 @@ COUNT: Final = int(os.environ.get("CHAOS_COUNT", "20000"))
 RATE: Final = float(os.environ.get("CHAOS_RATE", "250"))
 SECONDS: Final = COUNT / RATE
 LEASE_SECONDS: Final = 5.0
-# For so long a user is shown that Redis has forgotten, as the user's node may return.
+# For so long a user is shown that Redis has forgotten: the node may return.
 DOUBT_SECONDS: Final = RedisBackplane("redis://host", lease=LEASE_SECONDS).doubt_seconds
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(2 * SECONDS + 120)]
