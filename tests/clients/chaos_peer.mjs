@@ -1,9 +1,10 @@
 // A process of clients that note what they hear, while some of them cut their own connections.
 //
-// `node chaos_peer.mjs URL FIRST COUNT SEED WILD SPEAKS`: clients FIRST to FIRST + COUNT, by turns over
-// WebSocket and over an event stream. WILD ones cut their own connections now and then; if SPEAKS, each
-// calls `say` now and then, too. It prints `joined`; after the line `calm` it waits until all is quiet,
-// and prints one JSON object.
+// `node chaos_peer.mjs URL FIRST COUNT SEED WILD SPEAKS LAST`: clients FIRST to FIRST + COUNT, by turns
+// over WebSocket and over an event stream. WILD ones cut their own connections now and then; if SPEAKS,
+// each calls `say` now and then, too. It prints `joined`; after the line `calm` it ends cuts and calls,
+// and prints `calm`; after `report` it waits until all have heard LAST in every channel, or were told of
+// a gap, and prints one JSON object.
 
 import {createInterface} from "node:readline";
 
@@ -17,10 +18,10 @@ const CHANNELS = Array.from({length: 8}, (_, number) => `/room/${number}`);
 const CUT_SECONDS = 3;
 const HOLD_MS = 5000;
 const SPEECH_SECONDS = 1;
-const QUIET_MS = 2500;
+const QUIET_MS = 1000;
 
 const [url, ...numbers] = process.argv.slice(2);
-const [first, count, seed, isWild, speaks] = numbers.map(Number);
+const [first, count, seed, isWild, speaks, last] = numbers.map(Number);
 const random = seeded(seed);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const exponential = (seconds) => -Math.log(1 - random()) * seconds * 1000;
@@ -33,6 +34,7 @@ class Client {
   calls = {};
   heard = Object.fromEntries(CHANNELS.map((channel) => [channel, []]));
   told = Object.fromEntries(CHANNELS.map((channel) => [channel, 0]));
+  ended = new Set();
   #cuts = new Set();
   #ids;
 
@@ -66,6 +68,7 @@ class Client {
     for (const room of this.rooms) {
       room.on("said", ({n, id}) => {
         this.heard[room.name].push(n ?? id);
+        if ((n ?? id) === last) this.ended.add(room.name);
         heardAt = Date.now();
       });
       room.on("rejoined", ({recovered}) => {
@@ -77,6 +80,10 @@ class Client {
       });
       room.join({timeout: 60_000}).catch((error) => this.count(`join ${error.message}`));
     }
+  }
+
+  get isWhole() {
+    return this.isJoined && CHANNELS.every((channel) => this.told[channel] || this.ended.has(channel));
   }
 
   get isJoined() {
@@ -117,16 +124,19 @@ const busy = [];
 if (isWild) busy.push(...clients.map((client) => client.cutNowAndThen()));
 if (speaks) busy.push(...clients.map((client) => client.speakNowAndThen()));
 
-const lines = createInterface({input: process.stdin});
-for await (const line of lines) if (line === "calm") break;
+const lines = createInterface({input: process.stdin})[Symbol.asyncIterator]();
+await lines.next();
 isCalm = true;
-const ends = Date.now() + 45_000;
-while (Date.now() < ends && !(clients.every(({isJoined}) => isJoined) && Date.now() - heardAt > QUIET_MS)) await sleep(100);
+await Promise.all(busy);
+while (clients.some(({calls}) => Object.values(calls).some(([, fate]) => fate === "open"))) await sleep(50);
+console.log("calm");
+await lines.next();
+const ends = Date.now() + 60_000;
+while (Date.now() < ends && !(clients.every(({isWhole}) => isWhole) && Date.now() - heardAt > QUIET_MS)) await sleep(100);
 await sleep(500);
 console.log(JSON.stringify(clients.map(({transport, tally, heard, told, calls, isJoined}) => ({transport, tally, heard, told, calls, isJoined}))));
 for (const {pond} of clients) pond.close();
-await Promise.all(busy);
 // Nothing of a client keeps the process alive; `ws` waits for the closes, a pool of connections for its limit.
 setTimeout(() => process.exit(3), 40_000).unref();
-lines.close();
+lines.return();
 process.stdin.destroy();

@@ -21,6 +21,7 @@ import pytest
 
 from tests.chaos.app import CHANNELS
 from tests.chaos.proxy import SwallowingProxy
+from tests.cluster.chaos.clients import END
 from tests.cluster.chaos.world import APP, Speaker, environment
 from tests.cluster.redis_server import RedisServer
 from tests.servers import FAST_LANE, Server
@@ -30,10 +31,11 @@ from .node import HERE, node
 COUNT: Final = int(os.environ.get("CLIENT_CHAOS_COUNT", "2000")) // len(CHANNELS) * len(CHANNELS)
 # Slow enough that a client hardly ever misses the 300 of a channel that a join recovers: 16 s.
 RATE: Final = float(os.environ.get("CLIENT_CHAOS_RATE", "150"))
+PER_CHANNEL: Final = COUNT // len(CHANNELS)
 SECONDS: Final = COUNT / RATE
 # Each process: half of them over WebSocket, half over event streams.
 STEADY, WILD, SWALLOWED = 4, 6, 6
-KILL_SECONDS: Final = 3.0
+KILL_SECONDS: Final = 5.0
 # Of the rejoins, at most.
 TOLD_SHARE: Final = 0.1
 
@@ -46,12 +48,16 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+def url_of(server: Server | SwallowingProxy) -> str:
+    return f"http://127.0.0.1:{server.port}/socket"
+
+
 @asynccontextmanager
 async def clients(
-    url: str, first: int, count: int, *, is_wild: bool, speaks: bool = False
+    url: str, first: int, count: int, last: int, *, is_wild: bool, speaks: bool = False
 ) -> AsyncIterator[Process]:
     """Yield a process of clients, all of which have joined."""
-    numbers = (first, count, first + 1, int(is_wild), int(speaks))
+    numbers = (first, count, first + 1, int(is_wild), int(speaks), last)
     process = await asyncio.create_subprocess_exec(
         *(node(), "chaos_peer.mjs", url, *map(str, numbers)),
         cwd=HERE,
@@ -70,18 +76,26 @@ async def clients(
         await process.wait()
 
 
-async def reports_of(processes: dict[str, Process]) -> dict[str, list[dict[str, Any]]]:
-    """Return what the clients have heard, and expect their processes to end by themselves."""
+async def tell(processes: dict[str, Process], word: str) -> dict[str, Any]:
+    """Tell all processes a word, and return what each of them answers."""
     for process in processes.values():
         assert process.stdin is not None
-        process.stdin.write(b"calm\n")
-    found: dict[str, list[dict[str, Any]]] = {}
+        process.stdin.write(f"{word}\n".encode())
+    answers: dict[str, Any] = {}
     async with asyncio.timeout(90):
         for name, process in processes.items():
             assert process.stdout is not None
-            found[name] = json.loads(await process.stdout.readline())
+            answers[name] = await process.stdout.readline()
+    return answers
+
+
+async def reports_of(processes: dict[str, Process]) -> dict[str, list[dict[str, Any]]]:
+    """Return what the clients have heard, and expect their processes to end by themselves."""
+    answers = await tell(processes, "report")
+    async with asyncio.timeout(30):
+        for process in processes.values():
             assert await process.wait() == 0, "what a closed client leaves keeps Node alive"
-    return found
+    return {name: json.loads(line) for name, line in answers.items()}
 
 
 def show(name: str, reports: list[dict[str, Any]]) -> Counter[str]:
@@ -97,22 +111,22 @@ async def test_every_client_hears_everything_once_and_in_order() -> None:
     random = Random(1)
     env = {"CHAOS_COUNT": str(COUNT), "CHAOS_RATE": str(RATE)}
     with Server("tests.chaos.app:app", "--log-level", "warning", *FAST_LANE, env=env) as server:
-        url = f"{server.http_url}/socket"
+        url = url_of(server)
         async with (
-            SwallowingProxy(server.port, random, pause=1.0) as proxy,
-            clients(url, 0, STEADY, is_wild=False) as steady,
-            clients(url, 100, WILD, is_wild=True) as wild,
-            clients(
-                f"http://127.0.0.1:{proxy.port}/socket", 200, SWALLOWED, is_wild=True
-            ) as swallowed,
+            SwallowingProxy(server.port, random, pause=1.5) as proxy,
+            clients(url, 0, STEADY, PER_CHANNEL, is_wild=False) as steady,
+            clients(url, 100, WILD, PER_CHANNEL, is_wild=True) as wild,
+            clients(url_of(proxy), 200, SWALLOWED, PER_CHANNEL, is_wild=False) as swallowed,
         ):
             proxy.begin()
             async with httpx.AsyncClient(timeout=4 * SECONDS + 60) as http:
                 await http.get(f"{server.http_url}/speak")
-            reports = await reports_of({"steady": steady, "wild": wild, "swallowed": swallowed})
+            processes = {"steady": steady, "wild": wild, "swallowed": swallowed}
+            await tell(processes, "calm")
+            reports = await reports_of(processes)
         assert "Traceback" not in server.log(), server.log()[-4000:]
     tallies = {name: show(name, found) for name, found in reports.items()}
-    whole = list(range(1, COUNT // len(CHANNELS) + 1))
+    whole = list(range(1, PER_CHANNEL + 1))
     everyone = [each for found in reports.values() for each in found]
     heard = [(each, name, numbers) for each in everyone for name, numbers in each["heard"].items()]
     wrong = [
@@ -163,18 +177,21 @@ async def test_on_two_workers_with_redis_that_are_killed(tmp_path: Path) -> None
             env=environment(redis.url, tmp_path / "notes", 0),
         ) as server,
     ):
-        url = f"{server.http_url}/socket"
+        url = url_of(server)
         speaker = Speaker([server.port], CHANNELS, random)
         async with (
-            clients(url, 0, STEADY, is_wild=False) as steady,
-            clients(url, 100, WILD, is_wild=True, speaks=True) as wild,
+            clients(url, 0, STEADY, END, is_wild=False) as steady,
+            clients(url, 100, WILD, END, is_wild=True, speaks=True) as wild,
         ):
             kills: list[int] = []
             async with asyncio.TaskGroup() as tasks:
                 killing = tasks.create_task(kill_workers(server, kills))
                 await speaker.speak(COUNT, RATE)
                 killing.cancel()
-            reports = await reports_of({"steady": steady, "wild": wild})
+            processes = {"steady": steady, "wild": wild}
+            await tell(processes, "calm")
+            await speaker.end(END, [server.port])
+            reports = await reports_of(processes)
     tallies = {name: show(name, found) for name, found in reports.items()}
     told = judge(speaker, reports, len(kills))
     assert told < TOLD_SHARE * counted(tallies), tallies
@@ -215,7 +232,9 @@ def judge(speaker: Speaker, reports: dict[str, list[dict[str, Any]]], kills: int
         for channel, heard in each["heard"].items():
             told += each["told"][channel]
             doubled += len(heard) - len(set(heard))
-            lost += 0 if each["told"][channel] else len(certain[channel] - set(heard))
+            if missed := set() if each["told"][channel] else certain[channel] - set(heard):
+                lost += len(missed)
+                print(f"{each['transport']} {channel}: {sorted(missed)[:5]} are missing")
             unsent = {
                 n for n, (where, fate) in outcomes.items() if (where, fate) == (channel, "unsent")
             }
