@@ -174,6 +174,8 @@ async def test_on_two_workers_with_redis_that_are_killed(tmp_path: Path) -> None
         Server(
             APP,
             *("--log-level", "warning", "--workers", "2"),
+            # On a busy machine it would end workers that are only slow.
+            *("--timeout-worker-healthcheck", "60"),
             env=environment(redis.url, tmp_path / "notes", 0),
         ) as server,
     ):
@@ -200,17 +202,21 @@ async def test_on_two_workers_with_redis_that_are_killed(tmp_path: Path) -> None
 
 
 async def kill_workers(server: Server, kills: list[int]) -> None:
-    """Kill the worker that answers, now and then; uvicorn starts another."""
-    async with httpx.AsyncClient(timeout=5) as http:
+    """Kill a worker now and then, when both are there; uvicorn starts another."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(timeout=5, limits=limits) as http:
         while True:
             await asyncio.sleep(KILL_SECONDS)
-            try:
-                answer = await http.get(f"{server.http_url}/nothing")
-                worker = int(answer.headers["x-worker"])
-                os.kill(worker, signal.SIGKILL)
-                kills.append(worker)
-            except (httpx.HTTPError, ProcessLookupError):
-                continue  # it is about to die, or has just died
+            seen: set[int] = set()
+            while len(seen) < 2:
+                try:
+                    answer = await http.get(f"{server.http_url}/nothing")
+                    seen.add(int(answer.headers["x-worker"]))
+                except httpx.HTTPError:
+                    seen.clear()
+                await asyncio.sleep(0.05)
+            kills.append(seen.pop())
+            os.kill(kills[-1], signal.SIGKILL)
 
 
 def judge(speaker: Speaker, reports: dict[str, list[dict[str, Any]]], kills: int) -> int:

@@ -303,6 +303,47 @@ describe("calls and joins", () => {
     });
   });
 
+  test("of a channel that was left in the moment of a loss are not undone", async () => {
+    const room = await joined();
+    room.leave();
+    net.last.end(1006);
+    room.join();
+    await clock.advance(250);
+    await open();
+    assert.equal(room.state, "joining");
+    assert.equal(net.sent.at(-1).action, "JOIN_CHANNEL");
+  });
+
+  test("with a payload that is changed later send what it was", async () => {
+    const room = made().channel(CHAT);
+    room.join();
+    const payload = {n: 1};
+    room.send("say", payload);
+    payload.n = 2;
+    await settle();
+    await open();
+    await acknowledge();
+    assert.equal(net.sent.at(-1).payload.n, 1);
+    const ring = {};
+    ring.ring = ring;
+    assert.throws(() => room.send("say", ring), TypeError);
+    assert.equal(room.send("say", {}), true);
+  });
+
+  test("whose params function raises are refused, and disturb no other", async () => {
+    const room = made().channel(CHAT, {params: () => {
+      throw new Error("no nick");
+    }});
+    const joining = room.join();
+    pond.channel("/chat/2").join();
+    await settle();
+    await open();
+    await assert.rejects(joining, {message: "no nick"});
+    assert.equal(room.state, "refused");
+    assert.deepEqual(net.sent.map(({channelName}) => channelName), ["/chat/2"]);
+    assert.equal(pond.status.state, "open");
+  });
+
   test("that nothing waits for end no process", async () => {
     const seen = [];
     const see = (error) => seen.push(error);
@@ -476,6 +517,63 @@ describe("what is sent and received", () => {
     while (room.send("say", {n: taken}) && taken < 5000) taken++;
     assert.equal(taken, 1024);
     await assert.rejects(room.call("say", {}), {code: "unsent"});
+  });
+});
+
+describe("a second attempt", () => {
+  const blocked = async () => {
+    made().connect();
+    for (let time = 0; time < 2; time++) {
+      await settle();
+      net.last.end(1006);
+      await settle();
+      await open();
+      say({action: "SYSTEM", event: "PONG", channelName: "GATEWAY"});
+      await settle();
+      await clock.advance(time ? 0 : 250);
+    }
+    assert.equal(pond.status.transport, "sse");
+  };
+
+  test("is not made beside a second attempt", async () => {
+    await blocked();
+    const before = net.attempts.length;
+    for (let time = 0; time < 3; time++) {
+      page.fire("online");
+      await clock.advance(100);
+      say({action: "SYSTEM", event: "PONG", channelName: "GATEWAY"}, net.attempts[3]);
+      await settle();
+    }
+    assert.equal(net.attempts.length, before + 1);
+    await open();
+    assert.equal(pond.status.transport, "websocket");
+  });
+
+  test("is forgotten by close(), and so is that WebSockets were blocked", async () => {
+    await blocked();
+    page.fire("online");
+    await clock.advance(0);
+    pond.close();
+    assert.ok(net.attempts.every(({letGo, isOver}) => letGo || isOver));
+    pond.connect();
+    await settle();
+    assert.equal(net.last.to, "websocket");
+  });
+
+  test("has 5 s if the first did not open, and 10 s else", async () => {
+    made().connect();
+    await settle();
+    await clock.advance(9999);
+    assert.equal(net.attempts.length, 1);
+    await clock.advance(1);
+    assert.equal(net.last.to, "sse");
+    await open();
+    say({action: "SYSTEM", event: "PONG", channelName: "GATEWAY"});
+    await settle();
+    await clock.advance(250);
+    assert.equal(net.last.to, "websocket");
+    await clock.advance(5000);
+    assert.equal(net.last.to, "sse");
   });
 });
 
