@@ -128,7 +128,7 @@ def test_archives_hold_the_package_and_no_more(dist: Path, package: str) -> None
     code = {str(path.relative_to(source)) for path in source.rglob("*.py")}
     code |= {str(path.relative_to(source)) for path in source.rglob("*.lua")}
     code |= {str(path.relative_to(source)) for path in source.glob("*/browser/*")}
-    code.add(f"{module}/py.typed")
+    code |= {str(path.relative_to(source)) for path in source.rglob("py.typed")}
     with zipfile.ZipFile(dist / f"{module}-{VERSION}-py3-none-any.whl") as wheel:
         assert {name for name in wheel.namelist() if ".dist-info/" not in name} == code
     with tarfile.open(dist / f"{module}-{VERSION}.tar.gz") as sdist:

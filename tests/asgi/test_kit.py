@@ -163,6 +163,20 @@ async def test_a_wait_tells_each_frame_that_came() -> None:
     ]
 
 
+async def test_an_app_that_is_no_pond_is_told_and_left() -> None:
+    ended: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+        ended.append(True)
+
+    with pytest.raises(AssertionError, match=r"No greeting within 0\.01 s; what came: nothing"):
+        await PondClient(app, wait=0.01).connect("/").__aenter__()
+    assert ended == [True]
+
+
 async def test_the_wrong_error_and_none_are_told() -> None:
     async with PondClient(make_pond()).connect("/socket") as ann:
         room = await ann.join("/chat/1")

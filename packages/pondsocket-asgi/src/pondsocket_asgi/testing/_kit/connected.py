@@ -66,7 +66,11 @@ class ConnectedClient:
         self._endpoint = Endpoint(link)
         for joined in self._channels.values():
             joined.move(link)
-        await link.find(lambda message: isinstance(message.payload, Connected), "greeting")
+        try:
+            await link.find(lambda message: isinstance(message.payload, Connected), "greeting")
+        except BaseException:
+            await session.disconnect()  # the block never begins, so it does not end either
+            raise
         if link.greeting is not None:
             ponds.meet(link.greeting.connection_id)
         return link
