@@ -27,6 +27,7 @@ from pondsocket_asgi.testing import (
 )
 from pondsocket_asgi.testing._kit.matching import contains, fits
 from pondsocket_asgi.testing._kit.ponds import ponds_of
+from pondsocket_common import Acknowledged, Position, ServerActions, ServerMessage
 
 
 def make_pond() -> PondSocket:
@@ -198,6 +199,15 @@ def test_a_client_that_is_not_connected_says_what_to_write() -> None:
         _ = ann.session
     with pytest.raises(RuntimeError, match="with SyncPondClient"):
         SyncPondClient(make_pond()).settle()
+
+
+async def test_a_position_waits_for_what_was_missed() -> None:
+    async with PondClient(make_pond()).connect("/socket") as ann:
+        room = await ann.join("/chat/1", since=Position("e", 3))
+        for recovered, offset in ((True, 3), (False, 9)):
+            told = Acknowledged("e", 9, recovered)
+            room._note(ServerMessage(ServerActions.SYSTEM, "ACKNOWLEDGE", room.name, "r", told))
+            assert room.position == Position("e", offset)
 
 
 # --- hosts -------------------------------------------------------------------------------------
