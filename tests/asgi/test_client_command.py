@@ -87,10 +87,18 @@ def test_the_package_of_the_user_is_not_replaced(
         (["client", "--to", "a", "b"], "unrecognized arguments: b"),
     ],
 )
-def test_a_wrong_command_is_explained(arguments: list[str], message: str, capsys: Capture) -> None:
+def test_a_wrong_command_is_explained(
+    arguments: list[str],
+    message: str,
+    capsys: Capture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_written_is_explained(tmp_path: Path, capsys: Capture) -> None:

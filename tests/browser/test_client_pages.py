@@ -14,7 +14,7 @@ from pondsocket_asgi.__main__ import main
 from pondsocket_asgi._http.client_files import MODULE, read_file
 
 from tests.browser.bare_page import BarePage
-from tests.browser.client_window import APP, ClientWindow, OpenClient
+from tests.browser.client_window import APP, BACK_SECONDS, ClientWindow, OpenClient
 from tests.browser.conftest import launch
 from tests.browser.proxies import Proxy
 from tests.servers import ROOT, Serve, Server, comes_true
@@ -74,6 +74,27 @@ def test_a_frozen_page_misses_nothing(
     window.wait_said(["before", *texts])
     assert all(each["recovered"] for each in window.heard("rejoined"))
     assert window.state == "open"
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_a_hidden_page_comes_back_after_a_loss(
+    bare_page: BarePage, client_proxy: Proxy, lasting_client_server: Server, transport: str
+) -> None:
+    room = f"/room/hidden-{transport}"
+    window = ClientWindow(cast(Page, bare_page), client_proxy.url, lasting_client_server)
+    window.enter_anew(room, transports=[transport])
+    with bare_page.frozen():
+        pass  # it stays hidden
+    window.wait_open(transport)
+    assert bare_page.evaluate("document.visibilityState") == "hidden"
+    before = len(window.heard("rejoined"))
+    client_proxy.set_network("cut")
+    window.wait("heard.status.at(-1).state !== 'open'")
+    window.tell(room, "missed")
+    client_proxy.set_network("up")
+    window.wait(f"heard.rejoined.length > {before}", BACK_SECONDS)
+    window.wait_said(["missed"])
+    assert bare_page.evaluate("document.visibilityState") == "hidden"
 
 
 def test_two_tabs_are_two_members_of_one_user(open_client: OpenClient) -> None:
@@ -192,8 +213,7 @@ def test_in_reacts_strict_mode_there_is_one_connection_and_one_join(
     page.close()
 
 
-@pytest.mark.parametrize("name", ["pondsocket.js", "react.js"])
-def test_the_browsers_that_the_documentation_names_can_parse_it(esbuild: Path, name: str) -> None:
+def test_the_browsers_that_the_documentation_names_can_parse_it(esbuild: Path) -> None:
     page = (ROOT / "docs" / "browser.md").read_text()
     named = re.search(
         r"Chrome and Edge from (\S+), Firefox from (\S+), Safari from (\S+)\.\s", page
@@ -204,9 +224,9 @@ def test_the_browsers_that_the_documentation_names_can_parse_it(esbuild: Path, n
     def written_for(target: str) -> str:
         """Return the module without comments, and without syntax that is too new."""
         command = [str(esbuild), f"--target={target}"]
-        text = read_file(MODULE).decode()
-        made = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
-        return made.stdout
+        return subprocess.run(
+            command, input=read_file(MODULE).decode(), capture_output=True, text=True, check=True
+        ).stdout
 
     plain = written_for("esnext")
     assert written_for(f"chrome{chrome},edge{chrome},firefox{firefox},safari{safari}") == plain
