@@ -1,0 +1,42 @@
+"""A client in Python, over WebSocket and Server-Sent Events, on asyncio and trio.
+
+It needs the extra `client`: `pip install 'pondsocket-asgi[client]'`.
+"""
+
+try:
+    import httpx2.websockets  # noqa: F401 - it needs wsproto, which httpx2 alone does not install
+except ImportError as exc:
+    raise ImportError(
+        "pondsocket_asgi.client needs httpx2 with WebSockets: pip install 'pondsocket-asgi[client]'"
+    ) from exc
+
+from pondsocket_common import PresenceDiff, PresenceEntry
+
+from pondsocket_asgi.client._machine.channel import ChannelState
+from pondsocket_asgi.client._machine.errors import PondClientError
+from pondsocket_asgi.client._machine.values import (
+    Gap,
+    Message,
+    RoomEvent,
+    State,
+    Status,
+    TokenReason,
+)
+
+from ._client import Client
+from ._room import Room
+
+__all__ = [
+    "ChannelState",
+    "Client",
+    "Gap",
+    "Message",
+    "PondClientError",
+    "PresenceDiff",
+    "PresenceEntry",
+    "Room",
+    "RoomEvent",
+    "State",
+    "Status",
+    "TokenReason",
+]

@@ -1,0 +1,154 @@
+"""The connection of a client, through all its attempts: when it is open, and when it is dead; pure.
+
+Time is compared, never counted in ticks: a program that was stopped, or a computer that slept, sees
+its timers late. Then the server is asked before the connection is given up.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from pondsocket_common import Goodbye, Ping
+
+from .attempts import Attempts
+from .errors import Ended
+from .values import Changed, Connect, Disconnect, Effect, Send, State, Status
+
+# From the first step of a handshake to the server's first message.
+CONNECT_SECONDS: Final = 10.0
+# The server says something every 25 s over a WebSocket, and every 15 s on a stream.
+SILENT_SECONDS: Final = 27.5
+PONG_SECONDS: Final = 10.0
+# A timer as late as this was not the loop's: the program or the computer has stood still.
+LATE_SECONDS: Final = 5.0
+
+
+class Connection:
+    """The one connection of a client.
+
+    Args:
+        effects: Where what has to be done is written.
+
+    Attributes:
+        number: The number of the attempt; what an earlier one still says counts no more.
+    """
+
+    def __init__(
+        self, attempts: Attempts, effects: list[Effect], fresh_id: Callable[[], str]
+    ) -> None:
+        self.number = 0
+        self.status = Status(State.STOPPED)
+        self._attempts = attempts
+        self._effects = effects
+        self._fresh_id = fresh_id
+        self._goodbye: Goodbye | None = None
+        self._closes_at = 0.0
+        # One limit at a time: of an attempt, of a silence, of an answer, or of waiting.
+        self._limit: float | None = None
+        self._has_asked = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return self.status.state in (State.OPEN, State.LEAVING)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it stays as it is until the application connects."""
+        return self.status.state is State.STOPPED
+
+    @property
+    def wake_at(self) -> float | None:
+        """When `tick` has something to do."""
+        return self._limit
+
+    def start(self, now: float) -> None:
+        """Connect, if it is stopped."""
+        if self.is_stopped:
+            self._attempts.begin_anew()
+            self._attempt(now)
+
+    def stop(self) -> None:
+        """Close the connection for good."""
+        if not self.is_stopped:
+            self._let_go()
+            self._change(Status(State.STOPPED, self.status.transport))
+
+    def heard(self, now: float) -> None:
+        """Note a sign of life."""
+        if self.is_open:
+            self._has_asked = False
+            self._limit = now + SILENT_SECONDS
+
+    def opened(self, now: float) -> None:
+        """Note that the server's first message has come."""
+        self._attempts.opened(now, self.status.transport)
+        self._change(Status(State.OPEN, self.status.transport))
+        self.heard(now)
+
+    def told_goodbye(self, now: float, goodbye: Goodbye) -> None:
+        """Note that the server will close, and go on until then."""
+        self._goodbye = goodbye
+        self._closes_at = now + goodbye.after_ms / 1000
+        if self.is_open:
+            self._change(
+                replace(self.status, state=State.LEAVING, code=goodbye.code, reason=goodbye.reason)
+            )
+
+    def ended(self, now: float, end: Ended) -> None:
+        """Note the end of the connection or of an attempt, and decide what follows."""
+        transport, goodbye = self.status.transport, self._goodbye
+        verdict = self._attempts.ended(now, transport, end, goodbye)
+        after = max(verdict.after, self._closes_at - now if goodbye else 0.0, 0.0)
+        self._goodbye = None
+        self._limit = None
+        code = goodbye.code if goodbye else end.code
+        reason = goodbye.reason if goodbye else end.reason
+        if verdict.stops:
+            self._change(Status(State.STOPPED, transport, code, reason))
+            return
+        due = now if verdict.token_reason else now + self._attempts.delay(after)
+        self._limit = due
+        self._change(Status(State.WAITING, transport, code, reason, due))
+        if due <= now:
+            self._attempt(now)
+
+    def tick(self, now: float) -> Ended | None:
+        """Do what is due. Return the end of the connection, if it is given up."""
+        limit = self._limit
+        if limit is None or now < limit:
+            return None
+        match self.status.state:
+            case State.WAITING:
+                self._attempt(now)
+            case State.CONNECTING:
+                self._let_go()
+                return Ended(0, f"not open within {CONNECT_SECONDS:g} s")
+            case State.OPEN | State.LEAVING:
+                is_late = now - limit >= LATE_SECONDS
+                if self._has_asked and not is_late:
+                    self._let_go()
+                    return Ended(0, "the server is silent")
+                self._has_asked = True
+                self._limit = now + (LATE_SECONDS if is_late else PONG_SECONDS)
+                self._effects.append(Send((Ping(self._fresh_id()),)))
+            case State.STOPPED:
+                self._limit = None
+        return None
+
+    def _attempt(self, now: float) -> None:
+        self.number += 1
+        self._goodbye = None
+        self._has_asked = False
+        self._limit = now + CONNECT_SECONDS
+        transport = self._attempts.next_transport(now)
+        self._change(replace(self.status, state=State.CONNECTING, transport=transport, until=None))
+        self._effects.append(Connect(self.number, transport, self._attempts.take_token_reason()))
+
+    def _let_go(self) -> None:
+        self._limit = None
+        self._effects.append(Disconnect())
+
+    def _change(self, status: Status) -> None:
+        self.status = status
+        self._effects.append(Changed(status))
