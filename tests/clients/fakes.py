@@ -19,7 +19,15 @@ from pondsocket_asgi.client._machine.values import (
     Tell,
     TransportName,
 )
-from pondsocket_asgi.client._transports import Link, Target, Transports, encoded, of_refused_post
+from pondsocket_asgi.client._room import Speaker
+from pondsocket_asgi.client._transports import (
+    Link,
+    Received,
+    Target,
+    Transports,
+    encoded,
+    of_refused_post,
+)
 from pondsocket_common import GATEWAY, load_json
 
 
@@ -33,39 +41,39 @@ class FakeLink:
         self.sent: list[dict[str, Any]] = []
         self.posts: int | str = 204
         self.is_swallowing = False
-        self._said: deque[list[str] | Ended | None] = deque()
+        self.is_over = False
+        self._said: deque[list[Received] | Ended | None] = deque()
         self._has_come = anyio.Event()
 
-    def say(self, what: list[str] | Ended | None) -> None:
+    def say(self, what: list[Received] | Ended | None) -> None:
         """Say messages, the end, or with None that it is open."""
         if not self.is_swallowing:
             self._said.append(what)
             self._has_come.set()
 
-    async def heard(self) -> list[str] | None:
+    async def heard(self) -> list[Received] | None:
         """Wait for the next of these."""
         while not self._said:
             self._has_come = anyio.Event()
             await self._has_come.wait()
         said = self._said.popleft()
         if isinstance(said, Ended):
+            self.is_over = True
             raise said
         return said
 
-    async def receive(self) -> list[str]:
+    async def receive(self) -> list[Received]:
         """Return what the server says."""
         return await self.heard() or []
 
     async def send(self, messages: Sequence[Outgoing]) -> None:
         """Note what the client sends."""
-        if self.is_swallowing:
-            if self.name == "sse":
-                await anyio.sleep_forever()
-            return
         for message in messages:
             sent = load_json(encoded(message))
             assert isinstance(sent, dict)
             self.sent.append(sent)
+        if self.is_swallowing and self.name == "sse":
+            await anyio.sleep_forever()
         if self.name == "sse" and self.posts != 204:
             if self.posts == "hold":
                 await anyio.sleep_forever()
@@ -94,12 +102,9 @@ class FakeTransports:
         try:
             await link.heard()
             yield link
-        except Ended:
-            raise
-        except BaseException:
-            self.let_go.append(link.number)
-            raise
         finally:
+            if not link.is_over:
+                self.let_go.append(link.number)
             self.open_links.discard(link.number)
 
 
@@ -123,6 +128,10 @@ class ScenarioClient(Client):
     def machine(self) -> Machine:
         """What it decides by."""
         return self._driver.machine
+
+    def speaker(self, channel: str) -> Speaker:
+        """Return what sends events to a channel, joined or not."""
+        return Speaker(self._driver, channel)
 
     def _told(self, effect: Joined | Tell | Failed | Over | Changed) -> None:
         super()._told(effect)

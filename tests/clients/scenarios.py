@@ -13,12 +13,13 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from pondsocket_asgi.client import PondClientError, Room
 from pondsocket_asgi.client._machine.errors import Ended, Refused
+from pondsocket_asgi.client._room import Speaker
+from pondsocket_asgi.client._transports import Received
 
 from tests.clients.fakes import FakeLink, ScenarioClient, request_ids
 from tests.virtual_time import JumpingLoop
 
-import os
-FOLDER: Final = Path(os.environ.get("SCEN") or Path(__file__).parent / "scenarios")
+FOLDER: Final = Path(__file__).parent / "scenarios"
 # More turns than any chain of tasks here needs.
 TURNS: Final = 60
 # Timers at the very end of a step belong to it, and a span is never shorter for rounding.
@@ -42,13 +43,13 @@ class Scenario:
 
 def all_scenarios(client: str = "py") -> list[Scenario]:
     """Read those for a client."""
-    found = []
+    found: list[Scenario] = []
     for path in sorted(FOLDER.glob("*.json")):
         file = json.loads(path.read_text())
         for definition in file["scenarios"]:
             if client in definition.get("clients", (client,)):
-                for over in definition.get("over", ("websocket", "sse")):
-                    found.append(Scenario(file["rule"], over, definition))
+                overs = definition.get("over", ("websocket", "sse"))
+                found += [Scenario(file["rule"], over, definition) for over in overs]
     return found
 
 
@@ -98,7 +99,8 @@ class Runner:
 
     async def _cause(self, step: dict[str, Any]) -> None:
         if "do" in step:
-            await self._do(step)
+            for each in step["do"] if isinstance(step["do"], list) else [step]:
+                await self._do(each)
         elif "server" in step:
             self._server(step["server"], step.get("on"))
         elif "clock" in step:
@@ -143,9 +145,7 @@ class Runner:
                 call = partial(self._leave, channel)
             case "call":
                 speaker = self._speaker(channel)
-                call = partial(
-                    speaker.call, step["event"], payload, timeout=timeout, queue=queue
-                )
+                call = partial(speaker.call, step["event"], payload, timeout=timeout, queue=queue)
             case "send":
                 speaker = self._speaker(channel)
                 call = partial(speaker.send, step["event"], payload, queue=queue)
@@ -156,17 +156,20 @@ class Runner:
         self._tasks.start_soon(self._call, name, scope, call)
         await self._settle()
 
-    def _speaker(self, channel: str) -> Any:
-        if not channel:
-            return self.client
-        return self.client.room(channel)
+    def _speaker(self, channel: str) -> Speaker:
+        # A room needs a join, and the scenarios know what happens without one.
+        return self.client.speaker(channel) if channel else self.client
 
     async def _join(self, channel: str, params: dict[str, Any], timeout: float) -> Any:
         room = await self.client.join(channel, params, presence=True, timeout=timeout)
         return room.response
 
     async def _leave(self, channel: str) -> None:
-        await self.client.room(channel).leave()
+        try:
+            room = self.client.room(channel)
+        except KeyError:
+            return  # it has ended already
+        await room.leave()
 
     async def _call(
         self, name: str, scope: anyio.CancelScope, call: Callable[[], Awaitable[Any]]
@@ -190,7 +193,7 @@ class Runner:
             raise RuntimeError(token["error"])
         return None if token is None else str(token)
 
-    def _server(self, what: Any, on: int | None) -> None:
+    def _server(self, what: Any, on: int | None = None) -> None:
         links = self.client.transports.links
         assert links, "nothing was tried"
         link = links[-1] if on is None else links[on - 1]
@@ -216,8 +219,10 @@ class Runner:
             case {"messages": messages}:
                 self._say(link, *messages)
             case {"goodbye": goodbye}:
-                payload = {"reason": "", "reconnect": True, "afterMs": 0, **goodbye}
-                self._say(link, _message("SYSTEM", "GOODBYE", payload))
+                defaults: dict[str, Any] = {"reason": "", "reconnect": True, "afterMs": 0}
+                payload = {**defaults, **goodbye}
+                goodbye = _message("SYSTEM", "GOODBYE", payload)
+                self._say(link, goodbye, retry_ms=what.get("retry"))
             case {"close": code}:
                 link.say(Ended(code if link.name == "websocket" else 0, ""))
             case {"refuse": refusal}:
@@ -233,17 +238,18 @@ class Runner:
             case unknown:
                 raise AssertionError(f"unknown {unknown}")
 
-    def _say(self, link: FakeLink, *messages: dict[str, Any]) -> None:
-        texts = []
+    def _say(self, link: FakeLink, *messages: dict[str, Any], retry_ms: int | None = None) -> None:
+        received = []
         for message in messages:
             whole = {"requestId": next(request_ids), "payload": {}, **message}
             whole.setdefault("channelName", "GATEWAY")
-            texts.append(json.dumps({key: self._filled(each) for key, each in whole.items()}))
+            text = json.dumps({key: self._filled(each) for key, each in whole.items()})
+            received.append(Received(text, retry_ms))
         if link.name == "sse":
-            link.say(texts)
+            link.say(received)
         else:
-            for text in texts:
-                link.say([text])
+            for each in received:
+                link.say([each])
 
     def _filled(self, value: Any) -> Any:
         return self._known[value] if isinstance(value, str) and value.startswith("$") else value
@@ -252,7 +258,7 @@ class Runner:
         if not self.client.machine.connection.is_open:
             await self._begin()
             await self._settle()
-            self._server("connect", None)
+            self._server("connect")
             await self._settle()
         if step["given"] == "joined":
             await self._do({"do": "join", "channel": step["channel"]})
@@ -299,7 +305,7 @@ class Runner:
 
     def _compare_room(self, name: str, wanted: dict[str, Any]) -> None:
         channel = self.client.machine.channels.get(name)
-        state = "left" if channel is None else channel.state.value
+        state = self.client.machine.state_of(name).value
         assert wanted.get("state", state) == state, f"{name} is {state}"
         people = [] if channel is None else sorted(channel.people)
         assert sorted(wanted.get("people", people)) == people, f"in {name} are {people}"
@@ -350,7 +356,7 @@ def _attempt(link: FakeLink) -> dict[str, Any]:
     return {"to": link.name, "query": dict(link.target.params), "token": link.target.token}
 
 
-def _message(action: str, event: str, payload: dict[str, Any]) -> dict[str, Any]:
+def _message(action: str, event: str, payload: object) -> dict[str, Any]:
     return {"action": action, "event": event, "channelName": "GATEWAY", "payload": payload}
 
 

@@ -38,6 +38,8 @@ logger: Final = logging.getLogger("pondsocket_asgi.client")
 
 # What one POST may hold.
 _MOST_AT_ONCE: Final = 64
+# How long the network may take for what is sent, or the server for a POST.
+SEND_SECONDS: Final = 15.0
 
 
 class Outbox:
@@ -228,7 +230,7 @@ class Driver:
                 self._ended(number, end)
             except Exception as error:
                 logger.exception("A connection has failed.")
-                self._ended(number, Ended(0, f"{type(error).__name__}: {error}"))
+                self._ended(number, Ended(0, str(error) or type(error).__name__))
 
     def _ended(self, number: int, end: Ended) -> None:
         if number == self.machine.connection.number and self._scope is not None:
@@ -250,20 +252,20 @@ class Driver:
 
     async def _read(self, link: Link, scope: anyio.CancelScope) -> None:
         while True:
-            texts = await link.receive()
+            received = await link.receive()
             # It has been let go of meanwhile: what it still says does not count.
             if scope.cancel_called:
                 return
             now = anyio.current_time()
-            if not texts:
+            if not received:
                 self.machine.alive(now)
-            for text in texts:
+            for text, retry_ms in received:
                 try:
                     message = decode_server(text)
                 except InvalidMessage as error:
                     logger.warning("The server has sent what is no message: %s", error)
                 else:
-                    self.machine.received(now, message)
+                    self.machine.received(now, message, retry_ms)
                 # After each: a channel that is full must not take the next one.
                 self.perform()
                 if scope.cancel_called:
@@ -275,7 +277,12 @@ class Driver:
         while True:
             messages = await outbox.take()
             try:
-                await link.send(messages)
+                with anyio.fail_after(SEND_SECONDS):
+                    await link.send(messages)
+            except TimeoutError:
+                self._ended(number, Ended(0, f"nothing was taken within {SEND_SECONDS:g} s"))
+                scope.cancel()
+                return
             except Refused as refused:
                 error = PondClientError(
                     refused.error or "REFUSED",

@@ -143,6 +143,8 @@ class Room(Speaker):
     @property
     def state(self) -> ChannelState:
         """What the client is in the channel now."""
+        if self._is_current():
+            return self._driver.machine.state_of(self._name)
         return self._channel.state
 
     @property

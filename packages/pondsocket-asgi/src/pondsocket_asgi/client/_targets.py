@@ -34,6 +34,7 @@ class Targets:
         self._token = token
         self._headers = dict(headers or {})
         self._known_token = token if isinstance(token, str) else None
+        self._wanted: TokenReason | None = None
 
     @property
     def makes_tokens(self) -> bool:
@@ -45,9 +46,12 @@ class Targets:
         params = self._params() if callable(self._params) else self._params
         if isawaitable(params):
             params = await params
-        if reason is not None and callable(self._token):
-            token = self._token(reason)
+        # A function that has failed is asked again.
+        self._wanted = reason or self._wanted
+        if self._wanted is not None and callable(self._token):
+            token = self._token(self._wanted)
             self._known_token = await token if isawaitable(token) else token
+            self._wanted = None
         query = {name: str(value) for name, value in (params or {}).items()}
         return Target(self._url, query, self._headers, self._known_token)
 

@@ -8,7 +8,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
 import httpx2
@@ -38,7 +38,6 @@ from pondsocket_asgi.client._machine.values import Outgoing, TransportName
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 # A peer that is gone takes no close frame; nor should the program's end wait for a DELETE.
 CLOSE_SECONDS: Final = 1.0
-POST_SECONDS: Final = 10.0
 MAX_REFUSAL_BYTES: Final = 16 * 1024
 
 _BROKEN: Final = (
@@ -62,11 +61,22 @@ class Target:
     token: str | None = field(default=None, repr=False)
 
 
+class Received(NamedTuple):
+    """A message as text.
+
+    Args:
+        retry_ms: The `retry:` of its block, on an event stream.
+    """
+
+    text: str
+    retry_ms: int | None = None
+
+
 class Link(Protocol):
     """One open connection."""
 
-    async def receive(self) -> list[str]:
-        """Return the texts that have come; an empty list is a sign of life.
+    async def receive(self) -> list[Received]:
+        """Return what has come; an empty list is a sign of life.
 
         Raises:
             Ended: Nothing more comes.
@@ -114,7 +124,7 @@ class WebSocketLink:
     def __init__(self, session: AsyncWebSocketSession) -> None:
         self._session = session
 
-    async def receive(self) -> list[str]:
+    async def receive(self) -> list[Received]:
         """Return the text of the next frame."""
         try:
             event = await self._session.receive()
@@ -126,7 +136,8 @@ class WebSocketLink:
             case CloseConnection(code=code, reason=reason):
                 raise Ended(code, reason or "")
             case Message(data=data):
-                return [data if isinstance(data, str) else bytes(data).decode(errors="replace")]
+                text = data if isinstance(data, str) else bytes(data).decode(errors="replace")
+                return [Received(text)]
             case _:
                 return []
 
@@ -193,13 +204,13 @@ class StreamLink:
         self._chunks = response.aiter_bytes()
         self._decoder = SSEDecoder(max_chars=MAX_MESSAGE_BYTES)
 
-    async def receive(self) -> list[str]:
+    async def receive(self) -> list[Received]:
         """Return the messages that the next bytes complete: none if they are a comment."""
         try:
             chunk = await anext(self._chunks, None)
             if chunk is None:
                 raise Ended(0, "the stream has ended")
-            return [event.data for event in self._decoder.feed(chunk)]
+            return [Received(each.data, each.retry) for each in self._decoder.feed(chunk)]
         except InvalidMessage as exc:
             raise Ended(0, str(exc)) from exc
         except _BROKEN as exc:
@@ -231,7 +242,7 @@ class StreamLink:
                 params=self._target.params,
                 headers=headers,
                 content=body,
-                timeout=POST_SECONDS,
+                timeout=None,
             )
         except _BROKEN as exc:
             raise _broken(exc) from exc

@@ -33,12 +33,10 @@ class Verdict:
 
     Args:
         stops: The client is not to come back.
-        token_reason: Why it needs a new token first.
         after: The seconds that the server asks for.
     """
 
     stops: bool = False
-    token_reason: TokenReason | None = None
     after: float = 0.0
 
 
@@ -78,7 +76,8 @@ class Attempts:
     def take_token_reason(self) -> TokenReason | None:
         """Return why the next attempt needs a new token; None: the last one will do."""
         reason, self._token_reason = self._token_reason, None
-        self._token_was_fresh = reason is not None
+        if reason is TokenReason.REFUSED:
+            self._token_was_fresh = True
         return reason
 
     def opened(self, now: float, transport: TransportName) -> None:
@@ -96,7 +95,7 @@ class Attempts:
         if opened_at is not None:
             if now - opened_at >= STABLE_SECONDS:
                 self._failures = 0
-            self._token_was_fresh = False
+                self._token_was_fresh = False
         elif transport == "websocket" and _tells_nothing(end):
             self._blocked += 1
         else:
@@ -133,7 +132,7 @@ class Attempts:
         if not self._has_token or self._token_was_fresh:
             return Verdict(stops=True)
         self._token_reason = TokenReason.REFUSED
-        return Verdict(token_reason=TokenReason.REFUSED)
+        return Verdict()
 
     def delay(self, after: float = 0.0) -> float:
         """Return the seconds until the next attempt, which count as one more failure."""

@@ -19,6 +19,8 @@ CONNECT_SECONDS: Final = 10.0
 # The server says something every 25 s over a WebSocket, and every 15 s on a stream.
 SILENT_SECONDS: Final = 27.5
 PONG_SECONDS: Final = 10.0
+# What a server asks for beyond this is a mistake.
+LONGEST_SECONDS: Final = 86_400.0
 # A timer as late as this was not the loop's: the program or the computer has stood still.
 LATE_SECONDS: Final = 5.0
 
@@ -86,13 +88,19 @@ class Connection:
         self._change(Status(State.OPEN, self.status.transport))
         self.heard(now)
 
-    def told_goodbye(self, now: float, goodbye: Goodbye) -> None:
+    def told_goodbye(self, now: float, goodbye: Goodbye, retry_ms: int) -> None:
         """Note that the server will close, and go on until then."""
         self._goodbye = goodbye
-        self._closes_at = now + goodbye.after_ms / 1000
-        if self.is_open:
+        self._closes_at = now + max(goodbye.after_ms, retry_ms) / 1000
+        if self.is_open and goodbye.reconnect:
             self._change(
-                replace(self.status, state=State.LEAVING, code=goodbye.code, reason=goodbye.reason)
+                replace(
+                    self.status,
+                    state=State.LEAVING,
+                    code=goodbye.code,
+                    reason=goodbye.reason,
+                    until=self._closes_at,
+                )
             )
 
     def ended(self, now: float, end: Ended) -> None:
@@ -107,11 +115,8 @@ class Connection:
         if verdict.stops:
             self._change(Status(State.STOPPED, transport, code, reason))
             return
-        due = now if verdict.token_reason else now + self._attempts.delay(after)
-        self._limit = due
+        self._limit = due = now + self._attempts.delay(min(after, LONGEST_SECONDS))
         self._change(Status(State.WAITING, transport, code, reason, due))
-        if due <= now:
-            self._attempt(now)
 
     def tick(self, now: float) -> Ended | None:
         """Do what is due. Return the end of the connection, if it is given up."""

@@ -73,9 +73,8 @@ class Machine:
     def close(self) -> None:
         """Close the client: what was joined stays joined in intent, and is lost."""
         self.connection.stop()
-        self._lose(PondClientError(CLOSED, "the client was closed"))
-        for request in self._requests.take_all():
-            self._fail(request, PondClientError(UNSENT, "the client was closed"))
+        self._lose()
+        self._fail_all(self._closed_error())
 
     def join(
         self, now: float, name: str, params: Payload, *, presence: bool, seconds: float
@@ -92,6 +91,9 @@ class Machine:
         channel.joins += 1
         if channel.state is ChannelState.JOINED:
             self.effects.append(Answer(ticket, channel.response))
+            return ticket
+        if self.connection.is_stopped:
+            self.effects.append(Answer(ticket, error=self._closed_error()))
             return ticket
         self._requests.add(Request(ticket, name, now + seconds))
         if is_new and self.connection.is_open:
@@ -154,6 +156,13 @@ class Machine:
             self._fail(request, PondClientError(UNSENT, why))
         return ticket, why is None
 
+    def state_of(self, name: str) -> ChannelState:
+        """Return what the client is in a channel: nothing, while it is closed."""
+        channel = self.channels.get(name)
+        if channel is None or (self.connection.is_stopped and not channel.has_ended):
+            return ChannelState.LEFT
+        return channel.state
+
     def forget(self, now: float, ticket: str) -> None:
         """Give up a request: if it is not sent yet, it will not be."""
         request = self._requests.take(ticket)
@@ -204,24 +213,28 @@ class Machine:
 
     def ended(self, now: float, end: Ended) -> None:
         """Take the end of the connection, or of the attempt."""
-        self._lose(PondClientError(LOST, "the connection ended before the answer"))
+        self._lose()
         self.connection.ended(now, end)
         if self.connection.is_stopped:
-            self._refuse_all(end)
+            self._fail_all(self._closed_error())
 
     def refused(self, messages: Iterable[ClientMessage], error: PondClientError) -> None:
         """Take the refusal of a POST, whose messages were not taken."""
         for message in messages:
             self._failed(message.channel_name, message.request_id, error)
 
-    def received(self, now: float, message: ServerMessage) -> None:
-        """Take a message of the server."""
+    def received(self, now: float, message: ServerMessage, retry_ms: int | None = None) -> None:
+        """Take a message of the server.
+
+        Args:
+            retry_ms: The `retry:` of its block of an event stream.
+        """
         self.connection.heard(now)
         match message.payload:
             case Connected() as connected:
                 self._opened(now, connected)
             case Goodbye() as goodbye:
-                self.connection.told_goodbye(now, goodbye)
+                self.connection.told_goodbye(now, goodbye, retry_ms or 0)
             case Pong():
                 pass
             case Fault() as fault:
@@ -241,7 +254,7 @@ class Machine:
         self.connection.opened(now)
         joining = [each for each in self.channels.values() if each.state is ChannelState.JOINING]
         self._send_joins(joining)
-        self._send_queued(GATEWAY)
+        self._send_queued(now, GATEWAY)
 
     def _of_channel(self, now: float, message: ServerMessage) -> None:
         name, request_id = message.channel_name, message.request_id
@@ -250,7 +263,7 @@ class Machine:
         match message.payload:
             case Acknowledged() as answer:
                 if channel is not None and is_answer:
-                    self._acknowledged(channel, answer)
+                    self._acknowledged(now, channel, answer)
                 elif channel is not None and channel.state is ChannelState.JOINED:
                     self.effects.extend(channel.begun_anew(answer))
             case common.Refused() as refusal:
@@ -298,7 +311,9 @@ class Machine:
     def tick(self, now: float) -> None:
         """Do what is due."""
         for request in self._requests.take_over(now):
-            self._too_late(now, request)
+            # A join goes on: the channel is joined as soon as it can be.
+            error = TimeoutError(f"{request.channel_name} was not answered in time")
+            self.effects.append(Answer(request.ticket, error=error))
         for channel in list(self.channels.values()):
             if channel.retry_at is not None and channel.retry_at <= now:
                 self._send_joins([channel])
@@ -306,23 +321,14 @@ class Machine:
         if end is not None:
             self.ended(now, end)
 
-    def _too_late(self, now: float, request: Request) -> None:
-        if request.deadline is None or now < request.deadline:
-            why = f"it has waited for {QUEUED_SECONDS:g} s"
-            self._fail(request, PondClientError(UNSENT, why))
-            return
-        self.effects.append(Answer(request.ticket, error=TimeoutError("no answer in time")))
-        if request.message is None:
-            self.leave(now, request.channel_name, seconds=0)
-
     # --- what both sides cause --------------------------------------------------------------
 
-    def _acknowledged(self, channel: Channel, answer: Acknowledged) -> None:
+    def _acknowledged(self, now: float, channel: Channel, answer: Acknowledged) -> None:
         self.effects.extend(channel.acknowledged(answer))
         for request in self._requests.joins(channel.name):
             self._requests.take(request.ticket)
             self.effects.append(Answer(request.ticket, channel.response))
-        self._send_queued(channel.name)
+        self._send_queued(now, channel.name)
         self.effects.extend(channel.told_joined(answer))
 
     def _refused(self, now: float, channel: Channel, refusal: common.Refused) -> None:
@@ -333,7 +339,8 @@ class Machine:
             details=refusal.details or (),
             retry_after=_seconds(refusal.retry_after_ms),
         )
-        if refusal.code in PASSING or refusal.code >= 500:
+        # A new member is told at once; one that comes back has nothing to be told.
+        if channel.was_joined and (refusal.code in PASSING or refusal.code >= 500):
             delay = jittered(self._random, channel.refusals)
             channel.refused_for_now(now + (error.retry_after or 0.0) + delay)
         else:
@@ -360,10 +367,16 @@ class Machine:
         if messages:
             self.effects.append(Send(messages))
 
-    def _send_queued(self, name: str) -> None:
+    def _send_queued(self, now: float, name: str) -> None:
         messages: list[ClientMessage] = []
+        too_old = PondClientError(UNSENT, f"it has waited for more than {QUEUED_SECONDS:g} s")
         for request in self._requests.queued(name):
-            if request.message is not None:
+            if request.message is None or request.unsent_until is None:
+                continue
+            if now > request.unsent_until:
+                self._requests.take(request.ticket)
+                self._fail(request, too_old)
+            else:
                 messages.append(request.message)
                 self._requests.mark_sent(request)
         if messages:
@@ -389,8 +402,9 @@ class Machine:
         if request.deadline is not None:
             self.effects.append(Answer(request.ticket, error=error))
 
-    def _lose(self, error: PondClientError) -> None:
+    def _lose(self) -> None:
         """Take the loss of the connection."""
+        error = PondClientError(LOST, "the connection ended before the answer")
         for request in self._requests.sent():
             self._requests.take(request.ticket)
             if request.is_leave:
@@ -400,11 +414,13 @@ class Machine:
         for channel in self.channels.values():
             channel.lost()
 
-    def _refuse_all(self, end: Ended) -> None:
-        """Fail all that waits, as the server has refused the connection for good."""
+    def _closed_error(self) -> PondClientError:
         status = self.connection.status
-        error = PondClientError(CLOSED, status.reason or str(end), status.code)
-        unsent = PondClientError(UNSENT, f"the client has stopped: {error.message}")
+        return PondClientError(CLOSED, status.reason or "the client is closed", status.code)
+
+    def _fail_all(self, error: PondClientError) -> None:
+        """Fail all that waits, as the client has stopped. It stays joined in intent."""
+        unsent = PondClientError(UNSENT, error.message)
         for request in self._requests.take_all():
             self._fail(request, error if request.message is None else unsent)
 

@@ -20,7 +20,7 @@ class Request:
         ticket: The name under which the application waits.
         deadline: When its time is over; None: nothing waits for an answer.
         message: What was sent, or is to be sent; None: it is a join, which its channel sends.
-        unsent_until: Until when it may wait to be sent; None: it was sent.
+        unsent_until: How old it may become before it is sent; None: it was sent.
     """
 
     ticket: str
@@ -33,12 +33,6 @@ class Request:
     def is_leave(self) -> bool:
         """Whether it is a leave, which the end of the connection answers, too."""
         return self.message is not None and self.message.action is ClientActions.LEAVE_CHANNEL
-
-    @property
-    def is_over_at(self) -> float | None:
-        """When the next of its two limits is reached."""
-        limits = [each for each in (self.deadline, self.unsent_until) if each is not None]
-        return min(limits, default=None)
 
 
 class Requests:
@@ -54,7 +48,8 @@ class Requests:
     def add(self, request: Request) -> None:
         """Keep a request until it is taken."""
         self._by_ticket[request.ticket] = request
-        self._watch(request)
+        if request.deadline is not None:
+            heappush(self._limits, (request.deadline, request.ticket))
 
     def take(self, ticket: str) -> Request | None:
         """Return a request, and keep it no longer."""
@@ -91,17 +86,15 @@ class Requests:
         request.unsent_until = None
         if request.deadline is None:
             self.take(request.ticket)
-        else:
-            self._watch(request)
 
     def next_limit(self) -> float | None:
         """Return when the next request is over."""
         while self._limits:
             at, ticket = self._limits[0]
             request = self._by_ticket.get(ticket)
-            if request is not None and request.is_over_at == at:
+            if request is not None and request.deadline == at:
                 return at
-            heappop(self._limits)  # answered, or sent: it has another limit now
+            heappop(self._limits)  # answered
         return None
 
     def take_over(self, now: float) -> Iterator[Request]:
@@ -110,7 +103,3 @@ class Requests:
             request = self.take(heappop(self._limits)[1])
             if request is not None:
                 yield request
-
-    def _watch(self, request: Request) -> None:
-        if (at := request.is_over_at) is not None:
-            heappush(self._limits, (at, request.ticket))
