@@ -8,6 +8,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, assert_never
 
 import anyio
@@ -15,6 +16,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 from pondsocket_common import ClientMessage, InvalidMessage, decode_server
 
+from pondsocket_asgi.client._machine.connection import CONNECT_SECONDS
 from pondsocket_asgi.client._machine.errors import Ended, PondClientError, Refused
 from pondsocket_asgi.client._machine.machine import Machine
 from pondsocket_asgi.client._machine.values import (
@@ -27,9 +29,11 @@ from pondsocket_asgi.client._machine.values import (
     Joined,
     Outgoing,
     Over,
+    Probe,
     Send,
     Tell,
     TokenReason,
+    TransportName,
 )
 
 from ._transports import Link, Target, Transports
@@ -165,6 +169,9 @@ class Driver:
                 self._connect(effect)
             case Disconnect():
                 self._let_go()
+            case Probe():
+                if self._tasks is not None:
+                    self._tasks.start_soon(self._probe)
             case Send(messages):
                 self.outbox.put(messages)
             case Answer(ticket, value, error):
@@ -219,18 +226,36 @@ class Driver:
                 self._tasks = None
 
     async def _attempt(self, connect: Connect, scope: anyio.CancelScope, outbox: Outbox) -> None:
-        number, transports = connect.attempt, self._transports
-        assert transports is not None  # noqa: S101 - `run` has set it
+        number = connect.attempt
         with scope:
             try:
                 target = await self._make_target(connect.token_reason)
-                async with transports.open(connect.transport, target) as link:
+                async with self._open(connect.transport, target) as link:
                     await self._serve(link, number, outbox, scope)
             except Ended as end:
                 self._ended(number, end)
             except Exception as error:
                 logger.exception("A connection has failed.")
                 self._ended(number, Ended(0, str(error) or type(error).__name__))
+
+    async def _probe(self) -> None:
+        """Open a WebSocket beside the stream, up to the first message of the server."""
+        try:
+            with anyio.move_on_after(CONNECT_SECONDS):
+                target = await self._make_target(None)
+                async with self._open("websocket", target) as link:
+                    while not await link.receive():
+                        pass
+                self.machine.probed(anyio.current_time())
+                self.perform()
+        except Ended:
+            pass  # not yet
+        except Exception:
+            logger.exception("A WebSocket could not be tried.")
+
+    def _open(self, name: TransportName, target: Target) -> AbstractAsyncContextManager[Link]:
+        assert self._transports is not None  # noqa: S101 - `run` has set it
+        return self._transports.open(name, target)
 
     def _ended(self, number: int, end: Ended) -> None:
         if number == self.machine.connection.number and self._scope is not None:

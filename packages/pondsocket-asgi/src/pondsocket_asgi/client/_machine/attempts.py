@@ -17,8 +17,6 @@ FIRST_DELAY_SECONDS: Final = 0.5
 LONGEST_DELAY_SECONDS: Final = 30.0
 # A server that accepts and closes at once has not recovered.
 STABLE_SECONDS: Final = 5.0
-# What a network blocks, it mostly blocks for longer; but a laptop may have moved to another.
-STREAM_SECONDS: Final = 600.0
 BLOCKED_TWICE: Final = 2
 # Beyond 2^6 x 0.5 s the limit is the longest delay.
 _MOST_DOUBLINGS: Final = 10
@@ -56,7 +54,7 @@ class Attempts:
         self._has_token = has_token
         self._failures = 0
         self._blocked = 0
-        self._stream_until = 0.0
+        self._is_fallen_back = False
         self._opened_at: float | None = None
         self._token_was_fresh = False
         self._token_reason: TokenReason | None = TokenReason.CONNECT if has_token else None
@@ -64,14 +62,23 @@ class Attempts:
     def begin_anew(self) -> None:
         """Forget what came before: the application asks for a connection."""
         self._failures = self._blocked = 0
+        self._is_fallen_back = False
         self._token_reason = TokenReason.CONNECT if self._has_token else None
 
-    def next_transport(self, now: float) -> TransportName:
+    @property
+    def is_fallen_back(self) -> bool:
+        """Whether it uses event streams because WebSockets did not open."""
+        return self._is_fallen_back
+
+    def next_transport(self) -> TransportName:
         """Return the transport of the next attempt."""
-        if len(self._transports) == 1:
-            return self._transports[0]
-        is_blocked = self._blocked >= BLOCKED_TWICE
-        return "sse" if is_blocked or now < self._stream_until else "websocket"
+        first, *others = self._transports
+        is_blocked = self._blocked >= BLOCKED_TWICE or self._is_fallen_back
+        return others[0] if is_blocked and others and first == "websocket" else first
+
+    def prefer_websocket(self) -> None:
+        """Note that WebSockets open again."""
+        self._is_fallen_back = False
 
     def take_token_reason(self) -> TokenReason | None:
         """Return why the next attempt needs a new token; None: the last one will do."""
@@ -84,7 +91,7 @@ class Attempts:
         """Note that a connection is open."""
         self._opened_at = now
         if transport == "sse" and self._blocked >= BLOCKED_TWICE:
-            self._stream_until = now + STREAM_SECONDS
+            self._is_fallen_back = True
         self._blocked = 0
 
     def ended(

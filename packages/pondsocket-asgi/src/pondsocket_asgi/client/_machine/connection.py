@@ -12,13 +12,17 @@ from pondsocket_common import Goodbye, Ping
 
 from .attempts import Attempts
 from .errors import Ended
-from .values import Changed, Connect, Disconnect, Effect, Send, State, Status
+from .values import Changed, Connect, Disconnect, Effect, Probe, Send, State, Status
 
 # From the first step of a handshake to the server's first message.
 CONNECT_SECONDS: Final = 10.0
 # The server says something every 25 s over a WebSocket, and every 15 s on a stream.
 SILENT_SECONDS: Final = 27.5
 PONG_SECONDS: Final = 10.0
+# What a network blocks, it mostly blocks for longer; but a laptop may have moved to another.
+PROBE_SECONDS: Final = 600.0
+# A WebSocket opens, but calls are under way on the stream.
+BUSY_SECONDS: Final = 10.0
 # What a server asks for beyond this is a mistake.
 LONGEST_SECONDS: Final = 86_400.0
 # A timer as late as this was not the loop's: the program or the computer has stood still.
@@ -47,6 +51,7 @@ class Connection:
         self._closes_at = 0.0
         # One limit at a time: of an attempt, of a silence, of an answer, or of waiting.
         self._limit: float | None = None
+        self._probe_at: float | None = None
         self._has_asked = False
 
     @property
@@ -62,7 +67,8 @@ class Connection:
     @property
     def wake_at(self) -> float | None:
         """When `tick` has something to do."""
-        return self._limit
+        limits = [each for each in (self._limit, self._probe_at) if each is not None]
+        return min(limits, default=None)
 
     def start(self, now: float) -> None:
         """Connect, if it is stopped."""
@@ -87,6 +93,8 @@ class Connection:
         self._attempts.opened(now, self.status.transport)
         self._change(Status(State.OPEN, self.status.transport))
         self.heard(now)
+        if self._attempts.is_fallen_back:
+            self._probe_at = now + PROBE_SECONDS
 
     def told_goodbye(self, now: float, goodbye: Goodbye, retry_ms: int) -> None:
         """Note that the server will close, and go on until then."""
@@ -109,7 +117,7 @@ class Connection:
         verdict = self._attempts.ended(now, transport, end, goodbye)
         after = max(verdict.after, self._closes_at - now if goodbye else 0.0, 0.0)
         self._goodbye = None
-        self._limit = None
+        self._limit = self._probe_at = None
         code = goodbye.code if goodbye else end.code
         reason = goodbye.reason if goodbye else end.reason
         if verdict.stops:
@@ -118,8 +126,26 @@ class Connection:
         self._limit = due = now + self._attempts.delay(min(after, LONGEST_SECONDS))
         self._change(Status(State.WAITING, transport, code, reason, due))
 
+    def probed(self, now: float, *, is_busy: bool) -> bool:
+        """Take the news that a WebSocket opens. Return whether it is to be used at once."""
+        if not self.is_open or not self._attempts.is_fallen_back:
+            return False
+        if is_busy:
+            self._probe_at = now + BUSY_SECONDS
+            return False
+        self._attempts.prefer_websocket()
+        self._let_go()
+        return True
+
+    def begin(self, now: float) -> None:
+        """Connect, without a delay."""
+        self._attempt(now)
+
     def tick(self, now: float) -> Ended | None:
         """Do what is due. Return the end of the connection, if it is given up."""
+        if self._probe_at is not None and now >= self._probe_at:
+            self._probe_at = now + PROBE_SECONDS
+            self._effects.append(Probe())
         limit = self._limit
         if limit is None or now < limit:
             return None
@@ -146,12 +172,12 @@ class Connection:
         self._goodbye = None
         self._has_asked = False
         self._limit = now + CONNECT_SECONDS
-        transport = self._attempts.next_transport(now)
+        transport = self._attempts.next_transport()
         self._change(replace(self.status, state=State.CONNECTING, transport=transport, until=None))
         self._effects.append(Connect(self.number, transport, self._attempts.take_token_reason()))
 
     def _let_go(self) -> None:
-        self._limit = None
+        self._limit = self._probe_at = None
         self._effects.append(Disconnect())
 
     def _change(self, status: Status) -> None:

@@ -218,6 +218,12 @@ class Machine:
         if self.connection.is_stopped:
             self._fail_all(self._closed_error())
 
+    def probed(self, now: float) -> None:
+        """Take the news that a WebSocket opens: use it, unless calls are under way."""
+        if self.connection.probed(now, is_busy=bool(self._requests.sent())):
+            self._lose()
+            self.connection.begin(now)
+
     def refused(self, messages: Iterable[ClientMessage], error: PondClientError) -> None:
         """Take the refusal of a POST, whose messages were not taken."""
         for message in messages:

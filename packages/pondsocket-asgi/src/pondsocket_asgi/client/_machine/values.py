@@ -106,6 +106,11 @@ class Disconnect:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """Find out whether a WebSocket opens by now, beside the stream that is open."""
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
     """Send on the connection that is open."""
 
@@ -164,4 +169,6 @@ class Changed:
     status: Status
 
 
-Effect: TypeAlias = Connect | Disconnect | Send | Answer | Joined | Tell | Failed | Over | Changed
+Effect: TypeAlias = (
+    Connect | Disconnect | Probe | Send | Answer | Joined | Tell | Failed | Over | Changed
+)
