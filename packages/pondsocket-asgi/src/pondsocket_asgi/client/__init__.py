@@ -25,6 +25,7 @@ from pondsocket_asgi.client._machine.values import (
 
 from ._client import Client
 from ._room import Room
+from ._sync import SyncClient, SyncRoom
 
 __all__ = [
     "ChannelState",
@@ -38,5 +39,7 @@ __all__ = [
     "RoomEvent",
     "State",
     "Status",
+    "SyncClient",
+    "SyncRoom",
     "TokenReason",
 ]
