@@ -126,12 +126,14 @@ class Client(Speaker):
             return await self._life.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:
             # What the block has raised goes on by itself, and another error by its own name.
-            if len(group.exceptions) != 1:
-                raise
-            (only,) = group.exceptions
-            if only is exc:
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup) and error is not exc:
+                if len(error.exceptions) != 1:
+                    break
+                (error,) = error.exceptions
+            if error is exc:
                 return False
-            raise only from only.__cause__
+            raise error from error.__cause__
 
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:

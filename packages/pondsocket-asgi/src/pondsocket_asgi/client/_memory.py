@@ -33,6 +33,7 @@ async def in_memory(app: ASGIApp) -> AsyncIterator[HttpTransports]:
                 yield HttpTransports(http)
         finally:
             closing.set()
+            tasks.cancel_scope.deadline = anyio.current_time() + CLOSE_SECONDS
 
 
 async def _hold(
@@ -60,11 +61,54 @@ class AppTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Call the app, and return its answer as soon as it has begun."""
         if request.headers.get("upgrade") == "websocket":
-            return await self._websockets.handle_async_request(request)
+            handshake = _Handshake(self._websockets, request)
+            self._tasks.start_soon(handshake.run)
+            return await handshake.response()
         call = _Call(self._app, request, await request.aread())
         self._tasks.start_soon(call.run)
-        await call.has_begun.wait()
+        try:
+            await call.has_begun.wait()
+        except BaseException:
+            await call.aclose()
+            raise
         return httpx2.Response(call.status, headers=call.headers, stream=call)
+
+
+class _Handshake:
+    """The opening of one WebSocket, which goes on when no one waits for it any more.
+
+    httpx2's transport does not close all that it has opened if it is cancelled in between.
+    """
+
+    def __init__(self, websockets: ASGIWebSocketTransport, request: httpx2.Request) -> None:
+        self._websockets = websockets
+        self._request = request
+        self._is_over = anyio.Event()
+        self._is_abandoned = False
+        self._response: httpx2.Response | None = None
+        self._error: Exception | None = None
+
+    async def run(self) -> None:
+        """Open it."""
+        try:
+            self._response = await self._websockets.handle_async_request(self._request)
+        except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+            self._error = error
+        self._is_over.set()
+        if self._is_abandoned and self._response is not None:
+            await self._response.extensions["network_stream"].aclose()
+
+    async def response(self) -> httpx2.Response:
+        """Wait for the answer."""
+        try:
+            await self._is_over.wait()
+        except BaseException:
+            self._is_abandoned = True
+            raise
+        if self._error is not None:
+            raise self._error
+        assert self._response is not None  # noqa: S101 - or there is an error
+        return self._response
 
 
 class _Call(httpx2.AsyncByteStream):

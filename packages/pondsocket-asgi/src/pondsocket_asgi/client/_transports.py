@@ -176,8 +176,8 @@ async def _websocket(http: httpx2.AsyncClient, target: Target) -> AsyncIterator[
                     await _closed(session)
     except WebSocketUpgradeError as exc:
         raise await _refusal(exc.response) from exc
-    except WebSocketDisconnect as exc:  # an app in memory that has no HTTP answer
-        raise Ended(exc.code, exc.reason or "") from exc
+    except WebSocketDisconnect as exc:  # an app in memory, which cannot answer with HTTP
+        raise Refused(exc.code - 4000, exc.reason or "") from exc
     except _BROKEN as exc:
         raise _broken(exc) from exc
     except ExceptionGroup as group:  # httpx2's own tasks
