@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 
 import anyio
 import httpx2
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 from httpx2.websockets import ASGIWebSocketTransport
 
@@ -23,28 +23,28 @@ _CHUNKS: Final = 64
 @asynccontextmanager
 async def in_memory(app: ASGIApp) -> AsyncIterator[HttpTransports]:
     """Yield what connects to an app, and at the end wait until the app has noticed it."""
-    closing = anyio.Event()
-    async with anyio.create_task_group() as tasks:
+    websockets = ASGIWebSocketTransport(app, initial_receive_timeout=_ACCEPT_SECONDS)
+    is_ready, closing = anyio.Event(), anyio.Event()
+
+    async def hold() -> None:
         # In a task of its own: an error or a cancellation that passes through httpx2's transport
         # becomes one that is its own context, and asyncio would search it for ever.
-        websockets = await tasks.start(_hold, app, closing)
+        with anyio.CancelScope(shield=True) as scope:
+            async with websockets:
+                is_ready.set()
+                await closing.wait()
+                scope.deadline = anyio.current_time() + CLOSE_SECONDS
+
+    async with anyio.create_task_group() as tasks:
+        # Not `start`, which would wait for the end of a task that it cannot cancel.
+        tasks.start_soon(hold)
         try:
+            await is_ready.wait()
             async with httpx2.AsyncClient(transport=AppTransport(app, websockets, tasks)) as http:
                 yield HttpTransports(http)
         finally:
             closing.set()
             tasks.cancel_scope.deadline = anyio.current_time() + CLOSE_SECONDS
-
-
-async def _hold(
-    app: ASGIApp, closing: anyio.Event, *, task_status: TaskStatus[ASGIWebSocketTransport]
-) -> None:
-    with anyio.CancelScope(shield=True) as scope:
-        limit = _ACCEPT_SECONDS
-        async with ASGIWebSocketTransport(app, initial_receive_timeout=limit) as websockets:
-            task_status.started(websockets)
-            await closing.wait()
-            scope.deadline = anyio.current_time() + CLOSE_SECONDS
 
 
 class AppTransport(httpx2.AsyncBaseTransport):
@@ -176,3 +176,4 @@ class _Call(httpx2.AsyncByteStream):
         """Leave."""
         self._is_over.set()
         self._chunks.close()
+        self._chunks_in.close()
