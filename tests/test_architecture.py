@@ -21,6 +21,7 @@ PURE: Final = (
     "pondsocket._presence.diffs",
     "pondsocket._delivery.dropping",
     "pondsocket._delivery.queue",
+    "pondsocket_asgi.client._machine",
 )
 # The drivers of tests send what no codec would write.
 JSON: Final = ("pondsocket_common._codec", "pondsocket_asgi.testing")

@@ -8,7 +8,7 @@ from tests.servers import ROOT
 TESTS: Final = {
     "pondsocket_common": [ROOT / "tests" / "common"],
     "pondsocket": [ROOT / "tests" / "core", ROOT / "tests" / "cluster"],
-    "pondsocket_asgi": [ROOT / "tests" / "asgi"],
+    "pondsocket_asgi": [ROOT / "tests" / "asgi", ROOT / "tests" / "clients"],
 }
 # Where the tests are instead: a part of something that is tested whole, by what a user sees of it.
 ELSEWHERE: Final = {
@@ -85,6 +85,18 @@ ELSEWHERE: Final = {
     "pondsocket_asgi.testing._kit.ponds": "test_kit: the pond of an app",
     "pondsocket_asgi.testing._kit.sync": "test_kit, test_plugin: as tests use it",
     "pondsocket_asgi.testing._virtual_time": "test_kit, test_drain",
+    "pondsocket_asgi.client._buffer": "test_client: slow readers, and ones that stop",
+    "pondsocket_asgi.client._driver": "test_scenarios, test_client: tasks, timers, answers",
+    "pondsocket_asgi.client._machine.attempts": "test_scenarios",
+    "pondsocket_asgi.client._machine.channel": "test_scenarios",
+    "pondsocket_asgi.client._machine.errors": "test_client: what is raised",
+    "pondsocket_asgi.client._machine.machine": "test_scenarios",
+    "pondsocket_asgi.client._machine.requests": "test_scenarios",
+    "pondsocket_asgi.client._machine.values": "values alone, without code",
+    "pondsocket_asgi.client._memory": "test_client: all of it runs in memory",
+    "pondsocket_asgi.client._room": "test_client",
+    "pondsocket_asgi.client._targets": "test_client: addresses, tokens; test_scenarios",
+    "pondsocket_asgi.client._transports": "test_python_servers: on real servers",
     "pondsocket_asgi.testing._driver": "test_testing",
     "pondsocket_asgi.testing._running": "test_testing",
     "pondsocket_asgi.testing._session": "test_testing",

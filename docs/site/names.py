@@ -24,6 +24,7 @@ MODULES: Final = (
     "pondsocket.backplane.redis",
     "pondsocket.testing",
     "pondsocket_asgi",
+    "pondsocket_asgi.client",
     "pondsocket_asgi.fastlane",
     "pondsocket_asgi.testing",
     "pondsocket_common",

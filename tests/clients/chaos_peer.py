@@ -77,7 +77,8 @@ class Peer(Client):
             async for event in room:
                 if isinstance(event, Gap):
                     self.told[channel] += 1
-                elif isinstance(event, Message):
+                # Not the late answer of a call whose time was over.
+                elif isinstance(event, Message) and event.event == "said":
                     Peer.heard_at = anyio.current_time()
                     payload = event.payload
                     self.heard[channel].append(payload["n"] if "n" in payload else payload["id"])

@@ -19,7 +19,7 @@ from pondsocket_asgi.client._machine.values import (
     Tell,
     TransportName,
 )
-from pondsocket_asgi.client._room import Speaker
+from pondsocket_asgi.client._room import Sender
 from pondsocket_asgi.client._transports import (
     Link,
     Received,
@@ -129,9 +129,9 @@ class ScenarioClient(Client):
         """What it decides by."""
         return self._driver.machine
 
-    def speaker(self, channel: str) -> Speaker:
+    def sender(self, channel: str) -> Sender:
         """Return what sends events to a channel, joined or not."""
-        return Speaker(self._driver, channel)
+        return Sender(self._driver, channel)
 
     def _told(self, effect: Joined | Tell | Failed | Over | Changed) -> None:
         super()._told(effect)

@@ -13,7 +13,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from pondsocket_asgi.client import PondClientError, Room
 from pondsocket_asgi.client._machine.errors import Ended, Refused
-from pondsocket_asgi.client._room import Speaker
+from pondsocket_asgi.client._room import Sender
 from pondsocket_asgi.client._transports import Received
 
 from tests.clients.fakes import FakeLink, ScenarioClient, request_ids
@@ -144,11 +144,11 @@ class Runner:
             case "leave":
                 call = partial(self._leave, channel)
             case "call":
-                speaker = self._speaker(channel)
-                call = partial(speaker.call, step["event"], payload, timeout=timeout, queue=queue)
+                sender = self._sender(channel)
+                call = partial(sender.call, step["event"], payload, timeout=timeout, queue=queue)
             case "send":
-                speaker = self._speaker(channel)
-                call = partial(speaker.send, step["event"], payload, queue=queue)
+                sender = self._sender(channel)
+                call = partial(sender.send, step["event"], payload, queue=queue)
             case unknown:
                 raise AssertionError(f"unknown {unknown}")
         name = step.get("as", f"unnamed-{len(self._scopes)}")
@@ -156,9 +156,9 @@ class Runner:
         self._tasks.start_soon(self._call, name, scope, call)
         await self._settle()
 
-    def _speaker(self, channel: str) -> Speaker:
+    def _sender(self, channel: str) -> Sender:
         # A room needs a join, and the scenarios know what happens without one.
-        return self.client.speaker(channel) if channel else self.client
+        return self.client.sender(channel) if channel else self.client
 
     async def _join(self, channel: str, params: dict[str, Any], timeout: float) -> Any:
         room = await self.client.join(channel, params, presence=True, timeout=timeout)

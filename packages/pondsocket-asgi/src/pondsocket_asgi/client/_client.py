@@ -25,15 +25,15 @@ from pondsocket_asgi.client._machine.values import (
     TransportName,
 )
 
+from ._buffer import DEFAULT_BUFFER, Buffer
 from ._driver import Driver, logger
-from ._inbox import DEFAULT_BUFFER, Inbox
 from ._memory import ASGIApp, in_memory
-from ._room import TIMEOUT_SECONDS, Room, Sendable, Speaker, plain_payload
+from ._room import TIMEOUT_SECONDS, Room, Sendable, Sender, plain_payload
 from ._targets import Params, Targets, Token
 from ._transports import HttpTransports, Transports
 
 
-class Client(Speaker):
+class Client(Sender):
     """A connection to an endpoint that lasts: it is made again whenever it is lost.
 
     `async with Client(url) as pond` begins to connect, and goes on at once: what needs the
@@ -80,7 +80,7 @@ class Client(Speaker):
         self._rooms: dict[str, Room] = {}
         self._life: AbstractAsyncContextManager[None] | None = None
         self._has_changed = anyio.Event()
-        self._inbox: Inbox[RoomEvent] = Inbox(buffer, Gap(GATEWAY))
+        self._unread: Buffer[RoomEvent] = Buffer(buffer, Gap(GATEWAY))
 
     # Tests have others of both.
 
@@ -151,8 +151,8 @@ class Client(Speaker):
         """Connect again after `close`, or after the server has refused the client for good."""
         self._driver.machine.connect(anyio.current_time())
         for room in self._rooms.values():
-            room.inbox.begin_anew()
-        self._inbox.begin_anew()
+            room.buffer.begin_anew()
+        self._unread.begin_anew()
         self._driver.perform()
 
     async def close(self) -> None:
@@ -239,7 +239,7 @@ class Client(Speaker):
 
         Before a reader begins, and while it is slow, the oldest are dropped, and a `Gap` says so.
         """
-        return aiter(self._inbox)
+        return aiter(self._unread)
 
     # --- what the machine tells -------------------------------------------------------------
 
@@ -248,13 +248,13 @@ class Client(Speaker):
             case Tell(channel_name, event):
                 room = self._rooms.get(channel_name)
                 if channel_name == GATEWAY:
-                    self._inbox.put(event)
+                    self._unread.put(event)
                 elif room is not None:
-                    room.inbox.put(event)
+                    room.buffer.put(event)
             case Over(channel_name, error):
                 room = self._rooms.pop(channel_name, None)
                 if room is not None:
-                    room.inbox.end(error)
+                    room.buffer.end(error)
             case Failed(channel_name, error):
                 logger.warning("An event to %s was refused: %s", channel_name, error)
             case Changed(status):
@@ -269,8 +269,8 @@ class Client(Speaker):
         self._has_changed = anyio.Event()
         if status.state is State.STOPPED:
             error = _stopped(status) if status.code or status.reason else None
-            for inbox in (self._inbox, *(room.inbox for room in self._rooms.values())):
-                inbox.end(error)
+            for buffer in (self._unread, *(room.buffer for room in self._rooms.values())):
+                buffer.end(error)
         if self._on_status is not None:
             try:
                 self._on_status(status)

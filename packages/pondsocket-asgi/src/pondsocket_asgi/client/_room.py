@@ -21,8 +21,8 @@ from pondsocket_asgi.client._machine.channel import Channel, ChannelState
 from pondsocket_asgi.client._machine.errors import LEFT, PondClientError
 from pondsocket_asgi.client._machine.values import Gap, RoomEvent
 
+from ._buffer import Buffer
 from ._driver import Driver
-from ._inbox import Inbox
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ Sendable: TypeAlias = Mapping[str, Any] | BaseModel | object
 TIMEOUT_SECONDS: Final = 10.0
 
 
-class Speaker:
+class Sender:
     """Sends events: to the endpoint itself, or to a channel."""
 
     def __init__(self, driver: Driver, name: str) -> None:
@@ -115,7 +115,7 @@ class Speaker:
         return is_taken
 
 
-class Room(Speaker):
+class Room(Sender):
     """A channel that the client has joined.
 
     `async for event in room` yields what comes: `Message`, `Gap`, and with `presence=True`
@@ -127,7 +127,7 @@ class Room(Speaker):
         super().__init__(driver, channel.name)
         self._channel = channel
         self._thread = get_ident()
-        self.inbox: Inbox[RoomEvent] = Inbox(
+        self.buffer: Buffer[RoomEvent] = Buffer(
             limit,
             Gap(channel.name),
             full=self._pause,
@@ -164,7 +164,7 @@ class Room(Speaker):
 
     def __aiter__(self) -> AsyncIterator[RoomEvent]:
         """Return what comes, in order, to one reader at a time."""
-        return aiter(self.inbox)
+        return aiter(self.buffer)
 
     async def receive(self, *, timeout: float | None = None) -> RoomEvent:
         """Return the next that comes, and stay in the channel.
@@ -178,7 +178,7 @@ class Room(Speaker):
         """
         try:
             with anyio.fail_after(timeout):
-                return await self.inbox.receive()
+                return await self.buffer.receive()
         except StopAsyncIteration:
             raise PondClientError(LEFT, "the channel was left") from None
 

@@ -13,20 +13,20 @@ from pondsocket_common import Position, PresenceEntry
 from pondsocket_asgi.client._machine.channel import ChannelState
 from pondsocket_asgi.client._machine.values import RoomEvent, Status, TransportName
 
+from ._buffer import DEFAULT_BUFFER
 from ._client import Client
-from ._inbox import DEFAULT_BUFFER
 from ._memory import ASGIApp
-from ._room import TIMEOUT_SECONDS, Room, Sendable, Speaker
+from ._room import TIMEOUT_SECONDS, Room, Sendable, Sender
 from ._targets import Params, Token
 
 T = TypeVar("T")
 
 
-class SyncSpeaker:
+class SyncSender:
     """Sends events: to the endpoint itself, or to a channel."""
 
-    def __init__(self, speaker: Speaker, portal: BlockingPortal | None) -> None:
-        self._speaker = speaker
+    def __init__(self, sender: Sender, portal: BlockingPortal | None) -> None:
+        self._sender = sender
         self._portal = portal
 
     def _run(self, function: Callable[[], Awaitable[T]]) -> T:
@@ -67,15 +67,15 @@ class SyncSpeaker:
         queue: bool = True,
     ) -> T | dict[str, Any]:
         """Send an event and return the answer; see `Client.call`."""
-        call = partial(self._speaker.call, event, payload, timeout=timeout, queue=queue)
+        call = partial(self._sender.call, event, payload, timeout=timeout, queue=queue)
         return self._run(call if returns is None else partial(call, returns=returns))
 
     def send(self, event: str, payload: Sendable | None = None, *, queue: bool = True) -> bool:
         """Send an event that wants no answer; see `Client.send`."""
-        return self._run(partial(self._speaker.send, event, payload, queue=queue))
+        return self._run(partial(self._sender.send, event, payload, queue=queue))
 
 
-class SyncRoom(SyncSpeaker):
+class SyncRoom(SyncSender):
     """A channel that the client has joined; see `Room`.
 
     `for event in room` yields what comes. A loop that is left early leaves the channel.
@@ -129,7 +129,7 @@ class SyncRoom(SyncSpeaker):
 
     async def _next(self) -> RoomEvent | None:
         try:
-            return await self._room.inbox.receive()
+            return await self._room.buffer.receive()
         except StopAsyncIteration:
             return None
 
@@ -150,7 +150,7 @@ class SyncRoom(SyncSpeaker):
         self.leave()
 
 
-class SyncClient(SyncSpeaker):
+class SyncClient(SyncSender):
     """A `Client` whose methods block.
 
     Args:

@@ -44,7 +44,7 @@ class Machine:
         random: Returns a number from 0 to 1.
 
     Attributes:
-        effects: What is to be done; whoever drives the machine takes them out.
+        effects: What is to be done; the driver takes them out.
         channels: What the application has joined, and what has ended since.
     """
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 DEFAULT_BUFFER: Final = 256
 
 
-class Inbox(Generic[T]):
+class Buffer(Generic[T]):
     """A queue for one reader.
 
     Args:
@@ -112,14 +112,14 @@ class Inbox(Generic[T]):
 class _Reader(AsyncIterator[T]):
     """One `async for`. A `break` drops it, which nothing else tells."""
 
-    def __init__(self, inbox: Inbox[T], abandoned: Callable[[], None] | None) -> None:
-        self._inbox = inbox
+    def __init__(self, buffer: Buffer[T], abandoned: Callable[[], None] | None) -> None:
+        self._unread = buffer
         self._finalizer = weakref.finalize(self, abandoned or _nothing)
         self._finalizer.atexit = False
 
     async def __anext__(self) -> T:
         try:
-            return await self._inbox.receive()
+            return await self._unread.receive()
         except Exception:
             self._finalizer.detach()  # it has ended, or it was never ours
             raise
