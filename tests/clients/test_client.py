@@ -378,7 +378,7 @@ async def test_a_client_that_is_cancelled_anywhere_leaves_no_task(
     assert turns > 20
     (endpoint,) = pond.endpoints
     with anyio.fail_after(5):
-        while await endpoint.connection_count():
+        while await endpoint.connection_count():  # noqa: ASYNC110 - nothing tells
             await anyio.sleep(0.001)
 
 

@@ -4,10 +4,11 @@ All errors of httpx2 and of what is below it become `Ended` here. Timeouts are t
 cancels: only the end of a connection has one of its own.
 """
 
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from os import urandom
 from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
@@ -156,24 +157,33 @@ async def _websocket(http: httpx2.AsyncClient, target: Target) -> AsyncIterator[
     if target.token is not None:
         encoded = urlsafe_b64encode(target.token.encode()).decode().rstrip("=")
         offered.append(f"base64url.bearer.{encoded}")
-    # The server's heartbeat shows that it lives, and the client's own pings: see `_watch`.
-    opening = http.websocket(
+    # Not `http.websocket`: it has closed the answer to a refusal before that can be read.
+    opening = http.stream(
+        "GET",
         target.url,
         params=target.params,
-        # Not `subprotocols=`: httpx2's transport in memory would leave a blank in front of each.
-        headers={**target.headers, "sec-websocket-protocol": ",".join(offered)},
+        headers={
+            **target.headers,
+            "connection": "upgrade",
+            "upgrade": "websocket",
+            "sec-websocket-key": b64encode(urandom(16)).decode(),
+            "sec-websocket-version": "13",
+            # No blank: httpx2's transport in memory would leave it in front of the name.
+            "sec-websocket-protocol": ",".join(offered),
+        },
         timeout=None,
-        max_message_size_bytes=MAX_MESSAGE_BYTES,
-        keepalive_ping_interval_seconds=None,
     )
     try:
-        async with opening as session:
-            try:
-                yield WebSocketLink(session)
-            finally:
-                # First here: httpx2 closes without a limit, and shielded.
-                with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                    await _closed(session)
+        async with opening as response:
+            if response.status_code != 101:
+                raise await _refusal(response)
+            async with _session(response) as session:
+                try:
+                    yield WebSocketLink(session)
+                finally:
+                    # First here: httpx2 closes without a limit, and shielded.
+                    with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                        await _closed(session)
     except WebSocketUpgradeError as exc:
         raise await _refusal(exc.response) from exc
     except WebSocketDisconnect as exc:  # an app in memory, which cannot answer with HTTP
@@ -185,6 +195,16 @@ async def _websocket(http: httpx2.AsyncClient, target: Target) -> AsyncIterator[
         if others is not None or broken is None:
             raise
         raise Ended(0, str(broken.exceptions[0])) from group
+
+
+def _session(response: httpx2.Response) -> AsyncWebSocketSession:
+    # The server's heartbeat shows that it lives, and so do the pings of `Connection`.
+    return AsyncWebSocketSession(
+        response.extensions["network_stream"],
+        max_message_size_bytes=MAX_MESSAGE_BYTES,
+        keepalive_ping_interval_seconds=None,
+        response=response,
+    )
 
 
 async def _closed(session: AsyncWebSocketSession) -> None:
