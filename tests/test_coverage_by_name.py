@@ -83,7 +83,6 @@ ELSEWHERE: Final = {
     "pondsocket_asgi.testing._kit.link": "test_kit: what a wait tells",
     "pondsocket_asgi.testing._kit.matching": "test_kit",
     "pondsocket_asgi.testing._kit.ponds": "test_kit: the pond of an app",
-    "pondsocket_asgi.testing._kit.sync": "test_kit, test_plugin: as tests use it",
     "pondsocket_asgi.testing._virtual_time": "test_kit, test_drain",
     "pondsocket_asgi.client._buffer": "test_client: slow readers, and ones that stop",
     "pondsocket_asgi.client._driver": "test_scenarios, test_client: tasks, timers, answers",

@@ -104,7 +104,8 @@ async def test_a_pond_in_place_of_its_app_says_what_to_write() -> None:
         with pytest.raises(UsageError, match=r"write `app = PondASGIApp\(pond\)`"):
             await ASGITestDriver(host).connect_websocket(path)
     # At once, however it is called: servers try a factory first, and take it for ASGI 2.
-    for arguments in ((), ({},)):
+    calls: list[tuple[Any, ...]] = [(), ({},)]
+    for arguments in calls:
         with pytest.raises(UsageError, match="PondASGIApp"):
             pond(*arguments)
 

@@ -15,9 +15,9 @@ from pondsocket_asgi.client import PondClientError, Room
 from pondsocket_asgi.client._machine.errors import Ended, Refused
 from pondsocket_asgi.client._room import Sender
 from pondsocket_asgi.client._transports import Received
+from pondsocket_asgi.testing import JumpingLoop
 
 from tests.clients.fakes import FakeLink, ScenarioClient, request_ids
-from tests.virtual_time import JumpingLoop
 
 FOLDER: Final = Path(__file__).parent / "scenarios"
 # More turns than any chain of tasks here needs.

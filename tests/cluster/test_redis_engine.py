@@ -491,7 +491,7 @@ async def test_changes_between_the_pages_of_a_roster_are_not_lost(
         def take(topic: str, at: Position, changes: Sequence[Change]) -> None:
             replica.take(at, changes)
 
-        reader.shown = take  # type: ignore[method-assign, assignment]
+        reader.shown = take  # type: ignore[method-assign]
         await reader.backplane.subscribe([TOPIC])
         is_over = False
 
