@@ -28,6 +28,7 @@ MODULES: Final = (
     "pondsocket_asgi.fastlane",
     "pondsocket_asgi.testing",
     "pondsocket_common",
+    "pondsocket_pytest",
 )
 ROW: Final = re.compile(r"^\| `([^`]+)` \|(.*)\|$", re.MULTILINE)
 OURS: Final = frozenset(module.partition(".")[0] for module in MODULES)

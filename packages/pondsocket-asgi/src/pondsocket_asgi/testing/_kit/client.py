@@ -141,7 +141,11 @@ class PondClient:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """Run the app's lifespan around the block, as a server does."""
+        """Run the app's lifespan around the block, as a server does.
+
+        Raises:
+            RuntimeError: The app did not start; the error has its message.
+        """
         session = await self.driver.open_lifespan()
         answer = await session.startup()
         if answer["type"] != "lifespan.startup.complete":

@@ -178,6 +178,10 @@ class ConnectedClient:
         Args:
             code: The code that the client must have been told.
             reason: The reason that it must have been told.
+
+        Raises:
+            AssertionError: It is still open, or was closed with another code or reason.
+            BaseException: What a handler has raised, unless the test expects it.
         """
         link = self._link
         seconds = link.wait if wait is None else wait

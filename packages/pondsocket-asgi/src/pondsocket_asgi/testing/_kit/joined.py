@@ -71,6 +71,10 @@ class Room:
         Args:
             code: The code that it must have. With 500, what the handler has raised is expected.
             loc: A field that must be among its details.
+
+        Raises:
+            AssertionError: The answer is no error, or another one.
+            BaseException: What the handler has raised, unless `code` is 500.
         """
         failed: CallFailed | None = None
         reply: object = None
@@ -264,7 +268,11 @@ class JoinedChannel(Room):
         link.listeners.append(self._note)
 
     async def wait_resumed(self) -> None:
-        """Wait until the server has joined the channel again by itself, as for event streams."""
+        """Wait until the server has joined the channel again by itself, as for event streams.
+
+        Raises:
+            JoinRefused: The channel does not admit the client any more.
+        """
         answer = (Acknowledged, Refused)
 
         def is_it(message: ServerMessage) -> bool:
