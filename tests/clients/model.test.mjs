@@ -11,7 +11,7 @@ import {Clock, Net, Page, settle} from "./fakes.mjs";
 import {ModelServer, seeded} from "./model_server.mjs";
 
 const SCHEDULES = Number(process.env.POND_SCHEDULES ?? 10_000);
-const STEPS = 40;
+const STEPS = 30;
 const NAMES = ["/room/1", "/room/2"];
 
 /** What one channel has been heard to say, and what was told about it. */
@@ -137,15 +137,15 @@ class Schedule {
     server.isCalm = true;
     server.isDown = false;
     this.page.fire("visible");
-    for (let second = 0; second < 200; second++) {
+    for (let turn = 0; turn < 120; turn++) {
       server.turn();
       await settle();
       const isQuiet = server.live.every(({outbox, inbox}) => !outbox.length && !inbox.length);
-      if (second > 2 && isQuiet && [...this.wanted].every((name) => this.pond.channel(name).state === "joined")) {
+      if (turn > 2 && isQuiet && [...this.wanted].every((name) => this.pond.channel(name).state === "joined")) {
         // It may be joined to a connection that swallows: only a silence that is too long shows that.
         if (server.live.some(({isSwallowed, letGo}) => !isSwallowed && !letGo)) break;
       }
-      await this.clock.advance(1000);
+      await this.clock.advance(turn < 5 ? 500 : 2000);
     }
     for (const name of this.wanted) server.say(name, true);
     for (let turn = 0; turn < 3; turn++) {

@@ -9,7 +9,7 @@ import pytest
 
 from .node import HERE, node
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(110)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(400)]
 
 FILES: Final = sorted(path.name for path in HERE.glob("*.test.mjs"))
 # A test that is skipped, or a file in which there is none, would show nothing.

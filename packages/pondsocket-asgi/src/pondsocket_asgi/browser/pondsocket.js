@@ -65,6 +65,9 @@ const WORDS = {
 /** @param {string} code */
 const failure = (code) => new PondError({code, message: WORDS[code]});
 
+/** @param {Status} status */
+const stoppedBy = ({code, reason}) => (code ? new PondError({code, message: reason}) : failure("closed"));
+
 /** A code with which a new connection would end the same way. Statuses are less 4000.
  * @param {number} code */
 const isFinal = (code) =>
@@ -324,7 +327,7 @@ class Connection {
   }
 
   get isOpen() {
-    return Boolean(this.#open);
+    return !!this.#open;
   }
 
   get isFull() {
@@ -804,6 +807,8 @@ class Room extends Port {
   join(options = {}) {
     if (options.signal?.aborted) return wait(options).promise;
     this.#users++;
+    // The connection may have opened while it was about to leave.
+    const wasLeaving = this.#leaving;
     this.#stay();
     if (this.isReady) return Promise.resolve({response: this.#response});
     const waited = wait(options, (isAborted) => {
@@ -819,7 +824,7 @@ class Room extends Port {
         this.#say({state: "joining"});
         this.wire.connection.start();
         this.#knock();
-      }
+      } else if (wasLeaving) this.#knock();
     }
     return waited.promise;
   }
@@ -958,6 +963,7 @@ class Room extends Port {
 
   #knock() {
     const {connection, answers, nextId} = this.wire;
+    clearTimeout(this.#again);
     if (!connection.isOpen || this.#request) return;
     const {position} = this;
     let payload;
@@ -1111,10 +1117,8 @@ class Pond extends Port {
       },
       isBusy: () => answers.size > 0,
       status: (status) => {
-        const {state, code = "closed", reason} = status;
-        if (state === "stopped") {
-          const error = code === "closed" ? failure(code) : new PondError({code, message: reason});
-          for (const room of this.#rooms.values()) room.stopped(error);
+        if (status.state === "stopped") {
+          for (const room of this.#rooms.values()) room.stopped(stoppedBy(status));
           this.flush();
         }
         this.emit("status", status);
@@ -1125,9 +1129,8 @@ class Pond extends Port {
       answers,
       nextId: () => `${++requests}`,
       refusal: () => {
-        const {state, code, reason} = connection.status;
-        if (this.#isClosed) return failure("closed");
-        return state === "stopped" && code ? new PondError({code, message: reason}) : undefined;
+        const {status} = connection;
+        return this.#isClosed || (status.state === "stopped" && status.code) ? stoppedBy(status) : undefined;
       },
     });
   }
