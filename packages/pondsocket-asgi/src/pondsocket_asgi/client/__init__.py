@@ -5,10 +5,10 @@ It needs the extra `client`: `pip install 'pondsocket-asgi[client]'`.
 
 try:
     import httpx2.websockets  # noqa: F401 - it needs wsproto, which httpx2 alone does not install
-except ImportError as exc:
+except ImportError as _missing:
     raise ImportError(
         "pondsocket_asgi.client needs httpx2 with WebSockets: pip install 'pondsocket-asgi[client]'"
-    ) from exc
+    ) from _missing
 
 from pondsocket_common import PresenceDiff, PresenceEntry
 

@@ -34,7 +34,7 @@ class Buffer(Generic[T]):
         empty: Callable[[], None] | None = None,
         abandoned: Callable[[], None] | None = None,
     ) -> None:
-        self.is_full = False
+        self.is_full: bool = False
         self._limit = limit
         self._gap = gap
         self._full = full

@@ -114,7 +114,7 @@ class Driver:
         told: Callable[[Joined | Tell | Failed | Over | Changed], None],
     ) -> None:
         self.machine = machine
-        self.outbox = Outbox()
+        self.outbox: Outbox = Outbox()
         self._make_target = make_target
         self._told = told
         self._waiting: dict[str, Waiting] = {}

@@ -58,12 +58,12 @@ class Channel:
         self.name = name
         self.params = params
         self.wants_presence = wants_presence
-        self.state = ChannelState.JOINING
-        self.joins = 0
+        self.state: ChannelState = ChannelState.JOINING
+        self.joins: int = 0
         self.join_id: str | None = None
         self.retry_at: float | None = None
-        self.refusals = 0
-        self.was_joined = False
+        self.refusals: int = 0
+        self.was_joined: bool = False
         self.position: Position | None = None
         self.response: Any = None
         self.people: dict[str, PresenceEntry] = {}

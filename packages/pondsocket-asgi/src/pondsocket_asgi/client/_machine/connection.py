@@ -42,8 +42,8 @@ class Connection:
     def __init__(
         self, attempts: Attempts, effects: list[Effect], fresh_id: Callable[[], str]
     ) -> None:
-        self.number = 0
-        self.status = Status(State.STOPPED)
+        self.number: int = 0
+        self.status: Status = Status(State.STOPPED)
         self._attempts = attempts
         self._effects = effects
         self._fresh_id = fresh_id
