@@ -36,6 +36,7 @@ ELSEWHERE: Final = {
     "pondsocket._serving.endpoints": "test_server, test_admission",
     "pondsocket._environment": "it holds what others test",
     "pondsocket._errors": "test_unfit_payloads, test_mistakes",
+    "pondsocket._log": "test_records",
     "pondsocket._handlers.events": "test_contexts, test_gateway, test_base_exceptions",
     "pondsocket._handlers.kinds": "test_returned_values",
     "pondsocket._handlers.leaving": "test_channel, test_contexts",

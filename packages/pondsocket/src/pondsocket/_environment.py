@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pondsocket._delivery import replies
 from pondsocket._delivery.batching import LoopTurn
-from pondsocket._log import explained
+from pondsocket._log import explained, get_log
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Background
 from pondsocket._runtime.threads import Threads
@@ -16,6 +16,8 @@ from pondsocket._telemetry.failures import Failures
 from pondsocket._telemetry.hooks import Observer
 
 from ._options import Options
+
+_log: Final = get_log("pondsocket.server")
 
 
 class Cluster(Protocol):
@@ -87,6 +89,7 @@ class Environment:
     options: Options = field(default_factory=Options)
     clock: Callable[[], float] = time.monotonic
     observer: Observer | None = None
+    is_debug: bool = False
     background: Background = field(default_factory=Background)
     loop: Loop = field(default_factory=Loop)
     loop_turn: LoopTurn = field(default_factory=LoopTurn)
@@ -96,7 +99,6 @@ class Environment:
     failures: Failures = field(init=False)
     counting: Observer | None = field(init=False)
     cluster: "Cluster | None" = None
-    is_debug: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threads", Threads(self.options, self.loop))
@@ -106,6 +108,8 @@ class Environment:
         observer = self.observer
         counts = observer is not None and observer.counts_frames
         object.__setattr__(self, "counting", observer if counts else None)
+        if self.is_debug:
+            _log.warning("debug=True: every client is told what handlers raise. Not in production.")
         if self.cluster is not None:
             self.loop.unserved.end()  # it refuses what no client can get
 

@@ -170,3 +170,14 @@ def check_origins(what: str, origins: object) -> None:
         AllowedOrigins(origins)
     except ValueError as problem:
         raise UsageError(f"{what}: {problem}") from None
+
+
+def checked(options: Options | None) -> Options:
+    """Return options, or the defaults.
+
+    Raises:
+        UsageError: They are something else, such as a dict.
+    """
+    if options is not None and not isinstance(options, Options):
+        raise UsageError(f"options: write `Options(event_rate=…)`, not {options!r}.")
+    return options or Options()

@@ -41,7 +41,7 @@ from pondsocket.backplane import Backplane
 from ._endpoint import Endpoint
 from ._environment import Environment
 from ._errors import UsageError, readable_text
-from ._options import Options
+from ._options import Options, checked
 
 _log: Final = get_log("pondsocket.server")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
@@ -65,8 +65,7 @@ class PondSocket:
             its first client, and closes after the last one. What it yields is `state`.
         clock: Seconds, from any start; for rates and durations. Tests pass their own.
         backplane: The engine that it shares with other processes; None: it is alone.
-        debug: While you develop: tell clients what a handler has raised and where, in the place of
-            "The server failed to handle this."
+        debug: Tell clients what handlers raise, and where: while you develop.
     """
 
     def __init__(
@@ -80,18 +79,11 @@ class PondSocket:
         backplane: Backplane | None = None,
         debug: bool = False,
     ) -> None:
-        if options is not None and not isinstance(options, Options):
-            raise UsageError(f"options: write `Options(event_rate=…)`, not {options!r}.")
-        self.options: Options = options or Options()
-        observed = hooks is not None or metrics is not None
-        observer = Observer(hooks, metrics) if observed else None
+        observer = Observer(hooks, metrics) if hooks is not None or metrics is not None else None
         self._node = None if backplane is None else Node(backplane)
         cluster = None if self._node is None else PondCluster(self._node)
-        self._environment = Environment(
-            self.options, clock, observer, cluster=cluster, is_debug=debug
-        )
-        if debug:
-            _log.warning("debug=True: every client is told what handlers raise. Not in production.")
+        self._environment = Environment(checked(options), clock, observer, debug, cluster=cluster)
+        self.options: Options = self._environment.options
         self.endpoints: Endpoints = Endpoints(self._environment)
         self.streams: Streams = Streams(self.endpoints, self._environment)
         if self._node is not None:

@@ -258,7 +258,7 @@ async def test_a_developers_client_is_told_what_was_raised_and_where(handler: ob
         fault = (await ann.answer(ann.send("BROADCAST", "GATEWAY", "go"))).payload
         assert isinstance(fault, Fault)
         line = fails.__code__.co_firstlineno + 1
-        assert fault.message == f"LookupError: {SECRET} (test_log.py:{line}, in fails)"
+        assert fault.message == f"LookupError: {SECRET} (test_records.py:{line}, in fails)"
         refused = (await ann.join("/bad")).payload
         assert isinstance(refused, Refused)
         assert SECRET in refused.message
