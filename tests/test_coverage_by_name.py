@@ -40,6 +40,7 @@ ELSEWHERE: Final = {
     "pondsocket._handlers.events": "test_contexts, test_gateway, test_base_exceptions",
     "pondsocket._handlers.kinds": "test_returned_values",
     "pondsocket._handlers.leaving": "test_channel, test_contexts",
+    "pondsocket._history.log": "test_history: the log is the history of one channel",
     "pondsocket._history.memory": "test_history, test_channel_history",
     "pondsocket._history.store": "interfaces alone; test_late_history has a store that is late",
     "pondsocket._serving.life": "test_server, test_drain, test_drain_phases, test_lifespan",
