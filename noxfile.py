@@ -195,7 +195,7 @@ def clients(session: nox.Session) -> None:
     """Test the client for browsers on Node (all of its chaos: `CLIENT_CHAOS_COUNT=10000`)."""
     debian(session, "redis-server", "redis-server")
     npm_ci(session, CLIENTS)
-    python(session, "-m", "pytest", "-s", "-m", "clients", "tests/clients")
+    python(session, "-m", "tests.clients")
 
 
 @nox.session
