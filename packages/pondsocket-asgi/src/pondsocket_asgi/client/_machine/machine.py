@@ -59,7 +59,9 @@ class Machine:
         self.effects: list[Effect] = []
         self.channels: dict[str, Channel] = {}
         self.connected: Connected | None = None
-        self.connection: Connection = Connection(Attempts(transports, random, has_token), self.effects, new_id)
+        self.connection: Connection = Connection(
+            Attempts(transports, random, has_token), self.effects, new_id
+        )
         self._requests = Requests()
         self._new_id = new_id
         self._random = random
