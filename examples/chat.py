@@ -23,6 +23,7 @@ from pondsocket import (
     History,
     JoinContext,
     Options,
+    PondError,
     PondSocket,
 )
 from pondsocket.backplane import Backplane
@@ -40,7 +41,23 @@ HISTORY = History(size=300, ttl=3600)
 EARLIER = 20  # messages of it that a newcomer gets
 # A user who loses the connection and reconnects within this time is never shown as gone.
 AWAY_SECONDS = 10.0
-PAGE = Path(__file__).with_name("chat.html").read_bytes()
+TYPES = {
+    ".html": b"text/html; charset=utf-8",
+    ".css": b"text/css; charset=utf-8",
+    ".js": b"text/javascript; charset=utf-8",
+}
+# The page's files by their paths. The client that it imports comes from PondASGIApp.
+PAGE = {
+    "/" if path.suffix == ".html" else f"/{path.name}": (path.read_bytes(), TYPES[path.suffix])
+    for path in Path(__file__).parent.glob("chat*.*")
+    if path.suffix in TYPES
+}
+# No script or style but the page's own files, and no connection but to where it comes from: text
+# that a mistake in the page showed as HTML could do nothing.
+CONTENT_SECURITY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 
 # Any: the ASGI specification gives the values of these dictionaries no narrower type.
 Message = MutableMapping[str, Any]
@@ -74,22 +91,27 @@ async def say(ctx: EventContext) -> None:
     payload = ctx.get_payload()
     text, key = payload.get("text"), payload.get("key")
     if not isinstance(text, str) or not text.strip():
-        await ctx.reply("refused", {"message": "There is nothing in this message."})
-    elif len(text) > TEXT_LIMIT:
-        await ctx.reply("refused", {"message": f"Too long: {TEXT_LIMIT} characters are the most."})
-    elif not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT:
-        await ctx.reply("refused", {"message": "This message has no key; please reload the page."})
-    else:
-        said = {
-            # The sender's own random key: it tells the sender's page that the message has arrived,
-            # and lets every page drop the second copy of a message sent again after a reconnect.
-            "key": key,
-            "text": text.strip(),
-            "user": await ctx.get_assign("user"),
-            "name": await ctx.get_assign("name"),
-            "time": now(),
-        }
-        await ctx.broadcast("message", said)
+        raise PondError("There is nothing in this message.")
+    if len(text) > TEXT_LIMIT:
+        raise PondError(f"Too long: {TEXT_LIMIT} characters are the most.")
+    if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT:
+        raise PondError("This message has no key; please reload the page.")
+    said = {
+        # The sender's own random key: it tells the sender's page that the message has arrived, and
+        # lets every page drop the second copy of a message sent again after a reconnect.
+        "key": key,
+        "text": text.strip(),
+        "user": await ctx.get_assign("user"),
+        "name": await ctx.get_assign("name"),
+        "time": now(),
+    }
+    await ctx.broadcast("message", said)
+
+
+async def tell_typing(ctx: EventContext) -> None:
+    """Tell the others that the member is typing. It is of no use later: it is not kept."""
+    typist = {"user": await ctx.get_assign("user"), "name": await ctx.get_assign("name")}
+    await ctx.broadcast_from("typing", typist, history=False)
 
 
 def now() -> str:
@@ -116,6 +138,7 @@ def open_rooms(endpoint: Endpoint, history: History | None) -> None:
 
     rooms = endpoint.create_channel("/chat/:room", join, history=history)
     rooms.on_message("message", say)
+    rooms.on_message("typing", tell_typing)
 
 
 def create_app(history: History | None, backplane: Backplane | None = None) -> App:
@@ -126,7 +149,7 @@ def create_app(history: History | None, backplane: Backplane | None = None) -> A
     pond_app = PondASGIApp(pond)
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
-        is_page = scope["type"] == "http" and scope["path"] == "/"
+        is_page = scope["type"] == "http" and scope["path"] in PAGE
         if is_page and scope["method"] in ("GET", "HEAD"):
             await serve_page(scope, send)
         else:
@@ -136,16 +159,17 @@ def create_app(history: History | None, backplane: Backplane | None = None) -> A
 
 
 async def serve_page(scope: Message, send: Send) -> None:
-    """Send the page."""
+    """Send the page, or a file of it."""
+    body, content_type = PAGE[scope["path"]]
     headers = [
-        (b"content-type", b"text/html; charset=utf-8"),
-        (b"content-length", str(len(PAGE)).encode()),
+        (b"content-type", content_type),
+        (b"content-length", str(len(body)).encode()),
+        (b"content-security-policy", CONTENT_SECURITY.encode()),
         (b"cache-control", b"no-cache"),
         (b"x-content-type-options", b"nosniff"),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    body = PAGE if scope["method"] == "GET" else b""
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body if scope["method"] == "GET" else b""})
 
 
 def find_backplane() -> Backplane | None:

@@ -52,7 +52,9 @@ class Window:
 
     @property
     def people(self) -> Locator:
-        return self.page.get_by_role("list", name=re.compile("^Here now")).get_by_role("listitem")
+        """The people's names; on a phone they are in a sheet, which may be closed."""
+        here = self.page.get_by_role("list", name=re.compile("^Here now"), include_hidden=True)
+        return here.get_by_role("listitem", include_hidden=True)
 
     @property
     def earlier(self) -> Locator:
@@ -63,6 +65,23 @@ class Window:
     def texts(self) -> Locator:
         """The texts of all messages in the log."""
         return self.log.locator(".text")
+
+    @property
+    def conversation(self) -> Locator:
+        return self.page.get_by_role("region", name="Conversation")
+
+    @property
+    def drawer(self) -> Locator:
+        return self.page.get_by_role("complementary", name="Connection")
+
+    @property
+    def plug(self) -> Locator:
+        return self.drawer.get_by_role("switch", name="Plugged in")
+
+    @property
+    def frames(self) -> Locator:
+        """The frames that went through the connection, in the drawer."""
+        return self.drawer.get_by_role("region", name="Frames").get_by_role("listitem")
 
     @property
     def message_box(self) -> Locator:
@@ -81,7 +100,14 @@ class Window:
         self.choose(via)
         self.expect_here(via)
 
+    def open_drawer(self) -> None:
+        if not self.drawer.is_visible():
+            self.page.get_by_role("button", name="Connection").click()
+
     def choose(self, via: str) -> None:
+        """Choose a transport, in the form to join or in the drawer."""
+        if self.page.get_by_role("heading", name="Join the chat").is_hidden():
+            self.open_drawer()
         self.page.get_by_role("group").get_by_text(WORDS[via], exact=True).click()
 
     def expect_here(self, via: str) -> None:
@@ -94,6 +120,8 @@ class Window:
         self.expect_chosen("sse")
 
     def expect_chosen(self, via: str) -> None:
+        if self.page.get_by_role("heading", name="Join the chat").is_hidden():
+            self.open_drawer()
         expect(self.page.get_by_role("radio", name=WORDS[via])).to_be_checked()
 
     def expect_people(self, *names: str, within: float = 10.0) -> None:

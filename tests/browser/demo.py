@@ -62,7 +62,7 @@ class Demo:
             printed = process.communicate(timeout=END_SECONDS)
         finally:
             end(process)
-        assert printed == ("", "")
+        assert printed == ("", ""), printed
         # uvicorn ends by the signal that it was sent, once it has done all that it does at the end.
         assert process.returncode in (0, -signal.SIGTERM)
         return time.monotonic() - began

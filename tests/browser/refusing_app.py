@@ -33,6 +33,6 @@ refusing = PondASGIApp(pond)
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
-    """Serve the chat's page, and this endpoint in place of the chat's."""
-    is_page = scope["type"] == "http" and scope["path"] == "/"
+    """Serve the chat's page and its files, and this endpoint in place of the chat's."""
+    is_page = scope["type"] == "http" and scope["path"] != "/socket"
     await (chat if is_page else refusing)(scope, receive, send)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from examples.chat import AWAY_SECONDS
 from tests.browser.chat_window import OpenWindow, Window
@@ -289,6 +289,14 @@ def test_the_page_fits_a_phone(open_window: OpenWindow, pictures: Path) -> None:
     bea.keep_picture(pictures, "phone-long-words-dark")
 
 
+def press_until_focused(window: Window, key: str, wanted: Locator) -> None:
+    for _ in range(12):
+        if wanted.evaluate("element => element === document.activeElement"):
+            return
+        window.page.keyboard.press(key)
+    expect(wanted).to_be_focused()
+
+
 def test_the_keyboard_is_enough(open_window: OpenWindow) -> None:
     ann = open_window()
     ann.open(room=ann.room)
@@ -303,11 +311,9 @@ def test_the_keyboard_is_enough(open_window: OpenWindow) -> None:
     keyboard.type("another")
     keyboard.press("Enter")
     expect(ann.log).to_contain_text("one line\nanother")
-    transport = ann.page.get_by_role("radio", name="WebSocket")
-    for _ in range(12):
-        if transport.evaluate("radio => radio === document.activeElement"):
-            break
-        keyboard.press("Shift+Tab")
-    expect(transport).to_be_focused()
+    press_until_focused(ann, "Shift+Tab", ann.page.get_by_role("button", name="Connection"))
+    keyboard.press("Enter")
+    expect(ann.drawer).to_be_visible()
+    press_until_focused(ann, "Tab", ann.page.get_by_role("radio", name="WebSocket"))
     keyboard.press("ArrowRight")
     ann.expect_here("sse")

@@ -1,10 +1,10 @@
-"""What the page makes of positions and cursors, against a server that is played by the test."""
+"""What the page makes of positions, against a server that is played by the test."""
 
 import json
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Route, WebSocketRoute, expect
+from playwright.sync_api import WebSocketRoute, expect
 
 from tests.browser.chat_window import OpenWindow, Window
 
@@ -58,38 +58,10 @@ class PlayedSocket:
         message: Answer = json.loads(text)
         if message["action"] == "JOIN_CHANNEL":
             self.joins.append(message)
-            for each in self._answers.pop(0):
+            acknowledged, *messages = self._answers.pop(0)
+            answer = {**json.loads(acknowledged), "requestId": message["requestId"]}
+            for each in (json.dumps(answer), *messages):
                 self.connections[-1].send(each)
-
-
-class PlayedStreams:
-    """The server's side of the page's event streams, each with all that it will ever say."""
-
-    def __init__(self, window: Window, *streams: str) -> None:
-        self.cursors: list[str | None] = []
-        self.joins: list[Answer] = []
-        self._streams = list(streams)
-        window.page.route("**/socket?*", self._serve)
-
-    def _serve(self, route: Route) -> None:
-        request = route.request
-        if request.method == "POST":
-            messages: list[Answer] = json.loads(request.post_data or "[]")
-            self.joins += [each for each in messages if each["action"] == "JOIN_CHANNEL"]
-            route.fulfill(status=204)
-        elif request.method == "GET" and self._streams:
-            self.cursors.append(request.headers.get("last-event-id"))
-            named = {"content-type": "text/event-stream", "x-connection-id": "c"}
-            route.fulfill(headers=named, body=self._streams.pop(0))
-        elif request.method == "GET":
-            route.fulfill(status=404, json={"message": "That was all."})
-        else:
-            route.fulfill(status=204)
-
-
-def events(*blocks: str) -> str:
-    """Frames as events, and whatever else is in a stream as it is."""
-    return "".join(f"data: {each}\n\n" if each.startswith("{") else each for each in blocks)
 
 
 def test_a_rejoin_asks_for_what_came_since_the_last_message_seen(open_window: OpenWindow) -> None:
@@ -176,30 +148,3 @@ def test_the_latest_messages_behind_a_gap_are_shown_unless_they_were_already(
     played.connections[-1].close(code=1012)
     expect(ann.texts).to_have_text(["1", "2", "3", "4"])
     expect(ann.log.get_by_role("listitem").nth(-2)).to_have_text(MISSING)
-
-
-def test_a_stream_resumes_by_the_last_cursor_that_ended_with_a_blank_line(
-    open_window: OpenWindow,
-) -> None:
-    ann = open_window()
-    name = channel(ann)
-    one, two, three = (said(ann, text, "e", n) for n, text in enumerate(["1", "2", "3"], 1))
-    start = acknowledge(ann, epoch="e", offset=0)
-    again = acknowledge(ann, epoch="e", offset=1, recovered=True)
-    resumed = welcome(resumed=[name], notResumed=[])
-    played = PlayedStreams(
-        ann,
-        # Cut between a message and its cursor, and again in the middle of a cursor.
-        events(welcome(), start, one, "id: first\n\n", two),
-        events(resumed, again, two, three, "id: second\n\n", ": comment\n\n", "id: th"),
-        events(resumed, acknowledge(ann, epoch="e", offset=3, recovered=True), "id: third\n"),
-        # Not taken: the page joins by itself, from what it has seen.
-        events(welcome(resumed=[], notResumed=[name]), "id\n\n"),
-    )
-    ann.open(name="Ann", room=ann.room, via="sse")
-    expect(ann.status).to_have_text("That was all.", timeout=30_000)
-    expect(ann.texts).to_have_text(["1", "2", "3"])
-    assert played.cursors == [None, "first", "second", "second"]
-    since = [join.get("since") for join in played.joins]
-    assert since == [None, {"epoch": "e", "offset": 3}]
-    assert MISSING not in ann.log.inner_text()

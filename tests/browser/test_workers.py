@@ -12,6 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from examples.chat import PAGE
 from tests.browser.chat_window import OpenWindow, Window
 from tests.browser.redis_app import LEASE_SECONDS
 from tests.cluster.redis_server import RedisServer
@@ -108,7 +109,9 @@ def test_the_chat_goes_on_when_a_worker_is_killed(
 
 def enter_at(server: Server, name: str, open_window: OpenWindow, workers: Workers) -> Window:
     """Enter the room over a WebSocket to a given worker."""
-    workers.turn_to(server)
-    window = open_window(base=workers.url).enter(name)  # the page, and the WebSocket
+    (other,) = (each for each in workers.servers if each is not server)
+    # The page's files and the client, turn by turn, and then the WebSocket.
+    workers.turn_to(other if (len(PAGE) + 1) % 2 == 0 else server)
+    window = open_window(base=workers.url).enter(name)
     assert workers.of(name, "websocket") is server
     return window
