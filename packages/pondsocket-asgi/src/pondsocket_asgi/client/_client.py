@@ -208,6 +208,7 @@ class Client(Sender):
         Raises:
             PondClientError: It was refused.
             TimeoutError: It was not answered in time.
+            ValueError: No channel can have this name.
         """
         if not is_channel_name(name):
             raise ValueError(f"No name of a channel: {name!r}.")
