@@ -253,7 +253,7 @@ async def test_heartbeats_may_be_switched_off() -> None:
 async def test_a_server_that_pings_often_enough_needs_no_heartbeats(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pondsocket_asgi._transport.websocket.ping_seconds", lambda receive: 20.0)
+    monkeypatch.setattr("pondsocket_asgi._transport.websocket.ping_seconds", lambda uvicorn: 20.0)
     setup = PondSetup(heartbeat_seconds=25)
     async with members(setup, "websocket", "ann") as (ann,):
         await anyio.sleep(300)

@@ -22,6 +22,10 @@ def called_by_hypercorn(function: Callable[[], Value], **locals_: object) -> Val
     return called("hypercorn.trio.task_group", "_handle", function, locals_)
 
 
+def ping_seconds(receive: object = None) -> float | None:
+    return servers.ping_seconds(servers.find_uvicorn(receive))
+
+
 def called_by_uvicorn(function: Callable[[], Value], protocol: object) -> Value:
     """Call a function as a WebSocket protocol of uvicorn's would."""
     module = "uvicorn.protocols.websockets.fake_impl"
@@ -83,9 +87,9 @@ def test_a_peer_that_says_restart_is_not_the_server(said: dict[str, Any], restar
 )
 def test_pings_are_those_of_the_server(interval: object, seconds: float | None) -> None:
     protocol = SimpleNamespace(ping_interval=interval)
-    assert called_by_uvicorn(servers.ping_seconds, protocol) == seconds
+    assert called_by_uvicorn(ping_seconds, protocol) == seconds
     config = SimpleNamespace(websocket_ping_interval=interval)
-    assert called_by_hypercorn(servers.ping_seconds, config=config) == seconds
+    assert called_by_hypercorn(ping_seconds, config=config) == seconds
 
 
 def test_the_protocol_that_receives_is_asked_and_so_is_one_made_of_it() -> None:
@@ -99,26 +103,26 @@ def test_the_protocol_that_receives_is_asked_and_so_is_one_made_of_it() -> None:
         __module__ = "another.project"
 
     # No call of uvicorn's is about, in which it would be found otherwise.
-    assert servers.ping_seconds(Uvicorns().receive) == 7
-    assert servers.ping_seconds(Made().receive) == 7
-    assert servers.ping_seconds(print) is None
+    assert ping_seconds(Uvicorns().receive) == 7
+    assert ping_seconds(Made().receive) == 7
+    assert ping_seconds(print) is None
 
 
 def test_a_uvicorn_that_is_told_to_ping_and_cannot_does_not_ping() -> None:
     protocol = SimpleNamespace(config=SimpleNamespace(ws_ping_interval=20.0))
-    assert called_by_uvicorn(servers.ping_seconds, protocol) is None
+    assert called_by_uvicorn(ping_seconds, protocol) is None
 
 
 def test_nothing_is_known_of_other_servers() -> None:
-    assert servers.ping_seconds() is None
-    assert not servers.says_restart()
+    assert ping_seconds() is None
+    assert servers.find_uvicorn() is None
     assert HypercornWorker.find() is None
 
 
 def test_nothing_is_known_of_servers_that_have_changed() -> None:
-    assert called_by_uvicorn(servers.ping_seconds, object()) is None
-    assert called_by_uvicorn(servers.says_restart, object())
-    assert called_by_hypercorn(servers.ping_seconds, other=1) is None
+    assert called_by_uvicorn(ping_seconds, object()) is None
+    assert called_by_uvicorn(servers.find_uvicorn, object()) is not None
+    assert called_by_hypercorn(ping_seconds, other=1) is None
     assert called_by_hypercorn(HypercornWorker.find, other=1) is None
     for changed in (worker(set_=None), worker(timeout=None)):
         send, config = changed

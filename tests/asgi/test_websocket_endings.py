@@ -218,7 +218,7 @@ async def test_the_servers_own_restart_makes_no_client_slow(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By uvicorn all WebSockets are closed at once; the first that says so begins the drain."""
-    monkeypatch.setattr(websocket, "says_restart", lambda receive: True)
+    monkeypatch.setattr(websocket, "find_uvicorn", lambda receive: receive)
     setup = PondSetup()
     async with members(setup, "websocket", "ann", "bob") as connections:
         sessions = list(setup.endpoint.sessions)

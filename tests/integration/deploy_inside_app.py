@@ -5,15 +5,15 @@ from typing import Any
 
 from pondsocket import ConnectionContext, EventContext, PondSocket
 from pondsocket_asgi import PondASGIApp
-from pondsocket_asgi._process.servers import HypercornWorker, ping_seconds, says_restart
+from pondsocket_asgi._process.servers import HypercornWorker, find_uvicorn, ping_seconds
 from pondsocket_asgi._process.signals import hook
 
 
 async def tell(ctx: ConnectionContext) -> None:
-    worker = HypercornWorker.find()
+    worker, uvicorn = HypercornWorker.find(), find_uvicorn()
     found = {
-        "ping_seconds": ping_seconds(),
-        "says_restart": says_restart(),
+        "ping_seconds": ping_seconds(uvicorn),
+        "says_restart": uvicorn is not None,
         "drain_limit": None if worker is None else worker.drain_limit,
         "holds": [
             number.name

@@ -42,9 +42,12 @@ def is_ending(handler: object) -> bool:
         return True
     listeners: list[Any] = getattr(server, "servers", None) or []
     try:
-        return bool(listeners) and not any(listener.is_serving() for listener in listeners)
+        for listener in listeners:  # asked at each connection: the first one serves
+            if listener.is_serving():
+                return False
     except (AttributeError, TypeError):
         return False
+    return bool(listeners)
 
 
 def runs_uvicorn() -> bool:
@@ -61,9 +64,23 @@ def runs_uvicorn() -> bool:
     return False
 
 
-def says_restart(receive: object = None) -> bool:
-    """Return whether `is_restart` can tell for the WebSocket that is being opened."""
-    return _uvicorn(receive) is not None
+def find_uvicorn(receive: object = None) -> Any:
+    """Find uvicorn's protocol object that runs the calling task for a WebSocket.
+
+    Where there is one, `is_restart` can tell.
+    """
+    # `receive` is its method, unless a middleware wraps it. Looking at the call stack makes frame
+    # objects, which live as long as the calls: 1 KiB a connection (`python -m tests.benchmarks`,
+    # "Memory of an idle member").
+    owner: Any = getattr(receive, "__self__", None)
+    kind: Any = type(owner)
+    if _is_of_uvicorn(kind):
+        return owner
+    if "uvicorn" not in sys.modules:
+        return None
+    for frame in _frames(_UVICORN_WEBSOCKETS, "run_asgi"):
+        return frame.f_locals.get("self")
+    return None
 
 
 def is_restart(disconnect: Message) -> bool:
@@ -75,9 +92,13 @@ def is_restart(disconnect: Message) -> bool:
     return disconnect.get("code") == 1012 and "reason" not in disconnect
 
 
-def ping_seconds(receive: object = None) -> float | None:
-    """Return how often the server pings the WebSocket being opened. None: never, or unknown."""
-    if (uvicorn := _uvicorn(receive)) is not None:
+def ping_seconds(uvicorn: Any) -> float | None:
+    """Return how often the server pings the WebSocket being opened. None: never, or unknown.
+
+    Args:
+        uvicorn: What `find_uvicorn` has found.
+    """
+    if uvicorn is not None:
         # From the connection, not from the configuration: until 0.44 and 0.46, two of the three
         # implementations ignored `--ws-ping-interval`, and have no such attribute.
         interval = getattr(uvicorn, "ping_interval", None)
@@ -273,20 +294,6 @@ class _Notice:
             await self._original()
 
 
-def _uvicorn(receive: object) -> Any:
-    """Return uvicorn's protocol object that runs the calling task for a WebSocket."""
-    # `receive` is its method, unless a middleware wraps it. Looking at the call stack makes frame
-    # objects, which live as long as the calls: 1 KiB a connection (`python -m tests.benchmarks`,
-    # "Memory of an idle member").
-    owner: Any = getattr(receive, "__self__", None)
-    kind: Any = type(owner)
-    if _is_of_uvicorn(kind):
-        return owner
-    for frame in _frames(_UVICORN_WEBSOCKETS, "run_asgi"):
-        return frame.f_locals.get("self")
-    return None
-
-
 @lru_cache(maxsize=8)
 def _is_of_uvicorn(kind: type) -> bool:
     """Return whether this is one of uvicorn's classes or a subclass, as the fast lane's."""
@@ -295,12 +302,12 @@ def _is_of_uvicorn(kind: type) -> bool:
 
 
 def _hypercorn() -> FrameType | None:
+    if "hypercorn" not in sys.modules:  # asked at each connection, on any server
+        return None
     return next(_frames("hypercorn.", "_handle"), None)
 
 
 def _frames(module: str, function: str) -> Iterator[FrameType]:
-    if module.partition(".")[0] not in sys.modules:
-        return
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_code.co_name == function:

@@ -11,10 +11,10 @@ from pondsocket_common import CloseCode
 from pondsocket_asgi._process.refusals import note_refusal
 from pondsocket_asgi._process.servers import (
     accept_headers,
+    find_uvicorn,
     is_restart,
     ping_seconds,
     refusal_headers_of_websocket,
-    says_restart,
     unsent_bytes,
 )
 from pondsocket_asgi._scope import (
@@ -53,14 +53,15 @@ async def open_websocket(
         return None
     lane = (scope.get("extensions") or {}).get(FAST_LANE)
     transport = ASGIWebSocketTransport if lane is None else FastWebSocketTransport
+    uvicorn = find_uvicorn(receive)
     return transport(
         scope,
         receive,
         shared.find_send(scope, send),
         outcome,
         shared.heartbeat,
-        quiet_seconds=_quiet_seconds(shared.pond.options, receive),
-        on_restart=shared.begin_drain if says_restart(receive) else None,
+        quiet_seconds=_quiet_seconds(shared.pond.options, ping_seconds(uvicorn)),
+        on_restart=None if uvicorn is None else shared.begin_drain,
     )
 
 
@@ -77,9 +78,9 @@ async def _admit(shared: Shared, scope: Scope) -> Session | Refusal:
     return request if isinstance(request, Refusal) else await shared.pond.connect(request)
 
 
-def _quiet_seconds(options: Options, receive: Receive) -> float | None:
+def _quiet_seconds(options: Options, ping: float | None) -> float | None:
     """Return after how long without a write a heartbeat is due. None if the server pings enough."""
-    heartbeat, ping = options.heartbeat_seconds, ping_seconds(receive)
+    heartbeat = options.heartbeat_seconds
     is_pinged = heartbeat is not None and ping is not None and ping <= heartbeat
     return None if is_pinged else heartbeat
 
