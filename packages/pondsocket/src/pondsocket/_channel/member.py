@@ -58,6 +58,11 @@ class MemberState(Enum):
     ENDED = auto()
 
 
+# Likewise.
+_LIVE: Final = MemberState.LIVE
+_ENDED: Final = MemberState.ENDED
+
+
 class MemberEvent(Enum):
     """What can happen to a membership."""
 
@@ -152,17 +157,18 @@ class Member(Membership, Generic[C]):
         # is too long for that.
         self.join_params: Payload | None = _NO_PARAMS
         self.history_sink: CatchUp[Member[C]] | AheadSink[Member[C]] | None = None
-        self.state: MemberState = MemberState.LIVE
-        self.offer: OffersFrame
-        self.offer_batch: OffersBatch
-        self._choose_sink()
+        self.state: MemberState = _LIVE
+        # As `_choose_sink`, without its calls: `python -m tests.benchmarks`, "Connect and join".
+        sink = session.sink if ordered_delivery is None else ordered_delivery
+        self.offer: OffersFrame = sink.offer
+        self.offer_batch: OffersBatch = sink.offer_batch
 
     # --- its state, and the sink of that state ------------------------------------------------
 
     @property
     def is_current(self) -> bool:
         """Whether the membership has not ended."""
-        return self.state is not MemberState.ENDED
+        return self.state is not _ENDED
 
     def _advance(self, event: MemberEvent) -> None:
         self.state = MEMBER_STATES.get((self.state, event), self.state)

@@ -24,6 +24,9 @@ from .router import Connection, Router
 
 _log: Final = get_log("pondsocket.session")
 _RESTARTS: Final = "the server restarts"
+# By names of their own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_ADMITTED: Final = Life.ADMITTED
+_NORMAL: Final = CloseCode.NORMAL
 
 S = TypeVar("S", bound=Connection)
 
@@ -54,12 +57,12 @@ class Ending(Generic[S]):
     def __init__(self, router: Router[S], opened_at: float) -> None:
         self.router = router
         self.opened_at = opened_at
-        self.life = Life.ADMITTED
+        self.life: Life = _ADMITTED
         self.outlet: Outlet | None = None  # while the connection runs
         # Cancelled when the connection ends: joins that are not decided, by channel name, and
         # spawned tasks.
         self.scopes: dict[anyio.CancelScope, str | None] = {}
-        self.code = CloseCode.NORMAL
+        self.code: CloseCode = _NORMAL
         self.reason = ""
         # The code and the reason with which the client has closed the connection itself.
         self.peer: tuple[int, str] | None = None

@@ -36,6 +36,8 @@ _log: Final = get_log("pondsocket.session")
 # one after this many, before the broadcasts of one client's burst fill the outboxes of the
 # members, whose writers wait for that turn.
 _MESSAGES_PER_TURN: Final = 16
+# By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
+_OPEN: Final = LifeEvent.OPEN
 
 S = TypeVar("S", bound=Connection)
 
@@ -75,7 +77,7 @@ class Reading(Generic[S]):
         """Open the connection, whose tasks run in this group. False if it is closed already."""
         self._tasks = tasks
         self.host = self._session.environment.loop.current_task()
-        return self._ending.advance(LifeEvent.OPEN)
+        return self._ending.advance(_OPEN)
 
     def end(self) -> None:
         """End the connection, if it has not ended. From now on, no task can be started."""

@@ -44,6 +44,7 @@ _ACCEPT: Final = AdmissionEvent.ACCEPT
 _ACKNOWLEDGE: Final = SystemEvents.ACKNOWLEDGE
 _DIFF: Final = PresenceMode.DIFF
 _PENDING: Final = Admission.PENDING
+_ABANDONED: Final = Admission.ABANDONED
 _ACCEPTED: Final = Admission.ACCEPTED
 _ANSWERED: Final = (Admission.ACCEPTED, Admission.REFUSED)
 _SYSTEM: Final = ServerActions.SYSTEM
@@ -167,7 +168,7 @@ class JoinContext(ChannelContext):
             loop_turn.flush()
         if self.decision.state is _PENDING and not self.session.is_open:
             self.decision.advance(AdmissionEvent.VANISH, self._fields)
-        return self.decision.state is Admission.ABANDONED
+        return self.decision.state is _ABANDONED
 
     def _read_history(
         self, channel: Channel, latest: int | None
@@ -199,19 +200,15 @@ class JoinContext(ChannelContext):
         state = presence.state_for_diffs() if wants_diffs else None
         if state is None and presence.state.byte_count > session.options.outbox_bytes:
             raise presence.list_fault()
-        start = None
-        if found is not None and channel_history is not None:
+        position = None
+        if found is None or channel_history is None:
+            acknowledged = Acknowledged(response=response, presence=state)
+        else:
             start = channel_history.find_start(
                 found, message.since, session.user_id, latest, is_user_known=session.is_user_known
             )
-        position = None if start is None else start.position
-        acknowledged = Acknowledged(
-            epoch=position and position.epoch,
-            offset=None if position is None else position.offset,
-            recovered=start and start.recovered,
-            response=response,
-            presence=state,
-        )
+            position = start.position
+            acknowledged = Acknowledged(*position, start.recovered, response, state)
         answer = ServerMessage(
             _SYSTEM, _ACKNOWLEDGE, channel.name, message.request_id, acknowledged
         )
