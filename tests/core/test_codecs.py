@@ -26,6 +26,7 @@ from pondsocket import (
     SystemEvents,
     conflate,
 )
+from pondsocket._delivery.frame import MessageParts
 from pondsocket.adapter import Frame
 from pondsocket.testing import FakeClock, MemoryPeer, connect
 from pondsocket_common import (
@@ -623,15 +624,19 @@ async def test_a_slow_client_is_closed_and_the_others_are_not() -> None:
 async def test_a_codec_that_fails_closes_its_own_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise LookupError(SECRET)
+    decode = ArrayCodec.decode
 
-    async with pair(setup_of()) as (ann, bob):
-        with patch.object(ArrayCodec, "decode", fail):
+    def fail(self: ArrayCodec, data: str | bytes, **options: bool) -> Any:
+        if data == "[0]":
+            raise LookupError(SECRET)
+        return decode(self, data, **options)
+
+    with patch.object(ArrayCodec, "decode", fail):
+        async with pair(setup_of()) as (ann, bob):
             bob.send_raw("[0]")
             assert await bob.wait_closed() is CloseCode.INTERNAL
-        assert SECRET not in bob.reason
-        assert (ann.closed, events(ann)) == (None, [])
+            assert SECRET not in bob.reason
+            assert (ann.closed, events(ann)) == (None, [])
     assert logged_error(caplog).startswith("A connection failed")
 
 
@@ -813,7 +818,7 @@ def counting_encodes() -> Iterator[dict[str, int]]:
     counts = {"pond": 0, "array": 0, "third": 0}
     encode_pond, encode_array = PondCodec.encode, ArrayCodec.encode
 
-    def of_pond(message: ServerMessage) -> bytes:
+    def of_pond(message: MessageParts) -> bytes:
         counts["pond"] += 1
         return encode_pond(message)
 
@@ -822,7 +827,7 @@ def counting_encodes() -> Iterator[dict[str, int]]:
         return encode_array(self, message)
 
     with (
-        patch.object(PondCodec, "encode", staticmethod(of_pond)),
+        patch("pondsocket._delivery.frame._encode_pond", of_pond),
         patch.object(ArrayCodec, "encode", of_array),
     ):
         yield counts

@@ -249,6 +249,19 @@ class StreamLink:
         if self._connection_id:
             await self._request("DELETE")
 
+    async def end_reading(self) -> None:
+        """End the generators that httpx2 reads with: it closes none that was left half-way.
+
+        A cancellation passes through all of them; `aclose` would end the outermost one alone.
+        """
+        with anyio.CancelScope(shield=True) as scope:
+            scope.cancel()
+            try:
+                async for _ in self._chunks:
+                    pass
+            except _BROKEN:
+                pass  # it has ended
+
     async def _request(self, method: str, body: str | None = None) -> httpx2.Response:
         headers = {
             **_authorized(self._target),
@@ -301,6 +314,7 @@ async def _stream(http: httpx2.AsyncClient, target: Target) -> AsyncIterator[Lin
                         await link.close()
                     except Ended:
                         pass  # it has ended
+                await link.end_reading()
     except _BROKEN as exc:
         raise _broken(exc) from exc
 
