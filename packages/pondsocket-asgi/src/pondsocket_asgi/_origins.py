@@ -9,7 +9,7 @@ client without an `Origin` is not a browser, and has no visitor's cookies that i
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
@@ -27,7 +27,7 @@ from pondsocket_common import (
 
 logger = get_log("pondsocket.asgi.security")
 
-HeaderList: TypeAlias = list[tuple[bytes, bytes]]
+HeaderList: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 # Without these headers no web page is recognised: see `whose_page`.
 _TELLING: Final = frozenset({b"origin", b"sec-fetch-mode"})
@@ -84,6 +84,9 @@ class Verdict(NamedTuple):
     headers: HeaderList
 
 
+_NOTHING_TO_SAY: Final = Verdict(None, ())
+
+
 class OriginCheck:
     """Checks the origin of every request, before any other check."""
 
@@ -98,7 +101,7 @@ class OriginCheck:
         read it (Fetch Standard, section 3.2). Pages of the host itself need none.
         """
         if not headers.has_any(_TELLING):
-            return Verdict(None, [])
+            return _NOTHING_TO_SAY
         owner = self._pond.find_endpoint(path) or self._pond.options
         match whose_page(headers, _compiled(tuple(owner.allowed_origins))):
             case Page.LISTED:
@@ -109,7 +112,7 @@ class OriginCheck:
                 refusal = Refusal(403, ErrorTypes.UNAUTHORIZED_CONNECTION, text)
                 return Verdict(refusal, [(b"vary", b"Origin")])
             case _:
-                return Verdict(None, [])
+                return _NOTHING_TO_SAY
 
 
 # Cached: there are few endpoints, and their lists never change.

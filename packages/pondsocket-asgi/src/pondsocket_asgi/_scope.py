@@ -111,9 +111,10 @@ def address(scope: Scope) -> tuple[str | None, int | None]:
     That is both on a UNIX socket, and the port behind a proxy that it trusts: uvicorn says 0.
     """
     host, port, *_ = scope.get("client") or (None, None)
-    number = str(port)  # some servers give a text
-    known = int(number) if number.isdecimal() else 0
-    return (host, known or None) if host else (None, None)
+    if not isinstance(port, int):
+        text = str(port)  # which some servers give
+        port = int(text) if text.isdecimal() else 0
+    return (host, port or None) if host else (None, None)
 
 
 def accepts_event_stream(request_headers: Headers) -> bool:

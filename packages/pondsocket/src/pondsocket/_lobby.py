@@ -50,6 +50,7 @@ from ._errors import PondError, UsageError
 _log: Final = get_log("pondsocket.lobby")
 # By a name of its own: before Python 3.12 reading a member of an enum costs 0.3 us.
 _PENDING: Final = Admission.PENDING
+_REFUSED: Final = Admission.REFUSED
 
 
 class _Home(NamedTuple):
@@ -351,7 +352,8 @@ class Lobby(TakesEvents[EventContext], HandlesLeaves, InterceptsOutgoing, BindsE
                     extra=_fields(context),
                 )
                 context.refuse(401, "The handler neither accepted nor declined the join.")
-        await context.run_leave_work()
+        if context.decision.state is _REFUSED:
+            await context.run_leave_work()
 
     def _take_new_history(self, session: Session, message: ClientMessage) -> float:
         """Count the history that a join may begin. 0.0, or the seconds until it may."""

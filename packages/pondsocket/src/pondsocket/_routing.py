@@ -237,8 +237,9 @@ class Routing:
         if not session.is_open:  # the greeting was too much for it
             return
         self.sessions.add(session)
-        self.tidy()
-        if _log.isEnabledFor(logging.INFO):
+        if self._history_stores:
+            self.tidy()
+        if _log.logger.isEnabledFor(logging.INFO):  # as `_log`, without a call between
             text = "connected (path=%r user=%r transport=%r)"
             path, transport = session.path, session.request.transport
             extra = about(session)

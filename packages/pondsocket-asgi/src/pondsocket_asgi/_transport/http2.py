@@ -23,7 +23,7 @@ def waiting_send(scope: Scope, send: Send) -> Send:
 
     Must be called in the task in which the server runs the app.
     """
-    if is_old_http(scope) or "hypercorn" not in sys.modules:
+    if "hypercorn" not in sys.modules or is_old_http(scope):
         return send
     stream = HypercornStream.find()
     if stream is None:

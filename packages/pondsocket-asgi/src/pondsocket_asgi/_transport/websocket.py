@@ -141,7 +141,7 @@ class ASGIWebSocketTransport(Connection):
         self._headers = accept_headers(encoded(named)) if named else ()
         self._is_accepted = False
         self._accepted: anyio.Event | None = None
-        self._max_message_bytes = session.options.max_message_bytes
+        self._max_message_bytes = session.environment.options.max_message_bytes
 
     async def pull(self) -> str | bytes | None:
         """Return the next message. None when the peer has disconnected or sent too much."""

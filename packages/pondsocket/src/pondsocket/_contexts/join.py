@@ -198,7 +198,7 @@ class JoinContext(ChannelContext):
         wants_diffs = message.presence is _DIFF
         presence = channel.presence
         state = presence.state_for_diffs() if wants_diffs else None
-        if state is None and presence.state.byte_count > session.options.outbox_bytes:
+        if state is None and presence.state.byte_count > session.environment.options.outbox_bytes:
             raise presence.list_fault()
         position = None
         if found is None or channel_history is None:
@@ -229,7 +229,7 @@ class JoinContext(ChannelContext):
         if position is not None and found is not None and channel_history is not None:
             may_be_ahead = channel_history.emission is not None
             member.catch_up(found, position.offset, may_be_ahead=may_be_ahead)
-        if _log.isEnabledFor(logging.INFO):
+        if _log.logger.isEnabledFor(logging.INFO):  # as `_log`, without a call between
             text = "joined (channel=%r user=%r request=%r path=%r)"
             arguments = channel.name, session.user_id, message.request_id, channel.path
             extra = about(session, channel=channel.name, event="JOIN")

@@ -85,7 +85,7 @@ class ConnectionAdmission:
 
     async def decide(self, context: ConnectionContext) -> Refusal | None:
         """Call the connection handler. Return a Refusal, or None if it accepts the connection."""
-        path = context.path
+        path = context.request.path
         # A handler that cannot wait needs no time limit, whose scope costs more than it does
         # (tests/benchmarks/microbench.py, "connect; core").
         run = self._run_with_limit if self._connect.may_wait else self._run_without_limit
