@@ -19,6 +19,7 @@ from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi.testing import (
     ASGITestDriver,
     ConnectionRefused,
+    Faults,
     PondClient,
     PondClock,
     SyncPondClient,
@@ -210,6 +211,53 @@ async def test_a_position_waits_for_what_was_missed() -> None:
             assert room.position == Position("e", offset)
 
 
+@pytest.mark.parametrize("user", [None, ""])
+async def test_presence_is_that_of_a_user_who_is_named(user: str | None) -> None:
+    async with PondClient(make_pond()).connect("/socket") as ann:
+        room = await ann.join("/chat/1", presence=True)
+        error, told = (UsageError, "say which user") if user is None else (AssertionError, "of ''")
+        with pytest.raises(error, match=told):
+            await room.assert_presence(joined=user, shown={"status": "busy"}, wait=0.05)
+
+
+@pytest.mark.parametrize("is_evicted", [False, True])
+async def test_a_new_connection_joins_no_channel_again_that_was_left(is_evicted: bool) -> None:
+    pond = make_pond()
+    async with PondClient(pond).connect("/socket") as ann:
+        left, kept = await ann.join("/chat/1"), await ann.join("/chat/2")
+        if is_evicted:
+            await pond.channel("/socket", "/chat/1").evict_user("ann")
+            await left.assert_evicted()
+        else:
+            await left.leave()
+        async with Faults().lost(ann):
+            pass
+        assert (left.is_joined, kept.is_joined) == (False, True)
+        for room, users in ((left, {}), (kept, {"ann"})):
+            assert set(await pond.channel("/socket", room.name).get_assigns()) == set(users)
+
+
+async def test_nothing_is_left_in_any_pond_of_a_host() -> None:
+    """A client of one pond, though another client has met the other pond since."""
+    first, second = make_pond(), make_pond()
+    host = FastAPI()
+    host.mount("/one", PondASGIApp(first))
+    host.mount("/two", PondASGIApp(second))
+    client, is_done = PondClient(host), False
+    (endpoint,) = first.endpoints
+
+    @endpoint.on_message("slow")
+    async def slow() -> None:
+        nonlocal is_done
+        await anyio.sleep(0.05)
+        is_done = True
+
+    async with client.connect("/one/socket") as ann, client.connect("/two/socket") as bob:
+        await ann.send("slow")
+        await bob.assert_no_push()
+        assert is_done
+
+
 # --- hosts -------------------------------------------------------------------------------------
 
 
@@ -294,6 +342,13 @@ def test_a_clock_is_given_back() -> None:
     with clock_of(fastapi_app(pond)) as clock:
         assert pond._environment.clock is clock
     assert pond._environment.clock is before
+
+
+async def test_a_clock_comes_before_the_clients() -> None:
+    app = fastapi_app(make_pond())
+    async with PondClient(app).connect("/ws/socket"):
+        with pytest.raises(UsageError, match="before the first client"), clock_of(app):
+            pass
 
 
 # --- payloads ----------------------------------------------------------------------------------

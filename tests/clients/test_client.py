@@ -399,7 +399,7 @@ def test_without_the_extra_the_error_says_what_to_install() -> None:
     code = "import sys; sys.modules['wsproto'] = None; import pondsocket_asgi.client"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
     assert done.returncode == 1
-    assert "pip install 'pondsocket-asgi[client]'" in done.stderr.splitlines()[-1]
+    assert 'pip install "httpx2[ws]>=2.16"' in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("url", ["ftp://x/socket", "/socket", "https://", "x"])

@@ -344,7 +344,8 @@ async def test_plain_handlers_are_told_what_was_done_so_far_and_who_has_left() -
 
     setup.lobby.on_message("ask", ask)
     setup.lobby.on_leave(leave)
-    async with member(setup, "bob"):
+    async with member(setup, "bob") as bob:
+        await bob.receive_event("welcome")  # so the thread of the join is done
         async with member(setup, "ann") as ann:
             ann.send("BROADCAST", ROOM, "ask")
             await ann.receive_event("done")

@@ -122,7 +122,8 @@ class LastResort(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.setFormatter(logging.Formatter(LINE))
+        # A record of another library's making, under our name, has no fields.
+        self.setFormatter(logging.Formatter(LINE, defaults=_NONE))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless another handler has it."""

@@ -87,7 +87,7 @@ class PondSocket:
         self.endpoints: Endpoints = Endpoints(self._environment)
         self.streams: Streams = Streams(self.endpoints, self._environment)
         if self._node is not None:
-            self._node.serve(PondActions(self.endpoints, self.streams, clock))
+            self._node.serve(PondActions(self.endpoints, self.streams, self._environment))
         opened = None if lifespan is None else Lifespan(lifespan, self)
         self._life = Life(self._environment, self.endpoints, opened, self._node)
 

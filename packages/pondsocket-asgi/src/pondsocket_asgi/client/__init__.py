@@ -1,13 +1,13 @@
 """A client in Python, over WebSocket and Server-Sent Events, on asyncio and trio.
 
-It needs the extra `client`: `pip install 'pondsocket-asgi[client]'`.
+It needs the extra `client`: `pip install "httpx2[ws]>=2.16"`.
 """
 
 try:
     import httpx2.websockets  # noqa: F401 - it needs wsproto, which httpx2 alone does not install
 except ImportError as _missing:
     raise ImportError(
-        "pondsocket_asgi.client needs httpx2 with WebSockets: pip install 'pondsocket-asgi[client]'"
+        'pondsocket_asgi.client needs httpx2 with WebSockets: pip install "httpx2[ws]>=2.16"'
     ) from _missing
 
 from pondsocket_common import PresenceDiff, PresenceEntry

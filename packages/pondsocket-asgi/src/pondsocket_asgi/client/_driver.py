@@ -4,7 +4,6 @@ One task owns everything: `run`. Each attempt to connect has a task of its own b
 reads; one more, below that, writes. Calls of the application wait for their answers in their own.
 """
 
-import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -14,6 +13,7 @@ from typing import Any, Final, assert_never
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
+from pondsocket.adapter import get_log
 from pondsocket_common import ClientMessage, InvalidMessage, decode_server
 
 from pondsocket_asgi.client._machine.connection import CONNECT_SECONDS
@@ -38,7 +38,7 @@ from pondsocket_asgi.client._machine.values import (
 
 from ._transports import Link, Target, Transports
 
-logger: Final = logging.getLogger("pondsocket_asgi.client")
+logger: Final = get_log("pondsocket.client")
 
 # What one POST may hold.
 _MOST_AT_ONCE: Final = 64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pondsocket_common import GATEWAY, CloseCode
@@ -13,6 +13,7 @@ from pondsocket._cluster.shared_channel import SharedChannel
 from pondsocket._cluster.shared_log import keep_of
 from pondsocket._delivery.pushes import Push
 from pondsocket._endpoint import Endpoint
+from pondsocket._environment import Environment
 from pondsocket._errors import UsageError
 from pondsocket._replica.application import Application, Opened, Served
 from pondsocket._runtime.tasks import Work
@@ -26,10 +27,14 @@ from .streams import Streams
 class PondActions:
     """Carries out what other nodes ask of this pond."""
 
-    def __init__(self, endpoints: Endpoints, streams: Streams, clock: Callable[[], float]) -> None:
+    def __init__(self, endpoints: Endpoints, streams: Streams, environment: Environment) -> None:
         self._endpoints = endpoints
         self._streams = streams
-        self.now = clock
+        self._environment = environment
+
+    def now(self) -> float:
+        """Return the pond's time; see `Actions.now`."""
+        return self._environment.clock()
 
     async def execute(self, command: Command, older_than: float | None) -> None:
         """Carry out a command; see `Actions.execute`."""

@@ -64,6 +64,7 @@ class ConnectedClient:
             raise ConnectionRefused(self._url, *_refusal(session), session.body)
         link = self._opened = Link(session, ponds, self._wait)
         self._endpoint = Endpoint(link)
+        self._channels = {name: each for name, each in self._channels.items() if each.is_joined}
         for joined in self._channels.values():
             joined.move(link)
         try:
@@ -212,13 +213,13 @@ class ConnectedClient:
             ConnectionRefused: The app does not admit it any more.
             JoinRefused: A channel does not admit it any more.
         """
-        before, channels = self._link, self._channels
+        before = self._link
         before.take()
         last_event_id = getattr(before.session, "last_event_id", "")
         link = await self._open(before.ponds, last_event_id)
         link.unread[:0] = before.unread
         resumed = () if link.greeting is None else link.greeting.resumed or ()
-        for name, joined in channels.items():
+        for name, joined in self._channels.items():
             if name in resumed:
                 await joined.wait_resumed()
             else:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+from pondsocket import UsageError
 from pondsocket_common import (
     GATEWAY,
     Acknowledged,
@@ -133,6 +134,7 @@ class JoinedChannel(Room):
         response: What the join was answered with.
         recovered: Whether all that the client had missed has come, or is about to.
         position: Up to where the client knows the channel's history; None if it has none.
+        is_joined: Whether it is neither left nor evicted from: a new connection joins it again.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class JoinedChannel(Room):
         self.response: Any = None
         self.recovered: bool = False
         self.position: Position | None = since
+        self.is_joined: bool = False
         self._params = params or {}
         self._mode = PresenceMode.DIFF if presence else None
         self._shown: dict[str, PresenceEntry] = {}  # by membership
@@ -166,14 +169,14 @@ class JoinedChannel(Room):
             self._link.listeners.append(self._note)
         answer = await self._link.ask(message, wait)
         if isinstance(answer.payload, Refused | NotFound):
-            self._link.listeners.remove(self._note)
+            self._forget()
             raise JoinRefused(self.name, answer.payload)
 
     async def leave(self, *, wait: float | None = None) -> None:
         """Leave the channel, and wait until the server says so."""
         message = ClientMessage(ClientActions.LEAVE_CHANNEL, "leave", self.name, fresh_id(), {})
         await self._link.ask(message, wait)
-        self._link.listeners.remove(self._note)
+        self._forget()
 
     @property
     def present(self) -> Mapping[str, list[Payload]]:
@@ -230,11 +233,16 @@ class JoinedChannel(Room):
         The join must ask for it by `presence=True`.
 
         Args:
-            joined, updated, left: A user's id.
+            joined, updated, left: A user's id; one of the three at least.
             shown: The object that the user shows.
+
+        Raises:
+            UsageError: It is not said which user is meant.
         """
         self._check_presence()
         changes = {"joins": joined, "updates": updated, "leaves": left}
+        if joined is updated is left is None:
+            raise UsageError("assert_presence: say which user, by joined=, updated= or left=.")
 
         def is_it(message: ServerMessage) -> bool:
             diff = self._diff_of(message)
@@ -247,7 +255,8 @@ class JoinedChannel(Room):
                 for kind, user in changes.items()
             )
 
-        told = " and ".join(f"{kind} of {user!r}" for kind, user in changes.items() if user)
+        named = [(kind, user) for kind, user in changes.items() if user is not None]
+        told = " and ".join(f"{kind} of {user!r}" for kind, user in named)
         what = f"presence in {self.name!r}: {told}{expectation(shown, None)}"
         await self._link.find(is_it, what, wait)
 
@@ -290,6 +299,11 @@ class JoinedChannel(Room):
             payload = payload.presence or PresenceDiff()
         return payload if isinstance(payload, PresenceDiff) else None
 
+    def _forget(self) -> None:
+        self.is_joined = False
+        if self._note in self._link.listeners:
+            self._link.listeners.remove(self._note)
+
     def _check_presence(self) -> None:
         if self._mode is None:
             raise AssertionError(f"Ask for presence: `join({self.name!r}, presence=True)`.")
@@ -300,7 +314,10 @@ class JoinedChannel(Room):
         if message.position is not None:
             self.position = message.position
         payload = message.payload
-        if isinstance(payload, Acknowledged):
+        if isinstance(payload, Evicted):
+            self.is_joined = False
+        elif isinstance(payload, Acknowledged):
+            self.is_joined = True
             self._shown.clear()
             self.response, self.recovered = payload.response, payload.recovered is True
             # If it recovers, what was missed follows, each with its position.

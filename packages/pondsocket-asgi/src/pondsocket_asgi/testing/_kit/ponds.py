@@ -84,8 +84,11 @@ class Ponds:
         Raises:
             AssertionError: A handler still runs after `wait` seconds.
         """
+        # Of every pond behind the app: a client of another one than the latest may have sent it.
+        ponds = list(self._watched.values()) or [self.pond]
         try:
-            await settle(self.pond, wait=wait)
+            for pond in ponds:
+                await settle(pond, wait=wait)
         except TimeoutError as error:
             raise AssertionError(str(error)) from None
 

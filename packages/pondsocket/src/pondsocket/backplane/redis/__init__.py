@@ -1,4 +1,4 @@
-"""Redis as the engine of several nodes: `pip install "pondsocket[redis]"`."""
+"""Redis as the engine of several nodes. It needs the extra `redis`, which is hiredis."""
 
 from ._backplane import RedisBackplane
 
