@@ -27,7 +27,7 @@ from pondsocket import (
     PondSocket,
 )
 from pondsocket.backplane import Backplane
-from pondsocket_asgi import PondASGIApp, RedactSecrets
+from pondsocket_asgi import PondASGIApp, QuietRefusals, RedactSecrets
 
 NAME_LIMIT = 24
 ROOM_LIMIT = 40
@@ -177,11 +177,12 @@ def find_backplane() -> Backplane | None:
     url = os.environ.get("CHAT_REDIS")
     if url is None:
         return None
-    from pondsocket.backplane.redis import RedisBackplane  # pip install "pondsocket[redis]"
+    from pondsocket.backplane.redis import RedisBackplane  # pip install "hiredis>=3.5"
 
     return RedisBackplane(url, prefix="chat")
 
 
+QuietRefusals.install()  # browsers try again while the server restarts, and are refused
 RedactSecrets.install()  # names and keys are in queries, which the server would log
 app = create_app(HISTORY, find_backplane())
 

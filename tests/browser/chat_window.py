@@ -104,9 +104,15 @@ class Window:
         if not self.drawer.is_visible():
             self.page.get_by_role("button", name="Connection").click()
 
+    def is_at_the_form(self) -> bool:
+        """Whether the form to join is shown, and not a room; waits until one of them is."""
+        form = self.page.get_by_role("heading", name="Join the chat")
+        expect(form.or_(self.page.get_by_role("button", name="Connection"))).to_be_visible()
+        return form.is_visible()
+
     def choose(self, via: str) -> None:
         """Choose a transport, in the form to join or in the drawer."""
-        if self.page.get_by_role("heading", name="Join the chat").is_hidden():
+        if not self.is_at_the_form():
             self.open_drawer()
         self.page.get_by_role("group").get_by_text(WORDS[via], exact=True).click()
 
@@ -120,7 +126,7 @@ class Window:
         self.expect_chosen("sse")
 
     def expect_chosen(self, via: str) -> None:
-        if self.page.get_by_role("heading", name="Join the chat").is_hidden():
+        if not self.is_at_the_form():
             self.open_drawer()
         expect(self.page.get_by_role("radio", name=WORDS[via])).to_be_checked()
 

@@ -10,6 +10,8 @@ from tests.servers import Serve
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
 
 APP: Final = "tests.integration.secure_app:app"
+# A server whose pages have no policy of their own; that of the chat forbids all other hosts.
+PLAIN: Final = "examples.quickstart:app"
 # What a page can do with an endpoint, and what came of it.
 TRY_EVERYTHING: Final = """
 async (url) => {
@@ -61,7 +63,7 @@ def attempt(browser: Browser, page_url: str, url: str) -> Any:
 def test_a_listed_page_can_do_everything_and_another_one_nothing(
     browser: Browser, serve: Serve
 ) -> None:
-    page = serve("examples.chat:app")
+    page = serve(PLAIN)
     listing = serve(APP, env={"POND_PAGES": page.http_url})
     assert attempt(browser, page.http_url, f"{listing.http_url}/socket") == {
         "websocket": "open",

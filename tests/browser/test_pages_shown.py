@@ -113,14 +113,3 @@ def test_an_event_source_needs_no_client(browser: Browser, tmp_path: Path) -> No
         page.wait_for_function("connectionId !== undefined")
         page.evaluate("send({action: 'BROADCAST', event: 'say', payload: {text: 'hello'}})")
         assert comes(page, written, "hello")
-
-
-def test_the_console_of_the_tutorial_works(browser: Browser, tmp_path: Path) -> None:
-    (script,) = shown("tutorial.md", "js")
-    (tmp_path / "chat.py").write_text("\n".join(shown("tutorial.md", "python")))
-    with (
-        Server("chat:app", folder=tmp_path) as server,
-        open_page(browser, server.http_url) as (page, written),
-    ):
-        page.evaluate(f"async () => {{ {script} }}")
-        assert comes(page, written, "{name: Ann, text: hi}")
