@@ -86,11 +86,11 @@ def quick_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the README's first block as `quick_start.py` and its test beside it."""
     folder = tmp_path_factory.mktemp("app")
     first, *others = [code for _, code in blocks(README, "python")]
-    (driver,) = [code for code in others if "ASGITestDriver" in code]
+    (kit,) = [code for code in others if "PondClient" in code]
     (folder / "quick_start.py").write_text(first)
-    (test,) = re.findall(r"async def (test_\w+)", driver)
+    (test,) = re.findall(r"async def (test_\w+)", kit)
     (folder / "try_it.py").write_text(
-        f"import sys\nimport anyio\nfrom quick_start import *\n{driver}\n"
+        f"import sys\nimport anyio\nfrom quick_start import *\n{kit}\n"
         f"anyio.run({test}, backend=sys.argv[1])\n"
     )
     return folder
