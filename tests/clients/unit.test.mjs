@@ -38,6 +38,21 @@ const said = async (n, extra = {}) => {
   await settle();
 };
 
+// Over a stream, as two WebSockets did not open.
+const blocked = async () => {
+  made().connect();
+  for (let time = 0; time < 2; time++) {
+    await settle();
+    net.last.end(1006);
+    await settle();
+    await open();
+    say({action: "SYSTEM", event: "PONG", channelName: "GATEWAY"});
+    await settle();
+    await clock.advance(time ? 0 : 250);
+  }
+  assert.equal(pond.status.transport, "sse");
+};
+
 beforeEach(() => {
   clock = new Clock();
   net = new Net();
@@ -521,20 +536,6 @@ describe("what is sent and received", () => {
 });
 
 describe("a second attempt", () => {
-  const blocked = async () => {
-    made().connect();
-    for (let time = 0; time < 2; time++) {
-      await settle();
-      net.last.end(1006);
-      await settle();
-      await open();
-      say({action: "SYSTEM", event: "PONG", channelName: "GATEWAY"});
-      await settle();
-      await clock.advance(time ? 0 : 250);
-    }
-    assert.equal(pond.status.transport, "sse");
-  };
-
   test("is not made beside a second attempt", async () => {
     await blocked();
     const before = net.attempts.length;
@@ -574,6 +575,148 @@ describe("a second attempt", () => {
     assert.equal(net.last.to, "websocket");
     await clock.advance(5000);
     assert.equal(net.last.to, "sse");
+  });
+});
+
+describe("close() in a handler", () => {
+  const OTHER = "/chat/2";
+  let heard;
+
+  const joinedBoth = async (options) => {
+    const room = await joined({}, options);
+    const other = pond.channel(OTHER);
+    const joining = other.join();
+    await acknowledgeOther();
+    await joining;
+    heard = [];
+    pond.on("status", ({state}) => heard.push(state));
+    return [room, other];
+  };
+  const acknowledgeOther = async () => {
+    await settle();
+    say({action: "SYSTEM", event: "ACKNOWLEDGE", channelName: OTHER, requestId: net.sent.at(-1).requestId});
+    await settle();
+  };
+  const closeWhen = (room, wanted) => room.on("state", ({state}) => state === wanted && pond.close());
+
+  // Nothing comes back, not even later.
+  const isClosed = async (rooms) => {
+    await settle();
+    const {length} = net.attempts;
+    assert.equal(heard.at(-1), "stopped");
+    assert.equal(clock.timers.size, 0, "timers are left");
+    assert.ok(!page.isListenedTo);
+    await clock.advance(600_000);
+    assert.equal(net.attempts.length, length);
+    assert.ok(net.attempts.every(({letGo, isOver}) => letGo || isOver), "a connection is left");
+    assert.equal(pond.status.state, "stopped");
+    assert.deepEqual(rooms.map(({state}) => state), rooms.map(() => "left"));
+  };
+
+  for (const transport of ["websocket", "sse"]) {
+    test(`is final at a loss: ${transport}`, async () => {
+      const rooms = await joinedBoth({transports: [transport]});
+      closeWhen(rooms[0], "joining");
+      net.last.end(1006);
+      await isClosed(rooms);
+      assert.deepEqual(heard, ["stopped"]);
+    });
+  }
+
+  test("is final when the server has gone silent", async () => {
+    const rooms = await joinedBoth();
+    closeWhen(rooms[0], "joining");
+    net.last.isSwallowed = true;
+    await clock.advance(60_000);
+    net.last.isOver = true;
+    await isClosed(rooms);
+    assert.deepEqual(heard, ["stopped"]);
+  });
+
+  test("is final when the page is hidden by its browser", async () => {
+    const rooms = await joinedBoth();
+    closeWhen(rooms[0], "joining");
+    page.fire("freeze");
+    await isClosed(rooms);
+    assert.deepEqual(heard, ["stopped"]);
+  });
+
+  for (const [place, name] of ["first", "last"].entries()) {
+    test(`is final when the ${name} channel is joined again`, async () => {
+      const rooms = await joinedBoth();
+      net.last.end(1006);
+      await clock.advance(250);
+      await settle();
+      rooms[place].on("state", ({state}) => state === "joined" && pond.close());
+      heard.length = 0;
+      const before = net.sent.length;
+      await open();
+      const told = [];
+      for (const room of rooms) for (const event of ["joined", "rejoined", "presence"]) room.on(event, () => told.push(event));
+      const join = net.sent.slice(before).find(({channelName}) => channelName === rooms[place].name);
+      say({action: "SYSTEM", event: "ACKNOWLEDGE", channelName: join.channelName, requestId: join.requestId, payload: {presence: {joins: [{user: "ben", ref: "r1", presence: {}}]}}});
+      await isClosed(rooms);
+      assert.deepEqual(told, []);
+    });
+  }
+
+  test("is final while the channels are being joined", async () => {
+    const rooms = await joinedBoth();
+    pond.close();
+    pond.connect();
+    await settle();
+    closeWhen(rooms[0], "joining");
+    const before = net.sent.length;
+    await open();
+    await isClosed(rooms);
+    assert.deepEqual(heard.slice(-2), ["connecting", "stopped"]);
+    assert.equal(net.sent.length, before);
+  });
+
+  test("is final in `joined`", async () => {
+    const room = made().channel(CHAT);
+    heard = [];
+    pond.on("status", ({state}) => heard.push(state));
+    room.on("joined", () => pond.close());
+    room.join();
+    await settle();
+    await open();
+    await acknowledge();
+    await isClosed([room]);
+  });
+
+  test("is final when a WebSocket takes the place of a stream", async () => {
+    await blocked();
+    const room = pond.channel(CHAT);
+    const joining = room.join();
+    await settle();
+    await acknowledge();
+    await joining;
+    heard = [];
+    pond.on("status", ({state}) => heard.push(state));
+    closeWhen(room, "joining");
+    page.fire("online");
+    await clock.advance(0);
+    assert.equal(net.last.to, "websocket");
+    await open();
+    await isClosed([room]);
+    assert.deepEqual(heard, ["stopped"]);
+  });
+
+  test("and connect() after it connect once", async () => {
+    const rooms = await joinedBoth();
+    const off = rooms[0].on("state", () => {
+      off();
+      pond.close();
+      pond.connect();
+    });
+    net.last.end(1006);
+    await settle();
+    await clock.advance(1000);
+    assert.equal(net.attempts.filter(({letGo, isOver}) => !letGo && !isOver).length, 1);
+    await open();
+    assert.equal(pond.status.state, "open");
+    assert.deepEqual(rooms.map(({state}) => state), ["joining", "joining"]);
   });
 });
 

@@ -114,8 +114,8 @@ const wait = ({timeout = LIMIT_MS, signal}, over) => {
       over?.(false);
       made.reject(new DOMException("The time is over.", "TimeoutError"));
     }, timeout) : undefined;
+    signal?.addEventListener("abort", aborted);
     if (signal?.aborted) queueMicrotask(aborted);
-    else signal?.addEventListener("abort", aborted);
   });
   made.promise.catch(() => {});
   return made;
@@ -263,7 +263,7 @@ const openStream = ({url, token, options, on}) => {
 const refusal = async (response) => {
   if (response.ok) return {};
   const {message} = await response.json().catch(() => ({}));
-  return {status: response.status, message, afterMs: 1000 * (Number(response.headers.get("Retry-After")) || 0)};
+  return {status: response.status, message, afterMs: 1000 * Number(response.headers.get("Retry-After")) || 0};
 };
 
 // ---- The connection ----------------------------------------------------------------------------
@@ -330,6 +330,10 @@ class Connection {
     return !!this.#open;
   }
 
+  get isStopped() {
+    return this.status.state === "stopped";
+  }
+
   get isFull() {
     return this.#open?.link?.isFull() ?? true;
   }
@@ -342,7 +346,7 @@ class Connection {
 
   /** Connect, unless it does so by itself, now or later. */
   start() {
-    if (this.status.state === "stopped") this.connect();
+    if (this.isStopped) this.connect();
   }
 
   /** Connect now, unless it is connected or about to be. */
@@ -456,6 +460,8 @@ class Connection {
   #adopt(attempt) {
     const {kind, early: [connect, ...early]} = attempt;
     if (this.#open) this.#drop(this.#open);
+    // A handler that hears of the loss may call `close()`.
+    if (attempt.isOver) return;
     clearTimeout(attempt.limit);
     this.#open = attempt;
     this.#trying = undefined;
@@ -470,6 +476,7 @@ class Connection {
     }, 5000);
     this.#watch(SILENCE_MS);
     this.on.open(connect);
+    if (attempt.isOver) return;
     this.#say({state: "open", transport: kind});
     for (const message of early) if (!attempt.isOver && message.event !== "PONG") this.on.message(message);
   }
@@ -481,6 +488,7 @@ class Connection {
     const {kind, role, goodbye} = attempt;
     const wasOpen = this.#open === attempt;
     this.#drop(attempt);
+    if (this.isStopped) return;
     if (role === "spare" && !wasOpen) {
       this.#fellBackAt = Date.now();
       this.#tryUpgrade(UPGRADE_MS);
@@ -600,7 +608,7 @@ class Connection {
       if (this.#open || this.#trying) {
         this.#letGo();
         // In case it does not go after all.
-        this.#wait(60000, "The page is hidden.");
+        if (!this.isStopped) this.#wait(60000, "The page is hidden.");
       }
     } else if (type === "visibilitychange" ? !document.hidden : type !== "pageshow" || persisted) this.#wake(type);
   };
@@ -685,10 +693,10 @@ class Port {
 
   /** @protected @param {string} event @param {any} [payload] @param {any} [meta] */
   emit(event, payload, meta) {
-    const handlers = this.#handlers.get(event);
-    for (const entry of [...(handlers ?? [])]) {
+    const handlers = this.#handlers.get(event) ?? new Set();
+    for (const entry of [...handlers]) {
       try {
-        if (handlers?.has(entry)) entry[0](payload, meta);
+        if (handlers.has(entry)) entry[0](payload, meta);
       } catch (error) {
         (globalThis.reportError ?? console.error)(error);
       }
@@ -712,8 +720,7 @@ class Port {
       const place = this.#queue.indexOf(entry);
       if (place >= 0) this.#queue.splice(place, 1);
     }));
-    if (limits.signal?.aborted || this.#hand(entry, queue)) return waited.promise;
-    waited.reject(failure("unsent"));
+    if (!limits.signal?.aborted && !this.#hand(entry, queue)) waited.reject(failure("unsent"));
     return waited.promise;
   }
 
@@ -904,7 +911,7 @@ class Room extends Port {
 
   /** The connection is open. */
   opened() {
-    if (this.#users && !this.#leaving) {
+    if (this.#users && !this.#leaving && this.wire.connection.isOpen) {
       if (this.state !== "joining") this.#say({state: "joining"});
       this.#knock();
     }
@@ -924,7 +931,8 @@ class Room extends Port {
     clearTimeout(this.#again);
     this.flush();
     this.#fail(error);
-    if (this.state === "joining") this.#say({state: "left", error});
+    // It is still joined if the handler of another channel closes the client at a loss.
+    if (this.state.startsWith("join")) this.#say({state: "left", error});
   }
 
   /** @param {Message} message */
@@ -999,8 +1007,10 @@ class Room extends Port {
     for (const waited of this.#joins) waited.resolve({response});
     this.#joins.clear();
     this.emit("state", this.status);
+    if (!this.isReady) return;
     this.#synced(presence?.joins ?? []);
-    this.emit(isAgain ? "rejoined" : "joined", isAgain ? {response, recovered: recovered === true} : {response});
+    if (isAgain) this.emit("rejoined", {response, recovered: recovered === true});
+    else this.emit("joined", {response});
   }
 
   /** @param {any} error */
@@ -1020,7 +1030,9 @@ class Room extends Port {
     this.#leaving = undefined;
     const leaves = [...this.#leaves];
     this.#leaves.clear();
-    const resolve = () => leaves.forEach((waited) => waited.resolve());
+    const resolve = () => {
+      for (const waited of leaves) waited.resolve();
+    };
     if (connection.isOpen && this.#request) {
       const requestId = nextId();
       answers.set(requestId, {resolve, reject: resolve});
@@ -1112,12 +1124,13 @@ class Pond extends Port {
       },
       lost: () => {
         const error = failure("lost");
-        for (const requestId of [...answers.keys()]) this.#answer(requestId)?.reject(error);
+        for (const answer of answers.values()) answer.reject(error);
+        answers.clear();
         for (const room of this.#rooms.values()) room.lost();
       },
       isBusy: () => answers.size > 0,
       status: (status) => {
-        if (status.state === "stopped") {
+        if (connection.isStopped) {
           for (const room of this.#rooms.values()) room.stopped(stoppedBy(status));
           this.flush();
         }
@@ -1130,7 +1143,7 @@ class Pond extends Port {
       nextId: () => `${++requests}`,
       refusal: () => {
         const {status} = connection;
-        return this.#isClosed || (status.state === "stopped" && status.code) ? stoppedBy(status) : undefined;
+        return this.#isClosed || (connection.isStopped && status.code) ? stoppedBy(status) : undefined;
       },
     });
   }
