@@ -1119,8 +1119,8 @@ class Pond extends Port {
       },
       message: (message) => this.#take(message),
       refused: (messages, {status, message, afterMs}) => {
-        const error = new PondError({code: status ?? 0, message, retryAfterMs: afterMs});
-        for (const {requestId} of messages) this.#answer(requestId)?.reject(error);
+        // As if the server had answered each of them.
+        for (const each of messages) this.#take({...each, action: "ERROR", payload: {code: status, message, retryAfterMs: afterMs}});
       },
       lost: () => {
         const error = failure("lost");
