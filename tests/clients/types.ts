@@ -2,7 +2,7 @@
 
 import * as React from "react";
 import WebSocket from "ws";
-import {connect, PondError, type Person, type Pond, type Room, type Status} from "pondsocket";
+import {connect, PondError, type AnyApi, type ChannelOptions, type Person, type Pond, type Room, type Status} from "pondsocket";
 import {hooks} from "pondsocket/react";
 
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -111,6 +111,8 @@ export const typed = async () => {
   pond.channel("/rooms/1");
   // @ts-expect-error: the nick is missing
   pond.channel("/chat/1", {params: {name: "Ann"}});
+  // @ts-expect-error: the nick is missing here, too
+  pond.channel("/chat/1", {params: () => ({name: "Ann"})});
   // @ts-expect-error: there is no such event to send
   room.send("shout", {text: "hi"});
   // @ts-expect-error: the text is missing
@@ -139,11 +141,46 @@ export const Component = (pond: Pond<Chat>) => {
   same<typeof state, Room["state"]>(true);
   const people = usePresence(room);
   same<typeof people, ReadonlyMap<string, Person<{nick: string}>>>(true);
-  useEvent(room, "said", ({text}) => console.log(text));
-  useEvent(pond, "notice", ({text}) => console.log(text));
+  useEvent(room, "said", (said, {offset}) => {
+    same<typeof said, {id: number; text: string}>(true);
+    same<typeof offset, number | undefined>(true);
+  });
+  useEvent(room, "rejoined", ({recovered}) => same<typeof recovered, boolean>(true));
+  useEvent(room, "presence", (now, {joins}) => {
+    same<typeof now, ReadonlyMap<string, Person<{nick: string}>>>(true);
+    same<typeof joins, Person<{nick: string}>[]>(true);
+  });
+  useEvent(pond, "notice", (notice) => same<typeof notice, {text: string}>(true));
+  useEvent(pond, "status", (status) => same<typeof status, Status>(true));
+  useChannel(pond, `/chat/${42}`, {params: () => ({nick: "Ann"})});
+  useChannel(pond, "/lobby", {params: {anything: 1}});
   same<ReturnType<typeof useStatus>, Status>(true);
   // @ts-expect-error: no channel has such a name
   useChannel(pond, "/rooms/1");
+  // @ts-expect-error: the nick is missing
+  useChannel(pond, "/chat/1", {params: {name: "Ann"}});
+  // @ts-expect-error: the nick is missing here, too
+  useChannel(pond, "/chat/1", {params: () => ({name: "Ann"})});
+  // @ts-expect-error: a nick is a string
+  useChannel(pond, "/chat/1", {params: {nick: 3}});
   // @ts-expect-error: there is no such event
   useEvent(room, "shouted", () => {});
+  // @ts-expect-error: what was said has no author
+  useEvent(room, "said", ({author}) => author);
+  // @ts-expect-error: a notice has no author
+  useEvent(pond, "notice", ({author}) => author);
+  // @ts-expect-error: that is an event of a channel
+  useEvent(pond, "said", () => {});
+};
+
+// Without types everything goes here, too.
+export const Untyped = (pond: Pond, options: ChannelOptions<AnyApi, string>) => {
+  const {useChannel, useEvent, usePresence} = hooks(React);
+  const {room} = useChannel(pond, "/chat/1", {params: {nick: "Ann"}});
+  same<typeof room, Room>(true);
+  useChannel(pond, "/chat/2", options);
+  useEvent(room, "said", ({text}, {offset}) => console.log(text, offset));
+  useEvent(room, "presence", (people, {leaves}) => console.log(people.size, leaves[0]?.presence.nick));
+  useEvent(pond, "notice", ({text}) => console.log(text));
+  for (const {presence} of usePresence(room).values()) console.log(presence.nick);
 };

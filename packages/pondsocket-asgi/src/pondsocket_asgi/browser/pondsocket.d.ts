@@ -187,7 +187,8 @@ export interface Meta {
   offset?: number;
 }
 
-type RoomEvent<C> = Events<C> & {
+/** What a channel hears: the events of the application, and those of the client itself. */
+export type RoomEvents<C> = Events<C> & {
   joined: {response: Part<C, "response", any>};
   rejoined: {response?: Part<C, "response", any>; recovered: boolean};
   state: RoomStatus;
@@ -204,7 +205,7 @@ interface Port<Own, C> {
 }
 
 /** One channel: one object a name. */
-export interface Room<C = AnyChannel> extends Port<RoomEvent<C>, C> {
+export interface Room<C = AnyChannel> extends Port<RoomEvents<C>, C> {
   readonly name: string;
   readonly state: RoomStatus["state"];
   readonly status: RoomStatus;
@@ -217,27 +218,38 @@ export interface Room<C = AnyChannel> extends Port<RoomEvent<C>, C> {
   /** Leave, when nothing else of the page is joined to it. */
   leave(): Promise<void>;
   /** Call `handler` with every such event. Returns what stops it. */
-  on(event: "presence", handler: (people: RoomEvent<C>["presence"], changes: PresenceChanges<Part<C, "presence", any>>) => void): () => void;
-  on<E extends keyof RoomEvent<C> & string>(event: E, handler: (payload: RoomEvent<C>[E], meta: Meta) => void): () => void;
+  on(event: "presence", handler: (people: RoomEvents<C>["presence"], changes: PresenceChanges<Part<C, "presence", any>>) => void): () => void;
+  on<E extends keyof RoomEvents<C> & string>(event: E, handler: (payload: RoomEvents<C>[E], meta: Meta) => void): () => void;
   /** Iterate over the events, and over `rejoined`; throws when more than `limit` (1,024) wait. */
   events(options?: {signal?: AbortSignal; limit?: number}): AsyncGenerator<{event: string; payload: any; offset?: number}, void>;
   /** Call `run` now and at every change of the state or the presence. Returns what stops it. */
   subscribe(run: (value: RoomStatus & {presence: ReadonlyMap<string, Person<Part<C, "presence", any>>>}) => void): () => void;
 }
 
+/** What an endpoint hears: the events of the application, and that of the client itself. */
+export type PondEvents<A> = Events<A> & {status: Status};
+
+type Params<C> = Part<C, "params", Record<string, any>>;
+
+/** Of the channel of this name. */
+export interface ChannelOptions<A, N extends string> {
+  /** What the join handler is given; a function is asked anew for every join. */
+  params?: Params<ChannelOf<A, N>> | (() => Params<ChannelOf<A, N>>);
+}
+
 /** A connection to an endpoint, and its channels. */
-export interface Pond<A = AnyApi> extends Port<Events<A> & {status: Status}, A> {
+export interface Pond<A = AnyApi> extends Port<PondEvents<A>, A> {
   /** The public id of this user, once it is connected. */
   readonly id: string | undefined;
   readonly status: Status;
   /** The channel of this name; always the same object. */
-  channel<N extends ChannelName<A>>(name: N, options?: {params?: Part<ChannelOf<A, N>, "params", Record<string, any>> | (() => Part<ChannelOf<A, N>, "params", Record<string, any>>)}): Room<ChannelOf<A, N>>;
+  channel<N extends ChannelName<A>>(name: N, options?: ChannelOptions<A, N>): Room<ChannelOf<A, N>>;
   /** Connect now, also after `close()`, and rejoin what was joined. */
   connect(): void;
   /** End everything, until `connect()`. */
   close(): void;
   /** Call `handler` with every such event. Returns what stops it. */
-  on<E extends keyof (Events<A> & {status: Status}) & string>(event: E, handler: (payload: (Events<A> & {status: Status})[E], meta: Meta) => void): () => void;
+  on<E extends keyof PondEvents<A> & string>(event: E, handler: (payload: PondEvents<A>[E], meta: Meta) => void): () => void;
   /** Call `run` now and at every change of the status. Returns what stops it. */
   subscribe(run: (status: Status) => void): () => void;
 }

@@ -1,4 +1,4 @@
-import type {AnyApi, ChannelName, ChannelOf, Meta, Person, Pond, Room, RoomStatus, Status} from "./pondsocket.js";
+import type {ChannelName, ChannelOf, ChannelOptions, Meta, Pond, PondEvents, PresenceChanges, Room, RoomEvents, RoomStatus, Status} from "./pondsocket.js";
 
 /** What is used of React, 18 or later. */
 export interface ReactLike {
@@ -7,15 +7,16 @@ export interface ReactLike {
   useSyncExternalStore<T>(subscribe: (changed: () => void) => () => void, value: () => T, serverValue?: () => T): T;
 }
 
-type Params<A, N extends string> = Parameters<Pond<A>["channel"]> extends [any, options?: infer Options] ? Options : never;
+type PresenceOf<C> = C extends {presence: infer P} ? P : any;
 type Presence<R> = R extends {readonly presence: infer P} ? P : never;
 
 export interface Hooks {
   /** Be joined to a channel while the component is shown. */
-  useChannel<A, N extends ChannelName<A>>(pond: Pond<A>, name: N, options?: Params<A, N>): {room: Room<ChannelOf<A, N>>} & RoomStatus;
+  useChannel<A, N extends ChannelName<A>>(pond: Pond<A>, name: N, options?: ChannelOptions<A, N>): {room: Room<ChannelOf<A, N>>} & RoomStatus;
   /** Call the latest `handler` with every such event of a room or a pond. */
-  useEvent<C, E extends Parameters<Room<C>["once"]>[0]>(room: Room<C>, event: E, handler: (payload: any, meta: Meta) => void): void;
-  useEvent(pond: Pond<any>, event: string, handler: (payload: any, meta: Meta) => void): void;
+  useEvent<C>(room: Room<C>, event: "presence", handler: (people: Room<C>["presence"], changes: PresenceChanges<PresenceOf<C>>) => void): void;
+  useEvent<C, E extends keyof RoomEvents<C> & string>(room: Room<C>, event: E, handler: (payload: RoomEvents<C>[E], meta: Meta) => void): void;
+  useEvent<A, E extends keyof PondEvents<A> & string>(pond: Pond<A>, event: E, handler: (payload: PondEvents<A>[E], meta: Meta) => void): void;
   /** Who is in the channel, by ref. */
   usePresence<R extends Room<any>>(room: R): Presence<R>;
   /** The state of the connection. */
