@@ -258,8 +258,9 @@ export interface Pond<A = AnyApi> extends Port<PondEvents<A>, A> {
 export class PondError extends Error {
   constructor(refusal: {code: number | string; message?: string; details?: unknown; retryAfterMs?: number});
   /**
-   * The server's number; or `lost` (it was sent, and may have been handled), `unsent` (it certainly was
-   * not), `left`, `closed`, `slow`.
+   * The server's number: a status, or the close code of a connection that it has ended for good
+   * (1000, 1009, 4403, 4404). Or `lost` (it was sent, and may have been handled), `unsent` (it certainly
+   * was not), `left`, `closed`, or `slow` (the reader of `events()`).
    */
   code: number | string;
   /** What is wrong with a payload: `[{loc, msg, type}]`. */
