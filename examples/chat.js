@@ -132,8 +132,9 @@ async function deliver(key, text, line) {
     while (room.state !== "joined") await room.once("state");
     await room.call("message", {text, key}, {timeout: 15000});
     line.remove();
-  } catch ({code, message}) {
-    if (code !== "lost" && code !== "unsent") problem.textContent = `Not sent: ${message}`;
+  } catch ({name, code, message}) {
+    if (name === "TimeoutError") problem.textContent = "No answer yet";
+    else if (code !== "lost" && code !== "unsent") problem.textContent = `Not sent: ${message}`;
     else if (line.isConnected) deliver(key, text, line);
   }
 }
@@ -158,6 +159,7 @@ function write(event) {
 
 function hear(said) {
   const {key, user, name, time} = said;
+  if (!key) return; // the late answer of a call
   const [when, mine] = [new Date(time), user === pond.id];
   $(`sent-${key}`)?.remove();
   typists.delete(user);

@@ -212,6 +212,27 @@ def test_an_error_frame_stays_with_its_message(open_window: OpenWindow) -> None:
     expect(ann.conversation.get_by_text("Does this work?")).to_have_count(0)
 
 
+def test_a_message_without_an_answer_may_have_been_said(open_window: OpenWindow) -> None:
+    sent: list[dict[str, Any]] = []
+    ann = open_window()
+    ann.page.clock.install()
+    played = PlayedServer(ann, lambda _, message: sent.append(message))
+    ann.enter("Ann")
+    ann.say("Does this work?")
+    expect(ann.page.get_by_role("button", name="Try again")).to_have_count(0)
+    ann.page.clock.fast_forward(15_000)
+    expect(ann.page.get_by_role("alert").filter(has_text="No answer yet")).to_be_visible()
+    expect(ann.page.get_by_text("Not sent")).to_have_count(0)
+    expect(ann.page.get_by_role("button", name="Try again")).to_be_visible()
+    # The answer comes late, and is no message.
+    [message] = sent
+    played.send("SYSTEM", "message", {}, answers=message["requestId"])
+    played.say(message["payload"]["key"], "Does this work?")
+    expect(ann.page.get_by_text("No answer yet")).to_have_count(0)
+    expect(ann.conversation.get_by_text("Does this work?")).to_have_count(1)
+    expect(ann.conversation.get_by_text("undefined")).to_have_count(0)
+
+
 def test_a_join_that_may_pass_later_is_tried_again(open_window: OpenWindow) -> None:
     refusals = [500, 429, 408]
     joins: list[str] = []
