@@ -195,7 +195,7 @@ export type RoomEvents<C> = Events<C> & {
   presence: ReadonlyMap<string, Person<Part<C, "presence", any>>>;
 };
 
-interface Port<Own, C> {
+interface Sender<Own, C> {
   /** Send an event, and wait for its answer; `{}` if the handler gives none. */
   call<E extends keyof Calls<C> & string>(event: E, ...rest: Arguments<Payload<Calls<C>[E]>, CallOptions>): Promise<Answer<Calls<C>[E]>>;
   /** Send an event. True: it was handed over, or queued. */
@@ -205,7 +205,7 @@ interface Port<Own, C> {
 }
 
 /** One channel: one object a name. */
-export interface Room<C = AnyChannel> extends Port<RoomEvents<C>, C> {
+export interface Room<C = AnyChannel> extends Sender<RoomEvents<C>, C> {
   readonly name: string;
   readonly state: RoomStatus["state"];
   readonly status: RoomStatus;
@@ -238,7 +238,7 @@ export interface ChannelOptions<A, N extends string> {
 }
 
 /** A connection to an endpoint, and its channels. */
-export interface Pond<A = AnyApi> extends Port<PondEvents<A>, A> {
+export interface Pond<A = AnyApi> extends Sender<PondEvents<A>, A> {
   /** The public id of this user, once it is connected. */
   readonly id: string | undefined;
   readonly status: Status;

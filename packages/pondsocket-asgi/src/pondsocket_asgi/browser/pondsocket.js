@@ -275,7 +275,7 @@ const PING = {action: "ping"};
 /** One attempt, and what became of it.
  * @typedef {object} Attempt
  * @property {Transport} kind
- * @property {"" | "why" | "spare"} role `why`: only to learn why a WebSocket did not open; `spare`: whether one does again
+ * @property {"" | "diagnosis" | "upgrade"} role `diagnosis`: only to learn why a WebSocket did not open; `upgrade`: whether one does again
  * @property {boolean} isOver
  * @property {Message[]} early what came before it was adopted, CONNECT first
  * @property {Timer} [limit]
@@ -364,7 +364,7 @@ class Connection {
    * @param {string} [reason] @param {number} [code] */
   stop(reason, code) {
     this.#listen(false);
-    this.#letGo();
+    this.#dropAll();
     this.#failures = this.#blocked = this.#fellBackAt = this.#notBefore = 0;
     this.#isRefreshed = false;
     if (code) this.#token = undefined;
@@ -430,7 +430,7 @@ class Connection {
       if (action !== "SYSTEM" || event !== "PONG") this.on.message(message);
     } else {
       attempt.early.push(message);
-      if (attempt.role !== "why") {
+      if (attempt.role !== "diagnosis") {
         if (attempt.role && this.on.isBusy()) {
           // The calls under way would be lost.
           this.#drop(attempt);
@@ -489,12 +489,12 @@ class Connection {
     const wasOpen = this.#open === attempt;
     this.#drop(attempt);
     if (this.isStopped) return;
-    if (role === "spare" && !wasOpen) {
+    if (role === "upgrade" && !wasOpen) {
       this.#fellBackAt = Date.now();
       this.#tryUpgrade(UPGRADE_MS);
     } else if (kind === "websocket" && !wasOpen && !goodbye && !((why.code ?? 0) >= 4000)) {
       // A browser does not tell a script why a WebSocket did not open, but it does for a plain request.
-      this.#try("sse", "why");
+      this.#try("sse", "diagnosis");
     } else {
       this.#retry(why, goodbye);
     }
@@ -503,7 +503,7 @@ class Connection {
   /** Come back, or stop, as the end says. GOODBYE decides, then the status or the close code.
    * @param {Why} why @param {Attempt["goodbye"]} [goodbye] */
   #retry({code = 1006, status, message, afterMs = 0}, goodbye) {
-    this.#letGo();
+    this.#dropAll();
     if (status) code = 4000 + status;
     if (goodbye) {
       code = goodbye.code;
@@ -545,7 +545,7 @@ class Connection {
     }
   }
 
-  #letGo() {
+  #dropAll() {
     clearTimeout(this.#again);
     if (this.#trying) this.#drop(this.#trying);
     if (this.#open) this.#drop(this.#open);
@@ -557,7 +557,7 @@ class Connection {
     if (!this.#fellBackAt || !this.#open) return;
     this.#upgrade = setTimeout(() => {
       if (this.on.isBusy()) this.#tryUpgrade(1000);
-      else if (!this.#trying) this.#try("websocket", "spare");
+      else if (!this.#trying) this.#try("websocket", "upgrade");
     }, ms);
   }
 
@@ -606,7 +606,7 @@ class Connection {
     if (type === "pagehide" || type === "freeze") {
       // Without a word to the channels: the page may come back, and then recovers what it missed.
       if (this.#open || this.#trying) {
-        this.#letGo();
+        this.#dropAll();
         // In case it does not go after all.
         if (!this.isStopped) this.#wait(60000, "The page is hidden.");
       }
@@ -648,7 +648,7 @@ class Connection {
  * @typedef {{message: Message, at: number, wait?: Wait}} Entry */
 
 /** Something that has events: a channel, or the endpoint. */
-class Port {
+class Sender {
   /** @type {Map<string, Set<Function[]>>} */
   #handlers = new Map();
   /** @type {Entry[]} */
@@ -770,7 +770,7 @@ class Port {
 }
 
 /** One channel. `Pond.channel` makes it, one for each name. */
-class Room extends Port {
+class Room extends Sender {
   // Joins less leaves.
   #users = 0;
   /** Of the JOIN on this connection.
@@ -830,8 +830,8 @@ class Room extends Port {
       if (this.state !== "joining") {
         this.#say({state: "joining"});
         this.wire.connection.start();
-        this.#knock();
-      } else if (wasLeaving) this.#knock();
+        this.#sendJoin();
+      } else if (wasLeaving) this.#sendJoin();
     }
     return waited.promise;
   }
@@ -913,7 +913,7 @@ class Room extends Port {
   opened() {
     if (this.#users && !this.#leaving && this.wire.connection.isOpen) {
       if (this.state !== "joining") this.#say({state: "joining"});
-      this.#knock();
+      this.#sendJoin();
     }
   }
 
@@ -949,9 +949,7 @@ class Room extends Port {
       // Unasked: the history has begun anew.
       this.#at(payload);
       this.emit("rejoined", {recovered: false});
-    } else if (message.epoch === undefined || this.#at(message)) {
-      this.hear(message);
-    }
+    } else if (message.epoch === undefined || this.#at(message)) this.hear(message);
   }
 
   // ---- Its own.
@@ -969,7 +967,7 @@ class Room extends Port {
     this.#leaves.clear();
   }
 
-  #knock() {
+  #sendJoin() {
     const {connection, answers, nextId} = this.wire;
     clearTimeout(this.#again);
     if (!connection.isOpen || this.#request) return;
@@ -1020,7 +1018,7 @@ class Room extends Port {
     this.#request = undefined;
     if (this.#wasJoined && (code === 408 || code === 429 || Number(code) >= 500)) {
       // It was a member, and may be one again: the server is only busy.
-      this.#again = setTimeout(() => this.#knock(), Math.min(retryAfterMs, LONGEST_MS) + jitter(this.#refusals++));
+      this.#again = setTimeout(() => this.#sendJoin(), Math.min(retryAfterMs, LONGEST_MS) + jitter(this.#refusals++));
     } else this.#end({state: "refused", error}, error);
   }
 
@@ -1098,7 +1096,7 @@ class Room extends Port {
 const OWN = new Set(["joined", "rejoined", "presence", "state", "status"]);
 
 /** A connection to an endpoint, and its channels. */
-class Pond extends Port {
+class Pond extends Sender {
   /** @type {Map<string, Room>} */
   #rooms = new Map();
   #isClosed = false;
