@@ -70,6 +70,10 @@ def new_pond() -> PondSocket:
             await ctx.broadcast("said", payload)
             return Said(id=len(payload.text))
 
+        @lobby.on_message("length_of")
+        async def length_of(ctx: EventContext, text: str) -> dict[str, int]:
+            return {"length": len(text)}
+
         @lobby.on_message("burst")
         async def burst(ctx: EventContext, count: int, first: int = 0) -> None:
             for number in range(first, first + count):

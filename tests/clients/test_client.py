@@ -89,6 +89,24 @@ async def test_answers_and_payloads_have_types(pond: PondSocket, transport: Tran
             await room.send("")
 
 
+async def test_what_has_waited_together_is_no_post_that_is_too_large(
+    pond: PondSocket, transport: TransportName
+) -> None:
+    text = "é" * 20_000  # 40 KB each
+
+    async with client(pond, transport) as ann:
+        room = await ann.join("/chat/1")
+        answers = dict[int, Any]()
+
+        async def call(number: int) -> None:
+            answers[number] = await room.call("length_of", {"text": text})
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(call, number)
+        assert answers == {number: {"length": 20_000} for number in range(20)}
+
+
 async def test_errors_say_what_the_server_said(pond: PondSocket, transport: TransportName) -> None:
     async with client(pond, transport) as ann:
         room = await ann.join("/chat/1")

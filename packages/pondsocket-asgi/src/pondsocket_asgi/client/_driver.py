@@ -36,12 +36,13 @@ from pondsocket_asgi.client._machine.values import (
     TransportName,
 )
 
-from ._transports import Link, Target, Transports
+from ._transports import Link, Target, Transports, encoded
 
 logger: Final = get_log("pondsocket.client")
 
-# What one POST may hold.
+# What one POST may hold; servers take 256 KiB of it unless they are told otherwise.
 _MOST_AT_ONCE: Final = 64
+_MOST_BYTES: Final = 200_000
 # How long the network may take for what is sent, or the server for a POST.
 SEND_SECONDS: Final = 15.0
 
@@ -63,11 +64,18 @@ class Outbox:
         self._notify()
 
     async def take(self) -> list[Outgoing]:
-        """Wait for messages, and return as many as may be sent together."""
+        """Wait for messages, and return as many as may be sent together: one at least."""
         while not self._waiting:
             await self._changed.wait()
-        most = min(len(self._waiting), _MOST_AT_ONCE)
-        return [self._waiting.popleft() for _ in range(most)]
+        waiting = self._waiting
+        messages = [waiting.popleft()]
+        size = len(encoded(messages[0]).encode()) if waiting else 0
+        while waiting and len(messages) < _MOST_AT_ONCE:
+            size += len(encoded(waiting[0]).encode())
+            if size > _MOST_BYTES:
+                break
+            messages.append(waiting.popleft())
+        return messages
 
     def wrote(self, count: int) -> None:
         """Note that the transport has taken so many."""
