@@ -324,7 +324,7 @@ class Driver:
                     retry_after=refused.retry_after,
                 )
                 events = [each for each in messages if isinstance(each, ClientMessage)]
-                self.machine.refused(events, error)
+                self.machine.refused(anyio.current_time(), events, error)
                 self.perform()
             except Ended as end:
                 self._ended(number, end)

@@ -226,10 +226,16 @@ class Machine:
             self._lose()
             self.connection.begin(now)
 
-    def refused(self, messages: Iterable[ClientMessage], error: PondClientError) -> None:
+    def refused(
+        self, now: float, messages: Iterable[ClientMessage], error: PondClientError
+    ) -> None:
         """Take the refusal of a POST, whose messages were not taken."""
         for message in messages:
-            self._failed(message.channel_name, message.request_id, error)
+            channel = self.channels.get(message.channel_name)
+            if channel is not None and channel.join_id == message.request_id:
+                self._refused(now, channel, error)
+            elif message.action is not ClientActions.JOIN_CHANNEL:  # or it was left meanwhile
+                self._failed(message.channel_name, message.request_id, error)
 
     def received(self, now: float, message: ServerMessage, retry_ms: int | None = None) -> None:
         """Take a message of the server.
@@ -276,7 +282,7 @@ class Machine:
                     self.effects.extend(channel.begun_anew(answer))
             case common.Refused() as refusal:
                 if channel is not None and is_answer:
-                    self._refused(now, channel, refusal)
+                    self._refused(now, channel, _refusal(refusal))
             case NotFound() as refusal:
                 error = PondClientError("NOT_FOUND", refusal.message, refusal.code)
                 if channel is not None and is_answer:
@@ -339,16 +345,10 @@ class Machine:
         self._send_queued(now, channel.name)
         self.effects.extend(channel.told_joined(answer))
 
-    def _refused(self, now: float, channel: Channel, refusal: common.Refused) -> None:
-        error = PondClientError(
-            "UNAUTHORIZED",
-            refusal.message,
-            refusal.code,
-            details=refusal.details or (),
-            retry_after=_seconds(refusal.retry_after_ms),
-        )
+    def _refused(self, now: float, channel: Channel, error: PondClientError) -> None:
+        """Take the refusal of a join: by its answer, or of the POST that has held it."""
         # A new member is told at once; one that comes back has nothing to be told.
-        if channel.was_joined and (refusal.code in PASSING or refusal.code >= 500):
+        if channel.was_joined and (error.code in PASSING or error.code >= 500):
             delay = jittered(self._random, channel.refusals)
             channel.refused_for_now(now + (error.retry_after or 0.0) + delay)
         else:
@@ -431,6 +431,16 @@ class Machine:
         unsent = PondClientError(UNSENT, error.message)
         for request in self._requests.take_all():
             self._fail(request, error if request.message is None else unsent)
+
+
+def _refusal(refusal: common.Refused) -> PondClientError:
+    return PondClientError(
+        "UNAUTHORIZED",
+        refusal.message,
+        refusal.code,
+        details=refusal.details or (),
+        retry_after=_seconds(refusal.retry_after_ms),
+    )
 
 
 def _seconds(milliseconds: int | None) -> float | None:
