@@ -99,7 +99,9 @@ class Connection:
     def told_goodbye(self, now: float, goodbye: Goodbye, retry_ms: int) -> None:
         """Note that the server will close, and go on until then."""
         self._goodbye = goodbye
-        self._closes_at = now + max(goodbye.after_ms, retry_ms) / 1000
+        # Its `retry:` is for a stream that was not open yet: it is longer, by the server's grace.
+        after_ms = goodbye.after_ms if self.is_open else max(goodbye.after_ms, retry_ms)
+        self._closes_at = now + after_ms / 1000
         if self.is_open and goodbye.reconnect:
             self._change(
                 replace(
