@@ -62,7 +62,7 @@ class Attempts:
     def begin_anew(self) -> None:
         """Forget what came before: the application asks for a connection."""
         self._failures = self._blocked = 0
-        self._is_fallen_back = False
+        self._is_fallen_back = self._token_was_fresh = False
         self._token_reason = TokenReason.CONNECT if self._has_token else None
 
     @property
