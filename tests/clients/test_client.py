@@ -225,6 +225,49 @@ async def test_a_slow_reader_misses_nothing(pond: PondSocket, transport: Transpo
         assert heard == list(range(100))
 
 
+@pytest.mark.parametrize("how", ["call", "send"])
+async def test_a_reader_may_call_while_its_buffer_is_full(
+    pond: PondSocket, transport: TransportName, how: str
+) -> None:
+    async with client(pond, transport, buffer=10) as ann:
+        room = await ann.join("/chat/1")
+        heard: list[Any] = []
+        answers: list[Any] = []
+        typing = 0
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(room.call, "burst", {"count": 30})
+            async for event in room:
+                assert isinstance(event, Message), event
+                if event.event == "typing":
+                    typing += 1
+                elif event.event == "said":
+                    if not heard:
+                        await wait_for(lambda: room.state is ChannelState.PAUSED)
+                    heard.append(event.payload["n"])
+                    if how == "send":
+                        assert await room.send("typing")
+                    else:
+                        answers.append(await room.call("length_of", {"text": "x"}, timeout=2))
+                if len(heard) == 30 and (how == "call" or typing == 30):
+                    break
+        assert heard == list(range(30))
+        assert answers == [{"length": 1}] * (30 if how == "call" else 0)
+
+
+async def test_a_program_that_calls_and_reads_no_more_stays_bounded(
+    pond: PondSocket, transport: TransportName
+) -> None:
+    async with client(pond, transport, buffer=10) as ann:
+        room = await ann.join("/chat/1")
+        await room.send("typing")
+        await room.receive()
+        for _ in range(50):
+            assert await room.call("say", {"text": "x"}, timeout=2) == {"id": 1}
+        assert len(room.buffer) <= 20
+        events = [await room.receive() for _ in range(len(room.buffer))]
+        assert Gap("/chat/1") in events
+
+
 async def test_a_slow_reader_without_a_history_is_told_of_the_gap(
     pond: PondSocket, transport: TransportName
 ) -> None:

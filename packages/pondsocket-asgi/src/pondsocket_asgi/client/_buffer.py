@@ -17,12 +17,12 @@ class Buffer(Generic[T]):
     """A queue for one reader.
 
     Args:
-        limit: How many may wait.
-        full: Called when so many wait for a reader that has begun to read. None: they are dropped.
+        limit: How many may wait. Twice as many, if more come although `full` was called.
+        full: Called when so many wait for a reader that has begun to read, and with each that still
+            comes then. None: they are dropped.
         empty: Called when a reader has read the last one after that.
         abandoned: Called when a reader stops before the end.
-        gap: What a reader is given in the place of what came before it began to read, and was too
-            much to be kept.
+        gap: What a reader is given in the place of what was too much to be kept.
     """
 
     def __init__(
@@ -51,14 +51,19 @@ class Buffer(Generic[T]):
         """Add one. It is kept even if it is one too many: the caller stops behind it."""
         self._items.append(item)
         self._notify()
-        if len(self._items) < self._limit or self.is_full:
+        if len(self._items) < self._limit:
             return
         if self._is_read and self._full is not None:
             self.is_full = True
             self._full()
-        else:
-            self._items.clear()
-            self._items.append(self._gap)
+            if len(self._items) <= 2 * self._limit:
+                return
+        self._items.clear()
+        self._items.append(self._gap)
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._items)
 
     def end(self, error: Exception | None = None) -> None:
         """Let nothing more come. A reader gets what is there, and then the error."""

@@ -145,6 +145,8 @@ class Machine:
             ClientActions.BROADCAST, event, name, ticket, payload, confirm=wants_answer
         )
         request = Request(ticket, name, None if seconds is None else now + seconds, message)
+        # Its reader may be the one that sends, and would wait for itself.
+        self.resume(name)
         if self._can_send(name):
             if wants_answer:
                 self._requests.add(request)
