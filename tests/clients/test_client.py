@@ -336,6 +336,83 @@ async def test_a_refusal_stops_the_client(pond: PondSocket, transport: Transport
     assert [status.state for status in seen] == [State.CONNECTING, State.STOPPED]
 
 
+async def test_an_error_of_the_app_ends_the_connection_alone(
+    pond: PondSocket, transport: TransportName, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = PondASGIApp(pond)
+    failing: list[str] = ["before"]
+
+    async def fragile(scope: Any, receive: Any, send: Any) -> None:
+        if failing == ["before"]:
+            failing.clear()
+            raise ZeroDivisionError("the app's")
+
+        async def send_some(message: Any) -> None:
+            if failing == ["open"]:
+                failing.clear()
+                raise ZeroDivisionError("the app's")
+            await send(message)
+
+        await app(scope, receive, send_some)
+
+    seen: list[tuple[State, int]] = []
+    async with Client(
+        "/socket",
+        app=fragile,
+        transports=[transport],
+        on_status=lambda status: seen.append((status.state, status.code)),
+    ) as ann:
+        room = await ann.join("/chat/1")
+        assert (State.WAITING, 500) in seen
+        failing.append("open")
+        with pytest.raises(PondClientError):
+            await room.call("say", {"text": "hi"})
+        failing.clear()
+        assert await room.call("say", {"text": "again"}) == {"id": 5}
+    logged = [record.name for record in caplog.records if record.exc_info]
+    assert logged[:1] == ["pondsocket.client"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(1000, 403), (1008, 403), (4399, 403), (4404, 404), (4600, 403)]
+)
+async def test_a_close_before_the_accept_is_a_refusal(code: int, status: int) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.close", "code": code, "reason": "no"})
+
+    async with Client("/socket", app=app, transports=["websocket"]) as ann:
+        with pytest.raises(PondClientError) as refused:
+            await ann.wait_open(timeout=2)
+        assert refused.value.code == status
+
+
+async def test_a_websocket_that_is_tried_and_closed_is_no_error(
+    pond: PondSocket, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = PondASGIApp(pond)
+    tried: list[str] = []
+
+    async def proxied(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await app(scope, receive, send)
+            return
+        if tried:
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": 1012, "reason": "later"})
+        else:
+            await send({"type": "websocket.close", "code": 4426, "reason": "no"})
+        tried.append("websocket")
+
+    async with Client("/socket", app=proxied) as ann:
+        await ann.wait_open()
+        assert ann.status.transport == "sse"
+        await ann._driver._probe()
+        assert len(tried) == 2
+        assert ann.status.transport == "sse"
+        assert await ann.call("add_numbers", {"a": 1, "b": 1}) == {"sum": 2}
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_a_token_travels_in_a_header_and_is_renewed_once(
     pond: PondSocket, transport: TransportName
 ) -> None:

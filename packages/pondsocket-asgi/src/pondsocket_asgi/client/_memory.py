@@ -1,7 +1,7 @@
 """Connections to an ASGI app in memory: httpx2's own for WebSockets, and one for event streams."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -9,11 +9,14 @@ import httpx2
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 from httpx2.websockets import ASGIWebSocketTransport
+from pondsocket.adapter import get_log
 
 from ._transports import CLOSE_SECONDS, HttpTransports
 
 # Any: frameworks have different types for these three.
 ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+
+logger: Final = get_log("pondsocket.client")
 
 # How long an app may take to accept; the machine's limit is about the same.
 _ACCEPT_SECONDS: Final = 10.0
@@ -23,6 +26,7 @@ _CHUNKS: Final = 64
 @asynccontextmanager
 async def in_memory(app: ASGIApp) -> AsyncIterator[HttpTransports]:
     """Yield what connects to an app, and at the end wait until the app has noticed it."""
+    app = _logging(app)
     websockets = ASGIWebSocketTransport(app, initial_receive_timeout=_ACCEPT_SECONDS)
     is_ready, closing = anyio.Event(), anyio.Event()
 
@@ -45,6 +49,30 @@ async def in_memory(app: ASGIApp) -> AsyncIterator[HttpTransports]:
         finally:
             closing.set()
             tasks.cancel_scope.deadline = anyio.current_time() + CLOSE_SECONDS
+
+
+def _logging(app: ASGIApp) -> ASGIApp:
+    """Return an app whose errors are no one else's: it logs them, and the connection ends."""
+
+    async def run(scope: Any, receive: Any, send: Any) -> None:
+        has_begun = False
+
+        async def noting(message: Any) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await app(scope, receive, noting)
+        except Exception:
+            logger.exception("The app has failed.")
+        if scope["type"] == "websocket":
+            # As a server does when the app has returned; after another close no one reads it.
+            code = 1011 if has_begun else 4500
+            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                await send({"type": "websocket.close", "code": code, "reason": ""})
+
+    return run
 
 
 class AppTransport(httpx2.AsyncBaseTransport):
@@ -139,7 +167,7 @@ class _Call(httpx2.AsyncByteStream):
         }
 
     async def run(self) -> None:
-        """Call the app. What it raises is what a server makes of it: an answer that breaks off."""
+        """Call the app. Where it has failed, the answer breaks off, or is 500 if there is none."""
         try:
             await self._app(self._scope, self._receive, self._send)
         finally:

@@ -187,7 +187,9 @@ async def _websocket(http: httpx2.AsyncClient, target: Target) -> AsyncIterator[
     except WebSocketUpgradeError as exc:
         raise await _refusal(exc.response) from exc
     except WebSocketDisconnect as exc:  # an app in memory, which cannot answer with HTTP
-        raise Refused(exc.code - 4000, exc.reason or "") from exc
+        # 4000 + the status, from this server; for any other a server would answer 403.
+        status = exc.code - 4000 if 4400 <= exc.code < 4600 else 403
+        raise Refused(status, exc.reason or "") from exc
     except _BROKEN as exc:
         raise _broken(exc) from exc
     except ExceptionGroup as group:  # httpx2's own tasks
