@@ -129,6 +129,7 @@ class Driver:
         self._tasks: TaskGroup | None = None
         self._transports: Transports | None = None
         self._scope: anyio.CancelScope | None = None
+        self._probing: anyio.CancelScope | None = None
         self._woken = anyio.Event()
         self._wakes_at = math.inf
         self._is_performing = False
@@ -201,6 +202,8 @@ class Driver:
 
     def _let_go(self) -> None:
         self.outbox.close()
+        if self._probing is not None:
+            self._probing.cancel()
         if self._scope is not None:
             self._scope.cancel()
             self._scope = None
@@ -248,18 +251,20 @@ class Driver:
 
     async def _probe(self) -> None:
         """Open a WebSocket beside the stream, up to the first message of the server."""
-        try:
-            with anyio.move_on_after(CONNECT_SECONDS):
+        has_opened = False
+        with anyio.move_on_after(CONNECT_SECONDS) as scope:
+            self._probing = scope
+            try:
                 target = await self._make_target(None)
                 async with self._open("websocket", target) as link:
-                    while not await link.receive():
-                        pass
-                self.machine.probed(anyio.current_time())
-                self.perform()
-        except Ended:
-            pass  # not yet
-        except Exception:
-            logger.exception("A WebSocket could not be tried.")
+                    has_opened = await _says_something(link)
+            except Ended:
+                pass  # not yet
+            except Exception:
+                logger.exception("A WebSocket could not be tried.")
+        if has_opened and not scope.cancel_called:
+            self.machine.probed(anyio.current_time())
+            self.perform()
 
     def _open(self, name: TransportName, target: Target) -> AbstractAsyncContextManager[Link]:
         assert self._transports is not None  # noqa: S101 - `run` has set it
@@ -331,3 +336,13 @@ class Driver:
                 scope.cancel()
                 return
             outbox.wrote(len(messages))
+
+
+async def _says_something(link: Link) -> bool:
+    # Within its session: httpx2 would put an `Ended` that passes through into a group.
+    try:
+        while not await link.receive():
+            pass
+    except Ended:
+        return False
+    return True
