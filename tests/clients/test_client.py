@@ -25,13 +25,21 @@ from pondsocket_asgi.client import (
     Status,
     TokenReason,
 )
+from pondsocket_asgi.client._machine.errors import Ended
+from pondsocket_asgi.client._transports import Received
+from pondsocket_common import Ping
 from pydantic import ValidationError
 
+from tests.clients.fakes import ScenarioClient
 from tests.clients.python_app import Said, Say, new_pond
 
 TransportName = Literal["websocket", "sse"]
 
 BEN = {"user": "ben"}
+CONNECT = (
+    '{"action":"CONNECT","event":"CONNECTION","channelName":"GATEWAY","requestId":"r",'
+    '"payload":{"id":"ann","connectionId":"secret"}}'
+)
 
 
 @pytest.fixture(params=["websocket", "sse"])
@@ -538,6 +546,41 @@ def test_without_the_extra_the_error_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
     assert done.returncode == 1
     assert 'pip install "httpx2[ws]>=2.16"' in done.stderr.splitlines()[-1]
+
+
+async def test_what_is_not_written_yet_is_bounded(
+    pond: PondSocket, transport: TransportName
+) -> None:
+    async with client(pond, transport) as ann:
+        room = await ann.join("/chat/1")
+        outbox = ann._driver.outbox
+        outbox.put((Ping(),) * 1_024)
+        with pytest.raises(PondClientError, match="UNSENT: 1024 messages are waiting already"):
+            await room.call("say", {"text": "x"})
+        assert not await room.send("typing")
+        assert not await ann.send("notify_all")
+
+
+async def test_send_says_when_nothing_was_written() -> None:
+    async with ScenarioClient(0.5, transports=["sse"]) as ann:
+        await anyio.wait_all_tasks_blocked()
+        (link,) = ann.transports.links
+        link.say(None)
+        link.say([Received(CONNECT)])
+        await ann.wait_open()
+        link.posts = "hold"
+        sent = list[bool]()
+
+        async def send() -> None:
+            sent.append(await ann.send("typing"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            await wait_for(lambda: link.sent)
+            link.say(Ended(0, "the network has failed"))
+            await wait_for(lambda: sent)
+        assert sent == [False]
+        assert await ann.send("typing")  # it is queued
 
 
 @pytest.mark.parametrize("url", ["ftp://x/socket", "/socket", "https://", "x"])

@@ -43,6 +43,8 @@ logger: Final = get_log("pondsocket.client")
 # What one POST may hold; servers take 256 KiB of it unless they are told otherwise.
 _MOST_AT_ONCE: Final = 64
 _MOST_BYTES: Final = 200_000
+# What may wait to be written: more would only wait for longer.
+OUTBOX_MESSAGES: Final = 1_024
 # How long the network may take for what is sent, or the server for a POST.
 SEND_SECONDS: Final = 15.0
 
@@ -56,6 +58,16 @@ class Outbox:
         self._written = 0
         self._is_closed = False
         self._changed = anyio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more events may be added until some are written."""
+        return len(self._waiting) >= OUTBOX_MESSAGES and not self._is_closed
+
+    @property
+    def count(self) -> int:
+        """How many messages were added so far."""
+        return self._put
 
     def put(self, messages: tuple[Outgoing, ...]) -> None:
         """Add messages."""
@@ -87,11 +99,12 @@ class Outbox:
         self._is_closed = True
         self._notify()
 
-    async def flushed(self) -> None:
-        """Wait until what is there now is written, or cannot be any more."""
+    async def flushed(self) -> bool:
+        """Wait until what is there now is written, or cannot be any more. Return whether it is."""
         put = self._put
         while self._written < put and not self._is_closed:
             await self._changed.wait()
+        return self._written >= put
 
     def _notify(self) -> None:
         self._changed.set()
@@ -154,6 +167,17 @@ class Driver:
         if waiting.error is not None:
             raise waiting.error
         return waiting.value
+
+    async def written(self) -> bool:
+        """Perform what an event has caused, and wait until it is written, if it is not queued.
+
+        Returns:
+            False: the connection has ended before.
+        """
+        outbox = self.outbox
+        before = outbox.count
+        self.perform()
+        return await outbox.flushed() or outbox.count == before
 
     # --- effects ----------------------------------------------------------------------------
 

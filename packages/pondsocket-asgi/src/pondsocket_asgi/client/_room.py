@@ -18,11 +18,11 @@ from pondsocket_common import (
 from pydantic import BaseModel, TypeAdapter
 
 from pondsocket_asgi.client._machine.channel import Channel, ChannelState
-from pondsocket_asgi.client._machine.errors import LEFT, PondClientError
+from pondsocket_asgi.client._machine.errors import LEFT, UNSENT, PondClientError
 from pondsocket_asgi.client._machine.values import Gap, RoomEvent
 
 from ._buffer import Buffer
-from ._driver import Driver
+from ._driver import OUTBOX_MESSAGES, Driver
 
 T = TypeVar("T")
 
@@ -84,6 +84,8 @@ class Sender:
             pydantic.ValidationError: The answer does not fit `returns`.
         """
         body = _checked(event, payload)
+        if self._driver.outbox.is_full:
+            raise PondClientError(UNSENT, f"{OUTBOX_MESSAGES} messages are waiting already")
         now = anyio.current_time()
         seconds = float("inf") if timeout is None else timeout
         ticket, _ = self._driver.machine.emit(
@@ -105,14 +107,15 @@ class Sender:
             queue: Whether it may wait for the connection and for the join, for 30 s at most.
 
         Returns:
-            Whether it was handed over or queued.
+            Whether it was handed over or queued. False: it cannot wait, too much waits already,
+            or the connection ended before it was written.
         """
         body = _checked(event, payload)
+        if self._driver.outbox.is_full:
+            return False
         now = anyio.current_time()
         _, is_taken = self._driver.machine.emit(now, self._name, event, body, may_wait=queue)
-        self._driver.perform()
-        await self._driver.outbox.flushed()
-        return is_taken
+        return await self._driver.written() and is_taken
 
 
 class Room(Sender):
