@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 import anyio
-from pondsocket_asgi.client import Client, Gap, Message, PondClientError, PresenceDiff
+from pondsocket_asgi.client import Client, Gap, Message, PondClientError, PresenceDiff, Room
 from pondsocket_asgi.client._machine.errors import EVICTED, Ended, Refused
 from pondsocket_asgi.client._machine.machine import Machine
 from pondsocket_asgi.client._machine.values import (
@@ -115,6 +115,7 @@ class ScenarioClient(Client):
         self._random = random
         self.transports = FakeTransports()
         self.heard: list[dict[str, Any]] = []
+        self.ended: dict[str, Room] = {}
         super().__init__("https://pond.test/socket", **options)
 
     def _new_machine(self, transports: Sequence[TransportName], *, has_token: bool) -> Machine:
@@ -134,6 +135,8 @@ class ScenarioClient(Client):
         return Sender(self._driver, channel)
 
     def _told(self, effect: Joined | Tell | Failed | Over | Changed) -> None:
+        if isinstance(effect, Over) and effect.channel_name in self._rooms:
+            self.ended[effect.channel_name] = self._rooms[effect.channel_name]
         super()._told(effect)
         for heard in _heard(effect):
             if not isinstance(effect, Changed) and effect.channel_name != GATEWAY:

@@ -206,6 +206,26 @@ async def test_a_room_is_left_with_its_block(pond: PondSocket, transport: Transp
             await room.receive()
 
 
+async def test_a_channel_that_has_ended_is_forgotten(
+    pond: PondSocket, transport: TransportName
+) -> None:
+    async with client(pond, transport) as ann:
+        kept = await ann.join("/chat/kept")
+        for number in range(3):
+            await (await ann.join(f"/chat/{number}")).leave()
+            with pytest.raises(PondClientError, match="UNAUTHORIZED"):
+                await ann.join(f"/closed/{number}")
+            evicted = await ann.join(f"/chat/{number}")
+            await evicted.send("evict_me")
+            with pytest.raises(PondClientError, match="EVICTED"):
+                await evicted.receive()
+            assert evicted.state is ChannelState.EVICTED
+        assert [*ann._driver.machine.channels] == ["/chat/kept"]
+        await kept.leave()
+        assert not ann._driver.machine.channels
+        assert not ann._rooms
+
+
 async def test_an_evicted_member_is_told(pond: PondSocket, transport: TransportName) -> None:
     async with client(pond, transport) as ann:
         room = await ann.join("/chat/1")

@@ -68,12 +68,6 @@ class Channel:
         self.response: Any = None
         self.people: dict[str, PresenceEntry] = {}
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether a new join begins anew."""
-        ended = (ChannelState.REFUSED, ChannelState.EVICTED, ChannelState.LEFT)
-        return self.state in ended
-
     def join_message(self, request_id: str) -> ClientMessage:
         """Return the JOIN that has to be sent now."""
         self.join_id = request_id

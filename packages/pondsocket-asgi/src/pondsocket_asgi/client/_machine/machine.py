@@ -45,7 +45,7 @@ class Machine:
 
     Attributes:
         effects: What is to be done; the driver takes them out.
-        channels: What the application has joined, and what has ended since.
+        channels: What the application has joined, until it has ended.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Machine:
         """Join a channel. Return the ticket under which the answer comes."""
         ticket = self._new_id()
         channel = self.channels.get(name)
-        if channel is None or channel.has_ended:
+        if channel is None:
             channel = Channel(name, params, wants_presence=presence)
             self.channels[name] = channel
             is_new = True
@@ -106,7 +106,7 @@ class Machine:
         """Leave a channel, once for every join. Return the ticket of the answer."""
         ticket = self._new_id()
         channel = self.channels.get(name)
-        if channel is None or channel.has_ended:
+        if channel is None:
             self.effects.append(Answer(ticket))
             return ticket
         channel.joins = 0 if wholly else channel.joins - 1
@@ -163,7 +163,7 @@ class Machine:
     def state_of(self, name: str) -> ChannelState:
         """Return what the client is in a channel: nothing, while it is closed."""
         channel = self.channels.get(name)
-        if channel is None or (self.connection.is_stopped and not channel.has_ended):
+        if channel is None or self.connection.is_stopped:
             return ChannelState.LEFT
         return channel.state
 
@@ -199,7 +199,7 @@ class Machine:
 
     def _why_not_queued(self, name: str, may_wait: bool) -> str | None:
         channel = self.channels.get(name)
-        if name != GATEWAY and (channel is None or channel.has_ended):
+        if name != GATEWAY and channel is None:
             return "the channel is not joined"
         if self.connection.is_stopped:
             return "the client is closed"
@@ -363,6 +363,7 @@ class Machine:
     def _end(self, channel: Channel, state: ChannelState, error: PondClientError) -> None:
         is_refused = state is ChannelState.REFUSED
         channel.end(state)
+        del self.channels[channel.name]
         left = PondClientError(LEFT, "the channel was left")
         for request in self._requests.joins(channel.name):
             self._requests.take(request.ticket)
