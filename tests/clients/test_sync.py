@@ -1,6 +1,8 @@
 """The blocking form of the client in Python."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -81,3 +83,24 @@ def test_rooms_are_left_with_their_blocks(ann: SyncClient) -> None:
         ann.connect()
         ann.wait_open()
     assert states == [ChannelState.JOINED, ChannelState.LEFT]
+
+
+def test_a_loop_that_fails_to_read_does_not_leave(ann: SyncClient) -> None:
+    with ann:
+        room = ann.join("/chat/1")
+        room.send("typing")
+        first = iter(room)
+        assert next(first)
+        with ThreadPoolExecutor() as threads:
+            # Another reader waits: this loop may not read, which is no reason to leave.
+            waiting = threads.submit(room.receive, timeout=5)
+            while not room._room.buffer._has_reader:
+                time.sleep(0.001)
+            with pytest.raises(RuntimeError, match="Another task is reading"):
+                next(iter(room))
+            states = [room.state]
+            assert room.send("typing")
+            assert waiting.result()
+        first.close()  # type: ignore[attr-defined]
+        states.append(room.state)
+        assert states == [ChannelState.JOINED, ChannelState.LEFT]

@@ -115,17 +115,12 @@ class SyncRoom(SyncSender):
 
     def __iter__(self) -> Iterator[RoomEvent]:
         """Return what comes, in order, to one reader at a time."""
-        is_over = False
-        try:
-            while True:
-                event = self._run(self._next)
-                if event is None:
-                    is_over = True
-                    return
+        while (event := self._run(self._next)) is not None:
+            try:
                 yield event
-        finally:
-            if not is_over:
+            except GeneratorExit:
                 self.leave()
+                raise
 
     async def _next(self) -> RoomEvent | None:
         try:
