@@ -609,6 +609,14 @@ def test_an_address_without_a_host_is_refused(url: str) -> None:
         Client(url)
 
 
+@pytest.mark.parametrize(
+    "transports", [[], ["carrier pigeon"], ["sse", "websocket"], ["websocket", "websocket"]]
+)
+def test_transports_that_make_no_sense_are_refused(transports: Any) -> None:
+    with pytest.raises(ValueError, match="Transports are"):
+        Client("https://example.org", transports=transports)
+
+
 async def test_a_client_is_entered_once(pond: PondSocket) -> None:
     ann = client(pond, "websocket")
     async with ann:

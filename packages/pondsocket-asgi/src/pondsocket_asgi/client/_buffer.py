@@ -109,8 +109,7 @@ class Buffer(Generic[T]):
         return _Reader(self, self._abandoned)
 
     def _notify(self) -> None:
-        if not self._has_come.is_set():
-            self._has_come.set()
+        self._has_come.set()
         self._has_come = anyio.Event()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Final, Self, assert_never
 
 import anyio
 import anyio.lowlevel
@@ -32,6 +32,9 @@ from ._room import TIMEOUT_SECONDS, Room, Sendable, Sender, plain_payload
 from ._targets import Params, Targets, Token
 from ._transports import HttpTransports, Transports
 
+# An event stream opens wherever HTTP does, so none comes after it.
+_TRANSPORTS: Final = (("websocket",), ("sse",), ("websocket", "sse"))
+
 
 class Client(Sender):
     """A connection to an endpoint that lasts: it is made again whenever it is lost.
@@ -45,8 +48,8 @@ class Client(Sender):
         token: A bearer token; or a function that returns one, called with the reason at the first
             attempt, and once after each refusal of the last one. It is sent in a header.
         headers: Further headers of every request.
-        transports: Those that may be used, the preferred one first. The second is used where
-            WebSockets do not open.
+        transports: Those that may be used: `["websocket"]`, `["sse"]` or both, in this order. The
+            second is used where WebSockets do not open.
         http: The httpx2 client to use, with its proxies, certificates, cookies and so on; it is not
             closed. None: one of its own.
         app: An ASGI app, to connect to in memory.
@@ -68,8 +71,8 @@ class Client(Sender):
         buffer: int = DEFAULT_BUFFER,
         on_status: Callable[[Status], object] | None = None,
     ) -> None:
-        if not transports or not set(transports) <= {"websocket", "sse"}:
-            raise ValueError(f"Transports are 'websocket' and 'sse', not {transports!r}.")
+        if tuple(transports) not in _TRANSPORTS:
+            raise ValueError(f"Transports are 'websocket', 'sse' or both, not {transports!r}.")
         targets = Targets(url, params, token, headers, is_in_memory=app is not None)
         machine = self._new_machine(transports, has_token=targets.makes_tokens)
         super().__init__(Driver(machine, targets.make, self._told), GATEWAY)
@@ -238,7 +241,7 @@ class Client(Sender):
     def __aiter__(self) -> AsyncIterator[RoomEvent]:
         """Return the events of the endpoint itself, to one reader at a time.
 
-        Before a reader begins, and while it is slow, the oldest are dropped, and a `Gap` says so.
+        If too many wait, all that wait are dropped, and a `Gap` stands in their place.
         """
         return aiter(self._unread)
 

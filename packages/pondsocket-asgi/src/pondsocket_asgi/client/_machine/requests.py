@@ -42,9 +42,6 @@ class Requests:
         self._by_ticket: dict[str, Request] = {}
         self._limits: list[tuple[float, str]] = []
 
-    def __contains__(self, ticket: str) -> bool:
-        return ticket in self._by_ticket
-
     def add(self, request: Request) -> None:
         """Keep a request until it is taken."""
         self._by_ticket[request.ticket] = request
