@@ -104,3 +104,12 @@ def test_a_loop_that_fails_to_read_does_not_leave(ann: SyncClient) -> None:
         first.close()  # type: ignore[attr-defined]
         states.append(room.state)
         assert states == [ChannelState.JOINED, ChannelState.LEFT]
+
+
+def test_a_loop_may_outlive_its_client(ann: SyncClient) -> None:
+    with ann:
+        room = ann.join("/chat/1")
+        room.send("typing")
+        reading = iter(room)
+        assert next(reading)
+    reading.close()  # type: ignore[attr-defined]

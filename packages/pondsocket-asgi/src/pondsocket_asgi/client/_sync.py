@@ -1,7 +1,7 @@
 """The same client for programs without an event loop: its loop runs in a thread of its own."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -119,7 +119,9 @@ class SyncRoom(SyncSender):
             try:
                 yield event
             except GeneratorExit:
-                self.leave()
+                # A loop that an error has left is often collected after the client has closed.
+                with suppress(RuntimeError):
+                    self.leave()
                 raise
 
     async def _next(self) -> RoomEvent | None:
