@@ -51,10 +51,11 @@ class Client(Sender):
         transports: Those that may be used: `["websocket"]`, `["sse"]` or both, in this order. The
             second is used where WebSockets do not open.
         http: The httpx2 client to use, with its proxies, certificates, cookies and so on; it is not
-            closed. None: one of its own.
+            closed, and its timeouts are not used. None: one of its own.
         app: An ASGI app, to connect to in memory.
         buffer: How many events of one channel may wait for a reader. A channel whose reader is
-            slower is left, and joined again from there when the reader has read them.
+            slower is left, and joined again from there when the reader has read them, or before
+            the next call or send on it.
         on_status: Called with each new status.
     """
 
