@@ -90,7 +90,7 @@ def test_a_loop_that_fails_to_read_does_not_leave(ann: SyncClient) -> None:
         room = ann.join("/chat/1")
         room.send("typing")
         first = iter(room)
-        assert next(first)
+        assert isinstance(next(first), Message)
         with ThreadPoolExecutor() as threads:
             # Another reader waits: this loop may not read, which is no reason to leave.
             waiting = threads.submit(room.receive, timeout=5)
@@ -100,7 +100,7 @@ def test_a_loop_that_fails_to_read_does_not_leave(ann: SyncClient) -> None:
                 next(iter(room))
             states = [room.state]
             assert room.send("typing")
-            assert waiting.result()
+            assert isinstance(waiting.result(), Message)
         first.close()  # type: ignore[attr-defined]
         states.append(room.state)
         assert states == [ChannelState.JOINED, ChannelState.LEFT]
@@ -111,5 +111,5 @@ def test_a_loop_may_outlive_its_client(ann: SyncClient) -> None:
         room = ann.join("/chat/1")
         room.send("typing")
         reading = iter(room)
-        assert next(reading)
+        assert isinstance(next(reading), Message)
     reading.close()  # type: ignore[attr-defined]
