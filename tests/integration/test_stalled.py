@@ -19,6 +19,8 @@ CASES: Final[list[tuple[Setup, Transport]]] = [
     *((setup, "websocket") for setup in UVICORNS),
     *((setup, "sse") for setup in UVICORNS if setup.name.endswith("-websockets-sansio")),
 ]
+# A second attempt sends more events than a connection has at once.
+UNLIMITED: Final = {"POND_OPTIONS": '{"event_rate": null}'}
 ROOM: Final = "/room/1"
 HEALTHY: Final = 19
 COUNT: Final = 400
@@ -97,7 +99,8 @@ def is_even(without: float, with_it: float) -> bool:
 async def test_nineteen_hear_everything_evenly_while_the_twentieth_does_not_read(
     serve: Serve, setup: Setup, transport: Transport
 ) -> None:
-    async with connecting(serve(APP, *setup.arguments, server=setup.server)) as connect:
+    server = serve(APP, *setup.arguments, server=setup.server, env=UNLIMITED)
+    async with connecting(server) as connect:
         members = await meet(connect, transport, HEALTHY)
         pid = (await watch(connect.server))["pid"]
         gaps: list[tuple[float, float]] = []
