@@ -1,7 +1,7 @@
 """A process of clients that note what they hear, while some of them cut their own connections.
 
-`python -m tests.clients.chaos_peer LOOP URL FIRST COUNT SEED WILD SPEAKS`: as `chaos_peer.mjs`,
-with the client in Python on asyncio or trio.
+`python -m tests.clients.chaos_peer LOOP URL FIRST COUNT SEED LAST WILD SPEAKS`: as
+`chaos_peer.mjs`, with the client in Python on asyncio or trio.
 """
 
 import json
@@ -71,6 +71,17 @@ class Peer(Client):
             room.state is ChannelState.JOINED for room in self.joined.values()
         )
 
+    def is_whole(self, last: int) -> bool:
+        """Whether it has heard the last message of each channel, or was told of a gap there."""
+        return self.is_joined and all(
+            last in heard or self.told[channel] for channel, heard in self.heard.items()
+        )
+
+    @property
+    def is_calling(self) -> bool:
+        """Whether a call has no answer yet."""
+        return any(fate == "open" for _, fate in self.calls.values())
+
     async def listen(self, channel: str) -> None:
         room = self.joined[channel] = await self.join(channel, timeout=60)
         try:
@@ -96,6 +107,8 @@ class Peer(Client):
     async def speak_now_and_then(self, tasks: anyio.abc.TaskGroup) -> None:
         while not Peer.is_calm:
             await anyio.sleep(self._random.expovariate(1 / SPEECH_SECONDS))
+            if Peer.is_calm:
+                return
             self._ids += 1
             tasks.start_soon(self._say, self._ids, self._random.choice([*self.joined.values()]))
 
@@ -120,7 +133,9 @@ class Peer(Client):
         }
 
 
-async def main(url: str, first: int, count: int, seed: int, is_wild: bool, speaks: bool) -> None:
+async def main(
+    url: str, first: int, count: int, seed: int, last: int, is_wild: bool, speaks: bool
+) -> None:
     random = Random(seed)
     peers = [Peer(url, number, random) for number in range(first, first + count)]
     async with AsyncExitStack() as stack:
@@ -140,10 +155,13 @@ async def main(url: str, first: int, count: int, seed: int, is_wild: bool, speak
                 tasks.start_soon(peer.speak_now_and_then, tasks)
         await anyio.to_thread.run_sync(sys.stdin.readline)
         Peer.is_calm = True
-        with anyio.move_on_after(45):
+        await until(lambda: not any(peer.is_calling for peer in peers))
+        print("calm", flush=True)
+        await anyio.to_thread.run_sync(sys.stdin.readline)
+        with anyio.move_on_after(60):
             await until(
                 lambda: (
-                    all(peer.is_joined for peer in peers)
+                    all(peer.is_whole(last) for peer in peers)
                     and anyio.current_time() - Peer.heard_at > QUIET_SECONDS
                 )
             )
@@ -159,5 +177,5 @@ async def until(holds: Any) -> None:
 
 if __name__ == "__main__":
     loop, address, *numbers = sys.argv[1:]
-    one, many, seeded, wild, speaking = map(int, numbers)
-    anyio.run(main, address, one, many, seeded, bool(wild), bool(speaking), backend=loop)
+    one, many, seeded, end, wild, speaking = map(int, numbers)
+    anyio.run(main, address, one, many, seeded, end, bool(wild), bool(speaking), backend=loop)

@@ -16,12 +16,14 @@ import pytest
 
 from tests.chaos.app import CHANNELS
 from tests.chaos.proxy import SwallowingProxy
+from tests.cluster.chaos.clients import END
 from tests.cluster.chaos.world import APP, Speaker, environment
 from tests.cluster.redis_server import RedisServer
 from tests.servers import FAST_LANE, ROOT, Server
 
 from .test_js_chaos import (
     COUNT,
+    PER_CHANNEL,
     RATE,
     SECONDS,
     STEADY,
@@ -35,6 +37,7 @@ from .test_js_chaos import (
     reports_of,
     rises,
     show,
+    tell,
 )
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(4 * SECONDS + 150)]
@@ -48,10 +51,10 @@ def anyio_backend() -> str:
 
 @asynccontextmanager
 async def clients(
-    loop: str, url: str, first: int, count: int, *, is_wild: bool, speaks: bool = False
+    loop: str, url: str, first: int, count: int, last: int, *, is_wild: bool, speaks: bool = False
 ) -> AsyncIterator[Process]:
     """Yield a process of clients, all of which have joined."""
-    numbers = (first, count, first + 1, int(is_wild), int(speaks))
+    numbers = (first, count, first + 1, last, int(is_wild), int(speaks))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.clients.chaos_peer", loop, url, *map(str, numbers)),
         cwd=ROOT,
@@ -77,19 +80,22 @@ async def test_every_client_hears_everything_once_and_in_order() -> None:
         url = f"{server.http_url}/socket"
         async with (
             SwallowingProxy(server.port, random, pause=1.0) as proxy,
-            clients("asyncio", url, 0, STEADY, is_wild=False) as steady,
-            clients("trio", url, 100, WILD, is_wild=True) as wild,
+            clients("asyncio", url, 0, STEADY, PER_CHANNEL, is_wild=False) as steady,
+            clients("trio", url, 100, WILD, PER_CHANNEL, is_wild=True) as wild,
             clients(
-                "asyncio", f"http://127.0.0.1:{proxy.port}/socket", 200, SWALLOWED, is_wild=True
+                *("asyncio", f"http://127.0.0.1:{proxy.port}/socket", 200, SWALLOWED, PER_CHANNEL),
+                is_wild=True,
             ) as swallowed,
         ):
             proxy.begin()
             async with httpx.AsyncClient(timeout=4 * SECONDS + 60) as http:
                 await http.get(f"{server.http_url}/speak")
-            reports = await reports_of({"steady": steady, "wild": wild, "swallowed": swallowed})
+            processes = {"steady": steady, "wild": wild, "swallowed": swallowed}
+            await tell(processes, "calm")
+            reports = await reports_of(processes)
         assert "Traceback" not in server.log(), server.log()[-4000:]
     tallies = {name: show(name, found) for name, found in reports.items()}
-    whole = list(range(1, COUNT // len(CHANNELS) + 1))
+    whole = list(range(1, PER_CHANNEL + 1))
     everyone = [each for found in reports.values() for each in found]
     heard = [(each, name, numbers) for each in everyone for name, numbers in each["heard"].items()]
     wrong = [
@@ -124,15 +130,19 @@ async def test_on_two_workers_with_redis_that_are_killed(tmp_path: Path) -> None
         url = f"{server.http_url}/socket"
         speaker = Speaker([server.port], CHANNELS, random)
         async with (
-            clients("asyncio", url, 0, STEADY, is_wild=False) as steady,
-            clients("trio", url, 100, WILD, is_wild=True, speaks=True) as wild,
+            clients("asyncio", url, 0, STEADY, END, is_wild=False) as steady,
+            clients("trio", url, 100, WILD, END, is_wild=True, speaks=True) as wild,
         ):
             kills: list[int] = []
             async with asyncio.TaskGroup() as tasks:
                 killing = tasks.create_task(kill_workers(server, kills))
                 await speaker.speak(COUNT, RATE)
                 killing.cancel()
-            reports = await reports_of({"steady": steady, "wild": wild})
+            # What was in flight is said by now, and what comes last is known to all.
+            processes = {"steady": steady, "wild": wild}
+            await tell(processes, "calm")
+            await speaker.end(END, [server.port])
+            reports = await reports_of(processes)
     tallies = {name: show(name, found) for name, found in reports.items()}
     told = judge(speaker, reports, len(kills))
     assert told < TOLD_SHARE * counted(tallies), tallies
