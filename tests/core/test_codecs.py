@@ -26,7 +26,6 @@ from pondsocket import (
     SystemEvents,
     conflate,
 )
-from pondsocket._delivery.frame import MessageParts
 from pondsocket.adapter import Frame
 from pondsocket.testing import FakeClock, MemoryPeer, connect
 from pondsocket_common import (
@@ -37,6 +36,7 @@ from pondsocket_common import (
     Evicted,
     Fault,
     Goodbye,
+    MessageParts,
     NotFound,
     PondCodec,
     Position,

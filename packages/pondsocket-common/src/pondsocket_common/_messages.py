@@ -196,7 +196,9 @@ EncodedPayload = NewType("EncodedPayload", object)
 
 
 MessageParts: TypeAlias = tuple[ServerActions, str, str, str, object, Position | None]
-"""The fields of a `ServerMessage`, which is one."""
+"""A `ServerMessage`, or its fields in a plain tuple, which takes a quarter of the time to make and
+half of the time to take apart (tests/benchmarks/microbench.py, "event, the handler replies; core").
+"""
 
 
 class ServerMessage(NamedTuple):

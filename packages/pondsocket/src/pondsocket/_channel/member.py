@@ -11,6 +11,7 @@ from pondsocket_common import (
     POND,
     ClientActions,
     ClientMessage,
+    MessageParts,
     Payload,
     Position,
     dump_json,
@@ -21,7 +22,7 @@ from pondsocket_common import (
 from pondsocket._connection.membership import Membership
 from pondsocket._connection.session import Session
 from pondsocket._delivery.batching import ChannelBatching
-from pondsocket._delivery.frame import Frame, MessageParts
+from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.ordered import OrderedDelivery, PendingFrame
 from pondsocket._delivery.sink import OffersBatch, OffersFrame, Outlet
 from pondsocket._delivery.slow_consumers import Conflate, mark

@@ -16,12 +16,13 @@ from pondsocket_common import (
     ClientMessage,
     CloseCode,
     Codec,
+    MessageParts,
     ServerMessage,
     fresh_id,
 )
 
 from pondsocket._delivery import replies
-from pondsocket._delivery.frame import Batch, Frame, MessageParts
+from pondsocket._delivery.frame import Batch, Frame
 from pondsocket._delivery.sink import Outlet, offer_each
 from pondsocket._environment import Environment
 from pondsocket._errors import HeaderPairs

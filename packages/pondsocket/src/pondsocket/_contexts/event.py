@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar, overload
 from pondsocket_common import (
     RESERVED_EVENTS,
     ClientMessage,
+    MessageParts,
     Payload,
     ServerActions,
 )
@@ -14,7 +15,6 @@ from pondsocket_common import (
 from pondsocket._channel.channel import ChannelMember
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
-from pondsocket._delivery.frame import MessageParts
 from pondsocket._log import about, get_log
 from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import Route

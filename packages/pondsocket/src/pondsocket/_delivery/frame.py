@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Final, Self, TypeAlias, cast
+from typing import Final, Self, cast
 
 from pondsocket_common import (
     POND,
     Codec,
+    MessageParts,
     Payload,
     Position,
     ServerActions,
@@ -33,11 +34,6 @@ _tuple: Final = tuple.__new__
 # message that is made of it (`python -m tests.core.waiting_frames`).
 _OBJECTS_BYTES: Final = 768
 _NO_PAYLOAD: Final[Payload] = {}
-
-MessageParts: TypeAlias = tuple[ServerActions, str, str, str, object, Position | None]
-"""A `ServerMessage`, or its fields in a plain tuple, which takes a quarter of the time to make and
-half of the time to take apart (tests/benchmarks/microbench.py, "event, the handler replies; core").
-"""
 
 
 def bytes_held(payload_size: int) -> int:
