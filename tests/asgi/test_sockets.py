@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import anyio
 import pytest
 from anyio.lowlevel import RunVar
 from pondsocket_asgi._process import sockets
-from pondsocket_asgi._process.sockets import reset_connection
+from pondsocket_asgi._process.sockets import hurry_connection, reset_connection
+from pondsocket_asgi._scope import Scope
 
 from tests.asgi.socket_pairs import PATIENCE, Connect, fill, read_to_the_end
 
@@ -218,6 +219,32 @@ def test_a_look_at_the_descriptors_copies_no_file(tmp_path: Path) -> None:
             assert listener.getsockname() in numbers
     assert copied
     assert all((mode & 0o170000) == 0o140000 for mode in copied)
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0], ids=["no default timeout", "a default timeout"])
+@pytest.mark.parametrize("blocking", [False, True], ids=["of a loop", "of a thread"])
+@pytest.mark.parametrize("act", [reset_connection, hurry_connection])
+async def test_no_socket_blocks_or_stops_blocking(
+    connect: Connect,
+    act: Callable[[Scope], Awaitable[bool]],
+    blocking: bool,
+    timeout: float | None,
+) -> None:
+    # All descriptors of a socket share this state. One write to a peer that does not read would
+    # stop the whole loop; and a thread's driver of a database would fail where it does not wait.
+    given, other = connect(), connect()
+    for pair in (given, other):
+        pair.accepted.setblocking(blocking)
+        pair.client.setblocking(blocking)
+    ends = [given.accepted, other.accepted, other.client, other.listener]
+    before = [os.get_blocking(end.fileno()) for end in ends]
+    assert before == [blocking, blocking, blocking, True]
+    socket.setdefaulttimeout(timeout)
+    try:
+        assert await act(given.scope())
+    finally:
+        socket.setdefaulttimeout(None)
+    assert [os.get_blocking(end.fileno()) for end in ends] == before
 
 
 class ClosedSocket:

@@ -130,7 +130,7 @@ def _each(wanted: Lines, act: Callable[[socket.socket], None]) -> Lines:
                 if seen and _is_same_end(seen.own, asked.own):
                     # By inode: two descriptors of one socket are the same connection.
                     inode = os.fstat(sock.fileno()).st_ino
-                    found[asked][inode] = kept.enter_context(sock.dup())
+                    found[asked][inode] = kept.enter_context(_copy(sock.fileno()))
         alone = {line: next(iter(each.values())) for line, each in found.items() if len(each) == 1}
         for sock in alone.values():
             act(sock)
@@ -197,19 +197,30 @@ def own_sockets() -> Iterator[socket.socket]:
             # Checked before it is copied: closing a copy of a file drops the process's locks on it.
             if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                 continue
-            copied = os.dup(int(name))
+            sock = _copy(int(name))
         except OSError as error:
             if error.errno in _ALL_IN_USE:
                 raise
             continue  # closed since the directory was listed
-        try:
-            sock = socket.socket(fileno=copied)
-        except OSError:
-            os.close(copied)
-            continue
         with sock:
-            if sock.family in _FAMILIES and sock.type == socket.SOCK_STREAM:
+            kind = sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+            if sock.family in _FAMILIES and kind == socket.SOCK_STREAM:
                 yield sock
+
+
+def _copy(descriptor: int) -> socket.socket:
+    """Return a second descriptor of a socket, and leave the socket as it is.
+
+    Whether it blocks is a state that all its descriptors share. `socket.dup` has it block, and so
+    the next write to a peer that does not read would stop the event loop; with a default timeout
+    set, `socket.socket` would have it not block. Only with this flag does Python leave it alone.
+    """
+    copied = os.dup(descriptor)
+    try:
+        return socket.socket(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK, fileno=copied)
+    except OSError:
+        os.close(copied)
+        raise
 
 
 def _line_of_socket(sock: socket.socket, ports: Container[int]) -> Line | None:
