@@ -1,8 +1,9 @@
 """Follows a page of docs/ as a newcomer does: every shell line and every file, in order.
 
 A page becomes one script. A block in `sh` is its commands; a block that begins with a comment such
-as `# chat.py` or `<!-- page.html -->` is appended to that file, in the folder reached so far. A
-line that starts a server is tried: the server must answer, and is then ended.
+as `# chat.py` or `<!-- page.html -->` is appended to that file, in the folder reached so far.
+Python without a file's name is a cell of a notebook; all cells of a page run in one process. A line
+that starts a server is tried: the server must answer, and is then ended.
 """
 
 import os
@@ -17,6 +18,7 @@ from typing import Final
 from tests.test_readme import FENCE, FILE
 
 SERVERS: Final = ("uvicorn ", "python manage.py runserver")
+CELLS_PORT: Final = "8001"
 PROLOGUE: Final = r"""
 set -euo pipefail
 serve() {
@@ -53,14 +55,27 @@ def script_of(page: str, prepare: str = "") -> str:
 
 
 def _steps(page: str) -> Iterator[str]:
+    cells = ""
     for match in FENCE.finditer(page):
         code = match["code"]
+        if match["language"] == "python" and not FILE.match(code):
+            cells += code
+            continue
+        if cells:
+            yield _run_of(cells)
+            cells = ""
         if match["language"] == "sh":
             yield "\n".join(_command(line) for line in code.splitlines())
         elif file := FILE.match(code):
             name = file["name"]
             folder = Path(name).parent.as_posix()
             yield f"mkdir -p {folder}\ncat >>{name} <<'END_OF_FILE'\n{code}\nEND_OF_FILE"
+    if cells:
+        yield _run_of(cells)
+
+
+def _run_of(cells: str) -> str:
+    return f"sed 's/{CELLS_PORT}/'\"$PORT\"/ <<'END_OF_CELLS' | python3 -\n{cells}END_OF_CELLS"
 
 
 def files_of(page: str) -> dict[str, str]:

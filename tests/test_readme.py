@@ -11,6 +11,7 @@ import ast
 import inspect
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -182,6 +183,38 @@ async def test_the_transcript_of_an_error_is_what_happens() -> None:
     await session.send_text(sent)
     assert await session.receive_event_named("INVALID_MESSAGE") == json.loads(received)
     await session.disconnect()
+
+
+INSTALLS: Final = re.compile(r"\b(?:pip3?|uv) (?:install|add)\b((?:\\\n|[^\n`])*)")
+# A name of ours with nothing behind it but versions; with ` @ ` there is an address.
+BY_NAME: Final = re.compile(r"pondsocket(?:[-_]\w+)?(?:\[[\w,]*\])?(?! @|[\w-])(?:[<>=!~].*)?")
+
+
+def named_alone(text: str) -> list[str]:
+    """Return what the lines of pip take from an index, though other packages are there."""
+    words = [
+        word
+        for match in INSTALLS.finditer(text)
+        for word in shlex.split(match[1].replace("\\\n", " "), comments=True)
+    ]
+    return [word for word in words if BY_NAME.fullmatch(word)]
+
+
+def test_no_line_installs_the_packages_of_another_author() -> None:
+    paths = [*DOCUMENTS, *ROOT.glob("examples/deploy/*.yaml")]
+    assert [path.name for path in paths if named_alone(path.read_text())] == []
+
+
+def test_a_name_without_a_place_is_found() -> None:
+    page = """
+    pip install -q "pondsocket-asgi[server]" ./pondsocket/dist/*.whl   # pondsocket
+    (Write `pip install pondsocket>=0.1` and `uv add pondsocket_common`, not pondsocket.)
+    pip install --no-deps \\
+      "pondsocket @ git+$GIT#subdirectory=packages/pondsocket" \\
+      pondsocket ../pondsocket/packages/pondsocket
+    """
+    found = ["pondsocket-asgi[server]", "pondsocket>=0.1", "pondsocket_common", "pondsocket"]
+    assert named_alone(page) == found
 
 
 def test_ci_runs_the_test_line_of_the_readme() -> None:
