@@ -67,6 +67,11 @@ class Mistake:
     write: str
     client: str = ""
 
+    @property
+    def hangs(self) -> bool:
+        """Whether it takes the time of a limit."""
+        return " took over " in self.says
+
     def row(self) -> str:
         """Return its row of the page's table."""
         marks = "``" if "`" in self.says else "`"
@@ -457,6 +462,12 @@ at_import(
     lambda s: s.pond(),
 )
 at_import(
+    "`uvicorn app:socket`, `mount(…, socket)` of an endpoint",
+    "An endpoint is not an application by itself: write `app = PondASGIApp(pond)`",
+    "`app = PondASGIApp(pond)`, `uvicorn app:app`",
+    lambda s: s.socket(),
+)
+at_import(
     "`PondASGIApp(socket)`",
     "PondASGIApp serves a PondSocket with all its endpoints",
     "`PondASGIApp(pond)`",
@@ -515,8 +526,8 @@ async def decided_twice(ctx: ConnectionContext) -> None:
 @mistake(
     "connect",
     "it waits for what never comes",
-    "A connection handler took over 0.1 s",
-    "a time limit around what it waits for",
+    f"A connection handler took over {Options().connect_timeout} s",
+    "a time limit around what it waits for; the log's is `Options.connect_timeout`",
     "504",
 )
 async def hangs(ctx: ConnectionContext) -> None:
@@ -680,8 +691,8 @@ async def returned_late(ctx: JoinContext) -> Any:
 @mistake(
     "join",
     "it waits for what never comes",
-    "A join handler took over 0.1 s",
-    "a time limit around what it waits for",
+    f"A join handler took over {Options().join_timeout} s",
+    "likewise; the log's is `Options.join_timeout`",
     "UNAUTHORIZED 408",
 )
 async def join_hangs(ctx: JoinContext) -> None:

@@ -8,38 +8,43 @@ from collections.abc import Sequence
 
 import anyio
 import pytest
-from pondsocket import Options, PondSocket, ServerMessage, UsageError
+from pondsocket import ConnectionContext, JoinContext, PondSocket, ServerMessage, UsageError
 from pondsocket._log import FIELDS
 from pondsocket.testing import ConnectionRefusedByPond, connect, settle
+from pondsocket_asgi.testing import virtual_backend
 
 from tests.core.mistakes import KINDS, MISTAKES, PAGE, Mistake, Scene, updated
 
 ROOM = "/chat/1"
-SECONDS = 0.1
+# What hangs takes as long as it would anywhere.
+in_virtual_time = pytest.mark.parametrize(
+    "anyio_backend",
+    [virtual_backend(name) for name in ("asyncio", "trio")],
+    ids=("asyncio", "trio"),
+)
 
 
-def of_kind(*kinds: str) -> Sequence[object]:
-    return [pytest.param(each, id=each.what) for each in MISTAKES if each.kind in kinds]
+def of_kind(kind: str, *, hangs: bool = False) -> Sequence[object]:
+    found = [each for each in MISTAKES if each.kind == kind and each.hangs is hangs]
+    return [pytest.param(each, id=each.what) for each in found]
+
+
+async def admit(ctx: ConnectionContext) -> None:
+    ctx.accept(user_id="ann")
+
+
+async def let_in(ctx: JoinContext) -> None:
+    await ctx.accept()
 
 
 def make_scene(mistake: Mistake | None = None) -> Scene:
-    pond = PondSocket(options=Options(join_timeout=SECONDS, connect_timeout=SECONDS))
+    pond = PondSocket()
     kind = None if mistake is None else mistake.kind
     handler = None if mistake is None else mistake.attempt
-    decide = handler if kind == "connect" else lambda ctx: ctx.accept(user_id="ann")
-    enter = handler if kind == "join" else lambda ctx: ctx.accept()
+    decide = handler if kind == "connect" else admit
+    enter = handler if kind == "join" else let_in
     socket = pond.create_endpoint("/socket", decide)  # type: ignore[arg-type]
     return Scene(pond, socket, socket.create_channel("/chat/:room_id", enter))  # type: ignore[arg-type]
-
-
-def patient_scene(mistake: Mistake) -> Scene:
-    """Make a scene in which only what hangs takes too long, also on a busy machine."""
-    scene = make_scene(mistake)
-    if f"over {SECONDS} s" not in mistake.says:
-        patient = Options()
-        scene.pond.options = patient
-        object.__setattr__(scene.pond._environment, "options", patient)
-    return scene
 
 
 def check_log(mistake: Mistake, caplog: pytest.LogCaptureFixture) -> None:
@@ -72,9 +77,21 @@ async def test_from_outside(mistake: Mistake) -> None:
 
 @pytest.mark.parametrize("mistake", of_kind("connect"))
 async def test_in_connection_handlers(mistake: Mistake, caplog: pytest.LogCaptureFixture) -> None:
+    await expect_in_connecting(mistake, caplog)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("mistake", of_kind("connect", hangs=True))
+async def test_a_connection_handler_that_hangs(
+    mistake: Mistake, caplog: pytest.LogCaptureFixture
+) -> None:
+    await expect_in_connecting(mistake, caplog)
+
+
+async def expect_in_connecting(mistake: Mistake, caplog: pytest.LogCaptureFixture) -> None:
     seen = "it is connected"
     try:
-        async with connect(patient_scene(mistake).pond, "/socket"):
+        async with connect(make_scene(mistake).pond, "/socket"):
             pass
     except ConnectionRefusedByPond as refused:
         seen = str(refused.refusal.status)
@@ -90,8 +107,20 @@ def answered(message: ServerMessage) -> str:
 
 @pytest.mark.parametrize("mistake", of_kind("join"))
 async def test_in_join_handlers(mistake: Mistake, caplog: pytest.LogCaptureFixture) -> None:
-    async with connect(patient_scene(mistake).pond, "/socket") as ann:
-        assert answered(await ann.join(ROOM)) == mistake.client
+    await expect_in_joining(mistake, caplog)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("mistake", of_kind("join", hangs=True))
+async def test_a_join_handler_that_hangs(
+    mistake: Mistake, caplog: pytest.LogCaptureFixture
+) -> None:
+    await expect_in_joining(mistake, caplog)
+
+
+async def expect_in_joining(mistake: Mistake, caplog: pytest.LogCaptureFixture) -> None:
+    async with connect(make_scene(mistake).pond, "/socket") as ann:
+        assert answered(await ann.join(ROOM, wait=60)) == mistake.client
         await anyio.wait_all_tasks_blocked()
     check_log(mistake, caplog)
 
@@ -106,7 +135,7 @@ SEEN = {
 
 @pytest.mark.parametrize("mistake", of_kind("event"))
 async def test_in_event_handlers(mistake: Mistake, caplog: pytest.LogCaptureFixture) -> None:
-    scene = patient_scene(mistake)
+    scene = make_scene(mistake)
     if "HANDLER_NOT_FOUND" not in mistake.client:
         scene.chat.on_message("go", mistake.attempt)
     with warnings.catch_warnings(record=True) as warned:
@@ -154,5 +183,6 @@ def test_the_page_has_the_tables_of_these_mistakes() -> None:
 def test_there_are_some_sixty_of_them_and_none_is_left_out() -> None:
     assert len(MISTAKES) >= 60
     assert {each.kind for each in MISTAKES} == set(KINDS)
+    assert [each.kind for each in MISTAKES if each.hangs] == ["connect", "join"]
     assert len({(each.kind, each.what) for each in MISTAKES}) == len(MISTAKES)
     assert all(each.write for each in MISTAKES)

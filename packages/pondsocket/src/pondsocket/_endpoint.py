@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, NoReturn, TypeVar, overload
 
 from pondsocket_common import (
     ClientActions,
@@ -31,6 +31,7 @@ from pondsocket._state.roster import Roster
 from pondsocket._state.user import UserId, as_user_id
 
 from ._environment import Environment
+from ._errors import UsageError
 from ._lobby import Lobby
 from ._options import check_origins
 from ._routing import Routing
@@ -101,6 +102,13 @@ class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
         self.disconnects: Disconnects = self.routing.disconnects
 
     # --- for applications ---------------------------------------------------------------------
+
+    def __call__(self, *_: object) -> NoReturn:
+        """Refuse to be served or mounted, with a UsageError that says what to write."""
+        raise UsageError(
+            "An endpoint is not an application by itself: write `app = PondASGIApp(pond)`, from"
+            " the package pondsocket_asgi, and serve or mount that."
+        )
 
     @property
     def path(self) -> str:
