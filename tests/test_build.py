@@ -165,9 +165,10 @@ def test_the_quick_start_runs_in_memory(installed: Path, quick_start: Path) -> N
 
 
 def test_the_quick_start_runs_on_uvicorn(installed: Path, quick_start: Path) -> None:
+    login = {"Authorization": "Bearer secret"}
     with (
         Server("quick_start:app", python=installed, folder=quick_start) as server,
-        connect(f"{server.ws_url}/socket?token=secret") as client,
+        connect(f"{server.ws_url}/socket", additional_headers=login) as client,
     ):
 
         def answer(action: str, event: str, payload: dict[str, str]) -> Any:

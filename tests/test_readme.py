@@ -176,7 +176,9 @@ async def test_the_transcript_of_an_error_is_what_happens() -> None:
     (_, quick_start), *_ = blocks(README, "python")
     module = ModuleType("quick_start")
     exec(compiled(quick_start, "README.md", 0), module.__dict__)  # noqa: S102
-    session = await ASGITestDriver(module.app).connect_websocket("/socket?token=secret")
+    session = await ASGITestDriver(module.app).connect_websocket(
+        "/socket", headers={"Authorization": "Bearer secret"}
+    )
     join = json.loads(sent) | {"action": "JOIN_CHANNEL", "event": "join", "payload": {}}
     await session.send_json(join)
     await session.receive_event_named("ACKNOWLEDGE")
