@@ -259,7 +259,7 @@ async def test_a_clock_that_could_not_be_started_is_started_by_the_next_connecti
     first, second = Beats(), Beats()
     async with anyio.create_task_group() as tasks:
         with pytest.raises(MemoryError):
-            heartbeat.add(first, NoTasks())  # type: ignore[arg-type]
+            heartbeat.add(first, NoTasks())
         heartbeat.remove(first)
         heartbeat.add(second, tasks)
         await until(lambda: second.beats)

@@ -6,14 +6,13 @@ from contextvars import copy_context
 from typing import Any, Final
 
 import anyio
-import anyio.abc
 from pondsocket.adapter import Batch, BoundedQueue, Frame, Session
 from pondsocket_common import CloseCode
 
 from pondsocket_asgi._scope import Receive, Scope
 from pondsocket_asgi._sending.server_send import ServerSend
 
-from .heartbeat import Heartbeat, QuietClock
+from .heartbeat import Heartbeat, QuietClock, Starter
 from .peer_socket import PeerSocket
 from .writer import Closing, Writer, WriterTask
 
@@ -58,7 +57,7 @@ class Connection(ABC):
         self._peer_socket = PeerSocket(scope, receive)
         self._quiet_clock = QuietClock(quiet_seconds)
         self._context = copy_context()
-        self._tasks: anyio.abc.TaskGroup | None = None
+        self._tasks: Starter | None = None
 
     # --- the outlet ---------------------------------------------------------------------------
 
@@ -99,7 +98,7 @@ class Connection(ABC):
 
     async def run(self) -> None:
         """Run the session over this outlet until both have ended."""
-        async with self._session.environment.loop.new_group() as tasks:
+        async with self._session.environment.loop.new_side_tasks() as tasks:
             self._tasks = tasks
             try:
                 self._heartbeat.add(self, tasks)

@@ -5,11 +5,10 @@ writers only count their writes, and this task looks at the counts. No task may 
 connections, so the task runs in the task group of one of them, and moves to another when that ends.
 """
 
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
 
 import anyio
-import anyio.abc
 from pondsocket import Options
 from pondsocket.adapter import get_log
 
@@ -25,6 +24,14 @@ class Beating(Protocol):
 
     def beat(self, now: float, interval: float) -> None:
         """Act on the time. The last call was `interval` seconds ago, or a little more."""
+        ...
+
+
+class Starter(Protocol):
+    """The tasks of a connection, as far as they are started here."""
+
+    def start_soon(self, work: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any) -> object:
+        """Start a task in a copy of the caller's context."""
         ...
 
 
@@ -87,12 +94,12 @@ class Heartbeat:
         self._also = also
         # In the order of `add`. The oldest hosts the task: a connection that has lasted longest is
         # the least likely to end.
-        self._beating: dict[Beating, anyio.abc.TaskGroup] = {}
+        self._beating: dict[Beating, Starter] = {}
         self._host: Beating | None = None
         self._due = 0.0
         self._scope: anyio.CancelScope | None = None
 
-    def add(self, beating: Beating, tasks: anyio.abc.TaskGroup) -> None:
+    def add(self, beating: Beating, tasks: Starter) -> None:
         """Add an object; `tasks` may have to host the clock's task until `remove`."""
         self._beating[beating] = tasks
         if self._host is None:

@@ -7,13 +7,13 @@ from functools import partial
 from typing import Final, Generic, TypeVar
 
 import anyio
-import anyio.abc
 from pondsocket_common import CloseCode
 
 from pondsocket._delivery import replies
 from pondsocket._delivery.frame import Frame
 from pondsocket._delivery.sink import Outlet
 from pondsocket._log import get_log
+from pondsocket._runtime.groups import Group
 from pondsocket._runtime.loop import Loop
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._state.lifecycle import LIVES, SERVED, Life, LifeEvent, Restart
@@ -116,7 +116,7 @@ class Ending(Generic[S]):
             self.code, self.reason = CloseCode.INTERNAL, "the server failed"
             self._goodbye = Frame.of(replies.goodbye(self.code, self.reason, after_ms=0))
 
-    def end(self, session: S, tasks: anyio.abc.TaskGroup | None) -> bool:
+    def end(self, session: S, tasks: Group | None) -> bool:
         """End the connection: no message is read any more. False if it has ended already.
 
         Args:

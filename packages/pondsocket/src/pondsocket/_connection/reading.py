@@ -11,12 +11,12 @@ from contextvars import Context, copy_context
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import anyio
-import anyio.abc
 import anyio.lowlevel
 from pondsocket_common import GATEWAY, CloseCode, ErrorTypes
 
 from pondsocket._delivery import replies
 from pondsocket._log import about, get_log
+from pondsocket._runtime.groups import Group
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import SERVED, LifeEvent
@@ -66,14 +66,14 @@ class Reading(Generic[S]):
         self._ending = ending
         self._pull = pull
         self._context = copy_context() if context is None else context
-        self._tasks: anyio.abc.TaskGroup | None = None
+        self._tasks: Group | None = None
         self.host: object = None  # the task that runs the connection, once it does
         # The scope of the task that reads, and whether that task is at a handler.
         self._reader: anyio.CancelScope | None = None
         self._leading = False
         self.inbound = Inbound(session, ending.router, session.environment)
 
-    def begin(self, tasks: anyio.abc.TaskGroup) -> bool:
+    def begin(self, tasks: Group) -> bool:
         """Open the connection, whose tasks run in this group. False if it is closed already."""
         self._tasks = tasks
         self.host = self._session.environment.loop.current_task()

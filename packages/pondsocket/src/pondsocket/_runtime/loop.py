@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -13,6 +14,7 @@ import anyio.lowlevel
 from pondsocket._errors import UsageError
 from pondsocket._log import get_log
 
+from .groups import Group, LateGroup, SideGroup, SideTasks, within
 from .unserved import Unserved
 
 _log: Final = get_log("pondsocket.loop")
@@ -76,6 +78,15 @@ def callback_context() -> Context:
     return context
 
 
+def _begins_without_waiting(new_group: Callable[[], anyio.abc.TaskGroup]) -> bool:
+    """Return whether `LateGroup` can begin a group of this class."""
+    try:
+        within(new_group(), anyio.CancelScope())
+    except Exception:  # noqa: BLE001 - boundary: another version of anyio
+        return False
+    return True
+
+
 class Loop:
     """The event loop that a pond runs in, as of its latest connection.
 
@@ -95,6 +106,7 @@ class Loop:
         "new_event",
         "new_group",
         "new_scope",
+        "new_side_tasks",
         "threads",
         "unserved",
     )
@@ -113,7 +125,8 @@ class Loop:
         # rest. Here it is asked once. A scope: 10.2 -> 2.8 us; "connect; core" of
         # tests/benchmarks/microbench.py makes one.
         self.new_scope: Callable[[], anyio.CancelScope] = anyio.CancelScope
-        self.new_group: Callable[[], anyio.abc.TaskGroup] = anyio.create_task_group
+        self.new_group: Callable[[], Group] = anyio.create_task_group
+        self.new_side_tasks: Callable[[], SideGroup] = anyio.create_task_group
         self.new_event: Callable[[], anyio.Event] = anyio.Event
         # The library's own, whose `id` is the id of anyio's: 0.05 us, not 2.
         self.current_task: Callable[[], object] = anyio.get_current_task
@@ -136,8 +149,11 @@ class Loop:
             self._thread = thread
             self._native = native
             self.threads.add(threading.get_ident())
-        self.new_scope = type(anyio.CancelScope())
-        self.new_group = type(anyio.create_task_group())
+        self.new_scope = new_scope = type(anyio.CancelScope())
+        self.new_group = self.new_side_tasks = new_group = type(anyio.create_task_group())
+        if soon is not None and _begins_without_waiting(new_group):
+            self.new_group = partial(LateGroup, new_scope, new_group)
+            self.new_side_tasks = partial(SideTasks, new_scope)
         self.new_event = type(anyio.Event())
         library: Any = sys.modules["asyncio"] if soon else sys.modules["trio"].lowlevel
         self.current_task = library.current_task
