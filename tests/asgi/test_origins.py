@@ -1,5 +1,6 @@
 """Which web pages may connect: over both transports, by every method, before any handler."""
 
+import gc
 import json
 import logging
 from collections.abc import Iterator
@@ -81,6 +82,19 @@ async def test_other_pages_are_refused_before_any_handler_runs(
     assert served.contexts == []
     for each in (session, stream):
         await each.disconnect()
+
+
+async def test_an_idle_member_keeps_nothing_that_the_check_has_read(served: Pond) -> None:
+    named = {"Origin": "https://app.example.com", "Cookie": "session=" + "s" * 200}
+    socket = await served.driver.connect_websocket("/socket", headers=named)
+    stream = await served.driver.connect_sse("/socket", headers=named)
+    assert len(served.endpoint.sessions) == 2
+    for session in served.endpoint.sessions:
+        kept = gc.get_referents(session.request.headers)
+        # The list that the server has made, besides the class.
+        assert [type(each) for each in kept if not isinstance(each, type)] == [list]
+    await socket.disconnect()
+    await stream.disconnect()
 
 
 async def test_a_refused_handshake_is_a_close_where_there_is_no_response(served: Pond) -> None:

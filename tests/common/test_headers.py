@@ -1,5 +1,7 @@
 """Headers, queries and cookies: names that occur more than once."""
 
+import gc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,3 +124,35 @@ def test_no_cookie_before_or_behind_hides_the_session(before: str, behind: str) 
     names = [pair.partition("=")[0].strip() for pair in before.split(";")]
     if "session" not in names:
         assert cookies["session"] == "s"
+
+
+@repeatable
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([b"a", b"A", b"b", b"\xe9", b"\xc9"]), st.binary(max_size=3))
+    ),
+    st.sampled_from(["a", "A", "b", "c", "\u00e9", "\u00c9", "\u212a", ""]),
+)
+def test_a_servers_list_reads_as_the_same_headers_decoded(
+    raw: list[tuple[bytes, bytes]], name: str
+) -> None:
+    decoded = Headers([(key.decode("latin-1"), value.decode("latin-1")) for key, value in raw])
+    wrapped = Headers.of_bytes(raw)
+    for _ in range(2):
+        assert wrapped.getall(name) == wrapped.get_all(name) == decoded.getall(name)
+        assert wrapped.get(name) == decoded.get(name)
+        assert (name in wrapped) == (name in decoded)
+        assert dict(wrapped) == dict(decoded)  # which decodes all of them
+    with pytest.raises(KeyError):
+        Headers.of_bytes(raw)["c"]
+
+
+def test_reading_single_headers_keeps_nothing_of_them() -> None:
+    raw = [(b"Host", b"a"), (b"Cookie", b"b=1"), (b"Authorization", b"Bearer c")]
+    headers = Headers.of_bytes(raw)
+    before = gc.get_referents(headers)
+    assert raw in before
+    assert (headers["host"], headers.get("origin")) == ("a", None)
+    assert "cookie" in headers
+    assert parse_cookies(headers) == {"b": "1"}
+    assert gc.get_referents(headers) == before

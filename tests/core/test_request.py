@@ -1,5 +1,6 @@
-"""The bearer token of a request to connect."""
+"""The bearer token of a request to connect, and what is kept of the request."""
 
+import gc
 from base64 import urlsafe_b64encode
 from typing import Literal, TypeAlias
 
@@ -78,3 +79,17 @@ async def test_there_may_be_no_token(authorization: str | None) -> None:
 )
 async def test_what_cannot_be_read_is_no_token(name: str) -> None:
     assert (await token_of(name))[0] is None
+
+
+async def test_no_parsed_cookies_are_kept_while_the_connection_lasts() -> None:
+    pond = PondSocket()
+
+    @pond.endpoint("/socket")
+    def socket(ctx: ConnectionContext) -> None:
+        assert ctx.cookies == {"session": "s"}
+        ctx.accept()
+
+    async with connect(pond, "/socket", headers=[("cookie", "session=s")]) as client:
+        request = client.session.request
+        assert {"session": "s"} not in gc.get_referents(request)
+        assert request.cookies == {"session": "s"}

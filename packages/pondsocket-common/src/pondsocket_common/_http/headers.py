@@ -1,6 +1,6 @@
 """Request headers, queries and cookies, whose names may occur more than once."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Self
 
 CONNECTION_ID_HEADER: Final = "x-connection-id"
@@ -54,14 +54,15 @@ class Headers(QueryParams):
     """A `QueryParams` of HTTP headers: names are case-insensitive (RFC 9110, section 5.1)."""
 
     __slots__ = ("_raw",)
-    _raw: Iterable[tuple[bytes, bytes]]
+    _raw: Sequence[tuple[bytes, bytes]]
 
     @classmethod
-    def of_bytes(cls, raw: Iterable[tuple[bytes, bytes]]) -> Self:
-        """Wrap a server's list of headers, which is decoded on first use and must not change.
+    def of_bytes(cls, raw: Sequence[tuple[bytes, bytes]]) -> Self:
+        """Wrap a server's list of headers, which must not change.
 
-        Most connections live long and never look at their headers. Decoded, these would take
-        1.4 KiB: `python -m tests.benchmarks`, "Memory of an idle member".
+        Most connections live long, and look at two or three of their headers once. So these are
+        searched in the list; only to go through all of them decodes them. Decoded, those of a
+        browser would take 3 KiB for as long as its connection lasts.
         """
         headers = cls.__new__(cls)
         headers._raw = raw
@@ -74,6 +75,26 @@ class Headers(QueryParams):
         except AttributeError:
             return any(name.decode("latin-1") in self._values for name in names)
         return not names.isdisjoint([key.lower() for key, _ in raw])
+
+    def getall(self, name: str) -> list[str]:
+        """Return every value of `name`, in the order of the request; empty if there is none."""
+        try:
+            raw = self._raw
+        except AttributeError:
+            return super().getall(name)
+        if not name.isascii():
+            return super().getall(name)
+        wanted = name.lower().encode()
+        return [value.decode("latin-1") for key, value in raw if key.lower() == wanted]
+
+    def __getitem__(self, name: str) -> str:
+        values = self.getall(name)
+        if not values:
+            raise KeyError(name.lower())
+        return values[0]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.getall(name))
 
     def __getattr__(self, name: str) -> dict[str, list[str]]:
         # Python calls this only for an attribute that is not set (yet).

@@ -78,8 +78,13 @@ class ConnectRequest:
         return None
 
     def let_go(self) -> None:
-        """Let the scope go: a connection lives long, and holds what a host put into it."""
+        """Let the scope go: a connection lives long, and holds what a host put into it.
+
+        Also the cookies as they were parsed, which are parsed anew if they are read again.
+        """
         object.__setattr__(self, "scope", NO_SCOPE)
+        if self._cookies is not None:
+            object.__setattr__(self, "_cookies", None)
 
 
 def _decoded(text: str) -> str | None:
