@@ -10,7 +10,7 @@ import pytest
 from pondsocket import Options, PondSocket
 from pondsocket_asgi._origins import OriginCheck
 from pondsocket_asgi._resume.cursor import CursorKeys
-from pondsocket_asgi._transport.heartbeat import BEAT_SECONDS, Heartbeat
+from pondsocket_asgi._transport.heartbeat import BEAT_SECONDS, BEATS_PER_TURN, Heartbeat
 from pondsocket_asgi._transport.shared import Shared
 
 from tests.asgi.asgi_connections import (
@@ -189,6 +189,96 @@ async def test_the_app_is_asked_at_every_beat_while_there_are_connections() -> N
             await go(listener)
         await anyio.sleep(10)
         assert len(asked) == 3
+
+
+class Crowd:
+    """Many that are called, in a log with the turns of the loop in between."""
+
+    def __init__(self, heartbeat: Heartbeat, tasks: anyio.abc.TaskGroup, size: int) -> None:
+        self.heartbeat = heartbeat
+        self.log: list[str] = []
+        self.began = anyio.Event()
+        self.called: list[Caller] = []
+        self.callers = [Caller(self) for _ in range(size)]
+        for caller in self.callers:
+            heartbeat.add(caller, tasks)
+
+    async def take_turns(self) -> None:
+        await self.began.wait()
+        while len(self.called) < len(self.callers):
+            self.log.append("turn")
+            await anyio.lowlevel.checkpoint()
+
+    def leave(self) -> None:
+        for caller in self.callers:
+            self.heartbeat.remove(caller)
+
+
+class Caller:
+    """One of many that are called."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        self.crowd = crowd
+
+    def beat(self, now: float, interval: float) -> None:
+        self.crowd.log.append("beat")
+        self.crowd.called.append(self)
+        self.crowd.began.set()
+
+
+async def test_no_turn_of_the_loop_has_more_than_some_calls() -> None:
+    heartbeat = Heartbeat(Options())
+    async with anyio.create_task_group() as tasks:
+        crowd = Crowd(heartbeat, tasks, 8 * BEATS_PER_TURN)
+        await crowd.take_turns()
+        assert crowd.called == crowd.callers
+        runs = [len([*run]) for entry, run in itertools.groupby(crowd.log) if entry == "beat"]
+        # Both tasks run in a turn, in any order.
+        assert max(runs) <= 2 * BEATS_PER_TURN
+        crowd.leave()
+
+
+@pytest.mark.parametrize("place", [0, 1, BEATS_PER_TURN, 3 * BEATS_PER_TURN - 1])
+async def test_one_that_leaves_in_the_middle_of_a_round_is_not_called_and_the_others_are(
+    place: int,
+) -> None:
+    heartbeat = Heartbeat(Options())
+    async with anyio.create_task_group() as tasks:
+        crowd = Crowd(heartbeat, tasks, 3 * BEATS_PER_TURN)
+        leaving = crowd.callers[place]
+        await crowd.began.wait()
+        was_called = leaving in crowd.called
+        heartbeat.remove(leaving)
+        await anyio.sleep(0.5)  # all in one round
+        expected = [each for each in crowd.callers if each is not leaving or was_called]
+        assert crowd.called == expected
+        await anyio.sleep(1)
+        assert len(crowd.called) == len(expected) + len(crowd.callers) - 1
+        crowd.leave()
+
+
+async def test_a_round_ends_with_its_last_connection() -> None:
+    heartbeat = Heartbeat(Options())
+    async with anyio.create_task_group() as tasks:
+        crowd = Crowd(heartbeat, tasks, 4 * BEATS_PER_TURN)
+        await crowd.began.wait()
+        crowd.leave()
+        assert not heartbeat._ahead  # nothing that has ended is kept
+        late = await come(tasks, heartbeat)
+        began = anyio.current_time()
+        await anyio.sleep(1.5)
+        assert gaps([began, *late.beats]) == pytest.approx([1.0], abs=0.1)
+        await go(late)
+
+
+async def test_the_app_is_asked_once_a_round_of_many() -> None:
+    asked: list[int] = []
+    heartbeat = Heartbeat(Options(), lambda: asked.append(1))
+    async with anyio.create_task_group() as tasks:
+        crowd = Crowd(heartbeat, tasks, 4 * BEATS_PER_TURN)
+        await anyio.sleep(2.5)
+        assert len(asked) == 2
+        crowd.leave()
 
 
 @pytest.mark.parametrize(
