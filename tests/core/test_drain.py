@@ -2,15 +2,20 @@
 
 import math
 import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import CloseCode, LeaveReason, Options
+from pondsocket._serving.drain import CLOSES_PER_TURN, TELLS_PER_TURN
+from pondsocket.adapter import Session
 from pondsocket.testing import MemoryPeer
 
 from tests.core.members import LeaveLog, events, goodbyes, many_members, member, say, settled
-from tests.core.ponds import ROOM, admitted, assert_nothing_left, build
+from tests.core.ponds import ROOM, PondSetup, admitted, assert_nothing_left, build
 from tests.virtual_time import jumping_loops
 
 # A window of ten seconds takes none.
@@ -84,11 +89,14 @@ async def test_options_bound_the_window() -> None:
 
 
 async def test_the_order_is_not_that_in_which_they_came() -> None:
-    setup = build()
-    async with many_members(setup, 30) as peers:
-        setup.pond.begin_drain()
-        delays = [goodbyes(peer)[0].after_ms or 0 for peer in peers]
-        assert delays != sorted(delays)
+    orders = []
+    for _ in range(2):
+        setup = build()
+        async with many_members(setup, 30) as peers:
+            setup.pond.begin_drain()
+            delays = [goodbyes(peer)[0].after_ms or 0 for peer in peers]
+            orders.append(sorted(range(30), key=delays.__getitem__))
+    assert orders[0] != orders[1]
 
 
 async def test_until_its_moment_a_connection_is_served_as_ever() -> None:
@@ -128,6 +136,161 @@ async def test_one_that_goes_by_itself_before_its_moment_is_not_waited_for() -> 
         await setup.pond.drain()
         assert anyio.current_time() - before < 0.03
         assert {peer.closed for peer in peers} == {CloseCode.NORMAL}
+
+
+# --- in pieces --------------------------------------------------------------------------------
+
+
+class Noted:
+    """When clients were told, for when, and when connections were closed."""
+
+    def __init__(self) -> None:
+        self.tells: dict[Session, float] = {}
+        self.promised: dict[Session, float] = {}
+        self.closes: dict[Session, float] = {}
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> Noted:
+    """Note the times. Those of one turn of the loop are the same: virtual time stands still."""
+    noted = Noted()
+    announce, close = Session.announce_restart, Session.close
+
+    def note_tell(session: Session, seconds: float) -> bool:
+        now = noted.tells[session] = anyio.current_time()
+        noted.promised[session] = now + seconds
+        return announce(session, seconds)
+
+    def note_close(session: Session, code: CloseCode, reason: str = "") -> None:
+        noted.closes[session] = anyio.current_time()
+        close(session, code, reason)
+
+    monkeypatch.setattr(Session, "announce_restart", note_tell)
+    monkeypatch.setattr(Session, "close", note_close)
+    return noted
+
+
+@asynccontextmanager
+async def crowd(setup: PondSetup, count: int) -> AsyncIterator[list[MemoryPeer]]:
+    """Yield so many clients, who have joined nothing."""
+    async with anyio.create_task_group() as tasks:
+        peers: list[MemoryPeer] = []
+        for number in range(count):
+            session = await admitted(setup.pond, f"user{number}")
+            peers.append(MemoryPeer(session))
+            tasks.start_soon(session.run, peers[-1], peers[-1].pull)
+        await settled()
+        for peer in peers:
+            peer.drain()
+        yield peers
+        for peer in peers:
+            peer.vanish()
+
+
+@pytest.mark.parametrize("is_entered", [False, True])
+@pytest.mark.parametrize("seconds", [None, 0.0])
+async def test_no_turn_of_the_loop_tells_or_closes_more_than_some(
+    noted: Noted, seconds: float | None, is_entered: bool
+) -> None:
+    setup = build(options=Options(drain_seconds=0.5))
+    count = 5 * TELLS_PER_TURN
+    async with AsyncExitStack() as stack:
+        if is_entered:
+            await stack.enter_async_context(setup.pond)
+        peers = await stack.enter_async_context(crowd(setup, count))
+        began = anyio.current_time()
+        await setup.pond.drain(seconds)
+        assert all(peer.closed is CloseCode.RESTART for peer in peers)
+        assert [len(goodbyes(peer)) for peer in peers] == [1] * count
+        assert len(noted.tells) == len(noted.closes) == count
+        assert max(Counter(noted.tells.values()).values()) <= TELLS_PER_TURN
+        assert max(Counter(noted.closes.values()).values()) <= CLOSES_PER_TURN
+        # All are told in the beginning, although the last one is closed at the end.
+        assert max(noted.tells.values()) - began < 0.01
+        assert max(noted.closes.values()) - began < 0.51
+        await assert_nothing_left(setup)
+
+
+async def test_one_told_later_is_told_how_long_it_is_from_then(noted: Noted) -> None:
+    setup = build(options=Options(drain_seconds=1))
+    async with crowd(setup, 3 * TELLS_PER_TURN):
+        await setup.pond.drain()
+        assert len(set(noted.tells.values())) >= 3
+        assert noted.closes == pytest.approx(noted.promised, abs=0.0011)
+
+
+async def test_a_drain_starts_one_task() -> None:
+    setup = build()
+    async with crowd(setup, 30) as peers:
+        before = len(anyio.get_running_tasks())
+        setup.pond.begin_drain()
+        await settled()
+        assert len(anyio.get_running_tasks()) == before + 1
+        await setup.pond.drain()
+        assert all(peer.closed for peer in peers)
+
+
+@pytest.mark.parametrize("count", [30, 3 * TELLS_PER_TURN])
+async def test_a_drain_goes_on_whichever_connections_end_by_themselves(count: int) -> None:
+    setup = build(options=Options(drain_seconds=0.3))
+    async with crowd(setup, count) as peers, anyio.create_task_group() as tasks:
+        staying = peers[::3]
+        tasks.start_soon(setup.pond.drain)
+        for peer in peers:
+            if peer not in staying:
+                peer.vanish()
+                await anyio.sleep(0.001)
+        for peer in staying:
+            assert await peer.wait_closed() is CloseCode.RESTART
+            assert len(goodbyes(peer)) == 1
+
+
+async def test_those_not_told_yet_are_told_although_all_others_have_gone() -> None:
+    setup = build()
+    async with crowd(setup, 2 * TELLS_PER_TURN) as peers:
+        setup.pond.begin_drain()
+        untold: list[MemoryPeer] = []
+        for peer in peers:
+            if goodbyes(peer):
+                peer.vanish()
+            else:
+                untold.append(peer)
+        assert len(untold) == TELLS_PER_TURN
+        for peer in untold:
+            assert await peer.wait_closed(wait=60) is CloseCode.RESTART
+            assert len(goodbyes(peer)) == 1
+
+
+async def test_a_client_that_was_told_of_a_later_end_is_served_until_then() -> None:
+    setup = build()
+    async with member(setup, "ann") as ann, member(setup, "bob") as bob:
+        began = anyio.current_time()
+        ann.session.close_for_restart(5)
+        setup.pond.begin_drain()
+        assert await closed_at(bob) - began <= 0.02
+        assert await closed_at(ann) - began == pytest.approx(5, abs=0.001)
+
+
+async def test_the_task_of_a_drain_ends_when_the_pond_is_closed() -> None:
+    setup = build(options=Options(drain_seconds=60))
+    async with setup.pond, crowd(setup, 30):
+        before = len(anyio.get_running_tasks()) - 30
+        setup.pond.begin_drain(60)
+        await setup.pond.close()
+        await anyio.sleep(0.05)  # until it would close the next one or two
+        assert len(anyio.get_running_tasks()) == before
+
+
+async def test_a_close_in_the_middle_of_a_drain_leaves_nothing_of_it() -> None:
+    setup = build(options=Options(drain_seconds=0.5))
+    async with crowd(setup, 3 * TELLS_PER_TURN) as peers:
+        setup.pond.begin_drain()
+        await setup.pond.close()
+        told = [[goodbye.code for goodbye in goodbyes(peer)] for peer in peers]
+        assert told.count([CloseCode.RESTART, CloseCode.GOING_AWAY]) == TELLS_PER_TURN
+        assert told.count([CloseCode.GOING_AWAY]) == 2 * TELLS_PER_TURN
+        await anyio.sleep(1)
+        assert not any(goodbyes(peer) for peer in peers)
 
 
 # --- one goodbye for each reason --------------------------------------------------------------

@@ -61,6 +61,12 @@ async def test_a_drain_without_connections_returns_at_once() -> None:
     assert setup.pond.is_draining
 
 
+def test_a_drain_without_connections_needs_no_event_loop() -> None:
+    setup = build()
+    setup.pond.begin_drain()
+    assert setup.pond.is_draining
+
+
 async def test_a_drain_waits_for_handlers_that_still_run() -> None:
     opened, done = anyio.Event(), anyio.Event()
 

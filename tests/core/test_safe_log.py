@@ -137,7 +137,7 @@ async def test_a_history_that_cannot_be_tidied_keeps_no_channel_from_being_left(
     ("end", "name", "code"),
     [
         (PondSocket.close, "close", CloseCode.GOING_AWAY),
-        (PondSocket.drain, "close_for_restart", CloseCode.RESTART),
+        (PondSocket.drain, "announce_restart", CloseCode.RESTART),
     ],
 )
 async def test_one_connection_that_cannot_be_ended_keeps_no_other_from_it(

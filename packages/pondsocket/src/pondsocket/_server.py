@@ -337,9 +337,10 @@ class PondSocket:
     def begin_drain(self, seconds: float | None = None) -> None:
         """Admit no more connections, and end the open ones one by one. Idempotent.
 
-        Each client is told at once, by a GOODBYE, when its connection will be closed, with code
-        1012, and is served until then. The window grows with the number of connections, so that
-        they do not all reconnect elsewhere at the same moment.
+        Each client is told in the beginning, by a GOODBYE, when its connection will be closed, with
+        code 1012, and is served until then. The window grows with the number of connections, so
+        that they do not all reconnect elsewhere at the same moment. Many connections are told and
+        closed in pieces: no turn of the event loop takes long.
 
         To be called in a task of the pond's event loop: a callback of asyncio is not a task.
 

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final, Generic, TypeVar
 
 import anyio
@@ -29,6 +28,7 @@ _ADMITTED: Final = Life.ADMITTED
 _NORMAL: Final = CloseCode.NORMAL
 
 S = TypeVar("S", bound=Connection)
+T = TypeVar("T")
 
 
 class Ending(Generic[S]):
@@ -79,13 +79,13 @@ class Ending(Generic[S]):
         self.life = following
         return True
 
-    def announce_restart(self, session: S, seconds: float) -> None:
-        """Tell the client that the server restarts, and close the connection after `seconds`."""
-        if self.advance(LifeEvent.RESTART):
-            after_ms = math.ceil(seconds * 1_000)
-            # Translated on its way, where a codec may fail: a drain tells one client after another.
-            session.send_frame(restart_frame(session.environment.restart, after_ms))
-            session.spawn(partial(_close_after, session, seconds))
+    def announce_restart(self, session: S, seconds: float) -> bool:
+        """Tell the client that the server restarts, and when. False: it is told, or not served."""
+        if not self.advance(LifeEvent.RESTART):
+            return False
+        # Translated on its way, where a codec may fail: a drain tells one client after another.
+        session.send_frame(restart_frame(session.environment.restart, math.ceil(seconds * 1_000)))
+        return True
 
     def close(self, session: S, code: CloseCode, reason: str) -> bool:
         """End the memberships, and keep what the client is told. False if it is closed already.
@@ -171,15 +171,22 @@ def restart_frame(restart: Restart, after_ms: int) -> Frame:
     return Frame.of(goodbye).with_retry(restart.retry_ms())
 
 
-async def _close_after(session: Connection, seconds: float) -> None:
-    await anyio.sleep(seconds)
+def restart(session: Connection) -> None:
+    """Close a connection whose client knows that the server restarts."""
     session.close(CloseCode.RESTART, _RESTARTS)
 
 
-def try_to_end(session: Connection, end: Callable[[], None]) -> None:
-    """End one of many connections. The others are to end, too, if that fails."""
+async def restart_after(session: Connection, seconds: float) -> None:
+    """Close it after so many seconds."""
+    await anyio.sleep(seconds)
+    restart(session)
+
+
+def try_to_end(session: Connection, end: Callable[[], T]) -> T | None:
+    """End one of many connections. The others are to end, too, if that fails: it returns None."""
     try:
-        end()
+        return end()
     except Exception as error:  # noqa: BLE001 - boundary: one connection
         text = "The end of a connection failed (user=%r)."
         safe_log.write(_log, logging.ERROR, text, session.user_id, failure=error)
+        return None

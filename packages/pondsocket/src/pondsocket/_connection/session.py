@@ -7,6 +7,7 @@ returns, and nothing of the connection is left.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -31,7 +32,7 @@ from pondsocket._runtime.tasks import Work
 from pondsocket._state.lifecycle import SERVED
 from pondsocket._state.request import ConnectRequest, Refusal
 
-from .ending import Ending
+from .ending import Ending, restart_after
 from .handle import ConnectionHandle, let_go
 from .membership import Membership
 from .opening import Opening
@@ -254,12 +255,20 @@ class Session:
         """Note how the client has closed the connection, before `pull` returns None."""
         self._ending.peer = code, reason
 
-    def close_for_restart(self, seconds: float) -> None:
-        """Tell the client that the server restarts, and close the connection after `seconds`.
+    def announce_restart(self, seconds: float) -> bool:
+        """Tell the client that the server restarts, and will close the connection in `seconds`.
 
-        Until then it is served as before.
+        Until then it is served as before. The caller has to close it.
+
+        Returns:
+            False if it was told before, or is not served.
         """
-        self._ending.announce_restart(self, seconds)
+        return self._ending.announce_restart(self, seconds)
+
+    def close_for_restart(self, seconds: float) -> None:
+        """Call `announce_restart`, and close the connection after `seconds`."""
+        if self.announce_restart(seconds):
+            self.spawn(partial(restart_after, self, seconds))
 
     async def wait_ended(self) -> None:
         """Wait until nothing of the connection is left."""

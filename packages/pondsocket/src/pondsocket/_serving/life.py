@@ -1,6 +1,5 @@
 """The life of a pond: entered by hosts and adapters, served, drained, closed."""
 
-import random
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
@@ -20,6 +19,7 @@ from pondsocket._runtime.tasks import Tasks, waiting_tasks
 from pondsocket._state.lifecycle import PHASES, Phase, PhaseEvent
 from pondsocket._state.request import ConnectRequest
 
+from .drain import Drain
 from .endpoints import Endpoints
 
 # One core can serve so many clients a second that connect and join again (about 1 ms each), and
@@ -77,10 +77,8 @@ class Life:
         sessions = self._endpoints.sessions()
         window = min(self._longest_window(seconds), len(sessions) / _ENDS_PER_SECOND)
         self._environment.restart.window = window
-        random.shuffle(sessions)
-        for place, session in enumerate(sessions):
-            after = window * (place + random.random()) / len(sessions)  # noqa: S311
-            try_to_end(session, partial(session.close_for_restart, after))
+        if sessions:  # there may be no event loop yet
+            Drain(self._environment, sessions, window).begin()
 
     async def drain(self, seconds: float | None) -> None:
         """Drain, and wait until the last connection has ended; see `PondSocket.drain`."""
