@@ -92,6 +92,7 @@ ELSEWHERE: Final = {
     "pondsocket_asgi.client._machine.channel": "test_scenarios",
     "pondsocket_asgi.client._machine.errors": "test_client: what is raised",
     "pondsocket_asgi.client._machine.machine": "test_scenarios",
+    "pondsocket_asgi.client._machine.memberships": "test_scenarios",
     "pondsocket_asgi.client._machine.requests": "test_scenarios",
     "pondsocket_asgi.client._machine.values": "values alone, without code",
     "pondsocket_asgi.client._memory": "test_client: all of it runs in memory",

@@ -304,8 +304,8 @@ class Runner:
         assert not unknown, f"unknown {unknown}"
 
     def _compare_room(self, name: str, wanted: dict[str, Any]) -> None:
-        channel = self.client.machine.channels.get(name)
-        state = self.client.machine.state_of(name).value
+        channel = self.client.machine.memberships.channels.get(name)
+        state = self.client.machine.memberships.state_of(name).value
         people = [] if channel is None else sorted(channel.people)
         if channel is None and name in self.client.ended:
             ended = self.client.ended[name]

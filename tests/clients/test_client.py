@@ -220,9 +220,9 @@ async def test_a_channel_that_has_ended_is_forgotten(
             with pytest.raises(PondClientError, match="EVICTED"):
                 await evicted.receive()
             assert evicted.state is ChannelState.EVICTED
-        assert [*ann._driver.machine.channels] == ["/chat/kept"]
+        assert [*ann._driver.machine.memberships.channels] == ["/chat/kept"]
         await kept.leave()
-        assert not ann._driver.machine.channels
+        assert not ann._driver.machine.memberships.channels
         assert not ann._rooms
 
 

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import httpx2
 from pondsocket_common import GATEWAY, is_channel_name
 
-from pondsocket_asgi.client._machine.errors import CLOSED, PondClientError
+from pondsocket_asgi.client._machine.connection import stopped_by
 from pondsocket_asgi.client._machine.machine import Machine
 from pondsocket_asgi.client._machine.values import (
     Changed,
@@ -189,7 +189,7 @@ class Client(Sender):
         with anyio.fail_after(timeout):
             while not self._driver.machine.connection.is_open:
                 if self.status.state is State.STOPPED:
-                    raise _stopped(self.status)
+                    raise stopped_by(self.status)
                 await self._has_changed.wait()
 
     # --- channels ---------------------------------------------------------------------------
@@ -216,15 +216,15 @@ class Client(Sender):
         """
         if not is_channel_name(name):
             raise ValueError(f"No name of a channel: {name!r}.")
-        machine = self._driver.machine
-        ticket = machine.join(
+        memberships = self._driver.machine.memberships
+        ticket = memberships.join(
             anyio.current_time(),
             name,
             plain_payload(params),
             presence=presence,
             seconds=float("inf") if timeout is None else timeout,
         )
-        channel = machine.channels[name]
+        channel = memberships.channels[name]
         room = self._rooms.get(name)
         if room is None or not room.is_of(channel):
             room = self._rooms[name] = Room(self._driver, channel, self._buffer)
@@ -273,7 +273,7 @@ class Client(Sender):
         self._has_changed.set()
         self._has_changed = anyio.Event()
         if status.state is State.STOPPED:
-            error = _stopped(status) if status.code or status.reason else None
+            error = stopped_by(status) if status.code or status.reason else None
             for buffer in (self._unread, *(room.buffer for room in self._rooms.values())):
                 buffer.end(error)
         if self._on_status is not None:
@@ -281,7 +281,3 @@ class Client(Sender):
                 self._on_status(status)
             except Exception:  # noqa: BLE001 - the application's; the connection goes on
                 logger.exception("on_status has failed.")
-
-
-def _stopped(status: Status) -> PondClientError:
-    return PondClientError(CLOSED, status.reason or "the client is closed", status.code)

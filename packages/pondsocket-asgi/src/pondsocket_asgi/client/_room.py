@@ -147,7 +147,7 @@ class Room(Sender):
     def state(self) -> ChannelState:
         """What the client is in the channel now."""
         if self._is_current():
-            return self._driver.machine.state_of(self._name)
+            return self._driver.machine.memberships.state_of(self._name)
         return self._channel.state
 
     @property
@@ -188,9 +188,9 @@ class Room(Sender):
     async def leave(self, *, timeout: float | None = TIMEOUT_SECONDS) -> None:
         """Leave the channel, once for every `join`. Returns when the server has confirmed it."""
         seconds = float("inf") if timeout is None else timeout
-        machine = self._driver.machine
-        if machine.channels.get(self._name) is self._channel:
-            ticket = machine.leave(anyio.current_time(), self._name, seconds=seconds)
+        memberships = self._driver.machine.memberships
+        if memberships.channels.get(self._name) is self._channel:
+            ticket = memberships.leave(anyio.current_time(), self._name, seconds=seconds)
             await self._driver.answer(ticket)
 
     async def __aenter__(self) -> Self:
@@ -207,17 +207,17 @@ class Room(Sender):
         await self.leave()
 
     def _pause(self) -> None:
-        self._driver.machine.pause(self._name)
+        self._driver.machine.memberships.pause(self._name)
 
     def _resume(self) -> None:
         if self._is_current():
-            self._driver.machine.resume(self._name)
+            self._driver.machine.memberships.resume(self._name)
             self._driver.perform()
 
     def _abandon(self) -> None:
         # A cycle of objects may be collected in another thread, or when all is over.
         if self._is_current() and self._driver.is_running and get_ident() == self._thread:
-            self._driver.machine.leave(
+            self._driver.machine.memberships.leave(
                 anyio.current_time(), self._name, seconds=TIMEOUT_SECONDS, wholly=True
             )
             self._driver.perform()
@@ -227,7 +227,7 @@ class Room(Sender):
         return self._channel is channel
 
     def _is_current(self) -> bool:
-        return self.is_of(self._driver.machine.channels.get(self._name))
+        return self.is_of(self._driver.machine.memberships.channels.get(self._name))
 
 
 def _checked(event: str, payload: Sendable | None) -> dict[str, Any]:

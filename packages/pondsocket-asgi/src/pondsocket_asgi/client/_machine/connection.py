@@ -11,7 +11,7 @@ from typing import Final
 from pondsocket_common import Goodbye, Ping
 
 from .attempts import Attempts
-from .errors import Ended
+from .errors import CLOSED, Ended, PondClientError
 from .values import Changed, Connect, Disconnect, Effect, Probe, Send, State, Status
 
 # From the first step of a handshake to the server's first message.
@@ -185,3 +185,8 @@ class Connection:
     def _change(self, status: Status) -> None:
         self.status = status
         self._effects.append(Changed(status))
+
+
+def stopped_by(status: Status) -> PondClientError:
+    """Return why a connection is stopped, as an error."""
+    return PondClientError(CLOSED, status.reason or "the client is closed", status.code)

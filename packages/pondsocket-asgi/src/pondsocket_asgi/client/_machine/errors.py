@@ -9,7 +9,8 @@ Ended                     of a transport: why a connection has ended, or was not
 from dataclasses import dataclass
 from typing import Final
 
-from pondsocket_common import Detail, PondSocketError
+import pondsocket_common as common
+from pondsocket_common import Detail, Fault, PondSocketError
 
 LOST: Final = "LOST"
 UNSENT: Final = "UNSENT"
@@ -48,6 +49,18 @@ class PondClientError(PondSocketError):
         self.message: str = message
         self.details: tuple[Detail, ...] = details
         self.retry_after: float | None = retry_after
+
+
+def told(error: str, what: Fault | common.Refused) -> PondClientError:
+    """Return what the server has told as an error of this name."""
+    after_ms = what.retry_after_ms
+    return PondClientError(
+        error,
+        what.message,
+        what.code,
+        details=what.details or (),
+        retry_after=None if after_ms is None else after_ms / 1000,
+    )
 
 
 @dataclass(eq=False)
