@@ -186,7 +186,13 @@ class Room(Sender):
             raise PondClientError(LEFT, "the channel was left") from None
 
     async def leave(self, *, timeout: float | None = TIMEOUT_SECONDS) -> None:
-        """Leave the channel, once for every `join`. Returns when the server has confirmed it."""
+        """Leave the channel, once for every `join`. Returns when the server has answered.
+
+        It has left even if the server refuses, or the connection ends meanwhile.
+
+        Raises:
+            TimeoutError: It was not answered in time; it has left nevertheless.
+        """
         seconds = float("inf") if timeout is None else timeout
         memberships = self._driver.machine.memberships
         if memberships.channels.get(self._name) is self._channel:

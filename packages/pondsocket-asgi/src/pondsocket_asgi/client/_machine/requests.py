@@ -34,7 +34,7 @@ class Request:
 
     @property
     def is_leave(self) -> bool:
-        """Whether it is a leave, which the end of the connection answers, too."""
+        """Whether it is a leave."""
         return self.message is not None and self.message.action is ClientActions.LEAVE_CHANNEL
 
 
@@ -132,8 +132,10 @@ class Requests:
             self.fail(request, error)
 
     def fail(self, request: Request, error: PondClientError) -> None:
-        """Answer a request with an error."""
-        if request.deadline is not None:
+        """Answer a request with an error; but not a leave: the client has left in any case."""
+        if request.is_leave:
+            self._effects.append(Answer(request.ticket))
+        elif request.deadline is not None:
             self._effects.append(Answer(request.ticket, error=error))
 
     def fail_of(self, channel_name: str, error: PondClientError) -> None:
@@ -154,10 +156,7 @@ class Requests:
         """Fail what was sent, as the connection has ended. What has not been sent waits on."""
         error = PondClientError(LOST, "the connection ended before the answer")
         for request in self.sent():
-            if request.is_leave:
-                self.answered(request.ticket, None)
-            else:
-                self._give_up(request, error)
+            self._give_up(request, error)
 
     def _joins(self, channel_name: str) -> list[Request]:
         return [each for each in self._of(channel_name) if each.message is None]
