@@ -14,7 +14,6 @@ from pondsocket_asgi.client._machine.values import (
     Changed,
     Failed,
     Joined,
-    Outgoing,
     Over,
     Tell,
     TransportName,
@@ -25,7 +24,6 @@ from pondsocket_asgi.client._transports import (
     Received,
     Target,
     Transports,
-    encoded,
     of_refused_post,
 )
 from pondsocket_common import GATEWAY, load_json
@@ -66,10 +64,10 @@ class FakeLink:
         """Return what the server says."""
         return await self.heard() or []
 
-    async def send(self, messages: Sequence[Outgoing]) -> None:
+    async def send(self, texts: Sequence[bytes]) -> None:
         """Note what the client sends."""
-        for message in messages:
-            sent = load_json(encoded(message))
+        for text in texts:
+            sent = load_json(text)
             assert isinstance(sent, dict)
             self.sent.append(sent)
         if self.is_swallowing and self.name == "sse":

@@ -26,7 +26,8 @@ from pondsocket_asgi.client import (
     TokenReason,
 )
 from pondsocket_asgi.client._machine.errors import Ended
-from pondsocket_asgi.client._transports import Received
+from pondsocket_asgi.client._machine.values import Outgoing
+from pondsocket_asgi.client._transports import Received, encoded
 from pondsocket_common import Ping
 from pydantic import ValidationError
 
@@ -579,6 +580,25 @@ async def test_what_is_not_written_yet_is_bounded(
             await room.call("say", {"text": "x"})
         assert not await room.send("typing")
         assert not await ann.send("notify_all")
+
+
+async def test_a_message_is_encoded_once(
+    pond: PondSocket, transport: TransportName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def counted(message: Outgoing) -> bytes:
+        seen.append("ping" if isinstance(message, Ping) else message.event)
+        return encoded(message)
+
+    monkeypatch.setattr("pondsocket_asgi.client._driver.encoded", counted)
+    monkeypatch.setattr("pondsocket_asgi.client._transports.encoded", counted)
+    async with client(pond, transport) as ann:
+        room = await ann.join("/chat/1")
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(room.call, "say", {"text": f"{number}"})
+    assert seen == ["join", "say", "say", "say"]
 
 
 async def test_send_says_when_nothing_was_written() -> None:

@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, assert_never
+from typing import Any, Final, NamedTuple, assert_never
 
 import anyio
 import anyio.lowlevel
@@ -49,11 +49,18 @@ OUTBOX_MESSAGES: Final = 1_024
 SEND_SECONDS: Final = 15.0
 
 
+class Encoded(NamedTuple):
+    """A message with its text."""
+
+    message: Outgoing
+    text: bytes
+
+
 class Outbox:
     """What one connection has to send, in order."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Outgoing] = deque()
+        self._waiting: deque[Encoded] = deque()
         self._put = 0
         self._written = 0
         self._is_closed = False
@@ -71,23 +78,23 @@ class Outbox:
 
     def put(self, messages: tuple[Outgoing, ...]) -> None:
         """Add messages."""
-        self._waiting.extend(messages)
+        self._waiting.extend(Encoded(each, encoded(each)) for each in messages)
         self._put += len(messages)
         self._notify()
 
-    async def take(self) -> list[Outgoing]:
+    async def take(self) -> list[Encoded]:
         """Wait for messages, and return as many as may be sent together: one at least."""
         while not self._waiting:
             await self._changed.wait()
         waiting = self._waiting
-        messages = [waiting.popleft()]
-        size = len(encoded(messages[0]).encode()) if waiting else 0
-        while waiting and len(messages) < _MOST_AT_ONCE:
-            size += len(encoded(waiting[0]).encode())
+        taken = [waiting.popleft()]
+        size = len(taken[0].text)
+        while waiting and len(taken) < _MOST_AT_ONCE:
+            size += len(waiting[0].text)
             if size > _MOST_BYTES:
                 break
-            messages.append(waiting.popleft())
-        return messages
+            taken.append(waiting.popleft())
+        return taken
 
     def wrote(self, count: int) -> None:
         """Note that the transport has taken so many."""
@@ -337,10 +344,10 @@ class Driver:
         self, link: Link, number: int, outbox: Outbox, scope: anyio.CancelScope
     ) -> None:
         while True:
-            messages = await outbox.take()
+            taken = await outbox.take()
             try:
                 with anyio.fail_after(SEND_SECONDS):
-                    await link.send(messages)
+                    await link.send([each.text for each in taken])
             except TimeoutError:
                 self._ended(number, Ended(0, f"nothing was taken within {SEND_SECONDS:g} s"))
                 scope.cancel()
@@ -352,14 +359,15 @@ class Driver:
                     refused.code,
                     retry_after=refused.retry_after,
                 )
-                events = [each for each in messages if isinstance(each, ClientMessage)]
-                self.machine.refused(anyio.current_time(), events, error)
+                sent = [message for message, _ in taken]
+                messages = [each for each in sent if isinstance(each, ClientMessage)]
+                self.machine.refused(anyio.current_time(), messages, error)
                 self.perform()
             except Ended as end:
                 self._ended(number, end)
                 scope.cancel()
                 return
-            outbox.wrote(len(messages))
+            outbox.wrote(len(taken))
 
 
 async def _says_something(link: Link) -> bool:

@@ -84,8 +84,8 @@ class Link(Protocol):
         """
         ...
 
-    async def send(self, messages: Sequence[Outgoing]) -> None:
-        """Send messages in order.
+    async def send(self, texts: Sequence[bytes]) -> None:
+        """Send encoded messages in order.
 
         Raises:
             Refused: The server did not take them; the connection is still open.
@@ -142,11 +142,11 @@ class WebSocketLink:
             case _:
                 return []
 
-    async def send(self, messages: Sequence[Outgoing]) -> None:
+    async def send(self, texts: Sequence[bytes]) -> None:
         """Send a frame for each."""
         try:
-            for message in messages:
-                await self._session.send_text(encoded(message))
+            for text in texts:
+                await self._session.send_text(text.decode())
         except _BROKEN as exc:
             raise _broken(exc) from exc
 
@@ -238,10 +238,9 @@ class StreamLink:
         except _BROKEN as exc:
             raise _broken(exc) from exc
 
-    async def send(self, messages: Sequence[Outgoing]) -> None:
+    async def send(self, texts: Sequence[bytes]) -> None:
         """Send one POST, and wait until the server has taken it: that keeps their order."""
-        texts = [encoded(message) for message in messages]
-        body = texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
+        body = texts[0] if len(texts) == 1 else b"[%b]" % b",".join(texts)
         response = await self._request("POST", body)
         if response.status_code != 204:
             raise of_refused_post(await _refusal(response))
@@ -264,7 +263,7 @@ class StreamLink:
             except _BROKEN:
                 pass  # it has ended
 
-    async def _request(self, method: str, body: str | None = None) -> httpx2.Response:
+    async def _request(self, method: str, body: bytes | None = None) -> httpx2.Response:
         headers = {
             **_authorized(self._target),
             CONNECTION_ID_HEADER: self._connection_id,
@@ -327,12 +326,12 @@ def _authorized(target: Target) -> dict[str, str]:
     return {**target.headers, "authorization": f"Bearer {target.token}"}
 
 
-def encoded(message: Outgoing) -> str:
+def encoded(message: Outgoing) -> bytes:
     """Return the text of a message."""
     if isinstance(message, Ping):
         named = "" if message.request_id is None else f',"requestId":"{message.request_id}"'
-        return f'{{"action":"ping"{named}}}'
-    return POND.encode_client(message).decode()
+        return f'{{"action":"ping"{named}}}'.encode()
+    return POND.encode_client(message)
 
 
 async def _refusal(response: httpx2.Response) -> Refused:
