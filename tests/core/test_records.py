@@ -217,7 +217,7 @@ def test_an_applications_own_set_up_is_the_only_one(setup: str) -> None:
 RECIPE = """
 import json, logging.config, re
 page = open('docs/errors.md').read()
-(config,) = re.findall('```json\\n(\\{{\\n  "version".*?)```', page, re.DOTALL)
+(config,) = re.findall('```json\\n([{{]\\n  "version".*?)```', page, re.DOTALL)
 logging.config.dictConfig(json.loads(config))
 logging.getLogger('uvicorn.error').warning('of the server')
 """
