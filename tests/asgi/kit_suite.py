@@ -32,7 +32,9 @@ from pondsocket_asgi.testing import (
     JoinRefused,
     PondClient,
     PondClock,
+    SSESession,
     SyncPondClient,
+    WebSocketSession,
 )
 
 in_loop = [getattr(pytest.mark, name) for name in os.environ["MARKS"].split()]
@@ -257,6 +259,15 @@ class TestAsync:
                 await room.assert_broadcast("said", match={"text": "d"}, wait=0.01)
         await room.assert_broadcast("said", match={"text": "d"})
 
+    @pytest.mark.parametrize("pond_transport", ["websocket", "sse"])
+    async def test_both_transports(
+        self, pond_client: PondClient, ann: ConnectedClient, pond_transport: str
+    ) -> None:
+        async with pond_client.connect("/ws/socket?user=bob").joined("/chat/1") as room:
+            await room.call("say", {"text": "hi"})
+        kind = SSESession if pond_transport == "sse" else WebSocketSession
+        assert isinstance(ann.session, kind)
+
     async def test_two_nodes(self, pond_hub: MemoryHub) -> None:
         ponds = [create_pond(backplane=pond_hub.backplane()) for _ in range(2)]
         async with ponds[0], ponds[1]:
@@ -283,6 +294,13 @@ class TestSync:
             with ann.lost():
                 pond_sync.pond.channel("/socket", "/chat/1").broadcast_nowait("said", {"n": 1})
             room.assert_broadcast("said", {"n": 1})
+
+    @pytest.mark.parametrize("pond_transport", ["websocket", "sse"])
+    def test_both_transports(self, pond_sync: SyncPondClient, pond_transport: str) -> None:
+        with pond_sync.connect(URL) as ann:
+            ann.join("/chat/1").call("say", {"text": "hi"})
+            kind = SSESession if pond_transport == "sse" else WebSocketSession
+            assert isinstance(ann._inner.session, kind)
 
     def test_a_handlers_error_is_the_tests(self, pond_sync: SyncPondClient) -> None:
         with pond_sync.connect(URL) as ann, pytest.raises(LookupError, match="mine"):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -11,6 +11,7 @@ from pondsocket import (
     ConnectionContext,
     DisconnectContext,
     EventContext,
+    History,
     JoinContext,
     PondSocket,
     UsageError,
@@ -20,8 +21,10 @@ from pondsocket_asgi.testing import (
     ASGITestDriver,
     ConnectionRefused,
     Faults,
+    JoinRefused,
     PondClient,
     PondClock,
+    SSESession,
     SyncPondClient,
     clock_of,
     virtual_backend,
@@ -35,7 +38,7 @@ def make_pond() -> PondSocket:
     pond = PondSocket()
 
     @pond.endpoint("/socket")
-    async def socket(ctx: ConnectionContext, user: str = "ann") -> None:
+    async def socket(ctx: ConnectionContext, user: str = "ann", age: int = 7) -> None:
         if user == "fails":
             raise LookupError("mine")
         ctx.accept(user_id=user)
@@ -220,6 +223,97 @@ async def test_presence_is_that_of_a_user_who_is_named(user: str | None) -> None
             await room.assert_presence(joined=user, shown={"status": "busy"}, wait=0.05)
 
 
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+async def test_a_client_connects_over_the_transport_it_is_told(
+    transport: Literal["websocket", "sse"],
+) -> None:
+    client = PondClient(make_pond(), transport=transport)
+    async with client.connect("/socket") as ann, client.connect_sse("/socket") as bob:
+        assert isinstance(ann.session, SSESession) == (transport == "sse")
+        assert isinstance(bob.session, SSESession)
+
+
+async def test_a_client_connects_and_joins_in_one_block() -> None:
+    pond = make_pond()
+    client = PondClient(pond)
+    channel = pond.channel("/socket", "/chat/1")
+    async with (
+        client.connect("/socket?user=ann").joined("/chat/1", presence=True) as room,
+        client.connect_sse("/socket?user=bob").joined("/chat/1") as other,
+    ):
+        await room.call("say", {"text": "hi"})
+        await other.assert_broadcast("said", {"text": "hi"})
+        assert await channel.user_count() == 2
+        assert room.present == {}
+    assert await connections(pond) == 0
+    with pytest.raises(JoinRefused, match="404"):
+        async with client.connect("/socket").joined("/kitchen"):
+            pass
+    assert await connections(pond) == 0
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+async def test_a_refusal_is_expected_and_returned(transport: Literal["websocket", "sse"]) -> None:
+    pond = make_pond()
+    client = PondClient(pond, transport=transport)
+    refused = await client.connect("/socket?age=x").assert_refused(code=422, message="age")
+    assert isinstance(refused, ConnectionRefused)
+    # An error of the handler is the test's, unless it is expected.
+    assert (await client.connect("/socket?user=fails").assert_refused(code=500)).code == 500
+    with pytest.raises(LookupError, match="mine"):
+        await client.connect("/socket?user=fails").assert_refused()
+    with pytest.raises(AssertionError, match="The code is 404, not 401"):
+        await client.connect("/nowhere").assert_refused(code=401)
+    with pytest.raises(AssertionError, match="The client is not told 'pay'"):
+        await client.connect("/nowhere").assert_refused(code=404, message="pay")
+    with pytest.raises(AssertionError, match="was admitted"):
+        await client.connect("/socket").assert_refused()
+    assert await connections(pond) == 0
+
+
+async def test_a_refused_join_is_expected_and_returned() -> None:
+    async with PondClient(make_pond()).connect("/socket") as ann:
+        refused = await ann.assert_join_refused("/kitchen", code=404, message="no channel /kitchen")
+        assert isinstance(refused, JoinRefused)
+        with pytest.raises(AssertionError, match="The code is 404, not 403"):
+            await ann.assert_join_refused("/kitchen", code=403)
+        with pytest.raises(AssertionError, match=r"'/chat/1' was accepted, with None"):
+            await ann.assert_join_refused("/chat/1")
+        with pytest.raises(AssertionError, match="The client is not told 'pay'"):
+            await ann.assert_error("unknown", message="pay")
+
+
+def test_faults_of_plain_functions() -> None:
+    pond = make_pond()
+    (endpoint,) = pond.endpoints
+    endpoint.create_channel("/kept", lambda ctx: ctx.accept(), history=History(size=10))
+    with SyncPondClient(pond) as client, client.connect_sse("/socket") as ann:
+        room = ann.join("/kept")
+
+        def say(text: str) -> None:
+            client.run(pond.channel("/socket", "/kept").broadcast, "said", {"text": text})
+            client.settle()
+
+        with ann.stalled():
+            say("one")
+            assert ann.unread == []
+        room.assert_broadcast("said", {"text": "one"})
+        with ann.slow(frames=1):
+            say("two")
+            say("three")
+            assert len(ann.unread) == 1
+        room.assert_broadcast("said", {"text": "two"})
+        room.assert_broadcast("said", {"text": "three"})
+        assert not room.recovered
+        with ann.cut_mid_frame():
+            say("four")
+        assert room.recovered
+        room.assert_broadcast("said", {"text": "four"})
+        with ann.lost():
+            say("five")
+        room.assert_broadcast("said", {"text": "five"})
+
+
 @pytest.mark.parametrize("is_evicted", [False, True])
 async def test_a_new_connection_joins_no_channel_again_that_was_left(is_evicted: bool) -> None:
     pond = make_pond()
@@ -304,6 +398,11 @@ def test_a_host_is_asked_by_plain_functions() -> None:
         room.assert_broadcast("news", {"text": "hi"})
         client.run(pond.channel("/socket", "/chat/1").broadcast, "news", {"text": "ho"})
         room.assert_broadcast("news", {"text": "ho"})
+        with client.connect("/ws/socket?user=bob").joined("/chat/1") as other:
+            assert other.call("say", {"text": "hi"}) == {"ok": True}
+        assert client.run(connections, pond) == 1
+        assert client.connect("/ws/socket?age=x").assert_refused(code=422).message
+        assert ann.assert_join_refused("/kitchen", code=404, message="no channel").code == 404
 
 
 # --- clocks ------------------------------------------------------------------------------------

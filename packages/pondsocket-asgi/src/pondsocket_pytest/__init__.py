@@ -13,7 +13,7 @@ pytest imports it at each start, for each project that has it installed: so it i
 alone, and the kit when a test asks for a fixture. `-p no:pondsocket` switches it off.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -42,20 +42,33 @@ def pond_app() -> Any:
 
 
 @pytest.fixture
-def pond_client(pond_app: Any) -> "Iterator[PondClient]":
+def pond_transport() -> Literal["websocket", "sse"]:
+    """Return what `connect` opens.
+
+    Tests over both: `@pytest.mark.parametrize("pond_transport", ["websocket", "sse"])`.
+    """
+    return "websocket"
+
+
+@pytest.fixture
+def pond_client(
+    pond_app: Any, pond_transport: Literal["websocket", "sse"]
+) -> "Iterator[PondClient]":
     """Connect clients to `pond_app` in memory, in tests that are `async def`."""
     from pondsocket_asgi.testing import PondClient
 
-    with PondClient(pond_app) as client:
+    with PondClient(pond_app, transport=pond_transport) as client:
         yield client
 
 
 @pytest.fixture
-def pond_sync(pond_app: Any) -> "Iterator[SyncPondClient]":
+def pond_sync(
+    pond_app: Any, pond_transport: Literal["websocket", "sse"]
+) -> "Iterator[SyncPondClient]":
     """Connect clients to `pond_app` in memory, in tests that are plain functions."""
     from pondsocket_asgi.testing import SyncPondClient
 
-    with SyncPondClient(pond_app) as client:
+    with SyncPondClient(pond_app, transport=pond_transport) as client:
         yield client
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pondsocket import ErrorContext, PondSocket
 from pondsocket_common import POND, ClientCodec
@@ -29,6 +29,7 @@ class PondClient:
         wait: How many seconds each wait may last.
         expect_errors: Whether handlers may raise. If not, the test gets what they raised.
         root_path: Where the app is mounted, put before every path.
+        transport: What `connect` opens: "websocket", or "sse" for an event stream.
     """
 
     __test__ = False
@@ -40,10 +41,12 @@ class PondClient:
         wait: float = 1.0,
         expect_errors: bool = False,
         root_path: str = "",
+        transport: Literal["websocket", "sse"] = "websocket",
     ) -> None:
         served = PondASGIApp(app, drain_on_signals=False) if isinstance(app, PondSocket) else app
         self.app: ASGIApp = served
         self.wait = wait
+        self._transport = transport
         self.driver: ASGITestDriver = ASGITestDriver(served, root_path=root_path)
         self._ponds = Ponds(served, expect_errors=expect_errors)
 
@@ -85,10 +88,17 @@ class PondClient:
     ) -> ConnectedClient:
         """Connect a WebSocket: `async with client.connect("/ws/socket?user=ann") as ann:`.
 
+        An event stream, if that is this client's transport.
+
+        Args:
+            subprotocols: What it offers; an event stream has none.
+
         Raises:
             ConnectionRefused: The app did not admit it.
             BaseException: What the handler has raised, unless the test expects it.
         """
+        if self._transport == "sse":
+            return self.connect_sse(url, headers=headers, codec=codec, wait=wait)
 
         async def open_session(_: str) -> Session:
             return await self.driver.connect_websocket(

@@ -1,17 +1,18 @@
 """One connected client."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from pondsocket_common import Connected, Headers, Payload, Position, ServerMessage
+from pondsocket_common import GATEWAY, Connected, Headers, Payload, Position, ServerMessage
 
 from pondsocket_asgi.testing._session import Session
 from pondsocket_asgi.testing._websocket import WebSocketSession
 
-from .errors import CallFailed, ConnectionRefused
-from .joined import Endpoint, JoinedChannel
+from .errors import CallFailed, ConnectionRefused, JoinRefused, refusal
+from .joined import Destination, JoinedChannel
 from .link import Link
 from .matching import ANYTHING
 from .ponds import Ponds
@@ -39,7 +40,7 @@ class ConnectedClient:
         self._url = url
         self._wait = wait
         self._opened: Link | None = None
-        self._endpoint: Endpoint | None = None
+        self._endpoint: Destination | None = None
         self._channels: dict[str, JoinedChannel] = {}
 
     async def __aenter__(self) -> Self:
@@ -63,7 +64,7 @@ class ConnectedClient:
             ponds.raise_failure()
             raise ConnectionRefused(self._url, *_refusal(session), session.body)
         link = self._opened = Link(session, ponds, self._wait)
-        self._endpoint = Endpoint(link)
+        self._endpoint = Destination(link, GATEWAY)
         self._channels = {name: each for name, each in self._channels.items() if each.is_joined}
         for joined in self._channels.values():
             joined.move(link)
@@ -132,6 +133,76 @@ class ConnectedClient:
         self._channels[name] = joined
         return joined
 
+    @asynccontextmanager
+    async def joined(
+        self,
+        name: str,
+        params: Payload | None = None,
+        *,
+        presence: bool = False,
+        since: Position | None = None,
+    ) -> AsyncIterator[JoinedChannel]:
+        """Connect and join: `async with pond_client.connect(url).joined("/chat/1") as room:`.
+
+        Raises:
+            ConnectionRefused: The app did not admit it.
+            JoinRefused: The channel did not admit the client, or there is none.
+        """
+        async with self:
+            yield await self.join(name, params, presence=presence, since=since)
+
+    async def assert_refused(
+        self, *, code: int | None = None, message: str | None = None
+    ) -> ConnectionRefused:
+        """Connect, and expect a refusal: `await pond_client.connect(url).assert_refused(code=401)`.
+
+        Args:
+            code: The status that it must have. With 500, what the handler has raised is expected.
+            message: What the client must be told, or a part of it.
+
+        Raises:
+            AssertionError: The app admits it, or does not refuse it so.
+            BaseException: What the handler has raised, unless `code` is 500.
+        """
+
+        def otherwise(_: Link) -> str:
+            return f"The connection to {self._url!r} was admitted."
+
+        opening, ponds = self._open(self._ponds), self._ponds
+        try:
+            return await refusal(
+                ConnectionRefused, opening, ponds, otherwise, code=code, message=message
+            )
+        finally:
+            if self._opened is not None:
+                await self.session.disconnect()
+
+    async def assert_join_refused(
+        self,
+        name: str,
+        params: Payload | None = None,
+        *,
+        code: int | None = None,
+        message: str | None = None,
+        wait: float | None = None,
+    ) -> JoinRefused:
+        """Join a channel, and expect a refusal, which is returned.
+
+        Args:
+            code: The code that it must have. With 500, what the handler has raised is expected.
+            message: What the client must be told, or a part of it.
+
+        Raises:
+            AssertionError: The client has joined, or is not refused so.
+            BaseException: What the handler has raised, unless `code` is 500.
+        """
+
+        def otherwise(joined: JoinedChannel) -> str:
+            return f"The join of {name!r} was accepted, with {joined.response!r}."
+
+        join = self.join(name, params, wait=wait)
+        return await refusal(JoinRefused, join, self._ponds, otherwise, code=code, message=message)
+
     async def send(self, event: str, payload: Payload | None = None) -> str:
         """Send an event to the endpoint itself; see `JoinedChannel.send`."""
         return await self._own.send(event, payload)
@@ -148,11 +219,14 @@ class ConnectedClient:
         payload: Payload | None = None,
         *,
         code: int | None = None,
+        message: str | None = None,
         loc: tuple[str | int, ...] | None = None,
         wait: float | None = None,
     ) -> CallFailed:
         """Expect an error from the endpoint itself; as `JoinedChannel.assert_error`."""
-        return await self._own.assert_error(event, payload, code=code, loc=loc, wait=wait)
+        return await self._own.assert_error(
+            event, payload, code=code, message=message, loc=loc, wait=wait
+        )
 
     async def assert_push(
         self,
@@ -226,7 +300,7 @@ class ConnectedClient:
                 await joined.join()
 
     @property
-    def _own(self) -> Endpoint:
+    def _own(self) -> Destination:
         if self._endpoint is None:
             raise RuntimeError("Connect first: `async with client.connect(url) as ann:`.")
         return self._endpoint

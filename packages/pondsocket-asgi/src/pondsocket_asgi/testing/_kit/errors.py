@@ -1,6 +1,11 @@
 """What a client is told instead of what it asked for."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from pondsocket_common import Detail, Fault, NotFound, Refused
+
+from .ponds import Ponds
 
 
 class Answered(Exception):  # noqa: N818 - an answer, not a failure of the test
@@ -60,3 +65,45 @@ class CallFailed(Answered):
         self.error: str = str(fault.error)
         after = fault.retry_after_ms
         self.retry_after: float | None = None if after is None else after / 1_000
+
+
+A = TypeVar("A", bound=Answered)
+T = TypeVar("T")
+
+
+async def refusal(
+    kind: type[A],
+    attempt: Awaitable[T],
+    ponds: Ponds,
+    otherwise: Callable[[T], str],
+    *,
+    code: int | None,
+    message: str | None,
+) -> A:
+    """Expect that an attempt is refused, and return the refusal.
+
+    Args:
+        otherwise: Says what an attempt has done that was not refused, from what it returned.
+        code: The code that it must have. With 500, what the handler has raised is expected.
+        message: What the client must be told, or a part of it.
+
+    Raises:
+        AssertionError: It is not refused, or not so.
+        BaseException: What the handler has raised, unless `code` is 500.
+    """
+    refused: A | None = None
+    instead = ""
+    with ponds.expect_errors() as raised:
+        try:
+            instead = otherwise(await attempt)
+        except kind as error:
+            refused = error
+    if raised and code != 500:
+        raise raised[0].error
+    if refused is None:
+        raise AssertionError(instead)
+    if code not in (None, refused.code):
+        raise AssertionError(f"The code is {refused.code}, not {code}. {refused}")
+    if message is not None and message not in refused.message:
+        raise AssertionError(f"The client is not told {message!r}. {refused}")
+    return refused

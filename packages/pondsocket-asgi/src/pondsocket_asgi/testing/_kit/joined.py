@@ -5,7 +5,6 @@ from typing import Any, cast
 
 from pondsocket import UsageError
 from pondsocket_common import (
-    GATEWAY,
     Acknowledged,
     ClientActions,
     ClientMessage,
@@ -23,15 +22,15 @@ from pondsocket_common import (
     fresh_id,
 )
 
-from .errors import CallFailed, JoinRefused
+from .errors import CallFailed, JoinRefused, refusal
 from .link import Link
 from .matching import ANYTHING, expectation, fits, shown
 
 _BROADCAST = ServerActions.BROADCAST
 
 
-class Room:
-    """The place that a client sends events to: a channel, or the endpoint itself."""
+class Destination:
+    """What a client sends events to: a channel, or the endpoint itself."""
 
     def __init__(self, link: Link, name: str) -> None:
         self._link = link
@@ -64,6 +63,7 @@ class Room:
         payload: Payload | None = None,
         *,
         code: int | None = None,
+        message: str | None = None,
         loc: tuple[str | int, ...] | None = None,
         wait: float | None = None,
     ) -> CallFailed:
@@ -71,25 +71,21 @@ class Room:
 
         Args:
             code: The code that it must have. With 500, what the handler has raised is expected.
+            message: What the client must be told, or a part of it.
             loc: A field that must be among its details.
 
         Raises:
             AssertionError: The answer is no error, or another one.
             BaseException: What the handler has raised, unless `code` is 500.
         """
-        failed: CallFailed | None = None
-        reply: object = None
-        with self._link.ponds.expect_errors() as raised:
-            try:
-                reply = await self.call(event, payload, wait=wait)
-            except CallFailed as error:
-                failed = error
-        if raised and code != 500:
-            raise raised[0].error
-        if failed is None:
-            raise AssertionError(f"{event!r} was answered with {reply!r}, and with no error.")
-        if code not in (None, failed.code):
-            raise AssertionError(f"The code is {failed.code}, not {code}. {failed}")
+
+        def otherwise(reply: object) -> str:
+            return f"{event!r} was answered with {reply!r}, and with no error."
+
+        call = self.call(event, payload, wait=wait)
+        failed = await refusal(
+            CallFailed, call, self._link.ponds, otherwise, code=code, message=message
+        )
         if loc is not None and loc not in [each.loc for each in failed.details]:
             raise AssertionError(f"No detail is of {loc!r}. {failed}")
         return failed
@@ -120,14 +116,7 @@ class Room:
         return ClientMessage(action, event, self.name, request_id, payload or {}, confirm=confirm)
 
 
-class Endpoint(Room):
-    """The endpoint itself, for events without a channel."""
-
-    def __init__(self, link: Link) -> None:
-        super().__init__(link, GATEWAY)
-
-
-class JoinedChannel(Room):
+class JoinedChannel(Destination):
     """A channel that a client has joined.
 
     Attributes:

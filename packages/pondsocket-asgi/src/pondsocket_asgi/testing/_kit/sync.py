@@ -1,21 +1,21 @@
 """The test kit for plain functions: the app runs in an event loop of its own, in a thread."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from pondsocket import ErrorContext, PondSocket
-from pondsocket_common import Payload, Position, ServerMessage
+from pondsocket_common import POND, ClientCodec, Payload, Position, ServerMessage
 
 from pondsocket_asgi.testing._driver import HTTPAnswer
 from pondsocket_asgi.testing._running import ASGIApp
 
 from .client import PondClient
 from .connected import ConnectedClient
-from .errors import CallFailed
+from .errors import CallFailed, ConnectionRefused, JoinRefused
 from .faults import Faults
 from .joined import JoinedChannel
 from .matching import ANYTHING
@@ -84,11 +84,20 @@ class SyncJoinedChannel(_Blocking[JoinedChannel]):
         payload: Payload | None = None,
         *,
         code: int | None = None,
+        message: str | None = None,
         loc: tuple[str | int, ...] | None = None,
         wait: float | None = None,
     ) -> CallFailed:
         """Send an event, and expect an error."""
-        return self._run(self._inner.assert_error, event, payload, code=code, loc=loc, wait=wait)
+        return self._run(
+            self._inner.assert_error,
+            event,
+            payload,
+            code=code,
+            message=message,
+            loc=loc,
+            wait=wait,
+        )
 
     def assert_broadcast(
         self,
@@ -171,6 +180,39 @@ class SyncConnectedClient(_Blocking[ConnectedClient]):
         )
         return SyncJoinedChannel(self._portal, joined)
 
+    @contextmanager
+    def joined(
+        self,
+        name: str,
+        params: Payload | None = None,
+        *,
+        presence: bool = False,
+        since: Position | None = None,
+    ) -> Iterator[SyncJoinedChannel]:
+        """Connect and join; see `ConnectedClient.joined`."""
+        with self:
+            yield self.join(name, params, presence=presence, since=since)
+
+    def assert_refused(
+        self, *, code: int | None = None, message: str | None = None
+    ) -> ConnectionRefused:
+        """Connect, and expect a refusal; see `ConnectedClient.assert_refused`."""
+        return self._run(self._inner.assert_refused, code=code, message=message)
+
+    def assert_join_refused(
+        self,
+        name: str,
+        params: Payload | None = None,
+        *,
+        code: int | None = None,
+        message: str | None = None,
+        wait: float | None = None,
+    ) -> JoinRefused:
+        """Join a channel, and expect a refusal, which is returned."""
+        return self._run(
+            self._inner.assert_join_refused, name, params, code=code, message=message, wait=wait
+        )
+
     def send(self, event: str, payload: Payload | None = None) -> str:
         """Send an event to the endpoint itself."""
         return self._run(self._inner.send, event, payload)
@@ -185,11 +227,20 @@ class SyncConnectedClient(_Blocking[ConnectedClient]):
         payload: Payload | None = None,
         *,
         code: int | None = None,
+        message: str | None = None,
         loc: tuple[str | int, ...] | None = None,
         wait: float | None = None,
     ) -> CallFailed:
         """Expect an error from the endpoint itself."""
-        return self._run(self._inner.assert_error, event, payload, code=code, loc=loc, wait=wait)
+        return self._run(
+            self._inner.assert_error,
+            event,
+            payload,
+            code=code,
+            message=message,
+            loc=loc,
+            wait=wait,
+        )
 
     def assert_push(
         self,
@@ -214,11 +265,21 @@ class SyncConnectedClient(_Blocking[ConnectedClient]):
         """Wait until the server has closed the connection."""
         self._run(self._inner.assert_closed, code, reason=reason, wait=wait)
 
-    @contextmanager
-    def lost(self) -> Iterator[None]:
+    def lost(self) -> AbstractContextManager[None]:
         """Lose the connection, until the end of the block; see `Faults.lost`."""
-        with self._portal.wrap_async_context_manager(Faults().lost(self._inner)):
-            yield
+        return self._portal.wrap_async_context_manager(Faults().lost(self._inner))
+
+    def cut_mid_frame(self) -> AbstractContextManager[None]:
+        """Lose the connection while the next message is on its way; see `Faults.cut_mid_frame`."""
+        return self._portal.wrap_async_context_manager(Faults().cut_mid_frame(self._inner))
+
+    def stalled(self) -> AbstractContextManager[None]:
+        """Read nothing, until the end of the block; see `Faults.stalled`."""
+        return self._portal.wrap_async_context_manager(Faults().stalled(self._inner))
+
+    def slow(self, *, frames: int = 4) -> AbstractContextManager[None]:
+        """Read so many messages more, until the end of the block; see `Faults.slow`."""
+        return self._portal.wrap_async_context_manager(Faults().slow(self._inner, frames=frames))
 
 
 class SyncPondClient:
@@ -232,6 +293,7 @@ class SyncPondClient:
         wait: How many seconds each wait may last.
         expect_errors: Whether handlers may raise. If not, the test gets what they raised.
         root_path: Where the app is mounted, put before every path.
+        transport: What `connect` opens: "websocket", or "sse" for an event stream.
         backend: The event loop that the app runs in: "asyncio" or "trio".
     """
 
@@ -244,9 +306,12 @@ class SyncPondClient:
         wait: float = 1.0,
         expect_errors: bool = False,
         root_path: str = "",
+        transport: Literal["websocket", "sse"] = "websocket",
         backend: str = "asyncio",
     ) -> None:
-        self._client = PondClient(app, wait=wait, expect_errors=expect_errors, root_path=root_path)
+        self._client = PondClient(
+            app, wait=wait, expect_errors=expect_errors, root_path=root_path, transport=transport
+        )
         self._backend = backend
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
@@ -265,13 +330,32 @@ class SyncPondClient:
         """The pond; see `PondClient.pond`."""
         return self._client.pond
 
-    def connect(self, url: str, **options: Any) -> SyncConnectedClient:
-        """Connect a WebSocket; the options are those of `PondClient.connect`."""
-        return SyncConnectedClient(self._opened, self._client.connect(url, **options))
+    def connect(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+        subprotocols: Iterable[str] | None = None,
+        codec: ClientCodec = POND,
+        wait: float | None = None,
+    ) -> SyncConnectedClient:
+        """Connect a WebSocket; see `PondClient.connect`."""
+        client = self._client.connect(
+            url, headers=headers, subprotocols=subprotocols, codec=codec, wait=wait
+        )
+        return SyncConnectedClient(self._opened, client)
 
-    def connect_sse(self, url: str, **options: Any) -> SyncConnectedClient:
-        """Connect an event stream; the options are those of `PondClient.connect_sse`."""
-        return SyncConnectedClient(self._opened, self._client.connect_sse(url, **options))
+    def connect_sse(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+        codec: ClientCodec = POND,
+        wait: float | None = None,
+    ) -> SyncConnectedClient:
+        """Connect an event stream; see `PondClient.connect_sse`."""
+        client = self._client.connect_sse(url, headers=headers, codec=codec, wait=wait)
+        return SyncConnectedClient(self._opened, client)
 
     def request(
         self,
@@ -286,9 +370,9 @@ class SyncPondClient:
         work = partial(self._client.request, method, path, headers=headers, json=json, body=body)
         return self._opened.call(work)
 
-    def run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Call an async function in the app's event loop: `client.run(pond.disconnect…)`."""
-        return self._opened.call(partial(function, *args))
+    def run(self, function: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+        """Call an async function in the app's event loop: `client.run(pond.push, "ann", "hi")`."""
+        return self._opened.call(partial(function, *args, **named))
 
     def settle(self, *, wait: float | None = None) -> None:
         """Wait until all that clients have sent is handled."""
