@@ -33,8 +33,9 @@ def test_a_program_is_as_short_as_it_says(names: tuple[str, ...]) -> None:
 
 
 def test_each_file_belongs_to_a_program_that_is_counted() -> None:
-    counted = {name for names in LONGEST for name in names}
-    assert {path.stem for path in EVENTS.glob("*.py")} == counted
+    assert {path.stem for path in EVENTS.glob("*.py")} == {
+        name for names in LONGEST for name in names
+    }
 
 
 @pytest.mark.parametrize("name", [names[0] for names in LONGEST])
