@@ -23,6 +23,7 @@ from pondsocket import (
     SyncEventContext,
 )
 from pondsocket.backplane.memory import MemoryHub
+from pondsocket.testing import FakeClock
 from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi.testing import (
     CallFailed,
@@ -31,7 +32,6 @@ from pondsocket_asgi.testing import (
     Faults,
     JoinRefused,
     PondClient,
-    PondClock,
     SSESession,
     SyncPondClient,
     WebSocketSession,
@@ -213,7 +213,7 @@ class TestAsync:
     async def test_recovers(
         self,
         pond_client: PondClient,
-        pond_clock: PondClock,
+        pond_clock: FakeClock,
         pond_faults: Faults,
         transport: str,
         fault: str,
@@ -233,7 +233,7 @@ class TestAsync:
             await room.assert_no_broadcast("said")
 
     async def test_the_clock_is_that_of_rates(
-        self, pond_client: PondClient, pond_clock: PondClock
+        self, pond_client: PondClient, pond_clock: FakeClock
     ) -> None:
         async with pond_client.connect(URL) as ann:
             room = await ann.join("/chat/1")

@@ -23,12 +23,12 @@ from pondsocket_asgi.testing import (
     Faults,
     JoinRefused,
     PondClient,
-    PondClock,
     SSESession,
     SyncPondClient,
     clock_of,
     virtual_backend,
 )
+from pondsocket_asgi.testing._kit.clock import LoopClock
 from pondsocket_asgi.testing._kit.matching import contains, fits
 from pondsocket_asgi.testing._kit.ponds import ponds_of
 from pondsocket_common import Acknowledged, Position, ServerActions, ServerMessage
@@ -411,7 +411,7 @@ def test_a_host_is_asked_by_plain_functions() -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_in_virtual_time_a_clock_and_every_sleep_go_together(backend: str) -> None:
     async def main() -> None:
-        clock = PondClock()
+        clock = LoopClock()
         await anyio.sleep(1)  # before the first look
         assert clock() == 0
         await anyio.sleep(10)
@@ -428,7 +428,7 @@ def test_in_virtual_time_a_clock_and_every_sleep_go_together(backend: str) -> No
 
 
 async def test_in_real_time_a_clock_stands_still() -> None:
-    clock = PondClock(5)
+    clock = LoopClock(5)
     await anyio.sleep(0.01)
     assert clock() == 5
     clock.advance(1)

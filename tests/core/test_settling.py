@@ -6,7 +6,7 @@ from time import sleep
 import anyio
 import pytest
 from pondsocket import EventContext, Handler, Options, SyncEventContext, UsageError
-from pondsocket.testing import FakeClock, clocked, connect, failures, settle
+from pondsocket.testing import clock_of, connect, failures, settle
 
 from tests.core.members import members, say
 from tests.core.ponds import ROOM, build
@@ -62,8 +62,8 @@ async def test_failures_are_collected_while_the_block_lasts() -> None:
 
 
 async def test_connections_go_by_the_clock_of_the_block() -> None:
-    setup, clock = build(options=Options(event_rate=1, event_burst=1)), FakeClock()
-    with clocked(setup.pond, clock):
+    setup = build(options=Options(event_rate=1, event_burst=1))
+    with clock_of(setup.pond) as clock:
         async with connect(setup.pond, "/socket?user=ann") as ann:
             await ann.join(ROOM)
             ask = partial(say, ann, "hi")
@@ -75,7 +75,7 @@ async def test_connections_go_by_the_clock_of_the_block() -> None:
             assert (await ann.receive_event("say")).event == "say"
             with (
                 pytest.raises(UsageError, match="before the first client"),
-                clocked(setup.pond, clock),
+                clock_of(setup.pond, clock),
             ):
                 pass
     assert setup.pond._environment.clock is not clock

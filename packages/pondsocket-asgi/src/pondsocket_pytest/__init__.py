@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pondsocket.backplane.memory import MemoryHub
-    from pondsocket_asgi.testing import Faults, PondClient, PondClock, SyncPondClient
+    from pondsocket.testing import FakeClock
+    from pondsocket_asgi.testing import Faults, PondClient, SyncPondClient
 
 __all__: list[str] = []
 
@@ -73,7 +74,7 @@ def pond_sync(
 
 
 @pytest.fixture
-def pond_clock(pond_app: Any) -> "Iterator[PondClock]":
+def pond_clock(pond_app: Any) -> "Iterator[FakeClock]":
     """Let the pond of `pond_app` go by a clock that the test moves: `pond_clock.advance(301)`."""
     from pondsocket_asgi.testing import clock_of
 

@@ -18,7 +18,7 @@ receive or disconnect. Every wait has a limit; its error says what the app had s
 
 from ._driver import ASGITestDriver, HTTPAnswer
 from ._kit.client import PondClient
-from ._kit.clock import PondClock, clock_of
+from ._kit.clock import clock_of
 from ._kit.connected import ConnectedClient
 from ._kit.errors import CallFailed, ConnectionRefused, JoinRefused
 from ._kit.faults import Faults
@@ -41,7 +41,6 @@ __all__ = [
     "JumpingLoop",
     "LifespanSession",
     "PondClient",
-    "PondClock",
     "SSESession",
     "SyncConnectedClient",
     "SyncJoinedChannel",

@@ -133,32 +133,23 @@ class ASGITestDriver:
         method: str = "GET",
         headers: HeaderPairs | None = None,
         body: bytes | Iterable[bytes] = b"",
+        json: object = None,
         query_string: bytes | str = b"",
     ) -> HTTPAnswer:
         """Make one request and return its whole response, as `status, body`.
 
         Args:
             body: The request's body; an iterable is sent in chunks.
+            json: A value that is the body, as JSON; None: `body` is.
         """
-        scope = self._scope("http", path, query_string, _raw(headers)) | {"method": method}
+        raw = _raw(headers)
+        if json is not None:
+            body = dump_json(json)
+            if not any(name == b"content-type" for name, _ in raw):
+                raw.append((b"content-type", b"application/json"))
+        scope = self._scope("http", path, query_string, raw) | {"method": method}
         call = _Call(self.app, scope)
         return await call.answer([body] if isinstance(body, bytes) else list(body))
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        json: object = None,
-        body: bytes = b"",
-    ) -> HTTPAnswer:
-        """Make one request, whose body may be given as a JSON value; see `call_http`."""
-        named = dict(headers or {})
-        if json is not None:
-            named.setdefault("content-type", "application/json")
-            body = dump_json(json)
-        return await self.call_http(path, method=method, headers=named, body=body)
 
     async def sse_push(self, connection_id: str, payload: object) -> HTTPAnswer:
         """POST a message for a stream; bytes are sent as they are. An unknown id goes to `/`."""

@@ -8,13 +8,13 @@ async with connect(pond, "/socket?token=secret") as peer:
 
 from ._clock import FakeClock
 from ._peer import ConnectionRefusedByPond, MemoryPeer, connect
-from ._settling import clocked, failures, settle
+from ._settling import clock_of, failures, settle
 
 __all__ = [
     "ConnectionRefusedByPond",
     "FakeClock",
     "MemoryPeer",
-    "clocked",
+    "clock_of",
     "connect",
     "failures",
     "settle",

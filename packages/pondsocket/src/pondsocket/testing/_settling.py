@@ -1,6 +1,6 @@
 """What a test asks of a pond that serves its clients: whether it is done, and what has failed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -11,6 +11,8 @@ from pondsocket._connection.session import Session
 from pondsocket._errors import UsageError
 from pondsocket._server import PondSocket
 from pondsocket._telemetry.failures import ErrorContext
+
+from ._clock import FakeClock
 
 # On asyncio, anyio polls every 0.1 s while a task can go on: these turns let most of them finish.
 _TURNS: Final = 30
@@ -53,19 +55,23 @@ def failures(pond: PondSocket) -> Iterator[list[ErrorContext]]:
 
 
 @contextmanager
-def clocked(pond: PondSocket, clock: Callable[[], float]) -> Iterator[None]:
-    """Let the pond go by another clock within the block, for connections that are opened in it.
+def clock_of(pond: PondSocket, clock: FakeClock | None = None) -> Iterator[FakeClock]:
+    """Let the pond go by a clock that the test moves, for connections that are opened in the block.
+
+    Args:
+        clock: The clock; None: a new one, which stands at 0.
 
     Raises:
         UsageError: A client is connected, which goes by the clock that it found.
     """
     if pond.endpoints.sessions():
         raise UsageError("Set the clock before the first client connects.")
+    clock = FakeClock() if clock is None else clock
     environment = pond._environment
     before = environment.clock
     # Frozen for its readers: it is one object of all parts of the pond.
     object.__setattr__(environment, "clock", clock)
     try:
-        yield
+        yield clock
     finally:
         object.__setattr__(environment, "clock", before)

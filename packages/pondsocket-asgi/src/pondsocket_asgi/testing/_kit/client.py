@@ -138,7 +138,9 @@ class PondClient:
         body: bytes = b"",
     ) -> HTTPAnswer:
         """Make a request to the app, for instance to a route that broadcasts."""
-        return await self.driver.request(method, path, headers=headers, json=json, body=body)
+        return await self.driver.call_http(
+            path, method=method, headers=headers, json=json, body=body
+        )
 
     async def settle(self, *, wait: float | None = None) -> None:
         """Wait until all that clients have sent is handled, without asserting anything."""

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from pondsocket.testing import FakeClock, clocked
+import pondsocket.testing as core
+from pondsocket.testing import FakeClock
 
 from pondsocket_asgi.testing._running import ASGIApp
 from pondsocket_asgi.testing._virtual_time import running_virtual_time
@@ -11,8 +12,8 @@ from pondsocket_asgi.testing._virtual_time import running_virtual_time
 from .ponds import ponds_of
 
 
-class PondClock(FakeClock):
-    """The clock of a test's pond; the fixture `pond_clock` is one.
+class LoopClock(FakeClock):
+    """The clock of a test's pond, which goes with the event loop's in virtual time.
 
     Rates and ages of histories go by it. In virtual time (`virtual_backend`, `JumpingLoop`) every
     sleep and every time limit does as well: to advance the clock moves the loop's time, and what
@@ -47,17 +48,17 @@ class PondClock(FakeClock):
 
 
 @contextmanager
-def clock_of(app: ASGIApp) -> Iterator[PondClock]:
+def clock_of(app: ASGIApp) -> Iterator[FakeClock]:
     """Replace the clock of the ponds behind an app by one that the test moves.
 
     Raises:
         UsageError: A client is connected to each of them.
     """
-    clock = PondClock()
+    clock = LoopClock()
     with ExitStack() as stack:
         found = ponds_of(app)
         # An app in which no pond can be seen may be that of any pond of the process.
         free = [pond for pond in found if not pond.endpoints.sessions()]
         for pond in free or found:
-            stack.enter_context(clocked(pond, clock))
+            stack.enter_context(core.clock_of(pond, clock))
         yield clock
