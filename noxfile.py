@@ -30,6 +30,9 @@ BROWSER_NPM = ROOT / "tests" / "browser" / "npm"
 # The client, and readers of event streams.
 PYPI_CLIENTS = ("pondsocket-client==0.0.6", "httpx==0.28.1", "httpx-sse==0.4.3", "httpx2==2.16.2")
 
+# Besides the one that everything else runs on.
+PYTHONS = ("3.12", "3.13", "3.14")
+
 PACKAGES = ("pondsocket_common", "pondsocket", "pondsocket_asgi")
 
 nox.needs_version = ">=2024.10.9"
@@ -59,6 +62,14 @@ def debian(session: nox.Session, program: str, package: str) -> None:
     )  # fmt: skip
 
 
+def interpreter(version: str) -> str | None:
+    """Return a Python of this version: one of pyenv, or on the PATH; None: there is none."""
+    # First, because pyenv's programs on the PATH refuse to run unless they are chosen.
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = sorted(pyenv.glob(f"versions/{version}.*/bin/python"))
+    return str(found[-1]) if found else shutil.which(f"python{version}")
+
+
 def npm_ci(session: nox.Session, folder: Path) -> None:
     """Install what a folder's package-lock.json names."""
     quiet = ("--no-audit", "--no-fund", "--loglevel=error")
@@ -76,6 +87,24 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the unit and integration tests (some: `-- tests/core -k join`)."""
     python(session, "-m", "pytest" if session.posargs else "tests")
+
+
+@nox.session
+def pythons(session: nox.Session) -> None:
+    """Run the packages' tests on other Pythons that are installed (one: `-- 3.13`)."""
+    found = {version: interpreter(version) for version in session.posargs or PYTHONS}
+    for version in found:
+        if found[version] is None:
+            session.warn(f"There is no Python {version} here.")
+    if not any(found.values()):
+        session.error("Install one of them, for instance with pyenv, and start again.")
+    folders = ("tests/common", "tests/core", "tests/asgi", "tests/clients")
+    for version, python in found.items():
+        if python is not None:
+            place = ROOT / ".cache" / f"python-{version}"
+            env = {"UV_PROJECT_ENVIRONMENT": str(place), "VIRTUAL_ENV": str(place)}
+            session.run(os.environ["UV"], "sync", "-q", "--frozen", "--python", python, env=env)
+            session.run(str(place / "bin" / "python"), "-m", "pytest", "-q", *folders, env=env)
 
 
 @nox.session
