@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import anyio
+import pondsocket.testing
 import pytest
 from fastapi import FastAPI
 from pondsocket import (
@@ -257,7 +258,11 @@ async def test_a_refusal_is_expected_and_returned(transport: Literal["websocket"
     pond = make_pond()
     client = PondClient(pond, transport=transport)
     refused = await client.connect("/socket?age=x").assert_refused(code=422, message="age")
-    assert isinstance(refused, ConnectionRefused)
+    assert isinstance(refused, pondsocket.testing.ConnectionRefused)
+    assert (refused.refusal.error, refused.headers["content-type"]) == (
+        "UNAUTHORIZED_CONNECTION",
+        "application/json",
+    )
     # An error of the handler is the test's, unless it is expected.
     assert (await client.connect("/socket?user=fails").assert_refused(code=500)).code == 500
     with pytest.raises(LookupError, match="mine"):

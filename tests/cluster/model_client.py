@@ -9,7 +9,7 @@ from typing import Any, Literal
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from pondsocket import Position
-from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
+from pondsocket.testing import ConnectionRefused, MemoryPeer, connect
 from pondsocket_common import (
     Acknowledged,
     PresenceDiff,
@@ -105,7 +105,7 @@ class Client:
                 self.unkept = {}  # the node may hear later of what the former one had heard
                 task_status.started()
                 await closing.wait()
-        except ConnectionRefusedByPond:
+        except ConnectionRefused:
             task_status.started()
         finally:
             closed.set()

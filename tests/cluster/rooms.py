@@ -22,7 +22,7 @@ from pondsocket import (
     Position,
 )
 from pondsocket.backplane import Backplane
-from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
+from pondsocket.testing import ConnectionRefused, MemoryPeer, connect
 from pondsocket_common import Acknowledged, Fault, Refused, ServerActions, ServerMessage
 
 KEPT: Final = "/kept/1"
@@ -155,7 +155,7 @@ class Client:
             async with connect(node.pond, f"/socket?user={self.user}") as self.peer:
                 task_status.started()
                 await end.wait()
-        except ConnectionRefusedByPond:
+        except ConnectionRefused:
             task_status.started()
         finally:
             ended.set()

@@ -10,7 +10,7 @@ import pytest
 from pondsocket import CloseCode, PondSocket, UsageError
 from pondsocket.backplane import BackplaneError, Listener
 from pondsocket.backplane.memory import MemoryBackplane, MemoryHub
-from pondsocket.testing import ConnectionRefusedByPond
+from pondsocket.testing import ConnectionRefused
 
 from tests.cluster.ponds import (
     KEPT,
@@ -30,7 +30,7 @@ anyio_backend = jumping_loops
 
 
 async def refusal_of(pond: PondSocket) -> tuple[int, int | None]:
-    with pytest.raises(ConnectionRefusedByPond) as refused:
+    with pytest.raises(ConnectionRefused) as refused:
         async with client(pond, "ann"):
             pass
     refusal = refused.value.refusal

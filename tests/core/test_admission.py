@@ -16,7 +16,7 @@ from pondsocket import (
     UsageError,
 )
 from pondsocket.adapter import Refusal, Session
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 from pondsocket_common import Headers, QueryParams
 
 from tests.core.members import settled
@@ -141,7 +141,7 @@ async def test_a_stream_that_ends_while_the_identity_is_looked_up_is_not_found()
 
 
 async def refusal_of_stream(pond: PondSocket) -> Refusal:
-    with pytest.raises(ConnectionRefusedByPond) as caught:
+    with pytest.raises(ConnectionRefused) as caught:
         async with connect(pond, "/socket", transport="sse"):
             pass
     return caught.value.refusal

@@ -8,7 +8,7 @@ import fastapi
 import pytest
 from pondsocket import ConnectionContext, ConnectRequest, Options, PondError, PondSocket, UsageError
 from pondsocket.adapter import Refusal, Session
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 from pondsocket_common import Headers
 
 from tests.core.ponds import admit, admitted, build, request
@@ -28,7 +28,7 @@ async def answer_of(act: Act, *middlewares: Any, url: str = "/socket", **given: 
     try:
         async with connect(pond, url, **given) as ann:
             return ann.headers
-    except ConnectionRefusedByPond as refused:
+    except ConnectionRefused as refused:
         return refused.headers
 
 
@@ -102,7 +102,7 @@ async def test_a_refusal_of_the_identity_has_them() -> None:
         ctx.accept()
 
     pond.create_endpoint("/socket", handler, identity=identity)
-    with pytest.raises(ConnectionRefusedByPond) as refused:
+    with pytest.raises(ConnectionRefused) as refused:
         async with connect(pond, "/socket", transport="sse"):
             pass
     assert (refused.value.headers["x-trace"], refused.value.headers["x-why"]) == ("2", "it")

@@ -16,7 +16,7 @@ from pondsocket import (
     Next,
     OutgoingContext,
 )
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 from pondsocket_common import Connected, Fault, Refused
 
 from tests.core.members import events, member, say, settled
@@ -53,7 +53,7 @@ async def test_a_connection_handler_may_await_decline() -> None:
     async def decline(ctx: ConnectionContext) -> None:
         await ctx.decline(404, "no")
 
-    with pytest.raises(ConnectionRefusedByPond, match="404 UNAUTHORIZED_CONNECTION: no"):
+    with pytest.raises(ConnectionRefused, match="404 UNAUTHORIZED_CONNECTION: no"):
         async with connect(build(connect=decline).pond, "/socket"):
             pass
 
@@ -132,7 +132,7 @@ async def test_a_handler_runs_once_and_is_awaited(
     setup = build()
     if kind == "connection":
         setup.pond.create_endpoint("/other", handler, middleware)
-        with pytest.raises(ConnectionRefusedByPond, match="500"):
+        with pytest.raises(ConnectionRefused, match="500"):
             async with connect(setup.pond, "/other"):
                 pass
     else:
@@ -228,7 +228,7 @@ async def test_a_reason_that_is_no_text_is_refused_and_nothing_is_half_done(
     setup.lobby.on_message("go", go)
     # A connection's message always was made a text: of a number, of an exception.
     is_refused = isinstance(text, Collection)
-    with pytest.raises(ConnectionRefusedByPond, match="500" if is_refused else f"403 .*: {text}"):
+    with pytest.raises(ConnectionRefused, match="500" if is_refused else f"403 .*: {text}"):
         async with connect(setup.pond, "/socket?user=eve"):
             pass
     async with member(setup, "ann") as ann:

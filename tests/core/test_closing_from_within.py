@@ -19,7 +19,7 @@ from pondsocket import (
     OutgoingContext,
     PondSocket,
 )
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 from pondsocket_common import CloseCode
 
 from tests.core.members import LeaveLog, member
@@ -305,7 +305,7 @@ async def test_handlers_that_no_connection_waits_for_may_do_it() -> None:
     closing.pond = setup.pond
     with anyio.fail_after(3):
         async with connect(setup.pond, "/socket?user=ann") as ann:
-            with pytest.raises(ConnectionRefusedByPond, match="503"):
+            with pytest.raises(ConnectionRefused, match="503"):
                 async with connect(setup.pond, "/socket?user=eve"):
                     pass
             assert ann.closed is CloseCode.GOING_AWAY

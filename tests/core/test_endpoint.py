@@ -21,7 +21,7 @@ from pondsocket import (
     UsageError,
 )
 from pondsocket.adapter import Refusal
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 from pondsocket_common import Fault, NotFound
 
 from tests.core.members import envelope_of, events, member, members, say, settled
@@ -39,7 +39,7 @@ from tests.core.ponds import (
 
 async def refusal_of(handler: Handler, **limits: float) -> Refusal:
     setup = build(connect=handler, options=Options(**limits))  # type: ignore[arg-type]
-    with pytest.raises(ConnectionRefusedByPond) as failure:
+    with pytest.raises(ConnectionRefused) as failure:
         async with connect(setup.pond, "/socket"):
             pass
     await assert_nothing_left(setup)
@@ -253,7 +253,7 @@ async def test_middleware_around_the_connection_handler() -> None:
     endpoint.use(step("3"), step("4"))  # type: ignore[arg-type]
     async with connect(pond, "/socket"):
         assert order == ["1", "2", "3", "4"]
-    with pytest.raises(ConnectionRefusedByPond, match="stopped by 3"):
+    with pytest.raises(ConnectionRefused, match="stopped by 3"):
         async with connect(pond, "/socket?stop=3"):
             pass
     assert order[4:] == ["1", "2", "3"]
@@ -269,10 +269,10 @@ async def test_middleware_alone_decides_where_there_is_no_handler() -> None:
     pond = PondSocket()
     endpoint = pond.create_endpoint("/socket", middlewares=[with_token])
     endpoint.create_channel("/room/:id", accept_join, middlewares=[members_only])
-    with pytest.raises(ConnectionRefusedByPond, match="wrong token") as refused:
+    with pytest.raises(ConnectionRefused, match="wrong token") as refused:
         async with connect(pond, "/socket?token=guess"):
             pass
-    assert refused.value.refusal.status == 401
+    assert refused.value.code == 401
     async with connect(pond, "/socket?token=secret") as ann:
         assert (await ann.join("/room/1")).event == "UNAUTHORIZED"
         assert (await ann.join("/room/1", {"ticket": "a"})).event == "ACKNOWLEDGE"

@@ -21,7 +21,7 @@ from pondsocket import (
     UsageError,
     on_message,
 )
-from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
+from pondsocket.testing import ConnectionRefused, MemoryPeer, connect
 from pondsocket_common import Fault
 
 from tests.core.groups import accept
@@ -107,7 +107,7 @@ async def test_it_is_told_of_all_kinds_of_handlers_with_their_contexts(is_plain:
     handler = told.plain if is_plain else told
     register = pond.on_error() if is_plain else pond.on_error
     assert register(handler) == handler
-    with pytest.raises(ConnectionRefusedByPond):
+    with pytest.raises(ConnectionRefused):
         async with connect(pond, "/fails"):
             pass
     async with connect(pond, "/socket?user=ann") as ann:

@@ -21,7 +21,7 @@ from pondsocket import (
     PondSocket,
     User,
 )
-from pondsocket.testing import ConnectionRefusedByPond, FakeClock, connect
+from pondsocket.testing import ConnectionRefused, FakeClock, connect
 
 from tests.core.members import settled
 from tests.core.ponds import ROOM, accept_join, admit, error_records
@@ -165,7 +165,7 @@ async def test_failures_of_joins_leaves_and_connections_are_errors() -> None:
     async def broken(ctx: ConnectionContext) -> None:
         raise ValueError("connect failed")
 
-    with pytest.raises(ConnectionRefusedByPond):
+    with pytest.raises(ConnectionRefused):
         async with connect(pond, "/broken"):
             pass
     async with connect(pond, "/socket?user=eve") as eve:
@@ -348,7 +348,7 @@ async def test_hooks_that_ask_for_the_path_are_told_whose_channel_it_is(
     room.on_message("fail", fail)
     room.on_leave(fail)
     room.on_outgoing("news", lambda ctx: 1 / 0)
-    with pytest.raises(ConnectionRefusedByPond):
+    with pytest.raises(ConnectionRefused):
         async with connect(pond, "/acme/socket?user=eve"):
             pass
     async with connect(pond, "/acme/socket?user=ann") as ann:

@@ -19,7 +19,7 @@ from pondsocket import (
     UsageError,
 )
 from pondsocket._contexts import GatewayContext
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 
 from tests.core.groups import accept, ask, noting, noting_joins
 from tests.core.ponds import admit
@@ -148,7 +148,7 @@ async def test_middleware_of_connections_stays_inside_of_the_existing() -> None:
 
     pond, endpoint, _ = build()
     endpoint.use(no_one)
-    with pytest.raises(ConnectionRefusedByPond, match="closed"):
+    with pytest.raises(ConnectionRefused, match="closed"):
         async with connect(pond, "/socket"):
             pass
 

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import ConnectionContext, Depends, EventContext, PondSocket, UsageError
 from pondsocket.adapter import Refusal
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 
 from tests.core.groups import accept, ask
 from tests.core.ponds import admit, error_records, request
@@ -148,7 +148,7 @@ async def test_without_a_host_the_first_connection_opens_it_and_others_wait() ->
     await pond.close()
     assert resource.log[-1] == "closed"
     assert resource.tasks[0] == resource.tasks[1]
-    with pytest.raises(ConnectionRefusedByPond, match="503"):
+    with pytest.raises(ConnectionRefused, match="503"):
         await use(pond)
     assert resource.opening == 1
 

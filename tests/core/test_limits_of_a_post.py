@@ -7,7 +7,7 @@ import anyio
 import pytest
 from pondsocket import CloseCode, ConnectionContext, EventContext, Options, UsageError
 from pondsocket.adapter import Refusal
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 from pondsocket_common import Acknowledged, Refused
 
 from tests.core.members import client_message, post_body, settled
@@ -203,7 +203,7 @@ async def test_a_full_endpoint_refuses_with_no_capacity(caplog: pytest.LogCaptur
     setup = build(options=Options(max_connections=1))
     async with connect(setup.pond, "/socket") as ann:
         await ann.receive_event("CONNECTION")
-        with pytest.raises(ConnectionRefusedByPond) as failure:
+        with pytest.raises(ConnectionRefused) as failure:
             async with connect(setup.pond, "/socket"):
                 pass
         refusal = failure.value.refusal

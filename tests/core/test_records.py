@@ -23,7 +23,7 @@ from pondsocket import (
     SyncEventContext,
 )
 from pondsocket._log import FIELDS, LINE, get_log, shown
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 from pondsocket_common import Fault, Refused
 
 from tests.core.members import member, say, settled
@@ -262,7 +262,7 @@ async def test_a_developers_client_is_told_what_was_raised_and_where(handler: ob
         refused = (await ann.join("/bad")).payload
         assert isinstance(refused, Refused)
         assert SECRET in refused.message
-    with pytest.raises(ConnectionRefusedByPond, match=SECRET):
+    with pytest.raises(ConnectionRefused, match=SECRET):
         async with connect(pond, "/bad"):
             pass
 

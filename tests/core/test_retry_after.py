@@ -11,7 +11,7 @@ from pondsocket import (
     PondSocket,
     UsageError,
 )
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 from pondsocket_common import Fault, Refused
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +57,7 @@ async def test_an_event_is_told() -> None:
 
 async def test_a_connection_is_told_in_whole_seconds() -> None:
     pond = refusing("connection", PondError("Full.", 503, retry_after=1.2))
-    with pytest.raises(ConnectionRefusedByPond) as refused:
+    with pytest.raises(ConnectionRefused) as refused:
         async with connect(pond, "/socket"):
             pass
     assert ("retry-after", "2") in refused.value.refusal.response_headers()

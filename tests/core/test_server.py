@@ -7,7 +7,7 @@ import anyio.lowlevel
 import pytest
 from pondsocket import CloseCode, ConnectionContext, EventContext, LeaveReason, Options, PondSocket
 from pondsocket.adapter import Refusal
-from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
+from pondsocket.testing import ConnectionRefused, MemoryPeer, connect
 from pondsocket_common import Goodbye
 
 from tests.core.members import LeaveLog, member, say, settled
@@ -110,7 +110,7 @@ async def test_a_second_lifespan_works() -> None:
         async with setup.pond, member(setup, "ann") as ann:
             say(ann, "hi")
             assert (await ann.receive()).event == "say"
-        with pytest.raises(ConnectionRefusedByPond, match="503"):
+        with pytest.raises(ConnectionRefused, match="503"):
             async with connect(setup.pond, "/socket"):
                 pass
         await assert_nothing_left(setup)

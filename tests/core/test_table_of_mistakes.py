@@ -10,7 +10,7 @@ import anyio
 import pytest
 from pondsocket import ConnectionContext, JoinContext, PondSocket, ServerMessage, UsageError
 from pondsocket._log import FIELDS
-from pondsocket.testing import ConnectionRefusedByPond, connect, settle
+from pondsocket.testing import ConnectionRefused, connect, settle
 from pondsocket_asgi.testing import virtual_backend
 
 from tests.core.mistakes import KINDS, MISTAKES, PAGE, Mistake, Scene, updated
@@ -93,8 +93,8 @@ async def expect_in_connecting(mistake: Mistake, caplog: pytest.LogCaptureFixtur
     try:
         async with connect(make_scene(mistake).pond, "/socket"):
             pass
-    except ConnectionRefusedByPond as refused:
-        seen = str(refused.refusal.status)
+    except ConnectionRefused as refused:
+        seen = str(refused.code)
     assert seen == mistake.client
     check_log(mistake, caplog)
 

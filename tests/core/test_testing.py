@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import CloseCode, ConnectionContext, Options, PondSocket, UsageError
-from pondsocket.testing import ConnectionRefusedByPond, FakeClock, connect
+from pondsocket.testing import ConnectionRefused, FakeClock, connect
 from pondsocket_common import POND, Acknowledged, PondCodec
 
 from tests.array_codec import ARRAY
@@ -43,10 +43,10 @@ async def test_a_refusal_is_an_exception_with_the_refusal() -> None:
     async def no(ctx: ConnectionContext) -> None:
         ctx.decline(402, "pay")
 
-    with pytest.raises(ConnectionRefusedByPond, match="402 UNAUTHORIZED_CONNECTION: pay") as caught:
+    with pytest.raises(ConnectionRefused, match="402 UNAUTHORIZED_CONNECTION: pay") as caught:
         async with connect(build(connect=no).pond, "/socket"):
             raise AssertionError("not reached")
-    assert caught.value.refusal.status == 402
+    assert caught.value.code == 402
 
 
 async def test_what_the_test_raises_comes_out_as_it_is() -> None:
@@ -164,7 +164,7 @@ async def test_a_format_that_the_endpoint_does_not_speak_is_an_error_of_the_test
     with pytest.raises(UsageError, match="/socket does not speak 'array'"):
         async with connect(build().pond, "/socket", codec=ARRAY):
             pass
-    with pytest.raises(ConnectionRefusedByPond, match="400 UNKNOWN_CODEC"):
+    with pytest.raises(ConnectionRefused, match="400 UNKNOWN_CODEC"):
         async with connect(build().pond, "/socket", transport="sse", codec=ARRAY):
             pass
 

@@ -22,7 +22,7 @@ from pondsocket import (
     PondError,
     PondSocket,
 )
-from pondsocket.testing import ConnectionRefusedByPond, MemoryPeer, connect
+from pondsocket.testing import ConnectionRefused, MemoryPeer, connect
 
 
 async def cancelled_task() -> None:
@@ -139,8 +139,8 @@ async def tried(place: str, raising: Callable[[], Awaitable[None]]) -> str | Non
     try:
         async with asyncio.timeout(4), connect(made(place, raising), "/socket") as ann:
             found = await code_of(ann, place)
-    except ConnectionRefusedByPond as refused:
-        found = refused.refusal.status
+    except ConnectionRefused as refused:
+        found = refused.code
     except Exception as error:  # noqa: BLE001 - a failure of what is tried
         found = repr(error)[:100]
     return None if found == wanted else f"{place}, {raising.__name__}: {found}, not {wanted}"

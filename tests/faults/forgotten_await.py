@@ -10,7 +10,7 @@ import warnings
 from typing import Any
 
 from pondsocket import ConnectionContext, EventContext, JoinContext, Next, PondSocket
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 
 
 class Kept(logging.Handler):
@@ -68,8 +68,8 @@ async def main(kept: Kept) -> list[str]:
     try:
         async with connect(pond, "/declined"):
             faults.append("await ctx.decline() admits")
-    except ConnectionRefusedByPond as refused:
-        if refused.refusal.status != 403:
+    except ConnectionRefused as refused:
+        if refused.code != 403:
             faults.append(f"await ctx.decline(403): {refused}")
     async with connect(pond, "/socket") as ann:
         await ann.join("/unawaited")

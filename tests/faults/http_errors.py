@@ -10,7 +10,7 @@ import logging
 import sys
 
 from pondsocket import ConnectionContext, PondSocket
-from pondsocket.testing import ConnectionRefusedByPond, connect
+from pondsocket.testing import ConnectionRefused, connect
 
 try:
     import fastapi
@@ -39,8 +39,8 @@ async def refused_by(error: Exception) -> str | None:
     try:
         async with connect(pond, "/socket"):
             return "let in"
-    except ConnectionRefusedByPond as refused:
-        found = (refused.refusal.status, refused.headers.get("www-authenticate"))
+    except ConnectionRefused as refused:
+        found = (refused.code, refused.headers.get("www-authenticate"))
     return None if found == (401, "Basic") else f"{type(error).__module__}: {found}"
 
 

@@ -16,11 +16,13 @@ Neither receives a message by itself. What the app raises is raised in the test,
 receive or disconnect. Every wait has a limit; its error says what the app had sent instead.
 """
 
+from pondsocket.testing import ConnectionRefused
+
 from ._driver import ASGITestDriver, HTTPAnswer
 from ._kit.client import PondClient
 from ._kit.clock import clock_of
 from ._kit.connected import ConnectedClient
-from ._kit.errors import CallFailed, ConnectionRefused, JoinRefused
+from ._kit.errors import CallFailed, JoinRefused
 from ._kit.faults import Faults
 from ._kit.joined import JoinedChannel
 from ._kit.sync import SyncConnectedClient, SyncJoinedChannel, SyncPondClient

@@ -7,11 +7,11 @@ async with connect(pond, "/socket?token=secret") as peer:
 """
 
 from ._clock import FakeClock
-from ._peer import ConnectionRefusedByPond, MemoryPeer, connect
+from ._peer import ConnectionRefused, MemoryPeer, connect
 from ._settling import clock_of, failures, settle
 
 __all__ = [
-    "ConnectionRefusedByPond",
+    "ConnectionRefused",
     "FakeClock",
     "MemoryPeer",
     "clock_of",

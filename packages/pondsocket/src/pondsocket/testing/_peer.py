@@ -52,18 +52,28 @@ def _with_client_side(codec: Codec) -> ClientCodec:
     return codec
 
 
-class ConnectionRefusedByPond(Exception):  # noqa: N818 - an answer, not a failure of the test
-    """The pond did not admit the connection.
+class ConnectionRefused(Exception):  # noqa: N818 - an answer, not a failure of the test
+    """The connection was not admitted.
 
     Attributes:
-        refusal: The status, and what the client is told.
+        code: The status.
+        message: What the client is told.
         headers: The headers of the response that say why, and the application's own.
+        body: The body of the response, where there is one.
+        refusal: The refusal as the pond has made it.
     """
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.status} {refusal.error}: {refusal.message}")
+    def __init__(
+        self, url: str, refusal: Refusal, *, headers: Headers | None = None, body: bytes = b""
+    ) -> None:
+        name = f" {refusal.error}:" if refusal.error else ""
+        told = f"{refusal.status}{name} {refusal.message}"
+        super().__init__(f"The connection to {url!r} was refused: {told}")
+        self.code: int = refusal.status
+        self.message: str = refusal.message
+        self.headers: Headers = Headers(refusal.response_headers()) if headers is None else headers
+        self.body = body
         self.refusal = refusal
-        self.headers: Headers = Headers(refusal.response_headers())
 
 
 class MemoryPeer:
@@ -325,7 +335,7 @@ async def connect(
         scope: What a host would put into the ASGI scope, for `ctx.scope`.
 
     Raises:
-        ConnectionRefusedByPond: The pond did not admit the connection.
+        ConnectionRefused: The pond did not admit the connection.
         UsageError: The endpoint does not speak this codec.
     """
     parts = urlsplit(url)
@@ -348,7 +358,7 @@ async def connect(
         )
     )
     if isinstance(outcome, Refusal):
-        raise ConnectionRefusedByPond(outcome)
+        raise ConnectionRefused(url, outcome)
     if codec is not None and outcome.codec is not codec:
         raise UsageError(f"{parts.path} does not speak {codec.name!r}: create_endpoint(codecs=…).")
     peer = MemoryPeer(outcome, capacity=capacity)

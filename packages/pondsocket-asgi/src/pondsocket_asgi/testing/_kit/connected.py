@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from pondsocket.adapter import Refusal
+from pondsocket.testing import ConnectionRefused
 from pondsocket_common import GATEWAY, Connected, Headers, Payload, Position, ServerMessage
 
 from pondsocket_asgi.testing._session import Session
 from pondsocket_asgi.testing._websocket import WebSocketSession
 
-from .errors import CallFailed, ConnectionRefused, JoinRefused, refusal
+from .errors import CallFailed, JoinRefused, refusal
 from .joined import Destination, JoinedChannel
 from .link import Link
 from .matching import ANYTHING
@@ -62,7 +64,9 @@ class ConnectedClient:
         session = await self._open_session(last_event_id)
         if not session.accepted:
             ponds.raise_failure()
-            raise ConnectionRefused(self._url, *_refusal(session), session.body)
+            raise ConnectionRefused(
+                self._url, _refusal(session), headers=session.headers, body=session.body
+            )
         link = self._opened = Link(session, ponds, self._wait)
         self._endpoint = Destination(link, GATEWAY)
         self._channels = {name: each for name, each in self._channels.items() if each.is_joined}
@@ -306,11 +310,11 @@ class ConnectedClient:
         return self._endpoint
 
 
-def _refusal(session: Session) -> tuple[int, str]:
-    """Return the status and the message of a refusal."""
+def _refusal(session: Session) -> Refusal:
+    """Return a refusal as a client can read it: of the pond, or of its host."""
     try:
         told = json.loads(session.body)
-        return int(told["code"]), str(told["message"])
+        return Refusal(int(told["code"]), str(told.get("error", "")), str(told["message"]))
     except (ValueError, KeyError, TypeError):
         reason = getattr(session, "close_reason", "") or session.body.decode(errors="replace")
-        return session.status or 403, reason
+        return Refusal(session.status or 403, "", reason)

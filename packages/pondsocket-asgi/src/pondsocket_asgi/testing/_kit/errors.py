@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from pondsocket.testing import ConnectionRefused
 from pondsocket_common import Detail, Fault, NotFound, Refused
 
 from .ponds import Ponds
@@ -30,18 +31,6 @@ class Answered(Exception):  # noqa: N818 - an answer, not a failure of the test
         self.details: tuple[Detail, ...] = details
 
 
-class ConnectionRefused(Answered):
-    """The app did not admit the connection.
-
-    Attributes:
-        body: The body of the response.
-    """
-
-    def __init__(self, url: str, status: int, message: str, body: bytes) -> None:
-        super().__init__(f"The connection to {url!r} was refused", status, message)
-        self.body = body
-
-
 class JoinRefused(Answered):
     """A join was refused, or no lobby serves the channel."""
 
@@ -67,7 +56,7 @@ class CallFailed(Answered):
         self.retry_after: float | None = None if after is None else after / 1_000
 
 
-A = TypeVar("A", bound=Answered)
+A = TypeVar("A", ConnectionRefused, JoinRefused, CallFailed)
 T = TypeVar("T")
 
 

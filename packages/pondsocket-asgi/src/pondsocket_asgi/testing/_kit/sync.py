@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from pondsocket import ErrorContext, PondSocket
+from pondsocket.testing import ConnectionRefused
 from pondsocket_common import POND, ClientCodec, Payload, Position, ServerMessage
 
 from pondsocket_asgi.testing._driver import HTTPAnswer
@@ -15,7 +16,7 @@ from pondsocket_asgi.testing._running import ASGIApp
 
 from .client import PondClient
 from .connected import ConnectedClient
-from .errors import CallFailed, ConnectionRefused, JoinRefused
+from .errors import CallFailed, JoinRefused
 from .faults import Faults
 from .joined import JoinedChannel
 from .matching import ANYTHING
