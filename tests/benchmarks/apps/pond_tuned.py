@@ -1,10 +1,14 @@
-"""PondSocket with a cyclic collector that runs rarely and never walks the objects of the start."""
+"""PondSocket with a cyclic collector that runs rarely and never walks what lives long."""
 
-import gc
+from dataclasses import replace
 
-from tests.benchmarks.apps.pond import app as app
+from pondsocket import PondSocket
+from pondsocket_asgi import PondASGIApp
 
-gc.collect()
-gc.freeze()
-# A connection is a few dozen objects: the youngest generation holds a thousand of them.
-gc.set_threshold(50_000, 50, 100)
+from tests.benchmarks.apps.pond import admit, enter, handle, unlimited
+
+options = unlimited()
+assert options is not None
+pond = PondSocket(options=replace(options, gc_freeze=True))
+handle(pond.create_endpoint("/socket", admit).create_channel("/room/:room_id", enter))
+app = PondASGIApp(pond)

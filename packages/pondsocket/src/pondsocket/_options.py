@@ -70,6 +70,9 @@ class Options:
         tcp_user_timeout: After how long the kernel drops a peer that acknowledges nothing. It is
             set on the process's listening sockets, which serve the host application as well. Linux
             only.
+        gc_freeze: Whether to take what lives long out of the garbage collector's sight, and have it
+            run rarely, from the start of `async with pond` to its end. It is the process's
+            collector, which serves all other code as well.
         allowed_origins: Which web pages may connect besides those of the host itself, such as
             `https://app.example.com` or `https://*.example.com`. An endpoint may have its own.
     """
@@ -128,12 +131,18 @@ class Options:
     # Less than service managers wait after SIGTERM: 30 s (Kubernetes) or 90 s (systemd).
     drain_seconds: float = 10.0
     tcp_user_timeout: float | None = None
+    # Off: garbage in cycles of other code is found late, or not before the end.
+    gc_freeze: bool = False
     allowed_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_origins("Options.allowed_origins", self.allowed_origins)
         for field in fields(self):
             if field.name == "allowed_origins":
+                continue
+            if field.name == "gc_freeze":
+                if not isinstance(self.gc_freeze, bool):
+                    raise UsageError(f"Options.gc_freeze is True or False: {self.gc_freeze!r}.")
                 continue
             value, may_be_off = getattr(self, field.name), "None" in str(field.type)
             if value is None and may_be_off:

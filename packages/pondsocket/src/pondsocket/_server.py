@@ -431,6 +431,8 @@ class PondSocket:
         if not life.is_open and self.is_ready and not await life.open_for_client(request.path):
             return Refusal(503, "UNAVAILABLE", "The server is not ready.", retry_after=5)
         if self.is_ready:
+            if life.gc_freeze is not None:
+                life.gc_freeze.connecting()
             outcome = await endpoint.admit(request, route)
             if self.is_ready or isinstance(outcome, Refusal):
                 return outcome

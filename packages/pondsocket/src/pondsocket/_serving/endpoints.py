@@ -28,6 +28,10 @@ class Endpoints:
         """Return the open connections of all endpoints."""
         return [session for endpoint in self._table for session in endpoint.sessions]
 
+    def connection_count(self) -> int:
+        """Return how many connections of all endpoints are open."""
+        return sum(len(endpoint.sessions) for endpoint in self._table)
+
     def check_reachable(self, path: str) -> None:
         """Refuse a path that an earlier one hides.
 

@@ -21,6 +21,7 @@ from pondsocket._state.request import ConnectRequest
 
 from .drain import Drain
 from .endpoints import Endpoints
+from .gc_freeze import GCFreeze
 
 # One core can serve so many clients a second that connect and join again (about 1 ms each), and
 # still do its other work.
@@ -43,6 +44,9 @@ class Life:
         node: Node | None,
     ) -> None:
         self.phase = Phase.OPEN
+        self.gc_freeze: GCFreeze | None = None
+        if environment.options.gc_freeze:
+            self.gc_freeze = GCFreeze(endpoints.connection_count)
         self._environment = environment
         self._endpoints = endpoints
         self._lifespan = lifespan
@@ -155,6 +159,8 @@ class Life:
                 await self._node.wait_ready()
             if self._lifespan is not None:
                 await self._lifespan.open(background.tasks.start_soon)
+            if self.gc_freeze is not None:
+                self.gc_freeze.begin()
         except BaseException:
             await self.leave()
             raise
@@ -173,6 +179,8 @@ class Life:
                 if self._node is not None:
                     await self._node.close()
         finally:
+            if self.gc_freeze is not None and not self._entries:
+                self.gc_freeze.end()
             if tasks is not None and not self._entries:
                 background.tasks = None
                 tasks.cancel()
