@@ -1,8 +1,14 @@
-"""The files of the chat's page: small, and without anything that a browser would have to trust."""
+"""The files of the chat's page: small, and without anything that a browser would have to trust.
 
+And what its server does besides.
+"""
+
+import gc
 import re
 
-from examples.chat import PAGE
+from pondsocket_asgi.testing import ASGITestDriver
+
+from examples.chat import PAGE, create_app
 from tests.servers import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -29,3 +35,12 @@ def test_all_files_are_served_and_nothing_is_inline() -> None:
 def test_text_reaches_the_page_only_as_text() -> None:
     lines = [line for path in SCRIPTS for line in code_lines(path.read_text())]
     assert re.findall(r"\w*HTML\w*|\beval\b|document\.write|srcdoc", "".join(lines)) == []
+
+
+async def test_its_process_freezes_what_lives_long_and_restores_the_collector() -> None:
+    before = gc.get_threshold()
+    lifespan = await ASGITestDriver(create_app(None)).open_lifespan()
+    await lifespan.startup()
+    assert gc.get_threshold() != before
+    await lifespan.shutdown()
+    assert gc.get_threshold() == before
