@@ -79,6 +79,7 @@ class Setup:
 
 # The option by which uvicorn takes our own protocol.
 FAST_LANE: Final = ("--ws", "pondsocket_asgi.fastlane:Protocol")
+DEFLATE_LANE: Final = ("--ws", "pondsocket_asgi.fastlane:DeflateProtocol")
 # What most people run on both loops, and the older implementations on one each.
 UVICORNS: Final = (
     *(

@@ -19,11 +19,19 @@ from pondsocket_asgi.testing import ASGITestDriver, SSESession, WebSocketSession
 
 from tests.asgi.asgi_connections import count_resets
 from tests.asgi.socket_pairs import connect_pairs
+from tests.asgi.uvicorn_connection import LANES, Lanes
 
 Session: TypeAlias = WebSocketSession | SSESession
 Interception: TypeAlias = Callable[[Any, Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
 connect = pytest.fixture(connect_pairs)
+
+
+@pytest.fixture(params=LANES, ids=lambda kind: kind.__name__)
+def each_lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test with each class of the fast lane."""
+    monkeypatch.setattr(Lanes, "kind", request.param)
+
 
 HTTP_RESPONSE: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
 

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pondsocket_asgi import fastlane
-from pondsocket_asgi.fastlane import Protocol
+from pondsocket_asgi._fastlane import deflate_protocol
+from pondsocket_asgi.fastlane import DeflateProtocol
 from pondsocket_common import websocket_frame
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import Protocol as WebSocketProtocol
 
 from tests.asgi.uvicorn_connection import (
+    ALL,
     BINARY,
-    BOTH,
     CLOSE,
     DEFLATE,
     HIGH,
@@ -30,6 +30,8 @@ from tests.asgi.uvicorn_connection import (
     masked,
     turns,
 )
+
+pytestmark = pytest.mark.usefixtures("each_lane")
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ async def ended(connection: UvicornConnection) -> None:
     """End a connection, and the app with it."""
     connection.transport.close()
     await turns()
-    for task in connection.protocol.tasks.copy():
+    for task in connection.tasks:
         task.cancel()
     await turns()
 
@@ -62,7 +64,7 @@ async def ended(connection: UvicornConnection) -> None:
 
 
 async def test_the_lane_opens_with_the_answer_and_its_frames_keep_their_place() -> None:
-    connection = await UvicornConnection(Protocol, silent).open()
+    connection = await UvicornConnection(silent).open()
     lane = connection.lane
     assert not lane.is_open
     await connection.send({"type": "websocket.accept"})
@@ -82,13 +84,13 @@ async def test_the_lane_opens_with_the_answer_and_its_frames_keep_their_place() 
 
 
 async def test_uvicorns_own_class_has_no_lane() -> None:
-    connection = await UvicornConnection(WebSocketsSansIOProtocol).open()
+    connection = await UvicornConnection(kind=WebSocketsSansIOProtocol).open()
     assert "pondsocket.fastlane" not in connection.scope["extensions"]
     await ended(connection)
 
 
 async def test_the_lane_stays_closed_where_the_app_refuses() -> None:
-    connection = await UvicornConnection(Protocol, silent).open()
+    connection = await UvicornConnection(silent).open()
     await connection.send({"type": "websocket.close"})
     assert not connection.lane.is_open
     assert b"403" in connection.transport.written[0]
@@ -96,7 +98,7 @@ async def test_the_lane_stays_closed_where_the_app_refuses() -> None:
 
 
 async def test_a_request_that_is_none_has_no_lane_to_open() -> None:
-    connection = UvicornConnection(Protocol)
+    connection = UvicornConnection()
     connection.protocol.connection_made(connection.transport)
     connection.protocol.data_received((REQUEST % b"").replace(b"==", b""))
     await turns()
@@ -105,7 +107,7 @@ async def test_a_request_that_is_none_has_no_lane_to_open() -> None:
 
 
 async def test_the_lane_is_closed_while_the_peer_is_behind() -> None:
-    connection = await UvicornConnection(Protocol, idle).open()
+    connection = await UvicornConnection(idle).open()
     lane, transport = connection.lane, connection.transport
     transport.takes_all = False
     frame = websocket_frame(bytes(HIGH // 4))
@@ -126,7 +128,7 @@ async def test_the_lane_is_closed_while_the_peer_is_behind() -> None:
 
 async def test_the_lane_stays_closed_on_a_transport_that_was_full_before() -> None:
     # It has told the protocol of the request before that writing is paused, and not this one.
-    connection = UvicornConnection(Protocol, idle)
+    connection = UvicornConnection(idle)
     connection.transport.unsent = HIGH + 1
     await connection.open()
     assert not connection.lane.is_open
@@ -136,7 +138,7 @@ async def test_the_lane_stays_closed_on_a_transport_that_was_full_before() -> No
 
 
 async def test_the_lane_stays_closed_where_the_answer_itself_fills_the_transport() -> None:
-    connection = await UvicornConnection(Protocol, silent).open()
+    connection = await UvicornConnection(silent).open()
     transport = connection.transport
     transport.takes_all, transport.unsent = False, HIGH
     await connection.send({"type": "websocket.accept"})
@@ -163,7 +165,7 @@ async def peer_sends_no_text(connection: UvicornConnection) -> None:
 
 
 async def peer_answers_no_ping(connection: UvicornConnection) -> None:
-    connection.protocol.keepalive_timeout()
+    connection.miss_answer()
 
 
 async def server_ends(connection: UvicornConnection) -> None:
@@ -175,7 +177,7 @@ async def connection_is_lost(connection: UvicornConnection) -> None:
 
 
 async def app_ends(connection: UvicornConnection) -> None:
-    (task,) = connection.protocol.tasks
+    (task,) = connection.tasks
     task.cancel()
     closed = connection.transport.closed
     await closed.wait()
@@ -195,7 +197,7 @@ ENDINGS = (
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_the_lane_closes_in_the_very_step_of(ending: Any) -> None:
-    connection = await UvicornConnection(Protocol, idle).open()
+    connection = await UvicornConnection(idle).open()
     lane = connection.lane
     assert lane.is_open
     await ending(connection)
@@ -213,7 +215,7 @@ async def test_the_lane_closes_in_the_very_step_of(ending: Any) -> None:
 
 
 async def test_texts_are_compressed_where_that_was_agreed() -> None:
-    connection = await UvicornConnection(Protocol, idle).open(DEFLATE)
+    connection = await UvicornConnection(idle, kind=DeflateProtocol).open(DEFLATE)
     await connection.send({"type": "websocket.send", "text": "a" * 500})
     connection.lane.write(websocket_frame(b"a" * 500))
     (first, body), plain = bodies(connection.written)
@@ -223,9 +225,9 @@ async def test_texts_are_compressed_where_that_was_agreed() -> None:
     await ended(connection)
 
 
-@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("kind", ALL)
 async def test_pings_are_answered_and_sent(kind: Kind) -> None:
-    connection = await UvicornConnection(kind, ws_ping_interval=0.01, ws_ping_timeout=5).open()
+    connection = await UvicornConnection(kind=kind, ws_ping_interval=0.01, ws_ping_timeout=5).open()
     connection.feed(masked(PING, b"there?"))
     await connection.transport.wrote(3)
     (pong, (ping, body)) = bodies(connection.written)
@@ -242,8 +244,8 @@ async def test_pings_are_answered_and_sent(kind: Kind) -> None:
 @pytest.mark.parametrize("size", [0, 100, 1_000, 20_000])
 @pytest.mark.parametrize("headers", [b"", DEFLATE])
 async def test_a_peer_that_is_faster_than_the_app_is_paused(size: int, headers: bytes) -> None:
-    connection = await UvicornConnection(Protocol, idle, ws_max_queue=32).open(headers)
-    transport, protocol = connection.transport, connection.protocol
+    connection = await UvicornConnection(idle, ws_max_queue=32).open(headers)
+    transport = connection.transport
     whole = masked(TEXT, b"x" * size)
     half = masked(TEXT & 0x7F, b"x" * (size // 2)) + masked(0x80, b"x" * (size - size // 2))
     sent = 0
@@ -259,12 +261,11 @@ async def test_a_peer_that_is_faster_than_the_app_is_paused(size: int, headers: 
     for _ in range(sent - taken):
         await connection.receive()
     assert transport.pauses == 1
-    assert protocol.read_paused is False
     await ended(connection)
 
 
 async def test_a_bound_of_one_message_pauses_and_resumes() -> None:
-    connection = await UvicornConnection(Protocol, idle, ws_max_queue=1).open()
+    connection = await UvicornConnection(idle, ws_max_queue=1).open()
     for text in (b"a", b"b", b"c"):
         connection.feed(masked(TEXT, text) + masked(TEXT, text))
         assert connection.transport.is_paused
@@ -276,7 +277,7 @@ async def test_a_bound_of_one_message_pauses_and_resumes() -> None:
 
 
 async def test_a_peer_whose_frames_all_go_through_uvicorn_is_paused_too() -> None:
-    connection = UvicornConnection(Protocol, idle, ws_max_queue=4)
+    connection = UvicornConnection(idle, ws_max_queue=4)
     connection.protocol.connection_made(connection.transport)
     # What comes before the answer.
     connection.protocol.data_received(REQUEST % b"")
@@ -294,7 +295,7 @@ async def test_a_peer_whose_frames_all_go_through_uvicorn_is_paused_too() -> Non
 
 
 async def test_an_app_that_closes_reads_on_for_the_peers_close() -> None:
-    connection = await UvicornConnection(Protocol, idle).open()
+    connection = await UvicornConnection(idle).open()
     connection.feed(masked(TEXT, b"x") * 40)
     assert connection.transport.is_paused
     await connection.send({"type": "websocket.close", "code": 4000})
@@ -305,7 +306,7 @@ async def test_an_app_that_closes_reads_on_for_the_peers_close() -> None:
 
 
 async def test_the_end_comes_after_what_was_received() -> None:
-    connection = await UvicornConnection(Protocol, idle).open()
+    connection = await UvicornConnection(idle).open()
     connection.feed(masked(TEXT, b"a"), masked(TEXT, b"b") + masked(CLOSE, b"\x03\xe9"))
     received = [await connection.receive() for _ in range(3)]
     assert [message.get("text") for message in received] == ["a", "b", None]
@@ -314,7 +315,7 @@ async def test_the_end_comes_after_what_was_received() -> None:
 
 
 async def test_several_may_wait_to_receive_and_one_of_them_may_give_up() -> None:
-    connection = await UvicornConnection(Protocol, idle).open()
+    connection = await UvicornConnection(idle).open()
     waiting = [asyncio.ensure_future(connection.receive()) for _ in range(4)]
     await turns()
     waiting[1].cancel()
@@ -354,7 +355,7 @@ def no_gc() -> Iterator[None]:
 @pytest.mark.parametrize("ending", [*ENDINGS, None])
 @pytest.mark.usefixtures("no_gc")
 async def test_connections_are_freed_without_the_garbage_collector(ending: Any) -> None:
-    connection = await UvicornConnection(Protocol).open(DEFLATE)
+    connection = await UvicornConnection().open(DEFLATE)
     connection.feed(masked(TEXT, b"a"), masked(PING, b"b"), masked(TEXT, b"c"))
     await turns()
     if ending is not None:
@@ -363,11 +364,14 @@ async def test_connections_are_freed_without_the_garbage_collector(ending: Any) 
     connection.transport.close()
     await turns()
     lane = connection.lane
-    alive = weakref.ref(connection.protocol), weakref.ref(connection.protocol.conn)
+    alive = [weakref.ref(connection.protocol)]
+    if (parsed := connection.parsed) is not None:
+        alive += weakref.ref(parsed), weakref.ref(parsed.conn)
+    del parsed
     # The app of this protocol is a method of the connection, which must not hold it in turn.
     connection.receive = connection.send = None
     del connection.protocol
-    assert [each() for each in alive] == [None, None]
+    assert [each() for each in alive] == [None] * len(alive)
     assert not lane.is_open
 
 
@@ -376,7 +380,7 @@ def test_a_uvicorn_that_lacks_something_is_told_apart() -> None:
         def __init__(self) -> None:
             self.transport = None
 
-    missing: Any = fastlane._missing
+    missing: Any = deflate_protocol._missing
     assert missing(WebSocketsSansIOProtocol, WebSocketProtocol) == []
     assert {"send_receive_event_to_app", "close_sent"} < set(missing(Other, WebSocketProtocol))
     assert "transport" not in missing(Other, WebSocketProtocol)

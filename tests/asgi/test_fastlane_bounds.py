@@ -7,7 +7,7 @@ import pytest
 from pondsocket_asgi._fastlane import bounded_protocol
 from pondsocket_asgi._fastlane.bounded_protocol import TOO_MANY
 from pondsocket_asgi._fastlane.small_frames import BURST, LARGE
-from pondsocket_asgi.fastlane import Protocol
+from pondsocket_asgi.fastlane import DeflateProtocol
 from pondsocket_common import CloseCode
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -36,6 +36,8 @@ FLOODS = pytest.mark.parametrize(
     ids=["pings", "pongs", "1-byte fragments", "empty fragments"],
 )
 
+pytestmark = pytest.mark.usefixtures("each_lane")
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -47,7 +49,7 @@ async def ended(connection: UvicornConnection) -> None:
     """End a connection, and the app with it."""
     connection.transport.close()
     await turns()
-    for task in connection.protocol.tasks.copy():
+    for task in connection.tasks:
         task.cancel()
     await turns()
 
@@ -90,7 +92,7 @@ def uncertain(headers: bytes = b"") -> bytes:
 async def test_too_many_small_frames_stop_the_reading_and_ask_the_app_to_close(
     flood: bytes, headers: bytes
 ) -> None:
-    connection = await UvicornConnection(Protocol).open(headers)
+    connection = await UvicornConnection().open(headers)
     asked = asked_by(connection)
     connection.feed(flood + masked(TEXT, b"not parsed"), masked(TEXT, b"not read"))
     await turns()
@@ -110,7 +112,7 @@ async def test_too_many_small_frames_stop_the_reading_and_ask_the_app_to_close(
 async def test_an_app_that_closes_nothing_by_itself_is_told_that_the_peer_is_gone(
     flood: bytes,
 ) -> None:
-    connection = await UvicornConnection(Protocol).open()
+    connection = await UvicornConnection().open()
     connection.feed(flood)
     await turns()
     assert closes(connection) == [(1008, TOO_MANY.encode())]
@@ -123,7 +125,7 @@ async def test_an_app_that_closes_nothing_by_itself_is_told_that_the_peer_is_gon
 
 @FLOODS
 async def test_the_bound_holds_where_all_goes_through_uvicorns_parser(flood: bytes) -> None:
-    connection = UvicornConnection(Protocol)
+    connection = UvicornConnection()
     connection.protocol.connection_made(connection.transport)
     connection.protocol.data_received(uncertain())
     await turns()
@@ -136,19 +138,19 @@ async def test_the_bound_holds_where_all_goes_through_uvicorns_parser(flood: byt
 async def test_of_one_long_read_no_more_than_a_slice_is_parsed_beyond_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    connection = UvicornConnection(Protocol)
+    connection = UvicornConnection()
     connection.protocol.connection_made(connection.transport)
     connection.protocol.data_received(uncertain())
     await turns()
     parsed = 0
-    parse = connection.protocol.conn.receive_data
+    parse = connection.parsed.conn.receive_data
 
     def watch(data: bytes) -> None:
         nonlocal parsed
         parsed += len(data)
         parse(data)
 
-    monkeypatch.setattr(connection.protocol.conn, "receive_data", watch)
+    monkeypatch.setattr(connection.parsed.conn, "receive_data", watch)
     ping = masked(PING, b"")
     connection.feed(ping * 40_000)
     assert parsed <= 1.5 * BURST * len(ping) + 8 * 1024
@@ -159,7 +161,7 @@ async def test_a_flood_before_the_answer_ends_the_connection() -> None:
     async def undecided(_connection: UvicornConnection) -> None:
         await asyncio.Event().wait()
 
-    connection = UvicornConnection(Protocol, undecided)
+    connection = UvicornConnection(undecided)
     connection.protocol.connection_made(connection.transport)
     connection.protocol.data_received(uncertain())
     await turns()
@@ -169,7 +171,7 @@ async def test_a_flood_before_the_answer_ends_the_connection() -> None:
 
 
 async def test_a_client_that_pings_and_sends_fragments_now_and_then_is_served() -> None:
-    connection = await UvicornConnection(Protocol).open()
+    connection = await UvicornConnection().open()
     asked = asked_by(connection)
     large = masked(TEXT & ~FIN, b"a" * LARGE) + masked(CONT & ~FIN, b"b" * LARGE) * 62
     message = large + masked(CONT, b"c")
@@ -183,7 +185,7 @@ async def test_a_client_that_pings_and_sends_fragments_now_and_then_is_served() 
 
 
 async def test_whole_messages_are_not_counted() -> None:
-    connection = await UvicornConnection(Protocol, ws_max_queue=100_000).open(DEFLATE)
+    connection = await UvicornConnection(kind=DeflateProtocol, ws_max_queue=100_000).open(DEFLATE)
     connection.feed(masked(TEXT, b"x") * 2 * BURST)
     protocol: Any = connection.protocol
     protocol._is_certain = False  # from here on by uvicorn's parser
@@ -195,7 +197,7 @@ async def test_whole_messages_are_not_counted() -> None:
 
 
 async def test_reading_is_not_resumed_by_what_the_app_does_after_a_flood() -> None:
-    connection = await UvicornConnection(Protocol, _accepting, ws_max_queue=4).open()
+    connection = await UvicornConnection(_accepting, ws_max_queue=4).open()
     asked = asked_by(connection)
     connection.feed(masked(TEXT, b"x") * 4)
     assert connection.transport.is_paused
@@ -220,7 +222,7 @@ async def test_a_client_that_sends_on_after_our_close_frame_is_soon_not_read(
     frame: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bounded_protocol, "_CLOSE_SECONDS", 0.01)
-    connection = await UvicornConnection(Protocol, _accepting).open()
+    connection = await UvicornConnection(_accepting).open()
     await connection.send({"type": "websocket.close", "code": 4000})
     few = frame * 100
     connection.feed(few)
@@ -235,7 +237,7 @@ async def test_a_flood_whose_client_does_not_answer_the_close_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bounded_protocol, "_CLOSE_SECONDS", 0.01)
-    connection = await UvicornConnection(Protocol, _accepting).open()
+    connection = await UvicornConnection(_accepting).open()
     asked_by(connection)
     connection.feed(masked(PING, b"") * MANY)
     assert not connection.transport.is_closing()
@@ -245,7 +247,7 @@ async def test_a_flood_whose_client_does_not_answer_the_close_is_cut_off(
 
 
 async def test_a_lost_connection_forgets_its_session() -> None:
-    connection = await UvicornConnection(Protocol, _accepting).open()
+    connection = await UvicornConnection(_accepting).open()
     lane: Any = connection.lane
     asked_by(connection)
     connection.transport.close()
@@ -255,7 +257,7 @@ async def test_a_lost_connection_forgets_its_session() -> None:
 
 
 async def test_uvicorns_own_class_has_no_such_bound() -> None:
-    connection = await UvicornConnection(WebSocketsSansIOProtocol).open()
+    connection = await UvicornConnection(kind=WebSocketsSansIOProtocol).open()
     connection.feed(masked(PING, b"") * MANY)
     assert closes(connection) == []
     await ended(connection)

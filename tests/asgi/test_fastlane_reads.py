@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from pondsocket_asgi._fastlane.received import MOST_MESSAGES as MOST
-from pondsocket_asgi.fastlane import Protocol
 
 from tests.asgi.uvicorn_connection import (
     CLOSE,
@@ -29,6 +28,8 @@ GOODBYE = masked(CLOSE, b"\x03\xe9")
 PLAIN = masked(TEXT, b"a")
 CUT = masked(TEXT & ~FIN, b"a" * 2_000) + masked(CONT, b"b")
 
+pytestmark = pytest.mark.usefixtures("each_lane")
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -43,21 +44,21 @@ async def idle(connection: UvicornConnection) -> None:
 
 
 async def opened(headers: bytes = b"") -> UvicornConnection:
-    return await UvicornConnection(Protocol, idle).open(headers)
+    return await UvicornConnection(idle).open(headers)
 
 
 async def ended(connection: UvicornConnection) -> None:
     """End a connection, and the app with it."""
     connection.transport.close()
     await turns()
-    for task in connection.protocol.tasks.copy():
+    for task in connection.tasks:
         task.cancel()
     await turns()
 
 
 def waiting(connection: UvicornConnection) -> int:
-    received: Any = connection.protocol.queue
-    return len(received.messages)
+    protocol: Any = connection.protocol
+    return len(protocol._received.messages)
 
 
 async def received(connection: UvicornConnection) -> list[Any]:
@@ -165,7 +166,7 @@ async def test_an_app_that_closes_reads_on_for_the_peers_close() -> None:
 
 
 async def test_it_is_the_same_where_all_goes_through_uvicorns_parser() -> None:
-    connection = UvicornConnection(Protocol, idle)
+    connection = UvicornConnection(idle)
     connection.protocol.connection_made(connection.transport)
     connection.protocol.data_received(REQUEST % b"" + masked(PONG, b""))
     await turns()

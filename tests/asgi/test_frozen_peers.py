@@ -11,7 +11,6 @@ from typing import Any, Final
 import anyio
 import pytest
 from anyio.abc import TaskGroup
-from pondsocket_asgi.fastlane import Protocol
 from pondsocket_asgi.testing import virtual_backend
 
 from tests.asgi.asgi_connections import (
@@ -38,7 +37,13 @@ GONE: Final = masked(CLOSE, (1001).to_bytes(2))
 
 anyio_backend = connection_loops
 kinds = pytest.mark.parametrize("kind", KINDS)
-lanes = pytest.mark.parametrize("anyio_backend", [virtual_backend("asyncio")], ids=["lane"])
+
+
+def lanes(test: Any) -> Any:
+    """Run a test with each class of the fast lane, on asyncio."""
+    backends = [virtual_backend("asyncio")]
+    by_backend = pytest.mark.parametrize("anyio_backend", backends, ids=["lane"])
+    return pytest.mark.usefixtures("each_lane")(by_backend(test))
 
 
 # --- the fast lane: how a close begins while the peer does not read -----------------------------
@@ -64,7 +69,7 @@ async def ending(connection: UvicornConnection) -> None:
 
 async def unanswered_ping(connection: UvicornConnection) -> None:
     await asyncio.sleep(1)
-    connection.protocol.keepalive_timeout()
+    connection.miss_answer()
     await asyncio_turns(2)
 
 
@@ -121,7 +126,7 @@ beginnings = pytest.mark.parametrize("begin", BEGINNINGS, ids=lambda each: each.
 
 async def frozen(app: Callable[[UvicornConnection], Any]) -> UvicornConnection:
     """Connect a peer that has left a little of what it was sent in the transport."""
-    connection = await UvicornConnection(Protocol, app).open()
+    connection = await UvicornConnection(app).open()
     connection.transport.takes_all = False
     connection.lane.write(b"a little")
     assert connection.transport.unsent
@@ -130,9 +135,8 @@ async def frozen(app: Callable[[UvicornConnection], Any]) -> UvicornConnection:
 
 async def stopped(connection: UvicornConnection) -> None:
     """End the app, which must find that its peer is gone."""
-    assert connection.protocol.disconnected
-    assert not connection.protocol.connections
-    for task in connection.protocol.tasks.copy():
+    assert connection.is_over
+    for task in connection.tasks:
         task.cancel()
     await asyncio_turns()
 
@@ -164,7 +168,7 @@ async def test_a_peer_that_reads_again_in_time_gets_everything(begin: Begin) -> 
 @lanes
 async def test_an_app_is_told_at_once_that_a_ping_was_not_answered() -> None:
     connection = await frozen(UvicornConnection.listen)
-    connection.protocol.keepalive_timeout()
+    connection.miss_answer()
     await asyncio_turns()
     assert [message["type"] for message in connection.received] == ["websocket.disconnect"]
     await stopped(connection)
@@ -172,8 +176,8 @@ async def test_an_app_is_told_at_once_that_a_ping_was_not_answered() -> None:
 
 @lanes
 async def test_a_close_frame_for_an_unanswered_ping_is_written_where_there_is_room() -> None:
-    connection = await UvicornConnection(Protocol, UvicornConnection.listen).open()
-    connection.protocol.keepalive_timeout()
+    connection = await UvicornConnection(UvicornConnection.listen).open()
+    connection.miss_answer()
     await asyncio_turns()
     assert [opcode for opcode, _ in bodies(connection.written)] == [CLOSE]
     assert not connection.transport.is_aborted
@@ -182,7 +186,7 @@ async def test_a_close_frame_for_an_unanswered_ping_is_written_where_there_is_ro
 
 @lanes
 async def test_a_refused_handshake_behind_an_unread_response_ends_too() -> None:
-    connection = UvicornConnection(Protocol)
+    connection = UvicornConnection()
     connection.protocol.connection_made(connection.transport)
     connection.transport.takes_all = False
     connection.protocol.data_received(REQUEST.replace(b"13", b"12") % b"")
@@ -190,7 +194,7 @@ async def test_a_refused_handshake_behind_an_unread_response_ends_too() -> None:
     await asyncio.sleep(ROOM_FOR)
     await asyncio_turns(3)
     assert connection.transport.is_aborted
-    assert not connection.protocol.connections
+    assert connection.is_over
 
 
 @lanes
@@ -198,7 +202,7 @@ async def test_a_refused_handshake_behind_an_unread_response_ends_too() -> None:
 async def test_after_its_close_frame_the_lane_reads_on_though_the_app_takes_nothing(
     flood: int,
 ) -> None:
-    connection = await UvicornConnection(Protocol, accepting).open()
+    connection = await UvicornConnection(accepting).open()
     connection.lane.session = Session()  # type: ignore[assignment]
     connection.feed(masked(TEXT, b"flood" * 20) * flood)
     assert connection.transport.is_paused
@@ -214,7 +218,7 @@ async def test_after_its_close_frame_the_lane_reads_on_though_the_app_takes_noth
 
 @lanes
 async def test_after_its_close_frame_the_lane_sees_an_end_of_file() -> None:
-    connection = await UvicornConnection(Protocol, accepting).open()
+    connection = await UvicornConnection(accepting).open()
     connection.feed(masked(TEXT, b"flood") * 400)
     await connection.send({"type": "websocket.close", "code": 4429})
     connection.feed(masked(TEXT, b"last bytes") * 100)

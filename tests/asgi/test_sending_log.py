@@ -8,15 +8,13 @@ from typing import Any
 import pytest
 from pondsocket_asgi._process.servers import runs_uvicorn
 from pondsocket_asgi._sending import sending_log
-from pondsocket_asgi.fastlane import Protocol
 from pondsocket_asgi.testing import ASGITestDriver
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from tests.asgi.conftest import Pond
 from tests.asgi.known_middlewares import AROUND
-from tests.asgi.uvicorn_connection import Kind, UvicornConnection, turns
+from tests.asgi.uvicorn_connection import ALL, Kind, UvicornConnection, turns
 
 
 @pytest.fixture
@@ -136,10 +134,10 @@ async def test_an_app_whose_middlewares_have_ever_new_names_fills_no_log(
     assert len(lines()) == 100
 
 
-@pytest.mark.parametrize("kind", [WebSocketsSansIOProtocol, Protocol])
+@pytest.mark.parametrize("kind", ALL)
 async def test_uvicorn_is_found_also_from_another_task(kind: Kind) -> None:
     assert not runs_uvicorn()
-    connection = await UvicornConnection(kind).open()
+    connection = await UvicornConnection(kind=kind).open()
     found: list[bool] = []
 
     async def look() -> None:

@@ -5,14 +5,25 @@ import random
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, cast
 
-from pondsocket_asgi.fastlane import Lane, Protocol
+from pondsocket_asgi._fastlane.keepalive import Keepalive
+from pondsocket_asgi._fastlane.serving import Stage
+from pondsocket_asgi.fastlane import DeflateProtocol, Lane, Protocol
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-Kind: TypeAlias = type[WebSocketsSansIOProtocol]
-BOTH: Final[tuple[Kind, ...]] = (WebSocketsSansIOProtocol, Protocol)
+AnyProtocol: TypeAlias = WebSocketsSansIOProtocol | Protocol
+Kind: TypeAlias = type[AnyProtocol]
+LANES: Final[tuple[Kind, ...]] = (Protocol, DeflateProtocol)
+ALL: Final[tuple[Kind, ...]] = (WebSocketsSansIOProtocol, *LANES)
 HIGH: Final = 65_536
+
+
+class Lanes:
+    """The class of the fast lane that a test runs with: the fixture `each_lane` sets it."""
+
+    kind: Kind = Protocol
+
 
 TEXT: Final = 0x81
 BINARY: Final = 0x82
@@ -23,10 +34,11 @@ PONG: Final = 0x8A
 FIN: Final = 0x80
 
 REQUEST: Final = (
-    b"GET /socket HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n%b\r\n"
+    # As uvicorn writes it out: with names in small letters.
+    b"GET /socket HTTP/1.1\r\nhost: here\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n%b\r\n"
 )
-DEFLATE: Final = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+DEFLATE: Final = b"sec-websocket-extensions: permessage-deflate\r\n"
 
 
 def masked(opcode: int, body: bytes, mask: bytes = b"\x01\xfe\x40\x99") -> bytes:
@@ -71,7 +83,7 @@ class FakeTransport(asyncio.Transport):
         protocol: Whose connection it is.
     """
 
-    def __init__(self, protocol: WebSocketsSansIOProtocol) -> None:
+    def __init__(self, protocol: AnyProtocol) -> None:
         super().__init__()
         self.protocol = protocol
         self.written: list[bytes] = []
@@ -152,6 +164,9 @@ class FakeTransport(asyncio.Transport):
             self._news.clear()
             await self._news.wait()
 
+    def get_protocol(self) -> Any:
+        return self.protocol
+
     def get_write_buffer_size(self) -> int:
         return self.unsent
 
@@ -169,13 +184,16 @@ class UvicornConnection:
     """One connection; its app accepts and keeps what it receives.
 
     Args:
-        kind: The class of the protocol.
+        kind: The class of the protocol; by default the fast lane's that the test runs with.
         app: What runs after `websocket.connect`; by default `listen`.
         options: uvicorn's.
     """
 
-    def __init__(self, kind: Kind, app: App | None = None, **options: Any) -> None:
-        options = {"ws_ping_interval": None, "log_config": None, "lifespan": "off"} | options
+    def __init__(self, app: App | None = None, *, kind: Kind | None = None, **options: Any) -> None:
+        kind = kind or Lanes.kind
+        # What uvicorn wraps around the app (a middleware for proxies) is not what is looked at.
+        usual: dict[str, Any] = {"ws_ping_interval": None, "log_config": None, "lifespan": "off"}
+        options = usual | {"proxy_headers": False, "interface": "asgi3"} | options
         self.received: list[Any] = []
         self.scope: Any = None
         self.receive: Any = None
@@ -183,9 +201,8 @@ class UvicornConnection:
         self._app: App = app or UvicornConnection.listen
         config = Config(self._run, ws=kind, http="h11", **options)
         config.load()
-        self.protocol = kind(config, ServerState(), {}, _loop=asyncio.get_running_loop())
-        # What uvicorn wraps around it (a middleware for proxies) is not what is looked at.
-        self.protocol.app = self._run
+        self._state = ServerState()
+        self.protocol = kind(config, self._state, {}, _loop=asyncio.get_running_loop())
         self.transport = FakeTransport(self.protocol)
 
     async def open(self, headers: bytes = b"") -> "UvicornConnection":
@@ -194,6 +211,37 @@ class UvicornConnection:
         self.protocol.data_received(REQUEST % headers)
         await turns()
         return self
+
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """What uvicorn waits for when it ends."""
+        return self._state.tasks.copy()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection is lost, and uvicorn has forgotten it."""
+        protocol = self.protocol
+        if isinstance(protocol, Protocol):
+            is_lost = protocol._stage is Stage.LOST
+        else:
+            is_lost = protocol.disconnected
+        return is_lost and not self._state.connections
+
+    @property
+    def parsed(self) -> Any:
+        """The protocol with uvicorn's parser, if there is one."""
+        protocol = self.protocol
+        return protocol._full if isinstance(protocol, Protocol) else protocol
+
+    def miss_answer(self) -> None:
+        """Have no answer to a ping in time."""
+        protocol = self.protocol
+        if isinstance(protocol, Protocol) and protocol._full is None:
+            protocol._serving.keepalive = Keepalive(asyncio.get_running_loop(), 20, 20)
+            protocol._ping = b"ping"
+            protocol.ping_or_end()
+        else:
+            self.parsed.keepalive_timeout()
 
     @property
     def lane(self) -> Lane:

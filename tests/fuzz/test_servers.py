@@ -13,7 +13,7 @@ from tests.fuzz.server_differences import (
     WSPROTO,
     ServerDifferences,
 )
-from tests.servers import FAST_LANE, Serve, Setup
+from tests.servers import DEFLATE_LANE, FAST_LANE, Serve, Setup
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1_800)]
 
@@ -29,6 +29,7 @@ OTHERS = (
         WSPROTO,
     ),
     (Setup("uvicorn-fastlane", "uvicorn", (*FAST_LANE, "--loop", "uvloop", *QUIET)), SANSIO),
+    (Setup("uvicorn-deflate", "uvicorn", (*DEFLATE_LANE, "--http", "h11", *QUIET)), SANSIO),
     (Setup("hypercorn-asyncio", "hypercorn", ("-w", "0", "--error-logfile", "-")), HYPERCORN),
     (
         Setup("hypercorn-trio", "hypercorn", ("-w", "0", "-k", "trio", "--error-logfile", "-")),

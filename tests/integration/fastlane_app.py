@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from pondsocket_asgi.fastlane import DeflateProtocol
 from pondsocket_common import websocket_frame
 
 Scope = dict[str, Any]
@@ -27,12 +28,19 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         return
     await receive()
     await send({"type": "websocket.accept"})
-    protocol = receive.__self__  # type: ignore[attr-defined]
-    connections.add(protocol)
-    parsers.add(protocol.conn)
-    del protocol
+    note(receive)
     lane = scope["extensions"]["pondsocket.fastlane"]
     await PATHS[scope["path"]](lane, receive, send)
+    note(receive)
+
+
+def note(receive: Any) -> None:
+    """Note the connection, and the parser if there is one."""
+    protocol = receive.__self__
+    connections.add(protocol)
+    parsed = protocol if isinstance(protocol, DeflateProtocol) else protocol._full
+    if parsed is not None:
+        parsers.add(parsed.conn)
 
 
 async def echo(_lane: Any, receive: Receive, send: Send) -> None:

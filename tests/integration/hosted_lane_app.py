@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from pondsocket import ConnectionContext, EventContext, JoinContext, PondSocket
 from pondsocket_asgi import PondASGIApp
 from pondsocket_asgi._transport.connection import Connection
+from pondsocket_asgi.fastlane import Lane
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -65,6 +66,24 @@ foreign = Timing(SessionMiddleware(PondASGIApp(pond), "a secret"))
 written: list[bytes] = []
 
 
+class Watched:
+    """A lane that keeps what is written to it."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self.session = None
+
+    @property
+    def is_open(self) -> bool:
+        """As the lane."""
+        return self._lane.is_open
+
+    def write(self, frames: bytes) -> None:
+        """Keep it."""
+        written.append(frames)
+        self._lane.write(frames)
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Serve both, and `/state`: what was written to lanes, and how many writers have a task."""
     if scope["type"] == "http" and scope["path"] == "/state":
@@ -72,13 +91,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         return
     lane = scope.get("extensions", {}).get("pondsocket.fastlane")
     if lane is not None:
-        write = lane.write
-
-        def watched(frames: bytes) -> None:
-            written.append(frames)
-            write(frames)
-
-        lane.write = watched
+        scope["extensions"]["pondsocket.fastlane"] = Watched(lane)
     host = known if scope.get("path", "").startswith("/known") else foreign
     await host(scope, receive, send)
 

@@ -67,10 +67,13 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
         """Answer a ping, if it is within the bounds."""
         if self._accepts_control() and not self.transport.is_closing():
             super().handle_ping()
-            if not self.writable.is_set() and not self._has_stopped:
-                # No answer waits for the client to read, so only the next read may be bounded.
-                self._made_counter().awaits_client = True
-                self.transport.pause_reading()
+            self.await_client()
+
+    def await_client(self) -> None:
+        """Read no more, if an answer waits for the client to read."""
+        if not self.writable.is_set() and not self._has_stopped:
+            self._made_counter().awaits_client = True
+            self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Read on, if that was to wait until the client has read what it was sent."""

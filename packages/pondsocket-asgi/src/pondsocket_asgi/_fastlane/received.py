@@ -42,6 +42,17 @@ class Received:
         self.rest = b""
         self.waiter: asyncio.Future[None] | None = None
 
+    async def arrival(self, loop: "asyncio.AbstractEventLoop") -> None:
+        """Wait until a message may be there."""
+        before = self.waiter
+        self.waiter = waiter = loop.create_future()
+        try:
+            await waiter
+        finally:
+            # If several tasks wait, each wakes the one before it.
+            if before is not None and not before.done():
+                before.set_result(None)
+
     def put(self, message: ASGIReceiveEvent, size: int) -> None:
         """Queue a message."""
         self.messages.append((message, size))

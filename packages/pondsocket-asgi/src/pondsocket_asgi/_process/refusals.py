@@ -1,8 +1,8 @@
 """A filter of an error that uvicorn logs for each WebSocket that the application has refused.
 
-The application has answered with a response, but uvicorn's `websockets-sansio`, and with it the
-fast lane, looks for a handshake: "ASGI callable returned without completing handshake." Behind many
-refusals, and any stranger can cause them, real errors are not seen.
+The application has answered with a response, but uvicorn's `websockets-sansio`, and with it
+`fastlane.DeflateProtocol`, looks for a handshake: "ASGI callable returned without completing
+handshake." Behind many refusals, and any stranger can cause them, real errors are not seen.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """What only a server's internals tell: is it ending, does it ping, which headers can it send.
 
-ASGI has neither. No other module of this package knows a server by name, but `fastlane`. What is
+ASGI has neither. No other module of this package knows a server by name, but `_fastlane`. What is
 not found is None or False, and everything works without it. Most of it is found in the call stack,
 so these functions are called in the task in which the server runs the app. Tests against the real
 servers (`tests/integration/test_deploys_inside.py`) fail if one no longer has what this looks for.
@@ -25,8 +25,9 @@ _log: Final = get_log("pondsocket.asgi.transport")
 _MARGIN: Final = 0.5
 # As hypercorn's own mark, in bytes: from there on its `send` is to wait.
 _MOST_UNREAD: Final = 32 * 1024
-_RUNNING: Final = ("uvicorn.protocols.", "pondsocket_asgi.fastlane")
-_UVICORN_WEBSOCKETS: Final = "uvicorn.protocols.websockets."
+_FAST_LANE: Final = "pondsocket_asgi._fastlane."
+_RUNNING: Final = ("uvicorn.protocols.", _FAST_LANE)
+_UVICORN_WEBSOCKETS: Final = ("uvicorn.protocols.websockets.", _FAST_LANE)
 # Methods of asyncio.Transport; uvloop's transport is no subclass of it.
 _ASKED_OF_TRANSPORTS: Final = ("abort", "get_extra_info", "get_write_buffer_size", "is_closing")
 
@@ -296,7 +297,7 @@ class _Notice:
 
 @lru_cache(maxsize=8)
 def _is_of_uvicorn(kind: type) -> bool:
-    """Return whether this is one of uvicorn's classes or a subclass, as the fast lane's."""
+    """Return whether this is one of uvicorn's classes, a subclass, or the fast lane's."""
     # Once for each class, as `_is_transport`.
     return any(each.__module__.startswith(_UVICORN_WEBSOCKETS) for each in kind.__mro__)
 
@@ -307,7 +308,7 @@ def _hypercorn() -> FrameType | None:
     return next(_frames("hypercorn.", "_handle"), None)
 
 
-def _frames(module: str, function: str) -> Iterator[FrameType]:
+def _frames(module: str | tuple[str, ...], function: str) -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_code.co_name == function:

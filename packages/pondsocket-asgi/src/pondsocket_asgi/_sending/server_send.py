@@ -33,7 +33,7 @@ class ServerSend(NamedTuple):
 # is called only by the writer.
 # Not hypercorn's: a connection that was cancelled while such a `send` waited kept its socket
 # (tests/integration/test_gone.py, "a cancelled call").
-_INLINE: Final = ("uvicorn.protocols.", "pondsocket_asgi.fastlane", "pondsocket_asgi.testing")
+_INLINE: Final = ("uvicorn.protocols.", "pondsocket_asgi._fastlane.", "pondsocket_asgi.testing")
 _MOST_WRAPPERS: Final = 32
 
 

@@ -1,0 +1,64 @@
+"""A connection of `Protocol`, from where it needs a parser of websockets, or has to end."""
+
+import asyncio
+
+from uvicorn._types import WebSocketScope
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from .deflate_protocol import DeflateProtocol
+from .lane import Lane
+from .received import Received
+from .small_frames import SmallFrames
+
+
+class ContinuedProtocol(DeflateProtocol):
+    """One WebSocket connection of uvicorn's that another protocol has begun.
+
+    It compresses nothing, and does not run the app: `take_over` is called at once.
+    """
+
+    def take_over(
+        self,
+        parts: tuple[asyncio.Transport, Lane, Received, SmallFrames | None],
+        *,
+        scope: WebSocketScope | None,
+        is_behind: bool,
+        read_paused: bool,
+    ) -> None:
+        """Go on with a connection, from between two messages of its peer.
+
+        Args:
+            parts: What both have.
+            scope: Of a connection that the app has not answered yet, and is about to refuse. None:
+                it is open, and no extensions were negotiated.
+            is_behind: Whether the peer is.
+        """
+        self.transport, self._lane, self._received, self._small = parts
+        self.queue = self._received  # type: ignore[assignment]
+        self.connections.add(self)
+        self.read_paused = read_paused
+        if is_behind:
+            self.writable.clear()
+        self.handshake_initiated = True
+        if scope is None:
+            self.conn = ServerProtocol(state=State.OPEN, max_size=self._largest, logger=self.logger)
+            self.handshake_complete = True
+            self._is_certain = self._is_plain = self._is_clear = True
+            self._settle()
+        else:
+            self.scope = scope
+
+    def go_on_pinging(self, unanswered: bytes | None, seconds: float) -> None:
+        """Ping the peer as another protocol has begun to.
+
+        Args:
+            unanswered: The last ping, if it waits for its answer.
+            seconds: For how long still, or else until the next ping.
+        """
+        if unanswered is not None and self.ping_timeout is not None:
+            self.pending_ping_payload = unanswered
+            self.ping_sent_at = self.loop.time() + seconds - self.ping_timeout
+            self.pong_timer = self.loop.call_later(seconds, self.keepalive_timeout)
+        else:
+            self.ping_timer = self.loop.call_later(seconds, self.send_keepalive_ping)
