@@ -4,7 +4,6 @@ import asyncio
 
 from uvicorn._types import WebSocketScope
 from websockets.protocol import State
-from websockets.server import ServerProtocol
 
 from .deflate_protocol import DeflateProtocol
 from .lane import Lane
@@ -42,7 +41,11 @@ class ContinuedProtocol(DeflateProtocol):
             self.writable.clear()
         self.handshake_initiated = True
         if scope is None:
-            self.conn = ServerProtocol(state=State.OPEN, max_size=self._largest, logger=self.logger)
+            # As `ServerProtocol(state=State.OPEN)`, without making a second one.
+            self.conn.parser.close()
+            self.conn.state = State.OPEN
+            self.conn.parser = self.conn.parse()
+            next(self.conn.parser)
             self.handshake_complete = True
             self._is_certain = self._is_plain = self._is_clear = True
             self._settle()
