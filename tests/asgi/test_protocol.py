@@ -142,8 +142,20 @@ async def test_an_accepted_connection_is_logged(
         for task in connection.tasks:
             task.cancel()
         await turns()
-    (line,) = [each.message for each in caplog.records if "WebSocket" in each.message]
-    assert line == '127.0.0.1:81 - "WebSocket /a%20b" [accepted]'
+    lines = [each.message for each in caplog.records][:2]
+    assert lines == ['127.0.0.1:81 - "WebSocket /a%20b" [accepted]', "connection open"]
+
+
+async def test_a_transport_that_is_far_behind_is_left_to_another_class() -> None:
+    for unsent, is_left in ((HIGH // 4, False), (HIGH // 4 + 1, True)):
+        connection = UvicornConnection(silent, kind=Protocol)
+        connection.transport.unsent = unsent
+        await connection.open()
+        assert isinstance(connection.parsed, DeflateProtocol) is is_left
+        connection.transport.lose(ConnectionResetError())
+        for task in connection.tasks:
+            task.cancel()
+        await turns()
 
 
 async def test_addresses_and_scheme_are_those_that_the_http_protocol_knows() -> None:

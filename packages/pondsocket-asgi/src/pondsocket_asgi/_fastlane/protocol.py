@@ -27,7 +27,7 @@ from .deflate_protocol import DeflateProtocol
 from .lane import Lane, end_lane, nowhere
 from .plain_frames import IS_MEDIUM, PING, PONG, SHORT, TEXT, end_of_control, frame_of, is_part
 from .received import MOST_HELD, Received, apply_mask
-from .serving import Opening, Serving, Stage, check_refusal
+from .serving import Opening, Serving, Stage, check_refusal, is_behind
 from .small_frames import SmallFrames
 from .upgrade import read_upgrade, switching_protocols
 
@@ -107,7 +107,7 @@ class Protocol(asyncio.Protocol):
         serving = self._serving
         # With debug logging all frames take uvicorn's path, so that all are in the log. A transport
         # that is behind with earlier responses has told so another protocol than this.
-        is_odd = serving.logger.isEnabledFor(DEBUG) or self.transport.get_write_buffer_size()
+        is_odd = serving.logger.isEnabledFor(DEBUG) or is_behind(self.transport)
         upgrade = None if is_odd else read_upgrade(request)
         if upgrade is None:
             self._leave(request)

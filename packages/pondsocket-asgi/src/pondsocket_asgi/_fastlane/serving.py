@@ -120,6 +120,7 @@ class Serving:
             scope: Any = opening.scope
             line = '%s - "WebSocket %s" [accepted]'
             self.logger.info(line, get_client_addr(scope), get_path_with_query_string(scope))
+            self.logger.info("connection open")  # which websockets does
 
 
 class Opening(NamedTuple):
@@ -127,6 +128,12 @@ class Opening(NamedTuple):
 
     key: bytes
     scope: dict[str, Any]
+
+
+def is_behind(transport: asyncio.Transport) -> bool:
+    """Return whether so much waits in a transport that it may have asked to pause writing."""
+    size = transport.get_write_buffer_size()
+    return size > 0 and size > transport.get_write_buffer_limits()[0]
 
 
 def check_refusal(message: Any) -> None:
