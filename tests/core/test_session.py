@@ -1,12 +1,16 @@
 """A connection's life: how it begins, what it says of itself, and all the ways it ends."""
 
+from collections.abc import Iterator
+
+import anyio
+import anyio.lowlevel
 import pytest
 from pondsocket import CloseCode, ConnectionContext, EventContext, ServerActions
-from pondsocket.testing import connect
+from pondsocket.testing import MemoryPeer, connect
 from pondsocket_common import Connected, Fault, Pong, Refused
 
 from tests.core.members import envelope_of, member, say, settled
-from tests.core.ponds import assert_nothing_left, build
+from tests.core.ponds import admitted, assert_nothing_left, build
 
 # --- the beginning ----------------------------------------------------------------------------
 
@@ -56,6 +60,25 @@ async def test_a_peer_that_cannot_take_its_greeting_leaves_nothing_behind() -> N
     setup = build()
     async with connect(setup.pond, "/socket", capacity=0) as ann:
         assert await ann.wait_closed() is CloseCode.SLOW_CONSUMER
+    await assert_nothing_left(setup)
+
+
+async def test_an_adapter_may_give_what_its_server_returns_and_how_to_read_it() -> None:
+    setup = build()
+    session = await admitted(setup.pond)
+    peer = MemoryPeer(session)
+    told: Iterator[dict[str, str | None]]
+    told = iter([{"text": '{"action": "ping"}'}, {"text": None}, {"text": "not asked for"}])
+
+    async def receive() -> dict[str, str | None]:
+        await anyio.lowlevel.checkpoint()
+        return next(told)
+
+    with anyio.fail_after(2):
+        await session.run(peer, receive, read=lambda message: message["text"])
+
+    assert [message.event for message in peer.drain()] == ["CONNECTION", "PONG"]
+    assert next(told) == {"text": "not asked for"}
     await assert_nothing_left(setup)
 
 

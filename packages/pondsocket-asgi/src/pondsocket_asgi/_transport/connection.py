@@ -103,7 +103,7 @@ class Connection(ABC):
             try:
                 self._heartbeat.add(self, tasks)
                 self._writer.open(self, self._start_writer)
-                await self._session.run(self, self.pull, self._context)
+                await self._run_session()
                 await self._wait_for_writer(WRITE_OUT_SECONDS)
                 self._peer_socket.hurry_if_behind()
             finally:
@@ -113,6 +113,10 @@ class Connection(ABC):
                 if self._writer.is_in_send and not self._peer_socket.is_shared:
                     with anyio.CancelScope(shield=True):
                         await self._peer_socket.cut_off()
+
+    def _run_session(self) -> Coroutine[Any, Any, None]:
+        """Return what runs the session, to be awaited."""
+        return self._session.run(self, self.pull, self._context)
 
     def _start_writer(self, task: WriterTask) -> None:
         self._start(self._writer.run, task, self)

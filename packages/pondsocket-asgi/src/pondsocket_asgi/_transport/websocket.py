@@ -1,6 +1,6 @@
 """The WebSocket transport: refuse or accept, then frames in and frames out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, cast
 
 import anyio
@@ -19,6 +19,7 @@ from pondsocket_asgi._process.servers import (
 )
 from pondsocket_asgi._scope import (
     FAST_LANE,
+    Message,
     Receive,
     Scope,
     Send,
@@ -150,8 +151,16 @@ class ASGIWebSocketTransport(Connection):
             self._accepted = anyio.Event()
             await self._accepted.wait()
             self._accepted = None
-        receive = self._receive
-        message = await receive()
+        return self._read(await self._receive())
+
+    def _run_session(self) -> Coroutine[Any, Any, None]:
+        """Return what runs the session, without a coroutine around the server's `receive`."""
+        if not self._is_accepted:
+            return super()._run_session()
+        return self._session.run(self, self._receive, self._context, self._read)
+
+    def _read(self, message: Message) -> str | bytes | None:
+        """Return the text or the bytes of a message of the server; as `pull`."""
         if message["type"] == "websocket.disconnect":
             if self._on_restart is not None and is_restart(message):
                 # Nothing else tells the event streams. Before `lose`: the drain sends to this peer
