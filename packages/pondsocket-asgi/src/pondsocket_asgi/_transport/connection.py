@@ -102,7 +102,7 @@ class Connection(ABC):
             self._tasks = tasks
             try:
                 self._heartbeat.add(self, tasks)
-                self._writer.open(self, self._start_writer)
+                self._writer.open(self)
                 await self._run_session()
                 await self._wait_for_writer(WRITE_OUT_SECONDS)
                 self._peer_socket.hurry_if_behind()
@@ -118,7 +118,8 @@ class Connection(ABC):
         """Return what runs the session, to be awaited."""
         return self._session.run(self, self.pull, self._context)
 
-    def _start_writer(self, task: WriterTask) -> None:
+    def start_writer(self, task: WriterTask) -> None:
+        """Start the task of the writer."""
         self._start(self._writer.run, task, self)
 
     def _start(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:

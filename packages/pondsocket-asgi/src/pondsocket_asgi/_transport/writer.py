@@ -67,6 +67,10 @@ class WriterTask(NamedTuple):
 class Transport(Protocol):
     """What is particular to a transport: the messages by which it writes."""
 
+    def start_writer(self, task: WriterTask) -> None:
+        """Start a task that calls `Writer.run`."""
+        ...
+
     async def write_opening(self) -> None:
         """Accept the connection."""
         ...
@@ -99,9 +103,9 @@ class Writer:
         "_pending_send",
         "_queue",
         "_session",
-        "_start_task",
         "_state",
         "_task",
+        "_transport",
         "_wake",
         "can_send_inline",
         "is_free",
@@ -123,8 +127,8 @@ class Writer:
         self._pending_send: PendingSend | None = None
         self._failure: BaseException | None = None
         self._closing: Closing | None = None
-        self._start_task: Callable[[WriterTask], None] | None = None
         self._task: WriterTask | None = None
+        self._transport: Transport | None = None  # from `open` until `detach`
         self._wake: anyio.Event | None = None
 
     def _note(self, event: WriterEvent) -> bool:
@@ -256,13 +260,9 @@ class Writer:
 
     # --- its task -----------------------------------------------------------------------------
 
-    def open(self, transport: Transport, start_task: Callable[[WriterTask], None]) -> None:
-        """Accept the connection.
-
-        Args:
-            start_task: Starts a task that calls `run`. Kept until `detach`.
-        """
-        self._start_task = start_task
+    def open(self, transport: Transport) -> None:
+        """Accept the connection. The transport is kept until `detach`."""
+        self._transport = transport
         if not self._opens_inline:
             self.start_or_wake()
             return
@@ -272,18 +272,18 @@ class Writer:
 
     def detach(self) -> None:
         """Release the connection: the two refer to each other."""
-        self._start_task = None
+        self._transport = None
 
     def start_or_wake(self) -> None:
         """Start or wake the task."""
         if self._task is not None:
             self._wake_task()
-        elif self._start_task is not None:
+        elif self._transport is not None:
             # The loop's own classes: the caller may be a callback of the loop and not a task, and
             # there anyio makes neither.
             loop = self._session.environment.loop
             self._task = WriterTask(loop.new_scope(), loop.new_event())
-            self._start_task(self._task)
+            self._transport.start_writer(self._task)
 
     def _wake_task(self) -> None:
         if self._wake is not None:
