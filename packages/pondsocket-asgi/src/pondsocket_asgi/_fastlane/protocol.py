@@ -417,9 +417,8 @@ class Protocol(asyncio.Protocol):
         now = self._serving.loop.time()
         if self._small is None:
             self._small = SmallFrames(now)
-        # No answer may wait for a client that does not read, and some frames are too many.
-        if not self._lane.is_open or not self._small.take_control(now):
-            return 0
+        if not self._small.take_control(now):
+            return 0  # one too many
         if opcode == PING:
             self._lane.write(bytes((PONG, len(payload))) + payload)
             if self._is_behind is not None:
