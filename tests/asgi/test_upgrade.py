@@ -75,6 +75,7 @@ ODD: Final = {
     "a null": request(b"/", (b"x", b"a\0b")),
     "an empty value": request(b"/", (b"x", b"")),
     "a space behind a value": request(b"/", (b"x", b"a ")),
+    "a tab behind a value": request(b"/", (b"x", b"a\t")),
     "two spaces before a value": request(b"/", (b"x", b" a")),
     "a large letter": request(b"/", (b"X-Other", b"a")),
     "a space in a name": request(b"/", (b"x y", b"a")),

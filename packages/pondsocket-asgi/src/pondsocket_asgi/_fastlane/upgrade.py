@@ -18,11 +18,13 @@ __all__ = ["Upgrade", "read_upgrade", "switching_protocols"]
 _LONGEST: Final = 8_000
 # As in websockets, less the request's line.
 _MOST_HEADERS: Final = 127
-_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9a-z-]+"
-# A value begins and ends with a visible character: what is around it would have to be stripped.
-_VALUE: Final = rb"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?"
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9a-z-]++"
+# A value begins with a visible character, and ends with one: white space would have to be stripped.
+# The end is not in this expression, which never goes back: that took 0.5 ms on 8,000 spaces.
+_VALUE: Final = rb"[!-~\x80-\xff][\t -~\x80-\xff]*+"
+_WHITE_ENDS: Final = (b" \r\n", b"\t\r\n")
 _REQUEST: Final = re.compile(
-    rb"GET (/[!\"$-~]*) HTTP/1\.1\r\n((?:" + _TOKEN + rb": " + _VALUE + rb"\r\n)+)\r\n"
+    rb"GET (/[!\"$-~]*+) HTTP/1\.1\r\n((?:" + _TOKEN + rb": " + _VALUE + rb"\r\n)++)\r\n"
 )
 _HEADER: Final = re.compile(rb"([^:\r\n]+): ([^\r]*)\r\n")
 # 16 bytes (RFC 6455, section 4.1): the last digit has four bits that say nothing.
@@ -69,7 +71,9 @@ class Upgrade(NamedTuple):
 
 def read_upgrade(request: bytes) -> Upgrade | None:
     """Take a request apart. None if it is not one whole, plain request to open a WebSocket."""
-    match = _REQUEST.fullmatch(request) if len(request) <= _LONGEST else None
+    if len(request) > _LONGEST or any(end in request for end in _WHITE_ENDS):
+        return None
+    match = _REQUEST.fullmatch(request)
     if match is None:
         return None
     target, lines = match.groups()
