@@ -9,7 +9,7 @@ import pytest
 
 from tests.benchmarks._client import BenchmarkFailed, Client, Crowd, Phrase, client_frame
 from tests.benchmarks._dialects import Dialect
-from tests.benchmarks._scenarios.scenario import echo, fan_out
+from tests.benchmarks._scenarios.scenario import echo, fan_out, speak_ahead
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXTS = [b"", b"x" * 125, b"y" * 126, b"z" * 65_535, b"w" * 65_536]
@@ -130,6 +130,24 @@ async def test_deliveries_and_answers_are_counted() -> None:
 async def test_a_double_or_a_foreign_delivery_fails(wire: Wire) -> None:
     with pytest.raises(BenchmarkFailed, match="something else, or something twice"):
         await fan_out(crowd_of(wire, 2), SAY, 3)
+
+
+@pytest.mark.parametrize("window", [1, 2, 4, 9])
+async def test_a_window_of_messages_is_on_its_way_and_each_is_counted(window: int) -> None:
+    wire = Wire()
+    crowd = crowd_of(wire, 3)
+    sent = len(wire.written)
+    ahead = [asyncio.ensure_future(speak_ahead(crowd, SAY, window, 7))]
+    await asyncio.sleep(0)
+    assert len(wire.written) - sent == min(window, 7)
+    assert await ahead[0] == 21
+    assert len(wire.written) - sent == 7
+
+
+@pytest.mark.parametrize("wire", [Wire(times=2), Wire(token=b"<wrong-1.>")])
+async def test_a_double_or_a_foreign_delivery_fails_in_a_window_too(wire: Wire) -> None:
+    with pytest.raises(BenchmarkFailed, match="something else, or out of order"):
+        await speak_ahead(crowd_of(wire, 2), SAY, 2, 3)
 
 
 async def test_an_answer_to_another_client_fails() -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from tests.benchmarks._client import Client, Phrase
 from tests.benchmarks._contenders import Contender
@@ -18,39 +19,67 @@ from tests.benchmarks._scenarios.scenario import (
     fan_out,
     measured,
     repeats_for,
+    speak_ahead,
     stage_of,
+)
+
+_WINDOW_OF_ONE: Final = (
+    "One member broadcasts, and sends the next message when all members have the last one: a window"
+    " of one. So no two messages can leave a server together."
+)
+_WINDOW: Final = (
+    "One member broadcasts, and sends the next message when all members have the oldest of the {}"
+    " that are on their way. So a server may send several to a member in one write, as in a busy"
+    " channel."
 )
 
 
 def fan_out_to(
-    members: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS
+    members: int, contenders: tuple[str, ...], seconds: float = ROUND_SECONDS, window: int = 1
 ) -> Scenario:
-    """Make the scenario in which one member broadcasts to all."""
+    """Make the scenario in which one member broadcasts to all.
+
+    Args:
+        window: How many messages are on their way at most.
+    """
 
     @asynccontextmanager
     async def enter(contender: Contender) -> AsyncIterator[Play]:
         async with stage_of(contender, members) as stage:
-            yield await fan_out_play(contender, stage, 100, seconds)
+            yield await fan_out_play(contender, stage, 100, seconds, window=window)
 
+    by = "one message at a time" if window == 1 else f"{window} messages at a time"
     return Scenario(
-        key="fan-out",
-        title=f"Fan-out to {members:,} WebSocket members",
+        key="fan-out" if window == 1 else f"fan-out-{window}",
+        title=f"Fan-out to {members:,} WebSocket members, {by}",
         unit="us per delivery",
         contenders=contenders,
         enter=enter,
         connections=members,
         seconds=seconds * 1.1,
         ready_seconds=2 + members / 300,
-        conditions="One member broadcasts, one message at a time; payloads of 100 bytes.",
+        conditions=(
+            f"{_WINDOW_OF_ONE if window == 1 else _WINDOW.format(window)} Payloads of 100 bytes."
+        ),
     )
 
 
 async def fan_out_play(
-    contender: Contender, stage: Stage, size: int, seconds: float, channel: str = CHANNEL
+    contender: Contender,
+    stage: Stage,
+    size: int,
+    seconds: float,
+    channel: str = CHANNEL,
+    *,
+    window: int = 1,
 ) -> Play:
     """Make a round in which one member broadcasts to all."""
     process, crowd = stage
     phrase = Phrase(lambda token: contender.dialect.say(token, size, channel))
+    if window > 1:
+        return await measured(
+            process, lambda count: speak_ahead(crowd, phrase.fresh, window, count), seconds
+        )
     return await measured(process, lambda count: fan_out(crowd, phrase.fresh, count), seconds)
 
 

@@ -136,6 +136,46 @@ async def speak(
     return deliveries
 
 
+async def speak_ahead(
+    crowd: Crowd, phrase: Callable[[], tuple[bytes, bytes]], window: int, repeats: int
+) -> int:
+    """One member speaks; up to `window` messages are on their way, which each hears once, in order.
+
+    Args:
+        repeats: How many messages.
+    """
+    speaker, members = crowd.clients[0], len(crowd.clients)
+    tokens: list[bytes] = []
+    # How many messages each client has heard, and how many clients have not heard a message yet.
+    heard = dict.fromkeys(crowd.clients, 0)
+    missing: list[int] = []
+
+    def say() -> None:
+        if len(tokens) < repeats:
+            token, frame = phrase()
+            tokens.append(token)
+            missing.append(members)
+            speaker.send(frame)
+
+    def on_text(client: Client, text: bytes) -> None:
+        place = heard[client]
+        if place == len(tokens) or tokens[place] not in text:
+            crowd.fail(f"a member heard something else, or out of order: {text[:500]!r}")
+            return
+        heard[client] = place + 1
+        missing[place] -= 1
+        if not missing[place]:
+            say()
+            if place + 1 == repeats:
+                crowd.finish()
+
+    crowd.listen(on_text)
+    for _ in range(window):
+        say()
+    await crowd.finished()
+    return repeats * members
+
+
 async def echo(crowd: Crowd, phrase: Callable[[], tuple[bytes, bytes]], repeats: int) -> int:
     """Send from every client, and again as soon as the client has its own reply."""
     asked: dict[Client, bytes] = {}
