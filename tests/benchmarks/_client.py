@@ -5,11 +5,13 @@ RFC 6455 by hand: frames are cut out of the received bytes, and not parsed any f
 
 import asyncio
 import base64
+import errno
 import hashlib
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Final, TypeAlias, cast
 
+from tests.benchmarks._browser import COMPRESSED_TEXT, Deflate, is_deflating
 from tests.benchmarks._dialects import Dialect
 
 # RFC 6455, section 1.3.
@@ -20,6 +22,10 @@ _PING: Final = 0x89
 _PONG: Final = 0x8A
 # Enough to fill a server's accept queue, not to overflow it.
 CONNECTING_AT_ONCE: Final = 50
+# So many source addresses are used, 127.0.0.1 and the next: each has its own 28,000 ports.
+_MOST_SOURCES: Final = 8
+# No port of a source address is free: `connect` and `bind` say it in different ways.
+_NO_PORT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EADDRINUSE})
 # A token that no message holds; real tokens are put in its place.
 BLANK: Final = "<00000000>"
 
@@ -78,27 +84,38 @@ class Client(asyncio.Protocol):
     Args:
         path: The path of the handshake.
         on_fault: Called with the reason why the connection ended, or with what was unexpected.
+        headers: Whole lines that the handshake has besides; see `_browser`.
     """
 
     __slots__ = (
-        "_is_over", "_is_shaken", "_key", "_on_fault", "_path", "_rest", "_waiting", "on_text",
-        "transport",
+        "_headers", "_is_shaken", "_key", "_on_fault", "_path", "_rest", "_waiting", "deflate",
+        "is_over", "may_end", "on_text", "transport",
     )  # fmt: skip
 
-    def __init__(self, path: str, on_fault: Callable[[str], None]) -> None:
+    def __init__(self, path: str, on_fault: Callable[[str], None], headers: bytes = b"") -> None:
         self._path = path
+        self._headers = headers
         self._on_fault = on_fault
         self._key = base64.b64encode(os.urandom(16))
         self._is_shaken = False
-        self._is_over = False
+        self.is_over = False
         self._rest = b""
         self._waiting: asyncio.Future[None] | None = None
         self.transport: asyncio.Transport
+        self.deflate: Deflate | None = None
+        self.may_end = False
         self.on_text: OnText = _ignore
 
     def send(self, frame: bytes) -> None:
         """Send a frame made by `client_frame`."""
         self.transport.write(frame)
+
+    def say(self, text: bytes) -> None:
+        """Send a text, compressed if the server has accepted that, as a browser does."""
+        if self.deflate is None:
+            self.send(client_frame(text))
+        else:
+            self.send(client_frame(self.deflate.write(text), COMPRESSED_TEXT))
 
     def expect(
         self,
@@ -117,7 +134,7 @@ class Client(asyncio.Protocol):
         def on_text(_client: Client, text: bytes) -> None:
             due = None if answer is None else answer(text)
             if due is not None:
-                self.send(client_frame(due))
+                self.say(due)
             if is_it(text) and not future.done():
                 future.set_result(None)
                 self.on_text = _ignore
@@ -127,7 +144,7 @@ class Client(asyncio.Protocol):
 
     def close(self) -> None:
         """Send a close frame and close, without waiting for an answer."""
-        self._is_over = True
+        self.is_over = True
         self.transport.write(client_frame((1000).to_bytes(2), _CLOSE))
         self.transport.close()
 
@@ -138,8 +155,8 @@ class Client(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.write(
             b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n"
-            % (self._path.encode(), self._key)
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n%b\r\n"
+            % (self._path.encode(), self._key, self._headers)
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -179,6 +196,8 @@ class Client(asyncio.Protocol):
             start = body + size
             if opcode == _TEXT:
                 self.on_text(self, data[body:start])
+            elif opcode == COMPRESSED_TEXT and self.deflate is not None:
+                self.on_text(self, self.deflate.read(data[body:start]))
             else:
                 self._take_control(opcode, data[body:start])
         self._rest = data[start:]
@@ -190,6 +209,7 @@ class Client(asyncio.Protocol):
         accept = base64.b64encode(hashlib.sha1(self._key + _GUID).digest())  # noqa: S324
         if head.startswith(b"HTTP/1.1 101 ") and accept in head:
             self._is_shaken = True
+            self.deflate = Deflate() if self._headers and is_deflating(head) else None
         else:
             self._fail(f"the handshake was answered with {head!r}")
         return len(head) + 4
@@ -197,15 +217,19 @@ class Client(asyncio.Protocol):
     def _take_control(self, opcode: int, body: bytes) -> None:
         if opcode == _PING:
             self.send(client_frame(body, _PONG))
+        elif opcode == _CLOSE and self.may_end:
+            self.close()
         elif opcode == _CLOSE:
             self._fail(f"a connection was closed: {int.from_bytes(body[:2])} {body[2:]!r}")
         elif opcode != _PONG:
             self._fail(f"a frame of kind {opcode:#x} came")
 
     def _fail(self, fault: str) -> None:
-        if self._is_over:
+        if self.is_over:
             return
-        self._is_over = True
+        self.is_over = True
+        if self.may_end:
+            return
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(BenchmarkFailed(fault))
         self._on_fault(fault)
@@ -232,6 +256,7 @@ class Crowd:
     def __init__(self) -> None:
         self.clients: list[Client] = []
         self._fault: str | None = None
+        self._source = 1
         self._turn: asyncio.Future[None] | None = None
 
     async def connect(
@@ -240,13 +265,24 @@ class Crowd:
         dialect: Dialect,
         size: int,
         channel: str | None = None,
+        headers: bytes = b"",
     ) -> None:
         """Connect `size` more clients; each joins the channel as soon as it may.
+
+        Args:
+            headers: What their handshakes have besides.
 
         Raises:
             BenchmarkFailed: The server refused one.
         """
-        await share_out(size, lambda numbers: self._connect_each(numbers, port, dialect, channel))
+
+        async def connect_each(numbers: Iterator[int]) -> None:
+            for _ in numbers:
+                client = Client(dialect.path, self.fail, headers)
+                await self._connect(client, port, dialect, channel)
+                self.clients.append(client)
+
+        await share_out(size, connect_each)
 
     def listen(self, on_text: OnText) -> None:
         """Call `on_text` for each text of every client; it may call `finish` or `fail`."""
@@ -275,27 +311,43 @@ class Crowd:
         self._fault = self._fault or fault
         self.finish()
 
+    def let_end(self) -> None:
+        """Let the server end connections: that is no fault from now on."""
+        for client in self.clients:
+            client.may_end = True
+
     def close(self) -> None:
         """End all connections."""
         for client in self.clients:
             client.close()
         self.clients.clear()
 
-    async def _connect_each(
-        self, numbers: Iterator[int], port: int, dialect: Dialect, channel: str | None
+    async def _connect(
+        self, client: Client, port: int, dialect: Dialect, channel: str | None
     ) -> None:
+        # Before the first byte can come: CONNECTION may be in the same packet as the handshake.
+        connected = client.expect(dialect.is_connected, dialect.answer)
+        await self._open(client, port)
+        await connected
+        if channel is not None:
+            joined = client.expect(dialect.is_joined, dialect.answer)
+            client.say(dialect.join(fresh_token(), channel))
+            await joined
+
+    async def _open(self, client: Client, port: int) -> None:
+        """Open the TCP connection, from the first source address that has a port left."""
         loop = asyncio.get_running_loop()
-        for _ in numbers:
-            client = Client(dialect.path, self.fail)
-            # Before the first byte can come: CONNECTION may be in the same packet as the handshake.
-            connected = client.expect(dialect.is_connected, dialect.answer)
-            await loop.create_connection(lambda made=client: made, "127.0.0.1", port)  # type: ignore[misc]
-            await connected
-            if channel is not None:
-                joined = client.expect(dialect.is_joined, dialect.answer)
-                client.send(client_frame(dialect.join(fresh_token(), channel)))
-                await joined
-            self.clients.append(client)
+        while True:
+            source = self._source
+            local = None if source == 1 else (f"127.0.0.{source}", 0)
+            try:
+                await loop.create_connection(lambda: client, "127.0.0.1", port, local_addr=local)
+            except OSError as error:
+                if error.errno not in _NO_PORT or source == _MOST_SOURCES:
+                    raise
+                self._source = max(self._source, source + 1)
+            else:
+                return
 
 
 def _ignore(_client: Client, _text: bytes) -> None:

@@ -15,6 +15,7 @@ _COLUMNS: Final = {
     "kept_up": "kept up",
     "in_time": "in time",
     "per_second": "deliveries/s",
+    "deflate": "deflate",
     "p50_ms": "p50, ms",
     "p99_ms": "p99, ms",
     "p99_us": "p99, us",
@@ -129,6 +130,8 @@ def _extra(line: Line, name: str) -> str:
         return f"{value:,.0f}"
     if name == "kept_up":
         return "yes" if value >= 0.5 else "**no**"
+    if name == "deflate":
+        return "yes" if value else "no"
     return _number(value)
 
 

@@ -24,6 +24,10 @@ _HOSTED: Final = {"ours-session", "ours-lane-session"}
 _VARIANTS: Final = {"ours-gc", "ours-lane-gc", "ours-limited", "ours-history", *_HOSTED}
 _OTHER_SERVERS: Final = ("-hypercorn", "-granian")
 _GROWING: Final = ("bare", "ours", "ours-lane")
+# Those that a browser's client could be made for without a change of its protocol.
+_BROWSED: Final = (
+    "limit", "bare", "ours", "ours-lane", "ours-gc", "ours-lane-gc", "pypi", "node"
+)  # fmt: skip
 _QUICK: Final = ("bare", "ours", "ours-lane")
 _QUICK_SECONDS: Final = 0.3
 
@@ -51,12 +55,15 @@ def whole() -> tuple[Scenario, ...]:
     streams = _keys(Kind.SSE, lambda own: _is_plain(own) or own.key in also)
     return (
         fan_out_to(1_000, hosted),
+        fan_out_to(1_000, first, window=4),
         *(open_loop(rate, 100, first) for rate in (250, 1_000, 5_000)),
         keeps_up(100, first),
         echo_of(100, sockets),
         echo_of_one(("limit", "bare", "ours", "ours-lane", "node")),
         join_of(300, tuned),
+        join_of(300, _BROWSED, browsers=True),
         idle(5_000, first),
+        idle(5_000, _BROWSED, browsers=True),
         streams_of(1_000, streams),
         presence_of(200, _keys(Kind.PRESENCE, lambda _: True)),
         rate_limit(),
