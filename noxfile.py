@@ -137,7 +137,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure PondSocket and others and write docs/benchmarks.md (a small run: `-- --quick`)."""
+    """Measure PondSocket and others and write docs/benchmarks.md (a short run: `-- --quick`)."""
+    if not session.posargs:
+        debian(session, "redis-server", "redis-server")  # for two workers
     whole = [] if session.posargs else ["--out", "docs"]
     python(session, "-m", "tests.benchmarks", *whole)
 

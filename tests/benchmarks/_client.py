@@ -22,8 +22,8 @@ _PING: Final = 0x89
 _PONG: Final = 0x8A
 # Enough to fill a server's accept queue, not to overflow it.
 CONNECTING_AT_ONCE: Final = 50
-# So many source addresses are used, 127.0.0.1 and the next: each has its own 28,000 ports.
-_MOST_SOURCES: Final = 8
+# The last source address, 127.0.0.9: each has its own 28,000 ports.
+_LAST_SOURCE: Final = 9
 # No port of a source address is free: `connect` and `bind` say it in different ways.
 _NO_PORT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EADDRINUSE})
 # A token that no message holds; real tokens are put in its place.
@@ -145,8 +145,9 @@ class Client(asyncio.Protocol):
     def close(self) -> None:
         """Send a close frame and close, without waiting for an answer."""
         self.is_over = True
-        self.transport.write(client_frame((1000).to_bytes(2), _CLOSE))
-        self.transport.close()
+        if not self.transport.is_closing():  # else the server was faster
+            self.transport.write(client_frame((1000).to_bytes(2), _CLOSE))
+            self.transport.close()
 
     # --- asyncio.Protocol ---------------------------------------------------------------------
 
@@ -251,12 +252,17 @@ async def share_out(
 
 
 class Crowd:
-    """The clients of one server."""
+    """The clients of one server.
 
-    def __init__(self) -> None:
+    Args:
+        source: The source address of the first of them, 127.0.0.`source`. Thousands should not have
+            127.0.0.1: other connections of this machine need its ports.
+    """
+
+    def __init__(self, source: int = 1) -> None:
         self.clients: list[Client] = []
         self._fault: str | None = None
-        self._source = 1
+        self._source = source
         self._turn: asyncio.Future[None] | None = None
 
     async def connect(
@@ -343,7 +349,7 @@ class Crowd:
             try:
                 await loop.create_connection(lambda: client, "127.0.0.1", port, local_addr=local)
             except OSError as error:
-                if error.errno not in _NO_PORT or source == _MOST_SOURCES:
+                if error.errno not in _NO_PORT or source == _LAST_SOURCE:
                     raise
                 self._source = max(self._source, source + 1)
             else:

@@ -344,5 +344,11 @@ def of_checkout(contender: Contender, folder: Path, number: int) -> Contender:
     )
 
 
+def watched(contender: Contender) -> tuple[Contender, dict[str, str]]:
+    """Return the contender in `apps.stops`, and the environment that tells it which app it is."""
+    *arguments, app = contender.command
+    return replace(contender, command=(*arguments, f"{_APPS}.stops:app")), {"BENCHMARK_APP": app}
+
+
 # In the order of a report.
 CONTENDERS: Final = {contender.key: contender for contender in (*_floors(), *_ours(), *_peers())}

@@ -34,6 +34,11 @@ class Line:
     samples: list[Sample] = field(default_factory=list)
     fault: str | None = None
 
+    def extend(self, later: "Line") -> None:
+        """Add the rounds that were played later."""
+        self.samples += later.samples
+        self.fault = self.fault or later.fault
+
     @property
     def median(self) -> float:
         """The median of the values."""
@@ -59,8 +64,8 @@ class Result:
     """The result of one scenario.
 
     Args:
-        kind: The form in which the page shows it: `cost`, `rate`, `difference`, `growth` or
-            `nodes`.
+        kind: The form in which the page shows it: `cost`, `rate`, `difference`, `stops`, `growth`
+            or `nodes`.
         series: What grows, if the result is a point of a plot; `x` is its size.
         unit: The unit of the values, such as `us per delivery`.
         lines: By the contenders' keys.

@@ -17,11 +17,14 @@ from matplotlib import pyplot as plt  # type: ignore[import-not-found, unused-ig
 FLOOR: Final = "bare"
 # By scenario; the bars' titles.
 BARS: Final = {
-    "fan-out": "Fan-out to 1,000",
+    "fan-out": "Fan-out to 1,000, one at a time",
+    "fan-out-4": "Fan-out to 1,000, four at a time",
     "open-250": "100 all sending",
     "echo": "Echo",
     "join": "Connect and join",
+    "join-browser": "Connect and join, browsers",
     "idle": "Memory, idle",
+    "idle-browser": "Memory, idle browsers",
     "sse": "Event streams",
 }
 SERIES: Final = ("members", "payload bytes", "channels")

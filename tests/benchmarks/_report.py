@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.benchmarks._figures import BUSY, FLOOR, Line, Result, difference, ratio, result_of
+from tests.benchmarks._verdict import LEEWAY
 
 # The bare app on the same server.
 _FLOORS: Final = {"ours-hypercorn": "bare-hypercorn", "ours-granian": "bare-granian"}
@@ -26,6 +27,14 @@ _COLUMNS: Final = {
     "first_us": "worker 1, us",
     "second_us": "worker 2, us",
     "redis_us": "Redis, us",
+}
+# Stops of the event loop, each by the clock and, if it is known, by CPU time.
+_STOPS: Final = {
+    "collection": "collection",
+    "growing": "while they join",
+    "drain": "drain",
+    "tick": "tick",
+    "nothing": "no members",
 }
 _NODES: Final = """\
 ## Two workers on Redis
@@ -49,7 +58,7 @@ def page(kept: Mapping[str, Any]) -> str:
     """Write the page in Markdown."""
     results = [result_of(own) for own in kept["results"]]
     labels = {key: own["label"] for key, own in kept["contenders"].items()}
-    parts = [_INTRO.read_text().format(busy=BUSY, mark=_TWICE)]
+    parts = [_INTRO.read_text().format(busy=BUSY, mark=_TWICE, leeway=LEEWAY)]
     apart = ("growth", "nodes")
     parts += [section(result, labels) for result in results if result.kind not in apart]
     nodes = [section(result, labels, "###") for result in results if result.kind == "nodes"]
@@ -65,7 +74,7 @@ def page(kept: Mapping[str, Any]) -> str:
 def section(result: Result, labels: Mapping[str, str], level: str = "##") -> str:
     """Write a scenario's title, conditions and table."""
     title = f"{level} {result.title}\n\n{_sentence(result)}\n"
-    rows = {"rate": _rate_rows, "difference": _cost_rows}.get(result.kind, _cost_rows)
+    rows = {"rate": _rate_rows, "stops": _stop_rows}.get(result.kind, _cost_rows)
     table = _table(*rows(result, labels))
     faults = [
         f"* {labels.get(key, key)}: {_one_line(line.fault)}"
@@ -118,6 +127,16 @@ def _rate_rows(result: Result, labels: Mapping[str, str]) -> tuple[list[str], li
                 ]
             )
     return ["", "keeps up to", "fails at", "p50, ms", "p99, ms"], rows
+
+
+def _stop_rows(result: Result, labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for key, line in result.lines.items():
+        if line.samples:
+            cells = [(_extra(line, f"{own}_ms"), _extra(line, f"{own}_cpu_ms")) for own in _STOPS]
+            told = [f"{clock} ({cpu})" if cpu else clock for clock, cpu in cells]
+            rows.append([labels.get(key, key), f"{line.median_of('members'):,.0f}", *told])
+    return ["", "members", *_STOPS.values()], rows
 
 
 def _extra(line: Line, name: str) -> str:

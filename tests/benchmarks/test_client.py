@@ -29,6 +29,13 @@ class Wire:
         self.token = token
         self.hearers: list[Client] = []
         self.written: list[bytes] = []
+        self.is_over = False
+
+    def close(self) -> None:
+        self.is_over = True
+
+    def is_closing(self) -> bool:
+        return self.is_over
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -99,6 +106,15 @@ async def test_a_ping_is_answered_and_a_close_is_a_fault() -> None:
     crowd.clients[0].data_received(b"\x88\x02\x03\xf3")
     with pytest.raises(BenchmarkFailed, match="1011"):
         await crowd.finished()
+
+
+async def test_a_close_is_sent_once() -> None:
+    wire = Wire()
+    client = crowd_of(wire, 1).clients[0]
+    for _ in range(2):
+        client.close()
+    assert [data[0] for data in wire.written[1:]] == [0x88]
+    assert wire.is_over
 
 
 async def test_a_refused_handshake_fails() -> None:

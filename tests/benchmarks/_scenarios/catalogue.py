@@ -1,4 +1,4 @@
-"""All scenarios: of a whole run, and of a quick run of two minutes."""
+"""All scenarios: of a whole run, and of a quick run."""
 
 from collections.abc import Callable
 from typing import Final
@@ -6,7 +6,6 @@ from typing import Final
 from tests.benchmarks._contenders import CONTENDERS, Contender, Kind
 from tests.benchmarks._scenarios.closed import echo_of, echo_of_one, fan_out_to
 from tests.benchmarks._scenarios.growth import (
-    most_members,
     with_channels,
     with_members,
     with_payload,
@@ -16,7 +15,8 @@ from tests.benchmarks._scenarios.limit import rate_limit
 from tests.benchmarks._scenarios.nodes import crossing, fan_out_over_two, publishing
 from tests.benchmarks._scenarios.open import keeps_up, open_loop
 from tests.benchmarks._scenarios.presence import presence_of
-from tests.benchmarks._scenarios.scenario import Scenario
+from tests.benchmarks._scenarios.scenario import Scenario, most_members
+from tests.benchmarks._scenarios.stops import stops_of
 from tests.benchmarks._scenarios.streams import streams_of
 
 # PondSocket with an option on; only some scenarios measure these.
@@ -24,12 +24,13 @@ _HOSTED: Final = {"ours-session", "ours-lane-session"}
 _VARIANTS: Final = {"ours-gc", "ours-lane-gc", "ours-limited", "ours-history", *_HOSTED}
 _OTHER_SERVERS: Final = ("-hypercorn", "-granian")
 _GROWING: Final = ("bare", "ours", "ours-lane")
-# Those that a browser's client could be made for without a change of its protocol.
-_BROWSED: Final = (
-    "limit", "bare", "ours", "ours-lane", "ours-gc", "ours-lane-gc", "pypi", "node"
-)  # fmt: skip
+# Those whose clients in browsers send the same messages.
+_BROWSED: Final = ("limit", "bare", "ours", "ours-lane", "pypi", "node")
+_JOINED: Final = (*_BROWSED[:4], "ours-gc", "ours-lane-gc", *_BROWSED[4:])
+_STOPPED: Final = ("bare", "ours", "ours-gc", "ours-lane", "ours-lane-gc", "pypi")
 _QUICK: Final = ("bare", "ours", "ours-lane")
 _QUICK_SECONDS: Final = 0.3
+_QUICK_MEMBERS: Final = 2_000
 
 
 def _keys(kind: Kind, choose: Callable[[Contender], bool]) -> tuple[str, ...]:
@@ -61,26 +62,31 @@ def whole() -> tuple[Scenario, ...]:
         echo_of(100, sockets),
         echo_of_one(("limit", "bare", "ours", "ours-lane", "node")),
         join_of(300, tuned),
-        join_of(300, _BROWSED, browsers=True),
+        join_of(300, _JOINED, browsers=True),
         idle(5_000, first),
         idle(5_000, _BROWSED, browsers=True),
+        stops_of(_STOPPED),
         streams_of(1_000, streams),
         presence_of(200, _keys(Kind.PRESENCE, lambda _: True)),
         rate_limit(),
         crossing(1_000, nodes),
         *(publishing(at_once, nodes) for at_once in (1, 64)),
         fan_out_over_two(1_000, nodes),
-        *(with_members(count, _GROWING) for count in (10, 100, 1_000, most_members())),
+        *(with_members(count, _GROWING) for count in (10, 100, 1_000, most_members(10_000))),
         *(with_payload(size, _GROWING) for size in (100, 1_024, 8_192, 65_536)),
         *(with_channels(count, _GROWING) for count in (1, 100, 10_000)),
     )
 
 
 def quick() -> tuple[Scenario, ...]:
-    """Return smaller scenarios, which show only ratios that are far off."""
+    """Return shorter scenarios, whose ratios are compared with those of the page."""
     return (
-        fan_out_to(200, _QUICK, _QUICK_SECONDS),
-        echo_of(50, _QUICK, _QUICK_SECONDS),
-        join_of(100, _QUICK),
-        streams_of(200, ("bare", "ours"), _QUICK_SECONDS),
+        fan_out_to(1_000, _QUICK, _QUICK_SECONDS),
+        echo_of(100, _QUICK, _QUICK_SECONDS),
+        join_of(300, _QUICK),
+        join_of(300, _QUICK, browsers=True),
+        # Fewer than on the page: their ratio is the same, and five thousand take too long.
+        idle(_QUICK_MEMBERS, _QUICK),
+        idle(_QUICK_MEMBERS, _QUICK, browsers=True),
+        streams_of(1_000, ("bare", "ours"), _QUICK_SECONDS),
     )

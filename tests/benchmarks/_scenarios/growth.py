@@ -1,7 +1,6 @@
 """The growth of the cost of a delivery: with members, with the payload, with channels."""
 
 import asyncio
-import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import cycle
@@ -124,12 +123,6 @@ def with_channels(channels: int, contenders: tuple[str, ...]) -> Scenario:
         series="channels",
         x=channels,
     )
-
-
-def most_members() -> int:
-    """Return 10,000, or fewer if the system's limit on open files is too low."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 10_000 if hard == resource.RLIM_INFINITY else min(10_000, hard - 500)
 
 
 class Room:

@@ -84,9 +84,7 @@ def join_of(clients: int, contenders: tuple[str, ...], *, browsers: bool = False
     )
 
 
-def idle(
-    members: int, contenders: tuple[str, ...], *, browsers: bool = False, rounds: int = 1
-) -> Scenario:
+def idle(members: int, contenders: tuple[str, ...], *, browsers: bool = False) -> Scenario:
     """Make the scenario of the memory of idle members; each round has a new server."""
     headers = HEADERS if browsers else b""
 
@@ -118,7 +116,7 @@ def idle(
         enter=enter,
         seconds=4 + members / 450,
         ready_seconds=0,
-        most_rounds=rounds,
+        most_rounds=1,
         conditions=(
             f"Resident memory of the server's processes with {members:,} members of one channel,"
             f" minus the memory before, with {_FIRST} other members."

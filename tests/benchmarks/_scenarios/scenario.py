@@ -1,6 +1,7 @@
 """A scenario, and what all scenarios use."""
 
 import asyncio
+import resource
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,6 +18,9 @@ from tests.benchmarks._meter import MICROSECONDS, metered
 ROUND_SECONDS: Final = 0.6
 # For a step that takes at most ten seconds on an idle machine.
 STEP_SECONDS: Final = 300.0
+
+# Of a server and of the client, besides the connections.
+_OTHER_FILES: Final = 500
 
 Play: TypeAlias = Callable[[], Awaitable[Sample]]
 """One round of one contender."""
@@ -36,8 +40,8 @@ class Scenario:
         seconds: How long a round of one contender takes, for the estimate.
         ready_seconds: How long the preparation of one contender takes.
         most_rounds: The highest useful number of rounds.
-        kind: The form in which the page shows it: `cost`, `rate`, `difference`, `growth` or
-            `nodes`.
+        kind: The form in which the page shows it: `cost`, `rate`, `difference`, `stops`, `growth`
+            or `nodes`.
         series: What grows, if the result is a point of a plot; `x` is its size.
     """
 
@@ -54,6 +58,15 @@ class Scenario:
     conditions: str = ""
     series: str = ""
     x: float = 0
+
+
+def most_members(wanted: int) -> int:
+    """Return how many members there can be: fewer if the system's limit on open files is too low.
+
+    Both the server and the client have a file for each of them.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard - _OTHER_FILES)
 
 
 class Stage(NamedTuple):
