@@ -93,6 +93,25 @@ def test_a_rate_a_difference_and_growth_have_tables_of_their_own() -> None:
     assert rows(text, "1,000")[0] == ["1,000", "100.00", "200.00"]
 
 
+def test_stops_are_told_by_the_clock_and_by_cpu_time() -> None:
+    extras = {
+        "members": 19_500, "collection_ms": 400.5, "collection_cpu_ms": 390, "growing_ms": 300,
+        "tick_ms": 3, "tick_cpu_ms": 2.5, "nothing_ms": 1, "nothing_cpu_ms": 0.5,
+    }  # fmt: skip
+    lines = {"bare": line(400.5, **extras), "ours": Line(fault="it was closed")}
+    result = Result(key="stops", title="Stops", unit="ms", kind="stops", lines=lines)
+    assert rows(page(kept(result)), "BARE")[0] == [
+        "BARE", "19,500", "400.50 (390.00)", "300.00", "", "3.00 (2.50)", "1.00 (0.50)",
+    ]  # fmt: skip
+    assert "* OURS: it was closed" in page(kept(result))
+
+
+def test_a_server_that_compresses_is_told_apart() -> None:
+    lines = {"bare": line(10, deflate=1.0), "ours": line(10, deflate=0.0)}
+    text = page(kept(Result(key="idle-browser", title="Idle", unit="KiB", lines=lines)))
+    assert [rows(text, own)[0][-1] for own in ("BARE", "OURS")] == ["yes", "no"]
+
+
 def test_workers_on_redis_have_a_section_if_they_were_measured() -> None:
     extras = {"p99_ms": 4.0, "redis_us": 9.5}
     result = Result(
@@ -120,7 +139,8 @@ def test_the_figures_of_a_later_run_are_added_to_those_of_an_earlier_one() -> No
     later = kept(of("echo", 3), of("join", 4))
     later["made"] = {"date": "later", "machine": "another", "command": "bench -y", "minutes": 4}
     text = page(joined(kept(of("sse", 1), of("echo", 2)), later))
-    assert [row[1] for row in rows(text, "OURS") if len(row) > 2] == ["1.00", "3.00", "4.00"]
+    # The order is the page's: echo, join, sse.
+    assert [row[1] for row in rows(text, "OURS") if len(row) > 2] == ["3.00", "4.00", "1.00"]
     assert "today: a Linux\n\n`bench -x`, 3 minutes." in text
     assert "later: another\n\n`bench -y`, 4 minutes." in text
 
@@ -133,5 +153,7 @@ def test_the_command_line_chooses_scenarios_and_is_told_without_the_folder() -> 
     assert [own.key for own in scenarios(chosen)] == [
         "open-250", "open-1000", "open-5000", "echo-one",
     ]  # fmt: skip
+    chosen = arguments(["--scenarios", "join", "stops", "--skip", "stops", "join-b"])
+    assert [own.key for own in scenarios(chosen)] == ["join"]
     keys = [own.key for own in scenarios(arguments([]))]
     assert len(keys) == len(set(keys))
