@@ -242,8 +242,8 @@ def _ours() -> Iterator[Contender]:
     for server, arguments in _OTHER_SERVERS.items():
         command = _on(server, "pond:app", *arguments)
         yield ours(f"ours-{server}", server, command=command, carriers=(server, "uvloop"))
-    yield ours("ours-gc", "GC tuned", "pond_tuned:app", kinds=_SOCKETS)
-    yield lane("ours-lane-gc", "fast lane, GC tuned", "pond_tuned:app")
+    yield ours("ours-gc", "gc_freeze", "pond_tuned:app", kinds=_SOCKETS)
+    yield lane("ours-lane-gc", "fast lane, gc_freeze", "pond_tuned:app")
     session = "pond_session:app"
     yield ours("ours-session", "behind SessionMiddleware", session)
     yield lane("ours-lane-session", "fast lane, behind SessionMiddleware", session)
