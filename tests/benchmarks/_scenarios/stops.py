@@ -125,7 +125,7 @@ async def measure_stops(contender: Contender, members: int, seconds: int) -> Sam
         try:
             nothing = await quiet(process.port, seconds)
             await come_in(contender, crowd, process.port, members)
-            growing = (await ask(process.port, "read") or {})["collection"]
+            growing = await ask(process.port, "read") or {}
             tick = await quiet(process.port, seconds)
             collection = await collect(process.port)
             drained = await drain(process.port, crowd)
@@ -133,7 +133,11 @@ async def measure_stops(contender: Contender, members: int, seconds: int) -> Sam
             crowd.close()
     stops = {"collection": collection, "tick": tick}
     stops |= {} if drained is None else {"drain": drained}
-    extras = {"members": members, "growing_ms": growing}
+    extras = {
+        "members": members,
+        "growing_ms": growing["collection"],
+        "growing_cpu_ms": growing["collecting"],
+    }
     for name, stop in {key: own.without(nothing) for key, own in stops.items()}.items():
         extras |= {f"{name}_ms": stop.clock, f"{name}_cpu_ms": stop.cpu}
     extras |= {"nothing_ms": nothing.clock, "nothing_cpu_ms": nothing.cpu}
@@ -183,4 +187,4 @@ def stops_of(
 def _fewer(count: int) -> str:
     if count >= MEMBERS:
         return ""
-    return f" More, {MEMBERS:,}, the system's limit on open files did not allow."
+    return f" {MEMBERS:,} were wanted; the system's limit on open files allows no more."

@@ -32,11 +32,12 @@ class LoopClock:
         stop: The longest delay since the last `read`, in seconds.
         busy: The longest CPU time of the loop's thread between two calls, in seconds.
         collection: The longest collection of any generation, in seconds.
+        collecting: The longest CPU time of one.
     """
 
     def __init__(self) -> None:
         self._loop: Final = asyncio.get_running_loop()
-        self._began = 0.0
+        self._began = self._began_used = 0.0
         self._read()
         gc.callbacks.append(self._on_collection)
         self._plan()
@@ -44,12 +45,13 @@ class LoopClock:
     def read(self) -> dict[str, float]:
         """Return the longest of each, in milliseconds, and begin anew."""
         self._note()
-        found = {"stop": self.stop, "busy": self.busy, "collection": self.collection}
+        names = ("stop", "busy", "collection", "collecting")
+        found = {name: getattr(self, name) * 1_000 for name in names}
         self._read()
-        return {name: seconds * 1_000 for name, seconds in found.items()}
+        return found
 
     def _read(self) -> None:
-        self.stop = self.busy = self.collection = 0.0
+        self.stop = self.busy = self.collection = self.collecting = 0.0
         self._due, self._used = time.monotonic() + _TICK, time.thread_time()
 
     def _plan(self) -> None:
@@ -66,9 +68,10 @@ class LoopClock:
 
     def _on_collection(self, phase: str, _: dict[str, int]) -> None:
         if phase == "start":
-            self._began = time.perf_counter()
+            self._began, self._began_used = time.perf_counter(), time.thread_time()
         else:
             self.collection = max(self.collection, time.perf_counter() - self._began)
+            self.collecting = max(self.collecting, time.thread_time() - self._began_used)
 
 
 class Watched:
