@@ -298,7 +298,7 @@ async def test_a_coroutine_that_comes_too_late_is_closed() -> None:
         returned.append(untyped_alone())
         return returned[0]
 
-    setup = build(late, options=Options(join_timeout=0.01))
+    setup = build(late, options=Options(join_timeout=0.3))  # the thread has begun by then
     async with connect(setup.pond, "/socket?user=ann") as ann:
         answer = await ann.join(ROOM)
         assert isinstance(answer.payload, Refused)
