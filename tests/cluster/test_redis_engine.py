@@ -135,6 +135,59 @@ async def test_every_key_ends_by_itself_once_nothing_is_held(redis_server: Redis
     assert lasting == {f"{start}{each}" for each in ("run", "key", "nodes", "heard")}
 
 
+async def test_a_log_lives_as_long_as_its_latest_message(redis_server: RedisServer) -> None:
+    prefix = new_prefix()
+    log = f"{{{prefix}:0}}:l:{TOPIC}"
+
+    def now() -> int:
+        seconds, rest = redis_server.call("TIME")
+        return int(seconds) * 1_000 + int(rest) // 1_000
+
+    async with running(backplane_of(redis_server.url, prefix=prefix)) as (node,):
+
+        async def check(ttl: int) -> None:
+            began = now()
+            await node.append(TOPIC, b"a", KEEP._replace(ttl=ttl))
+            ends = redis_server.call("PEXPIRETIME", log)
+            assert began + ttl * 1_000 <= ends <= now() + ttl * 1_000
+
+        for ttl in (60, 600, 60):
+            await check(ttl)
+        redis_server.call("DEL", log)  # as a policy does that evicts keys
+        await check(60)
+
+
+async def test_a_topic_lasts_while_it_has_members(redis_server: RedisServer) -> None:
+    prefix = new_prefix()
+    meta = f"{{{prefix}:0}}:m:{TOPIC}"
+    async with running(backplane_of(redis_server.url, prefix=prefix)) as (node,):
+        await node.append(TOPIC, b"a")
+        assert 540_000 < redis_server.call("PTTL", meta) <= 600_000
+        await node.put(TOPIC, "r", "ann")
+        assert redis_server.call("PTTL", meta) == -1
+        await node.append(TOPIC, b"b", KEEP._replace(position_ttl=60))
+        assert redis_server.call("PTTL", meta) == -1
+        await node.apply(Drop(TOPIC, ("r",), ""))
+        assert 30_000 < redis_server.call("PTTL", meta) <= 60_000
+
+
+async def test_the_latest_results_of_a_node_are_kept_for_an_hour(
+    redis_server: RedisServer,
+) -> None:
+    prefix = new_prefix()
+    async with running(backplane_of(redis_server.url, prefix=prefix)) as (node,):
+        seq = f"{{{prefix}:0}}:s:{node.name}"
+        first = await node.apply(Append(TOPIC, b"a", KEEP), seq=7)
+        redis_server.call("PEXPIRE", seq, 60_000)
+        assert await node.apply(Append(TOPIC, b"a", KEEP), seq=7) == first
+        await node.apply(Append(TOPIC, b"b", KEEP), seq=8)
+        assert redis_server.call("PTTL", seq) > 3_590_000
+        with pytest.raises(LinkLost, match="STALE"):
+            await node.backplane.apply(7, [Append(TOPIC, b"c", KEEP)])
+        await node.until(lambda: node.ups == 2 and node.is_up)
+        assert (await node.read(TOPIC)).top == 2
+
+
 async def test_only_the_clock_of_redis_counts(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
