@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pondsocket_asgi._fastlane import deflate_protocol
-from pondsocket_asgi.fastlane import DeflateProtocol
+from pondsocket_asgi.fastlane import DeflateProtocol, Protocol
 from pondsocket_common import websocket_frame
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import Protocol as WebSocketProtocol
@@ -391,3 +391,60 @@ def test_a_uvicorn_that_lacks_something_is_told_apart() -> None:
         "parser_exc",
         "state",
     ]
+
+
+async def accepts(connection: UvicornConnection) -> None:
+    await connection.send({"type": "websocket.accept"})
+
+
+async def fails(_: UvicornConnection) -> None:
+    raise ValueError("the app fails")
+
+
+async def returns(_: UvicornConnection) -> None:
+    pass
+
+
+@pytest.mark.parametrize("answer", [accepts, fails, returns])
+async def test_an_app_that_answers_when_the_server_has_ended_ends_nothing_else(
+    answer: Any,
+) -> None:
+    # With TLS, a closing connection may last for half a minute.
+    asked = asyncio.Event()
+
+    async def app(connection: UvicornConnection) -> None:
+        await asked.wait()
+        await answer(connection)
+
+    connection = await UvicornConnection(app).open()
+    (task,) = connection.tasks
+    connection.transport.unsent = 1
+    connection.protocol.shutdown()
+    assert connection.transport.is_closing()
+    asked.set()
+    await turns()
+    assert task.done()
+    assert task.exception() is None
+    connection.transport.drain()
+    await turns()
+    assert connection.is_over
+    assert b"".join(connection.transport.written).count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_close_over_tls_is_bounded_as_nothing_tells_what_is_unsent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection = await UvicornConnection(kind=Protocol).open()
+    own = connection.transport.get_extra_info
+    monkeypatch.setattr(
+        connection.transport,
+        "get_extra_info",
+        lambda name, default=None: object() if name == "ssl_object" else own(name, default),
+    )
+    connection.protocol.eof_received()
+    limit = connection.parsed._limit
+    assert limit is not None
+    assert limit.when() - asyncio.get_running_loop().time() <= connection.parsed.close_timeout
+    connection.transport.abort()
+    await turns()
+    assert connection.is_over

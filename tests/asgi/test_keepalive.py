@@ -1,10 +1,14 @@
 """Pings by one timer: when each connection is due, and that a lot of them stop nothing."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pondsocket_asgi._fastlane.keepalive import Keepalive
+from pondsocket_asgi._fastlane.serving import Serving
+from uvicorn.config import Config
+from uvicorn.server import ServerState
 
 
 class Loop:
@@ -165,3 +169,26 @@ def test_short_intervals_are_kept_with_some_precision() -> None:
     clock.expect_ping(client)
     loop.move(1)
     assert 0.18 <= client.times[0] - 1_000.3 <= 0.2
+
+
+def test_no_time_for_an_answer_is_a_time() -> None:
+    loop = Loop()
+    clock = keepalive(loop, timeout=0.0)
+    client = Client(loop)
+    clock.expect_answer(client)
+    loop.move(2)
+    assert len(client.times) == 1
+
+
+@pytest.mark.parametrize("interval", [None, 0, -1])
+def test_without_an_interval_none_is_pinged(interval: float | None) -> None:
+    config = Config(accepts_nothing, ws_ping_interval=interval, log_config=None)
+    loop = asyncio.new_event_loop()
+    try:
+        assert Serving(config, ServerState(), {}, loop).keepalive is None
+    finally:
+        loop.close()
+
+
+async def accepts_nothing(_scope: Any, _receive: Any, _send: Any) -> None:
+    """Stand for an app."""

@@ -85,7 +85,7 @@ def test_a_browser_that_is_online_again_is_back_within_a_second(
 ) -> None:
     window = open_client(base=client_proxy.url).enter_anew("/room/online")
     cut(window, client_proxy)
-    window.wait("heard.status.at(-1).state === 'waiting'")
+    window.wait("heard.status.at(-1).state === 'waiting'", FALLBACK_SECONDS)
     window.page.wait_for_timeout(6_000)  # some attempts fail: the waits between them grow
     window.tell("/room/online", "missed")
     client_proxy.set_network("up")
@@ -104,7 +104,7 @@ def test_attempts_in_vain_are_no_storm(
     # Chromium itself slows WebSockets down that fail, but not requests.
     window = open_client(base=client_proxy.url).enter_anew("/room/storm", **TRANSPORTS[transport])
     client_proxy.set_network("cut")
-    window.wait("heard.status.at(-1).state === 'waiting'")
+    window.wait("heard.status.at(-1).state === 'waiting'", FALLBACK_SECONDS)
     before = len(window.heard("status"))
     window.page.wait_for_timeout(5_000)
     statuses = window.heard("status")[before:]

@@ -1,5 +1,6 @@
 """Draining a pond: who is told what, and when it ends."""
 
+import asyncio
 import math
 import time
 from collections import Counter
@@ -365,3 +366,28 @@ async def test_virtual_time_takes_no_time() -> None:
     await anyio.sleep(3600)
     assert anyio.current_time() - began >= 3600
     assert time.monotonic() - really < 5
+
+
+async def test_a_drain_outside_of_a_task_raises_and_begins_nothing(
+    anyio_backend_name: str,
+) -> None:
+    setup = build()
+    async with many_members(setup, 3) as peers:
+        if anyio_backend_name == "asyncio":
+            raised: list[BaseException] = []
+
+            def call() -> None:
+                try:
+                    setup.pond.begin_drain()
+                except Exception as error:  # noqa: BLE001 - whatever it is
+                    raised.append(error)
+
+            asyncio.get_running_loop().call_soon(call)
+            await settled()
+            # Where anyio finds the loop in a callback, it has begun.
+            assert setup.pond.is_draining is (not raised)
+        if not setup.pond.is_draining:
+            setup.pond.begin_drain()
+        for peer in peers:
+            await closed_at(peer)
+            assert len(goodbyes(peer)) == 1

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from uvicorn._types import WebSocketScope
+from uvicorn._types import ASGISendEvent, WebSocketScope
+from uvicorn.protocols.utils import ClientDisconnected
 from websockets.protocol import State
 
 from .deflate_protocol import DeflateProtocol
@@ -51,6 +52,13 @@ class ContinuedProtocol(DeflateProtocol):
             self._settle()
         else:
             self.scope = scope
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send a message of the app."""
+        if not self.handshake_complete and self.transport.is_closing():
+            # The server has answered for the app, because it ends.
+            raise ClientDisconnected
+        await super().send(message)
 
     def go_on_pinging(self, unanswered: bytes | None, seconds: float) -> None:
         """Ping the peer as another protocol has begun to.

@@ -165,6 +165,11 @@ class DeflateProtocol(BoundedProtocol):
         self.conn.parser.close()
         self.conn.parser_exc = None
 
+    def send_500_response(self) -> None:
+        """Answer that the app has failed, if nothing was answered."""
+        if not self.conn.eof_sent:
+            super().send_500_response()
+
     async def run_asgi(self) -> None:
         """Run the app. When it ends, the connection ends."""
         try:

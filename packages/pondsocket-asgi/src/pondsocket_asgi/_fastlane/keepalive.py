@@ -43,7 +43,7 @@ class Keepalive:
     ) -> None:
         self.interval: Final = interval
         self.timeout: Final = timeout
-        shortest = interval if timeout is None else min(interval, timeout)
+        shortest = min(interval, timeout) if timeout else interval
         self._step = min(_SECONDS, shortest * _PART)
         self._loop = loop
         self._due: dict[int, set[Pinged]] = {}

@@ -76,7 +76,7 @@ class Protocol(asyncio.Protocol):
         loop = _loop or asyncio.get_event_loop()
         self._serving = Serving.of(config, server_state, app_state, loop)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
-        self.step = -1
+        self.step: int = -1
         self._stage = _NEW
         self._opening: Opening = None  # type: ignore[assignment]  # while the app is asked
         self._received = Received()
@@ -158,7 +158,7 @@ class Protocol(asyncio.Protocol):
 
     def _write_head(self, frames: bytes = b"") -> None:
         """Write the answer to the request, if that is to be done, and frames behind it."""
-        if self._head or frames:
+        if (self._head or frames) and self._stage is not _LOST:
             head, self._head = self._head, b""
             write = self._lane.write = self.transport.write
             write(head + frames)
@@ -198,7 +198,7 @@ class Protocol(asyncio.Protocol):
     def eof_received(self) -> None:
         """Note that the peer sends nothing more: the transport closes itself after this."""
         self._write_head()
-        if self._full is not None or self.transport.get_write_buffer_size():
+        if self._full is not None or self._may_hold_data():
             self._hand_over().eof_received()
         self._lane.is_open = False
 
@@ -231,6 +231,14 @@ class Protocol(asyncio.Protocol):
             self._full.resume_writing()
         elif self._stage is _OPEN and not self.transport.is_closing():
             self._lane.is_open = True
+
+    def _may_hold_data(self) -> bool:
+        """Return whether the client may not have been written all: its close needs a bound."""
+        # With TLS, another transport below holds what was encrypted, and does not say how much.
+        transport = self.transport
+        return bool(
+            transport.get_write_buffer_size() or transport.get_extra_info("ssl_object") is not None
+        )
 
     def _catch_up(self) -> None:
         if self._is_behind is not None:
@@ -276,7 +284,7 @@ class Protocol(asyncio.Protocol):
         if self._stage is _LOST:
             return
         self._write_head()
-        if self._full is not None or self.transport.get_write_buffer_size():
+        if self._full is not None or self._may_hold_data():
             self._hand_over().end_of_app()
         else:
             self._lane.is_open = self._is_direct = False

@@ -74,7 +74,9 @@ class Serving:
         largest = min(MEDIUM, self.largest)
         self.longest_single = largest + (6 if largest <= SHORT else 8)
         interval = config.ws_ping_interval
-        self.keepalive = Keepalive(loop, interval, config.ws_ping_timeout) if interval else None
+        self.keepalive = (
+            Keepalive(loop, interval, config.ws_ping_timeout) if interval and interval > 0 else None
+        )
 
     @classmethod
     def of(

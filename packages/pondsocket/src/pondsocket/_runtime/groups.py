@@ -59,7 +59,7 @@ class LateGroup:
         new_scope, new_group: anyio's own classes for asyncio.
     """
 
-    __slots__ = ("_group", "_new_group", "cancel_scope")
+    __slots__ = ("_group", "_is_over", "_new_group", "cancel_scope")
 
     def __init__(
         self,
@@ -69,16 +69,23 @@ class LateGroup:
         self.cancel_scope: anyio.CancelScope = new_scope()
         self._new_group = new_group
         self._group: anyio.abc.TaskGroup | None = None
+        self._is_over = False
 
     async def __aenter__(self) -> Self:
         self.cancel_scope.__enter__()
         return self
 
     def start_soon(self, work: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any) -> None:
-        """Start a task in a copy of the caller's context."""
+        """Start a task in a copy of the caller's context.
+
+        Raises:
+            RuntimeError: The block has ended.
+        """
         (self._group or self._made_group()).start_soon(work, *args)
 
     def _made_group(self) -> anyio.abc.TaskGroup:
+        if self._is_over:
+            raise RuntimeError("The block has ended; no task can be started.")
         self._group = group = within(self._new_group(), self.cancel_scope)
         return group
 
@@ -91,6 +98,7 @@ class LateGroup:
         group = self._group
         if group is None:
             if exc is None:
+                self._is_over = True
                 return self.cancel_scope.__exit__(None, None, None)
             group = self._made_group()  # for what it does with exceptions and cancellations
         return await group.__aexit__(exc_type, exc, traceback)

@@ -48,9 +48,11 @@ class Drain:
 
     async def _continue(self) -> None:
         now = anyio.current_time()
-        self._close_some(now)
-        self._tell_some(now)
-        self._go_on(now)
+        try:
+            self._close_some(now)
+            self._tell_some(now)
+        finally:
+            self._go_on(now)
 
     def _go_on(self, now: float) -> None:
         if self._untold:

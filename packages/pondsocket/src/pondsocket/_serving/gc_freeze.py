@@ -78,6 +78,7 @@ class GCFreeze:
 
     def begin(self) -> None:
         """Freeze what lives now. To be called when the pond is open."""
+        self._is_said = True
         # If the application has switched the collector off, nothing is to be gained.
         if not self._is_on and gc.isenabled():
             self._is_on = True
@@ -95,8 +96,8 @@ class GCFreeze:
         count, frozen = self._count(), self._frozen
         if count >= max(LEAST_CONNECTIONS, frozen + min(frozen, MOST_AT_ONCE)):
             self._frozen = count
-            # Garbage that is frozen would stay until the pond ends. Only of young objects: the
-            # others are frozen, or there are few.
+            # Garbage that is frozen stays until the pond ends. Only young objects are collected
+            # before: to walk the old ones is what this avoids.
             gc.collect(1)
             gc.freeze()
             _log.debug("Frozen at %d connections.", count)

@@ -76,13 +76,16 @@ class Life:
     def begin_drain(self, seconds: float | None) -> None:
         """Begin to drain; see `PondSocket.begin_drain`."""
         self._environment.loop.check("drain")
-        if not self._advance(PhaseEvent.DRAIN):
-            return
         sessions = self._endpoints.sessions()
         window = min(self._longest_window(seconds), len(sessions) / _ENDS_PER_SECOND)
+        # Without connections there may be no event loop yet. With some, it is an error to be called
+        # outside of a task, and the phase must not have changed then.
+        drain = Drain(self._environment, sessions, window) if sessions else None
+        if not self._advance(PhaseEvent.DRAIN):
+            return
         self._environment.restart.window = window
-        if sessions:  # there may be no event loop yet
-            Drain(self._environment, sessions, window).begin()
+        if drain is not None:
+            drain.begin()
 
     async def drain(self, seconds: float | None) -> None:
         """Drain, and wait until the last connection has ended; see `PondSocket.drain`."""
