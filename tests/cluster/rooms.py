@@ -301,7 +301,8 @@ class Cluster:
             last = f"last of {len(self.seen)}"
             await until_true(lambda: self._try_say(last))
             await until(lambda: all(last in each.heard for each in members))
-            assert len({each.at for each in members}) == 1
+            # What others had said before may be appended behind it, and is heard a moment later.
+            await until(lambda: len({each.at for each in members}) == 1)
             for client in members:
                 twice = [said for said, count in Counter(client.got).items() if count > 1]
                 assert not twice, (client.user, twice)
