@@ -27,7 +27,7 @@ from .deflate_protocol import DeflateProtocol
 from .lane import Lane, end_lane, nowhere
 from .plain_frames import IS_MEDIUM, PING, PONG, SHORT, TEXT, end_of_control, frame_of, is_part
 from .received import MOST_HELD, Received, apply_mask
-from .serving import Opening, Serving, Stage, check_refusal, is_behind
+from .serving import Opening, Serving, Stage, check_refusal, is_behind, may_hold_data
 from .small_frames import SmallFrames
 from .upgrade import read_upgrade, switching_protocols
 
@@ -198,7 +198,7 @@ class Protocol(asyncio.Protocol):
     def eof_received(self) -> None:
         """Note that the peer sends nothing more: the transport closes itself after this."""
         self._write_head()
-        if self._full is not None or self._may_hold_data():
+        if self._full is not None or may_hold_data(self.transport):
             self._hand_over().eof_received()
         self._lane.is_open = False
 
@@ -231,14 +231,6 @@ class Protocol(asyncio.Protocol):
             self._full.resume_writing()
         elif self._stage is _OPEN and not self.transport.is_closing():
             self._lane.is_open = True
-
-    def _may_hold_data(self) -> bool:
-        """Return whether the client may not have been written all: its close needs a bound."""
-        # With TLS, another transport below holds what was encrypted, and does not say how much.
-        transport = self.transport
-        return bool(
-            transport.get_write_buffer_size() or transport.get_extra_info("ssl_object") is not None
-        )
 
     def _catch_up(self) -> None:
         if self._is_behind is not None:
@@ -284,7 +276,7 @@ class Protocol(asyncio.Protocol):
         if self._stage is _LOST:
             return
         self._write_head()
-        if self._full is not None or self._may_hold_data():
+        if self._full is not None or may_hold_data(self.transport):
             self._hand_over().end_of_app()
         else:
             self._lane.is_open = self._is_direct = False

@@ -166,3 +166,10 @@ def _addresses(transport: asyncio.Transport) -> tuple[Any, Any, str]:
             pass
     server, client = get_local_addr(transport), get_remote_addr(transport)
     return server, client, "wss" if is_ssl(transport) else "ws"
+
+
+def may_hold_data(transport: asyncio.Transport) -> bool:
+    """Return whether a transport may hold what the client has not taken: a close needs a bound."""
+    # With TLS, another transport below holds what was encrypted, and does not say how much.
+    is_tls = transport.get_extra_info("ssl_object") is not None
+    return is_tls or transport.get_write_buffer_size() > 0
