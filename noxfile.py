@@ -140,6 +140,8 @@ def bench(session: nox.Session) -> None:
     """Measure PondSocket and others and write docs/benchmarks.md (a short run: `-- --quick`)."""
     if not session.posargs:
         debian(session, "redis-server", "redis-server")  # for two workers
+    if session.posargs == ["--quick"]:
+        session.run(sys.executable, "-m", "pytest", "tests/benchmarks")
     whole = [] if session.posargs else ["--out", "docs"]
     python(session, "-m", "tests.benchmarks", *whole)
 

@@ -5,9 +5,10 @@ from typing import Final
 
 from tests.parallel import run_parts
 
-# Each takes about half of the time.
+# Each takes about half of the time. Those of the benchmarks are run by `nox -s bench -- --quick`.
 _FIRST: Final = ("tests/core", "tests/cluster", "tests/common", "tests/clients")
-PARTS: Final = [_FIRST, ("tests", *(f"--ignore={each}" for each in _FIRST))]
+_OTHERS: Final = (*_FIRST, "tests/benchmarks")
+PARTS: Final = [_FIRST, ("tests", *(f"--ignore={each}" for each in _OTHERS))]
 
 if __name__ == "__main__":
     sys.exit(run_parts(PARTS))

@@ -33,7 +33,15 @@ OPTIONS: Final[dict[str, Options]] = {
 }
 
 
-@pytest.fixture(params=OPTIONS)
+# The others run with `nox -s servers`.
+USUAL: Final = ("asyncio", "uvloop")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=() if name in USUAL else pytest.mark.servers) for name in OPTIONS
+    ]
+)
 def options(request: pytest.FixtureRequest) -> Options:
     """Run a test on each event loop, with each class of the fast lane."""
     return (*OPTIONS[request.param], "--log-level", "warning")
