@@ -62,8 +62,10 @@ class Proxy:
 
     def mend(self) -> None:
         """Pass everything on again. Connections that have lost bytes end."""
+        has_lost = self.swallows_requests or self.swallows_replies
         self.swallows_requests = self.swallows_replies = self.is_closed = False
-        self.cut()
+        if has_lost:
+            self.cut()
 
     async def _serve(self, client: ByteStream) -> None:
         self.connections += 1

@@ -302,7 +302,7 @@ class Cluster:
             await until_true(lambda: self._try_say(last))
             await until(lambda: all(last in each.heard for each in members))
             # What others had said before may be appended behind it, and is heard a moment later.
-            await until(lambda: len({each.at for each in members}) == 1)
+            await until(lambda: _are_even(members))
             for client in members:
                 twice = [said for said, count in Counter(client.got).items() if count > 1]
                 assert not twice, (client.user, twice)
@@ -324,6 +324,12 @@ class Cluster:
     def leaves(self) -> Counter[str]:
         """How often `on_leave` was called, on all nodes, for each user."""
         return Counter(user for node in self.nodes for user in node.left)
+
+
+def _are_even(clients: list[Client]) -> bool:
+    for each in clients:
+        each.read()
+    return len({each.at for each in clients}) == 1
 
 
 async def until(is_so: Callable[[], object], *, seconds: float = 20.0) -> None:

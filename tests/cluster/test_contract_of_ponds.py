@@ -149,7 +149,7 @@ async def test_messages_that_nothing_keeps_are_counted_when_lost(
         await until(lambda: client.heard == [*range(5)])
         await anyio.sleep(2.5)
         with caplog.at_level(logging.WARNING, "pondsocket.cluster"):
-            engine.mend()
+            engine.mend(0)
             await found.nodes[0].until_up()
         assert "5 messages did not reach the other servers." in caplog.text
         client.say("then")
