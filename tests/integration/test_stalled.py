@@ -23,17 +23,16 @@ CASES: Final[list[tuple[Setup, Transport]]] = [
 UNLIMITED: Final = {"POND_OPTIONS": '{"event_rate": null}'}
 ROOM: Final = "/room/1"
 HEALTHY: Final = 19
-COUNT: Final = 400
+COUNT: Final = 250
 SIZE: Final = 60_000
-# Broadcasts without the stalled member, to know how even the others' are on this machine today.
-CONTROL: Final = 60
 # No more of them on the way at once than a healthy member's outbox holds several times over.
 AHEAD: Final = 2
 GAP_SECONDS: Final = 0.05
 # What a stalled peer does to the others it does every time; what the machine does, now and then.
 ATTEMPTS: Final = 5
-# Where the others are as uneven as this by themselves, nothing can be told of the stalled one.
-NOISY_SECONDS: Final = 0.1
+# Where the others are as uneven as this by themselves, nothing can be told of the stalled one: what
+# it holds up, it holds up until the server's `send` gives it up, after a second.
+NOISY_SECONDS: Final = 0.5
 GROWN_BYTES: Final = 5_000_000
 RECEIVE_BUFFER: Final = 8_192
 # The server's `send` has a second before the socket is reset; then it is a matter of scheduling.
@@ -105,7 +104,8 @@ async def test_nineteen_hear_everything_evenly_while_the_twentieth_does_not_read
         pid = (await watch(connect.server))["pid"]
         gaps: list[tuple[float, float]] = []
         for attempt in range(1, ATTEMPTS + 1):
-            control = await broadcast(members, pid, CONTROL)
+            # As many without the stalled member: the longer a run, the worse its worst gap.
+            control = await broadcast(members, pid, COUNT)
             name = f"stalled-{attempt}"
             stalled = await (await connect(transport, name, RECEIVE_BUFFER)).join(ROOM)
             stalled.stall()
