@@ -37,7 +37,7 @@ from pondsocket_asgi._scope import FAST_LANE
 from .bounded_protocol import TOO_MANY, BoundedProtocol
 from .frame_boundaries import FrameBoundaries
 from .lane import Lane, end_lane, nowhere
-from .received import MOST_HELD, Received
+from .received import Received
 
 _CLOSE: Final = 0x88
 _HEAD_OF_REQUEST: Final = b"\r\n\r\n"
@@ -218,12 +218,7 @@ class DeflateProtocol(BoundedProtocol):
 
     def note_taken(self) -> None:
         """Note that the app has taken a message: there may be room to read on."""
-        received = self._received
-        if (
-            self.read_paused
-            and 2 * len(received.messages) < self._most_messages
-            and 2 * received.held < MOST_HELD
-        ):
+        if self.read_paused and self._received.is_half_empty(self._most_messages):
             self._read_on()
 
     def send_receive_event_to_app(self) -> None:
@@ -321,8 +316,7 @@ class DeflateProtocol(BoundedProtocol):
 
     def _has_enough(self) -> bool:
         """Return whether so much waits for the app that no more is to be read."""
-        received = self._received
-        return len(received.messages) >= self._most_messages or received.held >= MOST_HELD
+        return self._received.exceeds(self._most_messages)
 
     def _bound(self) -> None:
         """Pause reading if too much waits for the app."""

@@ -26,7 +26,7 @@ from .continued_protocol import ContinuedProtocol
 from .deflate_protocol import DeflateProtocol
 from .lane import Lane, end_lane, nowhere
 from .plain_frames import IS_MEDIUM, PING, PONG, SHORT, TEXT, end_of_control, frame_of, is_part
-from .received import MOST_HELD, Received, apply_mask
+from .received import Received, apply_mask
 from .serving import Opening, Serving, Stage, check_refusal, is_behind, may_hold_data
 from .small_frames import SmallFrames
 from .upgrade import read_upgrade, switching_protocols
@@ -321,11 +321,7 @@ class Protocol(asyncio.Protocol):
         received.held -= size
         if self._full is not None:
             self._full.note_taken()
-        elif (
-            self._read_paused
-            and 2 * len(messages) < self._serving.most_messages
-            and 2 * received.held < MOST_HELD
-        ):
+        elif self._read_paused and received.is_half_empty(self._serving.most_messages):
             self._read_paused = False
             self.transport.resume_reading()
         return message
@@ -436,8 +432,7 @@ class Protocol(asyncio.Protocol):
 
     def _bound(self) -> None:
         """Pause reading if too much waits for the app."""
-        received = self._received
-        if len(received.messages) >= self._serving.most_messages or received.held >= MOST_HELD:
+        if self._received.exceeds(self._serving.most_messages):
             self._pause_reading()
 
     def _pause_reading(self) -> None:

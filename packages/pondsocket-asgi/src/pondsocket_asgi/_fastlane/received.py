@@ -75,6 +75,14 @@ class Received:
         rest, self.rest = self.rest, b""
         return rest
 
+    def exceeds(self, most_messages: int) -> bool:
+        """Whether reading is to be paused: so many messages wait, or too much in all."""
+        return len(self.messages) >= most_messages or self.held >= MOST_HELD
+
+    def is_half_empty(self, most_messages: int) -> bool:
+        """Whether reading is to be resumed."""
+        return 2 * len(self.messages) < most_messages and 2 * self.held < MOST_HELD
+
     @property
     def is_full(self) -> bool:
         """Whether nothing more is to be parsed."""
