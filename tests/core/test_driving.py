@@ -1,13 +1,15 @@
 """Work that is driven by hand: what it returns and raises, and what it is told when it waits."""
 
+import asyncio
 from collections.abc import Coroutine
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
-from pondsocket._runtime.driving import drive
+from pondsocket._runtime.driving import drive, lent_task
+from pondsocket._runtime.loop import running_asyncio
 
 
 async def test_work_that_does_not_wait_makes_no_call() -> None:
@@ -138,3 +140,28 @@ async def test_work_that_was_begun_and_is_abandoned_is_closed() -> None:
     begin_and_close(abandoned())
 
     assert seen == ["closed"]
+
+
+async def test_a_task_is_lent_on_asyncio_alone() -> None:
+    where: ContextVar[str] = ContextVar("where", default="outside")
+    where.set("inside")
+    lent = lent_task()
+    loop = running_asyncio()
+    if loop is None:
+        assert lent is None
+        return
+    assert lent is not None
+    with pytest.raises(RuntimeError):  # it runs
+        lent.enter()
+    found: list[object] = []
+
+    def callback() -> None:
+        found.append(asyncio.current_task())
+        lent.enter()
+        found.extend((asyncio.current_task(), lent.run(where.get)))
+        lent.leave()
+        found.append(asyncio.current_task())
+
+    loop.call_soon(callback, context=Context())
+    await anyio.lowlevel.checkpoint()
+    assert found == [None, asyncio.current_task(), "inside", None]

@@ -13,6 +13,7 @@ time, so both are kept small: the request is read once, and no object is made be
 """
 
 import asyncio
+from collections.abc import Callable
 from logging import DEBUG
 from random import getrandbits
 from typing import Any, Final
@@ -26,7 +27,7 @@ from .continued_protocol import ContinuedProtocol
 from .deflate_protocol import DeflateProtocol
 from .lane import Lane, end_lane, nowhere
 from .plain_frames import IS_MEDIUM, PING, PONG, SHORT, TEXT, end_of_control, frame_of, is_part
-from .received import Received, apply_mask
+from .received import Received, apply_mask, takes_nothing
 from .serving import Opening, Serving, Stage, check_refusal, is_behind, may_hold_data
 from .small_frames import SmallFrames
 from .upgrade import read_upgrade, switching_protocols
@@ -273,6 +274,7 @@ class Protocol(asyncio.Protocol):
                 logger.error("ASGI callable returned without completing handshake.")
             elif result is not None:
                 logger.error("ASGI callable should return None, but returned '%s'.", result)
+        self._received.take_now = takes_nothing
         if self._stage is _LOST:
             return
         self._write_head()
@@ -326,6 +328,11 @@ class Protocol(asyncio.Protocol):
             self.transport.resume_reading()
         return message
 
+    def lend(self, most_bytes: int | None, take_now: Callable[[str], bool]) -> None:
+        """Have `take_now` take the texts of up to so many bytes that come while `receive` waits."""
+        self._received.take_now = take_now
+        self._received.longest_now = self._serving.largest if most_bytes is None else most_bytes
+
     # --- what the peer sends --------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -351,17 +358,19 @@ class Protocol(asyncio.Protocol):
             except UnicodeDecodeError:
                 pass  # the parser closes the connection
             else:
-                # `Received.put`, without the call.
                 received = self._received
-                received.messages.append(({"type": "websocket.receive", "text": text}, size))
-                received.held += size
                 waiter = received.waiter
                 if waiter is None:
+                    # `Received.put`, without the call.
+                    received.messages.append(({"type": "websocket.receive", "text": text}, size))
+                    received.held += size
                     self._bound()
-                else:
-                    received.waiter = None
-                    if not waiter.done():
-                        waiter.set_result(None)
+                elif (
+                    size - body > received.longest_now
+                    or waiter.done()
+                    or not received.take_now(text)
+                ):
+                    received.put_first({"type": "websocket.receive", "text": text}, size)
                 return
         self._take(data)
 

@@ -1,6 +1,7 @@
 """Messages that the fast lane has received and the app has not."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from uvicorn._types import ASGIReceiveEvent
@@ -13,7 +14,7 @@ except ImportError:  # where websockets was built without a compiler
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["MOST_HELD", "MOST_MESSAGES", "Received", "apply_mask"]
+__all__ = ["MOST_HELD", "MOST_MESSAGES", "Received", "apply_mask", "takes_nothing"]
 
 # Characters of texts, and bytes of binary messages, that wait for the app before reading is paused.
 # One more read of the socket may add 256 KiB at most, on both event loops.
@@ -26,25 +27,36 @@ _TEXT: Final = 0x81
 _BINARY: Final = 0x82
 
 
+def takes_nothing(_text: str) -> bool:
+    """Leave a text to be queued."""
+    return False
+
+
 class Received:
     """The messages that wait for the app, and the future of a `receive` that waits for one.
 
     Attributes:
+        take_now: Takes a text while `waiter` waits. False: it is to be queued, before all others.
+        longest_now: How many bytes such a text may have.
         rest: What was read and not parsed yet, because so much waits for the app. Where it is known
             at all where frames begin, it begins with one.
     """
 
-    __slots__ = ("held", "messages", "rest", "waiter")
+    __slots__ = ("held", "longest_now", "messages", "rest", "take_now", "waiter")
 
     def __init__(self) -> None:
         self.messages: deque[tuple[ASGIReceiveEvent, int]] = deque()
         self.held = 0
         self.rest = b""
+        self.take_now: Callable[[str], bool] = takes_nothing
+        self.longest_now = -1
         self.waiter: asyncio.Future[None] | None = None
 
     async def arrival(self, loop: "asyncio.AbstractEventLoop") -> None:
         """Wait until a message may be there."""
         before = self.waiter
+        if before is not None and not before.done():
+            self.take_now = takes_nothing  # which of the tasks takes what is not said
         self.waiter = waiter = loop.create_future()
         try:
             await waiter
@@ -56,6 +68,16 @@ class Received:
     def put(self, message: ASGIReceiveEvent, size: int) -> None:
         """Queue a message."""
         self.messages.append((message, size))
+        self.held += size
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def put_first(self, message: ASGIReceiveEvent, size: int) -> None:
+        """Queue a message before all others; the app waits."""
+        self.messages.appendleft((message, size))
         self.held += size
         waiter = self.waiter
         if waiter is not None:

@@ -157,7 +157,11 @@ class ASGIWebSocketTransport(Connection):
         """Return what runs the session, without a coroutine around the server's `receive`."""
         if not self._is_accepted:
             return super()._run_session()
-        return self._session.run(self, self._receive, self._context, self._read)
+        return self._session.run(self, self._receive, self._context, self._read, self._lender())
+
+    def _lender(self) -> Any:
+        """Return the `lender` of `Session.run`."""
+        return None
 
     def _read(self, message: Message) -> str | bytes | None:
         """Return the text or the bytes of a message of the server; as `pull`."""
@@ -260,6 +264,11 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
         super().__init__(scope, *arguments, **options)
         self._lane: Lane = scope["extensions"][FAST_LANE]
         self._lane.session = self._session
+
+    def _lender(self) -> Any:
+        # None where a middleware wraps `receive`: it is to see every message.
+        protocol = getattr(self._receive, "__self__", None)
+        return protocol if hasattr(protocol, "lend") else None
 
     def _unsent(self) -> int:
         return 0  # the fast lane reads no pings while their answers wait

@@ -36,7 +36,7 @@ from .ending import Ending, restart_after
 from .handle import ConnectionHandle, let_go
 from .membership import Membership
 from .opening import Opening
-from .reading import Pull, Read, Reading
+from .reading import Lender, Pull, Read, Reading
 from .router import Router
 
 _NO_NAMES: Final[frozenset[str]] = frozenset()
@@ -188,6 +188,7 @@ class Session:
         pull: Pull,
         context: Context | None = None,
         read: Read | None = None,
+        lender: Lender | None = None,
     ) -> None:
         """Serve the connection until `pull` returns None or it is closed.
 
@@ -195,9 +196,10 @@ class Session:
             context: The context that its tasks run in a copy of; None: the caller's.
             read: Returns the message in what `pull` has returned, or None; None: that is the
                 message itself. So `pull` can be a server's own function.
+            lender: Where `pull` is its own: what can have a message handled when it comes in.
         """
         self._ending.outlet = outlet
-        reading = self._reading = Reading(self, self._ending, pull, context, read)
+        reading = self._reading = Reading(self, self._ending, pull, context, read, lender)
         # All messages of a WebSocket come from its reader. So while this task reads, no handler
         # runs that may continue after the end, and the reader needs no cancel scope of its own.
         reads_alone = self.request.transport == "websocket" and (
