@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import random
+import sys
 
 import anyio
 import anyio.abc
@@ -238,6 +240,82 @@ async def test_no_turn_of_the_loop_has_more_than_some_calls() -> None:
         crowd.leave()
 
 
+async def test_a_turn_touches_none_but_those_that_it_calls() -> None:
+    heartbeat = Heartbeat(Options())
+    async with anyio.create_task_group() as tasks:
+        crowd = Crowd(heartbeat, tasks, 3 * BEATS_PER_TURN)
+        other = crowd.callers[-1]
+        references = sys.getrefcount(other)
+        await crowd.began.wait()
+        assert other not in crowd.called
+        assert sys.getrefcount(other) == references  # it is in no list of those that are next
+        crowd.leave()
+
+
+async def test_groups_of_which_few_are_left_become_one() -> None:
+    heartbeat = Heartbeat(Options())
+    async with anyio.create_task_group() as tasks:
+        crowd = Crowd(heartbeat, tasks, 8 * BEATS_PER_TURN)
+        left = crowd.callers[::5]
+        for caller in crowd.callers:
+            if caller not in left:
+                heartbeat.remove(caller)
+        for rounds in (1, 2, 3):
+            await anyio.sleep(1.25)
+            assert crowd.called == left * rounds
+        assert [len(group) for group in heartbeat._groups] == [
+            BEATS_PER_TURN,
+            len(left) - BEATS_PER_TURN,
+        ]
+        assert [one for group in heartbeat._groups for one in group] == left
+        for caller in left[:-1]:
+            heartbeat.remove(caller)
+            assert heartbeat._host is left[left.index(caller) + 1]
+        crowd.leave()
+        assert not heartbeat._beating
+        assert not heartbeat._groups
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_each_is_called_once_a_round_whichever_come_and_go(seed: int) -> None:
+    chance = random.Random(seed)
+    heartbeat = Heartbeat(Options())
+    async with anyio.create_task_group() as tasks:
+        crowd = Crowd(heartbeat, tasks, 3 * BEATS_PER_TURN)
+        await anyio.sleep(0.5)
+        for _ in range(20):
+            crowd.called.clear()
+            await anyio.sleep(1)
+            assert crowd.called == crowd.callers
+            leaving = chance.choice([0.1, 0.5, 0.9])
+            for caller in [one for one in crowd.callers[1:] if chance.random() < leaving]:
+                heartbeat.remove(caller)
+                crowd.callers.remove(caller)
+            for _ in range(chance.choice([1, 50, 2 * BEATS_PER_TURN])):
+                crowd.callers.append(Caller(crowd))
+                heartbeat.add(crowd.callers[-1], tasks)
+        crowd.leave()
+        assert not heartbeat._groups
+
+
+async def test_one_that_another_ends_in_the_same_turn_is_not_called() -> None:
+    heartbeat = Heartbeat(Options())
+    async with anyio.create_task_group() as tasks:
+
+        class Ending(Listener):
+            def beat(self, now: float, interval: float) -> None:
+                super().beat(now, interval)
+                heartbeat.remove(other)
+
+        ending, other = Ending(heartbeat), Listener(heartbeat)
+        heartbeat.add(ending, tasks)
+        heartbeat.add(other, tasks)
+        await anyio.sleep(2.5)
+        assert len(ending.beats) == 2
+        assert not other.beats
+        heartbeat.remove(ending)
+
+
 @pytest.mark.parametrize("place", [0, 1, BEATS_PER_TURN, 3 * BEATS_PER_TURN - 1])
 async def test_one_that_leaves_in_the_middle_of_a_round_is_not_called_and_the_others_are(
     place: int,
@@ -269,6 +347,24 @@ async def test_a_round_ends_with_its_last_connection() -> None:
         await anyio.sleep(1.5)
         assert gaps([began, *late.beats]) == pytest.approx([1.0], abs=0.1)
         await go(late)
+
+
+async def test_all_may_leave_in_the_moment_in_which_a_round_begins() -> None:
+    heartbeat = Heartbeat(Options())
+    async with anyio.create_task_group() as tasks:
+        due = anyio.current_time() + 2 * BEAT_SECONDS
+        left: list[Listener] = []
+
+        async def take_away() -> None:
+            await anyio.sleep_until(due)
+            heartbeat.remove(left[0])
+
+        tasks.start_soon(take_away)  # before the clock's task, so that it is woken before that
+        await anyio.sleep_until(due - BEAT_SECONDS)
+        left.append(Listener(heartbeat))
+        heartbeat.add(left[0], tasks)
+        await anyio.sleep(5)
+        assert len(left[0].beats) <= 1
 
 
 async def test_the_app_is_asked_once_a_round_of_many() -> None:

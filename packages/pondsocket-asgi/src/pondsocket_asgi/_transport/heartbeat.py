@@ -6,7 +6,7 @@ connections, so the task runs in the task group of one of them, and moves to ano
 """
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -37,6 +37,10 @@ class Starter(Protocol):
     def start_soon(self, work: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any) -> object:
         """Start a task in a copy of the caller's context."""
         ...
+
+
+_Group: TypeAlias = dict[Beating, Starter]
+"""Those that are called in one turn of the loop."""
 
 
 class QuietClock:
@@ -96,37 +100,49 @@ class Heartbeat:
         shortest = min(limit for limit in limits if limit is not None)
         self._interval = min(BEAT_SECONDS, shortest / _BEATS_PER_LIMIT)
         self._also = also
-        # In the order of `add`. The oldest hosts the task: a connection that has lasted longest is
-        # the least likely to end.
-        self._beating: dict[Beating, Starter] = {}
+        # In the order of `add`, and in groups, in that order too. No list of all that are to be
+        # called is made: that touches each of them, and the memory of 20,000 idle connections is in
+        # no cache of the processor, so that the loop stood still for 3 to 50 ms
+        # (`python -m tests.benchmarks`, "The longest stop of the event loop").
+        self._beating: dict[Beating, _Group] = {}
+        self._groups: list[_Group] = []
+        self._ahead: list[_Group] = []  # in this round, the next one last
+        self._called: _Group | None = None  # in this round, the last one
+        # The oldest hosts the task: a connection that has lasted longest is the least likely to
+        # end.
         self._host: Beating | None = None
         self._due = 0.0
-        self._ahead: list[Beating] = []  # in this round, the next one last
         self._scope: anyio.CancelScope | None = None
 
     def add(self, beating: Beating, tasks: Starter) -> None:
         """Add an object; `tasks` may have to host the clock's task until `remove`."""
-        self._beating[beating] = tasks
+        if not self._groups or len(self._groups[-1]) >= BEATS_PER_TURN:
+            self._groups.append({})
+        group = self._beating[beating] = self._groups[-1]
+        group[beating] = tasks
         if self._host is None:
             self._due = anyio.current_time() + self._interval
             self._start(beating)
 
     def remove(self, beating: Beating) -> None:
         """Remove an object, if it was added."""
-        self._beating.pop(beating, None)
+        group = self._beating.pop(beating, None)
+        if group is not None:
+            del group[beating]
         if self._host is beating:
             self._host = None
             if self._scope is not None:
                 self._scope.cancel()
                 self._scope = None  # a scope keeps all scopes around it alive
             if self._beating:
-                self._start(next(iter(self._beating)))
+                self._start(next(oldest for group in self._groups for oldest in group))
             else:
+                self._groups.clear()
                 self._ahead.clear()
 
     def _start(self, host: Beating) -> None:
         scope = anyio.CancelScope()
-        self._beating[host].start_soon(self._run, scope)
+        self._beating[host][host].start_soon(self._run, scope)
         self._host, self._scope = host, scope
 
     async def _run(self, scope: anyio.CancelScope) -> None:
@@ -138,8 +154,7 @@ class Heartbeat:
                     await anyio.lowlevel.checkpoint()
                 else:
                     await anyio.sleep_until(self._due)
-                    self._due = anyio.current_time() + self._interval
-                    self._ahead = list(reversed(self._beating))
+                    self._begin_round()
                 self._call_some()
                 if not self._ahead and self._also is not None:
                     try:
@@ -147,15 +162,33 @@ class Heartbeat:
                     except Exception:  # boundary: what the app does each second
                         logger.exception("A check of the connections failed.")
 
+    def _begin_round(self) -> None:
+        self._due = anyio.current_time() + self._interval
+        self._groups = [group for group in self._groups if group]
+        self._ahead = self._groups[::-1]
+        self._called = None
+
     def _call_some(self) -> None:
+        if not self._ahead:
+            return  # all have ended since this task was woken
         now = anyio.current_time()
-        some = self._ahead[-BEATS_PER_TURN:]
-        del self._ahead[-BEATS_PER_TURN:]
-        while some:
-            beating = some.pop()
-            if beating not in self._beating:
+        group = self._ahead.pop()
+        for beating in list(group):
+            if beating not in group:
                 continue  # it was removed meanwhile
             try:
                 beating.beat(now, self._interval)
             except Exception:  # boundary: one connection; this task serves all of them
                 logger.exception("The check of a connection failed.")
+        self._unite(group)
+
+    def _unite(self, group: _Group) -> None:
+        """Put a group that has been called into the one before it, if there is room in that."""
+        before = self._called
+        if before is None or len(before) + len(group) > BEATS_PER_TURN:
+            self._called = group
+            return
+        for beating in group:
+            self._beating[beating] = before
+        before.update(group)
+        group.clear()
