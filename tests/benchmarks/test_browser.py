@@ -1,7 +1,6 @@
 """The load client sends what a browser sends, and reads what a server compresses for it."""
 
 import asyncio
-import errno
 from typing import cast
 
 import pytest
@@ -100,29 +99,6 @@ async def test_a_client_that_a_server_may_end_closes_without_a_fault() -> None:
     await asyncio.sleep(0)
     crowd.finish()
     await ended  # and raises nothing
-
-
-async def test_another_source_address_is_used_where_no_port_is_left(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[str | None] = []
-
-    class Loop:
-        async def create_connection(self, *_: object, local_addr: tuple[str, int] | None) -> None:
-            asked.append(None if local_addr is None else local_addr[0])
-            if len(asked) < 3:
-                raise OSError(errno.EADDRNOTAVAIL if len(asked) == 1 else errno.EADDRINUSE, "")
-            if len(asked) == 5:
-                raise OSError(errno.ECONNREFUSED, "")
-
-    monkeypatch.setattr(asyncio, "get_running_loop", Loop)
-    crowd = Crowd()
-    client = Client("/socket", crowd.fail)
-    for _ in range(2):
-        await crowd._open(client, 1)
-    assert asked == [None, "127.0.0.2", "127.0.0.3", "127.0.0.3"]
-    with pytest.raises(ConnectionRefusedError):
-        await crowd._open(client, 1)
 
 
 @pytest.mark.integration

@@ -2,11 +2,17 @@
 
 import asyncio
 import base64
+import errno
 import hashlib
-from typing import cast
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final, cast
 
 import pytest
+import uvloop
 
+from tests.benchmarks import _client
 from tests.benchmarks._client import BenchmarkFailed, Client, Crowd, Phrase, client_frame
 from tests.benchmarks._dialects import Dialect
 from tests.benchmarks._scenarios.scenario import echo, fan_out, speak_ahead
@@ -14,6 +20,8 @@ from tests.benchmarks._scenarios.scenario import echo, fan_out, speak_ahead
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXTS = [b"", b"x" * 125, b"y" * 126, b"z" * 65_535, b"w" * 65_536]
 SAY = Phrase(str.encode).fresh
+# `linux/in.h`; Python has no name for it.
+IP_LOCAL_PORT_RANGE: Final = 51
 
 
 @pytest.fixture
@@ -179,3 +187,71 @@ def test_a_phrase_holds_another_token_each_time() -> None:
     assert second == client_frame(b"say " + two)
     with pytest.raises(ValueError, match="token"):
         Phrase(lambda _: b"nothing")
+
+
+async def test_another_source_address_is_used_where_no_port_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str | None] = []
+    crowd = Crowd()
+    client = Client("/socket", crowd.fail)
+
+    def note(source: str | None) -> None:
+        asked.append(source)
+        if len(asked) < 3:
+            raise OSError(errno.EADDRNOTAVAIL if len(asked) == 1 else errno.EADDRINUSE, "")
+        if len(asked) == 5:
+            raise OSError(errno.ECONNREFUSED, "")
+
+    class Loop:
+        async def create_connection(self, *_: object, sock: object = None) -> None:
+            if sock is None:
+                note(None)
+
+    async def connected_from(source: str, _port: int) -> str:
+        note(source)
+        return source
+
+    monkeypatch.setattr(asyncio, "get_running_loop", Loop)
+    monkeypatch.setattr(_client, "_connected_from", connected_from)
+    for _ in range(2):
+        await crowd._open(client, 1)
+    assert asked == [None, "127.0.0.2", "127.0.0.3", "127.0.0.3"]
+    with pytest.raises(ConnectionRefusedError):
+        await crowd._open(client, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one such address")
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_port_of_one_connection_serves_another_to_another_server(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def connect() -> None:
+        crowd = Crowd(source=2)
+        with (
+            socket.create_server(("127.0.0.1", 0)) as first,
+            socket.create_server(("127.0.0.1", 0)) as second,
+        ):
+            client = Client("/socket", crowd.fail)
+            await crowd._open(client, first.getsockname()[1])
+            source, port = client.transport.get_extra_info("sockname")
+            assert source == "127.0.0.2"
+            with socket.socket() as other:
+                one_port = (port << 16 | port).to_bytes(4, sys.byteorder)
+                try:
+                    other.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, one_port)
+                except OSError:
+                    pytest.skip("before Linux 6.3 no socket can be made to take a port so")
+                other.connect(second.getsockname())
+                assert other.getsockname() == ("127.0.0.1", port)
+            client.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(connect())
+
+
+async def test_a_socket_that_does_not_connect_is_closed() -> None:
+    with socket.socket() as nothing:
+        nothing.bind(("127.0.0.1", 0))
+        with pytest.raises(ConnectionRefusedError):
+            await _client._connected_from("127.0.0.1", nothing.getsockname()[1])
