@@ -71,7 +71,6 @@ ELSEWHERE: Final = {
     "pondsocket.backplane.redis._subscriptions": "tests/cluster: the contract",
     "pondsocket_asgi.__main__": "test_client_command",
     "pondsocket_asgi._fastlane.bounded_protocol": "test_fastlane_bounds",
-    "pondsocket_asgi._fastlane.continued_protocol": "test_protocol: anything else needs a parser",
     "pondsocket_asgi._fastlane.deflate_protocol": "test_fastlane, test_fastlane_parsing",
     "pondsocket_asgi._fastlane.lane": "test_fastlane: the lane",
     "pondsocket_asgi._fastlane.serving": "test_protocol, test_upgrade: scopes",

@@ -3,7 +3,13 @@
 from typing import Final
 
 import pytest
-from pondsocket_asgi._fastlane.plain_frames import end_of_control, frame_of, is_part
+from pondsocket_asgi._fastlane.plain_frames import (
+    close_of,
+    end_of_control,
+    frame_of,
+    is_part,
+    read_close,
+)
 
 from tests.asgi.uvicorn_connection import (
     BINARY,
@@ -67,3 +73,22 @@ def test_a_frame_has_the_bytes_or_the_text_of_a_message() -> None:
     assert bodies(frame_of({"text": "ž"})) == [(TEXT, "ž".encode())]
     assert bodies(frame_of({"text": ""})) == [(TEXT, b"")]
     assert frame_of({}) == b""
+
+
+@pytest.mark.parametrize("size", [0, 1, 123])
+def test_a_close_frame_is_read_if_it_is_alone_whole_and_valid(size: int) -> None:
+    payload = b"\x0f\xa0" + b"x" * size
+    whole = masked(CLOSE, payload)
+    assert read_close(whole) == (4000, "x" * size, payload)
+    assert read_close(masked(CLOSE, b"")) == (1005, "", b"")
+    for other in (whole[:-1], whole + b"x", b"", masked(PING, payload), masked(CLOSE, bytes(2))):
+        assert read_close(other) is None
+
+
+def test_a_close_of_the_app_is_one_frame_if_it_is_valid() -> None:
+    found = close_of({"code": 4000, "reason": "ž"})
+    assert found == (4000, "ž", b"\x0f\xa0" + "ž".encode())
+    assert found.wire == b"\x88\x04\x0f\xa0" + "ž".encode()
+    assert close_of({"reason": None}) == (1000, "", b"\x03\xe8")
+    assert close_of({"reason": "x" * 124}) is None
+    assert close_of({"code": 1005}) is None

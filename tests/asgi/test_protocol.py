@@ -33,7 +33,6 @@ from tests.asgi.uvicorn_connection import (
     turns,
 )
 
-GOODBYE: Final = masked(CLOSE, b"\x03\xe9")
 SECRET: Final = (REQUEST % b"").replace(b"/socket", b"/secret")
 by_the_clock = pytest.mark.parametrize(
     "anyio_backend", [virtual_backend("asyncio")], ids=["virtual time"]
@@ -312,7 +311,6 @@ async def test_texts_bytes_pings_and_short_frames_that_are_cut_need_no_parser() 
 
 FOR_THE_PARSER: Final = {
     "a fragment": masked(TEXT & ~FIN, b"half"),
-    "a close": GOODBYE,
     "no UTF-8": masked(TEXT, b"\xff"),
     "a part of a long frame": masked(TEXT, bytes(70_000))[:20],
     "compressed": masked(TEXT | 0x40, b"x"),

@@ -162,7 +162,7 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
     def eof_received(self) -> None:
         """Note that the peer sends nothing more: the transport closes itself after this."""
         super().eof_received()
-        self._end_within(self.close_timeout)
+        self.end_within(self.close_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release the transport: the connection has ended."""
@@ -175,9 +175,10 @@ class BoundedProtocol(WebSocketsSansIOProtocol):
         """See to it that a connection ends soon whose close has begun."""
         if self.close_sent or self.transport.is_closing():
             # Of a client whose bytes are not read any more no answer can come.
-            self._end_within(_CLOSE_SECONDS if self._has_stopped else self.close_timeout)
+            self.end_within(_CLOSE_SECONDS if self._has_stopped else self.close_timeout)
 
-    def _end_within(self, seconds: float) -> None:
+    def end_within(self, seconds: float) -> None:
+        """End the connection in so many seconds, unless it has ended by then, or will."""
         due = self.loop.time() + seconds
         if self.disconnected or (self._limit is not None and self._limit.when() <= due):
             return

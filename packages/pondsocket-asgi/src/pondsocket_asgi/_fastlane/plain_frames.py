@@ -4,15 +4,19 @@ They are whole and have no extension.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pondsocket_common import websocket_frame
-from websockets.frames import Frame, Opcode
+from websockets.exceptions import ProtocolError
+from websockets.frames import Close, Frame, Opcode
+
+from .received import apply_mask
 
 TEXT: Final = 0x81
 BINARY: Final = 0x82
 PING: Final = 0x89
 PONG: Final = 0x8A
+_CLOSE: Final = 0x88
 # The largest size that fits in a frame's second byte, and the largest in the two bytes behind it.
 SHORT: Final = 125
 MEDIUM: Final = 65_535
@@ -20,6 +24,44 @@ IS_MEDIUM: Final = 254  # 126, and 128, the mask's bit
 
 _PLAIN: Final = (TEXT, BINARY, PING, PONG)
 _CONTROL: Final = (PING, PONG)
+
+
+class CloseFrame(NamedTuple):
+    """A close frame, and what the app is told of it."""
+
+    code: int
+    reason: str
+    payload: bytes
+
+    @property
+    def wire(self) -> bytes:
+        """The frame as a server writes it."""
+        return bytes((_CLOSE, len(self.payload))) + self.payload
+
+
+def read_close(data: bytes) -> CloseFrame | None:
+    """Return the close frame that data is. None if it is not one that is whole and valid."""
+    if len(data) < 6 or data[0] != _CLOSE:
+        return None
+    size = data[1] - 128
+    if not 0 <= size <= SHORT or len(data) != 6 + size:
+        return None
+    payload = apply_mask(data[6:], data[2:6])
+    try:
+        close = Close.parse(payload)
+    except (ProtocolError, UnicodeDecodeError):
+        return None
+    return CloseFrame(close.code, close.reason, payload)
+
+
+def close_of(message: Mapping[str, Any]) -> CloseFrame | None:
+    """Return the frame of an app's `websocket.close`. None if it would not be valid."""
+    code, reason = message.get("code", 1000), message.get("reason") or ""
+    try:
+        payload = Close(code, reason).serialize()
+    except (ProtocolError, TypeError, UnicodeEncodeError):
+        return None
+    return CloseFrame(code, reason, payload) if len(payload) <= SHORT else None
 
 
 def end_of_control(data: bytes, position: int) -> int:

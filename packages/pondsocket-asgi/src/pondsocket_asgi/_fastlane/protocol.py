@@ -1,10 +1,10 @@
 """One WebSocket connection of uvicorn's, with as little as possible for each.
 
 What nearly every connection does all the time is done here: the handshake, whole and plain
-messages, pings. For anything else a class takes over that inherits from uvicorn's own and has a
-parser of websockets: fragments, invalid frames, messages that are too large, more than the app has
-room for, a refusal, the end of a connection. So close codes and limits are the same. A connection
-that was taken over stays so.
+messages, pings, and with `PlainClose` a close. For anything else a class takes over that inherits
+from uvicorn's own and has a parser of websockets: fragments, invalid frames, messages that are too
+large, more than the app has room for, a refusal, an end in the middle of something. So close codes
+and limits are the same. A connection that was taken over stays so.
 
 Most of what letting a client in costs is memory that is touched and code that is run for the first
 time, so both are kept small: the request is read once, and no object is made before it is needed.
@@ -23,17 +23,15 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 
-from .continued_protocol import ContinuedProtocol
+from .continued_protocol import ContinuedProtocol, PlainClose
 from .deflate_protocol import DeflateProtocol
 from .lane import Lane, end_lane, nowhere
 from .plain_frames import IS_MEDIUM, PING, PONG, SHORT, TEXT, end_of_control, frame_of, is_part
-from .received import Received, apply_mask, takes_nothing
+from .received import MOST_EARLY, Received, apply_mask, takes_nothing
 from .serving import Opening, Serving, Stage, check_refusal, is_behind, may_hold_data
 from .small_frames import SmallFrames
-from .upgrade import read_upgrade, switching_protocols
+from .upgrade import read_upgrade
 
-# What is kept of a client that sends before it was answered, until no more is read.
-_MOST_EARLY: Final = 64 * 1024
 # By names of their own, as in `_transport.writer`.
 _NEW: Final = Stage.NEW
 _ASKED: Final = Stage.ASKED
@@ -132,10 +130,8 @@ class Protocol(asyncio.Protocol):
 
     def _accept(self, message: Any) -> None:
         """Answer the request."""
-        serving, transport, opening = self._serving, self.transport, self._opening
-        serving.log_accepted(opening)
-        headers = [*serving.state.default_headers, *message.get("headers", ())]
-        head = switching_protocols(opening.key, headers, message.get("subprotocol"))
+        serving, transport = self._serving, self.transport
+        head = serving.answer(self._opening, message)
         if transport.is_closing():
             return
         self._opening = None  # type: ignore[assignment]
@@ -192,6 +188,14 @@ class Protocol(asyncio.Protocol):
             full.data_received(rest)
         return full
 
+    def _close(self, close: Any) -> bool:
+        """Write the close frame of the app, or answer the peer's. False if that takes a parser."""
+        if self._is_direct and not self._read_paused and self._is_behind is None:
+            parts = (self.transport, self._lane, self._received, self._small)
+            self._full = PlainClose.of(self._serving, parts, close)  # type: ignore[assignment]
+            self._is_direct = self._full is None
+        return self._full is not None
+
     def shutdown(self) -> None:
         """Close the connection, because the server ends. uvicorn calls this."""
         self._hand_over().shutdown()
@@ -206,7 +210,7 @@ class Protocol(asyncio.Protocol):
     def ping_or_end(self) -> None:
         """Ping the peer, or end the connection if it has not answered the last ping."""
         keepalive = self._serving.keepalive
-        if keepalive is None or self.transport.is_closing():
+        if keepalive is None or self._full is not None or self.transport.is_closing():
             return
         if self._ping is not None and keepalive.timeout is not None:
             self._ping = None
@@ -244,13 +248,13 @@ class Protocol(asyncio.Protocol):
         self._is_direct = False
         self._head = b""
         self._catch_up()
-        if self._full is not None:
-            self._full.connection_lost(exc)
-            return
         serving = self._serving
         serving.state.connections.discard(self)
         if serving.keepalive is not None:
             serving.keepalive.remove(self)
+        if self._full is not None:
+            self._full.connection_lost(exc)
+            return
         self._received.rest = b""
         code = 1005 if stage is _OPEN else 1006
         self._received.put({"type": "websocket.disconnect", "code": code}, 0)
@@ -306,6 +310,8 @@ class Protocol(asyncio.Protocol):
                     if frame := frame_of(message):
                         self._lane.write(frame)
                     return
+                if kind == "websocket.close" and self._close(message):
+                    return
             elif kind == "websocket.accept":
                 self._accept(message)
                 return
@@ -358,19 +364,8 @@ class Protocol(asyncio.Protocol):
             except UnicodeDecodeError:
                 pass  # the parser closes the connection
             else:
-                received = self._received
-                waiter = received.waiter
-                if waiter is None:
-                    # `Received.put`, without the call.
-                    received.messages.append(({"type": "websocket.receive", "text": text}, size))
-                    received.held += size
+                if not self._received.put_text(text, size, body):
                     self._bound()
-                elif (
-                    size - body > received.longest_now
-                    or waiter.done()
-                    or not received.take_now(text)
-                ):
-                    received.put_first({"type": "websocket.receive", "text": text}, size)
                 return
         self._take(data)
 
@@ -388,7 +383,7 @@ class Protocol(asyncio.Protocol):
         elif self._stage is _ASKED:
             # The peer may not send any yet.
             received.rest += data
-            if len(received.rest) > _MOST_EARLY:
+            if len(received.rest) > MOST_EARLY:
                 self._pause_reading()
 
     def _take(self, data: bytes) -> None:
@@ -436,7 +431,7 @@ class Protocol(asyncio.Protocol):
             self._received.rest = rest
             self._is_direct = False
             self._bound()
-        else:
+        elif self._received.is_full or not self._close(rest):
             self._hand_over().data_received(rest)
 
     def _bound(self) -> None:

@@ -14,7 +14,14 @@ except ImportError:  # where websockets was built without a compiler
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["MOST_HELD", "MOST_MESSAGES", "Received", "apply_mask", "takes_nothing"]
+__all__ = [
+    "MOST_EARLY",
+    "MOST_HELD",
+    "MOST_MESSAGES",
+    "Received",
+    "apply_mask",
+    "takes_nothing",
+]
 
 # Characters of texts, and bytes of binary messages, that wait for the app before reading is paused.
 # One more read of the socket may add 256 KiB at most, on both event loops.
@@ -22,6 +29,9 @@ MOST_HELD: Final = 256 * 1024
 # How many messages wait for the app at most. Such a read may have 37,000 texts of one character,
 # which take 9 MB as messages; what is beyond this is kept as it was read.
 MOST_MESSAGES: Final = 1_024
+
+# What is kept of a client that sends before it was answered, until no more is read.
+MOST_EARLY: Final = 64 * 1024
 
 _TEXT: Final = 0x81
 _BINARY: Final = 0x82
@@ -68,16 +78,29 @@ class Received:
     def put(self, message: ASGIReceiveEvent, size: int) -> None:
         """Queue a message."""
         self.messages.append((message, size))
-        self.held += size
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake(size)
 
-    def put_first(self, message: ASGIReceiveEvent, size: int) -> None:
+    def put_text(self, text: str, size: int, head: int) -> bool:
+        """Have a text taken at once, or queue it. Return whether the app waits.
+
+        Args:
+            size: How many bytes its frame has.
+            head: How many of them come before the text.
+        """
+        waiter = self.waiter
+        if waiter is None:
+            self.put({"type": "websocket.receive", "text": text}, size)
+            return False
+        if waiter.done() or size - head > self.longest_now or not self.take_now(text):
+            self._put_first({"type": "websocket.receive", "text": text}, size)
+        return True
+
+    def _put_first(self, message: ASGIReceiveEvent, size: int) -> None:
         """Queue a message before all others; the app waits."""
         self.messages.appendleft((message, size))
+        self._wake(size)
+
+    def _wake(self, size: int) -> None:
         self.held += size
         waiter = self.waiter
         if waiter is not None:

@@ -22,7 +22,7 @@ from pondsocket_asgi._scope import FAST_LANE
 from .keepalive import Keepalive
 from .lane import Lane
 from .plain_frames import MEDIUM, SHORT
-from .upgrade import Upgrade
+from .upgrade import Upgrade, switching_protocols
 
 _KEPT: Final = "_pondsocket_serving"
 AnyProtocol = TypeVar("AnyProtocol", bound=WebSocketsSansIOProtocol)
@@ -116,13 +116,15 @@ class Serving:
         scope["extensions"] = {"websocket.http.response": {}, FAST_LANE: lane}
         return scope
 
-    def log_accepted(self, opening: "Opening") -> None:
-        """Log what uvicorn logs of a WebSocket that is accepted."""
+    def answer(self, opening: "Opening", message: Any) -> bytes:
+        """Return the answer to a request that the app accepts, and log what uvicorn logs of it."""
         if self.logger.isEnabledFor(INFO):
             scope: Any = opening.scope
             line = '%s - "WebSocket %s" [accepted]'
             self.logger.info(line, get_client_addr(scope), get_path_with_query_string(scope))
             self.logger.info("connection open")  # which websockets does
+        headers = [*self.state.default_headers, *message.get("headers", ())]
+        return switching_protocols(opening.key, headers, message.get("subprotocol"))
 
 
 class Opening(NamedTuple):
