@@ -18,6 +18,8 @@ gc.disable()
 
 connections: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 parsers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+# uvicorn's, which have read the requests.
+HTTP: Final = frozenset({"HttpToolsProtocol", "H11Protocol"})
 awake: Final = asyncio.Event()
 endings: Final[list[dict[str, Any]]] = []
 
@@ -97,8 +99,9 @@ async def wake(_lane: Any, receive: Receive, send: Send) -> None:
 
 
 async def alive(_lane: Any, receive: Receive, send: Send) -> None:
-    """Tell how many connections there are in memory, and how many parsers."""
-    text = f"{len(connections)} {len(parsers)}"
+    """Tell how many connections there are in memory, how many parsers, and what is of HTTP."""
+    of_http = [each for each in gc.get_objects() if type(each).__name__ in HTTP]
+    text = f"{len(connections)} {len(parsers)} {len(of_http)}"
     await send({"type": "websocket.send", "text": text})
     await receive()
 

@@ -38,6 +38,7 @@ from .bounded_protocol import TOO_MANY, BoundedProtocol
 from .frame_boundaries import FrameBoundaries
 from .lane import Lane, end_lane, nowhere
 from .received import Received
+from .serving import Serving
 
 _CLOSE: Final = 0x88
 _HEAD_OF_REQUEST: Final = b"\r\n\r\n"
@@ -103,6 +104,7 @@ class DeflateProtocol(BoundedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set up the lane, now that the transport is there."""
         super().connection_made(transport)
+        Serving.release_http(self.transport)
         self._lane.write = self.transport.write
         # The transport may have served HTTP requests before. If their responses still fill it, it
         # has called `pause_writing` on another protocol, and does not call it again.

@@ -99,6 +99,7 @@ class Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the transport. It may have served HTTP requests before."""
         self.transport = transport  # type: ignore[assignment]
+        self._serving.release_http(self.transport)
         self._serving.state.connections.add(self)  # type: ignore[arg-type]
 
     def _open(self, request: bytes) -> None:
