@@ -7,7 +7,7 @@ from which this inherits. Three paths that run many times a second are replaced:
 * whole, plain messages of the peer, which are cut out of what the socket gave. All other bytes go
   through the parser of websockets. Messages may bypass the parser only while it is between two
   messages; so those bytes are followed, frame by frame, until it is;
-* the queue of messages to the app: a deque in place of an asyncio.Queue, and reading is paused when
+* the queue of messages to the app: a list in place of an asyncio.Queue, and reading is paused when
   much is waiting, not at each message.
 
 Pings, pongs and small fragments still go through uvicorn, which takes any number of them, and waits
@@ -213,7 +213,7 @@ class DeflateProtocol(BoundedProtocol):
         messages = received.messages
         while not messages:
             await received.arrival(self.loop)
-        message, size = messages.popleft()
+        message, size = messages.pop(0)
         received.held -= size
         self.note_taken()
         return message

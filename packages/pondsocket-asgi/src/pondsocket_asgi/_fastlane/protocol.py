@@ -326,7 +326,7 @@ class Protocol(asyncio.Protocol):
         messages = received.messages
         while not messages:
             await received.arrival(self._serving.loop)
-        message, size = messages.popleft()
+        message, size = messages.pop(0)
         received.held -= size
         if self._full is not None:
             self._full.note_taken()
