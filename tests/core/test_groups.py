@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Self, TypeAlias
@@ -13,6 +14,8 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from pondsocket._runtime.groups import LateGroup, SideGroup, SideTasks, within
 from pondsocket._runtime.loop import Loop
+
+from tests.live_objects import live_objects
 
 Kind: TypeAlias = Literal["group", "side tasks"]
 
@@ -396,6 +399,30 @@ async def test_a_server_that_cancels_the_task_ends_all_of_it(kind: Kind, where: 
         await asyncio.wait([task])
         assert task.cancelled()
     assert {"task is cancelled", "cleaned up"} <= {*log.lines}
+
+
+@on_asyncio
+@pytest.mark.parametrize("where", ["block", "wait"])
+async def test_a_cancellation_is_freed_without_a_collection(where: str) -> None:
+    """Its traceback must not refer to a frame that refers to it, and to all in the block."""
+
+    async def run() -> None:
+        async with new("side tasks") as tasks:  # anyio's own groups keep it
+            tasks.start_soon(anyio.sleep_forever)
+            if where == "block":
+                await anyio.sleep_forever()
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(live_objects(asyncio.CancelledError))
+        task = await in_task(run)
+        task.cancel()
+        await asyncio.wait([task])
+        del task
+        assert len(live_objects(asyncio.CancelledError)) == before
+    finally:
+        gc.enable()
 
 
 @on_asyncio

@@ -101,7 +101,10 @@ class LateGroup:
                 self._is_over = True
                 return self.cancel_scope.__exit__(None, None, None)
             group = self._made_group()  # for what it does with exceptions and cancellations
-        return await group.__aexit__(exc_type, exc, traceback)
+        try:
+            return await group.__aexit__(exc_type, exc, traceback)
+        finally:
+            del exc, traceback  # which refer to this frame if it is raised again
 
 
 class _Entered:
@@ -233,9 +236,12 @@ class SideTasks:
             raise BaseExceptionGroup(_FAILED, failures) from None
         if cancelled is None:
             return exc is not None
-        if cancelled is not exc:
+        if cancelled is exc:
+            return None
+        try:
             raise cancelled
-        return None
+        finally:
+            del exc, cancelled, host  # which refer to this frame
 
     async def _wait(self) -> BaseException | None:
         """Wait for the tasks. Return the cancellation of this wait, which ends them."""
@@ -253,7 +259,10 @@ class SideTasks:
             except self._asyncio.CancelledError as error:
                 cancelled = error
                 self._cancel()
-        return cancelled
+        try:
+            return cancelled
+        finally:
+            del cancelled  # whose traceback refers to this frame
 
 
 async def _within(
