@@ -11,9 +11,10 @@ from typing import Any, Final
 import pytest
 from pondsocket import ConnectionContext, EventContext, Options, PondSocket
 from pondsocket_asgi._fastlane.received import takes_nothing
+from pondsocket_asgi.fastlane import Protocol
 
 from tests.asgi.lent_talk import ROOMS, Talk, echo_of_size, say, talking
-from tests.asgi.uvicorn_connection import CLOSE, TEXT, masked, turns
+from tests.asgi.uvicorn_connection import CLOSE, TEXT, Lanes, masked, turns
 
 here: Final = contextvars.ContextVar("here", default="nowhere")
 
@@ -79,21 +80,53 @@ async def test_it_is_not_lent_while_another_text_waits() -> None:
         assert await talk.is_lent()
 
 
-async def test_it_is_not_lent_past_what_wraps_receive() -> None:
+class Passing:
+    """Sees what a `receive` returns, and has all its attributes."""
+
+    def __init__(self, receive: Any, seen: list[str]) -> None:
+        self._receive = receive
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._receive, name)
+
+    async def __call__(self) -> Any:
+        message = await self._receive()
+        self._seen.append(message.get("text", ""))
+        return message
+
+
+@pytest.mark.parametrize("passes_attributes", [False, True])
+async def test_it_is_not_lent_past_what_wraps_receive(passes_attributes: bool) -> None:
     seen: list[str] = []
 
     def wrap(app: Any) -> Any:
         async def wrapped(scope: Any, receive: Any, send: Any) -> None:
-            async def look() -> Any:
-                message = await receive()
-                seen.append(message.get("text", ""))
-                return message
+            passing = Passing(receive, seen)
 
-            await app(scope, look, send)
+            async def look() -> Any:
+                return await passing()
+
+            await app(scope, passing if passes_attributes else look, send)
 
         return wrapped
 
     async with talking(wrap=wrap) as talk:
+        assert not await talk.is_lent()
+        assert "lent?" in seen[-1]
+
+
+async def test_it_is_not_lent_past_a_subclass(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    class Looking(Protocol):
+        async def receive(self) -> Any:
+            message: Any = await super().receive()
+            seen.append(message.get("text", ""))
+            return message
+
+    monkeypatch.setattr(Lanes, "kind", Looking)
+    async with talking() as talk:
         assert not await talk.is_lent()
         assert "lent?" in seen[-1]
 

@@ -1,6 +1,7 @@
 """Handlers that wait, end or fail in a task that was lent to the callback that reads."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -283,6 +284,25 @@ async def test_a_handler_may_cancel_its_own_task(waits: bool) -> None:
         await turns(20)
         assert log == ["on", "cancelled"][: 1 + waits]
         assert not talk.tasks
+
+
+@pytest.mark.parametrize("is_lent", [False, True])
+async def test_a_cancellation_that_is_taken_back_before_a_wait_is_none(is_lent: bool) -> None:
+    """As for any task, since Python 3.13; before it, `uncancel` prevents no cancellation."""
+
+    async def cancel(ctx: EventContext) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        task.uncancel()
+        await ctx.reply("reply", {"text": "on"})
+
+    async with talking(cancel=cancel) as talk:
+        await talk.read(say("cancel") if is_lent else say("cancel") + say("nothing"))
+        await turns(20)
+        assert bool(talk.tasks) is (sys.version_info >= (3, 13))
+        if talk.tasks:
+            assert await talk.is_lent()
 
 
 async def test_a_handler_that_takes_its_cancellation_back_is_not_called_again() -> None:

@@ -14,15 +14,20 @@ class Lane:
         is_open: Whether `write` may be called: after the handshake and before any close frame, and
             not while the peer is behind. An aborted transport drops what is written to it.
         write: Writes one or several whole frames of a server.
+        receive: The function that the app's `receive` is a method of, if what that is bound to
+            has `lend`; else None.
         session: Set by the app: closes the connection of a peer that sends too many small frames.
             Where it is None, the protocol closes it.
     """
 
-    __slots__ = ("is_open", "session", "write")
+    __slots__ = ("is_open", "receive", "session", "write")
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
+    def __init__(
+        self, write: Callable[[bytes], object], receive: Callable[..., object] | None = None
+    ) -> None:
         self.is_open: bool = False
         self.write: Callable[[bytes], object] = write
+        self.receive: Callable[..., object] | None = receive
         self.session: Session | None = None
 
 

@@ -79,7 +79,7 @@ class Protocol(asyncio.Protocol):
         self._stage = _NEW
         self._opening: Opening = None  # type: ignore[assignment]  # while the app is asked
         self._received = Received()
-        self._lane = Lane(nowhere)
+        self._lane = Lane(nowhere, Protocol.receive)
         self._head = b""  # the answer to the handshake, until it is written
         self._full: DeflateProtocol | None = None  # what has taken over
         self._is_direct = False  # whether what is read begins with a frame, for this to take

@@ -1,6 +1,7 @@
 """The WebSocket transport: refuse or accept, then frames in and frames out."""
 
 from collections.abc import Callable, Coroutine
+from types import MethodType
 from typing import Any, Final, Protocol, cast
 
 import anyio
@@ -117,6 +118,7 @@ class Lane(Protocol):
 
     is_open: bool
     write: Callable[[bytes], object]
+    receive: Callable[..., object] | None
     session: Session | None
 
 
@@ -266,9 +268,11 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
         self._lane.session = self._session
 
     def _lender(self) -> Any:
-        # None where a middleware wraps `receive`: it is to see every message.
-        protocol = getattr(self._receive, "__self__", None)
-        return protocol if hasattr(protocol, "lend") else None
+        # None where `receive` is wrapped, or another in a subclass: that is to see every message.
+        # No attribute is asked for, as a wrapper may pass all of them on.
+        receive: Any = self._receive
+        is_its_own = type(receive) is MethodType and receive.__func__ is self._lane.receive
+        return receive.__self__ if is_its_own else None
 
     def _unsent(self) -> int:
         return 0  # the fast lane reads no pings while their answers wait

@@ -20,7 +20,13 @@ from pondsocket_common import GATEWAY, CloseCode, ErrorTypes
 
 from pondsocket._delivery import replies
 from pondsocket._log import about, get_log
-from pondsocket._runtime.driving import LentTask, cancel_again, lent_task, mark_awaited
+from pondsocket._runtime.driving import (
+    LentTask,
+    cancel_again,
+    is_taken_back,
+    lent_task,
+    mark_awaited,
+)
 from pondsocket._runtime.groups import Group
 from pondsocket._runtime.loop import failure_of
 from pondsocket._runtime.tasks import Work
@@ -203,7 +209,11 @@ class Reading(Generic[S]):
                 try:
                     data = await pull()
                 except BaseException as error:
-                    if self._begun is None or not cancel_again(error):
+                    if self._begun is None:
+                        if self._lent is not None and is_taken_back(error):
+                            continue
+                        raise
+                    if not cancel_again(error):
                         raise
                     data = await pull()  # which returns at once; the handler is cancelled
                 # Not in a coroutine of the adapter's, which would be there while nothing comes:

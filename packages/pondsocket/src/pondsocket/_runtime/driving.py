@@ -121,3 +121,17 @@ def cancel_again(error: BaseException) -> bool:
     task.cancel(*error.args)
     task.uncancel()  # it is not a second one
     return True
+
+
+def is_taken_back(error: BaseException) -> bool:
+    """Return whether the running task was cancelled, and that has been taken back by `uncancel`.
+
+    Since Python 3.13 a task is not cancelled if that happens before it waits again. But what a lent
+    task waits for is cancelled at once.
+    """
+    asyncio: Any = sys.modules["asyncio"]
+    return (
+        sys.version_info >= (3, 13)
+        and isinstance(error, asyncio.CancelledError)
+        and not asyncio.current_task().cancelling()
+    )
