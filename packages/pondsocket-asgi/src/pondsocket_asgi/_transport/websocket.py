@@ -118,7 +118,6 @@ class Lane(Protocol):
 
     is_open: bool
     write: Callable[[bytes], object]
-    receive: Callable[..., object] | None
     session: Session | None
 
 
@@ -269,10 +268,12 @@ class FastWebSocketTransport(ASGIWebSocketTransport):
 
     def _lender(self) -> Any:
         # None where `receive` is wrapped, or another in a subclass: that is to see every message.
-        # No attribute is asked for, as a wrapper may pass all of them on.
+        # It is not asked for its attributes, as a wrapper may pass all of them on. An application
+        # may have replaced the lane as well, by one without `receive`.
         receive: Any = self._receive
-        is_its_own = type(receive) is MethodType and receive.__func__ is self._lane.receive
-        return receive.__self__ if is_its_own else None
+        own = getattr(self._lane, "receive", None)
+        is_own = type(receive) is MethodType and receive.__func__ is own
+        return receive.__self__ if is_own else None
 
     def _unsent(self) -> int:
         return 0  # the fast lane reads no pings while their answers wait
