@@ -161,7 +161,9 @@ async def test_a_peer_that_reads_a_little_and_stops_again_is_freed() -> None:
             await asyncio.gather(*(resume_when_given_up(server, each, SIP) for each in sipping))
             for client in sipping:
                 assert await see_end(server, client.user) == "SLOW_CONSUMER"
-                await see_freed(server, client, HURRY_SECONDS + SOON)
+                # On a busy machine the stall was long, and the kernel looks at the limit when its
+                # next probe is due, which it has put off further each time.
+                await see_freed(server, client, HURRY_SECONDS + 3 * SOON)
                 assert not any(message["event"] == "GOODBYE" for message in client.messages)
 
     await asyncio.gather(*(see(setup) for setup in ONE_OF_EACH))
