@@ -14,7 +14,8 @@ Before that it prints how much memory clients can take that ping, track, make na
 again and again (`cost_memory`), and fails where that is more than the row allows.
 
 In the rows of CPU time handlers do nothing, and nothing is broadcast. On a machine that is slower
-than the reference, shares are divided by how much slower it reads a short message.
+than the reference, shares are divided by how much slower it reads a short message. A row that fails
+is measured twice more, each time on a server of its own, and counts as failed if it always fails.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from tests.fuzz.cost_verdict import (
     NO_FLOOD,
     Figure,
     Flood,
+    Taken,
     Unit,
     loads_microseconds,
     slowness,
@@ -69,6 +71,8 @@ REFUSED_SAMPLE: Final = 20
 # A sample is given up after so long.
 SAMPLE_SECONDS: Final = 10.0
 ROUNDS: Final = 2
+# How often a row that fails is measured in all: other work on the machine makes it expensive, too.
+TRIES: Final = 3
 # What costs less than this is not measured again.
 CHEAP_PERCENT: Final = MOST_PERCENT / 5
 # A server that used less CPU time than this in so many seconds has done what it was asked.
@@ -265,6 +269,24 @@ def measure(
     return figures
 
 
+def measure_again(
+    figures: Sequence[tuple[str, Figure]], taken: Sequence[Taken], seconds: float
+) -> tuple[list[tuple[str, Figure]], list[Taken]]:
+    """Measure each row that has failed once more; gives all rows, in their order."""
+    return (
+        [
+            measure([figure.row], [name], seconds)[0] if figure.is_too_expensive else (name, figure)
+            for name, figure in figures
+        ],
+        [
+            measure_memory([each.deed], {each.server: SERVERS[each.server]})[0]
+            if each.faults
+            else each
+            for each in taken
+        ],
+    )
+
+
 def main() -> int:
     """Parse the options, and measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
@@ -292,6 +314,8 @@ def main() -> int:
     print(machine("orjson", "uvicorn", "websockets"))
     taken = measure_memory(deeds, {name: SERVERS[name] for name in options.servers})
     figures = measure(rows, options.servers, options.seconds) if rows else []
+    for _ in range(TRIES - 1):
+        figures, taken = measure_again(figures, taken, options.seconds)
     status, text = verdict(figures, taken)
     print(f"\n{text}")
     return status

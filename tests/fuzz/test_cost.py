@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from pondsocket_common import InvalidMessage, decode_client
 
+from tests.fuzz import cost
 from tests.fuzz.cost_clients import FrameMeter
 from tests.fuzz.cost_inputs import (
     BODY_BYTES,
@@ -211,6 +212,38 @@ def test_each_deed_has_a_name_of_its_own_and_limits() -> None:
         assert deed.held > 0, deed.name
         # What may be left for ever is less than what clients may hold, or a bound of its own.
         assert 0 < deed.left <= deed.held, deed.name
+
+
+# --- measuring again ----------------------------------------------------------------------------
+
+
+def test_only_rows_that_failed_are_measured_again_and_stay_in_their_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[tuple[str, ...]] = []
+
+    def cheap(rows: list[Input], names: list[str], _: float) -> list[tuple[str, Figure]]:
+        measured.append((rows[0].name, names[0]))
+        return [(names[0], figure(1, row=rows[0]))]
+
+    def small(deeds: list[Deed], servers: dict[str, object]) -> list[Taken]:
+        measured.append((deeds[0].name, *servers))
+        return [Taken(deeds[0], "SSE", 1, 1, 1)]
+
+    monkeypatch.setattr(cost, "measure", cheap)
+    monkeypatch.setattr(cost, "measure_memory", small)
+    dear = Input(name="dear", data=b"")
+    figures = [("plain", figure(2)), ("fast lane", figure(3_000, row=dear)), ("SSE", figure(3))]
+    figures, kept = cost.measure_again(figures, [taken(held=3_000), taken(held=5)], 1.0)
+
+    assert measured == [("dear", "fast lane"), ("a deed", "SSE")]
+    assert [(name, each.unit.microseconds) for name, each in figures] == [
+        ("plain", 2),
+        ("fast lane", 1),
+        ("SSE", 3),
+    ]
+    assert [each.held for each in kept] == [1, 5]
+    assert verdict(figures, kept)[0] == 0
 
 
 # --- measuring memory ---------------------------------------------------------------------------
