@@ -3,6 +3,7 @@
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
 from pondsocket_common import SSEDecoder
 
@@ -155,8 +156,8 @@ async def test_a_reload_with_two_streams_takes_well_under_a_second(
     async def is_back() -> bool:
         try:
             await connect.sse(f"{server.http_url}/socket")
-        except Refused:
-            return False  # the old process has not quite ended
+        except (Refused, httpx.TransportError):
+            return False  # the old process has not quite ended: it refuses, or resets what it took
         return True
 
     await until(is_back, "the new process serves")
