@@ -46,7 +46,12 @@ def run(tmp_path: Path) -> Run:
                 *("--rootdir", str(tmp_path), "--import-mode=importlib", "-p", "no:cacheprovider"),
                 *arguments,
             ],
-            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
+            env={
+                **os.environ,
+                "PYTEST_ADDOPTS": "",
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+                **environment,
+            },
             cwd=ROOT,
             text=True,
             capture_output=True,
