@@ -116,7 +116,7 @@ async def test_a_close_of_the_app_waits_for_the_answer_without_a_parser(answer: 
     assert not connection.transport.is_closing()
     connection.feed(masked(CLOSE, answer))
     assert isinstance(connection.parsed, PlainClose)
-    assert connection.parsed._full is None
+    assert connection.parsed._successor is None
     assert connection.transport.is_closing()
     await turns()
     assert connection.is_over
@@ -126,7 +126,7 @@ async def test_what_comes_before_the_answer_takes_a_parser_and_is_dropped() -> N
     connection = await opened()
     await connection.send({"type": "websocket.close"})
     connection.feed(masked(TEXT, b"late"), masked(PING, b"?"))
-    assert isinstance(connection.parsed._full, ContinuedProtocol)
+    assert isinstance(connection.parsed._successor, ContinuedProtocol)
     assert bodies(connection.written) == [(CLOSE, b"\x03\xe8"), (PONG, b"?")]
     assert not connection.transport.is_closing()
     connection.feed(masked(CLOSE, b"\x03\xe8")[:3], masked(CLOSE, b"\x03\xe8")[3:])
@@ -319,7 +319,7 @@ async def test_a_peer_that_has_caught_up_is_not_behind_when_a_parser_takes_over(
     connection.protocol.pause_writing()
     connection.protocol.resume_writing()
     connection.feed(masked(PING, b"?"))
-    assert isinstance(connection.parsed._full, ContinuedProtocol)
+    assert isinstance(connection.parsed._successor, ContinuedProtocol)
     assert not connection.transport.is_paused
     connection.transport.close()
     await turns()
@@ -329,7 +329,7 @@ async def test_bytes_behind_the_end_are_dropped() -> None:
     connection = await opened()
     connection.feed(masked(CLOSE, b""))
     connection.protocol.data_received(masked(TEXT, b"late"))
-    assert connection.parsed._full is None
+    assert connection.parsed._successor is None
     await turns()
     assert connection.texts == []
 

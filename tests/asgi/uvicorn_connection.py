@@ -231,12 +231,12 @@ class UvicornConnection:
     def parsed(self) -> Any:
         """The protocol with uvicorn's parser, if there is one."""
         protocol = self.protocol
-        return protocol._full if isinstance(protocol, Protocol) else protocol
+        return protocol._successor if isinstance(protocol, Protocol) else protocol
 
     def miss_answer(self) -> None:
         """Have no answer to a ping in time."""
         protocol = self.protocol
-        if isinstance(protocol, Protocol) and protocol._full is None:
+        if isinstance(protocol, Protocol) and protocol._successor is None:
             protocol._serving.keepalive = Keepalive(asyncio.get_running_loop(), 20, 20)
             protocol._ping = b"ping"
             protocol.ping_or_end()

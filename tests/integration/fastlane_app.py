@@ -40,7 +40,7 @@ def note(receive: Any) -> None:
     """Note the connection, and the parser if there is one."""
     protocol = receive.__self__
     connections.add(protocol)
-    parsed = protocol if isinstance(protocol, DeflateProtocol) else protocol._full
+    parsed = protocol if isinstance(protocol, DeflateProtocol) else protocol._successor
     if parsed is not None:
         parsers.add(parsed.conn)
 

@@ -109,12 +109,12 @@ class PlainClose:
     __slots__ = (
         "__weakref__",
         "_close",
-        "_full",
         "_is_behind",
         "_is_lost",
         "_is_ours",
         "_parts",
         "_serving",
+        "_successor",
         "_timer",
     )
 
@@ -127,7 +127,7 @@ class PlainClose:
         self._close = close
         self._is_ours = is_ours
         self._is_behind = self._is_lost = False
-        self._full: ContinuedProtocol | None = None
+        self._successor: ContinuedProtocol | None = None
         # The peer may answer with nothing, or not take what was written.
         self._timer = serving.loop.call_later(_CLOSE_SECONDS, self._end)
         received.put(
@@ -150,15 +150,17 @@ class PlainClose:
             return None
         return cls(serving, parts, frame, is_ours=not isinstance(close, bytes))
 
-    def _go_on(self) -> ContinuedProtocol:
+    def _hand_over(self) -> ContinuedProtocol:
         """Have a parser do the rest."""
-        if self._full is None:
+        if self._successor is None:
             due = self._timer.when()
             self._timer.cancel()
-            self._full = full = self._serving.protocol(ContinuedProtocol)
-            full.take_over(self._parts, scope=None, is_behind=self._is_behind, read_paused=False)
-            full.go_on_closing(self._close, due)
-        return self._full
+            self._successor = successor = self._serving.protocol(ContinuedProtocol)
+            successor.take_over(
+                self._parts, scope=None, is_behind=self._is_behind, read_paused=False
+            )
+            successor.go_on_closing(self._close, due)
+        return self._successor
 
     def _end(self) -> None:
         """End the connection: it has taken too long."""
@@ -178,11 +180,11 @@ class PlainClose:
         transport = self._parts[0]
         if not data or transport.is_closing():
             return
-        has_come = self._full is None and read_close(data) is not None
+        has_come = self._successor is None and read_close(data) is not None
         if not has_come:
-            full = self._go_on()
-            full.data_received(data)
-            has_come = full.conn.close_rcvd is not None
+            successor = self._hand_over()
+            successor.data_received(data)
+            has_come = successor.conn.close_rcvd is not None
         if has_come:
             transport.close()
 
@@ -207,20 +209,20 @@ class PlainClose:
 
     def note_taken(self) -> None:
         """Note that the app has taken a message."""
-        if self._full is not None:
-            self._full.note_taken()
+        if self._successor is not None:
+            self._successor.note_taken()
 
     def pause_writing(self) -> None:
         """Note that the peer is behind."""
         self._is_behind = True
-        if self._full is not None:
-            self._full.pause_writing()
+        if self._successor is not None:
+            self._successor.pause_writing()
 
     def resume_writing(self) -> None:
         """Note that the peer has caught up."""
         self._is_behind = False
-        if self._full is not None:
-            self._full.resume_writing()
+        if self._successor is not None:
+            self._successor.resume_writing()
 
     def end_of_app(self) -> None:
         """Note that the app has ended: the connection ends already."""
@@ -236,8 +238,8 @@ class PlainClose:
         """Release the transport: the connection has ended."""
         self._is_lost = True
         self._timer.cancel()
-        if self._full is not None:
-            self._full.connection_lost(exc)
+        if self._successor is not None:
+            self._successor.connection_lost(exc)
             return
         _, lane, received, _ = self._parts
         received.put({"type": "websocket.disconnect", "code": 1005}, 0)

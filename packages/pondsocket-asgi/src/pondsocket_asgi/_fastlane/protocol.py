@@ -49,7 +49,6 @@ class Protocol(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__",
-        "_full",
         "_head",
         "_is_behind",
         "_is_direct",
@@ -61,6 +60,7 @@ class Protocol(asyncio.Protocol):
         "_serving",
         "_small",
         "_stage",
+        "_successor",
         "step",
         "transport",
     )
@@ -81,7 +81,7 @@ class Protocol(asyncio.Protocol):
         self._received = Received()
         self._lane = Lane(nowhere, Protocol.receive)
         self._head = b""  # the answer to the handshake, until it is written
-        self._full: DeflateProtocol | None = None  # what has taken over
+        self._successor: DeflateProtocol | PlainClose | None = None  # what has taken over
         self._is_direct = False  # whether what is read begins with a frame, for this to take
         self._is_behind: asyncio.Event | None = None  # set when the peer has caught up
         self._read_paused = False
@@ -110,7 +110,7 @@ class Protocol(asyncio.Protocol):
         is_odd = serving.logger.isEnabledFor(DEBUG) or is_behind(self.transport)
         upgrade = None if is_odd else read_upgrade(request)
         if upgrade is None:
-            self._leave(request)
+            self._hand_over_request(request)
             return
         scope = serving.scope(upgrade, self.transport, self._lane)
         self._opening = Opening(upgrade.key, scope)
@@ -118,16 +118,16 @@ class Protocol(asyncio.Protocol):
         self._received.put({"type": "websocket.connect"}, 0)
         serving.start(self.run_asgi())
 
-    def _leave(self, request: bytes) -> None:
+    def _hand_over_request(self, request: bytes) -> None:
         """Have `DeflateProtocol` do everything, the handshake too."""
         serving = self._serving
         serving.state.connections.discard(self)
-        self._full = full = serving.protocol(DeflateProtocol)
+        self._successor = successor = serving.protocol(DeflateProtocol)
         self._stage = _OPEN
         # uvicorn sets this object as the transport's protocol when this returns. So it stays there,
         # and passes everything on.
-        full.connection_made(self.transport)
-        full.data_received(request)
+        successor.connection_made(self.transport)
+        successor.data_received(request)
 
     def _accept(self, message: Any) -> None:
         """Answer the request."""
@@ -164,17 +164,15 @@ class Protocol(asyncio.Protocol):
     # --- what another class does ----------------------------------------------------------------
 
     def _hand_over(self) -> DeflateProtocol:
-        """Have `DeflateProtocol` go on from here."""
-        if self._full is not None:
-            return self._full
+        """Have `DeflateProtocol` go on from here, where nothing has taken over yet."""
         self._write_head()
-        self._full = full = self._serving.protocol(ContinuedProtocol)
+        self._successor = successor = self._serving.protocol(ContinuedProtocol)
         is_open = self._stage is _OPEN
         scope: Any = None if is_open else self._opening.scope
         rest = self._received.take_rest()
         self._serving.state.connections.discard(self)
         self._is_direct = False
-        full.take_over(
+        successor.take_over(
             (self.transport, self._lane, self._received, self._small),
             scope=scope,
             is_behind=self._is_behind is not None,
@@ -182,36 +180,36 @@ class Protocol(asyncio.Protocol):
         )
         keepalive = self._serving.keepalive
         if keepalive is not None and is_open:
-            full.go_on_pinging(self._ping, keepalive.seconds_left(self))
+            successor.go_on_pinging(self._ping, keepalive.seconds_left(self))
             keepalive.remove(self)
         self._small = self._ping = None
         if rest and is_open:
-            full.data_received(rest)
-        return full
+            successor.data_received(rest)
+        return successor
 
     def _close(self, close: Any) -> bool:
         """Write the close frame of the app, or answer the peer's. False if that takes a parser."""
         if self._is_direct and not self._read_paused and self._is_behind is None:
             parts = (self.transport, self._lane, self._received, self._small)
-            self._full = PlainClose.of(self._serving, parts, close)  # type: ignore[assignment]
-            self._is_direct = self._full is None
-        return self._full is not None
+            self._successor = PlainClose.of(self._serving, parts, close)
+            self._is_direct = self._successor is None
+        return self._successor is not None
 
     def shutdown(self) -> None:
         """Close the connection, because the server ends. uvicorn calls this."""
-        self._hand_over().shutdown()
+        (self._successor or self._hand_over()).shutdown()
 
     def eof_received(self) -> None:
         """Note that the peer sends nothing more: the transport closes itself after this."""
         self._write_head()
-        if self._full is not None or may_hold_data(self.transport):
-            self._hand_over().eof_received()
+        if self._successor is not None or may_hold_data(self.transport):
+            (self._successor or self._hand_over()).eof_received()
         self._lane.is_open = False
 
     def ping_or_end(self) -> None:
         """Ping the peer, or end the connection if it has not answered the last ping."""
         keepalive = self._serving.keepalive
-        if keepalive is None or self._full is not None or self.transport.is_closing():
+        if keepalive is None or self._successor is not None or self.transport.is_closing():
             return
         if self._ping is not None and keepalive.timeout is not None:
             self._ping = None
@@ -227,14 +225,14 @@ class Protocol(asyncio.Protocol):
         """Close the lane: the peer is behind."""
         self._lane.is_open = False
         self._is_behind = asyncio.Event()
-        if self._full is not None:
-            self._full.pause_writing()
+        if self._successor is not None:
+            self._successor.pause_writing()
 
     def resume_writing(self) -> None:
         """Open the lane again: the peer has caught up."""
         self._catch_up()
-        if self._full is not None:
-            self._full.resume_writing()
+        if self._successor is not None:
+            self._successor.resume_writing()
         elif self._stage is _OPEN and not self.transport.is_closing():
             self._lane.is_open = True
 
@@ -253,8 +251,8 @@ class Protocol(asyncio.Protocol):
         serving.state.connections.discard(self)
         if serving.keepalive is not None:
             serving.keepalive.remove(self)
-        if self._full is not None:
-            self._full.connection_lost(exc)
+        if self._successor is not None:
+            self._successor.connection_lost(exc)
             return
         self._received.rest = b""
         code = 1005 if stage is _OPEN else 1006
@@ -283,26 +281,29 @@ class Protocol(asyncio.Protocol):
         if self._stage is _LOST:
             return
         self._write_head()
-        if self._full is not None or may_hold_data(self.transport):
-            self._hand_over().end_of_app()
+        if self._successor is not None or may_hold_data(self.transport):
+            (self._successor or self._hand_over()).end_of_app()
         else:
             self._lane.is_open = self._is_direct = False
             self.transport.close()
 
     def _fail(self) -> bool:
         """Answer that the app has failed, if it has not answered. False if it has."""
-        if self._stage is not _ASKED:
+        successor = self._successor
+        # Only an open connection ends in a plain close.
+        if self._stage is not _ASKED or isinstance(successor, PlainClose):
             return False
-        full = self._hand_over()
-        has_answered = full.handshake_complete or full.initial_response is not None
-        full.send_500_response()
+        if successor is None:
+            successor = self._hand_over()
+        has_answered = successor.handshake_complete or successor.initial_response is not None
+        successor.send_500_response()
         return not has_answered
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send a message of the app. This is the app's `send`."""
-        if self._is_behind is not None and self._full is None:
+        if self._is_behind is not None and self._successor is None:
             await self._is_behind.wait()
-        if self._full is None:
+        if self._successor is None:
             if self._stage is _LOST:
                 raise ClientDisconnected
             kind = message["type"]
@@ -318,7 +319,7 @@ class Protocol(asyncio.Protocol):
                 return
             else:
                 check_refusal(message)
-        await self._hand_over().send(message)
+        await (self._successor or self._hand_over()).send(message)
 
     async def receive(self) -> ASGIReceiveEvent:
         """Return the next message for the app. This is the app's `receive`."""
@@ -328,8 +329,8 @@ class Protocol(asyncio.Protocol):
             await received.arrival(self._serving.loop)
         message, size = messages.pop(0)
         received.held -= size
-        if self._full is not None:
-            self._full.note_taken()
+        if self._successor is not None:
+            self._successor.note_taken()
         elif self._read_paused and received.is_half_empty(self._serving.most_messages):
             self._read_paused = False
             self.transport.resume_reading()
@@ -372,10 +373,10 @@ class Protocol(asyncio.Protocol):
 
     def _take_indirectly(self, data: bytes) -> None:
         received = self._received
-        if self._full is not None:
+        if self._successor is not None:
             # What is sent before a refusal is no use, and would be parsed as a request.
             if self._stage is not _ASKED:
-                self._full.data_received(data)
+                self._successor.data_received(data)
         elif self._stage is _NEW:
             self._open(data)
         elif self._stage is _OPEN:
@@ -399,10 +400,10 @@ class Protocol(asyncio.Protocol):
                     self._take_rest(data[position:])
                     return
                 position = stop
-        if self._full is None:
+        if self._successor is None:
             self._bound()
         else:
-            self._full.data_received(data[position:])
+            self._successor.data_received(data[position:])
 
     def _take_control(self, data: bytes, position: int) -> int:
         """Take a ping or a pong. Return where it ends; 0 if it is not whole, or something else."""
