@@ -639,7 +639,7 @@ class Undocumented(BaseModel):
         (Callable[[], int], "(it is a function)"),
         (Iterator[int], "cannot be written as JSON"),
         (AsyncIterator[int], "cannot be written as JSON"),
-        (Awaitable[int], "cannot be written as JSON"),
+        (Awaitable[int], "collections.abc.Awaitable[int]); write a model,"),
         (Unfinished, "(it names 'Later', which is not there yet; define that one before the"),
         ("list[Later]", "its annotations name 'Later', which is not there at run time;"),
         ("Later", "import it outside of `if TYPE_CHECKING`"),

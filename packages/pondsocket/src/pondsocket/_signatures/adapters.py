@@ -1,5 +1,6 @@
 """Compiles types, once for each handler: pydantic then reads or writes values of them."""
 
+import re
 from typing import Any
 
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter
@@ -32,5 +33,10 @@ def adapter_of(hint: Any) -> TypeAdapter[Any]:
             " and import it outside of `if TYPE_CHECKING`"
         ) from error
     except (PydanticUserError, SchemaError, TypeError) as error:
-        raise UnknownType(str(error).partition(".")[0]) from error
+        raise UnknownType(_first_sentence(str(error))) from error
     return adapter
+
+
+def _first_sentence(text: str) -> str:
+    # Names of types have dots in them, so a dot alone ends no sentence.
+    return " ".join(re.split(r"\.\s|\.$|\n\n", text, maxsplit=1)[0].split())
