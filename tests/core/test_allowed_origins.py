@@ -36,5 +36,5 @@ def test_a_list_that_cannot_be_meant_is_refused_when_it_is_given(origins: Any, a
         Options(allowed_origins=origins)
     if origins is None:  # of an endpoint: the pond's
         return
-    with pytest.raises(UsageError, match=f"endpoint '/socket'.*{re.escape(advice)}"):
+    with pytest.raises(UsageError, match=f"'/socket': allowed_origins.*{re.escape(advice)}"):
         PondSocket().create_endpoint("/socket", welcome, allowed_origins=origins)

@@ -92,7 +92,7 @@ class Endpoint(TakesEvents[GatewayContext], TakesDisconnects):
         )
         self._environment = environment
         if allowed_origins is not None:
-            check_origins(f"endpoint {path!r}", allowed_origins)
+            check_origins(f"endpoint {path!r}: allowed_origins", allowed_origins)
         self.allowed_origins: tuple[str, ...] = tuple(
             environment.options.allowed_origins if allowed_origins is None else allowed_origins
         )
