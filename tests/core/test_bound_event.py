@@ -142,7 +142,7 @@ async def test_what_does_not_fit_is_an_error_for_the_caller_and_nothing_is_sent(
         for arguments, fields in several:
             with pytest.raises(UsageError, match="one payload, or its fields"):
                 await news(ROOM, *arguments, **fields)
-            with pytest.raises(UsageError, match="one payload, or its fields"):
+            with pytest.raises(UsageError, match=r"`news\.push\(ctx\.connection\)\(payload\)`"):
                 news.push(connection)(*arguments, **fields)
         assert not ann.unread
         assert not connection.pushed
@@ -163,6 +163,23 @@ async def test_it_is_addressed_to_users() -> None:
 def test_an_address_that_is_no_id_is_refused(user_id: Any) -> None:
     with pytest.raises(UsageError, match="A user's id"):
         build().lobby.event("news", News).to(user_id)
+
+
+async def test_what_is_no_connection_is_refused_with_what_to_write() -> None:
+    setup = build()
+    news: Any = setup.lobby.event("news", News)
+
+    @setup.lobby.on_message("try")
+    async def attempt(ctx: EventContext) -> str:
+        for wrong in (ctx, ctx.user.id, ctx.user, None):
+            with pytest.raises(UsageError, match=r"`news\.push\(ctx\.connection\)\(…\)`, not to"):
+                news.push(wrong)
+        assert news.push(ctx.connection)(text="hi")
+        return "refused"
+
+    async with member(setup, "ann") as ann:
+        answer = await ann.answer(ann.send("BROADCAST", ROOM, "try"))
+        assert answer.payload == {"result": "refused"}
 
 
 def test_it_is_pushed_to_one_connection_until_that_has_ended() -> None:

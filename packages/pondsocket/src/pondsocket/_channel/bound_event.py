@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from inspect import iscoroutinefunction
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 from pondsocket_common import Payload
 
@@ -18,6 +19,10 @@ K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
 P = ParamSpec("P")
+
+# How calls begin, for errors.
+_BROADCAST: Final = "await news(channel, "
+_PUSH: Final = "news.push(ctx.connection)("
 
 _Find: TypeAlias = Callable[[str, str | None, str], Channel]
 
@@ -114,7 +119,16 @@ class BoundEvent(Event[T], _Broadcasts[T, P]):
 
         Args:
             channel: The channel that the client is told; None: the endpoint itself.
+
+        Raises:
+            UsageError: It is no connection, such as `ctx.connection`.
         """
+        push = getattr(connection, "push", None)
+        if push is None or iscoroutinefunction(push):  # a user's id, or a context
+            raise UsageError(
+                f"An event is pushed to a connection, `{_PUSH}…)`, not to"
+                f" {repr(connection)[:60]}; to a user, `await pond.push(user_id, news, …)`."
+            )
         return PushedEvent(self, connection, channel)
 
 
@@ -156,12 +170,15 @@ class PushedEvent(Generic[T, P]):
         Raises:
             EncodingError: The payload does not fit the event.
         """
-        shown = self._event.as_payload(given(payload, fields))
+        shown = self._event.as_payload(given(payload, fields, _PUSH))
         return self._connection.push(self._event.name, shown, channel=self._channel)
 
 
-def given(payload: tuple[object, ...], fields: Payload) -> object:
+def given(payload: tuple[object, ...], fields: Payload, call: str = _BROADCAST) -> object:
     """Return the payload of a call: the one that is given whole, or else its fields.
+
+    Args:
+        call: How such a call begins, for the error.
 
     Raises:
         UsageError: Both are given, or several payloads.
@@ -170,8 +187,8 @@ def given(payload: tuple[object, ...], fields: Payload) -> object:
         return payload[0]
     if payload:
         raise UsageError(
-            "An event takes one payload, or its fields by name: `await news(channel, payload)` or"
-            ' `await news(channel, text="hi")`.'
+            f"An event takes one payload, or its fields by name: `{call}payload)` or"
+            f' `{call}text="hi")`.'
         )
     return fields
 
