@@ -96,6 +96,8 @@ async def test_a_handle_outlives_its_members() -> None:
         ("/socket", "/room/1/", "No channel pattern"),
         ("/socket", "", "No channel pattern"),
         ("/socket", "GATEWAY", "No channel pattern"),
+        ("/socket", 1, "No channel pattern of '/socket' matches 1."),
+        ("/socket", None, "No channel pattern of '/socket' matches None."),
     ],
 )
 def test_a_channel_without_a_lobby_is_a_usage_error(path: str, name: str, words: str) -> None:

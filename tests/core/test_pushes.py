@@ -218,6 +218,26 @@ async def test_a_channel_that_it_has_not_joined_is_a_usage_error(channel: str) -
         assert ann.unread == []
 
 
+@pytest.mark.parametrize("channel", [2, b"/room/1", ["/room/1"]])
+async def test_a_channel_that_is_no_text_is_a_usage_error(channel: Any) -> None:
+    setup = build()
+
+    @setup.lobby.on_message("try")
+    async def attempt(ctx: EventContext) -> str:
+        with pytest.raises(UsageError, match=r"push: channel is the name of one"):
+            await ctx.push("x", channel=channel)
+        with pytest.raises(UsageError, match=r"push: channel is the name of one"):
+            ctx.connection.push("x", channel=channel)
+        with pytest.raises(UsageError, match=r"push: channel is the name of one"):
+            await ctx.push("x", channel=ctx.channel)  # type: ignore[call-overload]
+        return "refused"
+
+    async with member(setup, "ann") as ann:
+        answer = await ann.answer(ann.send("BROADCAST", ROOM, "try"))
+        assert answer.payload == {"result": "refused"}
+        assert ann.unread == []
+
+
 # --- who gets it, and when --------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, TypeVar, overload
 from pondsocket_common import GATEWAY, CloseCode, fresh_id
 
 from pondsocket._delivery.frame import Frame
-from pondsocket._delivery.pushes import push_frame
+from pondsocket._delivery.pushes import channel_name_of, push_frame
 from pondsocket._errors import UsageError, readable_text
 from pondsocket._runtime.loop import Loop
 from pondsocket._state.named_event import Event
@@ -102,7 +102,7 @@ class ConnectionHandle:
                 the endpoint has no such channel.
             EncodingError: The payload cannot be written as JSON.
         """
-        name = GATEWAY if channel is None else channel
+        name = GATEWAY if channel is None else channel_name_of(channel)
         frame = push_frame(name, event, payload)
         connection = self._connection
         if connection is None or not connection.is_open:

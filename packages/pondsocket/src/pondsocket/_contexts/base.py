@@ -10,7 +10,7 @@ from pondsocket._channel.channel import Channel, ChannelMember
 from pondsocket._connection.handle import CLOSED, ConnectionHandle
 from pondsocket._connection.session import Session
 from pondsocket._delivery import replies
-from pondsocket._delivery.pushes import push_frame
+from pondsocket._delivery.pushes import channel_name_of, push_frame
 from pondsocket._errors import UsageError, readable_text
 from pondsocket._state.named_event import Event
 from pondsocket._state.patterns import Route
@@ -111,7 +111,7 @@ class ChannelContext(ABC):
         """
         session, own = self.session, self._push_channel()
         session.environment.loop.check("push")
-        name = own if channel is None else channel
+        name = own if channel is None else channel_name_of(channel)
         if not session.push(push_frame(name, event, payload)) and name != own and session.is_open:
             raise UsageError(
                 f"push: the connection is no member of {name!r}, and its client would drop what"

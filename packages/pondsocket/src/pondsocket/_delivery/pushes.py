@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from pondsocket_common import dump_json, fresh_id
 
+from pondsocket._errors import UsageError
 from pondsocket._state.named_event import named
 from pondsocket._state.payloads import as_payload
 
@@ -53,6 +54,19 @@ def encode_push(event: object, payload: object) -> Push:
     """
     name, shown = named(event, payload)
     return Push(name, fresh_id(), dump_json(as_payload(shown)))
+
+
+def channel_name_of(channel: object) -> str:
+    """Return the name of the channel that a push is to belong to.
+
+    Raises:
+        UsageError: It is no text.
+    """
+    if isinstance(channel, str):
+        return channel
+    raise UsageError(
+        f"push: channel is the name of one, for instance `ctx.channel.name`, not {channel!r}."
+    )
 
 
 def push_frame(channel_name: str, event: object, payload: object) -> Frame:

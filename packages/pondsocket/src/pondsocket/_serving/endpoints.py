@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from functools import partial
 
+from pondsocket_common import is_name
+
 from pondsocket._channel.channel import Channel
 from pondsocket._channel.handle import ChannelHandle
 from pondsocket._connection.session import Session
@@ -77,7 +79,7 @@ class Endpoints:
         """Return a channel by name; see `PondSocket.channel`."""
         endpoint, path = self.at(endpoint_path)
         if not endpoint.routing.serves(name):
-            explanation = endpoint.routing.explain(name)
+            explanation = endpoint.routing.explain(name) if is_name(name) else ""
             raise UsageError(
                 f"No channel pattern of {endpoint_path!r} matches {name!r}.{explanation}"
             )
