@@ -303,6 +303,8 @@ async def test_the_scope_is_there_while_the_handler_runs_and_cannot_be_changed()
             assert ctx.scope
         with pytest.raises(UsageError, match="the answer has been sent"):
             ctx.set_header("X", "late")
+        with pytest.raises(UsageError, match=r"what it replies has been sent; `pond\.push` sends"):
+            ctx.reply("late")
 
 
 async def test_a_refused_client_leaves_no_scope_behind() -> None:

@@ -240,9 +240,11 @@ class ConnectionContext:
         """Send an event to this client as soon as it is connected.
 
         Raises:
-            UsageError: The event's name is reserved or not valid, or the payload is not an object.
+            UsageError: The event's name is reserved or not valid, the payload is not an object, or
+                the handler has returned.
             EncodingError: The payload cannot be written as JSON, or does not fit the event.
         """
+        self._check_in_time("what it replies has been sent; `pond.push` sends to a user later")
         name, given = named(event, payload)
         # Encoded now, for the error; and the handler may change its object.
         encoded = EncodedPayload(dump_json(as_payload(given)))
