@@ -14,11 +14,12 @@ from pondsocket import (
     Lobby,
     Next,
     OutgoingContext,
+    PondError,
     PondSocket,
     UsageError,
 )
-from pondsocket.testing import connect
-from pondsocket_common import Acknowledged, NotFound
+from pondsocket.testing import ConnectionRefused, connect
+from pondsocket_common import Acknowledged, Fault, NotFound, Refused
 
 from tests.core.members import member, settled
 from tests.core.ponds import ROOM, accept_join, admit, build
@@ -211,3 +212,36 @@ def test_a_reserved_event_cannot_be_handled() -> None:
     for register in (setup.lobby.on_message, setup.endpoint.on_message):
         with pytest.raises(UsageError, match="a name of the protocol's own"):
             register("ACKNOWLEDGE", accept_join)
+
+
+async def test_middleware_that_stops_a_request_may_return_its_error() -> None:
+    async def full(ctx: Any, next: Next) -> PondError:  # noqa: A002
+        return PondError("It is full.", 409)
+
+    async def late(ctx: Any, next: Next) -> PondError:  # noqa: A002
+        await next()
+        return PondError("It is full.", 409)
+
+    async def say(ctx: EventContext) -> str:
+        return ctx.event_name
+
+    setup = build()
+    setup.pond.create_endpoint("/full", admit, full)
+    setup.endpoint.create_channel("/full/:room_id", accept_join, full)
+    setup.lobby.on_message("full", say, full)
+    setup.lobby.on_message("late", say, late)
+    with pytest.raises(ConnectionRefused) as refused:
+        async with connect(setup.pond, "/full?user=ann"):
+            pass
+    assert (refused.value.code, refused.value.message) == (409, "It is full.")
+    async with member(setup, "ann") as ann:
+        refusal = await ann.join("/full/1")
+        assert isinstance(refusal.payload, Refused)
+        assert refusal.payload.code == 409
+        answer = await ann.answer(ann.send("BROADCAST", ROOM, "full", {}))
+        assert isinstance(answer.payload, Fault)
+        assert (answer.event, answer.payload.code) == ("CHANNEL_ERROR", 409)
+        # The handler has answered.
+        answer = await ann.answer(ann.send("BROADCAST", ROOM, "late", {}))
+        assert answer.payload == {"result": "late"}
+        assert ann.unread == []

@@ -6,7 +6,7 @@ from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType, FunctionType
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
-from pondsocket._errors import UsageError
+from pondsocket._errors import PondError, UsageError
 from pondsocket._runtime.functions import is_async, may_wait, name_of
 from pondsocket._signatures.marks import is_mark
 from pondsocket._signatures.parameters import Kind
@@ -141,6 +141,8 @@ def _around(
                 f"{name_of(middleware)} has called `next()` without `await`, so the handler did not"
                 " run; write `await next()`."
             )
+        if isinstance(returned, PondError) and not following.is_called:
+            raise returned  # as a handler may return one; else the client would get no answer
         return returned
 
     return call
@@ -151,15 +153,16 @@ class NextStep(Generic[C]):
 
     Attributes:
         begun: The coroutine that it has returned; None before that, or if it returned none.
+        is_called: Whether it was called.
     """
 
-    __slots__ = ("_context", "_inner", "_is_called", "_middleware", "begun")
+    __slots__ = ("_context", "_inner", "_middleware", "begun", "is_called")
 
     def __init__(self, inner: Callable[[C], Any], context: C, middleware: object) -> None:
         self._inner = inner
         self._context = context
         self._middleware = middleware
-        self._is_called = False
+        self.is_called: bool = False
         self.begun: Coroutine[Any, Any, Any] | None = None
 
     def __call__(self) -> Any:
@@ -168,12 +171,12 @@ class NextStep(Generic[C]):
         Raises:
             UsageError: This is the second call.
         """
-        if self._is_called:
+        if self.is_called:
             raise UsageError(
                 f"{name_of(self._middleware)} has called `next()` twice; the handler runs once, so"
                 " keep what the first call returned."
             )
-        self._is_called = True
+        self.is_called = True
         result = self._inner(self._context)
         if type(result) is CoroutineType:
             self.begun = result
