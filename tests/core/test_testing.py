@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from pondsocket import CloseCode, ConnectionContext, Options, PondSocket, UsageError
-from pondsocket.testing import ConnectionRefused, FakeClock, connect
+from pondsocket.testing import ConnectionRefused, ConnectionRefusedByPond, FakeClock, connect
 from pondsocket_common import POND, Acknowledged, PondCodec
 
 from tests.array_codec import ARRAY
@@ -47,6 +47,7 @@ async def test_a_refusal_is_an_exception_with_the_refusal() -> None:
         async with connect(build(connect=no).pond, "/socket"):
             raise AssertionError("not reached")
     assert caught.value.code == 402
+    assert ConnectionRefusedByPond is ConnectionRefused  # the old name
 
 
 async def test_what_the_test_raises_comes_out_as_it_is() -> None:

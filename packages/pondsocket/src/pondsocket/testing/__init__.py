@@ -19,3 +19,6 @@ __all__ = [
     "failures",
     "settle",
 ]
+
+# The name that it had: test suites that were written with it still run.
+ConnectionRefusedByPond = ConnectionRefused
