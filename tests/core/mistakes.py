@@ -743,6 +743,17 @@ async def reserved(ctx: EventContext) -> None:
 
 @mistake(
     "event",
+    '`ctx.reply({"ok": True})`',
+    "not dict: the name comes first, and then the payload",
+    '`ctx.reply("go", {"ok": True})`, or `return {"ok": True}`',
+    FAILED,
+)
+async def no_name(ctx: EventContext) -> None:
+    await ctx.reply({"ok": True})  # type: ignore[call-overload]
+
+
+@mistake(
+    "event",
     "a list or a text as the payload",
     "A payload is an object, so a dict or a pydantic model, not list",
     '`{"rows": […]}`',

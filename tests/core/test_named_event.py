@@ -268,13 +268,14 @@ async def test_a_handler_that_lets_the_error_pass_fails_and_the_log_names_the_ev
     assert "'said'" in caplog.text
 
 
-@pytest.mark.parametrize("event", [7, None, Said, b"said", ("said", Said)])
+@pytest.mark.parametrize("event", [7, None, Said, b"said", ("said", Said), {"text": "secret"}])
 async def test_what_is_neither_a_name_nor_an_event_is_refused(event: Any) -> None:
     setup = build()
     handle = setup.pond.channel("/socket", ROOM)
     async with member(setup, "ann") as ann:
-        with pytest.raises(UsageError, match="an `Event"):
+        with pytest.raises(UsageError, match="an `Event") as raised:
             await handle.broadcast(event, {})
+        assert "secret" not in str(raised.value)
         with pytest.raises(UsageError, match="an `Event"):
             handle.broadcast_nowait(event, {})
         assert not ann.unread

@@ -93,7 +93,11 @@ def named(event: object, payload: object) -> tuple[str, object]:
     if isinstance(event, Event):
         return event.name, event.as_payload(payload)
     if not isinstance(event, str):
-        raise UsageError(f"An event is a name or an `Event(name, type)`, not {repr(event)[:60]}.")
+        # Mostly a payload without a name before it: its values are not for the log.
+        raise UsageError(
+            f"An event is a name or an `Event(name, type)`, not {type(event).__name__}: the name"
+            " comes first, and then the payload."
+        )
     check_event(event)
     return event, payload
 
