@@ -595,6 +595,17 @@ async def not_awaited(ctx: JoinContext) -> None:
 
 @mistake(
     "join",
+    "`roomid: int`, where the pattern is `/chat/:room_id`",
+    "",
+    "`room_id: int`: another name is one that the client sends with the join",
+    "UNAUTHORIZED 422",
+)
+async def another_name(ctx: JoinContext, roomid: int) -> None:
+    await ctx.accept()
+
+
+@mistake(
+    "join",
     "no decision",
     "A join handler neither accepted nor declined",
     "`await ctx.accept()`, or return a value",
