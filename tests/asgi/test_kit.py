@@ -206,6 +206,12 @@ def test_a_client_that_is_not_connected_says_what_to_write() -> None:
         SyncPondClient(make_pond()).settle()
 
 
+@pytest.mark.parametrize("kind", [PondClient, SyncPondClient])
+def test_what_is_no_app_is_told_before_a_client_connects(kind: Callable[[Any], Any]) -> None:
+    with pytest.raises(UsageError, match="not NoneType: return it from `pond_app`"), kind(None):
+        pass
+
+
 async def test_a_position_waits_for_what_was_missed() -> None:
     async with PondClient(make_pond()).connect("/socket") as ann:
         room = await ann.join("/chat/1", since=Position("e", 3))

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Literal, Self
 
-from pondsocket import ErrorContext, PondSocket
+from pondsocket import ErrorContext, PondSocket, UsageError
 from pondsocket_common import POND, ClientCodec
 
 from pondsocket_asgi._app import PondASGIApp
@@ -30,6 +30,9 @@ class PondClient:
         expect_errors: Whether handlers may raise. If not, the test gets what they raised.
         root_path: Where the app is mounted, put before every path.
         transport: What `connect` opens: "websocket", or "sse" for an event stream.
+
+    Raises:
+        UsageError: It is no app, for instance the None of a fixture without a `return`.
     """
 
     __test__ = False
@@ -43,6 +46,11 @@ class PondClient:
         root_path: str = "",
         transport: Literal["websocket", "sse"] = "websocket",
     ) -> None:
+        if not callable(app):
+            raise UsageError(
+                "The app under test is a PondSocket or an ASGI app, not"
+                f" {type(app).__name__}: return it from `pond_app`."
+            )
         served = PondASGIApp(app, drain_on_signals=False) if isinstance(app, PondSocket) else app
         self.app: ASGIApp = served
         self.wait = wait
