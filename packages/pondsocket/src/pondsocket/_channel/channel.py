@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from pondsocket_common import (
@@ -30,7 +30,6 @@ from pondsocket._environment import Environment
 from pondsocket._errors import UsageError, readable_text
 from pondsocket._history.channel_history import ChannelHistory
 from pondsocket._history.slice import Audience, HistorySlice
-from pondsocket._log import get_log
 from pondsocket._presence.channel_presence import ChannelPresence
 from pondsocket._runtime.tasks import Work, run_all
 from pondsocket._runtime.timers import Spawn, Timers
@@ -43,8 +42,6 @@ from .late import LateBroadcast
 from .member import Member
 from .owner import ChannelOwner, Interception
 from .publishing import Publishing
-
-_log: Final = get_log("pondsocket.channel")
 
 T = TypeVar("T")
 
