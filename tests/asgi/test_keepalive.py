@@ -159,7 +159,8 @@ def test_one_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) -> None
         clock.expect_ping(client)
     loop.move(30)
     assert [len(client.times) for client in clients] == [1, 1, 1]
-    assert "A ping failed." in caplog.text
+    assert [each.getMessage() for each in caplog.records] == ["A ping failed."] * 3
+    assert {vars(each)["connection"] for each in caplog.records} == {"-"}
 
 
 def test_short_intervals_are_kept_with_some_precision() -> None:

@@ -27,6 +27,7 @@ from pondsocket.testing import ConnectionRefused, connect
 from pondsocket_common import Fault, Refused
 
 from tests.core.members import member, say, settled
+from tests.core.mistakes import PAGE
 from tests.core.ponds import ROOM, build
 from tests.servers import ROOT
 
@@ -229,6 +230,15 @@ def test_the_recipe_of_the_page_gives_all_lines_one_form() -> None:
     assert re.fullmatch(rf"{time} WARNING uvicorn\.error \[-\] of the server", server)
     assert re.match(rf"{time} ERROR pondsocket\.events \[\w{{32}}\] An event handler", ours)
     assert rest[-1] == "LookupError: mine"
+
+
+def test_the_page_has_each_logger_and_each_gives_its_records_all_fields() -> None:
+    source = [path.read_text() for path in PAGE.parents[1].glob("packages/*/src/**/*.py")]
+    call = r'(get_log|getLogger)\("(pondsocket\..+?)"\)'
+    made = [each for text in source for each in re.findall(call, text)]
+    assert {by for by, _ in made} == {"get_log"}
+    rows = re.findall(r"^\| (`pondsocket\..*?) \|", PAGE.read_text(), re.MULTILINE)
+    assert {name for row in rows for name in re.findall("`(.+?)`", row)} == {n for _, n in made}
 
 
 # --- debug=True --------------------------------------------------------------------------------

@@ -5,10 +5,11 @@ Time is cut into steps. Each connection stands in the step in which it is due.
 
 import asyncio
 from collections.abc import Hashable
-from logging import getLogger
 from typing import Final, Protocol
 
-_log: Final = getLogger("pondsocket.asgi.fastlane")
+from pondsocket.adapter import get_log
+
+_log: Final = get_log("pondsocket.asgi.fastlane")
 # A step is at most this long, and at most this part of an interval: a ping comes so much too early.
 _SECONDS: Final = 1.0
 _PART: Final = 0.05
