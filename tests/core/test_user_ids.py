@@ -119,6 +119,15 @@ async def test_what_is_no_id_is_a_usage_error_and_nothing_is_done(name: str, use
     assert got == []
 
 
+async def test_what_stands_in_the_place_of_an_id_is_told_by_its_type_alone() -> None:
+    channel = build().pond.channel("/socket", ROOM)
+    with pytest.raises(UsageError, match="not dict; give several") as raised:
+        await channel.broadcast_to("ann", "news", {"text": "secret"})  # type: ignore[arg-type]
+    assert "secret" not in str(raised.value)
+    with pytest.raises(UsageError, match=r"not 'x{60}'; give"):
+        await channel.evict_user("x" * 5_000)
+
+
 async def test_ids_are_text_wherever_they_are_shown() -> None:
     seen: list[object] = []
 

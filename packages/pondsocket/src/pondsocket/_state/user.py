@@ -23,9 +23,11 @@ def as_user_id(given: object) -> str:
         return str(int(given))
     if isinstance(given, str) and is_name(given):
         return str.__str__(given)  # of a StrEnum
+    # A payload in its place, as in `broadcast_to("ann", "news", {…})`, is not for the log.
+    shown = repr(given[:60]) if isinstance(given, str) else type(given).__name__
     raise UsageError(
         "A user's id is a str of 1 to 255 characters, none a control one, or an int, not"
-        f" {given!r}; give several as `*user_ids`, and another type as `str(...)`."
+        f" {shown}; give several as `*user_ids`, and another type as `str(...)`."
     )
 
 
