@@ -323,9 +323,10 @@ async def odd_response(ctx: EventContext) -> Event[Any]:
 
 
 @signature(
-    "an annotation that is imported under `TYPE_CHECKING`",
-    "which is not there at run time; import it outside of `if TYPE_CHECKING`",
-    "an import for run time",
+    "an annotation that is misspelt, or imported under `TYPE_CHECKING`",
+    "which is not there at run time; define or import it at the top of the module, outside of"
+    " `if TYPE_CHECKING`",
+    "an import for run time, or the right name",
 )
 async def unknown(ctx: EventContext, x: "Nowhere") -> None: ...  # type: ignore[name-defined] # noqa: F821
 

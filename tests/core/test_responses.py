@@ -642,7 +642,7 @@ class Undocumented(BaseModel):
         (Awaitable[int], "collections.abc.Awaitable[int]); write a model,"),
         (Unfinished, "(it names 'Later', which is not there yet; define that one before the"),
         ("list[Later]", "its annotations name 'Later', which is not there at run time;"),
-        ("Later", "import it outside of `if TYPE_CHECKING`"),
+        ("Later", "at the top of the module, outside of `if TYPE_CHECKING`"),
         (Annotated[int, Field(pattern="[")], "cannot be written as JSON"),
     ],
     ids=repr,

@@ -243,7 +243,7 @@ class Inspector(Generic[C]):
             self._fail(
                 function,
                 f"its annotations name {error.name!r}, which is not there at run time;"
-                " import it outside of `if TYPE_CHECKING`",
+                " define or import it at the top of the module, outside of `if TYPE_CHECKING`",
             )
         bound = bound_arguments_of(function)
         for name, value in bound.items():
