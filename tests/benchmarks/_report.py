@@ -183,6 +183,12 @@ def _growth(results: list[Result], labels: Mapping[str, str]) -> str:
 
 def _machine(kept: Mapping[str, Any]) -> str:
     lines = ["## Machine and versions", ""]
+    if kept.get("later"):
+        told = (
+            "The runs, oldest first. A table has the figures of the last run whose scenarios"
+            " include it, so tables differ in date and machine; within a table, all are of one run."
+        )
+        lines += [told, ""]
     for made in (kept["made"], *kept.get("later", ())):
         lines += [f"{made['date']}: {made['machine']}", ""]
         lines += [f"`{made['command']}`, {made['minutes']:.0f} minutes.", ""]

@@ -143,6 +143,8 @@ def test_the_figures_of_a_later_run_are_added_to_those_of_an_earlier_one() -> No
     assert [row[1] for row in rows(text, "OURS") if len(row) > 2] == ["3.00", "4.00", "1.00"]
     assert "today: a Linux\n\n`bench -x`, 3 minutes." in text
     assert "later: another\n\n`bench -y`, 4 minutes." in text
+    assert "The runs, oldest first." in text
+    assert "The runs" not in page(kept(of("sse", 1)))
 
 
 def test_the_command_line_chooses_scenarios_and_is_told_without_the_folder() -> None:
