@@ -1,5 +1,6 @@
 """Which scope goes where."""
 
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -7,6 +8,7 @@ import anyio.lowlevel
 import pytest
 import uvicorn
 from anyio.from_thread import start_blocking_portal
+from fastapi import FastAPI
 from pondsocket import ConnectionContext, History, JoinContext, Options, PondSocket, UsageError
 from pondsocket._history.memory import MemoryStore
 from pondsocket.testing import FakeClock
@@ -88,6 +90,20 @@ async def test_old_histories_end_while_a_single_connection_is_quiet(drain_on_sig
         while len(lobby.history_store):
             await anyio.lowlevel.checkpoint()
     await quiet.disconnect()
+
+
+@pytest.mark.parametrize("make_host", [Starlette, FastAPI])
+async def test_a_path_outside_of_the_mount_is_refused_by_the_host_without_a_word(
+    make_host: Callable[..., Any], pond: Pond
+) -> None:
+    driver = ASGITestDriver(make_host(routes=[Mount("/ws", pond.app)]))
+    with_body = {"websocket.http.response": dict[str, Any]()}
+    lost = await driver.connect_websocket("/socket", extensions=with_body)
+    # docs/troubleshooting.md tells it from the 404 of a pond by this.
+    assert (lost.accepted, lost.status, lost.body) == (False, 403, b"")
+    told = await driver.connect_websocket("/ws/nowhere", extensions=with_body)
+    assert (told.accepted, told.status) == (False, 404)
+    assert b"Endpoint not found: /nowhere" in told.body
 
 
 async def test_what_is_no_pond_is_not_served() -> None:
