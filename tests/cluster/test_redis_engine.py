@@ -261,7 +261,39 @@ async def test_what_a_user_lacks_is_said_once(
     assert "~{pond:*" in text
     assert "&{pond:*" in text
     assert "secret" not in text
+    assert ".." not in text
     assert node.ups == 0
+
+
+async def test_credentials_that_cannot_be_had_are_asked_for_again(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who gives them is often away when Redis is."""
+    fails, asked = True, 0
+
+    async def log_in() -> tuple[str, str]:
+        nonlocal asked
+        asked += 1
+        if fails:
+            raise ValueError("no token today")
+        return "default", ""
+
+    backplane = backplane_of(redis_server.url, credentials=log_in)
+    node = RecordingNode(backplane)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(backplane.run, node, node.name)
+        await until(lambda: asked > 1)
+        fails = False
+        await node.until(lambda: node.ups == 1)
+        fails, before = True, asked
+        redis_server.kill_clients()
+        await until(lambda: asked > before + 1)
+        fails = False
+        await node.until(lambda: node.ups == 2)
+        tasks.cancel_scope.cancel()
+    errors = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+    assert len(errors) == 2  # once for each time that it fails
+    assert all("`credentials` has failed: ValueError('no token today')." in each for each in errors)
 
 
 @pytest.fixture

@@ -214,7 +214,7 @@ class RedisBackplane:
             listener.down(fault)
         elif fault not in self._said:
             self._said.add(fault)
-            hint = ""
+            fault, hint = fault.removesuffix("."), ""
             if fault.startswith(_FORBIDDEN):
                 hint = _HINT % ((self._keys.prefix,) * 2)
             _log.error("Redis cannot be used (%s): %s.%s", self._connector.address, fault, hint)

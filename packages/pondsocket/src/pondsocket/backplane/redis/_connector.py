@@ -66,11 +66,16 @@ class Connector:
 
         Raises:
             ReplyError: Redis does not speak it, or does not know the user.
+            BackplaneError: The credentials cannot be had.
         """
         address = self.address
         user, password = address.user, address.password
         if self._credentials is not None:
-            user, password = await self._credentials()
+            try:
+                user, password = await self._credentials()
+            except Exception as error:
+                # Tried again with the next link: who gives them may be away as well.
+                raise BackplaneError(f"`credentials` has failed: {error!r}") from error
         known = () if password is None else ("AUTH", user or "default", password)
         await link.call("HELLO", 3, *known, "SETNAME", "pondsocket")
         if address.database:
