@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import anyio
 import pytest
-from pondsocket import CloseCode, PondSocket, UsageError
+from pondsocket import CloseCode, PondSocket, Publisher, UsageError
 from pondsocket.backplane import BackplaneError, Listener
 from pondsocket.backplane.memory import MemoryBackplane, MemoryHub
 from pondsocket.testing import ConnectionRefused
@@ -80,6 +81,24 @@ async def test_two_ponds_need_two_backplanes() -> None:
         assert one.is_ready
     async with two:  # one after the other is no harm
         assert two.is_ready
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("redis://:secret@127.0.0.1", "of type str"),
+        (MemoryHub(), "of type MemoryHub"),
+        (MemoryBackplane, "the class MemoryBackplane"),
+    ],
+    ids=["url", "hub", "class"],
+)
+def test_what_is_no_backplane_is_refused_where_it_is_given(wrong: Any, named: str) -> None:
+    with pytest.raises(UsageError, match=f"RedisBackplane.*; not {named}") as refused:
+        PondSocket(backplane=wrong)
+    assert "secret" not in str(refused.value)
+    if not isinstance(wrong, str):  # a publisher takes a URL
+        with pytest.raises(UsageError, match=named):
+            Publisher(wrong)
 
 
 class WrongPassword(MemoryBackplane):

@@ -31,6 +31,7 @@ from pondsocket.backplane import (
     Entry,
     Topic,
 )
+from pondsocket.backplane._interface import check_backplane
 
 from .batches import Batches
 from .command_queue import Actions, CommandQueue
@@ -69,6 +70,7 @@ class Node:
     """
 
     def __init__(self, backplane: Backplane) -> None:
+        check_backplane(backplane)
         self.name = fresh_epoch()[:6]
         self.lease = ""
         self.backplane = backplane

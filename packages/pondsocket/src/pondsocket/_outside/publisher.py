@@ -20,6 +20,7 @@ from pondsocket._state.named_event import Event, named
 from pondsocket._state.payloads import as_payload
 from pondsocket._state.user import UserId, as_user_id, as_user_ids
 from pondsocket.backplane import Append, Backplane, Emit
+from pondsocket.backplane._interface import check_backplane
 
 from .portal import Portal
 from .sender import Sender
@@ -46,7 +47,7 @@ class Publisher:
             `RedisBackplane(url, prefix="shop")` or, in a test, `hub.backplane()`.
 
     Raises:
-        UsageError: The URL cannot work.
+        UsageError: The URL cannot work, or it is neither a URL nor a backplane.
     """
 
     def __init__(self, backplane: str | Backplane) -> None:
@@ -55,6 +56,7 @@ class Publisher:
             from pondsocket.backplane.redis import RedisBackplane
 
             backplane = RedisBackplane(backplane)
+        check_backplane(backplane)
         self._backplane = backplane
         self._lock = threading.Lock()
         self._portal: Portal[Sender] | None = None

@@ -12,6 +12,8 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from pondsocket_common import Position
 
+from pondsocket._errors import UsageError
+
 Topic: TypeAlias = str
 """The endpoint's concrete path, SEPARATOR, and the channel's name.
 
@@ -322,3 +324,19 @@ class Backplane(Protocol):
     async def described(self) -> bytes | None:
         """Return the latest description; None: no node has written one."""
         ...
+
+
+def check_backplane(backplane: object) -> None:
+    """Refuse what is no backplane: a URL, a class, a hub.
+
+    Raises:
+        UsageError: It says what to write.
+    """
+    if isinstance(backplane, type) or not callable(getattr(backplane, "apply", None)):
+        # Not its text: a URL may have a password.
+        kind = backplane if isinstance(backplane, type) else type(backplane)
+        what = "the class" if kind is backplane else "of type"
+        raise UsageError(
+            'A backplane is `RedisBackplane("redis://…")`, or in a test `MemoryHub().backplane()`;'
+            f" not {what} {kind.__name__}."
+        )
