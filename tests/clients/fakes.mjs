@@ -130,6 +130,8 @@ export class Net {
   posts = 204;
   /** How a GET that asks why is answered: undefined: it is an attempt as any other. */
   asked = undefined;
+  /** Whether a WebSocket that did not open has a close event: with undici 6 it has none. */
+  closesUnopened = true;
   /** Called with what was sent, if a server is to answer by itself. */
   onSent = (_messages, _attempt) => {};
   onAttempt = (_attempt) => {};
@@ -159,6 +161,7 @@ export class Net {
       onopen = null;
       bufferedAmount = 0;
       readyState = 0;
+      protocol = "";
 
       constructor(url, protocols) {
         if (!/^wss?:/.test(url)) throw new SyntaxError(`not the URL of a WebSocket: ${url}`);
@@ -167,12 +170,13 @@ export class Net {
         if (protocols[0] !== "pond") throw new Error("`pond` is not offered first");
         const end = (code) => {
           this.readyState = 3;
-          if (code === 1006) this.onerror?.({type: "error"});
-          this.onclose?.({code, reason: ""});
+          if (code === 1006 || code === 1009) this.onerror?.({type: "error"});
+          if (this.protocol || net.closesUnopened) this.onclose?.({code, reason: ""});
         };
         this.attempt = net.#attempt("websocket", url, token, {
           open: () => {
             this.readyState = 1;
+            this.protocol = "pond";
             this.onopen?.({});
           },
           message: (message) => this.onmessage?.({data: JSON.stringify(message)}),

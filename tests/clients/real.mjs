@@ -1,12 +1,13 @@
-// The client against a real server: `node real.mjs URL TRANSPORT`. The server is tests/interop/server.py.
+// The client against a real server: `node real.mjs URL TRANSPORT [own]`, with Node's own WebSocket or `ws`. The server is tests/interop/server.py.
 
 import assert from "node:assert/strict";
 
-import WebSocket from "ws";
+import ws from "ws";
 
 import {connect, PondError} from "../../packages/pondsocket-asgi/src/pondsocket_asgi/browser/pondsocket.js";
 
-const [url, transport] = process.argv.slice(2);
+const [url, transport, own] = process.argv.slice(2);
+const WebSocket = own ? globalThis.WebSocket : ws;
 const made = (params) => connect(url, {WebSocket, transports: [transport], params});
 const until = async (condition, what) => {
   for (const ends = Date.now() + 15_000; !condition(); ) {

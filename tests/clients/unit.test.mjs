@@ -561,6 +561,26 @@ describe("a second attempt", () => {
     assert.equal(net.last.to, "websocket");
   });
 
+  test("is made at once where a WebSocket that does not open has no close event", async () => {
+    net.closesUnopened = false;
+    net.asked = {status: 404, message: "Nothing is here."};
+    await assert.rejects(async () => {
+      const joining = made().channel(CHAT).join();
+      await settle();
+      net.last.end(1006);
+      await settle();
+      assert.notEqual(pond.status.state, "connecting");
+      await joining;
+    }, {code: 404, message: "Nothing is here."});
+  });
+
+  test("is none after an error whose close is final", async () => {
+    await joined();
+    net.last.end(1009);
+    await settle();
+    assert.deepEqual([pond.status.state, pond.status.code], ["stopped", 1009]);
+  });
+
   test("has 5 s if the first did not open, and 10 s else", async () => {
     made().connect();
     await settle();

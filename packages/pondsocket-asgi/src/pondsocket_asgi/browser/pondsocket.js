@@ -139,8 +139,8 @@ const openSocket = ({url, token, options, on}) => {
   socket.onmessage = ({data}) => on.message(parse(data));
   /** @param {any} event */
   socket.onclose = ({code, reason}) => on.end({code, message: reason});
-  // The close follows. Node's `ws` raises without this.
-  socket.onerror = () => {};
+  // The close follows, but in Node's own of a socket that did not open. `ws` raises without this.
+  socket.onerror = () => socket.protocol || on.end({});
   return {
     send: (message) => socket.send(JSON.stringify(message)),
     // A megabyte, which a network that takes nothing leaves behind.
@@ -482,7 +482,7 @@ class Connection {
   }
 
   // A link has ended by itself.
-  /** @param {any} attempt @param {Why} why */
+  /** @param {any} attempt @param {any} why */
   #end(attempt, why) {
     /** @type {Attempt} */
     const {kind, role, goodbye} = attempt;
@@ -492,7 +492,7 @@ class Connection {
     if (role === "upgrade" && !wasOpen) {
       this.#fellBackAt = Date.now();
       this.#tryUpgrade(UPGRADE_MS);
-    } else if (kind === "websocket" && !wasOpen && !goodbye && !((why.code ?? 0) >= 4000)) {
+    } else if (kind === "websocket" && !wasOpen && !goodbye && !(why.code >= 4000)) {
       // A browser does not tell a script why a WebSocket did not open, but it does for a plain request.
       this.#try("sse", "diagnosis");
     } else {
