@@ -415,6 +415,27 @@ async def test_a_close_before_the_accept_is_a_refusal(code: int, status: int) ->
         assert refused.value.code == status
 
 
+async def test_what_takes_too_long_says_why_there_is_no_connection(
+    transport: TransportName,
+) -> None:
+    has_failed = anyio.Event()
+
+    async def fetch_token(reason: TokenReason) -> str:
+        raise OSError("no token today")
+
+    def on_status(status: Status) -> None:
+        if status.state is State.WAITING:
+            has_failed.set()
+
+    options: dict[str, Any] = {"token": fetch_token, "on_status": on_status}
+    async with Client("http://127.0.0.1/socket", transports=[transport], **options) as ann:
+        await has_failed.wait()
+        with pytest.raises(TimeoutError, match=r"not open in time: no token today$"):
+            await ann.wait_open(timeout=0.01)
+        with pytest.raises(TimeoutError, match=r"^/chat/1 was not .* in time: no token today$"):
+            await ann.join("/chat/1", timeout=0.01)
+
+
 async def test_a_websocket_that_is_tried_and_closed_is_no_error(
     pond: PondSocket, caplog: pytest.LogCaptureFixture
 ) -> None:

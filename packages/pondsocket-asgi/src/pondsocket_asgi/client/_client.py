@@ -10,7 +10,7 @@ import anyio.lowlevel
 import httpx2
 from pondsocket_common import GATEWAY, is_channel_name
 
-from pondsocket_asgi.client._machine.connection import stopped_by
+from pondsocket_asgi.client._machine.connection import late, stopped_by
 from pondsocket_asgi.client._machine.machine import Machine
 from pondsocket_asgi.client._machine.values import (
     Changed,
@@ -186,11 +186,13 @@ class Client(Sender):
             PondClientError: The server has refused it for good, or the client is closed.
             TimeoutError: It is not open in time; the client goes on trying.
         """
-        with anyio.fail_after(timeout):
+        with anyio.move_on_after(timeout):
             while not self._driver.machine.connection.is_open:
                 if self.status.state is State.STOPPED:
                     raise stopped_by(self.status)
                 await self._has_changed.wait()
+            return
+        raise late("The connection was not open in time", self.status)
 
     # --- channels ---------------------------------------------------------------------------
 

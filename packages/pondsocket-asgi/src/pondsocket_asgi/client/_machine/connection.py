@@ -190,3 +190,8 @@ class Connection:
 def stopped_by(status: Status) -> PondClientError:
     """Return why a connection is stopped, as an error."""
     return PondClientError(CLOSED, status.reason or "the client is closed", status.code)
+
+
+def late(what: str, status: Status) -> TimeoutError:
+    """Return the error of what took too long; it says why there is no connection."""
+    return TimeoutError(f"{what}: {status.reason}" if status.reason else what)

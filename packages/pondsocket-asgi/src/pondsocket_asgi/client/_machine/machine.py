@@ -29,7 +29,7 @@ from pondsocket_common import (
 )
 
 from .attempts import Attempts
-from .connection import Connection, stopped_by
+from .connection import Connection, late, stopped_by
 from .errors import UNSENT, Ended, PondClientError, told
 from .memberships import Memberships
 from .requests import QUEUED_MESSAGES, QUEUED_SECONDS, Request, Requests
@@ -223,7 +223,8 @@ class Machine:
         """Do what is due."""
         for request in self._requests.take_over(now):
             # A join goes on: the channel is joined as soon as it can be.
-            error = TimeoutError(f"{request.channel_name} was not answered in time")
+            what = f"{request.channel_name} was not answered in time"
+            error = late(what, self.connection.status)
             self.effects.append(Answer(request.ticket, error=error))
         self.memberships.tick(now)
         end = self.connection.tick(now)
