@@ -122,7 +122,8 @@ class Publisher:
                 `shared_channels` its pattern.
             history: Whether the channel's history keeps it, if there is one.
             once: What names this event, for instance the id of a task that may run twice: a second
-                one of the same name is not sent, for an hour. It needs the history.
+                one of the same name is not sent, for an hour, unless the engine restarts meanwhile.
+                It needs the history.
 
         Raises:
             BackplaneUnavailable: Nothing was sent: the engine cannot be reached, or no server has
