@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
@@ -294,6 +295,23 @@ async def test_credentials_that_cannot_be_had_are_asked_for_again(
     errors = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
     assert len(errors) == 2  # once for each time that it fails
     assert all("`credentials` has failed: ValueError('no token today')." in each for each in errors)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+sentinel"])
+async def test_what_answers_nothing_is_said_so(
+    scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A firewall, or TLS with a Redis that speaks none."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        backplane = backplane_of(f"{scheme}://127.0.0.1:{port}/0", silence=1.1)
+        node = RecordingNode(backplane)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(backplane.run, node, node.name)
+            await until(lambda: caplog.records)
+            tasks.cancel_scope.cancel()
+    assert "TimeoutError" not in caplog.text
+    assert " in time" in caplog.text or "nothing was read for 1.1 s" in caplog.text
 
 
 @pytest.fixture

@@ -113,4 +113,6 @@ def reason_of(error: BaseException) -> str:
     """Return why something has failed; of a group, the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, TimeoutError):
+        return str(error) or "there was no connection in time"
     return str(error) or type(error).__name__
