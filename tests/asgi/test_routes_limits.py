@@ -209,7 +209,7 @@ async def test_a_stream_whose_posts_are_refused_over_and_over_is_closed(
 
 
 async def test_posts_that_are_no_known_connections_close_none(make_pond: MakePond) -> None:
-    pond = make_pond(max_refusals=1)
+    pond = make_pond(max_refusals=1, post_timeout=0.02)
     stream = await pond.driver.connect_sse("/socket")
     for headers, status in REFUSED:
         if status != 415:

@@ -261,7 +261,9 @@ async def test_what_is_closed_says_so(world: World) -> None:
 async def test_an_engine_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
     hub = MemoryHub()
     hub.stop()
-    with Publisher(hub.backplane()) as publisher:
+    access = hub.backplane()
+    access.publish_seconds = 0.1
+    with Publisher(access) as publisher:
         for call in (
             lambda: publisher.broadcast("/a", "/b", "n"),
             lambda: publisher.push("ann", "p"),
