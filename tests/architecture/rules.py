@@ -6,6 +6,7 @@ all others do.
 
 import ast
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -39,18 +40,25 @@ def modules(folder: Path) -> dict[str, Path]:
     return found
 
 
+@cache
+def _statements(text: str) -> list[ast.Import | ast.ImportFrom]:
+    """The imports of one file, which is parsed once for all rules."""
+    found = ast.walk(ast.parse(text))
+    return [node for node in found if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def imports(folder: Path) -> Iterator[Import]:
     """Every import of every module."""
     known = modules(folder)
     for importer, path in known.items():
         around = importer.split(".")
         around = around if path.name == "__init__.py" else around[:-1]
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in _statements(path.read_text()):
             if isinstance(node, ast.Import):
                 for each in node.names:
                     known_as = each.asname or each.name
                     yield Import(importer, each.name, None, node.lineno, known_as)
-            elif isinstance(node, ast.ImportFrom):
+            else:
                 base = around[: len(around) - node.level + 1] if node.level else []
                 module = ".".join([*base, *filter(None, [node.module])])
                 for each in node.names:
