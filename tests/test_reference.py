@@ -150,9 +150,11 @@ def test_every_method_in_the_reference_is_there(module: str) -> None:
 
 def has_member(cls: type, name: str) -> bool:
     """Whether it is a method or a property, or set by the constructor."""
+    if hasattr(cls, name):
+        return True
     own = [inspect.getsource(each) for each in cls.__mro__[:-1] if "pondsocket" in each.__module__]
     is_set = re.compile(rf"self\.{name}(: [^=]+)? = ")
-    return hasattr(cls, name) or any(is_set.search(source) for source in own)
+    return any(is_set.search(source) for source in own)
 
 
 @pytest.mark.parametrize("module", MODULES)
