@@ -238,7 +238,9 @@ async def test_other_methods_are_not_allowed(pond: Pond, method: str) -> None:
     assert json.loads(answer.body)["code"] == 405
 
 
-async def test_a_peer_that_leaves_before_its_answer_is_no_error(pond: Pond) -> None:
+async def test_a_peer_that_leaves_before_its_answer_is_no_error(make_pond: MakePond) -> None:
+    pond = make_pond(post_timeout=0.02)
+
     async def receive() -> Any:
         await anyio.sleep_forever()
 
