@@ -284,6 +284,7 @@ async def test_a_lost_answer_is_found_by_the_next_link_or_uncertain() -> None:
             access.lose_results()
             await run(publisher.push, "ann", "p")  # carried out once, and answered on the next link
             access.lose_results(1_000_000)
+            access.publish_seconds = 0.5  # in which it is carried out over and over
             with pytest.raises(PublishUncertain):
                 await run(publisher.push, "ann", "p")
 
