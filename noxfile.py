@@ -176,6 +176,8 @@ def cluster(session: nox.Session) -> None:
     debian(session, "redis-sentinel", "redis-sentinel")
     if not session.posargs:
         python(session, "-m", "tests.cluster")
+        env = {"CLUSTER_SEEDS": "40"}
+        python(session, "-m", "pytest", "-q", "tests/cluster/test_programs.py", env=env)
     python(session, "-m", "pytest", "-s", "-m", "redis", "tests/cluster/chaos")
 
 
