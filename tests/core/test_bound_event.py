@@ -172,7 +172,8 @@ async def test_what_is_no_connection_is_refused_with_what_to_write() -> None:
     @setup.lobby.on_message("try")
     async def attempt(ctx: EventContext) -> str:
         for wrong in (ctx, ctx.user.id, ctx.user, None):
-            with pytest.raises(UsageError, match=r"`news\.push\(ctx\.connection\)\(…\)`, not to"):
+            told = rf"`news\.push\(ctx\.connection\)\(…\)`, not to {type(wrong).__name__};"
+            with pytest.raises(UsageError, match=told):
                 news.push(wrong)
         assert news.push(ctx.connection)(text="hi")
         return "refused"

@@ -218,17 +218,19 @@ async def test_a_channel_that_it_has_not_joined_is_a_usage_error(channel: str) -
         assert ann.unread == []
 
 
-@pytest.mark.parametrize("channel", [2, b"/room/1", ["/room/1"]])
+@pytest.mark.parametrize("channel", [2, b"/room/1", ["/room/1"], {"text": "secret"}])
 async def test_a_channel_that_is_no_text_is_a_usage_error(channel: Any) -> None:
     setup = build()
+    # A payload in its place is not for the log.
+    told = rf"push: channel is the name of one, .*, not {type(channel).__name__}\.$"
 
     @setup.lobby.on_message("try")
     async def attempt(ctx: EventContext) -> str:
-        with pytest.raises(UsageError, match=r"push: channel is the name of one"):
+        with pytest.raises(UsageError, match=told):
             await ctx.push("x", channel=channel)
-        with pytest.raises(UsageError, match=r"push: channel is the name of one"):
+        with pytest.raises(UsageError, match=told):
             ctx.connection.push("x", channel=channel)
-        with pytest.raises(UsageError, match=r"push: channel is the name of one"):
+        with pytest.raises(UsageError, match=r"name`, not Channel\.$"):
             await ctx.push("x", channel=ctx.channel)  # type: ignore[call-overload]
         return "refused"
 

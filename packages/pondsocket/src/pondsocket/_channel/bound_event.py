@@ -127,7 +127,7 @@ class BoundEvent(Event[T], _Broadcasts[T, P]):
         if push is None or iscoroutinefunction(push):  # a user's id, or a context
             raise UsageError(
                 f"An event is pushed to a connection, `{_PUSH}…)`, not to"
-                f" {repr(connection)[:60]}; to a user, `await pond.push(user_id, news, …)`."
+                f" {type(connection).__name__}; to a user, `await pond.push(user_id, news, …)`."
             )
         return PushedEvent(self, connection, channel)
 

@@ -65,7 +65,8 @@ def channel_name_of(channel: object) -> str:
     if isinstance(channel, str):
         return channel
     raise UsageError(
-        f"push: channel is the name of one, for instance `ctx.channel.name`, not {channel!r}."
+        "push: channel is the name of one, for instance `ctx.channel.name`, not"
+        f" {type(channel).__name__}."
     )
 
 
